@@ -1,0 +1,119 @@
+"""An architecture: one candidate a layer, and its text form.
+
+The text form is the labels separated by commas (`k5e6,k5e3,k7e3se,...`). Published networks have
+names; a file holds the same text, or a JSON object with `choices` (what `--json` and an engine's
+manifest write).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from searchspace.errors import ArchitectureError, UnknownNameError
+from searchspace.ops import Op
+from searchspace.space import Space
+
+# Figure 3 of arXiv 2003.05112, confirmed by the authors' published models.
+PUBLISHED: dict[str, tuple[str, str]] = {
+    "PONAS-A": (
+        "ponas",
+        "k5e6,k5e3,k7e3se,k5e3se,k5e3,k7e3,k7e6se,k5e3se,k5e3se,k5e3se,"
+        "k5e3,k7e3,k7e3,k7e3se,k7e6se,k7e3se,k5e3,k7e3se,k5e6se",
+    ),
+    "PONAS-B": (
+        "ponas",
+        "k3e6se,k7e3se,k5e6,k5e3se,k5e3,k5e3,k7e6,k5e3se,k5e3se,k5e3se,"
+        "k5e6se,k7e3,k7e3,k7e3se,k7e6se,k7e3se,k5e3,k7e3,k5e6se",
+    ),
+    "PONAS-C": (
+        "ponas",
+        "k5e6,k7e3se,k5e6se,k5e3se,k5e3,k7e3,k7e6,k5e3se,k7e3se,k5e6se,"
+        "k5e6se,k7e3,k7e3,k5e6se,k7e6se,k7e3se,k5e3,k7e3se,k5e6se",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """One label a layer of `space`; ArchitectureError when they do not fit it."""
+
+    space: Space
+    choices: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        layers = self.space.layers
+        if len(self.choices) != len(layers):
+            raise ArchitectureError(
+                f"space '{self.space.name}' has {len(layers)} layers, but {len(self.choices)} choices"
+                f" were given: write one candidate a layer, separated by commas."
+            )
+        for layer, label in zip(layers, self.choices, strict=True):
+            layer.candidate(label)
+
+    @classmethod
+    def from_indices(cls, space: Space, indices: Sequence[int]) -> Architecture:
+        """The architecture that takes candidate `indices[l]` in layer l."""
+        return cls(space, tuple(space.labels[layer][int(i)] for layer, i in enumerate(indices)))
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """The position of each choice among its layer's candidates."""
+        return tuple(
+            labels.index(label) for labels, label in zip(self.space.labels, self.choices, strict=True)
+        )
+
+    @property
+    def text(self) -> str:
+        """The text form; `parse_architecture` reads it back."""
+        return ",".join(self.choices)
+
+    def parts(self) -> Iterator[tuple[str, tuple[Op, ...]]]:
+        """The whole network in order: (prefix of its parameters, operations)."""
+        yield "stem", self.space.stem
+        for layer, label in zip(self.space.layers, self.choices, strict=True):
+            yield f"layers.{layer.name}", layer.candidate(label).ops
+        yield "head", self.space.head
+
+
+def parse_architecture(text: str, space: Space) -> Architecture:
+    """Read a published name, a text form, or the path of a file that holds either.
+
+    Raises ArchitectureError or UnknownNameError, which list what exists.
+    """
+    for name, (space_name, choices) in PUBLISHED.items():
+        if text.strip().upper() == name:
+            if space_name != space.name:
+                raise ArchitectureError(f"{name} belongs to space '{space_name}', not '{space.name}'.")
+            return Architecture(space, _labels(choices))
+    if os.path.isfile(text):
+        return Architecture(space, _labels_of_file(Path(text)))
+    labels = _labels(text)
+    if len(labels) > 1:
+        return Architecture(space, labels)
+    raise UnknownNameError("architecture (neither a name, a text form nor a file)", text, PUBLISHED)
+
+
+def _labels(text: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"[^\s,|]+", text))
+
+
+def _labels_of_file(path: Path) -> tuple[str, ...]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArchitectureError(f"{path} cannot be read as an architecture: {error}.") from error
+    if not text.lstrip().startswith("{"):
+        return _labels(text)
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ArchitectureError(f"{path} is not valid JSON: {error}.") from error
+    choices = document.get("choices", document.get("architecture"))
+    if isinstance(choices, list) and all(isinstance(label, str) for label in choices):
+        return tuple(choices)
+    raise ArchitectureError(f"{path} has no list 'choices' with one candidate label a layer.")

@@ -1,0 +1,74 @@
+"""What operations cost, counted: parameters, MACs, bytes.
+
+MACs are multiply-accumulates of convolutions, squeeze-and-excite and linear layers at batch 1: what
+the PONAS paper calls FLOPs. Parameters leave out batch norm's running statistics.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+from searchspace.architecture import Architecture
+from searchspace.ops import Conv, Linear, Op, Residual, SqueezeExcite, parameters
+from searchspace.space import Shape, Space, output_shape
+
+COLUMNS = ("macs", "params", "bytes")
+_FLOAT32_BYTES = 4
+
+
+def count_params(ops: tuple[Op, ...]) -> int:
+    """Trainable values of `ops`."""
+    return sum(prod(parameter.shape) for parameter in parameters(ops, "") if parameter.trainable)
+
+
+def count_bytes(ops: tuple[Op, ...]) -> int:
+    """Bytes of `ops` as deployed in float32, batch norm folded into a bias a channel."""
+    folded = sum(
+        prod(parameter.shape)
+        for parameter in parameters(ops, "")
+        if parameter.role in ("weight", "bias", "norm_bias")
+    )
+    return _FLOAT32_BYTES * folded
+
+
+def count_macs(ops: tuple[Op, ...], shape: Shape) -> int:
+    """Multiply-accumulates of `ops` on one input of `shape`."""
+    total = 0
+    for op in ops:
+        if isinstance(op, Residual):
+            total += count_macs(op.body, shape)
+        elif isinstance(op, Conv):
+            shape = output_shape((op,), shape)
+            total += prod(shape) * op.in_channels // op.groups * op.kernel**2
+        elif isinstance(op, SqueezeExcite):
+            total += 2 * op.channels * op.hidden
+        elif isinstance(op, Linear):
+            total += op.in_features * op.out_features
+    return total
+
+
+def count(column: str, ops: tuple[Op, ...], shape: Shape) -> int:
+    """One of COLUMNS for `ops` on an input of `shape`."""
+    if column == "macs":
+        return count_macs(ops, shape)
+    return count_params(ops) if column == "params" else count_bytes(ops)
+
+
+def network_cost(column: str, architecture: Architecture) -> int:
+    """One of COLUMNS for a whole network."""
+    space = architecture.space
+    shapes = (space.input_shape, *space.layer_shapes())
+    return sum(
+        count(column, ops, shape) for (_, ops), shape in zip(architecture.parts(), shapes, strict=True)
+    )
+
+
+def cost_table(column: str, space: Space) -> tuple[int, tuple[tuple[int, ...], ...]]:
+    """One of COLUMNS over a space: (stem and head, (layers, candidates))."""
+    *shapes, head_shape = space.layer_shapes()
+    fixed = count(column, space.stem, space.input_shape) + count(column, space.head, head_shape)
+    cells = tuple(
+        tuple(count(column, candidate.ops, shape) for candidate in layer.candidates)
+        for layer, shape in zip(space.layers, shapes, strict=True)
+    )
+    return fixed, cells

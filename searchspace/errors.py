@@ -1,0 +1,29 @@
+"""The root of every error this project raises, and those about spaces and architectures.
+
+The rest of the tree is in `ponas_deploy/errors.py`, which draws it whole.
+"""
+
+from collections.abc import Iterable
+
+
+class PonasError(Exception):
+    """Something a user can mend; the message is one sentence: what is wrong, then what to do."""
+
+
+class UnknownNameError(PonasError):
+    """A name that nobody knows; the message lists the names that exist.
+
+    Attributes: `kind` ("space", "backend", ...), `name`, `known` (sorted).
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        self.kind, self.name, self.known = kind, name, tuple(sorted(known))
+        super().__init__(f"unknown {kind} '{name}': known are {', '.join(self.known) or 'none yet'}.")
+
+
+class ArchitectureError(PonasError):
+    """A text or file that is not an architecture of the space it is read for."""
+
+
+class WeightsError(PonasError):
+    """Weights that do not fit a network: a missing, extra or wrongly shaped tensor."""

@@ -1,0 +1,137 @@
+"""An ONNX graph of a block or of a whole network, batch norm folded into the convolutions.
+
+Written with `onnx.helper`, so that deployment needs neither torch nor its exporter. Static shapes,
+one input `input` (N, C, H, W) float32, one output `output`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from searchspace.architecture import Architecture
+from searchspace.ops import BATCH_NORM_EPS, Conv, Dropout, GlobalPool, Linear, Op, Residual, SqueezeExcite
+from searchspace.space import Shape
+from searchspace.weights import Weights
+
+INPUT, OUTPUT = "input", "output"
+# Opset 17 and IR 8 are read by ONNX Runtime 1.15, OpenVINO 2023 and TensorRT 8.6, and everything since.
+OPSET, IR_VERSION = 17, 8
+
+
+def network_model(architecture: Architecture, weights: Weights, batch: int = 1) -> onnx.ModelProto:
+    """The whole network: images (N, 3, resolution, resolution) in, logits (N, classes) out."""
+    shape = architecture.space.input_shape
+    return model(architecture.parts(), shape, weights, batch, f"{architecture.space.name}-network")
+
+
+def model(
+    parts: Iterable[tuple[str, tuple[Op, ...]]], shape: Shape, weights: Weights, batch: int, name: str
+) -> onnx.ModelProto:
+    """Operations in a row, each part's parameters below its prefix, on an input of `shape`."""
+    builder = _Builder(weights)
+    last = INPUT
+    for prefix, ops in parts:
+        last = builder.add(ops, prefix, last)
+    if builder.nodes:
+        builder.nodes[-1].output[0] = OUTPUT
+    graph = helper.make_graph(
+        builder.nodes,
+        name,
+        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [batch, *shape])],
+        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, None)],
+        builder.initializers,
+    )
+    opsets = [helper.make_opsetid("", OPSET)]
+    proto = helper.make_model(
+        graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="ponas-deploy"
+    )
+    return onnx.shape_inference.infer_shapes(proto, strict_mode=True)
+
+
+class _Builder:
+    """Collects the nodes and initializers of one graph."""
+
+    def __init__(self, weights: Weights) -> None:
+        self.weights = weights
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
+        self._constants: dict[float, str] = {}
+
+    def add(self, ops: tuple[Op, ...], prefix: str, x: str) -> str:
+        """Append `ops` behind value `x`; the name of their output."""
+        for op in ops:
+            if isinstance(op, Residual):
+                body = self.add(op.body, prefix, x)
+                x = self.node("Add", [body, x], f"{prefix}.residual")
+            elif isinstance(op, Conv):
+                x = self.conv(op, f"{prefix}.{op.name}", x)
+            elif isinstance(op, SqueezeExcite):
+                x = self.squeeze_excite(f"{prefix}.{op.name}", x)
+            elif isinstance(op, GlobalPool):
+                pooled = self.node("GlobalAveragePool", [x], f"{prefix}.pool")
+                x = self.node("Flatten", [pooled], f"{prefix}.flatten", axis=1)
+            elif isinstance(op, Linear):
+                name = f"{prefix}.{op.name}"
+                x = self.node("Gemm", [x, *self.given(name, "weight", "bias")], name, transB=1)
+            else:
+                assert isinstance(op, Dropout), op
+        return x
+
+    def conv(self, op: Conv, name: str, x: str) -> str:
+        weight, bias = fold_batch_norm(self.weights, name)
+        inputs = [x, self.tensor(f"{name}.weight", weight), self.tensor(f"{name}.bias", bias)]
+        x = self.node(
+            "Conv",
+            inputs,
+            name,
+            kernel_shape=[op.kernel] * 2,
+            strides=[op.stride] * 2,
+            pads=[op.kernel // 2] * 4,
+            group=op.groups,
+        )
+        if op.activation == "relu6":
+            return self.node("Clip", [x, self.constant(0.0), self.constant(6.0)], f"{name}.relu6")
+        return self.node("Relu", [x], f"{name}.relu") if op.activation == "relu" else x
+
+    def squeeze_excite(self, name: str, x: str) -> str:
+        gate = self.node("GlobalAveragePool", [x], f"{name}.pool")
+        gate = self.node("Conv", [gate, *self.given(f"{name}.reduce", "weight", "bias")], f"{name}.reduce")
+        gate = self.node("Relu", [gate], f"{name}.relu")
+        gate = self.node("Conv", [gate, *self.given(f"{name}.expand", "weight", "bias")], f"{name}.expand")
+        gate = self.node("Sigmoid", [gate], f"{name}.sigmoid")
+        return self.node("Mul", [x, gate], f"{name}.scale")
+
+    def given(self, name: str, *roles: str) -> list[str]:
+        return [self.tensor(f"{name}.{role}", self.weights[f"{name}.{role}"]) for role in roles]
+
+    def node(self, kind: str, inputs: list[str], name: str, **attributes: Any) -> str:
+        output = f"{name}.out"
+        self.nodes.append(helper.make_node(kind, inputs, [output], name=name, **attributes))
+        return output
+
+    def tensor(self, name: str, value: NDArray[np.float32]) -> str:
+        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def constant(self, value: float) -> str:
+        if value not in self._constants:
+            self._constants[value] = self.tensor(f"constant.{value:g}", np.array(value, np.float32))
+        return self._constants[value]
+
+
+def fold_batch_norm(weights: Weights, name: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Weight and bias of the convolution `name` with its batch norm folded in, computed in float64."""
+    norm = {role: weights[f"{name}.norm.{role}"].astype(np.float64) for role in _NORM}
+    scale = norm["weight"] / np.sqrt(norm["running_var"] + BATCH_NORM_EPS)
+    weight = weights[f"{name}.conv.weight"] * scale[:, None, None, None]
+    bias = norm["bias"] - norm["running_mean"] * scale
+    return weight.astype(np.float32), bias.astype(np.float32)
+
+
+_NORM = ("weight", "bias", "running_mean", "running_var")

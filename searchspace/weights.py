@@ -1,0 +1,91 @@
+"""Weights as plain NumPy arrays by name: random ones, a supernet's, and the check that they fit.
+
+Two layouts, both flat dictionaries. A network: `layers.3.expand.conv.weight`. A supernet, which
+holds every candidate: `layers.3.k5e6se.expand.conv.weight`. Stem and head read the same in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from searchspace.architecture import Architecture
+from searchspace.errors import WeightsError
+from searchspace.ops import Op, Parameter, parameters
+
+Weights = Mapping[str, NDArray[np.float32]]
+
+
+def network_parameters(architecture: Architecture) -> Iterator[Parameter]:
+    """Every tensor of a network, in order."""
+    for prefix, ops in architecture.parts():
+        yield from parameters(ops, prefix)
+
+
+def random_weights(architecture: Architecture, seed: int = 0) -> dict[str, NDArray[np.float32]]:
+    """Weights of the right size for a network that was never trained; the same seed, the same values."""
+    return random_tensors(network_parameters(architecture), seed)
+
+
+def random_block(ops: tuple[Op, ...], prefix: str, seed: int = 0) -> dict[str, NDArray[np.float32]]:
+    """Random weights of some operations alone."""
+    return random_tensors(parameters(ops, prefix), seed)
+
+
+def random_tensors(wanted: Iterator[Parameter], seed: int) -> dict[str, NDArray[np.float32]]:
+    """He-normal weights (arXiv 1502.01852), batch norm away from the identity so that folding shows."""
+    rng = np.random.default_rng(seed)
+    tensors = {}
+    for parameter in wanted:
+        shape = parameter.shape
+        if parameter.role == "weight":
+            value = rng.normal(0.0, np.sqrt(2.0 / prod(shape[1:])), shape)
+        elif parameter.role in ("norm_weight", "norm_var"):
+            value = rng.uniform(0.75, 1.25, shape)
+        else:
+            value = rng.normal(0.0, 0.1, shape)
+        tensors[parameter.name] = value.astype(np.float32)
+    return tensors
+
+
+def is_supernet(weights: Weights, architecture: Architecture) -> bool:
+    """Whether `weights` are in the supernet's layout for this architecture's space."""
+    layer, label = architecture.space.layers[0].name, architecture.choices[0]
+    return any(name.startswith(f"layers.{layer}.{label}.") for name in weights)
+
+
+def inherit(weights: Weights, architecture: Architecture) -> dict[str, NDArray[np.float32]]:
+    """The weights of a network: its own, or those a supernet holds for its choices.
+
+    Raises WeightsError that names the first tensor that is missing or has another shape, and the
+    first that a network's file holds too much.
+    """
+    supernet = is_supernet(weights, architecture)
+    chosen = {
+        f"layers.{layer.name}": f"layers.{layer.name}.{label}"
+        for layer, label in zip(architecture.space.layers, architecture.choices, strict=True)
+    }
+    inherited = {}
+    for prefix, ops in architecture.parts():
+        source = chosen.get(prefix, prefix) if supernet else prefix
+        for parameter in parameters(ops, prefix):
+            name = source + parameter.name[len(prefix) :]
+            inherited[parameter.name] = _checked(weights, name, parameter.shape)
+    extra = sorted(set(weights) - set(inherited))
+    if extra and not supernet:
+        raise WeightsError(
+            f"the weights hold '{extra[0]}', which this network does not have ({len(extra)} so)."
+        )
+    return inherited
+
+
+def _checked(weights: Weights, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    if name not in weights:
+        raise WeightsError(f"the weights lack '{name}' of shape {shape}: they belong to another network.")
+    found = tuple(weights[name].shape)
+    if found != shape:
+        raise WeightsError(f"'{name}' has shape {found} in the weights, but the network needs {shape}.")
+    return weights[name]
