@@ -1,0 +1,97 @@
+"""The runtimes behind one small door: a backend compiles an ONNX model, a session runs and times it.
+
+To add a runtime, write one file with a class that has what `Backend` asks for, name it in
+`_BACKENDS`, and run the contract test over it (`tests/backends/test_contract.py`). Every module here
+imports without its runtime; the runtime is imported when the backend is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ponas_deploy.errors import UnknownNameError
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """What a session is compiled for; always explicit, always recorded."""
+
+    precision: str = "fp32"
+    threads: int = 1
+
+
+class Session(Protocol):
+    """A compiled model, with its input and output preallocated and bound once. A context manager."""
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Outputs for inputs of the model's shape."""
+        ...
+
+    def time_ns(self, runs: int) -> int:
+        """Nanoseconds that `runs` back-to-back runs on the bound input took together."""
+        ...
+
+    def close(self) -> None:
+        """Free the session; it is not used again."""
+        ...
+
+    def __enter__(self) -> Session: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Backend(Protocol):
+    """A runtime on this machine."""
+
+    name: str
+
+    def precisions(self) -> tuple[str, ...]:
+        """The precisions this machine runs natively, the default first."""
+        ...
+
+    def environment(self) -> tuple[tuple[str, str], ...]:
+        """Versions and settings that a latency depends on, as (name, value)."""
+        ...
+
+    def load(self, model: bytes, settings: RunSettings) -> Session:
+        """Compile an ONNX model; BackendError when the runtime refuses it or the precision."""
+        ...
+
+    def save(self, model: bytes, settings: RunSettings, folder: Path) -> tuple[Path, ...]:
+        """Write the device-tuned engine of an ONNX model into `folder`; the first file opens it."""
+        ...
+
+    def open(self, engine: Path, settings: RunSettings) -> Session:
+        """A session of an engine that `save` wrote."""
+        ...
+
+
+_BACKENDS = {
+    "onnxruntime": "ponas_deploy.backends.onnxruntime:OnnxRuntimeBackend",
+    "openvino": "ponas_deploy.backends.openvino:OpenVinoBackend",
+    "fake": "ponas_deploy.backends.fake:FakeBackend",
+}
+BACKENDS = ("onnxruntime", "openvino")
+"""The runtimes a CPU is profiled with by default."""
+
+
+def get_backend(name: str) -> Backend:
+    """The backend called `name`.
+
+    Raises UnknownNameError that lists the backends, or MissingExtraError when the runtime is not installed.
+    """
+    if name not in _BACKENDS:
+        raise UnknownNameError("backend", name, (known for known in _BACKENDS if known != "fake"))
+    module, _, attribute = _BACKENDS[name].partition(":")
+    factory: Callable[[], Backend] = getattr(import_module(module), attribute)
+    return factory()

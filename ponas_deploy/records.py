@@ -1,0 +1,184 @@
+"""Reading and writing the project's files: one atomic writer, one reader that says where it hurts.
+
+A document's first key is its format with a version, `ponas.latency-table/1`. A reader accepts every
+older version; a newer one is an error that says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ponas_deploy.errors import OverwriteError, FileFormatError, PonasError
+
+
+def write_bytes(path: Path, data: bytes, *, overwrite: bool = False) -> None:
+    """Write a file whole or not at all: a temporary file beside it, flushed, then renamed over.
+
+    Raises OverwriteError, or PonasError when the disk refuses (full, read-only); then nothing
+    of the new file is left and an old one is untouched.
+    """
+    if path.exists() and not overwrite:
+        raise OverwriteError(path)
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise PonasError(f"{path} cannot be written: {error.strerror or error}.") from error
+    finally:
+        if temporary is not None:
+            with suppress(OSError):
+                os.unlink(temporary)
+
+
+def write_json(path: Path, kind: str, document: Mapping[str, Any], *, overwrite: bool = False) -> None:
+    """Write `document` as the format `kind` ("ponas.latency-table/1"), see `write_bytes`."""
+    text = to_json({"format": kind, **document})
+    write_bytes(path, f"{text}\n".encode(), overwrite=overwrite)
+
+
+def to_json(document: Any, indent: str = "") -> str:
+    """Readable JSON without NaN or infinity: one key a line, lists of plain values on one line."""
+    if isinstance(document, Mapping) and document:
+        pairs = (f"{json.dumps(str(key))}: {to_json(value, indent + ' ')}" for key, value in document.items())
+        return _lines("{", pairs, "}", indent)
+    if isinstance(document, (list, tuple)) and any(isinstance(v, (Mapping, list, tuple)) for v in document):
+        return _lines("[", (to_json(value, indent + " ") for value in document), "]", indent)
+    return json.dumps(document, allow_nan=False, ensure_ascii=False)
+
+
+def _lines(start: str, parts: Iterable[str], end: str, indent: str) -> str:
+    separator = f",\n{indent} "
+    return f"{start}\n{indent} {separator.join(parts)}\n{indent}{end}"
+
+
+def read_json(path: Path, kind: str) -> Record:
+    """Read a document of the format `kind`; FileFormatError names the file and the place."""
+    name, _, newest = kind.partition("/")
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise FileFormatError(path, "", "there is no such file.") from error
+    except OSError as error:
+        raise FileFormatError(path, "", f"cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise FileFormatError(path, f"byte {error.start}", "is not text.") from error
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno} column {error.colno}"
+        raise FileFormatError(path, where, f"is not valid JSON ({error.msg}).") from error
+    record = Record(path, "", data)
+    found, _, version = record.text("format").partition("/")
+    if found != name or not version.isdigit():
+        raise FileFormatError(path, "format", f"is '{data['format']}', expected '{kind}'.")
+    if int(version) > int(newest):
+        raise FileFormatError(
+            path, "format", f"is version {version}, this program reads up to {newest}: upgrade ponas-deploy."
+        )
+    return record
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A JSON object that knows where it stands, so that an error can name the file and the key."""
+
+    path: Path
+    where: str
+    data: Any
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.data, dict):
+            raise self.error("", f"is {type(self.data).__name__}, expected an object.")
+
+    def __contains__(self, key: str) -> bool:
+        return self.data.get(key) is not None
+
+    def error(self, key: str, reason: str) -> FileFormatError:
+        """An error at `key` of this record."""
+        return FileFormatError(self.path, ".".join(part for part in (self.where, key) if part), reason)
+
+    def text(self, key: str) -> str:
+        """The string at `key`."""
+        value = self._value(key)
+        if not isinstance(value, str):
+            raise self.error(key, f"is {value!r}, expected text.")
+        return value
+
+    def integer(self, key: str) -> int:
+        """The whole number at `key`."""
+        value = self._value(key)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise self.error(key, f"is {value!r}, expected a whole number.")
+        return value
+
+    def number(self, key: str) -> float:
+        """The finite number at `key`."""
+        value = self._value(key)
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+            raise self.error(key, f"is {value!r}, expected a finite number.")
+        return float(value)
+
+    def numbers(self, key: str) -> tuple[float, ...]:
+        """The list of finite numbers at `key`."""
+        values = self._list(key)
+        wrong = [v for v in values if not isinstance(v, (int, float)) or not math.isfinite(v)]
+        if wrong:
+            raise self.error(key, f"holds {wrong[0]!r}, expected finite numbers.")
+        return tuple(values)
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """The list of strings at `key`."""
+        values = self._list(key)
+        if not all(isinstance(value, str) for value in values):
+            raise self.error(key, "holds something that is not text.")
+        return tuple(values)
+
+    def record(self, key: str) -> Record:
+        """The object at `key`."""
+        return Record(self.path, self._below(key), self._value(key))
+
+    def records(self, key: str) -> Iterator[Record]:
+        """The objects in the list at `key`."""
+        for index, value in enumerate(self._list(key)):
+            yield Record(self.path, f"{self._below(key)}[{index}]", value)
+
+    def strings(self, key: str) -> tuple[tuple[str, str], ...]:
+        """The object at `key` as pairs of text."""
+        return tuple((name, str(value)) for name, value in self.record(key).data.items())
+
+    def _below(self, key: str) -> str:
+        return f"{self.where}.{key}" if self.where else key
+
+    def _value(self, key: str) -> Any:
+        if key not in self.data:
+            raise self.error(key, "is missing.")
+        return self.data[key]
+
+    def _list(self, key: str) -> list[Any]:
+        value = self._value(key)
+        if not isinstance(value, list):
+            raise self.error(key, f"is {type(value).__name__}, expected a list.")
+        return value

@@ -1,0 +1,156 @@
+"""An additive cost or loss: one value a layer and candidate, and a constant."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ponas_deploy.errors import ArchitectureError, TableMismatchError, UnknownNameError
+from ponas_deploy.records import Record
+from searchspace.space import Space
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceKey:
+    """Which space a table belongs to, and at what resolution (pixels) and classes it was made."""
+
+    name: str
+    fingerprint: str
+    resolution: int
+    classes: int
+
+    @classmethod
+    def of(cls, space: Space) -> SpaceKey:
+        """The key of a space."""
+        return cls(space.name, space.fingerprint, space.resolution, space.classes)
+
+    @classmethod
+    def from_record(cls, record: Record) -> SpaceKey:
+        """Read what `document` wrote."""
+        return cls(
+            record.text("name"),
+            record.text("fingerprint"),
+            record.integer("resolution"),
+            record.integer("classes"),
+        )
+
+    def document(self) -> dict[str, str | int]:
+        """The key as JSON."""
+        return {
+            "name": self.name,
+            "fingerprint": self.fingerprint,
+            "resolution": self.resolution,
+            "classes": self.classes,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Values that add up over layers: `fixed + sum(values[l][choice of l])`.
+
+    Layers and candidates are any labels; each layer has its own candidates. The unit is in the name
+    of the field that holds the grid.
+    """
+
+    layers: tuple[str, ...]
+    candidates: tuple[tuple[str, ...], ...]
+    values: tuple[tuple[float, ...], ...]
+    fixed: float = 0.0
+
+    def arrays(self) -> list[NDArray[np.float64]]:
+        """One array a layer, for the search."""
+        return [np.array(row, dtype=np.float64) for row in self.values]
+
+    def indices(self, choices: Sequence[str]) -> tuple[int, ...]:
+        """The position of each label among its layer's candidates."""
+        if len(choices) != len(self.layers):
+            raise ArchitectureError(
+                f"{len(choices)} choices were given, but the table has {len(self.layers)} layers."
+            )
+        found = []
+        for layer, labels, choice in zip(self.layers, self.candidates, choices, strict=True):
+            if choice not in labels:
+                raise UnknownNameError(f"candidate of layer {layer}", choice, labels)
+            found.append(labels.index(choice))
+        return tuple(found)
+
+    def total(self, choices: Sequence[str]) -> float:
+        """The sum for a network, `fixed` included."""
+        return self.fixed + math.fsum(
+            row[index] for row, index in zip(self.values, self.indices(choices), strict=True)
+        )
+
+    def labels(self, indices: Sequence[int]) -> tuple[str, ...]:
+        """The labels at `indices`."""
+        return tuple(labels[int(index)] for labels, index in zip(self.candidates, indices, strict=True))
+
+    def scaled(self, factor: float) -> Grid:
+        """Every value times `factor`."""
+        values = tuple(tuple(value * factor for value in row) for row in self.values)
+        return replace(self, values=values, fixed=self.fixed * factor)
+
+    def aligned_to(self, other: Grid, mine: str, theirs: str) -> Grid:
+        """This grid in the order of another with the same layers and candidates.
+
+        TableMismatchError names the first difference; `mine` and `theirs` say what the grids are.
+        """
+        if set(self.layers) != set(other.layers):
+            only = sorted(set(self.layers) ^ set(other.layers))
+            where = theirs if only[0] in other.layers else mine
+            raise TableMismatchError(
+                f"layer '{only[0]}' is only in {where}: both tables need the same layers"
+                f" ({len(self.layers)} in {mine}, {len(other.layers)} in {theirs})."
+            )
+        rows, labels = dict(zip(self.layers, self.values, strict=True)), {}
+        for layer, names in zip(self.layers, self.candidates, strict=True):
+            labels[layer] = names
+        values = []
+        for layer, wanted in zip(other.layers, other.candidates, strict=True):
+            if set(wanted) != set(labels[layer]):
+                only = sorted(set(wanted) ^ set(labels[layer]))
+                where = theirs if only[0] in wanted else mine
+                raise TableMismatchError(f"layer '{layer}': candidate '{only[0]}' is only in {where}.")
+            row = dict(zip(labels[layer], rows[layer], strict=True))
+            values.append(tuple(row[label] for label in wanted))
+        return Grid(other.layers, other.candidates, tuple(values), self.fixed)
+
+    @classmethod
+    def from_records(
+        cls, record: Record, layers: Sequence[Record], key: str, *, positive: bool = False
+    ) -> Grid:
+        """Read the values at `key` of every cell; a non-positive one is refused where `positive`."""
+        names, candidates, values = [], [], []
+        for layer in layers:
+            cells = tuple(layer.records("cells"))
+            if not cells:
+                raise layer.error("cells", "is empty: a layer needs at least one candidate.")
+            names.append(layer.text("name"))
+            candidates.append(tuple(cell.text("candidate") for cell in cells))
+            values.append(tuple(_value(cell, key, positive) for cell in cells))
+        _refuse_repeats(record, names, candidates)
+        fixed_key = f"fixed_{key}" if f"fixed_{key}" in record else ""
+        fixed = record.number(fixed_key) if fixed_key else 0.0
+        return cls(tuple(names), tuple(candidates), tuple(values), fixed)
+
+
+def _value(cell: Record, key: str, positive: bool) -> float:
+    value = cell.number(key)
+    if positive and value <= 0:
+        raise cell.error(key, f"is {value:g}: a latency must be above zero.")
+    return value
+
+
+def _refuse_repeats(record: Record, layers: Sequence[str], candidates: Sequence[tuple[str, ...]]) -> None:
+    if not layers:
+        raise record.error("layers", "is empty: a table needs at least one layer.")
+    if len(set(layers)) != len(layers):
+        twice = next(name for name in layers if list(layers).count(name) > 1)
+        raise record.error("layers", f"layer '{twice}' stands there twice.")
+    for name, labels in zip(layers, candidates, strict=True):
+        if len(set(labels)) != len(labels):
+            twice = next(label for label in labels if labels.count(label) > 1)
+            raise record.error("layers", f"layer '{name}' has candidate '{twice}' twice.")

@@ -1,0 +1,267 @@
+"""The latency table: what each candidate costs on one device, with the proof of how well it predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from ponas_deploy.records import Record, read_json, write_json
+from ponas_deploy.tables.grid import Grid, SpaceKey
+from ponas_deploy.tables.measurement import Measurement
+
+FORMAT = "ponas.latency-table/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What a latency is a latency of: tables that differ here are never mixed."""
+
+    device: str
+    backend: str
+    precision: str
+    threads: int
+    batch: int
+
+    @property
+    def text(self) -> str:
+        """One line for people."""
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        return f"{self.device}, {self.backend} {self.precision}, {threads}, batch {self.batch}"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkLatency:
+    """A whole network that was built and timed.
+
+    `isolated_ms` is the plain sum of stem, head and cells, `predicted_ms` what the table says,
+    `measured_ms` the table's statistic over the rounds. Never mixed: each has its own field.
+    """
+
+    choices: tuple[str, ...]
+    isolated_ms: float
+    predicted_ms: float
+    measured_ms: float
+    measurement: Measurement
+
+    @property
+    def error_pct(self) -> float:
+        """Prediction over measurement, in percent of the measurement; positive when predicted too slow."""
+        return 100 * (self.predicted_ms / self.measured_ms - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """How isolated cells became the table's values: fitted on whole networks.
+
+    `method` names the model; `parameters` are its numbers, for the record. The corrected values
+    themselves stand in the table.
+    """
+
+    method: str
+    parameters: tuple[tuple[str, float], ...]
+    networks: tuple[NetworkLatency, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """How well the table predicts networks that had no part in fitting it.
+
+    Errors in percent of the measured latency. The noise floor is what measuring the same networks
+    twice differs by (odd against even rounds), and `noise_tau` their rank correlation: no table can
+    do better.
+    """
+
+    mean_error_pct: float
+    worst_error_pct: float
+    isolated_mean_error_pct: float
+    kendall_tau: float
+    noise_floor_pct: float
+    noise_tau: float
+    networks: tuple[NetworkLatency, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyTable:
+    """Latency of every candidate of every layer, and of stem and head.
+
+    `grid` holds the values the search adds up, in milliseconds: corrected where there is a
+    correction. `isolated` holds what the cells took on their own. Both are (layers, candidates)
+    with a constant `fixed` for stem and head.
+    """
+
+    grid: Grid
+    space: SpaceKey | None = None
+    conditions: Conditions | None = None
+    isolated: Grid | None = None
+    intervals_ms: tuple[tuple[tuple[float, float], ...], ...] = ()
+    statistic: str = ""
+    created: str = ""
+    environment: tuple[tuple[str, str], ...] = ()
+    protocol: tuple[tuple[str, str], ...] = ()
+    cell_keys: tuple[tuple[str, ...], ...] = ()
+    measurements: tuple[tuple[str, Measurement], ...] = ()
+    correction: Correction | None = None
+    certificate: Certificate | None = None
+    unsettled: tuple[str, ...] = ()
+
+    def predict_ms(self, choices: Sequence[str]) -> float:
+        """Predicted latency of a network, in milliseconds."""
+        return self.grid.total(choices)
+
+    def scaled(self, factor: float) -> LatencyTable:
+        """The same table with every corrected value times `factor`: what a measured residual teaches."""
+        return replace(self, grid=self.grid.scaled(factor))
+
+
+def write_latency_table(table: LatencyTable, path: Path, *, overwrite: bool = False) -> None:
+    """Write a table; OverwriteError unless `overwrite`."""
+    write_json(path, FORMAT, dict(_document(table)), overwrite=overwrite)
+
+
+def read_latency_table(path: Path) -> LatencyTable:
+    """Read a table; FileFormatError names the place of the first fault."""
+    record = read_json(path, FORMAT)
+    layers = tuple(record.records("layers"))
+    cells = tuple(tuple(layer.records("cells")) for layer in layers)
+    first = cells[0][0] if cells and cells[0] else record
+    return LatencyTable(
+        grid=Grid.from_records(record, layers, "latency_ms", positive=True),
+        isolated=Grid.from_records(record, layers, "isolated_ms", positive=True)
+        if "isolated_ms" in first
+        else None,
+        intervals_ms=tuple(tuple((c.number("low_ms"), c.number("high_ms")) for c in row) for row in cells)
+        if "low_ms" in first
+        else (),
+        cell_keys=tuple(tuple(c.text("key") for c in row) for row in cells) if "key" in first else (),
+        space=SpaceKey.from_record(record.record("space")) if "space" in record else None,
+        conditions=_read_conditions(record.record("conditions")) if "conditions" in record else None,
+        statistic=record.text("statistic"),
+        created=record.text("created"),
+        environment=record.strings("environment"),
+        protocol=record.strings("protocol"),
+        measurements=tuple(
+            (m.text("key"), Measurement(m.integer("runs"), m.numbers("rounds_ns")))
+            for m in record.records("measurements")
+        ),
+        correction=_read_correction(record.record("correction")) if "correction" in record else None,
+        certificate=_read_certificate(record.record("certificate")) if "certificate" in record else None,
+        unsettled=record.texts("unsettled"),
+    )
+
+
+def _document(table: LatencyTable) -> Iterator[tuple[str, Any]]:
+    yield "space", table.space and table.space.document()
+    yield "conditions", table.conditions and _plain(table.conditions)
+    yield "created", table.created
+    yield "statistic", table.statistic
+    yield "environment", dict(table.environment)
+    yield "protocol", dict(table.protocol)
+    yield "fixed_latency_ms", table.grid.fixed
+    if table.isolated:
+        yield "fixed_isolated_ms", table.isolated.fixed
+    yield (
+        "layers",
+        [
+            {"name": name, "cells": [_cell(table, row, column) for column in range(len(labels))]}
+            for row, (name, labels) in enumerate(zip(table.grid.layers, table.grid.candidates, strict=True))
+        ],
+    )
+    yield "unsettled", list(table.unsettled)
+    yield "correction", table.correction and _correction(table.correction)
+    yield "certificate", table.certificate and _certificate(table.certificate)
+    yield (
+        "measurements",
+        [{"key": key, "runs": m.runs, "rounds_ns": _rounded(m.rounds_ns)} for key, m in table.measurements],
+    )
+
+
+def _cell(table: LatencyTable, row: int, column: int) -> dict[str, Any]:
+    cell: dict[str, Any] = {
+        "candidate": table.grid.candidates[row][column],
+        "latency_ms": table.grid.values[row][column],
+    }
+    if table.isolated:
+        cell["isolated_ms"] = table.isolated.values[row][column]
+    if table.intervals_ms:
+        cell["low_ms"], cell["high_ms"] = table.intervals_ms[row][column]
+    if table.cell_keys:
+        cell["key"] = table.cell_keys[row][column]
+    return cell
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in fields(value)}
+
+
+def _network(network: NetworkLatency) -> dict[str, Any]:
+    return {
+        "choices": ",".join(network.choices),
+        "isolated_ms": network.isolated_ms,
+        "predicted_ms": network.predicted_ms,
+        "measured_ms": network.measured_ms,
+        "runs": network.measurement.runs,
+        "rounds_ns": _rounded(network.measurement.rounds_ns),
+    }
+
+
+def _rounded(values: Sequence[float]) -> list[int]:
+    return [round(value) for value in values]
+
+
+def _correction(correction: Correction) -> dict[str, Any]:
+    return {
+        "method": correction.method,
+        "parameters": dict(correction.parameters),
+        "networks": [_network(network) for network in correction.networks],
+    }
+
+
+_CERTIFIED = (
+    "mean_error_pct",
+    "worst_error_pct",
+    "isolated_mean_error_pct",
+    "kendall_tau",
+    "noise_floor_pct",
+    "noise_tau",
+)
+
+
+def _certificate(certificate: Certificate) -> dict[str, Any]:
+    numbers = {key: getattr(certificate, key) for key in _CERTIFIED}
+    return {**numbers, "networks": [_network(network) for network in certificate.networks]}
+
+
+def _read_conditions(record: Record) -> Conditions:
+    return Conditions(
+        record.text("device"),
+        record.text("backend"),
+        record.text("precision"),
+        record.integer("threads"),
+        record.integer("batch"),
+    )
+
+
+def _read_network(record: Record) -> NetworkLatency:
+    return NetworkLatency(
+        tuple(record.text("choices").split(",")),
+        record.number("isolated_ms"),
+        record.number("predicted_ms"),
+        record.number("measured_ms"),
+        Measurement(record.integer("runs"), record.numbers("rounds_ns")),
+    )
+
+
+def _read_correction(record: Record) -> Correction:
+    parameters = record.record("parameters")
+    return Correction(
+        record.text("method"),
+        tuple((key, parameters.number(key)) for key in parameters.data),
+        tuple(_read_network(network) for network in record.records("networks")),
+    )
+
+
+def _read_certificate(record: Record) -> Certificate:
+    networks = tuple(_read_network(network) for network in record.records("networks"))
+    return Certificate(**{key: record.number(key) for key in _CERTIFIED}, networks=networks)
