@@ -3,8 +3,7 @@
 Accuracy loss adds over layers (PONAS, section 3.3, equation 5) and so do latency, MACs and parameters, so
 choosing one candidate a layer is a multiple-choice knapsack. Merging the layers one by one and dropping
 every partial sum that another one beats leaves the whole front, in milliseconds for 12^19 networks
-(Nemhauser and Ullmann, 1969). Keeping the partial sums that fewer than k others beat leaves the k best
-networks of every budget (the k-skyband of Papadias et al., 2005).
+(Nemhauser and Ullmann, 1969).
 
 Sums are exact. Every table is first put on a decimal grid of 15 digits, so that a total is a whole number
 of units below 2^53 and does not depend on the order of adding: 0.1 + 0.2 is 0.3, and a tie is a tie.
@@ -64,8 +63,10 @@ class ExactColumn:
 
     @classmethod
     def of(cls, column: Sequence[Floats], fixed: float = 0.0) -> ExactColumn:
-        """Put a column on its grid; ValueError for a layer without candidates or a value that is not finite."""
+        """Put a column on its grid; ValueError where a layer has no candidates or a value is not finite."""
         layers = [np.asarray(layer, dtype=np.float64) for layer in column]
+        if not layers or not math.isfinite(fixed):
+            raise ValueError(f"a table needs layers and a finite fixed part, got {len(layers)} and {fixed}")
         for index, layer in enumerate(layers):
             if layer.ndim != 1 or layer.size == 0 or not np.isfinite(layer).all():
                 raise ValueError(f"layer {index} needs one finite number a candidate, got {layer!r}")
@@ -110,7 +111,7 @@ def total(column: Sequence[Floats], choices: Indices, *, fixed: float = 0.0) -> 
 def least_cost(cost: Sequence[Floats], *, fixed_cost: float = 0.0) -> float:
     """Cost of the cheapest architecture: no smaller budget can be met."""
     exact = ExactColumn.of(cost, fixed_cost)
-    return float(exact.values(np.float64(exact.least())))
+    return float(exact.values(np.asarray(exact.least())))
 
 
 def cost_of_least_loss(cost: Sequence[Floats], loss: Sequence[Floats], *, fixed_cost: float = 0.0) -> float:
@@ -127,10 +128,10 @@ def pareto_front(cost: Sequence[Floats], loss: Sequence[Floats], *, fixed_cost: 
     ValueError when the tables do not fit each other.
     """
     costs, losses = ExactColumn.of(cost, fixed_cost), ExactColumn.of(loss)
-    cost_units, loss_units, choices = _merge_layers(costs, losses, 1, math.inf)
-    front_cost, front_loss = costs.values(cost_units), losses.values(loss_units)
+    fronts = _merge_layers(costs, losses)
+    front_cost, front_loss = costs.values(fronts[0].cost), losses.values(fronts[0].loss)
     keep = _distinct(front_cost, front_loss)
-    return Front(front_cost[keep], front_loss[keep], choices[keep])
+    return Front(front_cost[keep], front_loss[keep], _walk(fronts, keep))
 
 
 def best_within(front: Front, budget: float) -> int | None:
@@ -144,80 +145,78 @@ def k_best(
 ) -> Shortlist:
     """The `k` architectures of least loss that cost at most `budget`; fewer when fewer exist.
 
-    Exact, ties included: no architecture outside the list comes before one inside it by (loss, cost).
+    Exact, ties included: none outside the list comes before one inside it by (loss, cost). The front of the
+    layers still to come tells how well each beginning can end, so that only `k` beginnings need be followed.
     ValueError when the tables do not fit each other or `k` is below 1.
     """
     if k < 1:
         raise ValueError(f"k is {k}, it must be at least 1")
     costs, losses = ExactColumn.of(cost, fixed_cost), ExactColumn.of(loss)
-    cost_units, loss_units, choices = _merge_layers(costs, losses, k, costs.limit(budget))
-    first = np.lexsort((cost_units, loss_units))[:k]
-    return Shortlist(costs.values(cost_units[first]), losses.values(loss_units[first]), choices[first])
+    limit, ends = costs.limit(budget), _merge_layers(costs, losses)
+    cost_sums, loss_sums, choices = np.zeros(1), np.zeros(1), np.empty((1, 0), dtype=np.intp)
+    for layer, end in enumerate(ends[1:]):
+        cost_sums = np.add.outer(cost_sums, costs.layers[layer]).ravel()
+        loss_sums = np.add.outer(loss_sums, losses.layers[layer]).ravel()
+        best_end = np.searchsorted(end.cost, limit - cost_sums, side="right") - 1
+        order = np.lexsort((cost_sums + end.cost[best_end], loss_sums + end.loss[best_end]))
+        first = order[best_end[order] >= 0][:k]
+        beginning, candidate = np.divmod(first, costs.layers[layer].size)
+        choices = np.column_stack((choices[beginning], candidate))
+        cost_sums, loss_sums = cost_sums[first], loss_sums[first]
+    return Shortlist(costs.values(cost_sums + costs.fixed), losses.values(loss_sums), choices)
 
 
-def _merge_layers(
-    costs: ExactColumn, losses: ExactColumn, k: int, limit: float
-) -> tuple[Floats, Floats, Indices]:
-    """Every architecture within `limit` units that fewer than `k` others beat: (P,), (P,), (P, L), by cost."""
-    same_candidates([costs, losses])
-    cost_sums, loss_sums, reserve = np.array([costs.fixed]), np.zeros(1), costs.least() - costs.fixed
-    trail: list[tuple[Indices, Indices, int]] = []
-    for cost, loss in zip(costs.layers, losses.layers, strict=True):
-        own = _skyband(cost, loss, k)
-        merged_cost = np.add.outer(cost[own], cost_sums).ravel()
-        merged_loss = np.add.outer(loss[own], loss_sums).ravel()
-        kept = _skyband(merged_cost, merged_loss, k)
-        reserve -= float(cost.min())
-        kept = kept[: np.searchsorted(merged_cost[kept], limit - reserve, side="right")]
-        trail.append((own, kept, cost_sums.size))
-        cost_sums, loss_sums = merged_cost[kept], merged_loss[kept]
-        if not kept.size:
-            break
-    return cost_sums, loss_sums, _walk_back(trail, cost_sums.size, len(costs.layers))
+@dataclass(frozen=True, slots=True)
+class _PartialFront:
+    """The front of the layers from one on: each point has a candidate there and a point of the next front.
 
-
-def _walk_back(trail: list[tuple[Indices, Indices, int]], count: int, layers: int) -> Indices:
-    """The choices behind the last partial sums: (count, layers).
-
-    A merged sum lies at `candidate * parents + parent`, so one division tells both.
+    All four are (P,); cost and loss are in units.
     """
-    choices = np.empty((count, layers), dtype=np.intp)
-    position = np.arange(count)
-    for layer, (own, kept, parents) in reversed(list(enumerate(trail))):
-        candidate, position = np.divmod(kept[position], parents)
-        choices[:, layer] = own[candidate]
+
+    cost: Floats
+    loss: Floats
+    candidate: Indices
+    following: Indices
+
+
+def _merge_layers(costs: ExactColumn, losses: ExactColumn) -> list[_PartialFront]:
+    """The front of layers l to L for each l: L + 1 of them, the whole space first, no layer at all last."""
+    same_candidates([costs, losses])
+    nowhere = np.zeros(1, dtype=np.intp)
+    fronts = [_PartialFront(np.array([costs.fixed]), np.zeros(1), nowhere, nowhere)]
+    for cost, loss in zip(reversed(costs.layers), reversed(losses.layers), strict=True):
+        following = fronts[-1]
+        own = _non_dominated(cost, loss)
+        merged_cost = np.add.outer(cost[own], following.cost).ravel()
+        merged_loss = np.add.outer(loss[own], following.loss).ravel()
+        kept = _non_dominated(merged_cost, merged_loss)
+        candidate, point = np.divmod(kept, following.cost.size)
+        fronts.append(_PartialFront(merged_cost[kept], merged_loss[kept], own[candidate], point))
+    return fronts[::-1]
+
+
+def _walk(fronts: list[_PartialFront], points: Indices) -> Indices:
+    """The choices behind `points` (P,) of the first front, following the back pointers: (P, L)."""
+    choices = np.empty((points.size, len(fronts) - 1), dtype=np.intp)
+    for layer, front in enumerate(fronts[:-1]):
+        choices[:, layer] = front.candidate[points]
+        points = front.following[points]
     return choices
 
 
-def _skyband(cost: Floats, loss: Floats, k: int) -> Indices:
-    """Indices, by ascending cost, of the points that fewer than `k` others beat; all else is dropped.
-
-    A point is beaten by one as cheap and as good; of points equal in both, the earlier beats the later.
-    For k = 1 exactly the front stays; for larger k a few points more may stay among those of equal cost.
-    """
+def _non_dominated(cost: Floats, loss: Floats) -> Indices:
+    """Indices of the non-dominated points by ascending cost; of points equal in both, the first."""
     order = np.argsort(cost, kind="stable")  # merged sums are ascending runs, which a merge sort likes
-    cost, loss = cost[order], loss[order]
-    kth_least = _running_kth_least(loss, k)
-    kept = np.flatnonzero(loss < np.concatenate(([np.inf], kth_least[:-1])))
-    last_of_equal_cost = np.searchsorted(cost, cost[kept], side="right") - 1
-    return order[kept[loss[kept] <= kth_least[last_of_equal_cost]]]
-
-
-def _running_kth_least(values: Floats, k: int) -> Floats:
-    """At each position the k-th smallest value so far, infinite before the k-th: (N,) to (N,).
-
-    What a running minimum displaces is the stream whose running minimum is the next smallest.
-    """
-    least = np.minimum.accumulate(values)
-    for _ in range(k - 1):
-        values = np.maximum(values, np.concatenate(([np.inf], least[:-1])))
-        least = np.minimum.accumulate(values)
-    return least
+    least_loss = np.minimum.accumulate(loss[order])
+    improves = np.append(True, least_loss[1:] < least_loss[:-1])
+    kept: Indices = order[improves]
+    best_of_equal_cost = np.append(cost[kept[1:]] > cost[kept[:-1]], True)
+    return np.compress(best_of_equal_cost, kept)
 
 
 def _distinct(cost: Floats, loss: Floats) -> Indices:
-    """Indices of a front's points that differ by more than rounding; of a near tie, the one that wins stays."""
+    """Indices of a front's points that differ by more than rounding: of a near tie the winner stays."""
     cheaper_than_next = np.append(np.diff(cost) > ROUNDING * np.abs(cost[:-1]), True)
     kept = np.flatnonzero(cheaper_than_next)
     better_than_previous = np.diff(loss[kept], prepend=np.inf) < -ROUNDING * np.abs(loss).max()
-    return kept[better_than_previous]
+    return np.compress(better_than_previous, kept)

@@ -31,6 +31,10 @@ class RunSettings:
 class Session(Protocol):
     """A compiled model, with its input and output preallocated and bound once. A context manager."""
 
+    def settings(self) -> RunSettings:
+        """What the runtime says it was compiled with, asked of the runtime where it answers."""
+        ...
+
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Outputs for inputs of the model's shape."""
         ...
@@ -64,7 +68,11 @@ class Backend(Protocol):
         ...
 
     def load(self, model: bytes, settings: RunSettings) -> Session:
-        """Compile an ONNX model; BackendError when the runtime refuses it or the precision."""
+        """Compile an ONNX model.
+
+        BackendError when the runtime refuses it, UnknownNameError (a PonasError that lists what
+        exists) for a precision this machine does not have.
+        """
         ...
 
     def save(self, model: bytes, settings: RunSettings, folder: Path) -> tuple[Path, ...]:
@@ -88,7 +96,8 @@ BACKENDS = ("onnxruntime", "openvino")
 def get_backend(name: str) -> Backend:
     """The backend called `name`.
 
-    Raises UnknownNameError that lists the backends, or MissingExtraError when the runtime is not installed.
+    Raises UnknownNameError that lists the backends, or BackendError with the install line when the
+    runtime is not installed.
     """
     if name not in _BACKENDS:
         raise UnknownNameError("backend", name, (known for known in _BACKENDS if known != "fake"))

@@ -24,6 +24,21 @@ class Conditions:
     threads: int
     batch: int
 
+    @classmethod
+    def from_record(cls, record: Record) -> Conditions:
+        """Read what `document` wrote."""
+        return cls(
+            record.text("device"),
+            record.text("backend"),
+            record.text("precision"),
+            record.integer("threads"),
+            record.integer("batch"),
+        )
+
+    def document(self) -> dict[str, str | int]:
+        """The conditions as JSON."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
     @property
     def text(self) -> str:
         """One line for people."""
@@ -136,7 +151,7 @@ def read_latency_table(path: Path) -> LatencyTable:
         else (),
         cell_keys=tuple(tuple(c.text("key") for c in row) for row in cells) if "key" in first else (),
         space=SpaceKey.from_record(record.record("space")) if "space" in record else None,
-        conditions=_read_conditions(record.record("conditions")) if "conditions" in record else None,
+        conditions=Conditions.from_record(record.record("conditions")) if "conditions" in record else None,
         statistic=record.text("statistic"),
         created=record.text("created"),
         environment=record.strings("environment"),
@@ -153,7 +168,7 @@ def read_latency_table(path: Path) -> LatencyTable:
 
 def _document(table: LatencyTable) -> Iterator[tuple[str, Any]]:
     yield "space", table.space and table.space.document()
-    yield "conditions", table.conditions and _plain(table.conditions)
+    yield "conditions", table.conditions and table.conditions.document()
     yield "created", table.created
     yield "statistic", table.statistic
     yield "environment", dict(table.environment)
@@ -189,10 +204,6 @@ def _cell(table: LatencyTable, row: int, column: int) -> dict[str, Any]:
     if table.cell_keys:
         cell["key"] = table.cell_keys[row][column]
     return cell
-
-
-def _plain(value: Any) -> dict[str, Any]:
-    return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
 def _network(network: NetworkLatency) -> dict[str, Any]:
@@ -231,16 +242,6 @@ _CERTIFIED = (
 def _certificate(certificate: Certificate) -> dict[str, Any]:
     numbers = {key: getattr(certificate, key) for key in _CERTIFIED}
     return {**numbers, "networks": [_network(network) for network in certificate.networks]}
-
-
-def _read_conditions(record: Record) -> Conditions:
-    return Conditions(
-        record.text("device"),
-        record.text("backend"),
-        record.text("precision"),
-        record.integer("threads"),
-        record.integer("batch"),
-    )
 
 
 def _read_network(record: Record) -> NetworkLatency:

@@ -1,0 +1,172 @@
+"""A device that is arithmetic: for tests, ours and those of users. It never sleeps.
+
+Its time is computed from the ONNX graph, so it adds up over nodes exactly. Every way in which real
+devices depart from that can be switched on: what a run costs by itself, noise that only ever slows
+down, a stretch of bad weather, and a factor of each model that no sum explains.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ponas_deploy.backends import RunSettings
+from ponas_deploy.backends._buffers import check_images, check_settings, first_line, static_shape
+from ponas_deploy.errors import BackendError
+
+_NAME = "fake"
+ENGINE = "engine.fake.onnx"
+
+
+@dataclass(frozen=True, slots=True)
+class FakeDevice:
+    """What the device costs and how it misbehaves; percentages are of the true time."""
+
+    node_ns: float = 2_000.0
+    mac_ns: float = 0.02
+    run_ns: float = 5_000.0
+    """What every run costs besides its nodes: a sum of isolated cells counts it too often."""
+    thread_efficiency: float = 0.9
+    noise_pct: float = 0.0
+    """Standard deviation of the normal of which each sample gets the absolute value on top."""
+    interference_pct: float = 0.0
+    """Range of a factor that each model has for itself: above zero, latencies do not add up."""
+    slow_samples: range = range(0)
+    """Samples of the device, counted from 0, during which it is half as fast."""
+    seed: int = 0
+
+
+class FakeBackend:
+    """A deterministic runtime on a `FakeDevice`; `elapsed_ns` is the device's own clock."""
+
+    name = _NAME
+
+    def __init__(self, device: FakeDevice | None = None) -> None:
+        self.device = device or FakeDevice()
+        self.elapsed_ns = 0
+        self.samples = 0
+
+    def precisions(self) -> tuple[str, ...]:
+        """fp32, and bf16 at half the cost a MAC (the outputs are the same)."""
+        return ("fp32", "bf16")
+
+    def environment(self) -> tuple[tuple[str, str], ...]:
+        """The device's description."""
+        return (("runtime", "fake 1"), ("fake_device", str(self.device)))
+
+    def load(self, model: bytes, settings: RunSettings) -> FakeSession:
+        """Read the graph and compute what it costs."""
+        check_settings(_NAME, self.precisions(), settings)
+        return FakeSession(model, settings, self)
+
+    def save(self, model: bytes, settings: RunSettings, folder: Path) -> tuple[Path, ...]:
+        """Write the model as it is."""
+        self.load(model, settings).close()
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ENGINE).write_bytes(model)
+        return (folder / ENGINE,)
+
+    def open(self, engine: Path, settings: RunSettings) -> FakeSession:
+        """A session of a model that `save` wrote."""
+        try:
+            model = engine.read_bytes()
+        except OSError as error:
+            raise BackendError(_NAME, f"cannot open {engine}: {error.strerror}.") from error
+        return self.load(model, settings)
+
+
+class FakeSession:
+    """A graph with its cost; see `backends.Session`."""
+
+    def __init__(self, model: bytes, settings: RunSettings, backend: FakeBackend) -> None:
+        self._proto: Any = _parse(model)
+        self._settings, self._backend = settings, backend
+        device, digest = backend.device, zlib.crc32(model)
+        self._noise = np.random.default_rng((device.seed, digest))
+        own = np.random.default_rng((digest, device.seed)).uniform(-1.0, 1.0)
+        factor = 1.0 + device.interference_pct / 100 * own
+        self.true_ns = factor * _cost_ns(self._proto.graph, device, settings)
+
+    def settings(self) -> RunSettings:
+        """What it was loaded with."""
+        return self._settings
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Outputs by ONNX's reference implementation."""
+        from onnx.reference import ReferenceEvaluator
+
+        self._open()
+        graph = self._proto.graph
+        check_images(_NAME, images, _sizes(graph.input[0]))
+        outputs = ReferenceEvaluator(self._proto).run(None, {graph.input[0].name: images})
+        return np.asarray(outputs[0], dtype=np.float32)
+
+    def time_ns(self, runs: int) -> int:
+        """Nanoseconds that `runs` runs take together on the device's clock."""
+        self._open()
+        backend, device = self._backend, self._backend.device
+        slow = 2.0 if backend.samples in device.slow_samples else 1.0
+        noise = 1.0 + device.noise_pct / 100 * abs(self._noise.standard_normal())
+        taken = round(runs * self.true_ns * slow * noise)
+        backend.samples += 1
+        backend.elapsed_ns += taken
+        return taken
+
+    def close(self) -> None:
+        """Forget the graph."""
+        self._proto = None
+
+    def __enter__(self) -> FakeSession:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open(self) -> None:
+        if self._proto is None:
+            raise BackendError(_NAME, "the session is closed: load the model again.")
+
+
+def _parse(model: bytes) -> Any:
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        proto = onnx.load_model_from_string(model)
+        onnx.checker.check_model(proto)
+    except (DecodeError, onnx.checker.ValidationError) as error:
+        raise BackendError(_NAME, f"cannot load the model: {first_line(error)}") from error
+    for value, what in ((proto.graph.input[0], "input"), (proto.graph.output[0], "output")):
+        static_shape(_NAME, _sizes(value), what)
+    return proto
+
+
+def _sizes(value: Any) -> tuple[int, ...]:
+    return tuple(dimension.dim_value for dimension in value.type.tensor_type.shape.dim)
+
+
+def _cost_ns(graph: Any, device: FakeDevice, settings: RunSettings) -> float:
+    per_mac = device.mac_ns * (0.5 if settings.precision == "bf16" else 1.0)
+    speed = 1.0 + device.thread_efficiency * (settings.threads - 1)
+    work = sum(device.node_ns + per_mac * macs for macs in _node_macs(graph))
+    return device.run_ns + work / speed
+
+
+def _node_macs(graph: Any) -> Iterator[int]:
+    """Multiply-accumulates of each node, zero for those without weights."""
+    weights = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    shapes = {value.name: _sizes(value) for value in (*graph.value_info, *graph.output)}
+    for node in graph.node:
+        matrix = weights.get(node.input[1]) if len(node.input) > 1 else None
+        pixels = prod(shapes.get(node.output[0], ())[2:])
+        yield prod(matrix) * pixels if matrix else 0

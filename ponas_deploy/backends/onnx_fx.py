@@ -1,0 +1,165 @@
+"""An ONNX model as a torch module: each node becomes one call in a `torch.fx` graph.
+
+Read by the `torch` backend only. The graph is plain PyTorch, as a person would write it, so that eager
+execution, CUDA graphs and `torch.compile` all run the same calls. It knows the operators that
+`searchspace/graph.py` writes and names any other one.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from ponas_deploy.errors import BackendError
+
+if TYPE_CHECKING:
+    from torch import fx
+
+Shape = tuple[int, ...]
+
+
+def torch_module(model: bytes, backend: str) -> tuple[fx.GraphModule, Shape]:
+    """The module in float32 on the CPU, and the shape of its one input.
+
+    BackendError, in the name of `backend`, for bytes that are no ONNX model and for what it cannot do.
+    """
+    try:
+        graph = onnx.load_model_from_string(model).graph
+    except Exception as error:  # protobuf's own error class moves between its versions
+        raise BackendError(backend, f"these bytes are no ONNX model ({error}).") from error
+    constants = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in constants]
+    if len(inputs) != 1 or len(graph.output) != 1:
+        raise BackendError(
+            backend, f"the model has {len(inputs)} inputs and {len(graph.output)} outputs, expected one each."
+        )
+    shape = tuple(dimension.dim_value for dimension in inputs[0].type.tensor_type.shape.dim)
+    if not shape or not all(shape):
+        raise BackendError(backend, f"the input's shape {shape} is not static: write it with a fixed batch.")
+    return _Converter(graph, backend).convert(inputs[0].name), shape
+
+
+class _Converter:
+    """Writes one `fx` graph from one ONNX graph."""
+
+    def __init__(self, graph: onnx.GraphProto, backend: str) -> None:
+        import torch
+        from torch import fx
+
+        self.torch = torch
+        self.onnx_graph, self.backend = graph, backend
+        self.constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        self.root, self.graph = torch.nn.Module(), fx.Graph()
+        self.values: dict[str, fx.Node] = {}
+
+    def convert(self, input_name: str) -> fx.GraphModule:
+        """The whole graph; BackendError names the first operator that is not known."""
+        from torch import fx
+
+        self.values[input_name] = self.graph.placeholder("images")
+        for node in self.onnx_graph.node:
+            writer = _WRITERS.get(node.op_type)
+            if writer is None:
+                known = ", ".join(_WRITERS)
+                raise self.error(node, f"is an operator this backend does not run; it runs {known}")
+            attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+            self.values[node.output[0]] = writer(self, node, attributes)
+        self.graph.output(self.value(self.onnx_graph.output[0].name))
+        return fx.GraphModule(self.root, self.graph)
+
+    def error(self, node: onnx.NodeProto, reason: str) -> BackendError:
+        name = f" '{node.name}'" if node.name else ""
+        return BackendError(self.backend, f"{node.op_type}{name} {reason}.")
+
+    def value(self, name: str) -> fx.Node:
+        """A value computed before, or a constant of the model."""
+        if name not in self.values:
+            self.values[name] = self.tensor(self.constants[name])
+        return self.values[name]
+
+    def tensor(self, value: NDArray[Any]) -> fx.Node:
+        """A constant, held by the module so that it moves to the device with it."""
+        name = f"constant_{len(list(self.root.buffers()))}"
+        self.root.register_buffer(name, self.torch.from_numpy(np.array(value)))
+        return self.graph.get_attr(name)
+
+    def scalar(self, node: onnx.NodeProto, position: int) -> float | None:
+        """A constant input of one element, None where it is left out."""
+        if len(node.input) <= position or not node.input[position]:
+            return None
+        if node.input[position] not in self.constants:
+            raise self.error(node, "has a bound that is computed; only constants are run")
+        return float(self.constants[node.input[position]].item())
+
+    def call(self, function: Any, *arguments: Any) -> fx.Node:
+        return self.graph.call_function(function, arguments)
+
+    def conv(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> fx.Node:
+        pads = list(attributes.get("pads", [0, 0, 0, 0]))
+        if attributes.get("auto_pad", b"NOTSET") != b"NOTSET" or len(pads) != 4 or pads[:2] != pads[2:]:
+            raise self.error(node, f"is padded by {pads}; only equal padding on both sides in 2-D is run")
+        bias = self.value(node.input[2]) if len(node.input) > 2 else None
+        return self.call(
+            self.torch.conv2d,
+            self.value(node.input[0]),
+            self.value(node.input[1]),
+            bias,
+            list(attributes.get("strides", [1, 1])),
+            pads[:2],
+            list(attributes.get("dilations", [1, 1])),
+            attributes.get("group", 1),
+        )
+
+    def clip(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> fx.Node:
+        low = attributes.get("min", self.scalar(node, 1))
+        high = attributes.get("max", self.scalar(node, 2))
+        return self.call(self.torch.clamp, self.value(node.input[0]), low, high)
+
+    def gemm(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> fx.Node:
+        if attributes.get("alpha", 1.0) != 1 or attributes.get("beta", 1.0) != 1 or attributes.get("transA"):
+            raise self.error(node, "scales or transposes its input; only x W^T + b and x W + b are run")
+        if node.input[1] not in self.constants:
+            raise self.error(node, "has a computed weight; only a constant one is run")
+        weight = self.constants[node.input[1]]
+        weight = weight if attributes.get("transB") else np.ascontiguousarray(weight.T)
+        bias = self.value(node.input[2]) if len(node.input) > 2 else None
+        linear = self.torch.nn.functional.linear
+        return self.call(linear, self.value(node.input[0]), self.tensor(weight), bias)
+
+    def pool(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> fx.Node:
+        return self.call(self.torch.mean, self.value(node.input[0]), (2, 3), True)
+
+    def flatten(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> fx.Node:
+        if attributes.get("axis", 1) != 1:
+            raise self.error(node, f"has axis {attributes['axis']}; only axis 1 is run")
+        return self.call(self.torch.flatten, self.value(node.input[0]), 1)
+
+    def relu(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> fx.Node:
+        return self.call(self.torch.relu, self.value(node.input[0]))
+
+    def sigmoid(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> fx.Node:
+        return self.call(self.torch.sigmoid, self.value(node.input[0]))
+
+    def add(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> fx.Node:
+        return self.call(operator.add, self.value(node.input[0]), self.value(node.input[1]))
+
+    def multiply(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> fx.Node:
+        return self.call(operator.mul, self.value(node.input[0]), self.value(node.input[1]))
+
+
+_WRITERS = {
+    "Conv": _Converter.conv,
+    "Clip": _Converter.clip,
+    "Relu": _Converter.relu,
+    "Add": _Converter.add,
+    "GlobalAveragePool": _Converter.pool,
+    "Flatten": _Converter.flatten,
+    "Gemm": _Converter.gemm,
+    "Sigmoid": _Converter.sigmoid,
+    "Mul": _Converter.multiply,
+}

@@ -1,0 +1,171 @@
+"""ONNX Runtime on the CPU, set up for latency.
+
+Settings: https://onnxruntime.ai/docs/performance/tune-performance/threading.html. All graph
+optimisations, sequential execution, explicit threads; input and output preallocated and bound once
+(a bound buffer that is collected crashes the runtime, so the session keeps them).
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter_ns
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ponas_deploy.backends import RunSettings
+from ponas_deploy.backends._buffers import (
+    aligned_buffer,
+    check_images,
+    check_settings,
+    first_line,
+    static_shape,
+)
+from ponas_deploy.errors import BackendError
+
+_NAME = "onnxruntime"
+_PROVIDER = "CPUExecutionProvider"
+_ERRORS_ONLY = 3
+ENGINE = "engine.optimized.onnx"
+
+
+class OnnxRuntimeBackend:
+    """The CPU provider of ONNX Runtime."""
+
+    name = _NAME
+
+    def __init__(self) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            reason = f"cannot be imported ({error}): pip install onnxruntime."
+            raise BackendError(_NAME, reason) from error
+        onnxruntime.set_default_logger_severity(_ERRORS_ONLY)
+        self._runtime = onnxruntime
+
+    def precisions(self) -> tuple[str, ...]:
+        """fp32: half precision on this provider inserts casts, which tests numerics, not speed."""
+        return ("fp32",)
+
+    def environment(self) -> tuple[tuple[str, str], ...]:
+        """Version and settings that a latency depends on."""
+        return (
+            ("runtime", f"onnxruntime {self._runtime.__version__}"),
+            ("provider", _PROVIDER),
+            ("graph_optimization", "all"),
+            ("execution_mode", "sequential"),
+            ("spinning", "stops after each run"),
+            ("python", platform.python_version()),
+        )
+
+    def load(self, model: bytes, settings: RunSettings) -> OnnxRuntimeSession:
+        """Compile an ONNX model with every optimisation."""
+        check_settings(_NAME, self.precisions(), settings)
+        with _translated("cannot load the model"):
+            compiled = self._compile(model, self._options(settings))
+        return OnnxRuntimeSession(compiled)
+
+    def save(self, model: bytes, settings: RunSettings, folder: Path) -> tuple[Path, ...]:
+        """Write the optimised model; it holds nodes of this processor (NCHWc) and stays on it."""
+        check_settings(_NAME, self.precisions(), settings)
+        folder.mkdir(parents=True, exist_ok=True)
+        engine = folder / ENGINE
+        with TemporaryDirectory(dir=folder, prefix=".save-") as beside:
+            options = self._options(settings)
+            options.optimized_model_filepath = str(Path(beside) / ENGINE)
+            with _translated("cannot write the optimised model"):
+                self._compile(model, options)
+            (Path(beside) / ENGINE).replace(engine)
+        return (engine,)
+
+    def open(self, engine: Path, settings: RunSettings) -> OnnxRuntimeSession:
+        """A session of an optimised model, run as it is: nothing is optimised again."""
+        check_settings(_NAME, self.precisions(), settings)
+        options = self._options(settings)
+        options.graph_optimization_level = self._runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        with _translated(f"cannot open {engine}"):
+            return OnnxRuntimeSession(self._compile(str(engine), options))
+
+    def _options(self, settings: RunSettings) -> Any:
+        options = self._runtime.SessionOptions()
+        options.graph_optimization_level = self._runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.execution_mode = self._runtime.ExecutionMode.ORT_SEQUENTIAL
+        options.intra_op_num_threads = settings.threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _ERRORS_ONLY
+        # An idle pool otherwise spins into whatever is timed next.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        return options
+
+    def _compile(self, model: bytes | str, options: Any) -> Any:
+        return self._runtime.InferenceSession(model, options, providers=[_PROVIDER])
+
+
+class OnnxRuntimeSession:
+    """A model with its buffers bound once; see `backends.Session`."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+        source, target = compiled.get_inputs()[0], compiled.get_outputs()[0]
+        self._input = aligned_buffer(static_shape(_NAME, source.shape, "input"))
+        self._output = aligned_buffer(static_shape(_NAME, target.shape, "output"))
+        self._binding = compiled.io_binding()
+        for bind, name, buffer in (
+            (self._binding.bind_input, source.name, self._input),
+            (self._binding.bind_output, target.name, self._output),
+        ):
+            bind(name, "cpu", 0, np.float32, buffer.shape, buffer.ctypes.data)
+
+    def settings(self) -> RunSettings:
+        """What the runtime says it was compiled with."""
+        return RunSettings("fp32", self._open().get_session_options().intra_op_num_threads)
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Outputs for images of the model's input shape."""
+        compiled = self._open()
+        check_images(_NAME, images, self._input.shape)
+        self._input[...] = images
+        with _translated("failed while running"):
+            compiled.run_with_iobinding(self._binding)
+        return self._output.copy()
+
+    def time_ns(self, runs: int) -> int:
+        """Nanoseconds that `runs` back-to-back runs took together."""
+        run, binding = self._open().run_with_iobinding, self._binding
+        with _translated("failed while being timed"):
+            start = perf_counter_ns()
+            for _ in range(runs):
+                run(binding)
+            return perf_counter_ns() - start
+
+    def close(self) -> None:
+        """Free the runtime's memory."""
+        self._binding = self._compiled = None
+
+    def __enter__(self) -> OnnxRuntimeSession:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open(self) -> Any:
+        if self._compiled is None:
+            raise BackendError(_NAME, "the session is closed: load the model again.")
+        return self._compiled
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    """ONNX Runtime's errors share no base class below Exception."""
+    try:
+        yield
+    except Exception as error:
+        raise BackendError(_NAME, f"{what}: {first_line(error)}") from error

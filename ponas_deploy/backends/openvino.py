@@ -1,0 +1,177 @@
+"""OpenVINO on the CPU, set up for latency.
+
+Settings: https://docs.openvino.ai (CPU device, LATENCY hint). The precision is always set: left
+alone, OpenVINO picks bf16 where the processor has it, which is another network's latency.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter_ns
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ponas_deploy.backends import RunSettings
+from ponas_deploy.backends._buffers import (
+    aligned_buffer,
+    check_images,
+    check_settings,
+    first_line,
+    static_shape,
+)
+from ponas_deploy.errors import BackendError
+
+_NAME = "openvino"
+_DEVICE = "CPU"
+# Our name -> (OpenVINO's capability, its precision hint).
+_PRECISIONS = {"fp32": ("FP32", "f32"), "bf16": ("BF16", "bf16"), "fp16": ("FP16", "f16")}
+ENGINE = ("engine.xml", "engine.bin")
+
+
+class OpenVinoBackend:
+    """The CPU device of OpenVINO."""
+
+    name = _NAME
+
+    def __init__(self) -> None:
+        try:
+            import openvino
+        except ImportError as error:
+            reason = f"cannot be imported ({error}): pip install openvino."
+            raise BackendError(_NAME, reason) from error
+        self._runtime = openvino
+        with _translated("cannot start"):
+            self._core = openvino.Core()
+            self._capabilities = tuple(self._core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES"))
+
+    def precisions(self) -> tuple[str, ...]:
+        """fp32, and the half precisions this processor has instructions for."""
+        return tuple(
+            name for name, (capability, _) in _PRECISIONS.items() if capability in self._capabilities
+        )
+
+    def environment(self) -> tuple[tuple[str, str], ...]:
+        """Version and settings that a latency depends on."""
+        return (
+            ("runtime", f"openvino {self._runtime.get_version()}"),
+            ("runtime_device", str(self._core.get_property(_DEVICE, "FULL_DEVICE_NAME"))),
+            ("capabilities", ",".join(self._capabilities)),
+            ("performance_hint", "LATENCY"),
+            ("streams", "1"),
+            ("python", platform.python_version()),
+        )
+
+    def load(self, model: bytes, settings: RunSettings) -> OpenVinoSession:
+        """Compile an ONNX model in the precision asked for."""
+        check_settings(_NAME, self.precisions(), settings)
+        with _translated("cannot load the model"):
+            return self._compile(self._read(model), settings)
+
+    def save(self, model: bytes, settings: RunSettings, folder: Path) -> tuple[Path, ...]:
+        """Write the intermediate representation with weights in full (the default would halve them)."""
+        check_settings(_NAME, self.precisions(), settings)
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder, prefix=".save-") as beside:
+            with _translated("cannot write the model"):
+                self._runtime.save_model(
+                    self._read(model), str(Path(beside) / ENGINE[0]), compress_to_fp16=False
+                )
+            return tuple((Path(beside) / name).replace(folder / name) for name in ENGINE)
+
+    def open(self, engine: Path, settings: RunSettings) -> OpenVinoSession:
+        """A session of a representation that `save` wrote."""
+        check_settings(_NAME, self.precisions(), settings)
+        with _translated(f"cannot open {engine}"):
+            return self._compile(self._core.read_model(str(engine)), settings)
+
+    def _read(self, model: bytes) -> Any:
+        if not model:
+            raise BackendError(_NAME, "the model is empty.")
+        return self._core.read_model(model)
+
+    def _compile(self, model: Any, settings: RunSettings) -> OpenVinoSession:
+        config = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": "1",
+            "INFERENCE_NUM_THREADS": settings.threads,
+            "INFERENCE_PRECISION_HINT": _PRECISIONS[settings.precision][1],
+        }
+        return OpenVinoSession(self._core.compile_model(model, _DEVICE, config), self._runtime)
+
+
+class OpenVinoSession:
+    """A compiled model and one request with its tensors set once; see `backends.Session`."""
+
+    def __init__(self, compiled: Any, runtime: Any) -> None:
+        self._compiled = compiled
+        source, target = compiled.input(0), compiled.output(0)
+        self._input = aligned_buffer(_shape(source, "input"))
+        self._output = aligned_buffer(_shape(target, "output"))
+        self._request = compiled.create_infer_request()
+        self._request.set_input_tensor(runtime.Tensor(self._input, shared_memory=True))
+        self._request.set_output_tensor(runtime.Tensor(self._output, shared_memory=True))
+
+    def settings(self) -> RunSettings:
+        """What the runtime says it was compiled with."""
+        self._open()
+        hint = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        precision = next((name for name, (_, known) in _PRECISIONS.items() if known == hint), hint)
+        return RunSettings(precision, int(self._compiled.get_property("INFERENCE_NUM_THREADS")))
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Outputs for images of the model's input shape."""
+        request = self._open()
+        check_images(_NAME, images, self._input.shape)
+        self._input[...] = images
+        with _translated("failed while running"):
+            request.infer(share_outputs=True)
+        return self._output.copy()
+
+    def time_ns(self, runs: int) -> int:
+        """Nanoseconds that `runs` back-to-back runs took together."""
+        infer = self._open().infer
+        with _translated("failed while being timed"):
+            start = perf_counter_ns()
+            for _ in range(runs):
+                infer(share_outputs=True)
+            return perf_counter_ns() - start
+
+    def close(self) -> None:
+        """Free the runtime's memory."""
+        self._request = self._compiled = None
+
+    def __enter__(self) -> OpenVinoSession:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open(self) -> Any:
+        if self._request is None:
+            raise BackendError(_NAME, "the session is closed: load the model again.")
+        return self._request
+
+
+def _shape(port: Any, what: str) -> tuple[int, ...]:
+    sizes = [size.get_length() if size.is_static else str(size) for size in port.partial_shape]
+    return static_shape(_NAME, sizes, what)
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    """OpenVINO raises RuntimeError, TypeError and its own, which share no base class of theirs."""
+    try:
+        yield
+    except BackendError:
+        raise
+    except Exception as error:
+        raise BackendError(_NAME, f"{what}: {first_line(error)}") from error

@@ -1,0 +1,7 @@
+"""`ponas compare`."""
+
+from __future__ import annotations
+
+
+def compare() -> None:
+    """(being written)"""

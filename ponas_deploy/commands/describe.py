@@ -1,0 +1,35 @@
+"""`ponas describe`."""
+
+from __future__ import annotations
+
+from ponas_deploy.commands.options import Arch, Classes, Json, Resolution, SpaceName
+from ponas_deploy.commands.output import print_json, show
+
+
+def describe(
+    arch: Arch,
+    space: SpaceName = None,
+    resolution: Resolution = 224,
+    classes: Classes = 1000,
+    json: Json = False,
+) -> None:
+    """Show what an architecture is made of: its layers, parameters and MACs.
+
+    \b
+    Examples:
+      ponas describe PONAS-A
+      ponas describe PONAS-C --resolution 160 --classes 10
+      ponas describe my-network.txt --json
+    """
+    from ponas_deploy.commands.architectures import read_architecture
+    from ponas_deploy.describe import describe as describe_architecture
+
+    description = describe_architecture(read_architecture(arch, space, resolution, classes))
+    if json:
+        from ponas_deploy.describe import document
+
+        print_json(document(description))
+        return
+    from ponas_deploy.reports import describe_report
+
+    show(describe_report(description))

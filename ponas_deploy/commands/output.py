@@ -1,0 +1,43 @@
+"""What a command prints: one JSON document or a report on stdout, progress and prose on stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+_PIPED_WIDTH = 120
+"""Columns of a report that goes to a file or a pipe: wide enough for a whole table."""
+
+
+def print_json(document: Any) -> None:
+    """The one document of a command with --json."""
+    from ponas_deploy.records import to_json
+
+    typer.echo(to_json(document))
+
+
+def show(*renderables: RenderableType) -> None:
+    """Print a report on stdout, as wide as the terminal."""
+    console = report_console()
+    for renderable in renderables:
+        console.print(renderable)
+
+
+def report_console(*, stderr: bool = False) -> Console:
+    """The console of reports, or with `stderr` that of progress bars and warnings."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    fixed = None if stream.isatty() or "COLUMNS" in os.environ else _PIPED_WIDTH
+    return Console(stderr=stderr, width=fixed, highlight=False)
+
+
+def note(message: str) -> None:
+    """A line for people on stderr: it never mixes with what another program reads."""
+    typer.echo(message, err=True)

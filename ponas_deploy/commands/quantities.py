@@ -1,0 +1,80 @@
+"""Quantities with units, as a person types them: `20ms`, `850us`, `60%`, `330M`, `12MB`.
+
+A unit is required: a bare 20 could be anything, and a wrong guess finds a wrong network. What cannot
+be read is a usage error (exit code 2) that says what can.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import typer
+
+_MS = {"ns": 1e-6, "us": 1e-3, "µs": 1e-3, "μs": 1e-3, "ms": 1.0, "s": 1e3}
+_COUNT = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
+_BYTES = {"B": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KIB": 2.0**10, "MIB": 2.0**20, "GIB": 2.0**30}
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyBudget:
+    """A latency that was asked for: in milliseconds, or in percent of the slowest network's latency."""
+
+    amount: float
+    unit: Literal["ms", "%"]
+
+    def in_ms(self, slowest_ms: float) -> float:
+        """The budget in milliseconds, where the slowest network of the space takes `slowest_ms`."""
+        return self.amount if self.unit == "ms" else slowest_ms * self.amount / 100
+
+    @property
+    def text(self) -> str:
+        """As a person would write it: `20 ms`, `60 % of the slowest network`."""
+        return f"{self.amount:g} ms" if self.unit == "ms" else f"{self.amount:g} % of the slowest network"
+
+
+def parse_latency(text: str | LatencyBudget) -> LatencyBudget:
+    """`20ms`, `850us`, `1.2s` or `60%`; typer.BadParameter for anything else."""
+    if isinstance(text, LatencyBudget):
+        return text
+    number, unit = _split(text, "a latency such as 20ms, 850us, 1.2s or 60%")
+    if unit == "%":
+        return LatencyBudget(number, "%")
+    if not unit:
+        raise typer.BadParameter(f"'{text}' has no unit: write {text.strip()}ms, {text.strip()}us or so.")
+    return LatencyBudget(number * _factor(text, unit, _MS, "ns, us, ms, s or %"), "ms")
+
+
+def parse_count(text: str | int) -> int:
+    """`330M`, `1.2G`, `5100000`: MACs or parameters."""
+    number, unit = _split(str(text), "a count such as 5.1M, 330M or 1.2G")
+    return round(number * _factor(str(text), unit.upper(), _COUNT, "K, M or G"))
+
+
+def parse_size(text: str | int) -> int:
+    """`12MB` (10^6 bytes), `11.5MiB` (2^20 bytes) or `900KB`, in bytes."""
+    if isinstance(text, int):
+        return text
+    number, unit = _split(text, "a size such as 12MB or 11.5MiB")
+    if not unit:
+        raise typer.BadParameter(f"'{text}' has no unit: write {text.strip()}MB or {text.strip()}MiB.")
+    return round(number * _factor(text, unit.upper(), _BYTES, "B, KB, MB, GB, KiB, MiB or GiB"))
+
+
+def _split(text: str, expected: str) -> tuple[float, str]:
+    match = re.fullmatch(r"([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-zµμ%]*)", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise typer.BadParameter(f"'{text}' is not {expected}.")
+    number = float(match[1])
+    if not math.isfinite(number) or number <= 0:
+        raise typer.BadParameter(f"'{text}' must be above zero.")
+    return number, match[2]
+
+
+def _factor(text: str, unit: str, factors: Mapping[str, float], known: str) -> float:
+    if unit not in factors:
+        raise typer.BadParameter(f"'{text}' has an unknown unit '{unit}': write {known}.")
+    return factors[unit]

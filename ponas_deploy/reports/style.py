@@ -1,0 +1,40 @@
+"""What all reports share: table frames, colours that read on dark and light terminals, numbers."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.table import Table
+
+FRAME = box.SIMPLE_HEAD
+GOOD, WARN, BAD = "green", "yellow", "red"
+BEST = "bold green"
+FAINT = "dim"
+
+
+def table(title: str, caption: str = "") -> Table:
+    """An empty table with its title above and its caption below, both to the left."""
+    return Table(
+        title=title,
+        caption=caption or None,
+        title_style="bold",
+        caption_style="default",
+        title_justify="left",
+        caption_justify="left",
+        box=FRAME,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+
+
+def digits(value: float, significant: int = 4) -> str:
+    """A number with so many significant digits and no exponent: 0.01235, 12.35, 1235."""
+    if value == 0:
+        return "0"
+    text = f"{value:.{significant - 1}e}"
+    decimals = max(0, significant - 1 - int(text.partition("e")[2]))
+    return f"{value:.{decimals}f}"
+
+
+def millions(count: int) -> str:
+    """A count for people: 328.9 M."""
+    return f"{count / 1e6:.1f} M"

@@ -1,0 +1,105 @@
+"""Where tables lie and how they are found: the user's own store, then the tables shipped in `profiles/`.
+
+Both have the same shape, `latency/<device>/<backend>-<precision>-t<threads>-b<batch>-<space>-<px>.json`
+and `accuracy/<name>.json`. The user's store is `$PONAS_HOME`, or the platform's data folder.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ponas_deploy.errors import UnknownNameError
+from ponas_deploy.tables import Conditions, LatencyTable, SpaceKey, load_latency_table
+
+SHIPPED = Path(__file__).resolve().parent.parent / "profiles"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTable:
+    """A latency table and the file it came from."""
+
+    path: Path
+    table: LatencyTable
+
+    @property
+    def shipped(self) -> bool:
+        """Whether it came with the package, measured on somebody else's machine."""
+        return SHIPPED in self.path.parents
+
+
+def home() -> Path:
+    """The user's store."""
+    if "PONAS_HOME" in os.environ:
+        return Path(os.environ["PONAS_HOME"])
+    from platformdirs import user_data_dir
+
+    return Path(user_data_dir("ponas-deploy", appauthor=False))
+
+
+def latency_path(conditions: Conditions, space: SpaceKey) -> Path:
+    """Where the table of these conditions lies in the user's store."""
+    name = (
+        f"{conditions.backend}-{conditions.precision}-t{conditions.threads}-b{conditions.batch}"
+        f"-{space.name}-{space.resolution}"
+    )
+    return home() / "latency" / slug(conditions.device) / f"{name}.json"
+
+
+def latency_tables(device: str, space: SpaceKey) -> Iterator[StoredTable]:
+    """The tables of a device that fit a space at its resolution; the user's own hide shipped ones."""
+    seen = set()
+    for path in _files("latency", slug(device)):
+        if path.stem.endswith(f"-{space.name}-{space.resolution}") and path.stem not in seen:
+            table = load_latency_table(path)
+            if table.space is not None and table.space.fingerprint == space.fingerprint:
+                seen.add(path.stem)
+                yield StoredTable(path, table)
+
+
+def devices() -> dict[str, tuple[Path, ...]]:
+    """Every device with a latency table, and its files."""
+    found: dict[str, list[Path]] = {}
+    for root in (home(), SHIPPED):
+        for path in sorted((root / "latency").glob("*/*.json")):
+            found.setdefault(path.parent.name, []).append(path)
+    return {device: tuple(paths) for device, paths in sorted(found.items())}
+
+
+def default_accuracy_table(space: str) -> Path:
+    """The accuracy table used when none is named: the user's or the shipped one, named after the space."""
+    return find_table(f"accuracy/{space}")
+
+
+def find_table(name: str) -> Path:
+    """The file of a table, given by its path or by its name in a store without the ending.
+
+    `jetson/onnxruntime-fp32-t1-b1-ponas-224` and `ponas-digits` are such names. UnknownNameError lists
+    the names that exist.
+    """
+    if os.path.isfile(name) or name.endswith((".json", ".csv")):
+        return Path(name)
+    known: dict[str, Path] = {}
+    for root in (SHIPPED, home()):
+        for path in sorted(root.glob("*/**/*.json")):
+            short = path.relative_to(root).with_suffix("").as_posix()
+            known[short] = path
+            known[short.partition("/")[2]] = path
+    if name not in known:
+        raise UnknownNameError(
+            "table", name, (key for key in known if key.startswith(("latency/", "accuracy/")))
+        )
+    return known[name]
+
+
+def slug(name: str) -> str:
+    """A device's name as a folder: lower case, letters, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def _files(kind: str, folder: str) -> Iterator[Path]:
+    for root in (home(), SHIPPED):
+        yield from sorted((root / kind / folder).glob("*.json"))
