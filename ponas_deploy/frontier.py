@@ -120,6 +120,35 @@ def cost_of_least_loss(cost: Sequence[Floats], loss: Sequence[Floats], *, fixed_
     return float(total(cost, choices, fixed=fixed_cost))
 
 
+@dataclass(frozen=True, slots=True)
+class PartialFront:
+    """The front of the layers from one on: each point has a candidate there and a point of the next front.
+
+    All four are (P,); cost and loss are in units.
+    """
+
+    cost: Floats
+    loss: Floats
+    candidate: Indices
+    following: Indices
+
+
+def suffix_fronts(costs: ExactColumn, losses: ExactColumn) -> list[PartialFront]:
+    """The front of layers l to L for each l: L + 1 of them, the whole space first, no layer at all last."""
+    same_candidates([costs, losses])
+    nowhere = np.zeros(1, dtype=np.intp)
+    fronts = [PartialFront(np.array([costs.fixed]), np.zeros(1), nowhere, nowhere)]
+    for cost, loss in zip(reversed(costs.layers), reversed(losses.layers), strict=True):
+        following = fronts[-1]
+        own = _non_dominated(cost, loss)
+        merged_cost = np.add.outer(cost[own], following.cost).ravel()
+        merged_loss = np.add.outer(loss[own], following.loss).ravel()
+        kept = _non_dominated(merged_cost, merged_loss)
+        candidate, point = np.divmod(kept, following.cost.size)
+        fronts.append(PartialFront(merged_cost[kept], merged_loss[kept], own[candidate], point))
+    return fronts[::-1]
+
+
 def pareto_front(cost: Sequence[Floats], loss: Sequence[Floats], *, fixed_cost: float = 0.0) -> Front:
     """The complete Pareto front over all architectures (PONAS, equation 5, for every budget at once).
 
@@ -128,7 +157,7 @@ def pareto_front(cost: Sequence[Floats], loss: Sequence[Floats], *, fixed_cost: 
     ValueError when the tables do not fit each other.
     """
     costs, losses = ExactColumn.of(cost, fixed_cost), ExactColumn.of(loss)
-    fronts = _merge_layers(costs, losses)
+    fronts = suffix_fronts(costs, losses)
     front_cost, front_loss = costs.values(fronts[0].cost), losses.values(fronts[0].loss)
     keep = _distinct(front_cost, front_loss)
     return Front(front_cost[keep], front_loss[keep], _walk(fronts, keep))
@@ -152,7 +181,7 @@ def k_best(
     if k < 1:
         raise ValueError(f"k is {k}, it must be at least 1")
     costs, losses = ExactColumn.of(cost, fixed_cost), ExactColumn.of(loss)
-    limit, ends = costs.limit(budget), _merge_layers(costs, losses)
+    limit, ends = costs.limit(budget), suffix_fronts(costs, losses)
     cost_sums, loss_sums, choices = np.zeros(1), np.zeros(1), np.empty((1, 0), dtype=np.intp)
     for layer, end in enumerate(ends[1:]):
         cost_sums = np.add.outer(cost_sums, costs.layers[layer]).ravel()
@@ -166,36 +195,7 @@ def k_best(
     return Shortlist(costs.values(cost_sums + costs.fixed), losses.values(loss_sums), choices)
 
 
-@dataclass(frozen=True, slots=True)
-class _PartialFront:
-    """The front of the layers from one on: each point has a candidate there and a point of the next front.
-
-    All four are (P,); cost and loss are in units.
-    """
-
-    cost: Floats
-    loss: Floats
-    candidate: Indices
-    following: Indices
-
-
-def _merge_layers(costs: ExactColumn, losses: ExactColumn) -> list[_PartialFront]:
-    """The front of layers l to L for each l: L + 1 of them, the whole space first, no layer at all last."""
-    same_candidates([costs, losses])
-    nowhere = np.zeros(1, dtype=np.intp)
-    fronts = [_PartialFront(np.array([costs.fixed]), np.zeros(1), nowhere, nowhere)]
-    for cost, loss in zip(reversed(costs.layers), reversed(losses.layers), strict=True):
-        following = fronts[-1]
-        own = _non_dominated(cost, loss)
-        merged_cost = np.add.outer(cost[own], following.cost).ravel()
-        merged_loss = np.add.outer(loss[own], following.loss).ravel()
-        kept = _non_dominated(merged_cost, merged_loss)
-        candidate, point = np.divmod(kept, following.cost.size)
-        fronts.append(_PartialFront(merged_cost[kept], merged_loss[kept], own[candidate], point))
-    return fronts[::-1]
-
-
-def _walk(fronts: list[_PartialFront], points: Indices) -> Indices:
+def _walk(fronts: list[PartialFront], points: Indices) -> Indices:
     """The choices behind `points` (P,) of the first front, following the back pointers: (P, L)."""
     choices = np.empty((points.size, len(fronts) - 1), dtype=np.intp)
     for layer, front in enumerate(fronts[:-1]):

@@ -112,7 +112,7 @@ def evolve(
 def _children(
     space: LimitedSpace, parents: Indices, mutation: float, rng: np.random.Generator
 ) -> tuple[Indices, int]:
-    """Two children of each random pair of `parents` (P, L), all within the limits: (P, L), chromosomes checked."""
+    """Two children of each random pair of `parents` (P, L) within the limits: (P, L), and how many were checked."""
     count, length = parents.shape
     first = parents[rng.permutation(count)]
     second = first.reshape(-1, 2, length)[:, ::-1].reshape(first.shape)
@@ -136,7 +136,7 @@ def _breed(
     mutation: float,
     rng: np.random.Generator,
 ) -> Indices:
-    """One-point crossover, the genes before `cut` from `first`, then each gene may turn into another: (..., L)."""
+    """One-point crossover, `first` before `cut` and `second` after, then mutation to another candidate: (..., L)."""
     genes = np.where(np.arange(space.sizes.size) < cut, first, second)
     mutates = rng.random(genes.shape) < mutation
     step = 1 + (rng.random(genes.shape) * (space.sizes - 1)).astype(np.intp)
@@ -166,8 +166,7 @@ def _build(space: LimitedSpace, count: int, rng: np.random.Generator) -> Indices
     Every layer not yet chosen can fall back on its least candidate. Under one limit that always ends well;
     under several the least candidates differ, and a chromosome with no way on is dropped: (at most count, L).
     """
-    excess = np.full((space.slack.size, space.sizes.size, space.sizes.max()), np.inf)
-    excess[:, np.arange(space.sizes.max()) < space.sizes[:, None]] = space.excess
+    excess = space.by_layer(space.excess, np.inf)
     slack = np.repeat(space.slack[:, None], count, axis=1)
     choices = np.zeros((count, space.sizes.size), dtype=np.intp)
     alive, row = np.ones(count, dtype=np.bool_), np.arange(count)

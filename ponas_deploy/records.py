@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
+import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from ponas_deploy.errors import OverwriteError, FileFormatError, PonasError
+from ponas_deploy.errors import FileFormatError, OverwriteError, PonasError
+
+Found = TypeVar("Found")
 
 
 def write_bytes(path: Path, data: bytes, *, overwrite: bool = False) -> None:
@@ -67,11 +69,26 @@ def _lines(start: str, parts: Iterable[str], end: str, indent: str) -> str:
     return f"{start}\n{indent} {separator.join(parts)}\n{indent}{end}"
 
 
-def read_json(path: Path, kind: str) -> Record:
-    """Read a document of the format `kind`; FileFormatError names the file and the place."""
-    name, _, newest = kind.partition("/")
+def read_json(path: Path, *kinds: str) -> Record:
+    """Read a document of one of the formats `kinds`; FileFormatError names the file and the place."""
+    record = Record(path, "", _parsed(path))
+    found, _, version = record.text("format").partition("/")
+    newest = dict(kind.split("/") for kind in kinds)
+    if found not in newest or not version.isdecimal():
+        expected = " or ".join(f"'{kind}'" for kind in kinds)
+        raise FileFormatError(path, "format", f"is '{record.text('format')}', expected {expected}.")
+    if int(version) > int(newest[found]):
+        raise FileFormatError(
+            path,
+            "format",
+            f"is version {version}, this program reads up to {newest[found]}: upgrade ponas-deploy.",
+        )
+    return record
+
+
+def _parsed(path: Path) -> Any:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise FileFormatError(path, "", "there is no such file.") from error
     except OSError as error:
@@ -81,15 +98,36 @@ def read_json(path: Path, kind: str) -> Record:
     except json.JSONDecodeError as error:
         where = f"line {error.lineno} column {error.colno}"
         raise FileFormatError(path, where, f"is not valid JSON ({error.msg}).") from error
-    record = Record(path, "", data)
-    found, _, version = record.text("format").partition("/")
-    if found != name or not version.isdigit():
-        raise FileFormatError(path, "format", f"is '{data['format']}', expected '{kind}'.")
-    if int(version) > int(newest):
-        raise FileFormatError(
-            path, "format", f"is version {version}, this program reads up to {newest}: upgrade ponas-deploy."
-        )
-    return record
+    except (ValueError, RecursionError) as error:
+        raise FileFormatError(path, "", f"is not JSON that can be read ({error}).") from error
+
+
+class Faults:
+    """The faults of one file, in the order they were met.
+
+    A reader that is given one goes on behind a fault with what is left. Who needs a whole file calls
+    `refuse`, who wants to know them all reads `found`: there is one reader for both.
+    """
+
+    def __init__(self) -> None:
+        self.found: list[FileFormatError] = []
+
+    def add(self, fault: FileFormatError) -> None:
+        """Note a fault."""
+        self.found.append(fault)
+
+    def attempt(self, read: Callable[[], Found], otherwise: Found) -> Found:
+        """What `read` returns, or `otherwise` and a fault more."""
+        try:
+            return read()
+        except FileFormatError as fault:
+            self.add(fault)
+            return otherwise
+
+    def refuse(self) -> None:
+        """Raise the first fault, where there is one."""
+        if self.found:
+            raise self.found[0]
 
 
 def sha256(path: Path) -> str:
@@ -99,6 +137,13 @@ def sha256(path: Path) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def is_number(value: object) -> bool:
+    """Whether a value from a file is a finite number; True and numbers too large for a float are not."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) <= sys.float_info.max
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +182,14 @@ class Record:
     def number(self, key: str) -> float:
         """The finite number at `key`."""
         value = self._value(key)
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+        if not is_number(value):
             raise self.error(key, f"is {value!r}, expected a finite number.")
         return float(value)
 
     def numbers(self, key: str) -> tuple[float, ...]:
         """The list of finite numbers at `key`."""
         values = self._list(key)
-        wrong = [v for v in values if not isinstance(v, (int, float)) or not math.isfinite(v)]
+        wrong = [value for value in values if not is_number(value)]
         if wrong:
             raise self.error(key, f"holds {wrong[0]!r}, expected finite numbers.")
         return tuple(values)
@@ -160,10 +205,19 @@ class Record:
         """The object at `key`."""
         return Record(self.path, self._below(key), self._value(key))
 
-    def records(self, key: str) -> Iterator[Record]:
-        """The objects in the list at `key`."""
-        for index, value in enumerate(self._list(key)):
-            yield Record(self.path, f"{self._below(key)}[{index}]", value)
+    def records(self, key: str, faults: Faults | None = None) -> Iterator[Record]:
+        """The objects in the list at `key`; with `faults`, what is no object is noted there and left out."""
+        items = self._list(key) if faults is None else faults.attempt(lambda: self._list(key), [])
+        for index, value in enumerate(items):
+            where = f"{self._below(key)}[{index}]"
+            if faults is None or isinstance(value, dict):
+                yield Record(self.path, where, value)
+            else:
+                faults.add(FileFormatError(self.path, where, f"is {value!r}, expected an object."))
+
+    def optional(self, key: str, read: Callable[[Record], Found], faults: Faults) -> Found | None:
+        """What `read` makes of the object at `key`; None where there is none, or a fault in it."""
+        return faults.attempt(lambda: read(self.record(key)), None) if key in self else None
 
     def strings(self, key: str) -> tuple[tuple[str, str], ...]:
         """The object at `key` as pairs of text."""

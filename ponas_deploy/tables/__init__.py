@@ -1,15 +1,12 @@
 """Latency tables and accuracy tables: values, files, imports from CSV."""
 
-from pathlib import Path
-
 from ponas_deploy.tables.accuracy import (
     AccuracyCertificate,
     AccuracyOrigin,
     AccuracyTable,
-    read_accuracy_table,
     write_accuracy_table,
 )
-from ponas_deploy.tables.csv_import import accuracy_from_csv, latency_from_csv
+from ponas_deploy.tables.files import load_accuracy_table, load_latency_table, load_table, sift_table
 from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.latency import (
     Certificate,
@@ -17,7 +14,6 @@ from ponas_deploy.tables.latency import (
     Correction,
     LatencyTable,
     NetworkLatency,
-    read_latency_table,
     write_latency_table,
 )
 from ponas_deploy.tables.measurement import STATISTICS, Measurement
@@ -37,16 +33,8 @@ __all__ = [
     "SpaceKey",
     "load_accuracy_table",
     "load_latency_table",
+    "load_table",
+    "sift_table",
     "write_accuracy_table",
     "write_latency_table",
 ]
-
-
-def load_latency_table(path: Path) -> LatencyTable:
-    """A latency table from JSON, or from CSV where the name ends in .csv."""
-    return latency_from_csv(path) if path.suffix.lower() == ".csv" else read_latency_table(path)
-
-
-def load_accuracy_table(path: Path) -> AccuracyTable:
-    """An accuracy table from JSON, or from CSV where the name ends in .csv."""
-    return accuracy_from_csv(path) if path.suffix.lower() == ".csv" else read_accuracy_table(path)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ponas_deploy.records import Record, read_json, write_json
+from ponas_deploy.records import Faults, Record, write_json
+from ponas_deploy.tables.cells import LOSS_PP, TOP1_PCT, grid_of, rows_of_record
 from ponas_deploy.tables.grid import Grid, SpaceKey
 
 FORMAT = "ponas.accuracy-table/1"
@@ -78,29 +79,24 @@ def write_accuracy_table(table: AccuracyTable, path: Path, *, overwrite: bool = 
     write_json(path, FORMAT, dict(_document(table)), overwrite=overwrite)
 
 
-def read_accuracy_table(path: Path) -> AccuracyTable:
-    """Read a table; FileFormatError names the place of the first fault."""
-    record = read_json(path, FORMAT)
-    layers = tuple(record.records("layers"))
+def accuracy_from_record(record: Record, faults: Faults) -> AccuracyTable:
+    """A table as far as it can be read; what cannot becomes a fault that names its place.
+
+    The values are accuracies, or losses where a cell holds one.
+    """
+    rows = rows_of_record(record, faults)
+    losses = any(LOSS_PP.name in cell.values for row in rows for cell in row)
+    column = LOSS_PP if losses else TOP1_PCT
+    key = f"fixed_{column.name}"
+    fixed = faults.attempt(lambda: record.number(key), 0.0) if key in record else 0.0
+    grid = grid_of(record.path, rows, column, fixed, faults)
     known: dict[str, Any] = {
-        "space": SpaceKey.from_record(record.record("space")) if "space" in record else None,
-        "origin": _read_origin(record.record("origin")) if "origin" in record else None,
-        "created": record.text("created"),
-        "certificate": _read_certificate(record.record("certificate")) if "certificate" in record else None,
+        "space": record.optional("space", SpaceKey.from_record, faults),
+        "origin": record.optional("origin", _read_origin, faults),
+        "created": faults.attempt(lambda: record.text("created"), ""),
+        "certificate": record.optional("certificate", _read_certificate, faults),
     }
-    for layer in layers:
-        for cell in layer.records("cells"):
-            _refuse_impossible(cell)
-    if all("top1_pct" in cell for layer in layers for cell in layer.records("cells")):
-        return AccuracyTable.from_top1(Grid.from_records(record, layers, "top1_pct"), **known)
-    return AccuracyTable(loss=Grid.from_records(record, layers, "loss_pp"), **known)
-
-
-def _refuse_impossible(cell: Record) -> None:
-    if "top1_pct" in cell and not 0 <= cell.number("top1_pct") <= 100:
-        raise cell.error("top1_pct", f"is {cell.number('top1_pct'):g}: percent lie between 0 and 100.")
-    if "loss_pp" in cell and cell.number("loss_pp") < 0:
-        raise cell.error("loss_pp", f"is {cell.number('loss_pp'):g}: a loss cannot be negative.")
+    return AccuracyTable(grid, **known) if losses else AccuracyTable.from_top1(grid, **known)
 
 
 def _document(table: AccuracyTable) -> Iterator[tuple[str, Any]]:

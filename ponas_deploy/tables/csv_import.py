@@ -8,98 +8,100 @@ names the line.
 from __future__ import annotations
 
 import csv
-import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from ponas_deploy.errors import FileFormatError
+from ponas_deploy.records import Faults
 from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.cells import LATENCY_MS, LOSS_PP, TOP1_PCT, Column, RawCell, arranged, grid_of
 from ponas_deploy.tables.grid import Grid
 from ponas_deploy.tables.latency import LatencyTable
 
+Lines: TypeAlias = Sequence[tuple[int, list[str]]]
+"""Numbered lines of a CSV file that are not blank, the header first."""
 
-def latency_from_csv(path: Path) -> LatencyTable:
-    """A latency table of the column `latency_ms`; values must be above zero."""
-    _, grid = _read(path, ("latency_ms",))
-    return LatencyTable(grid)
-
-
-def accuracy_from_csv(path: Path) -> AccuracyTable:
-    """An accuracy table of the column `loss_pp` (zero or above) or `top1_pct` (0 to 100)."""
-    column, grid = _read(path, ("loss_pp", "top1_pct"))
-    return AccuracyTable.from_top1(grid) if column == "top1_pct" else AccuracyTable(grid)
+COLUMNS = (LATENCY_MS, LOSS_PP, TOP1_PCT)
 
 
-def _read(path: Path, columns: tuple[str, ...]) -> tuple[str, Grid]:
+def read_lines(path: Path) -> Lines:
+    """The lines of a CSV file; FileFormatError when it cannot be read or is empty."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [(reader_line, row) for reader_line, row in _numbered(csv.reader(file))]
+            reader = csv.reader(file)
+            lines = [(reader.line_num, row) for row in reader if any(field.strip() for field in row)]
+    except FileNotFoundError as error:
+        raise FileFormatError(path, "", "there is no such file.") from error
     except OSError as error:
         raise FileFormatError(path, "", f"cannot be read: {error.strerror}.") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise FileFormatError(path, "", f"is not a CSV file ({error}).") from error
-    if not rows:
+    if not lines:
         raise FileFormatError(path, "line 1", "is empty: expected a header.")
-    column = _column(path, rows[0][1], columns)
-    cells: dict[str, dict[str, float]] = {}
-    fixed: float | None = None
-    for line, row in rows[1:]:
-        layer, candidate, value = _row(path, line, row, column)
-        if not layer and candidate == "fixed":
-            if fixed is not None:
-                raise FileFormatError(path, f"line {line}", "the constant 'fixed' stands here a second time.")
-            fixed = value
-            continue
-        if candidate in cells.setdefault(layer, {}):
-            raise FileFormatError(
-                path, f"line {line}", f"layer '{layer}' candidate '{candidate}' stands here a second time."
-            )
-        cells[layer][candidate] = value
-    if not cells:
-        raise FileFormatError(path, "", "holds no cells: expected a row for each layer and candidate.")
-    grid = Grid(
-        tuple(cells),
-        tuple(tuple(row) for row in cells.values()),
-        tuple(tuple(row.values()) for row in cells.values()),
-        fixed or 0.0,
-    )
-    return column, grid
+    return lines
 
 
-def _numbered(reader: csv.reader) -> list[tuple[int, list[str]]]:  # type: ignore[valid-type]
-    return [(reader.line_num, row) for row in reader if any(field.strip() for field in row)]  # type: ignore[attr-defined]
-
-
-def _column(path: Path, header: list[str], columns: tuple[str, ...]) -> str:
+def column_of(path: Path, lines: Lines, wanted: Sequence[Column] = COLUMNS) -> Column:
+    """The column of values that the header names, one of `wanted`."""
+    number, header = lines[0]
     names = [name.strip() for name in header]
-    for column in columns:
-        if names == ["layer", "candidate", column]:
+    for column in wanted:
+        if names == ["layer", "candidate", column.name]:
             return column
-    wanted = " or ".join(f"layer,candidate,{column}" for column in columns)
-    raise FileFormatError(path, "line 1", f"the header is '{','.join(names)}', expected {wanted}.")
+    expected = " or ".join(f"layer,candidate,{column.name}" for column in wanted)
+    reason = f"the header is '{','.join(names)}', expected {expected}."
+    raise FileFormatError(path, f"line {number}", reason)
 
 
-def _row(path: Path, line: int, row: list[str], column: str) -> tuple[str, str, float]:
-    where = f"line {line}"
-    if len(row) != 3:
-        raise FileFormatError(path, where, f"has {len(row)} fields, expected 3.")
-    layer, candidate, text = (field.strip() for field in row)
-    if not candidate or (not layer and candidate != "fixed"):
-        raise FileFormatError(path, where, "lacks a layer or a candidate.")
+def latency_from_lines(path: Path, lines: Lines, faults: Faults) -> LatencyTable:
+    """A latency table of the column `latency_ms`; values must be above zero."""
+    return LatencyTable(_grid(path, lines, column_of(path, lines, (LATENCY_MS,)), faults))
+
+
+def accuracy_from_lines(path: Path, lines: Lines, faults: Faults) -> AccuracyTable:
+    """An accuracy table of the column `loss_pp` (zero or above) or `top1_pct` (0 to 100)."""
+    column = column_of(path, lines, (LOSS_PP, TOP1_PCT))
+    grid = _grid(path, lines, column, faults)
+    return AccuracyTable.from_top1(grid) if column is TOP1_PCT else AccuracyTable(grid)
+
+
+def _grid(path: Path, lines: Lines, column: Column, faults: Faults) -> Grid:
+    cells = list(_cells(path, lines, column, faults))
+    fixed = _fixed(path, [cell for cell in cells if not cell.layer], column, faults)
+    rows = arranged(path, (cell for cell in cells if cell.layer), faults)
+    return grid_of(path, rows, column, fixed, faults)
+
+
+def _cells(path: Path, lines: Lines, column: Column, faults: Faults) -> Iterator[RawCell]:
+    for number, row in lines[1:]:
+        where = f"line {number}"
+        if len(row) != 3:
+            faults.add(FileFormatError(path, where, f"has {len(row)} fields, expected 3."))
+            continue
+        layer, candidate, text = (field.strip() for field in row)
+        if not candidate or (not layer and candidate != "fixed"):
+            faults.add(FileFormatError(path, where, "lacks a layer or a candidate."))
+            continue
+        yield RawCell(where, layer, candidate, {column.name: _number_or_text(text)})
+
+
+def _number_or_text(text: str) -> float | str:
     try:
-        value = float(text)
-    except ValueError as error:
-        raise FileFormatError(path, where, f"{column} is '{text}', expected a number.") from error
-    cell = f"layer '{layer}' candidate '{candidate}'" if layer else "the constant 'fixed'"
-    low, high = _RANGE[column]
-    in_range = low <= value <= high and (value > 0 or column != "latency_ms" or not layer)
-    if not (math.isfinite(value) and in_range):
-        raise FileFormatError(path, where, f"{cell}: {column} is {text}, {_EXPECTED[column]}.")
-    return layer, candidate, value
+        return float(text)
+    except ValueError:
+        return text
 
 
-_RANGE = {"latency_ms": (0.0, math.inf), "loss_pp": (0.0, math.inf), "top1_pct": (0.0, 100.0)}
-_EXPECTED = {
-    "latency_ms": "a latency must be above zero",
-    "loss_pp": "a loss must be zero or above",
-    "top1_pct": "percent lie between 0 and 100",
-}
+def _fixed(path: Path, constants: Sequence[RawCell], column: Column, faults: Faults) -> float:
+    if not constants:
+        return 0.0
+    for again in constants[1:]:
+        reason = "the constant 'fixed' stands here a second time."
+        faults.add(FileFormatError(path, again.where, reason))
+    first = constants[0]
+    reason = column.fault(first.values[column.name], constant=True)
+    if reason:
+        faults.add(FileFormatError(path, first.where, f"the constant 'fixed': {reason}"))
+        return 0.0
+    return float(first.values[column.name])

@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ponas_deploy.records import Record, read_json, write_json
+from ponas_deploy.records import Faults, Record, write_json
+from ponas_deploy.tables.cells import ISOLATED_MS, LATENCY_MS, Column, Rows, grid_of, rows_of_record
 from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.measurement import Measurement
 
@@ -135,34 +136,47 @@ def write_latency_table(table: LatencyTable, path: Path, *, overwrite: bool = Fa
     write_json(path, FORMAT, dict(_document(table)), overwrite=overwrite)
 
 
-def read_latency_table(path: Path) -> LatencyTable:
-    """Read a table; FileFormatError names the place of the first fault."""
-    record = read_json(path, FORMAT)
-    layers = tuple(record.records("layers"))
-    cells = tuple(tuple(layer.records("cells")) for layer in layers)
-    first = cells[0][0] if cells and cells[0] else record
+def latency_from_record(record: Record, faults: Faults) -> LatencyTable:
+    """A table as far as it can be read; what cannot becomes a fault that names its place."""
+    rows = rows_of_record(record, faults)
+    first = rows[0][0].values if rows else {}
     return LatencyTable(
-        grid=Grid.from_records(record, layers, "latency_ms", positive=True),
-        isolated=Grid.from_records(record, layers, "isolated_ms", positive=True)
-        if "isolated_ms" in first
-        else None,
-        intervals_ms=tuple(tuple((c.number("low_ms"), c.number("high_ms")) for c in row) for row in cells)
-        if "low_ms" in first
-        else (),
-        cell_keys=tuple(tuple(c.text("key") for c in row) for row in cells) if "key" in first else (),
-        space=SpaceKey.from_record(record.record("space")) if "space" in record else None,
-        conditions=Conditions.from_record(record.record("conditions")) if "conditions" in record else None,
-        statistic=record.text("statistic"),
-        created=record.text("created"),
-        environment=record.strings("environment"),
-        protocol=record.strings("protocol"),
-        measurements=tuple(
-            (m.text("key"), Measurement(m.integer("runs"), m.numbers("rounds_ns")))
-            for m in record.records("measurements")
-        ),
-        correction=_read_correction(record.record("correction")) if "correction" in record else None,
-        certificate=_read_certificate(record.record("certificate")) if "certificate" in record else None,
-        unsettled=record.texts("unsettled"),
+        grid=_grid(record, rows, LATENCY_MS, faults),
+        isolated=_grid(record, rows, ISOLATED_MS, faults) if "isolated_ms" in first else None,
+        intervals_ms=faults.attempt(lambda: _intervals(record.path, rows), ()) if "low_ms" in first else (),
+        cell_keys=faults.attempt(lambda: _keys(record.path, rows), ()) if "key" in first else (),
+        space=record.optional("space", SpaceKey.from_record, faults),
+        conditions=record.optional("conditions", Conditions.from_record, faults),
+        statistic=faults.attempt(lambda: record.text("statistic"), ""),
+        created=faults.attempt(lambda: record.text("created"), ""),
+        environment=faults.attempt(lambda: record.strings("environment"), ()),
+        protocol=faults.attempt(lambda: record.strings("protocol"), ()),
+        measurements=faults.attempt(lambda: _read_measurements(record), ()),
+        correction=record.optional("correction", _read_correction, faults),
+        certificate=record.optional("certificate", _read_certificate, faults),
+        unsettled=faults.attempt(lambda: record.texts("unsettled"), ()),
+    )
+
+
+def _grid(record: Record, rows: Rows, column: Column, faults: Faults) -> Grid:
+    key = f"fixed_{column.name}"
+    fixed = faults.attempt(lambda: record.number(key), 0.0) if key in record else 0.0
+    return grid_of(record.path, rows, column, fixed, faults)
+
+
+def _intervals(path: Path, rows: Rows) -> tuple[tuple[tuple[float, float], ...], ...]:
+    cells = [[Record(path, cell.where, cell.values) for cell in row] for row in rows]
+    return tuple(tuple((cell.number("low_ms"), cell.number("high_ms")) for cell in row) for row in cells)
+
+
+def _keys(path: Path, rows: Rows) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(Record(path, cell.where, cell.values).text("key") for cell in row) for row in rows)
+
+
+def _read_measurements(record: Record) -> tuple[tuple[str, Measurement], ...]:
+    return tuple(
+        (one.text("key"), Measurement(one.integer("runs"), one.numbers("rounds_ns")))
+        for one in record.records("measurements")
     )
 
 

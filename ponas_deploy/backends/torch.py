@@ -1,0 +1,210 @@
+"""PyTorch, so that any GPU with it can be profiled: CUDA graphs, eager, or compiled.
+
+Three names for three ways to run one module (`onnx_fx.py`):
+
+    torch           captured once in a CUDA graph and replayed: the latency without Python
+    torch-eager     launched operator by operator: what a plain `module(images)` takes, launches included
+    torch-compile   fused by Inductor, then captured in a CUDA graph of our own
+
+On a CPU there is nothing to capture: `torch` and `torch-eager` are the same there. Half precision means
+that weights, input and output are in it. Sources: https://docs.pytorch.org/docs/stable/notes/cuda.html
+(CUDA graphs, TF32), torch.utils.benchmark.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ponas_deploy import nvidia
+from ponas_deploy.backends import RunSettings
+from ponas_deploy.backends._buffers import check_settings, first_line
+from ponas_deploy.backends._torch_sessions import CpuSession, GpuSession, SharedGpu
+from ponas_deploy.backends.onnx_fx import torch_module
+from ponas_deploy.errors import BackendError
+from ponas_deploy.records import read_json, sha256, write_bytes, write_json
+
+NAMES = ("torch", "torch-eager", "torch-compile")
+LAYOUTS = ("channels_last", "contiguous")
+FORMAT = "ponas.torch-engine/1"
+ENGINE, MODEL = "engine.torch.json", "model.onnx"
+
+_EXECUTION = {
+    "torch": "CUDA graph",
+    "torch-eager": "eager",
+    "torch-compile": "torch.compile (Inductor), CUDA graph",
+}
+_DTYPES = {"fp32": "float32", "tf32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+# Tensor cores read NHWC; float32 without them runs on the CUDA cores, whose kernels are made for NCHW.
+_LAYOUT = {"fp32": "contiguous", "tf32": "channels_last", "fp16": "channels_last", "bf16": "channels_last"}
+
+
+class TorchBackend:
+    """PyTorch on a GPU where it sees one, else on the CPU.
+
+    `device` is "cuda", "cuda:1", "cpu", or None for the first that is there; `layout` overrides the
+    memory layout that the precision has by default. Only the CPU heeds `RunSettings.threads`.
+    """
+
+    def __init__(self, name: str = "torch", *, device: str | None = None, layout: str | None = None) -> None:
+        try:
+            import torch
+        except ImportError as error:
+            raise BackendError(name, f"cannot be imported ({error}): pip install torch.") from error
+        if layout is not None and layout not in LAYOUTS:
+            raise BackendError(name, f"the layout '{layout}' is none of {', '.join(LAYOUTS)}.")
+        self.name = name
+        self._torch, self._layout = torch, layout
+        with _translated(name, "cannot start"):
+            self._device = self._find(device)
+            self._shared = None if self._device.type == "cpu" else SharedGpu(self._device)
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it runs on a GPU."""
+        return self._shared is not None
+
+    @property
+    def device_name(self) -> str:
+        """What the GPU calls itself, empty on a CPU."""
+        return str(self._torch.cuda.get_device_name(self._device)) if self.on_gpu else ""
+
+    def precisions(self) -> tuple[str, ...]:
+        """fp32 (TF32 off) first; the others where the device has instructions for them."""
+        torch = self._torch
+        if not self.on_gpu:
+            native = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+            return ("fp32", "bf16") if native else ("fp32",)
+        if torch.version.hip:
+            return ("fp32", "fp16", "bf16")
+        capability = torch.cuda.get_device_capability(self._device)
+        return ("fp32", "tf32", "fp16", "bf16") if capability >= (8, 0) else ("fp32", "fp16")
+
+    def environment(self) -> tuple[tuple[str, str], ...]:
+        """Versions and settings that a latency depends on; clocks and heat are `nvidia.read_gpu`'s."""
+        torch = self._torch
+        layout = self._layout or ", ".join(f"{name} {kind}" for name, kind in _LAYOUT.items())
+        common = (("runtime", f"torch {torch.__version__}"), ("layout", layout))
+        if self._shared is None:
+            return (*common, ("execution", self._cpu_execution()), ("python", platform.python_version()))
+        major, minor = torch.cuda.get_device_capability(self._device)
+        return (
+            *common,
+            ("execution", self._shared.describe(_EXECUTION[self.name])),
+            ("queue", "filled before the clock starts" if self._shared.fills_queue else "not filled"),
+            ("gpu", self.device_name),
+            ("gpu_driver", nvidia.read_gpu(self._uuid()).driver or "unknown"),
+            ("compute_capability", f"{major}.{minor}"),
+            ("cuda", str(torch.version.cuda or f"ROCm {torch.version.hip}")),
+            ("cudnn", str(torch.backends.cudnn.version())),
+            ("cudnn_benchmark", "on"),
+            ("python", platform.python_version()),
+        )
+
+    def load(self, model: bytes, settings: RunSettings) -> CpuSession | GpuSession:
+        """Build the module, move it to the device, and capture or compile it."""
+        check_settings(self.name, self.precisions(), settings)
+        module, shape = torch_module(model, self.name)
+        torch, kind = self._torch, self._layout or _LAYOUT[settings.precision]
+        memory_format = torch.channels_last if kind == "channels_last" else torch.contiguous_format
+        with _translated(self.name, "cannot load the model"), torch.inference_mode():
+            dtype = getattr(torch, _DTYPES[settings.precision])
+            module = module.eval().to(self._device, dtype, memory_format=memory_format)
+            images = _random_images(torch, shape).to(self._device, dtype, memory_format=memory_format)
+            forward = torch.compile(module, dynamic=False) if self.name == "torch-compile" else module
+            if self._shared is None:
+                return CpuSession(self.name, settings, forward, images)
+            captured = self.name != "torch-eager"
+            return GpuSession(self.name, settings, forward, images, self._shared, captured=captured)
+
+    def save(self, model: bytes, settings: RunSettings, folder: Path) -> tuple[Path, ...]:
+        """Write the portable model and how to run it: PyTorch has no engine that is neither code nor pickle.
+
+        Opening it builds (and captures or compiles) the same module again, on whatever device is there.
+        """
+        check_settings(self.name, self.precisions(), settings)
+        torch_module(model, self.name)
+        write_bytes(folder / MODEL, model, overwrite=True)
+        document = {
+            "backend": self.name,
+            "precision": settings.precision,
+            "model": MODEL,
+            "sha256": hashlib.sha256(model).hexdigest(),
+            "environment": dict(self.environment()),
+        }
+        write_json(folder / ENGINE, FORMAT, document, overwrite=True)
+        return folder / ENGINE, folder / MODEL
+
+    def open(self, engine: Path, settings: RunSettings) -> CpuSession | GpuSession:
+        """A session of what `save` wrote; BackendError when it is for another backend or precision."""
+        record = read_json(engine, FORMAT)
+        made_for, asked = (record.text("backend"), record.text("precision")), (self.name, settings.precision)
+        if made_for != asked:
+            raise BackendError(
+                self.name, f"{engine} is for {' '.join(made_for)}, not {' '.join(asked)}: open it as that."
+            )
+        model = engine.parent / MODEL
+        if not model.is_file() or sha256(model) != record.text("sha256"):
+            raise BackendError(self.name, f"{model} is missing or was changed since {engine.name} was written.")
+        return self.load(model.read_bytes(), settings)
+
+    def _find(self, device: str | None) -> Any:
+        """The torch device asked for; a GPU that torch does not see is a BackendError."""
+        torch = self._torch
+        if device is None:
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        found = torch.device(device)
+        if found.type not in ("cuda", "cpu"):
+            raise BackendError(self.name, f"the device '{device}' is not supported: name 'cuda' or 'cpu'.")
+        if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+            raise BackendError(
+                self.name,
+                f"torch {torch.__version__} sees {torch.cuda.device_count()} GPUs and '{device}' was asked for:"
+                " install a driver and a CUDA (or ROCm) build of torch, or ask for 'cpu'.",
+            )
+        return found if found.type == "cpu" else torch.device("cuda", found.index or 0)
+
+    def _uuid(self) -> str:
+        return f"GPU-{getattr(self._torch.cuda.get_device_properties(self._device), 'uuid', '')}"
+
+    def _cpu_execution(self) -> str:
+        return "torch.compile (Inductor)" if self.name == "torch-compile" else "eager"
+
+
+def cuda_graphs() -> TorchBackend:
+    """The backend called `torch`."""
+    return TorchBackend("torch")
+
+
+def eager() -> TorchBackend:
+    """The backend called `torch-eager`."""
+    return TorchBackend("torch-eager")
+
+
+def compiled() -> TorchBackend:
+    """The backend called `torch-compile`."""
+    return TorchBackend("torch-compile")
+
+
+def _random_images(torch: Any, shape: tuple[int, ...]) -> Any:
+    """The same N(0, 1) images every time: zeros run faster than real data do."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+@contextmanager
+def _translated(backend: str, what: str) -> Iterator[None]:
+    """PyTorch's errors as ours: out of memory with what to do, anything else in its first line."""
+    import torch
+
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise BackendError(
+            backend, f"{what}: the GPU's memory is full. Take a smaller batch, or free it of other programs."
+        ) from error
+    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+        raise BackendError(backend, f"{what}: {first_line(error)}") from error

@@ -1,0 +1,284 @@
+"""The measuring protocol: how long a session takes, said in a way that can be repeated.
+
+Everything is visited once a round, in a fresh random order, so that slow drift hits all alike
+(google/benchmark measured 40 % less variance from that alone). A sample is enough back-to-back runs
+to last a millisecond, after discarded ones. A sentinel visited now and then notices when the machine
+changes, and that stretch is measured again. Every round's value is kept; the statistic is chosen
+afterwards, by how well it repeats.
+
+Only the standard library, NumPy and the backend: this runs on a small board as it is.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ponas_deploy.backends import Session
+from ponas_deploy.tables.measurement import STATISTICS, Measurement
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to measure. Times in nanoseconds or seconds, thresholds in percent, as the names say."""
+
+    sample_ns: int = 1_000_000
+    discarded_runs: int = 1
+    min_rounds: int = 10
+    max_rounds: int = 40
+    floor_rounds: int = 5
+    """The fewest rounds ever, however short the time."""
+    settled_pct: float = 1.0
+    settled_ns: float = 1_000.0
+    sentinel_visits: int = 24
+    drift_pct: float = 3.0
+    redone_pct: float = 25.0
+    """The most visits that may be measured again."""
+    pause_s: float = 0.05
+
+    def document(self) -> tuple[tuple[str, str], ...]:
+        """The plan as text, for a table's protocol."""
+        return tuple((field.name, f"{getattr(self, field.name):g}") for field in fields(self))
+
+
+@dataclass(slots=True)
+class Samples:
+    """What was measured so far: nanoseconds a run, by key and round, and the runs of each key's samples.
+
+    `on_sample` hears of each one as it is finished (the journal).
+    """
+
+    runs: dict[str, int] = field(default_factory=dict)
+    rounds: dict[str, dict[int, float]] = field(default_factory=dict)
+    on_sample: Callable[[str, int, int, float], None] | None = None
+
+    def add(self, key: str, number: int, runs: int, run_ns: float) -> None:
+        """Keep a sample; one of the same key and round is replaced."""
+        self.runs[key] = runs
+        self.rounds.setdefault(key, {})[number] = run_ns
+        if self.on_sample is not None:
+            self.on_sample(key, number, runs, run_ns)
+
+    def has(self, key: str, number: int) -> bool:
+        """Whether this key was measured in this round."""
+        return number in self.rounds.get(key, ())
+
+    def measurement(self, key: str) -> Measurement:
+        """The rounds of one key, in order."""
+        rounds = self.rounds[key]
+        return Measurement(self.runs[key], tuple(rounds[number] for number in sorted(rounds)))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a measurement ended: `reason` is "settled", "rounds" or "time"."""
+
+    rounds: int
+    reason: str
+    redone_visits: int
+    unsettled: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Repeatability:
+    """What measuring the same things twice differs by: the mean difference, and the rank correlation."""
+
+    difference_pct: float
+    tau: float
+
+
+def first_look(session: Session, plan: Plan) -> tuple[int, float]:
+    """Runs a sample of this session needs, and nanoseconds a run, from a few quick runs."""
+    session.time_ns(plan.discarded_runs)
+    run_ns, runs = float(session.time_ns(1)), 1
+    while runs * run_ns < plan.sample_ns / 4:
+        runs *= 4
+        run_ns = session.time_ns(runs) / runs
+    run_ns = min(run_ns, session.time_ns(runs) / runs)
+    return sample_runs(run_ns, plan), run_ns
+
+
+def sample_runs(run_ns: float, plan: Plan) -> int:
+    """Runs that last at least `plan.sample_ns` together."""
+    return max(1, ceil(plan.sample_ns / max(run_ns, 1.0)))
+
+
+def take_sample(session: Session, runs: int, plan: Plan) -> float:
+    """Nanoseconds a run, over one sample."""
+    session.time_ns(plan.discarded_runs)
+    return session.time_ns(runs) / runs
+
+
+def measure(
+    sessions: Mapping[str, Session],
+    runs: Mapping[str, int],
+    samples: Samples,
+    plan: Plan,
+    *,
+    seed: int,
+    sentinel: str,
+    deadline: float,
+    clock: Callable[[], float] = time.monotonic,
+    on_round: Callable[[int, float], None] | None = None,
+) -> Outcome:
+    """Measure all sessions in rounds, into `samples`, which may hold rounds from before.
+
+    Stops after `min_rounds` when every interval is narrow, at `max_rounds`, or when the next round
+    would end after `deadline` (seconds of `clock`; never before `floor_rounds`). `on_round` hears
+    the round's number and the seconds it took.
+    """
+    watch = _Sentinel(sessions[sentinel], runs[sentinel], plan)
+    allowed_redos = plan.redone_pct / 100 * len(sessions)
+    number, longest_s = 0, 0.0
+    with no_garbage_collection():
+        while True:
+            start = clock()
+            order = [key for key in _order(sessions, seed, number) if not samples.has(key, number)]
+            _round(sessions, runs, samples, plan, order, number, watch, allowed_redos * (number + 1))
+            number, longest_s = number + 1, max(longest_s, clock() - start)
+            if on_round is not None:
+                on_round(number, clock() - start)
+            reason = _stop(samples, sessions, plan, number, clock() + longest_s > deadline)
+            if reason:
+                return Outcome(number, reason, watch.redone, unsettled(samples, sessions, plan))
+
+
+def _round(
+    sessions: Mapping[str, Session],
+    runs: Mapping[str, int],
+    samples: Samples,
+    plan: Plan,
+    order: Sequence[str],
+    number: int,
+    watch: _Sentinel,
+    allowed_redos: float,
+) -> None:
+    """Visit `order` in stretches; a stretch in which the machine changed is measured once more."""
+
+    def visit(stretch: Sequence[str]) -> None:
+        for key in stretch:
+            samples.add(key, number, runs[key], take_sample(sessions[key], runs[key], plan))
+
+    for start in range(0, len(order), plan.sentinel_visits):
+        stretch = order[start : start + plan.sentinel_visits]
+        visit(stretch)
+        if watch.drifted() and watch.redone + len(stretch) <= allowed_redos:
+            watch.wait()
+            visit(stretch)
+            watch.redone += len(stretch)
+
+
+class _Sentinel:
+    """One session timed again and again, to notice when the machine is not what it was."""
+
+    _PAUSES = 4
+    _MEMORY = 32
+
+    def __init__(self, session: Session, runs: int, plan: Plan) -> None:
+        self._session, self._runs, self._plan = session, runs, plan
+        self._seen: list[float] = [take_sample(session, runs, plan) for _ in range(3)]
+        self.redone = 0
+
+    def drifted(self) -> bool:
+        """Whether it now takes longer than it used to, beyond what it always varies by."""
+        now = take_sample(self._session, self._runs, self._plan)
+        recent = np.array(self._seen[-self._MEMORY :])
+        usual = float(np.median(recent))
+        spread = 1.4826 * float(np.median(np.abs(recent - usual)))
+        self._seen.append(now)
+        return now > usual + max(self._plan.drift_pct / 100 * usual, 3 * spread)
+
+    def wait(self) -> None:
+        """Pause until it is itself again, or has plainly become another."""
+        for pause in range(self._PAUSES):
+            time.sleep(self._plan.pause_s * 2**pause)
+            if not self.drifted():
+                return
+
+
+def _order(sessions: Mapping[str, Session], seed: int, number: int) -> list[str]:
+    keys = sorted(sessions)
+    return [keys[index] for index in np.random.default_rng((seed, number)).permutation(len(keys))]
+
+
+def _stop(samples: Samples, sessions: Mapping[str, Session], plan: Plan, rounds: int, late: bool) -> str:
+    if rounds >= plan.max_rounds:
+        return "rounds"
+    if rounds >= plan.floor_rounds and late:
+        return "time"
+    if rounds >= plan.min_rounds and not unsettled(samples, sessions, plan):
+        return "settled"
+    return ""
+
+
+def unsettled(samples: Samples, keys: Iterator[str] | Mapping[str, Session], plan: Plan) -> tuple[str, ...]:
+    """The keys whose interval is still wider than the plan asks, in order."""
+    return tuple(sorted(key for key in keys if not is_settled(samples.measurement(key), plan)))
+
+
+def is_settled(measurement: Measurement, plan: Plan, statistic: str = "q25") -> bool:
+    """Whether the interval of a statistic is within `settled_pct` or `settled_ns` on either side."""
+    low_ms, high_ms = measurement.interval_ms(statistic)
+    value_ms = measurement.value_ms(statistic)
+    half_ms = max(high_ms - value_ms, value_ms - low_ms)
+    return half_ms <= max(plan.settled_pct / 100 * value_ms, plan.settled_ns / 1e6)
+
+
+def repeatability(measurements: Sequence[Measurement], statistic: str) -> Repeatability:
+    """What a statistic differs by between halves of the rounds: odd against even, first against last.
+
+    The worse of both counts: alternate rounds share the drift that separate measurements do not.
+    """
+    halves = []
+    for split in (_alternate, _consecutive):
+        pairs = [split(measurement) for measurement in measurements if len(measurement.rounds_ns) > 1]
+        if not pairs:
+            return Repeatability(float("inf"), 0.0)
+        first, second = (np.array([half.value_ms(statistic) for half in side]) for side in zip(*pairs, strict=True))
+        difference = 200 * np.abs(first - second) / (first + second)
+        halves.append(Repeatability(float(difference.mean()), kendall_tau(first, second)))
+    return max(halves, key=lambda half: half.difference_pct)
+
+
+def choose_statistic(measurements: Sequence[Measurement]) -> str:
+    """The statistic that repeats best over these measurements."""
+    return min(STATISTICS, key=lambda name: repeatability(measurements, name).difference_pct)
+
+
+def _alternate(measurement: Measurement) -> tuple[Measurement, Measurement]:
+    rounds, runs = measurement.rounds_ns, measurement.runs
+    return Measurement(runs, rounds[0::2]), Measurement(runs, rounds[1::2])
+
+
+def _consecutive(measurement: Measurement) -> tuple[Measurement, Measurement]:
+    rounds, runs = measurement.rounds_ns, measurement.runs
+    middle = len(rounds) // 2
+    return Measurement(runs, rounds[:middle]), Measurement(runs, rounds[middle:])
+
+
+def kendall_tau(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """Kendall's tau-b of two columns; 0 where one of them does not vary."""
+    upper = np.triu_indices(len(first), 1)
+    a, b = (np.sign(column[:, None] - column[None, :])[upper] for column in (first, second))
+    pairs = float(np.sqrt((a != 0).sum() * (b != 0).sum()))
+    return float((a * b).sum()) / pairs if pairs else 0.0
+
+
+@contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """Collect now and not again until the end: a collection lands in some sample otherwise."""
+    was_enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

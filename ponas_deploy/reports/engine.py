@@ -1,0 +1,163 @@
+"""Reports on a chosen network and on an engine: asked, predicted, measured, each in its own row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ponas_deploy.deploy import Deployment
+from ponas_deploy.engines import Manifest, Verification
+from ponas_deploy.reports.style import BAD, BEST, FAINT, GOOD, WARN, digits, table
+from ponas_deploy.specialize import Budget, Specialization, quantity
+from ponas_deploy.timing import EngineTiming
+
+
+def specialization_report(solution: Specialization, notes: Sequence[str] = ()) -> RenderableType:
+    """A network that was chosen and not built."""
+    rows = _facts("Network for the budget")
+    _asked(rows, solution.budget)
+    rows.add_row("predicted latency", f"{digits(solution.predicted_ms)} ms")
+    _chosen(rows, solution)
+    rows.add_row("architecture", ",".join(solution.choices))
+    return Group(rows, *_notes(notes))
+
+
+def deployment_report(
+    deployment: Deployment, costs: Sequence[tuple[str, str]], notes: Sequence[str] = ()
+) -> RenderableType:
+    """An engine that was searched, built and measured."""
+    chosen, manifest = deployment.chosen, deployment.manifest
+    rows = _facts(f"Engine for {chosen.conditions.text}")
+    _asked(rows, chosen.choice.budget)
+    rows.add_row("predicted latency", f"{digits(chosen.choice.predicted_ms)} ms")
+    if chosen.timing:
+        _measured(rows, chosen.timing, chosen.choice.budget.latency_ms)
+    _chosen(rows, chosen.choice)
+    for name, value in costs:
+        rows.add_row(name, value)
+    _identity(rows, manifest)
+    rows.add_row("engine", str(deployment.folder))
+    return Group(rows, *_attempts(deployment), *_notes(notes))
+
+
+def manifest_report(
+    manifest: Manifest, folder: str, costs: Sequence[tuple[str, str]] = (), notes: Sequence[str] = ()
+) -> RenderableType:
+    """An engine folder by itself: exported, or still to be built on its device."""
+    rows = _facts(f"Engine for {manifest.conditions.text}")
+    budget = Budget(**dict(manifest.budget))
+    _asked(rows, budget)
+    predicted = dict(manifest.predicted)
+    if "predicted_ms" in predicted:
+        rows.add_row("predicted latency", f"{digits(predicted['predicted_ms'])} ms")
+        rows.add_row("predicted loss", f"{predicted['predicted_loss_pp']:.2f} pp")
+    if manifest.measured:
+        _measured(rows, manifest.measured, budget.latency_ms)
+    for name, value in costs:
+        rows.add_row(name, value)
+    _identity(rows, manifest)
+    rows.add_row("status", manifest.status)
+    rows.add_row("engine", folder)
+    return Group(rows, *_notes(notes))
+
+
+def verification_report(manifest: Manifest, found: Verification) -> RenderableType:
+    """What `ponas verify` found, one check a row."""
+    rows = table(f"Verification of an engine for {manifest.conditions.text}")
+    for column in ("check", "found", "expected", ""):
+        rows.add_column(column)
+    changed = ", ".join(found.changed_files) or "all intact"
+    _check(rows, "files", changed, f"{len(manifest.files)} files as emitted", not found.changed_files)
+    if found.difference is not None:
+        difference = f"{found.difference:.2g} of the largest output"
+        _check(rows, "outputs", difference, f"at most {found.tolerance:g}", found.outputs_agree)
+    if found.timing:
+        now = f"p50 {digits(found.timing.percentile_ms(50))} ms"
+        limit = f"at most {digits(found.budget_ms)} ms" if found.budget_ms else "no budget"
+        _check(rows, "latency", f"{now} (noise {found.timing.noise_floor_pct:.1f} %)", limit, found.meets_budget)
+    return Group(rows, Text(manifest.status, style=FAINT))
+
+
+def _facts(title: str) -> Table:
+    rows = table(title)
+    rows.show_header = False
+    rows.add_column(style=FAINT, no_wrap=True)
+    rows.add_column(overflow="fold")
+    return rows
+
+
+def _asked(rows: Table, budget: Budget) -> None:
+    limits = budget.limits()
+    if limits:
+        rows.add_row("asked", ", ".join(f"at most {quantity(name, value)}" for name, value in limits.items()))
+
+
+def _measured(rows: Table, timing: EngineTiming, limit_ms: float | None) -> None:
+    p50, p95 = timing.percentile_ms(50), timing.percentile_ms(95)
+    verdict = Text(f"p50 {digits(p50)} ms, p95 {digits(p95)} ms")
+    if limit_ms is not None:
+        met = p50 <= limit_ms
+        share = f"  {100 * p50 / limit_ms:.0f} % of the budget" if met else "  over the budget"
+        verdict.append(share, style=GOOD if met else BAD)
+    rows.add_row("measured latency", verdict)
+    rows.add_row(
+        "noise floor",
+        f"{timing.noise_floor_pct:.1f} % between {len(timing.processes_ns)} fresh processes,"
+        f" {timing.runs} inferences",
+    )
+
+
+def _chosen(rows: Table, solution: Specialization) -> None:
+    rows.add_row("predicted loss", f"{solution.predicted_loss_pp:.2f} pp")
+    rows.add_row("gap to the optimum", _gap(solution))
+
+
+def _gap(solution: Specialization) -> Text:
+    if solution.gap_pp is None:
+        return Text("not known", style=WARN)
+    if solution.optimal:
+        return Text(f"0 pp ({solution.method})", style=GOOD)
+    return Text(f"{solution.gap_pp:.3f} pp above the exact search ({solution.method})", style=WARN)
+
+
+def _identity(rows: Table, manifest: Manifest) -> None:
+    for used in manifest.tables:
+        rows.add_row(f"{used.kind} table", f"{used.name}\n{used.made_on}")
+    if manifest.top1_pct is not None:
+        rows.add_row("top-1 through the engine", Text(f"{manifest.top1_pct:.2f} % {manifest.top1_on}", style=BEST))
+    random = manifest.weights.startswith("random")
+    rows.add_row("weights", Text(manifest.weights, style=WARN if random else ""))
+    rows.add_row("architecture", ",".join(manifest.choices))
+
+
+def _attempts(deployment: Deployment) -> list[RenderableType]:
+    if len(deployment.attempts) < 2:
+        return []
+    rows = table("Networks that were built and timed on the way")
+    for column in ("try", "runtime", "predicted ms", "expected ms", "measured ms", "loss pp", ""):
+        rows.add_column(column, justify="right" if column.endswith(("ms", "pp")) else "left")
+    for attempt in deployment.attempts:
+        chosen = attempt.number == deployment.chosen.number
+        verdict = "chosen" if chosen else ("met" if attempt.meets else "over")
+        rows.add_row(
+            str(attempt.number),
+            f"{attempt.conditions.backend} {attempt.conditions.precision}",
+            digits(attempt.choice.predicted_ms),
+            digits(attempt.expected_ms),
+            digits(attempt.measured_ms),
+            f"{attempt.choice.predicted_loss_pp:.2f}",
+            verdict,
+            style=BEST if chosen else "",
+        )
+    return [rows]
+
+
+def _check(rows: Table, name: str, found: str, expected: str, passed: bool) -> None:
+    rows.add_row(name, found, expected, Text("ok" if passed else "FAILED", style=GOOD if passed else BAD))
+
+
+def _notes(notes: Sequence[str]) -> list[RenderableType]:
+    return [Text(note, style=FAINT) for note in notes]

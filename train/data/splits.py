@@ -1,0 +1,71 @@
+"""What a data set is to the training code: three sets of images that yield batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+Batch = tuple[Tensor, Tensor]
+"""Normalised images (N, C, H, W) float32 and their labels (N,) int64."""
+
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+"""Normalised images (N, 3, H, W) -> the same, changed at random."""
+
+
+class Images(Protocol):
+    """Labelled images, or feature maps, that come in batches.
+
+    Which images make a batch is decided by the caller; how they get into memory, and how they are
+    augmented, by the implementation.
+    """
+
+    @property
+    def labels(self) -> Tensor:
+        """The class of every image, (N,) int64."""
+
+    def batches(self, size: int, order: Tensor | None = None, augment: int | None = None) -> Iterator[Batch]:
+        """Batches of `size` (the last may be smaller) of the images at `order`, None: all in a row.
+
+        `augment` is the seed of a random augmentation, None: no augmentation.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class TensorImages:
+    """Images held in memory: `images` (N, C, H, W) float32, `labels` (N,) int64."""
+
+    images: Tensor
+    labels: Tensor
+    augmentation: Augment | None = None
+
+    def batches(self, size: int, order: Tensor | None = None, augment: int | None = None) -> Iterator[Batch]:
+        """See `Images.batches`."""
+        order = torch.arange(len(self.labels)) if order is None else order
+        random = None if augment is None else torch.Generator().manual_seed(augment)
+        for chosen in order.split(size):
+            images = self.images[chosen]
+            if random is not None and self.augmentation is not None:
+                images = self.augmentation(images, random)
+            yield images, self.labels[chosen]
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """A data set: images to train on, to fill the accuracy table with, and to report on at the end.
+
+    `resolution` in pixels. A pixel value v in [0, 1] reaches the network as (v - mean) / std.
+    """
+
+    name: str
+    classes: int
+    resolution: int
+    seed: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    train: Images
+    validation: Images
+    test: Images

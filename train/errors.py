@@ -1,0 +1,30 @@
+"""Errors of training; they belong to the tree in `ponas_deploy/errors.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ponas_deploy.errors import PonasError
+
+
+class TrainingError(PonasError):
+    """The loss is no longer a finite number. Attributes: `stage`, `step` (optimizer steps, from 1)."""
+
+    def __init__(self, stage: str, step: int) -> None:
+        self.stage, self.step = stage, step
+        super().__init__(
+            f"the loss of {stage} is not a finite number at step {step}: the last good state is kept."
+            f" Train with a smaller learning rate."
+        )
+
+
+class RunMismatchError(PonasError):
+    """A run folder holds a run of other settings. Attributes: `path`, `changes` (one text a setting)."""
+
+    def __init__(self, path: Path, changes: Sequence[str]) -> None:
+        self.path, self.changes = path, tuple(changes)
+        super().__init__(
+            f"{path} holds a run of other settings ({'; '.join(changes)}): name another folder,"
+            f" or use the settings it was started with."
+        )

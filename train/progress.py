@@ -1,0 +1,47 @@
+"""What a long function tells its caller while it runs; nothing here prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+Stage = Literal["data", "meta", "fine-tune", "weights"]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRow:
+    """A finished row of the accuracy table: top-1 in percent and loss, candidate by candidate.
+
+    `cross_entropy` (nats) settles ties for `chosen`, the candidate that stays in the network.
+    """
+
+    layer: str
+    labels: tuple[str, ...]
+    top1_pct: tuple[float, ...]
+    cross_entropy: tuple[float, ...]
+    chosen: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a stage is.
+
+    `done` of `total` are units of about equal time within a stage, so that they give the time left.
+    `text` is one line for people, `metrics` are named numbers with their unit in the name, `row` is
+    set once for each row of the table, when its layer is finished (or was found finished on resuming).
+    """
+
+    stage: Stage
+    done: int
+    total: int
+    text: str = ""
+    metrics: tuple[tuple[str, float], ...] = ()
+    row: LayerRow | None = None
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def silent(progress: Progress) -> None:
+    """An `on_progress` that does nothing."""

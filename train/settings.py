@@ -1,0 +1,89 @@
+"""What a training run is asked to do: plain values, readable without torch.
+
+The defaults are the paper's recipe (arXiv 2003.05112, section 4.1); presets change what the time
+allows. Learning rates are per step, weight decay is L2 on every trainable tensor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from searchspace import UnknownNameError
+
+Scope = Literal["candidates", "path"]
+
+
+@dataclass(frozen=True, slots=True)
+class MetaSettings:
+    """Training the meta network, the largest block in every layer.
+
+    SGD; the learning rate falls tenfold at each fraction of the epochs in `decay_at` (the paper:
+    epochs 20 and 40 of 50). `augment` turns on the data set's own augmentation.
+    """
+
+    epochs: int = 50
+    batch: int = 256
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 4e-5
+    decay_at: tuple[float, ...] = (0.4, 0.8)
+    augment: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class FineTuneSettings:
+    """Progressive fine-tuning of one layer after the other, without decay of the learning rate.
+
+    `scope`: "candidates" trains the layer's candidates alone, so that everything before them is
+    computed once; "path" trains the shared parts of the network too, which get the sum of the
+    candidates' gradients as in FairNAS (arXiv 1907.01845).
+    `cache_mib`: the most memory that a layer's input features may take; above it they are computed
+    again for every batch, from freshly augmented images.
+    `pass_images`: how many images go through the frozen rest at once, counted over the candidates.
+    """
+
+    epochs: int = 3
+    batch: int = 256
+    lr: float = 0.001
+    momentum: float = 0.9
+    weight_decay: float = 4e-5
+    scope: Scope = "candidates"
+    cache_mib: int = 2048
+    pass_images: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """A whole run: data -> meta network -> progressive fine-tuning -> accuracy table and weights.
+
+    `data` names a data set (`train.data.SOURCES`), whose classes the network takes over.
+    `resolution` in pixels; None is the data set's own. `device`: "auto", "cpu" or "cuda"; auto takes
+    CUDA where there is one. `workers` are processes that decode images; data in memory needs none.
+    `device` and `workers` do not change what is trained, so a run may be resumed with others.
+    """
+
+    data: str = "digits"
+    space: str = "ponas"
+    resolution: int | None = None
+    seed: int = 0
+    device: str = "auto"
+    workers: int = 2
+    meta: MetaSettings = field(default_factory=MetaSettings)
+    fine_tune: FineTuneSettings = field(default_factory=FineTuneSettings)
+
+
+PRESETS: dict[str, TrainSettings] = {
+    "paper": TrainSettings(),
+    "quick": TrainSettings(
+        meta=MetaSettings(epochs=20, batch=64),
+        fine_tune=FineTuneSettings(epochs=3, batch=64, lr=0.02),
+    ),
+}
+
+
+def preset(name: str, **changes: Any) -> TrainSettings:
+    """The preset called `name` with some fields of TrainSettings changed; UnknownNameError lists them."""
+    if name not in PRESETS:
+        raise UnknownNameError("preset", name, PRESETS)
+    return replace(PRESETS[name], **changes)
