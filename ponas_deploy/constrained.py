@@ -29,7 +29,7 @@ from ponas_deploy.frontier import (
     suffix_fronts,
 )
 
-_FIRST_WIDTH, _LAST_WIDTH = 256, 2**18
+_FIRST_WIDTH, _WIDTH_FOR_TIES, _LAST_WIDTH = 2**8, 2**12, 2**18
 _DUAL_STEPS = 200
 
 
@@ -117,37 +117,16 @@ def k_best_constrained(
 ) -> Indices:
     """The `k` architectures of least loss within every limit, fewer when fewer exist: (K, L).
 
-    Exact, and ordered by loss and then the first cost. ValueError when the tables do not fit each other or
-    `k` is below 1; RuntimeError when the widest beam cannot prove its answer.
+    Exact, and ordered by loss and then the first cost; only where thousands tie in losses of many digits may
+    another of the tied be taken. ValueError when the tables do not fit each other or `k` is below 1;
+    RuntimeError when the widest beam cannot prove its answer.
     """
     if k < 1:
         raise ValueError(f"k is {k}, it must be at least 1")
     space = LimitedSpace.of(loss, costs, limits, fixed)
-    found = _least_loss(space, k)
-    if len(found) == k and len(costs):
-        found = _cheapest_of_equals(space, found)
-    return found
-
-
-def _cheapest_of_equals(space: LimitedSpace, found: Indices) -> Indices:
-    """`found` with its last places, those of equal loss, given to the cheapest by the first cost.
-
-    Whatever loses less than the last is in `found` already; which of its equals are, was left to chance.
-    """
-    losses = space.losses(found)
-    most, first_cost = losses.max(), space.excess[0]
-    widest_loss = np.repeat(np.maximum.reduceat(space.loss, space.offsets), space.sizes)
-    equals = LimitedSpace(
-        space.sizes,
-        space.offsets,
-        loss=first_cost,
-        excess=np.vstack((space.excess, space.loss, widest_loss - space.loss)),
-        slack=np.append(space.slack, (most, widest_loss[space.offsets].sum() - most)),
-    )
-    known = found[losses == most]
-    cheapest = _least_loss(equals, len(known), ceiling=equals.losses(known).max())
-    found = np.concatenate((found[losses < most], cheapest))
-    return found[np.lexsort((equals.losses(found), space.losses(found)))]
+    if (space.slack < 0).any():
+        return np.empty((0, space.sizes.size), dtype=np.intp)
+    return _search(space, _loss_then_first_cost(space), k)
 
 
 def _above_least(column: ExactColumn) -> Floats:
@@ -155,34 +134,55 @@ def _above_least(column: ExactColumn) -> Floats:
     return np.concatenate([layer - layer.min() for layer in column.layers])
 
 
-def _least_loss(space: LimitedSpace, k: int, ceiling: float = math.inf) -> Indices:
-    """The `k` fitting architectures of least loss, none above `ceiling` units, ties left to chance: (K, L)."""
-    if (space.slack < 0).any():
-        return np.empty((0, space.sizes.size), dtype=np.intp)
-    surrogate, limit = _surrogate(space)
-    losses = ExactColumn(tuple(np.split(space.loss, space.offsets[1:])), 0.0, 0)
-    ends = suffix_fronts(surrogate, losses)
-    sums = np.vstack((space.loss, np.concatenate(surrogate.layers), space.excess))
-    limits = np.concatenate(([ceiling, limit], space.slack))
+def _loss_then_first_cost(space: LimitedSpace) -> Floats:
+    """One whole number a candidate, (V,), whose sums order architectures by loss and then the first cost.
+
+    The loss is counted in its own coarsest step and the first cost put below that, with all the digits that
+    2^53 has left: many for losses in hundredths, which tie often, none for losses of 15 digits.
+    """
+    step = max(int(np.gcd.reduce(space.loss.astype(np.int64))), 1)
+    steps = space.loss / step
+    room = math.floor(2**53 / (_most(steps, space) + 1)) - space.sizes.size
+    if not len(space.excess) or room < 1:
+        return steps
+    cost = space.excess[0]
+    below = np.rint(cost * (room / max(_most(cost, space), 1.0)))
+    return np.asarray(steps * (room + space.sizes.size) + below)
+
+
+def _most(values: Floats, space: LimitedSpace) -> float:
+    """The largest total of `values` (V,)."""
+    return float(np.maximum.reduceat(values, space.offsets).sum())
+
+
+def _search(space: LimitedSpace, objective: Floats, k: int) -> Indices:
+    """The `k` fitting architectures of least `objective` (V,), by it: wider beams until one proves it."""
+    surrogate, limit = _surrogate(space, objective)
+    ends = suffix_fronts(surrogate, ExactColumn(tuple(np.split(objective, space.offsets[1:])), 0.0, 0))
+    columns = np.vstack((objective, np.concatenate(surrogate.layers), space.excess))
+    layers = np.split(columns, space.offsets[1:], axis=1)
+    limits = np.concatenate(([math.inf, limit], space.slack))
     width = _FIRST_WIDTH
     while width <= _LAST_WIDTH:
-        found, dropped = _beam(np.split(sums, space.offsets[1:], axis=1), limits, ends, width)
-        found = found[np.argsort(space.losses(found), kind="stable")[:k]]
-        if len(found) == k:
-            limits[0] = space.losses(found)[-1]
-        if dropped == math.inf or (len(found) == k and limits[0] <= dropped):
-            return found
+        found, sums, dropped = _beam(layers, limits, ends, width)
+        first = np.lexsort(np.delete(sums, 1, axis=0)[::-1])[:k]  # by the objective, then the costs
+        if len(first) == k:
+            limits[0] = sums[0, first[-1]]
+            if limits[0] == dropped and width >= _WIDTH_FOR_TIES:
+                return found[first]
+        if limits[0] < dropped or dropped == math.inf:
+            return found[first]
         width *= 4
-    raise RuntimeError(f"the best architecture is not proven within {_LAST_WIDTH} beginnings, loosen a limit")
+    raise RuntimeError(f"no proof of the best architecture within {_LAST_WIDTH} beginnings: loosen a limit")
 
 
 def _beam(
     layers: list[Floats], limits: Floats, ends: list[PartialFront], width: int
-) -> tuple[Indices, float]:
-    """Architectures (P, L) from the `width` beginnings of least bound, and the least bound dropped on the way.
+) -> tuple[Indices, Floats, float]:
+    """Architectures from the `width` beginnings of least bound: (P, L), sums (2 + C, P), least bound dropped.
 
-    `layers` (2 + C, n_l) hold loss, surrogate and excesses, `limits` (2 + C,) the most of each. A beginning's
-    bound is its loss with that of the best end which the surrogate allows.
+    `layers` (2 + C, n_l) hold objective, surrogate and excesses, `limits` (2 + C,) the most of each. The
+    bound of a beginning is its objective and that of the best end which the surrogate allows.
     """
     sums, choices, dropped = np.zeros((len(limits), 1)), np.empty((1, 0), dtype=np.intp), math.inf
     for layer, end in zip(layers, ends[1:], strict=True):
@@ -198,35 +198,38 @@ def _beam(
         beginning, candidate = np.divmod(kept, layer.shape[1])
         choices = np.column_stack((choices[beginning], candidate))
         sums = sums[:, kept]
-    return choices, dropped
+    return choices, sums, dropped
 
 
-def _surrogate(space: LimitedSpace) -> tuple[ExactColumn, float]:
-    """The weighted sum of all limits as one column, and its limit, a little loose for the weights' rounding."""
+def _surrogate(space: LimitedSpace, objective: Floats) -> tuple[ExactColumn, float]:
+    """The weighted sum of all limits as one column, and its limit, a little loose for rounding."""
     rows = space.excess / np.maximum(space.slack, 1.0)[:, None]
-    weights = _dual_weights(space, rows)
+    rows = np.minimum(rows, 2.0)  # over its limit by itself is over its limit, however far
+    weights = _dual_weights(space, objective, rows)
     column = ExactColumn.of(np.split(weights @ rows, space.offsets[1:]))
     limit = weights @ np.minimum(space.slack, 1.0) * (1 + 1e-9) * 10.0**column.decimals + space.sizes.size
     return column, float(limit)
 
 
-def _dual_weights(space: LimitedSpace, rows: Floats) -> Floats:
-    """Weights (C,) of the limits that about maximise the Lagrangian bound, by subgradient steps; 1 if none count.
+def _dual_weights(space: LimitedSpace, objective: Floats, rows: Floats) -> Floats:
+    """Weights (C,) of the limits that come near the greatest Lagrangian bound, by subgradient steps.
 
-    `rows` (C, V) are the excesses with each limit at 1. Any weights are correct, better ones are faster.
+    `rows` (C, V) are the excesses with each limit at 1. Any weights are correct, better ones are faster; all
+    are 1 where no limit counts.
     """
     usable = np.all(space.excess <= space.slack[:, None], axis=0)
-    loss = space.by_layer(np.where(usable, space.loss, np.inf), np.inf)
+    scale = max(float(objective.max()), 1.0)
+    values = space.by_layer(np.where(usable, objective / scale, np.inf), np.inf)
     rows = space.by_layer(np.where(usable, rows, 0.0), 0.0)
     weights = best_weights = np.zeros(len(rows))
     best_bound, layer = -math.inf, np.arange(space.sizes.size)
     for step in range(_DUAL_STEPS):
-        relaxed = loss + np.tensordot(weights, rows, axes=1)
+        relaxed = values + np.tensordot(weights, rows, axes=1)
         pick = relaxed.argmin(axis=1)
         bound = relaxed[layer, pick].sum() - weights.sum()
         if bound > best_bound:
             best_bound, best_weights = bound, weights
         slope = rows[:, layer, pick].sum(axis=1) - 1
-        stride = space.loss.max() / (1 + 0.3 * step) / max(float(np.linalg.norm(slope)), 1e-12)
+        stride = 1 / (1 + 0.3 * step) / max(float(np.linalg.norm(slope)), 1e-12)
         weights = np.maximum(0.0, weights + stride * slope)
     return best_weights if best_weights.any() else np.ones(len(rows))

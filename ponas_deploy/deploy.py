@@ -1,7 +1,7 @@
 """From tables and a budget to an engine that was measured to meet it: the loop closes on measurement.
 
-The best network over all tables of a device (one a backend and precision) is built and timed in fresh
-processes. Where the clock disagrees with the table, the residual corrects that table, and the search
+The best network over all tables of a device (one a runtime and precision) is built and timed in fresh
+processes. Where the clock disagrees with the table, the residual corrects that table and the search
 goes on, until the measured median meets the budget.
 """
 
@@ -10,23 +10,85 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import exp, log
+from datetime import datetime, timezone
+from math import exp, inf, log
 from pathlib import Path
 from statistics import fmean
 
-from ponas_deploy.backends import RunSettings
-from ponas_deploy.engines import Manifest, build, emit, refuse_existing, scratch_beside
+from ponas_deploy.backends import RunSettings, Session, get_backend
+from ponas_deploy.devices import this_machine
+from ponas_deploy.engines import MODEL, Manifest, TableUsed, build, emit, refuse_existing, scratch_beside
 from ponas_deploy.errors import BudgetError, PonasError
-from ponas_deploy.specialize import Budget, Specialization, quantity, shortlist
-from ponas_deploy.tables import AccuracyTable, Conditions, LatencyTable
+from ponas_deploy.genetic import GeneticSettings
+from ponas_deploy.records import sha256, write_bytes
+from ponas_deploy.specialize import Budget, Specialization, quantity, shortlist, specialize
+from ponas_deploy.store import StoredAccuracy, StoredTable
+from ponas_deploy.tables import Conditions, LatencyTable, SpaceKey
 from ponas_deploy.timing import EngineTiming, time_engine
 from searchspace.architecture import Architecture
+from searchspace.graph import network_model
 from searchspace.space import Space
-from searchspace.weights import Weights
+from searchspace.weights import Weights, random_weights
 
 TRIES = 8
-# Every miss on a table asks for this much more room than its mean residual.
+# Every miss on a table asks for this much more room than the mean of its residuals.
 _CAUTION_PCT = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsSource:
+    """Where an engine's weights come from.
+
+    `tensors` gives the weights of any network, quickly, since every attempt is built with them;
+    `finish` those of the chosen one, however long that takes (fine-tuning), None for the same.
+    `top1_pct` measures the accuracy of an open engine on the test images that `tested_on` names; None
+    where there is nothing to measure.
+    """
+
+    description: str
+    tensors: Callable[[Architecture], Weights]
+    finish: Callable[[Architecture], Weights] | None = None
+    top1_pct: Callable[[Session], float] | None = None
+    tested_on: str = ""
+
+
+def random_source(seed: int = 0) -> WeightsSource:
+    """Weights of a network that was never trained: right for latency, useless for images."""
+    return WeightsSource(f"random (seed {seed}), not trained", lambda a: random_weights(a, seed))
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is to be deployed: the device's tables, the accuracy table, the budget, the space, the weights."""
+
+    tables: tuple[StoredTable, ...]
+    accuracy: StoredAccuracy
+    budget: Budget
+    space: Space
+    weights: WeightsSource
+    method: str = "exact"
+    seed: int = 0
+    settings: GeneticSettings | None = None
+
+    def choose(
+        self, table: LatencyTable, count: int, budget: Budget | None = None
+    ) -> Sequence[Specialization]:
+        """The best networks by a table, up to `count`; the genetic algorithm gives one, by `count`'s seed."""
+        wanted, accuracy = budget or self.budget, self.accuracy.table
+        if self.method == "exact":
+            return shortlist(table, accuracy, wanted, count, space=self.space)
+        seed = self.seed + count - 1
+        return [
+            specialize(
+                table,
+                accuracy,
+                wanted,
+                space=self.space,
+                method=self.method,
+                seed=seed,
+                settings=self.settings,
+            )
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +100,16 @@ class Attempt:
     """
 
     number: int
-    conditions: Conditions
+    stored: StoredTable
     choice: Specialization
     expected_ms: float
     engine_file: str = ""
     timing: EngineTiming | None = None
+
+    @property
+    def conditions(self) -> Conditions:
+        """Runtime, precision, threads and batch of the attempt."""
+        return self.stored.conditions
 
     @property
     def measured_ms(self) -> float:
@@ -68,85 +135,95 @@ class Deployment:
     attempts: tuple[Attempt, ...]
 
 
-WeightsFor = Callable[[Architecture], Weights]
 OnAttempt = Callable[[Attempt], None]
 
 
 def deploy(
-    tables: Sequence[LatencyTable],
-    accuracy: AccuracyTable,
-    budget: Budget,
-    space: Space,
+    task: Task,
     folder: Path,
     *,
-    manifest: Callable[[Attempt], Manifest],
-    weights_for: WeightsFor,
     tries: int = TRIES,
     overwrite: bool = False,
     on_attempt: OnAttempt | None = None,
 ) -> Deployment:
     """Search, build, time, correct, until the measurement meets the budget; then emit the engine.
 
-    `manifest` describes the engine of the chosen attempt. BudgetError when no network can meet the
-    budget, by prediction or after `tries` measurements.
+    `on_attempt` is called before and after each attempt's measurement. BudgetError when no network can
+    meet the budget, by prediction or after `tries` measurements.
     """
     refuse_existing(folder, overwrite=overwrite)
     report = on_attempt or (lambda attempt: None)
-    attempts: list[Attempt] = []
-    best: Attempt | None = None
     with scratch_beside(folder) as scratch:
+
+        def measured(attempt: Attempt, tensors: Callable[[Architecture], Weights]) -> Attempt:
+            report(attempt)
+            done = _measured(attempt, task.space, tensors, scratch / str(attempt.number))
+            report(done)
+            attempts.append(done)
+            return done
+
+        attempts: list[Attempt] = []
+        best: Attempt | None = None
         while len(attempts) < tries:
-            attempt = _next_attempt(tables, accuracy, budget, space, attempts)
+            attempt = _next_attempt(task, attempts)
             if attempt is None or (best and not _better(attempt, best)):
                 break
-            report(attempt)
-            attempt = _measured(attempt, space, weights_for, scratch / str(attempt.number))
-            report(attempt)
-            attempts.append(attempt)
-            if attempt.meets:
-                best = attempt
-        if best is None:
-            raise _missed(budget, attempts)
+            attempt = measured(attempt, task.weights.tensors)
+            best = attempt if attempt.meets else best
+        if best and task.weights.finish:
+            best = measured(replace(best, number=len(attempts) + 1), task.weights.finish)
+        if best is None or not best.meets:
+            raise _missed(task.budget, attempts)
         source = scratch / str(best.number)
-        complete = emit(manifest(best), folder, lambda to: _move_all(source, to), overwrite=overwrite)
+        manifest = _measured_manifest(task, best, len(attempts), source)
+        complete = emit(manifest, folder, lambda to: _move_all(source, to), overwrite=overwrite)
     return Deployment(folder, complete, best, tuple(attempts))
+
+
+def emit_portable(task: Task, folder: Path, *, overwrite: bool = False) -> Manifest:
+    """Choose for a device that is not this machine; emit the portable ONNX, to be built and measured there."""
+    refuse_existing(folder, overwrite=overwrite)
+    attempt = _next_attempt(task, ())
+    if attempt is None:
+        raise PonasError("there is no latency table to choose with.")
+    architecture = Architecture(task.space, attempt.choice.choices)
+    model = network_model(architecture, task.weights.tensors(architecture), attempt.conditions.batch)
+    environment = attempt.stored.table.environment
+    manifest = replace(_manifest(task, attempt, tries=0), environment=environment)
+    return emit(
+        manifest, folder, lambda to: write_bytes(to / MODEL, model.SerializeToString()), overwrite=overwrite
+    )
 
 
 def _better(attempt: Attempt, best: Attempt) -> bool:
     return attempt.choice.predicted_loss_pp < best.choice.predicted_loss_pp
 
 
-def _next_attempt(
-    tables: Sequence[LatencyTable],
-    accuracy: AccuracyTable,
-    budget: Budget,
-    space: Space,
-    attempts: Sequence[Attempt],
-) -> Attempt | None:
+def _next_attempt(task: Task, attempts: Sequence[Attempt]) -> Attempt | None:
     """The best network not yet tried over all tables, None when there is none.
 
     Before anything was tried an impossible budget is a BudgetError, the most hopeful table's.
     """
     found, refusals = list[Attempt](), list[BudgetError]()
-    for table in tables:
-        before = [a for a in attempts if a.conditions == table.conditions]
-        factor = _residual(before)
+    for stored in task.tables:
+        before = [a for a in attempts if a.stored == stored]
+        table = stored.table.scaled(_residual(before))
         try:
-            choices = shortlist(table.scaled(factor), accuracy, budget, len(before) + 1, space=space)
+            choices = task.choose(table, len(before) + 1)
         except BudgetError as error:
             refusals.append(error)
             if not before or error.least is None or error.constraint != "latency_ms":
                 continue
             # By the residuals nothing fits: let the clock say so of the fastest network there is.
-            choices = shortlist(table.scaled(factor), accuracy, Budget(error.least), 1, space=space)
+            choices = task.choose(table, 1, Budget(error.least))
         tried = {a.choice.choices for a in before}
         fresh = next((choice for choice in choices if choice.choices not in tried), None)
-        if fresh is not None and table.conditions is not None:
-            expected = fresh.predicted_ms
-            plain = replace(fresh, budget=budget, predicted_ms=table.predict_ms(fresh.choices))
-            found.append(Attempt(len(attempts) + 1, table.conditions, plain, expected))
+        if fresh is not None:
+            plain = stored.table.predict_ms(fresh.choices)
+            choice = replace(fresh, budget=task.budget, predicted_ms=plain)
+            found.append(Attempt(len(attempts) + 1, stored, choice, fresh.predicted_ms))
     if not found and not attempts and refusals:
-        raise min(refusals, key=lambda error: error.least if error.least is not None else float("inf"))
+        raise min(refusals, key=lambda error: inf if error.least is None else error.least)
     return min(found, key=lambda a: (a.choice.predicted_loss_pp, a.expected_ms), default=None)
 
 
@@ -158,21 +235,26 @@ def _residual(attempts: Sequence[Attempt]) -> float:
     return mean * (1 + _CAUTION_PCT / 100 * sum(not a.meets for a in attempts))
 
 
-def _measured(attempt: Attempt, space: Space, weights_for: WeightsFor, folder: Path) -> Attempt:
+def _measured(
+    attempt: Attempt, space: Space, tensors: Callable[[Architecture], Weights], folder: Path
+) -> Attempt:
     architecture = Architecture(space, attempt.choice.choices)
-    conditions = attempt.conditions
     folder.mkdir()
-    engine = build(architecture, weights_for(architecture), conditions, folder)
-    settings = RunSettings(conditions.precision, conditions.threads)
-    timing = time_engine(engine, conditions.backend, settings)
+    engine = build(architecture, tensors(architecture), attempt.conditions, folder)
+    timing = time_engine(engine, attempt.conditions.backend, run_settings(attempt.conditions))
     return replace(attempt, engine_file=engine.name, timing=timing)
+
+
+def run_settings(conditions: Conditions) -> RunSettings:
+    """What a session for these conditions is compiled with."""
+    return RunSettings(conditions.precision, conditions.threads)
 
 
 def _missed(budget: Budget, attempts: Sequence[Attempt]) -> BudgetError:
     asked = budget.latency_ms or 0.0
     fastest = min(attempt.measured_ms for attempt in attempts)
     return BudgetError(
-        f"no engine met {quantity('latency_ms', asked)} after {len(attempts)} tries: the fastest measured"
+        f"no engine met {quantity('latency_ms', asked)} in {len(attempts)} tries: the fastest one measured"
         f" {quantity('latency_ms', fastest, up=True)}. Ask for that or more, or profile again.",
         "latency_ms",
         asked,
@@ -183,3 +265,49 @@ def _missed(budget: Budget, attempts: Sequence[Attempt]) -> BudgetError:
 def _move_all(source: Path, target: Path) -> None:
     for path in source.iterdir():
         shutil.move(path, target / path.name)
+
+
+def _measured_manifest(task: Task, attempt: Attempt, tries: int, folder: Path) -> Manifest:
+    backend = get_backend(attempt.conditions.backend)
+    top1 = None
+    if task.weights.top1_pct:
+        with backend.open(folder / attempt.engine_file, run_settings(attempt.conditions)) as session:
+            top1 = task.weights.top1_pct(session)
+    return replace(
+        _manifest(task, attempt, tries),
+        top1_pct=top1,
+        top1_on=task.weights.tested_on,
+        environment=(*this_machine().environment(), *backend.environment()),
+    )
+
+
+def _manifest(task: Task, attempt: Attempt, tries: int) -> Manifest:
+    choice = attempt.choice
+    return Manifest(
+        space=SpaceKey.of(task.space),
+        choices=choice.choices,
+        conditions=attempt.conditions,
+        weights=task.weights.description,
+        created=now(),
+        engine_file=attempt.engine_file,
+        budget=tuple(choice.budget.limits().items()),
+        predicted=(
+            ("method", choice.method),
+            ("optimal", choice.optimal),
+            ("predicted_ms", choice.predicted_ms),
+            ("predicted_loss_pp", choice.predicted_loss_pp),
+            ("gap_pp", choice.gap_pp),
+        ),
+        measured=attempt.timing,
+        tries=tries,
+        tables=(_used(attempt.stored), _used(task.accuracy)),
+    )
+
+
+def _used(stored: StoredTable | StoredAccuracy) -> TableUsed:
+    return TableUsed(stored.kind, stored.path.name, sha256(stored.path), stored.made_on)
+
+
+def now() -> str:
+    """The time as files carry it: UTC, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -5,7 +5,7 @@
     |- ArchitectureError            text or file that is no architecture of the space
     |- WeightsError                 tensors that do not fit the network
     |- FileFormatError              a file that is broken, truncated, newer, or of another kind
-    |- OverwriteError         a measurement would be overwritten
+    |- OverwriteError               a measurement would be overwritten
     |- TableMismatchError           two tables, or a table and a space, that do not belong together
     |- BudgetError                  no architecture meets the budget; carries the least that is possible
     |- BackendError                 a runtime that is missing, refuses a model, or fails while it runs
@@ -26,10 +26,10 @@ __all__ = [
     "ArchitectureError",
     "BackendError",
     "BudgetError",
-    "OverwriteError",
     "FileFormatError",
     "MeasurementError",
     "MissingExtraError",
+    "OverwriteError",
     "PonasError",
     "TableMismatchError",
     "UnknownNameError",

@@ -112,7 +112,7 @@ def evolve(
 def _children(
     space: LimitedSpace, parents: Indices, mutation: float, rng: np.random.Generator
 ) -> tuple[Indices, int]:
-    """Two children of each random pair of `parents` (P, L) within the limits: (P, L), and how many were checked."""
+    """Two fitting children of each random pair of `parents` (P, L): (P, L), and how many were checked."""
     count, length = parents.shape
     first = parents[rng.permutation(count)]
     second = first.reshape(-1, 2, length)[:, ::-1].reshape(first.shape)
@@ -124,7 +124,7 @@ def _children(
         again = _breed(space, first[broken, None], second[broken, None], cuts, mutation, rng)
         fits = space.fits(again)
         first_fit = again[np.arange(broken.size), fits.argmax(axis=1)]
-        children[broken] = np.where(fits.any(axis=1)[:, None], first_fit, first[broken])
+        children[broken] = np.where(fits.any(axis=1, keepdims=True), first_fit, first[broken])
     return children, count + broken.size * _ATTEMPTS
 
 
@@ -136,7 +136,7 @@ def _breed(
     mutation: float,
     rng: np.random.Generator,
 ) -> Indices:
-    """One-point crossover, `first` before `cut` and `second` after, then mutation to another candidate: (..., L)."""
+    """One-point crossover, `first` before `cut` and `second` after, then mutation of genes: (..., L)."""
     genes = np.where(np.arange(space.sizes.size) < cut, first, second)
     mutates = rng.random(genes.shape) < mutation
     step = 1 + (rng.random(genes.shape) * (space.sizes - 1)).astype(np.intp)

@@ -79,7 +79,9 @@ class Journal:
             os.close(self._file)
             self._file = _open(self.path)
             _lock(self._file, self.path)
-            self.note = f"{self.path} is of another measurement ({_difference(entries[0], wanted)}): kept as {aside}"
+            self.note = (
+                f"{self.path} is of another measurement ({_difference(entries[0], wanted)}): kept as {aside}"
+            )
             entries = []
         if entries:
             self.entries = tuple(entries[1:])
@@ -121,7 +123,9 @@ def _entry(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         entry = json.loads(line)
     except ValueError as error:
-        raise FileFormatError(path, f"line {number}", "is not JSON: move the file away to start anew.") from error
+        raise FileFormatError(
+            path, f"line {number}", "is not JSON: move the file away to start anew."
+        ) from error
     if not isinstance(entry, dict):
         raise FileFormatError(path, f"line {number}", "is no entry: move the file away to start anew.")
     return entry

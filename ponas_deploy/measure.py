@@ -125,29 +125,30 @@ def measure(
     seed: int,
     sentinel: str,
     deadline: float,
+    first_round: int = 0,
     clock: Callable[[], float] = time.monotonic,
     on_round: Callable[[int, float], None] | None = None,
 ) -> Outcome:
     """Measure all sessions in rounds, into `samples`, which may hold rounds from before.
 
     Stops after `min_rounds` when every interval is narrow, at `max_rounds`, or when the next round
-    would end after `deadline` (seconds of `clock`; never before `floor_rounds`). `on_round` hears
-    the round's number and the seconds it took.
+    would end after `deadline` (seconds of `clock`; never before `floor_rounds`). Rounds count from
+    `first_round`. `on_round` hears how many rounds are done and the seconds the last one took.
     """
     watch = _Sentinel(sessions[sentinel], runs[sentinel], plan)
     allowed_redos = plan.redone_pct / 100 * len(sessions)
-    number, longest_s = 0, 0.0
+    done, longest_s = 0, 0.0
     with no_garbage_collection():
         while True:
-            start = clock()
+            start, number = clock(), first_round + done
             order = [key for key in _order(sessions, seed, number) if not samples.has(key, number)]
-            _round(sessions, runs, samples, plan, order, number, watch, allowed_redos * (number + 1))
-            number, longest_s = number + 1, max(longest_s, clock() - start)
+            _round(sessions, runs, samples, plan, order, number, watch, allowed_redos * (done + 1))
+            done, longest_s = done + 1, max(longest_s, clock() - start)
             if on_round is not None:
-                on_round(number, clock() - start)
-            reason = _stop(samples, sessions, plan, number, clock() + longest_s > deadline)
+                on_round(done, clock() - start)
+            reason = _stop(samples, sessions, plan, done, clock() + longest_s > deadline)
             if reason:
-                return Outcome(number, reason, watch.redone, unsettled(samples, sessions, plan))
+                return Outcome(done, reason, watch.redone, unsettled(samples, sessions, plan))
 
 
 def _round(
@@ -223,7 +224,7 @@ def unsettled(samples: Samples, keys: Iterator[str] | Mapping[str, Session], pla
     return tuple(sorted(key for key in keys if not is_settled(samples.measurement(key), plan)))
 
 
-def is_settled(measurement: Measurement, plan: Plan, statistic: str = "q25") -> bool:
+def is_settled(measurement: Measurement, plan: Plan, statistic: str = "fastest_quarter") -> bool:
     """Whether the interval of a statistic is within `settled_pct` or `settled_ns` on either side."""
     low_ms, high_ms = measurement.interval_ms(statistic)
     value_ms = measurement.value_ms(statistic)
@@ -241,7 +242,9 @@ def repeatability(measurements: Sequence[Measurement], statistic: str) -> Repeat
         pairs = [split(measurement) for measurement in measurements if len(measurement.rounds_ns) > 1]
         if not pairs:
             return Repeatability(float("inf"), 0.0)
-        first, second = (np.array([half.value_ms(statistic) for half in side]) for side in zip(*pairs, strict=True))
+        first, second = (
+            np.array([half.value_ms(statistic) for half in side]) for side in zip(*pairs, strict=True)
+        )
         difference = 200 * np.abs(first - second) / (first + second)
         halves.append(Repeatability(float(difference.mean()), kendall_tau(first, second)))
     return max(halves, key=lambda half: half.difference_pct)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from math import ceil, floor, log10
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -233,6 +234,20 @@ def quantity(name: str, value: float, *, up: bool = False) -> str:
     if up:
         value = ceil(value * 10**digits - 1e-9) / 10**digits
     return f"{value:.{digits}f}".rstrip("0").rstrip(".") + f" {unit}" if digits else f"{value:.0f} {unit}"
+
+
+def document(solution: Specialization) -> dict[str, Any]:
+    """A choice as `ponas specialize --json` prints it."""
+    return {
+        "method": solution.method,
+        "optimal": solution.optimal,
+        "budget": solution.budget.limits(),
+        "choices": list(solution.choices),
+        "predicted_ms": solution.predicted_ms,
+        "predicted_loss_pp": solution.predicted_loss_pp,
+        "gap_pp": solution.gap_pp,
+        "evaluations": solution.evaluations,
+    }
 
 
 def points(found: Front, latency: LatencyTable) -> Iterator[dict[str, object]]:

@@ -12,23 +12,69 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ponas_deploy.errors import UnknownNameError
-from ponas_deploy.tables import Conditions, LatencyTable, SpaceKey, load_latency_table
+from ponas_deploy.errors import TableMismatchError, UnknownNameError
+from ponas_deploy.tables import (
+    AccuracyTable,
+    Conditions,
+    LatencyTable,
+    SpaceKey,
+    load_accuracy_table,
+    load_latency_table,
+)
 
 SHIPPED = Path(__file__).resolve().parent.parent / "profiles"
 
 
 @dataclass(frozen=True, slots=True)
 class StoredTable:
-    """A latency table and the file it came from."""
+    """A latency table with conditions, and the file it came from."""
 
     path: Path
     table: LatencyTable
+    kind: str = "latency"
 
     @property
     def shipped(self) -> bool:
         """Whether it came with the package, measured on somebody else's machine."""
         return SHIPPED in self.path.parents
+
+    @property
+    def conditions(self) -> Conditions:
+        """What its latencies are latencies of; TableMismatchError for a table that does not say."""
+        if self.table.conditions is None:
+            raise TableMismatchError(
+                f"{self.path} names no device and no runtime: an engine cannot be emitted from it."
+            )
+        return self.table.conditions
+
+    @property
+    def made_on(self) -> str:
+        """One line for people: what it was measured on, and how well it predicts."""
+        certificate = self.table.certificate
+        proof = (
+            f"predicts unseen networks to {certificate.mean_error_pct:.1f} % on average,"
+            f" {certificate.worst_error_pct:.1f} % at worst, tau {certificate.kendall_tau:.2f}"
+            f" (noise floor {certificate.noise_floor_pct:.1f} %)"
+            if certificate
+            else "no certificate"
+        )
+        return f"{self.conditions.text}, {self.table.created}: {proof}"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAccuracy:
+    """An accuracy table and the file it came from."""
+
+    path: Path
+    table: AccuracyTable
+    kind: str = "accuracy"
+
+    @property
+    def made_on(self) -> str:
+        """One line for people: what it was made on, and how well it ranks networks."""
+        origin, certificate = self.table.origin, self.table.certificate
+        made = origin.text if origin else "origin not known"
+        return f"{made}: tau {certificate.kendall_tau:.2f}" if certificate else f"{made}: no certificate"
 
 
 def home() -> Path:
@@ -69,9 +115,16 @@ def devices() -> dict[str, tuple[Path, ...]]:
     return {device: tuple(paths) for device, paths in sorted(found.items())}
 
 
-def default_accuracy_table(space: str) -> Path:
-    """The accuracy table used when none is named: the user's or the shipped one, named after the space."""
-    return find_table(f"accuracy/{space}")
+def latency_table(name: str) -> StoredTable:
+    """The latency table of a path or a name."""
+    path = find_table(name)
+    return StoredTable(path, load_latency_table(path))
+
+
+def accuracy_table(name: str) -> StoredAccuracy:
+    """The accuracy table of a path or a name; the default of a space is named after it."""
+    path = find_table(name)
+    return StoredAccuracy(path, load_accuracy_table(path))
 
 
 def find_table(name: str) -> Path:

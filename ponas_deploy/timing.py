@@ -20,7 +20,7 @@ from ponas_deploy.backends import RunSettings, Session, get_backend
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
 from ponas_deploy.tables.measurement import quantile
 
-WARM_UP_S = 0.2
+PROCESSES, SECONDS, WARM_UP_S = 3, 0.6, 0.2
 LEAST_RUNS, MOST_RUNS = 30, 2000
 _TIMEOUT_S = 300
 
@@ -48,12 +48,10 @@ class EngineTiming:
         return sum(map(len, self.processes_ns))
 
 
-def time_engine(
-    engine: Path, backend: str, settings: RunSettings, *, seconds: float = 0.6, processes: int = 3
-) -> EngineTiming:
-    """Time an engine in `processes` fresh processes of `seconds` each; BackendError when one fails."""
+def time_engine(engine: Path, backend: str, settings: RunSettings) -> EngineTiming:
+    """Time an engine in PROCESSES fresh processes of SECONDS each; BackendError when one fails."""
     return EngineTiming(
-        tuple(_in_fresh_process(engine, backend, settings, seconds) for _ in range(processes))
+        tuple(_in_fresh_process(engine, backend, settings, SECONDS) for _ in range(PROCESSES))
     )
 
 
@@ -79,7 +77,7 @@ def _in_fresh_process(engine: Path, backend: str, settings: RunSettings, seconds
 def single_runs(session: Session, seconds: float) -> list[int]:
     """Nanoseconds of single inferences after a warm-up, for `seconds` and at least LEAST_RUNS."""
     start = perf_counter_ns()
-    while perf_counter_ns() - start < WARM_UP_S * 1e9:
+    while perf_counter_ns() - start < min(WARM_UP_S, seconds) * 1e9:
         session.time_ns(1)
     start, runs = perf_counter_ns(), list[int]()
     while len(runs) < LEAST_RUNS or perf_counter_ns() - start < seconds * 1e9:

@@ -87,6 +87,9 @@ class Backend(Protocol):
 _BACKENDS = {
     "onnxruntime": "ponas_deploy.backends.onnxruntime:OnnxRuntimeBackend",
     "openvino": "ponas_deploy.backends.openvino:OpenVinoBackend",
+    "torch": "ponas_deploy.backends.torch:cuda_graphs",
+    "torch-eager": "ponas_deploy.backends.torch:eager",
+    "torch-compile": "ponas_deploy.backends.torch:compiled",
     "fake": "ponas_deploy.backends.fake:FakeBackend",
 }
 BACKENDS = ("onnxruntime", "openvino")

@@ -8,8 +8,10 @@ what their users wait for.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from statistics import median
 from time import perf_counter_ns
 from types import TracebackType
@@ -35,7 +37,7 @@ class SharedGpu:
     """
 
     def __init__(self, device: Any) -> None:
-        import torch
+        torch = import_torch()
 
         self.device = device
         with torch.cuda.device(device):
@@ -67,7 +69,7 @@ class SharedGpu:
 
     def _calibrate(self) -> float:
         """Cycles of the spinning kernel in a nanosecond, once the clocks are up."""
-        import torch
+        torch = import_torch()
 
         assert self._spin is not None
         cycles = 20_000_000
@@ -83,7 +85,9 @@ class SharedGpu:
 class _Session:
     """What both kinds of session have: buffers, and the end of their life."""
 
-    def __init__(self, backend: str, settings: RunSettings, forward: Callable[[Any], Any], images: Any) -> None:
+    def __init__(
+        self, backend: str, settings: RunSettings, forward: Callable[[Any], Any], images: Any
+    ) -> None:
         self._backend, self._settings = backend, settings
         self._forward: Callable[[Any], Any] | None = forward
         self._images = images
@@ -104,7 +108,7 @@ class _Session:
         return self._forward
 
     def _put(self, images: NDArray[np.float32]) -> None:
-        import torch
+        torch = import_torch()
 
         check_images(self._backend, images, tuple(self._images.shape))
         self._images.copy_(torch.from_numpy(np.ascontiguousarray(images)))
@@ -113,19 +117,6 @@ class _Session:
         output: NDArray[np.float32] = self._output.float().cpu().contiguous().numpy()
         return output.copy()
 
-    @contextmanager
-    def _running(self, what: str) -> Iterator[None]:
-        import torch
-
-        try:
-            with torch.inference_mode():
-                yield
-        except torch.cuda.OutOfMemoryError as error:
-            reason = f"{what}: the GPU's memory is full. Take a smaller batch."
-            raise BackendError(self._backend, reason) from error
-        except RuntimeError as error:
-            raise BackendError(self._backend, f"{what}: {first_line(error)}") from error
-
 
 class CpuSession(_Session):
     """A module on the CPU; its threads are set for the whole process each time it runs."""
@@ -133,7 +124,9 @@ class CpuSession(_Session):
     minimum_sample_ns = 1_000_000
     launch_ns = 0
 
-    def __init__(self, backend: str, settings: RunSettings, forward: Callable[[Any], Any], images: Any) -> None:
+    def __init__(
+        self, backend: str, settings: RunSettings, forward: Callable[[Any], Any], images: Any
+    ) -> None:
         super().__init__(backend, settings, forward, images)
         self._set_threads()
         self._output = forward(images)
@@ -141,7 +134,7 @@ class CpuSession(_Session):
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Outputs for images of the model's input shape."""
         forward = self._open()
-        with self._running("failed while running"):
+        with _running(self._backend, "failed while running"):
             self._put(images)
             self._set_threads()
             self._output = forward(self._images)
@@ -150,7 +143,7 @@ class CpuSession(_Session):
     def time_ns(self, runs: int) -> int:
         """Nanoseconds that `runs` back-to-back runs took together."""
         forward, images = self._open(), self._images
-        with self._running("failed while being timed"):
+        with _running(self._backend, "failed while being timed"):
             self._set_threads()
             start = perf_counter_ns()
             for _ in range(runs):
@@ -166,7 +159,7 @@ class CpuSession(_Session):
         self.close()
 
     def _set_threads(self) -> None:
-        import torch
+        torch = import_torch()
 
         if torch.get_num_threads() != self._settings.threads:
             torch.set_num_threads(self._settings.threads)
@@ -191,10 +184,13 @@ class GpuSession(_Session):
         *,
         captured: bool,
     ) -> None:
+        torch = import_torch()
+
         super().__init__(backend, settings, forward, images)
         self._shared = shared
         self._graph: Any = None
-        with self._on_stream():
+        torch.cuda.synchronize(shared.device)
+        with self._on_stream("cannot prepare the model"):
             for _ in range(_WARM_UP_RUNS):
                 self._output = forward(images)
             shared.stream.synchronize()
@@ -210,7 +206,7 @@ class GpuSession(_Session):
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Outputs for images of the model's input shape."""
         self._open()
-        with self._running("failed while running"), self._on_stream():
+        with self._on_stream("failed while running"):
             self._put(images)
             self._launch()
             self._shared.stream.synchronize()
@@ -218,10 +214,10 @@ class GpuSession(_Session):
 
     def time_ns(self, runs: int) -> int:
         """Nanoseconds of GPU time between the events around `runs` launches."""
-        import torch
+        torch = import_torch()
 
         self._open()
-        with self._running("failed while being timed"), self._on_stream():
+        with self._on_stream("failed while being timed"):
             start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
             stream, launch = self._shared.stream, self._launch
             if self.captured:
@@ -231,7 +227,7 @@ class GpuSession(_Session):
                 launch()
             end.record(stream)
             end.synchronize()
-            return max(1, round(start.elapsed_time(end) * 1e6))
+            return max(1, round(float(start.elapsed_time(end)) * 1e6))
 
     def close(self) -> None:
         """Free the graph, the module and its buffers."""
@@ -254,7 +250,7 @@ class GpuSession(_Session):
 
     def _capture(self) -> None:
         """Capture one run; where that fails the session stays eager and the backend says so."""
-        import torch
+        torch = import_torch()
 
         graph = torch.cuda.CUDAGraph()
         shared = self._shared
@@ -283,31 +279,61 @@ class GpuSession(_Session):
         return round(median(taken))
 
     @contextmanager
-    def _on_stream(self) -> Iterator[None]:
-        import torch
+    def _on_stream(self, what: str) -> Iterator[None]:
+        torch = import_torch()
 
-        with torch.cuda.device(self._shared.device), torch.cuda.stream(self._shared.stream):
-            with _numerics(self._settings.precision):
-                yield
+        with (
+            _running(self._backend, what),
+            torch.cuda.device(self._shared.device),
+            torch.cuda.stream(self._shared.stream),
+            _numerics(self._settings.precision),
+        ):
+            yield
+
+
+def import_torch() -> Any:
+    """The module, untyped: its annotations differ from release to release."""
+    return import_module("torch")
+
+
+@contextmanager
+def translated(backend: str, what: str) -> Iterator[None]:
+    """PyTorch's errors as ours: out of memory with what to do, anything else in its first line."""
+    torch = import_torch()
+
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise BackendError(
+            backend, f"{what}: the GPU's memory is full. Take a smaller batch, or end what else uses it."
+        ) from error
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise BackendError(backend, f"{what}: {first_line(error)}") from error
+
+
+@contextmanager
+def _running(backend: str, what: str) -> Iterator[None]:
+    torch = import_torch()
+
+    with translated(backend, what), torch.inference_mode():
+        yield
 
 
 @contextmanager
 def _numerics(precision: str) -> Iterator[None]:
     """cuDNN picks its kernels by timing them; TF32 only where it is asked for. Set back afterwards.
 
-    These are the older of PyTorch's two names for the same switches: all of 2.4 to 2.15 have them, and
-    the compiler reads them.
+    These are the older of PyTorch's two names for the same switches: 2.4 to 2.15 all have them, and the
+    compiler reads them.
     """
-    import warnings
-
-    import torch
+    torch = import_torch()
 
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         before = cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
         cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = True, *[precision == "tf32"] * 2
-        try:
-            yield
-        finally:
-            cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before
+    try:
+        yield
+    finally:
+        cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before

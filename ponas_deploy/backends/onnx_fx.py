@@ -8,7 +8,8 @@ execution, CUDA graphs and `torch.compile` all run the same calls. It knows the 
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,14 +18,12 @@ from onnx import helper, numpy_helper
 
 from ponas_deploy.errors import BackendError
 
-if TYPE_CHECKING:
-    from torch import fx
-
 Shape = tuple[int, ...]
+Node = Any  # fx.Node; torch is imported where it is used
 
 
-def torch_module(model: bytes, backend: str) -> tuple[fx.GraphModule, Shape]:
-    """The module in float32 on the CPU, and the shape of its one input.
+def torch_module(model: bytes, backend: str) -> tuple[Any, Shape]:
+    """The `fx.GraphModule` in float32 on the CPU, and the shape of its one input.
 
     BackendError, in the name of `backend`, for bytes that are no ONNX model and for what it cannot do.
     """
@@ -48,19 +47,14 @@ class _Converter:
     """Writes one `fx` graph from one ONNX graph."""
 
     def __init__(self, graph: onnx.GraphProto, backend: str) -> None:
-        import torch
-        from torch import fx
-
-        self.torch = torch
+        self.torch, self.fx = import_module("torch"), import_module("torch.fx")
         self.onnx_graph, self.backend = graph, backend
         self.constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-        self.root, self.graph = torch.nn.Module(), fx.Graph()
-        self.values: dict[str, fx.Node] = {}
+        self.root, self.graph = self.torch.nn.Module(), self.fx.Graph()
+        self.values: dict[str, Node] = {}
 
-    def convert(self, input_name: str) -> fx.GraphModule:
+    def convert(self, input_name: str) -> Any:
         """The whole graph; BackendError names the first operator that is not known."""
-        from torch import fx
-
         self.values[input_name] = self.graph.placeholder("images")
         for node in self.onnx_graph.node:
             writer = _WRITERS.get(node.op_type)
@@ -70,19 +64,19 @@ class _Converter:
             attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
             self.values[node.output[0]] = writer(self, node, attributes)
         self.graph.output(self.value(self.onnx_graph.output[0].name))
-        return fx.GraphModule(self.root, self.graph)
+        return self.fx.GraphModule(self.root, self.graph)
 
     def error(self, node: onnx.NodeProto, reason: str) -> BackendError:
         name = f" '{node.name}'" if node.name else ""
         return BackendError(self.backend, f"{node.op_type}{name} {reason}.")
 
-    def value(self, name: str) -> fx.Node:
+    def value(self, name: str) -> Node:
         """A value computed before, or a constant of the model."""
         if name not in self.values:
             self.values[name] = self.tensor(self.constants[name])
         return self.values[name]
 
-    def tensor(self, value: NDArray[Any]) -> fx.Node:
+    def tensor(self, value: NDArray[Any]) -> Node:
         """A constant, held by the module so that it moves to the device with it."""
         name = f"constant_{len(list(self.root.buffers()))}"
         self.root.register_buffer(name, self.torch.from_numpy(np.array(value)))
@@ -96,10 +90,10 @@ class _Converter:
             raise self.error(node, "has a bound that is computed; only constants are run")
         return float(self.constants[node.input[position]].item())
 
-    def call(self, function: Any, *arguments: Any) -> fx.Node:
+    def call(self, function: Any, *arguments: Any) -> Node:
         return self.graph.call_function(function, arguments)
 
-    def conv(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> fx.Node:
+    def conv(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Node:
         pads = list(attributes.get("pads", [0, 0, 0, 0]))
         if attributes.get("auto_pad", b"NOTSET") != b"NOTSET" or len(pads) != 4 or pads[:2] != pads[2:]:
             raise self.error(node, f"is padded by {pads}; only equal padding on both sides in 2-D is run")
@@ -115,12 +109,12 @@ class _Converter:
             attributes.get("group", 1),
         )
 
-    def clip(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> fx.Node:
+    def clip(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Node:
         low = attributes.get("min", self.scalar(node, 1))
         high = attributes.get("max", self.scalar(node, 2))
         return self.call(self.torch.clamp, self.value(node.input[0]), low, high)
 
-    def gemm(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> fx.Node:
+    def gemm(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Node:
         if attributes.get("alpha", 1.0) != 1 or attributes.get("beta", 1.0) != 1 or attributes.get("transA"):
             raise self.error(node, "scales or transposes its input; only x W^T + b and x W + b are run")
         if node.input[1] not in self.constants:
@@ -131,24 +125,24 @@ class _Converter:
         linear = self.torch.nn.functional.linear
         return self.call(linear, self.value(node.input[0]), self.tensor(weight), bias)
 
-    def pool(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> fx.Node:
+    def pool(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Node:
         return self.call(self.torch.mean, self.value(node.input[0]), (2, 3), True)
 
-    def flatten(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> fx.Node:
+    def flatten(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Node:
         if attributes.get("axis", 1) != 1:
             raise self.error(node, f"has axis {attributes['axis']}; only axis 1 is run")
         return self.call(self.torch.flatten, self.value(node.input[0]), 1)
 
-    def relu(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> fx.Node:
+    def relu(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Node:
         return self.call(self.torch.relu, self.value(node.input[0]))
 
-    def sigmoid(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> fx.Node:
+    def sigmoid(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Node:
         return self.call(self.torch.sigmoid, self.value(node.input[0]))
 
-    def add(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> fx.Node:
+    def add(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Node:
         return self.call(operator.add, self.value(node.input[0]), self.value(node.input[1]))
 
-    def multiply(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> fx.Node:
+    def multiply(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Node:
         return self.call(operator.mul, self.value(node.input[0]), self.value(node.input[1]))
 
 

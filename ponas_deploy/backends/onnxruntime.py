@@ -7,7 +7,6 @@ optimisations, sequential execution, explicit threads; input and output prealloc
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,7 +60,6 @@ class OnnxRuntimeBackend:
             ("graph_optimization", "all"),
             ("execution_mode", "sequential"),
             ("spinning", "stops after each run"),
-            ("python", platform.python_version()),
         )
 
     def load(self, model: bytes, settings: RunSettings) -> OnnxRuntimeSession:

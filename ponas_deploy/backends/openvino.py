@@ -6,7 +6,6 @@ alone, OpenVINO picks bf16 where the processor has it, which is another network'
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,7 +64,6 @@ class OpenVinoBackend:
             ("capabilities", ",".join(self._capabilities)),
             ("performance_hint", "LATENCY"),
             ("streams", "1"),
-            ("python", platform.python_version()),
         )
 
     def load(self, model: bytes, settings: RunSettings) -> OpenVinoSession:

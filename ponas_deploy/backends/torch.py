@@ -15,15 +15,13 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ponas_deploy import nvidia
 from ponas_deploy.backends import RunSettings
-from ponas_deploy.backends._buffers import check_settings, first_line
-from ponas_deploy.backends._torch_sessions import CpuSession, GpuSession, SharedGpu
+from ponas_deploy.backends._buffers import check_settings
+from ponas_deploy.backends._torch_sessions import CpuSession, GpuSession, SharedGpu, import_torch, translated
 from ponas_deploy.backends.onnx_fx import torch_module
 from ponas_deploy.errors import BackendError
 from ponas_deploy.records import read_json, sha256, write_bytes, write_json
@@ -39,8 +37,13 @@ _EXECUTION = {
     "torch-compile": "torch.compile (Inductor), CUDA graph",
 }
 _DTYPES = {"fp32": "float32", "tf32": "float32", "fp16": "float16", "bf16": "bfloat16"}
-# Tensor cores read NHWC; float32 without them runs on the CUDA cores, whose kernels are made for NCHW.
-_LAYOUT = {"fp32": "contiguous", "tf32": "channels_last", "fp16": "channels_last", "bf16": "channels_last"}
+# Tensor cores and oneDNN read NHWC; float32 runs on the CUDA cores, whose kernels are made for NCHW.
+_GPU_LAYOUT = {
+    "fp32": "contiguous",
+    "tf32": "channels_last",
+    "fp16": "channels_last",
+    "bf16": "channels_last",
+}
 
 
 class TorchBackend:
@@ -52,14 +55,14 @@ class TorchBackend:
 
     def __init__(self, name: str = "torch", *, device: str | None = None, layout: str | None = None) -> None:
         try:
-            import torch
+            torch = import_torch()
         except ImportError as error:
             raise BackendError(name, f"cannot be imported ({error}): pip install torch.") from error
         if layout is not None and layout not in LAYOUTS:
             raise BackendError(name, f"the layout '{layout}' is none of {', '.join(LAYOUTS)}.")
         self.name = name
         self._torch, self._layout = torch, layout
-        with _translated(name, "cannot start"):
+        with translated(name, "cannot start"):
             self._device = self._find(device)
             self._shared = None if self._device.type == "cpu" else SharedGpu(self._device)
 
@@ -72,6 +75,10 @@ class TorchBackend:
     def device_name(self) -> str:
         """What the GPU calls itself, empty on a CPU."""
         return str(self._torch.cuda.get_device_name(self._device)) if self.on_gpu else ""
+
+    def layout(self, precision: str) -> str:
+        """The memory layout of images, weights and everything between."""
+        return self._layout or (_GPU_LAYOUT[precision] if self.on_gpu else "channels_last")
 
     def precisions(self) -> tuple[str, ...]:
         """fp32 (TF32 off) first; the others where the device has instructions for them."""
@@ -87,7 +94,7 @@ class TorchBackend:
     def environment(self) -> tuple[tuple[str, str], ...]:
         """Versions and settings that a latency depends on; clocks and heat are `nvidia.read_gpu`'s."""
         torch = self._torch
-        layout = self._layout or ", ".join(f"{name} {kind}" for name, kind in _LAYOUT.items())
+        layout = ", ".join(f"{precision} {self.layout(precision)}" for precision in self.precisions())
         common = (("runtime", f"torch {torch.__version__}"), ("layout", layout))
         if self._shared is None:
             return (*common, ("execution", self._cpu_execution()), ("python", platform.python_version()))
@@ -109,13 +116,14 @@ class TorchBackend:
         """Build the module, move it to the device, and capture or compile it."""
         check_settings(self.name, self.precisions(), settings)
         module, shape = torch_module(model, self.name)
-        torch, kind = self._torch, self._layout or _LAYOUT[settings.precision]
-        memory_format = torch.channels_last if kind == "channels_last" else torch.contiguous_format
-        with _translated(self.name, "cannot load the model"), torch.inference_mode():
+        torch, nhwc = self._torch, self.layout(settings.precision) == "channels_last"
+        memory_format = torch.channels_last if nhwc else torch.contiguous_format
+        with translated(self.name, "cannot load the model"), torch.inference_mode():
             dtype = getattr(torch, _DTYPES[settings.precision])
-            module = module.eval().to(self._device, dtype, memory_format=memory_format)
-            images = _random_images(torch, shape).to(self._device, dtype, memory_format=memory_format)
-            forward = torch.compile(module, dynamic=False) if self.name == "torch-compile" else module
+            placed = module.eval().to(self._device, dtype, memory_format=memory_format)
+            images = _random_images(torch, shape).to(self._device, dtype)
+            images = images.contiguous(memory_format=memory_format) if len(shape) == 4 else images
+            forward = torch.compile(placed, dynamic=False) if self.name == "torch-compile" else placed
             if self._shared is None:
                 return CpuSession(self.name, settings, forward, images)
             captured = self.name != "torch-eager"
@@ -149,7 +157,9 @@ class TorchBackend:
             )
         model = engine.parent / MODEL
         if not model.is_file() or sha256(model) != record.text("sha256"):
-            raise BackendError(self.name, f"{model} is missing or was changed since {engine.name} was written.")
+            raise BackendError(
+                self.name, f"{model} is missing or was changed since {engine.name} was written."
+            )
         return self.load(model.read_bytes(), settings)
 
     def _find(self, device: str | None) -> Any:
@@ -160,11 +170,12 @@ class TorchBackend:
         found = torch.device(device)
         if found.type not in ("cuda", "cpu"):
             raise BackendError(self.name, f"the device '{device}' is not supported: name 'cuda' or 'cpu'.")
-        if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        seen = torch.cuda.device_count()
+        if found.type == "cuda" and (found.index or 0) >= seen:
             raise BackendError(
                 self.name,
-                f"torch {torch.__version__} sees {torch.cuda.device_count()} GPUs and '{device}' was asked for:"
-                " install a driver and a CUDA (or ROCm) build of torch, or ask for 'cpu'.",
+                f"'{device}' was asked for, and torch {torch.__version__} sees {seen} GPUs: install a driver"
+                " and a CUDA (or ROCm) build of torch, or ask for 'cpu'.",
             )
         return found if found.type == "cpu" else torch.device("cuda", found.index or 0)
 
@@ -193,18 +204,3 @@ def compiled() -> TorchBackend:
 def _random_images(torch: Any, shape: tuple[int, ...]) -> Any:
     """The same N(0, 1) images every time: zeros run faster than real data do."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
-
-
-@contextmanager
-def _translated(backend: str, what: str) -> Iterator[None]:
-    """PyTorch's errors as ours: out of memory with what to do, anything else in its first line."""
-    import torch
-
-    try:
-        yield
-    except torch.cuda.OutOfMemoryError as error:
-        raise BackendError(
-            backend, f"{what}: the GPU's memory is full. Take a smaller batch, or free it of other programs."
-        ) from error
-    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
-        raise BackendError(backend, f"{what}: {first_line(error)}") from error

@@ -22,7 +22,7 @@ INTERRUPTED = 130
 class ErrorBoundary(TyperGroup):
     """The group of all commands: what they raise ends here."""
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:  # typer's context, whose class moved between versions
         """Run the command; errors of ours and Ctrl-C become an exit code."""
         try:
             return super().invoke(ctx)

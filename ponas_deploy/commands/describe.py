@@ -30,6 +30,6 @@ def describe(
 
         print_json(document(description))
         return
-    from ponas_deploy.reports import describe_report
+    from ponas_deploy.reports.describe import describe_report
 
     show(describe_report(description))

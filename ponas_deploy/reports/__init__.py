@@ -1,5 +1,4 @@
-"""Values to rich renderables: what a person sees. No printing, no reading, no arithmetic beyond rounding."""
+"""Values to rich renderables: what a person sees. No printing, no files, no arithmetic beyond rounding.
 
-from ponas_deploy.reports.describe import describe_report
-
-__all__ = ["describe_report"]
+One file a report, imported by the command that prints it; `style.py` is what they share.
+"""

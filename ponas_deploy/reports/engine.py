@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -10,9 +11,10 @@ from rich.text import Text
 
 from ponas_deploy.deploy import Deployment
 from ponas_deploy.engines import Manifest, Verification
-from ponas_deploy.reports.style import BAD, BEST, FAINT, GOOD, WARN, digits, table
+from ponas_deploy.reports.style import BAD, BEST, FAINT, GOOD, WARN, digits, millions, table
 from ponas_deploy.specialize import Budget, Specialization, quantity
 from ponas_deploy.timing import EngineTiming
+from searchspace.cost import network_cost
 
 
 def specialization_report(solution: Specialization, notes: Sequence[str] = ()) -> RenderableType:
@@ -22,12 +24,10 @@ def specialization_report(solution: Specialization, notes: Sequence[str] = ()) -
     rows.add_row("predicted latency", f"{digits(solution.predicted_ms)} ms")
     _chosen(rows, solution)
     rows.add_row("architecture", ",".join(solution.choices))
-    return Group(rows, *_notes(notes))
+    return Group(rows, *(Text(note, style=FAINT) for note in notes))
 
 
-def deployment_report(
-    deployment: Deployment, costs: Sequence[tuple[str, str]], notes: Sequence[str] = ()
-) -> RenderableType:
+def deployment_report(deployment: Deployment) -> RenderableType:
     """An engine that was searched, built and measured."""
     chosen, manifest = deployment.chosen, deployment.manifest
     rows = _facts(f"Engine for {chosen.conditions.text}")
@@ -36,16 +36,12 @@ def deployment_report(
     if chosen.timing:
         _measured(rows, chosen.timing, chosen.choice.budget.latency_ms)
     _chosen(rows, chosen.choice)
-    for name, value in costs:
-        rows.add_row(name, value)
     _identity(rows, manifest)
     rows.add_row("engine", str(deployment.folder))
-    return Group(rows, *_attempts(deployment), *_notes(notes))
+    return Group(rows, *_attempts(deployment))
 
 
-def manifest_report(
-    manifest: Manifest, folder: str, costs: Sequence[tuple[str, str]] = (), notes: Sequence[str] = ()
-) -> RenderableType:
+def manifest_report(manifest: Manifest, folder: Path) -> RenderableType:
     """An engine folder by itself: exported, or still to be built on its device."""
     rows = _facts(f"Engine for {manifest.conditions.text}")
     budget = Budget(**dict(manifest.budget))
@@ -56,12 +52,10 @@ def manifest_report(
         rows.add_row("predicted loss", f"{predicted['predicted_loss_pp']:.2f} pp")
     if manifest.measured:
         _measured(rows, manifest.measured, budget.latency_ms)
-    for name, value in costs:
-        rows.add_row(name, value)
     _identity(rows, manifest)
-    rows.add_row("status", manifest.status)
-    rows.add_row("engine", folder)
-    return Group(rows, *_notes(notes))
+    rows.add_row("status", Text(manifest.status, style=GOOD if manifest.measured else WARN))
+    rows.add_row("engine", str(folder))
+    return rows
 
 
 def verification_report(manifest: Manifest, found: Verification) -> RenderableType:
@@ -77,7 +71,9 @@ def verification_report(manifest: Manifest, found: Verification) -> RenderableTy
     if found.timing:
         now = f"p50 {digits(found.timing.percentile_ms(50))} ms"
         limit = f"at most {digits(found.budget_ms)} ms" if found.budget_ms else "no budget"
-        _check(rows, "latency", f"{now} (noise {found.timing.noise_floor_pct:.1f} %)", limit, found.meets_budget)
+        _check(
+            rows, "latency", f"{now} (noise {found.timing.noise_floor_pct:.1f} %)", limit, found.meets_budget
+        )
     return Group(rows, Text(manifest.status, style=FAINT))
 
 
@@ -124,10 +120,15 @@ def _gap(solution: Specialization) -> Text:
 
 
 def _identity(rows: Table, manifest: Manifest) -> None:
+    architecture = manifest.architecture
+    rows.add_row("parameters", millions(network_cost("params", architecture)))
+    rows.add_row("MACs", millions(network_cost("macs", architecture)))
     for used in manifest.tables:
         rows.add_row(f"{used.kind} table", f"{used.name}\n{used.made_on}")
     if manifest.top1_pct is not None:
-        rows.add_row("top-1 through the engine", Text(f"{manifest.top1_pct:.2f} % {manifest.top1_on}", style=BEST))
+        rows.add_row(
+            "top-1 through the engine", Text(f"{manifest.top1_pct:.2f} % {manifest.top1_on}", style=BEST)
+        )
     random = manifest.weights.startswith("random")
     rows.add_row("weights", Text(manifest.weights, style=WARN if random else ""))
     rows.add_row("architecture", ",".join(manifest.choices))
@@ -157,7 +158,3 @@ def _attempts(deployment: Deployment) -> list[RenderableType]:
 
 def _check(rows: Table, name: str, found: str, expected: str, passed: bool) -> None:
     rows.add_row(name, found, expected, Text("ok" if passed else "FAILED", style=GOOD if passed else BAD))
-
-
-def _notes(notes: Sequence[str]) -> list[RenderableType]:
-    return [Text(note, style=FAINT) for note in notes]

@@ -7,7 +7,7 @@ written here once; what breaks it becomes a fault that names the place, and the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -61,15 +61,27 @@ Rows: TypeAlias = Sequence[Sequence[RawCell]]
 
 def rows_of_record(record: Record, faults: Faults) -> Rows:
     """The rows of a JSON table's `layers`."""
-    rows: dict[str, list[RawCell]] = {}
+    cells: dict[str, list[RawCell]] = {}
     for layer in record.records("layers", faults):
-        name = faults.attempt(lambda at=layer: at.text("name"), "")  # type: ignore[misc]
-        if name in rows:
+        name = _text(layer, "name", faults)
+        if name in cells:
             faults.add(layer.error("name", f"layer '{name}' stands here a second time."))
-        elif name:
-            cells = [cell for cell in layer.records("cells", faults) if "candidate" in cell]
-            rows[name] = [RawCell(at.where, name, str(at.data["candidate"]), at.data) for at in cells]
-    return arranged(record.path, (cell for row in rows.values() for cell in row), faults)
+        elif name is not None:
+            cells[name] = list(_cells_of_layer(layer, name, faults))
+    return arranged(record.path, (cell for row in cells.values() for cell in row), faults)
+
+
+def _cells_of_layer(layer: Record, name: str, faults: Faults) -> Iterator[RawCell]:
+    if layer.data.get("cells") == []:
+        faults.add(layer.error("cells", f"is empty: layer '{name}' needs at least one candidate."))
+    for cell in layer.records("cells", faults):
+        label = _text(cell, "candidate", faults)
+        if label is not None:
+            yield RawCell(cell.where, name, label, cell.data)
+
+
+def _text(record: Record, key: str, faults: Faults) -> str | None:
+    return faults.attempt(lambda: record.text(key), None)
 
 
 def arranged(path: Path, cells: Iterable[RawCell], faults: Faults) -> Rows:
@@ -99,12 +111,11 @@ def grid_of(path: Path, rows: Rows, column: Column, fixed: float, faults: Faults
 
 
 def _value(path: Path, cell: RawCell, column: Column, faults: Faults) -> float:
-    value = cell.values.get(column.name)
-    reason = column.fault(value)
+    reason = column.fault(cell.values.get(column.name))
     if reason:
         faults.add(FileFormatError(path, cell.where, f"{_name(cell)}: {reason}"))
         return math.nan
-    return float(value)
+    return float(cell.values[column.name])
 
 
 def _name(cell: RawCell) -> str:

@@ -1,0 +1,229 @@
+"""From isolated cells to what they cost inside a network, and the proof of it.
+
+An isolated block is not what a network runs: layouts are reordered at its boundaries, its weights
+stay in the cache, its residual is not fused. Whole networks say by how much. The correction stays
+additive over layers, because the exact search needs that:
+
+    T = a + sum over layers of  cell * (b + shape + traits + own) + traits' constants
+
+`a` and `b` are the straight line. The rest (a factor of each input shape, factor and constant of
+each trait such as squeeze-and-excite or a residual, a factor of each cell) is drawn to zero by a
+ridge whose strength cross-validation chooses; where the line alone predicts as well, it stays alone.
+The loss is Huber's (Ann. Math. Statist. 35, 1964) on relative errors: one disturbed network moves
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ponas_deploy.errors import MeasurementError
+from ponas_deploy.measure import kendall_tau, repeatability
+from ponas_deploy.tables import Certificate, Correction, Grid, Measurement, NetworkLatency
+from searchspace.ops import Op, Residual, SqueezeExcite
+from searchspace.space import Cell, convolutions
+
+Floats = NDArray[np.float64]
+Cells = tuple[tuple[Cell, ...], ...]
+
+LEAST_FIT, LEAST_CHECK = 16, 12
+"""The fewest networks to fit a correction on, and to certify it on."""
+RIDGES = (0.003, 0.01, 0.03, 0.1)
+_LINE_PENALTY = 1e-6
+_BETTER = 0.95
+"""A ridge replaces the line when its cross-validated error is below this share of the line's."""
+_HUBER_SIGMAS = 1.345
+_LEAST_SHARE = 0.1
+"""No correction takes a cell below this share of what the line says, so that all stay positive."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimedNetwork:
+    """A whole network with its raw rounds."""
+
+    choices: tuple[str, ...]
+    measurement: Measurement
+
+
+@dataclass(frozen=True, slots=True)
+class _Design:
+    """How cells become columns: `cells` (L x C, P) holds each cell's share of every column, in ms."""
+
+    cells: tuple[Floats, ...]
+    names: tuple[str, ...]
+
+    def rows(self, grid: Grid, networks: Sequence[TimedNetwork]) -> Floats:
+        """One row a network, (N, P): the sums of its cells' shares."""
+        return np.array(
+            [
+                sum(layer[index] for layer, index in zip(self.cells, grid.indices(net.choices), strict=True))
+                for net in networks
+            ]
+        )
+
+
+def correct(
+    isolated: Grid, cells: Cells, networks: Sequence[TimedNetwork], statistic: str
+) -> tuple[Grid, Correction]:
+    """The corrected grid in milliseconds, and how it was fitted on `networks`.
+
+    MeasurementError with fewer than LEAST_FIT networks, or when they do not get slower as their
+    cells do.
+    """
+    if len(networks) < LEAST_FIT:
+        raise MeasurementError(
+            f"{len(networks)} whole networks were timed, a correction needs {LEAST_FIT}: allow more time."
+        )
+    measured = np.array([net.measurement.value_ms(statistic) for net in networks])
+    design = _design(isolated, cells)
+    rows = design.rows(isolated, networks)
+    errors = {ridge: _cross_validated_pct(rows, measured, ridge) for ridge in (np.inf, *RIDGES)}
+    ridge = min(errors, key=lambda candidate: errors[candidate])
+    if errors[ridge] > _BETTER * errors[np.inf]:
+        ridge = np.inf
+    weights = _fit(rows, measured, ridge)
+    if weights[1] <= 0:
+        raise MeasurementError(
+            "networks of slower cells are not slower here, so cells say nothing about networks:"
+            " measure on a quieter machine, or with more time."
+        )
+    grid = _corrected(isolated, design, weights, float(measured.mean()))
+    parameters = (
+        ("intercept_ms", float(weights[0] * measured.mean())),
+        ("slope", float(weights[1])),
+        ("ridge", 0.0 if np.isinf(ridge) else ridge),
+        ("line_cross_validated_pct", errors[np.inf]),
+        ("cross_validated_pct", errors[ridge]),
+    )
+    method = "line" if np.isinf(ridge) else "line and ridge"
+    return grid, Correction(method, parameters, _latencies(networks, isolated, grid, statistic))
+
+
+def certify(grid: Grid, isolated: Grid, networks: Sequence[TimedNetwork], statistic: str) -> Certificate:
+    """How well `grid` predicts `networks`, which must have had no part in fitting it."""
+    if len(networks) < LEAST_CHECK:
+        raise MeasurementError(
+            f"{len(networks)} whole networks are left to check the table with, a certificate needs"
+            f" {LEAST_CHECK}: allow more time."
+        )
+    checked = _latencies(networks, isolated, grid, statistic)
+    errors = np.array([abs(net.error_pct) for net in checked])
+    measured = np.array([net.measured_ms for net in checked])
+    sums = np.array([net.isolated_ms for net in checked])
+    noise = repeatability([net.measurement for net in networks], statistic)
+    return Certificate(
+        mean_error_pct=float(errors.mean()),
+        worst_error_pct=float(errors.max()),
+        isolated_mean_error_pct=float(np.abs(100 * (sums / measured - 1)).mean()),
+        kendall_tau=kendall_tau(np.array([net.predicted_ms for net in checked]), measured),
+        noise_floor_pct=noise.difference_pct,
+        noise_tau=noise.tau,
+        networks=checked,
+    )
+
+
+def _latencies(
+    networks: Sequence[TimedNetwork], isolated: Grid, grid: Grid, statistic: str
+) -> tuple[NetworkLatency, ...]:
+    return tuple(
+        NetworkLatency(
+            net.choices,
+            isolated.total(net.choices),
+            grid.total(net.choices),
+            net.measurement.value_ms(statistic),
+            net.measurement,
+        )
+        for net in networks
+    )
+
+
+def _design(isolated: Grid, cells: Cells) -> _Design:
+    """Columns: intercept (left empty here), sum, a factor a shape, a factor and a count a trait, own."""
+    flat = [cell for row in cells for cell in row]
+    values = np.array([value for row in isolated.values for value in row])
+    shapes = [(str(cell.input_shape),) for cell in flat]
+    described = [traits(cell.ops) for cell in flat]
+    own = [(cell.key,) for cell in flat]
+    columns, names = [np.zeros(len(flat)), values], ["intercept", "slope"]
+    for kind, labels, scale in (
+        ("shape", shapes, values),
+        ("trait", described, values),
+        ("count", described, np.full(len(flat), values.mean())),
+        ("cell", own, values),
+    ):
+        for label in sorted({label for some in labels for label in some}):
+            columns.append(scale * [label in some for some in labels])
+            names.append(f"{kind} {label}")
+    splits = np.cumsum([len(row) for row in cells])[:-1]
+    return _Design(tuple(np.split(np.array(columns).T, splits)), tuple(names))
+
+
+def traits(ops: tuple[Op, ...]) -> tuple[str, ...]:
+    """What a block is like, in words that blocks of other shapes share."""
+    found = list(convolutions(ops))
+    body = tuple(inner for op in ops for inner in (op.body if isinstance(op, Residual) else (op,)))
+    words = [f"kernel {max((conv.kernel for conv in found), default=0)}"]
+    if found:
+        words.append(f"expansion {max(c.out_channels for c in found) / found[0].in_channels:.0f}")
+        words.append(f"stride {max(conv.stride for conv in found)}")
+    if any(isinstance(op, Residual) for op in ops):
+        words.append("residual")
+    if any(isinstance(op, SqueezeExcite) for op in body):
+        words.append("squeeze-and-excite")
+    return tuple(words)
+
+
+def _fit(rows: Floats, measured: Floats, ridge: float) -> Floats:
+    """Weights (P,) of the columns, by ridge regression with Huber's loss on relative errors.
+
+    The intercept's column is the mean of `measured`. Solved in the space of networks, which are
+    fewer than columns: w = V X' (X V X' + W^-1)^-1 1, with X the rows over what was measured, V the
+    inverse penalties and W Huber's weights.
+    """
+    rows = rows.copy()
+    rows[:, 0] = measured.mean()
+    relative = rows / measured[:, None]
+    variance = np.full(rows.shape[1], 0.0 if np.isinf(ridge) else 1.0 / ridge)
+    variance[:2] = 1.0 / _LINE_PENALTY
+    kernel = (relative * variance) @ relative.T
+    doubt = np.ones(len(measured))
+    for _ in range(8):
+        weights = variance * (relative.T @ np.linalg.solve(kernel + np.diag(doubt), np.ones(len(doubt))))
+        residual = np.abs(1.0 - relative @ weights)
+        sigma = 1.4826 * float(np.median(residual)) + 1e-6
+        doubt = np.maximum(1.0, residual / (_HUBER_SIGMAS * sigma))
+    return np.asarray(weights, dtype=np.float64)
+
+
+def _cross_validated_pct(rows: Floats, measured: Floats, ridge: float, folds: int = 6) -> float:
+    """Mean error in percent of networks left out of the fit, each left out twice."""
+    order = np.argsort(measured, kind="stable")
+    errors = []
+    for seed in range(2):
+        fold = np.empty(len(measured), dtype=np.intp)
+        # Folds of neighbours in latency would ask the fit to extrapolate: deal them out in turn.
+        fold[order] = (
+            (np.arange(len(measured)) + np.random.default_rng(seed).integers(folds)) * (seed + 1) % folds
+        )
+        for number in range(folds):
+            left_out = fold == number
+            if not left_out.any():
+                continue
+            weights = _fit(rows[~left_out], measured[~left_out], ridge)
+            predicted = rows[left_out] @ weights + weights[0] * measured[~left_out].mean()
+            errors.append(np.abs(predicted / measured[left_out] - 1.0))
+    return 100 * float(np.concatenate(errors).mean())
+
+
+def _corrected(isolated: Grid, design: _Design, weights: Floats, mean_ms: float) -> Grid:
+    """The grid of a fit. `intercept` holds stem, head and what the cells count too often or too little."""
+    line = weights[1]
+    values = []
+    for row, columns in zip(isolated.values, design.cells, strict=True):
+        least = _LEAST_SHARE * line * np.array(row)
+        values.append(tuple(float(value) for value in np.maximum(columns @ weights, least)))
+    return Grid(isolated.layers, isolated.candidates, tuple(values), float(weights[0] * mean_ms))

@@ -1,0 +1,265 @@
+"""`ponas specialize`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from ponas_deploy.commands.options import (
+    Backends,
+    Batch,
+    Device,
+    Flops,
+    Force,
+    Json,
+    Latency,
+    Params,
+    Precisions,
+    Seed,
+    Size,
+    SpaceName,
+    Threads,
+)
+from ponas_deploy.commands.output import note, print_json, show
+from ponas_deploy.commands.quantities import LatencyBudget
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ponas_deploy.deploy import Attempt, Task
+    from ponas_deploy.specialize import Budget
+    from ponas_deploy.store import StoredAccuracy, StoredTable
+
+
+def specialize(
+    latency: Latency = None,
+    flops: Flops = None,
+    params: Params = None,
+    size: Size = None,
+    device: Device = None,
+    latency_table: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="A latency table: JSON, CSV or a stored name; else the device's."),
+    ] = None,
+    accuracy_table: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="An accuracy table: JSON, CSV or a name; else the space's default."
+        ),
+    ] = None,
+    backend: Backends = None,
+    precision: Precisions = None,
+    threads: Threads = 1,
+    batch: Batch = 1,
+    space: SpaceName = None,
+    resolution: Annotated[
+        int | None, typer.Option(metavar="PX", min=1, help="Input side; default 224, or that of --weights.")
+    ] = None,
+    classes: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Classes; default 1000, or those of --weights.")
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Trained weights (safetensors) that the engine shall carry."),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The data set of --weights, where the file does not say it."),
+    ] = None,
+    finetune: Annotated[
+        int, typer.Option(metavar="EPOCHS", min=0, help="Fine-tune the inherited weights so many epochs.")
+    ] = 0,
+    method: Annotated[
+        str, typer.Option(metavar="NAME", help="exact (the optimum) or ga (the paper's genetic algorithm).")
+    ] = "exact",
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where the engine goes; default engines/<device>-<budget>."),
+    ] = None,
+    tries: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Networks that are built and timed at the most.")
+    ] = 8,
+    time: Annotated[
+        float, typer.Option(metavar="SECONDS", min=5, help="Time each missing profile may take.")
+    ] = 60,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Find the best network within a budget; with --device emit an engine measured to meet it.
+
+    Without --device this only chooses, from a latency table and an accuracy table. With --device cpu
+    this machine is profiled where it was not yet, the engine is built and timed in fresh processes, and
+    the search goes on until the measured median meets the budget. Any other device must have a table in
+    the store; its engine is emitted as portable ONNX, to be built and measured there.
+
+    \b
+    Examples:
+      ponas specialize --device cpu --latency 3ms
+      ponas specialize --device cpu --latency 60% --backend onnxruntime
+      ponas specialize --device jetson --latency 20ms --params 5M
+      ponas specialize --latency-table mine.csv --accuracy-table loss.csv --latency 20ms --json
+    """
+    asked = _Asked(latency, flops, params, size)
+    if device is None:
+        _choose(asked, latency_table, accuracy_table, space, method, seed, json)
+        return
+    from ponas_deploy import store
+    from ponas_deploy.commands.profiles import tables_for
+    from ponas_deploy.commands.weights import open_weights
+    from ponas_deploy.deploy import Task
+    from ponas_deploy.inventory import Wish
+
+    carried = open_weights(weights, data, finetune, seed)
+    built = carried.space(space, resolution, classes)
+    wish = Wish(device, built, tuple(backend or ()), tuple(precision or ()), threads, batch)
+    tables = (store.latency_table(latency_table),) if latency_table else tables_for(wish, time)
+    accuracy = store.accuracy_table(accuracy_table or f"accuracy/{built.name}")
+    budget = asked.budget(tables, accuracy)
+    task = Task(tables, accuracy, budget, built, carried.source, method, seed)
+    folder = out or Path("engines") / f"{wish.device_name}-{_slug(asked)}"
+    if wish.local:
+        _deploy(task, folder, tries, force, json)
+    else:
+        _emit_portable(task, folder, force, json)
+
+
+class _Asked(NamedTuple):
+    """The limits of the command line, as they were typed."""
+
+    latency: LatencyBudget | None
+    flops: int | None
+    params: int | None
+    size: int | None
+
+    def budget(self, tables: Sequence[StoredTable], accuracy: StoredAccuracy) -> Budget:
+        """The budget; a latency in percent is of the network that wins when latency does not matter."""
+        from ponas_deploy.specialize import Budget, slowest_useful_ms
+
+        latency_ms = None
+        if self.latency is not None:
+            slowest = 0.0
+            if self.latency.unit == "%":
+                slowest = min(slowest_useful_ms(stored.table, accuracy.table) for stored in tables)
+            latency_ms = self.latency.in_ms(slowest)
+        return Budget(latency_ms, self.flops, self.params, self.size)
+
+
+def _choose(
+    asked: _Asked,
+    latency_table: str | None,
+    accuracy_table: str | None,
+    space: str | None,
+    method: str,
+    seed: int,
+    json: bool,
+) -> None:
+    from ponas_deploy import store
+    from ponas_deploy.specialize import document
+    from ponas_deploy.specialize import specialize as choose
+    from ponas_deploy.tables.check import space_of
+    from searchspace import build_space
+
+    if latency_table is None:
+        raise typer.BadParameter(
+            "name --device, or a --latency-table and an --accuracy-table to choose from."
+        )
+    latency = store.latency_table(latency_table)
+    built = build_space(space) if space else space_of(latency.table)
+    if accuracy_table is None and built is None:
+        raise typer.BadParameter("these labels belong to no space that is known: name an --accuracy-table.")
+    accuracy = store.accuracy_table(accuracy_table or f"accuracy/{built.name if built else ''}")
+    solution = choose(
+        latency.table,
+        accuracy.table,
+        asked.budget((latency,), accuracy),
+        space=built,
+        method=method,
+        seed=seed,
+    )
+    if json:
+        made_on = accuracy.made_on
+        print_json({**document(solution), "measured": None, "accuracy_made_on": made_on})
+        return
+    from ponas_deploy.reports.engine import specialization_report
+
+    show(specialization_report(solution, [f"Accuracy table: {accuracy.made_on}."]))
+
+
+def _deploy(task: Task, folder: Path, tries: int, force: bool, json: bool) -> None:
+    from ponas_deploy.deploy import deploy
+    from ponas_deploy.engines import measured_document
+    from ponas_deploy.specialize import document
+
+    deployment = deploy(task, folder, tries=tries, overwrite=force, on_attempt=_tell)
+    manifest, chosen = deployment.manifest, deployment.chosen
+    if json and manifest.measured:
+        print_json(
+            {
+                **document(chosen.choice),
+                "engine": str(folder),
+                "measured": measured_document(manifest.measured),
+                **_identity(task, manifest.choices),
+                "device": manifest.conditions.document(),
+                "tries": manifest.tries,
+                "weights": manifest.weights,
+                "top1_pct": manifest.top1_pct,
+                "tables": [{"kind": t.kind, "name": t.name, "made_on": t.made_on} for t in manifest.tables],
+            }
+        )
+        return
+    from ponas_deploy.reports.engine import deployment_report
+
+    show(deployment_report(deployment))
+
+
+def _emit_portable(task: Task, folder: Path, force: bool, json: bool) -> None:
+    from ponas_deploy.deploy import emit_portable
+
+    manifest = emit_portable(task, folder, overwrite=force)
+    if json:
+        print_json(
+            {
+                **dict(manifest.predicted),
+                "budget": dict(manifest.budget),
+                "choices": list(manifest.choices),
+                "engine": str(folder),
+                "measured": None,
+                **_identity(task, manifest.choices),
+                "device": manifest.conditions.document(),
+                "status": manifest.status,
+                "weights": manifest.weights,
+                "tables": [{"kind": t.kind, "name": t.name, "made_on": t.made_on} for t in manifest.tables],
+            }
+        )
+        return
+    from ponas_deploy.reports.engine import manifest_report
+
+    show(manifest_report(manifest, folder))
+
+
+def _identity(task: Task, choices: tuple[str, ...]) -> dict[str, int]:
+    from searchspace.architecture import Architecture
+    from searchspace.cost import COLUMNS, network_cost
+
+    return {column: network_cost(column, Architecture(task.space, choices)) for column in COLUMNS}
+
+
+def _tell(attempt: Attempt) -> None:
+    runtime = f"{attempt.conditions.backend} {attempt.conditions.precision}"
+    if attempt.timing is None:
+        note(
+            f"try {attempt.number}: {runtime}, expected {attempt.expected_ms:.3f} ms; building and timing ..."
+        )
+        return
+    verdict = "meets the budget" if attempt.meets else "over the budget"
+    note(f"try {attempt.number}: measured {attempt.measured_ms:.3f} ms, {verdict}")
+
+
+def _slug(asked: _Asked) -> str:
+    from ponas_deploy.store import slug
+
+    texts = [asked.latency.text if asked.latency else "", asked.flops, asked.params, asked.size]
+    return slug("-".join(str(text) for text in texts if text).replace(".", "p"))

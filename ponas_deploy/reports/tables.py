@@ -1,0 +1,116 @@
+"""A latency table or an accuracy table, as a person reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import isnan
+from statistics import median
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from ponas_deploy.reports.heat import HeatGrid, fixed_digits, linear_heat, log_heat
+from ponas_deploy.reports.style import FAINT, WARN, digits
+from ponas_deploy.tables import AccuracyTable, Certificate, LatencyTable, SpaceKey
+from ponas_deploy.tables.files import AnyTable
+from ponas_deploy.tables.grid import Grid
+
+
+def table_report(table: AnyTable, name: str) -> RenderableType:
+    """The grid of a table with its unit and conditions above, its proof and origin below."""
+    if isinstance(table, LatencyTable):
+        return Group(*_latency(table, name))
+    return Group(*_accuracy(table, name))
+
+
+def _latency(table: LatencyTable, name: str) -> Iterator[RenderableType]:
+    grid = table.grid
+    flat = [value for row in grid.values for value in row if not isnan(value)]
+    micro = not flat or median(flat) < 1
+    unit, scale = ("µs", 1e3) if micro else ("ms", 1.0)
+    where = table.conditions.text if table.conditions else name
+    yield Text(f"Latency in {unit}: {where}", style="bold")
+    yield from _subtitle(table.space, table.created, f"statistic: {table.statistic}" * bool(table.statistic))
+    yield Text("")
+    values = [value * scale for value in flat]
+    scaled = tuple(tuple(value * scale for value in row) for row in grid.values)
+    yield HeatGrid(grid.layers, grid.candidates, scaled, log_heat(values), fixed_digits(values))
+    yield Text("")
+    if grid.fixed:
+        yield Text(f"plus {digits(grid.fixed * scale)} {unit} for stem and head")
+    yield Text(f"networks take {_extremes(grid)}")
+    yield from _latency_proof(table)
+
+
+def _extremes(grid: Grid) -> str:
+    low = grid.fixed + sum(min(row) for row in grid.values)
+    high = grid.fixed + sum(max(row) for row in grid.values)
+    return f"{digits(low)} to {digits(high)} ms by this table"
+
+
+def _latency_proof(table: LatencyTable) -> Iterator[RenderableType]:
+    if table.certificate:
+        yield from certificate_lines(table.certificate)
+    else:
+        yield Text("no certificate: nobody checked how well these sums predict a network", style=WARN)
+    if table.correction:
+        count = len(table.correction.networks)
+        yield Text(f"corrected from {count} whole networks ({table.correction.method})")
+    if table.unsettled:
+        yield Text(f"{len(table.unsettled)} cells never settled: see `ponas table check`", style=WARN)
+
+
+def certificate_lines(certificate: Certificate) -> Iterator[Text]:
+    """What the certificate says, with the noise floor beside each figure."""
+    networks = f"on {len(certificate.networks)} other networks" * bool(certificate.networks)
+    yield Text(
+        f"certificate: mean error {certificate.mean_error_pct:.1f} %, worst {certificate.worst_error_pct:.1f} %"
+        f" (noise floor {certificate.noise_floor_pct:.1f} %), rank correlation"
+        f" {certificate.kendall_tau:.2f} (noise allows {certificate.noise_tau:.2f}) {networks}".rstrip()
+    )
+
+
+def _accuracy(table: AccuracyTable, name: str) -> Iterator[RenderableType]:
+    grid = table.top1 or table.loss
+    what = "Top-1 accuracy in percent" if table.top1 else "Accuracy loss in percentage points"
+    yield Text(f"{what}: {table.origin.text if table.origin else name}", style="bold")
+    yield from _subtitle(table.space, table.created, "")
+    yield Text("")
+    yield _accuracy_grid(table, grid)
+    yield Text("")
+    tied = sum(sum(loss == 0 for loss in row) > 1 for row in table.loss.values)
+    ties = f"; {tied} layers have several best" if tied else ""
+    yield Text(f"* the best of its layer{ties}")
+    yield from _accuracy_proof(table)
+
+
+def _accuracy_grid(table: AccuracyTable, grid: Grid) -> HeatGrid:
+    flat = [value for row in grid.values for value in row if not isnan(value)]
+    heat = linear_heat(max(flat), min(flat)) if table.top1 else linear_heat(0.0, max(flat))
+    marks = tuple(tuple("*" if loss == 0 else "" for loss in row) for row in table.loss.values)
+    return HeatGrid(grid.layers, grid.candidates, grid.values, heat, _percent, marks)
+
+
+def _percent(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def _accuracy_proof(table: AccuracyTable) -> Iterator[RenderableType]:
+    if table.origin:
+        epochs = ", ".join(f"{count} epochs {stage}" for stage, count in table.origin.epochs)
+        yield Text(f"{table.origin.classes} classes, {epochs}, seed {table.origin.seed}", style=FAINT)
+    proof = table.certificate
+    if proof:
+        yield Text(
+            f"certificate: rank correlation {proof.kendall_tau:.2f} ({proof.kendall_tau_low:.2f} to"
+            f" {proof.kendall_tau_high:.2f}) with {proof.networks} networks, noise {proof.noise_pp:.2f} pp"
+        )
+    else:
+        yield Text("no certificate: nobody checked how well summed losses rank real networks", style=WARN)
+
+
+def _subtitle(space: SpaceKey | None, created: str, more: str) -> Iterator[Text]:
+    parts = [f"space {space.name}, {space.resolution} px" if space else "", f"made {created}" * bool(created)]
+    line = ", ".join(part for part in (*parts, more) if part)
+    if line:
+        yield Text(line, style=FAINT)

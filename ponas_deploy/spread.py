@@ -1,0 +1,75 @@
+"""Networks spread over the latency range: what a table is fitted to and certified on.
+
+Uniformly drawn networks all cost about the same (sums over many layers concentrate), and say nothing
+about the cheap and the expensive end, where budgets lie. Here each layer draws candidate c with
+probability proportional to exp(-tilt * cost of c): the least presumptuous distribution with a given
+expected total (Jaynes, Phys. Rev. 106, 1957). One tilt for each of evenly spaced targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Choices = tuple[int, ...]
+
+_MARGIN = 0.05
+"""The share of the range left out at both ends, where there is but one network."""
+_DRAWS = 8
+
+
+def spread_networks(costs: Sequence[Sequence[float]], count: int, seed: int) -> tuple[Choices, ...]:
+    """`count` different networks by candidate index, from the cheapest to the most expensive.
+
+    `costs` (layers, candidates) in any unit. Fewer where the space has fewer.
+    """
+    rng = np.random.default_rng(seed)
+    layers = [np.asarray(row, dtype=np.float64) for row in costs]
+    least, most = (sum(float(pick(layer)) for layer in layers) for pick in (np.min, np.max))
+    found: list[Choices] = []
+    for position in np.linspace(_MARGIN, 1 - _MARGIN, count) if count > 1 else [0.5]:
+        target = least + float(position) * (most - least)
+        chances = tilted(layers, target)
+        drawn = [tuple(int(rng.choice(len(p), p=p)) for p in chances) for _ in range(_DRAWS)]
+        fresh = [choices for choices in drawn if choices not in found]
+        if fresh:
+            found.append(min(fresh, key=lambda choices: abs(total(layers, choices) - target)))
+    return tuple(sorted(found, key=lambda choices: total(layers, choices)))
+
+
+def tilted(layers: Sequence[Floats], target: float) -> list[Floats]:
+    """Each layer's probabilities, such that the expected total is `target`."""
+    scale = max(float(np.ptp(layer)) for layer in layers) or 1.0
+    low, high = -200.0 / scale, 200.0 / scale
+    for _ in range(60):
+        tilt = (low + high) / 2
+        chances = [_tilt(layer, tilt) for layer in layers]
+        if sum(float(p @ layer) for p, layer in zip(chances, layers, strict=True)) > target:
+            low = tilt
+        else:
+            high = tilt
+    return chances
+
+
+def total(layers: Sequence[Floats], choices: Choices) -> float:
+    """The cost of a network."""
+    return sum(float(layer[index]) for layer, index in zip(layers, choices, strict=True))
+
+
+def divide(count: int, least_fit: int, least_check: int, most_check: int) -> tuple[bool, ...]:
+    """Which of `count` networks in order of cost are for checking: evenly among those for fitting.
+
+    The ends are for fitting, so that checking never extrapolates.
+    """
+    checks = max(0, min(count - least_fit, most_check, max(least_check, round(0.45 * count))))
+    places = {round(place) for place in np.linspace(0, count - 1, checks + 2)[1:-1]}
+    return tuple(index in places for index in range(count))
+
+
+def _tilt(layer: Floats, tilt: float) -> Floats:
+    exponent = -tilt * layer
+    weight = np.exp(exponent - exponent.max())
+    return np.asarray(weight / weight.sum(), dtype=np.float64)

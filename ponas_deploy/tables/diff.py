@@ -1,0 +1,181 @@
+"""What moved between two tables of one kind and one space, and whether it is more than noise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import fsum
+from typing import TypeAlias
+
+from ponas_deploy.errors import TableMismatchError
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.files import AnyTable
+from ponas_deploy.tables.grid import Grid
+from ponas_deploy.tables.latency import LatencyTable
+
+THRESHOLD_PCT, THRESHOLD_PP = 3.0, 0.5
+"""A change counts from here on where no intervals say what noise is (latency, accuracy)."""
+
+Interval: TypeAlias = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One cell in both tables: milliseconds, or percent (percentage points of loss without a top-1).
+
+    `change` is in percent of the value before for latency, in percentage points for accuracy.
+    """
+
+    layer: str
+    candidate: str
+    before: float
+    after: float
+    change: float
+    significant: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TableDiff:
+    """Two tables, cell by cell.
+
+    `column` names the values (`latency_ms`, `top1_pct`, `loss_pp`), `unit` the unit of a change (`%` or
+    `pp`). `judged_by` says in words what makes a change significant. `conditions` are the fields that
+    differ: (field, before, after).
+    """
+
+    column: str
+    unit: str
+    judged_by: str
+    changes: tuple[Change, ...]
+    fixed_before: float
+    fixed_after: float
+    conditions: tuple[tuple[str, str, str], ...]
+
+    @property
+    def mean_change(self) -> float:
+        """The mean over all cells, with its sign: a shift of the whole table."""
+        return fsum(change.change for change in self.changes) / len(self.changes)
+
+    @property
+    def mean_size(self) -> float:
+        """The mean over all cells without sign."""
+        return fsum(abs(change.change) for change in self.changes) / len(self.changes)
+
+    @property
+    def significant(self) -> tuple[Change, ...]:
+        """The changes that are more than noise, the largest first."""
+        return tuple(change for change in self.largest() if change.significant)
+
+    def largest(self) -> tuple[Change, ...]:
+        """All changes, the largest first."""
+        return tuple(sorted(self.changes, key=lambda change: -abs(change.change)))
+
+
+def diff_tables(before: AnyTable, after: AnyTable) -> TableDiff:
+    """Compare two tables.
+
+    TableMismatchError when one is of latency and the other of accuracy, or their spaces, layers or
+    candidates differ.
+    """
+    if isinstance(before, LatencyTable) and isinstance(after, LatencyTable):
+        _refuse_two_spaces(before, after)
+        return _diff_latency(before, after)
+    if isinstance(before, AccuracyTable) and isinstance(after, AccuracyTable):
+        _refuse_two_spaces(before, after)
+        return _diff_accuracy(before, after)
+    raise TableMismatchError("one table holds latencies and the other accuracies: give two of one kind.")
+
+
+def _refuse_two_spaces(before: AnyTable, after: AnyTable) -> None:
+    if before.space and after.space and before.space.fingerprint != after.space.fingerprint:
+        raise TableMismatchError(
+            f"the first table is of space '{before.space.name}' ({before.space.fingerprint}), the second"
+            f" of '{after.space.name}' ({after.space.fingerprint}): only tables of one space can be compared."
+        )
+
+
+def _diff_latency(before: LatencyTable, after: LatencyTable) -> TableDiff:
+    new = _aligned(after.grid, before.grid)
+    old_intervals, new_intervals = _intervals(before), _intervals(after)
+    by_interval = bool(old_intervals and new_intervals)
+    changes = []
+    for layer, label, old_ms, new_ms in _cells(before.grid, new):
+        change = 100 * (new_ms / old_ms - 1)
+        significant = abs(change) >= THRESHOLD_PCT
+        if by_interval:
+            significant = _apart(old_intervals[layer, label], new_intervals[layer, label])
+        changes.append(Change(layer, label, old_ms, new_ms, change, significant))
+    judged_by = "intervals that do not overlap" if by_interval else f"{THRESHOLD_PCT:g} % or more"
+    fixed = before.grid.fixed, after.grid.fixed
+    return TableDiff("latency_ms", "%", judged_by, tuple(changes), *fixed, _latency_conditions(before, after))
+
+
+def _diff_accuracy(before: AccuracyTable, after: AccuracyTable) -> TableDiff:
+    if before.top1 and after.top1:
+        column, old, new = "top1_pct", before.top1, after.top1
+    else:
+        column, old, new = "loss_pp", before.loss, after.loss
+    changes = tuple(
+        Change(layer, label, first, second, second - first, abs(second - first) >= THRESHOLD_PP)
+        for layer, label, first, second in _cells(old, _aligned(new, old))
+    )
+    judged_by = f"{THRESHOLD_PP:g} pp or more"
+    conditions = tuple(_differing(_accuracy_facts(before), _accuracy_facts(after)))
+    return TableDiff(column, "pp", judged_by, changes, old.fixed, new.fixed, conditions)
+
+
+def _aligned(new: Grid, old: Grid) -> Grid:
+    return new.aligned_to(old, "the second table", "the first table")
+
+
+def _cells(old: Grid, new: Grid) -> Iterator[tuple[str, str, float, float]]:
+    """Layer, candidate and both values of every cell; `new` is in the order of `old`."""
+    for layer, labels, *rows in zip(old.layers, old.candidates, old.values, new.values, strict=True):
+        for label, first, second in zip(labels, *rows, strict=True):
+            yield layer, label, first, second
+
+
+def _intervals(table: LatencyTable) -> dict[tuple[str, str], Interval]:
+    """The interval of each cell, on the scale of the table's corrected values."""
+    grid = table.grid
+    isolated = (table.isolated or grid).values
+    rows = zip(grid.layers, grid.candidates, grid.values, isolated, table.intervals_ms, strict=False)
+    return {
+        (layer, label): (low * value / alone, high * value / alone)
+        for layer, *row in rows
+        for label, value, alone, (low, high) in zip(*row, strict=True)
+    }
+
+
+def _apart(first: Interval, second: Interval) -> bool:
+    return first[1] < second[0] or second[1] < first[0]
+
+
+def _latency_conditions(before: LatencyTable, after: LatencyTable) -> tuple[tuple[str, str, str], ...]:
+    return tuple(_differing(_latency_facts(before), _latency_facts(after)))
+
+
+def _latency_facts(table: LatencyTable) -> dict[str, str]:
+    stated = table.conditions.document() if table.conditions else {}
+    facts = {key: str(value) for key, value in stated.items()}
+    facts |= {"statistic": table.statistic, "made": table.created}
+    if table.space:
+        facts |= {"resolution": f"{table.space.resolution} px", "classes": str(table.space.classes)}
+    return facts | dict(table.environment)
+
+
+def _accuracy_facts(table: AccuracyTable) -> dict[str, str]:
+    facts = {"made": table.created}
+    if table.origin:
+        origin = table.origin
+        facts |= {"data": origin.data, "method": origin.method, "resolution": f"{origin.resolution} px"}
+        facts |= {"classes": str(origin.classes), "images": str(origin.images), "seed": str(origin.seed)}
+        facts |= {f"epochs of {stage}": str(count) for stage, count in origin.epochs}
+        facts |= dict(origin.details)
+    return facts
+
+
+def _differing(before: dict[str, str], after: dict[str, str]) -> Sequence[tuple[str, str, str]]:
+    fields = dict.fromkeys([*before, *after])
+    rows = [(field, before.get(field, ""), after.get(field, "")) for field in fields]
+    return [row for row in rows if row[1] != row[2]]

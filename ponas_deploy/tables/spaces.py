@@ -1,0 +1,41 @@
+"""Which known space a table is of."""
+
+from __future__ import annotations
+
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.files import AnyTable
+from ponas_deploy.tables.grid import Grid, SpaceKey
+from searchspace.space import Space
+from searchspace.spaces import SPACES, build_space
+
+
+def space_of(table: AnyTable) -> Space | None:
+    """The known space a table is of: the one it names, or the one with the same layers and candidates.
+
+    None where the space is not known, or where the table's fingerprint is not the space's.
+    """
+    key = table.space
+    if key is not None:
+        return build_space(key.name, key.resolution, key.classes) if is_sound(key) else None
+    grid = values_of(table)
+    for name in SPACES:
+        space = build_space(name)
+        layers = tuple(layer.name for layer in space.layers)
+        if grid.layers == layers and all(map(_same_labels, grid.candidates, space.labels)):
+            return space
+    return None
+
+
+def is_sound(key: SpaceKey) -> bool:
+    """Whether the space is known and still the one that the table was made for."""
+    known = key.name in SPACES and key.resolution > 0 and key.classes > 0
+    return known and build_space(key.name).fingerprint == key.fingerprint
+
+
+def values_of(table: AnyTable) -> Grid:
+    """A table's values as measured or given: latency in ms, top-1 in percent, or loss in points without it."""
+    return table.top1 or table.loss if isinstance(table, AccuracyTable) else table.grid
+
+
+def _same_labels(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    return set(one) == set(other)

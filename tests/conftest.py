@@ -1,0 +1,38 @@
+"""What many tests share: a tiny space, and a store of its own for every test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from searchspace.blocks import mbconv
+from searchspace.ops import Conv, GlobalPool, Linear
+from searchspace.space import Candidate, Layer, Space
+
+
+@pytest.fixture(autouse=True)
+def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PONAS_HOME", str(tmp_path / "home"))
+
+
+def tiny_space(resolution: int = 32, classes: int = 10) -> Space:
+    """Three layers of four candidates, small enough to build and run in milliseconds."""
+    stem = (Conv("conv", 3, 8, kernel=3, stride=2, activation="relu6"),)
+    head = (Conv("conv", 16, 32, activation="relu6"), GlobalPool(), Linear("classifier", 32, classes))
+    layers = []
+    for index, (wide, out, stride) in enumerate(((8, 16, 2), (16, 16, 1), (16, 16, 1)), start=1):
+        candidates = tuple(
+            Candidate(
+                f"k{kernel}e{expansion}{'se' if squeeze else ''}",
+                mbconv(wide, out, stride, kernel, expansion, squeeze),
+            )
+            for kernel, expansion, squeeze in ((3, 3, False), (5, 3, True), (3, 6, False), (5, 6, True))
+        )
+        layers.append(Layer(str(index), candidates))
+    return Space("tiny", stem, tuple(layers), head, resolution, classes)
+
+
+@pytest.fixture
+def tiny() -> Space:
+    return tiny_space()
