@@ -14,6 +14,7 @@ from datetime import datetime, timezone
 from math import exp, inf, log
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from ponas_deploy.backends import RunSettings, Session, get_backend
 from ponas_deploy.devices import this_machine
@@ -21,9 +22,9 @@ from ponas_deploy.engines import MODEL, Manifest, TableUsed, build, emit, refuse
 from ponas_deploy.errors import BudgetError, PonasError
 from ponas_deploy.genetic import GeneticSettings
 from ponas_deploy.records import sha256, write_bytes
-from ponas_deploy.specialize import Budget, Specialization, quantity, shortlist, specialize
+from ponas_deploy.specialize import Budget, Specialization, document, quantity, shortlist, specialize
 from ponas_deploy.store import StoredAccuracy, StoredTable
-from ponas_deploy.tables import Conditions, LatencyTable, SpaceKey
+from ponas_deploy.tables import Conditions, LatencyTable
 from ponas_deploy.timing import EngineTiming, time_engine
 from searchspace.architecture import Architecture
 from searchspace.graph import network_model
@@ -175,13 +176,41 @@ def deploy(
         if best is None or not best.meets:
             raise _missed(task.budget, attempts)
         source = scratch / str(best.number)
-        manifest = _measured_manifest(task, best, len(attempts), source)
+        engine = source / best.engine_file
+        manifest = replace(
+            _manifest(task, best, len(attempts)), **_on_this_machine(task.weights, best.conditions, engine)
+        )
         complete = emit(manifest, folder, lambda to: _move_all(source, to), overwrite=overwrite)
     return Deployment(folder, complete, best, tuple(attempts))
 
 
+def build_and_measure(
+    architecture: Architecture,
+    weights: WeightsSource,
+    conditions: Conditions,
+    folder: Path,
+    *,
+    overwrite: bool = False,
+) -> Manifest:
+    """A given network as an engine of this machine, timed in fresh processes: no budget, no search."""
+    refuse_existing(folder, overwrite=overwrite)
+    with scratch_beside(folder) as scratch:
+        source = scratch / "engine"
+        source.mkdir()
+        tensors = weights.finish or weights.tensors
+        engine = build(architecture, tensors(architecture), conditions, source)
+        timing = time_engine(engine, conditions.backend, run_settings(conditions))
+        manifest = replace(
+            Manifest.of(architecture, conditions, weights.description, now()),
+            engine_file=engine.name,
+            measured=timing,
+            **_on_this_machine(weights, conditions, engine),
+        )
+        return emit(manifest, folder, lambda to: _move_all(source, to), overwrite=overwrite)
+
+
 def emit_portable(task: Task, folder: Path, *, overwrite: bool = False) -> Manifest:
-    """Choose for a device that is not this machine; emit the portable ONNX, to be built and measured there."""
+    """Choose for a device that is not this machine; emit portable ONNX, to be built and measured there."""
     refuse_existing(folder, overwrite=overwrite)
     attempt = _next_attempt(task, ())
     if attempt is None:
@@ -267,41 +296,35 @@ def _move_all(source: Path, target: Path) -> None:
         shutil.move(path, target / path.name)
 
 
-def _measured_manifest(task: Task, attempt: Attempt, tries: int, folder: Path) -> Manifest:
-    backend = get_backend(attempt.conditions.backend)
-    top1 = None
-    if task.weights.top1_pct:
-        with backend.open(folder / attempt.engine_file, run_settings(attempt.conditions)) as session:
-            top1 = task.weights.top1_pct(session)
-    return replace(
-        _manifest(task, attempt, tries),
-        top1_pct=top1,
-        top1_on=task.weights.tested_on,
-        environment=(*this_machine().environment(), *backend.environment()),
-    )
-
-
 def _manifest(task: Task, attempt: Attempt, tries: int) -> Manifest:
     choice = attempt.choice
-    return Manifest(
-        space=SpaceKey.of(task.space),
-        choices=choice.choices,
-        conditions=attempt.conditions,
-        weights=task.weights.description,
-        created=now(),
+    architecture = Architecture(task.space, choice.choices)
+    return replace(
+        Manifest.of(architecture, attempt.conditions, task.weights.description, now()),
         engine_file=attempt.engine_file,
         budget=tuple(choice.budget.limits().items()),
-        predicted=(
-            ("method", choice.method),
-            ("optimal", choice.optimal),
-            ("predicted_ms", choice.predicted_ms),
-            ("predicted_loss_pp", choice.predicted_loss_pp),
-            ("gap_pp", choice.gap_pp),
-        ),
+        predicted=tuple((key, value) for key, value in document(choice).items() if key in _PREDICTED),
         measured=attempt.timing,
         tries=tries,
         tables=(_used(attempt.stored), _used(task.accuracy)),
     )
+
+
+_PREDICTED = ("method", "optimal", "predicted_ms", "predicted_loss_pp", "gap_pp")
+
+
+def _on_this_machine(weights: WeightsSource, conditions: Conditions, engine: Path) -> dict[str, Any]:
+    """Accuracy through the engine, and what it was measured in, as fields of a manifest."""
+    backend = get_backend(conditions.backend)
+    top1 = None
+    if weights.top1_pct:
+        with backend.open(engine, run_settings(conditions)) as session:
+            top1 = weights.top1_pct(session)
+    return {
+        "top1_pct": top1,
+        "top1_on": weights.tested_on,
+        "environment": (*this_machine().environment(), *backend.environment()),
+    }
 
 
 def _used(stored: StoredTable | StoredAccuracy) -> TableUsed:

@@ -78,6 +78,11 @@ class Manifest:
     environment: tuple[tuple[str, str], ...] = ()
     files: tuple[EngineFile, ...] = field(default=())
 
+    @classmethod
+    def of(cls, architecture: Architecture, conditions: Conditions, weights: str, created: str) -> Manifest:
+        """The manifest of a network, before anything of it was built."""
+        return cls(SpaceKey.of(architecture.space), architecture.choices, conditions, weights, created)
+
     @property
     def settings(self) -> RunSettings:
         """What the engine was compiled for."""

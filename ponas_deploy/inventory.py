@@ -9,14 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ponas_deploy import store
-from ponas_deploy.backends import BACKENDS, get_backend
+from ponas_deploy.backends import BACKENDS, RunSettings, get_backend
 from ponas_deploy.devices import this_machine
-from ponas_deploy.errors import BackendError, PonasError, UnknownNameError
+from ponas_deploy.errors import BackendError, OverwriteError, PonasError, UnknownNameError
 from ponas_deploy.store import StoredTable
-from ponas_deploy.tables import Conditions, SpaceKey
+from ponas_deploy.tables import Conditions, SpaceKey, load_latency_table
 from searchspace.space import Space
+
+if TYPE_CHECKING:
+    from ponas_deploy.profile import OnProgress
 
 THIS_MACHINE = "cpu"
 
@@ -41,6 +46,35 @@ class Wish:
     def device_name(self) -> str:
         """The name tables of the device carry."""
         return this_machine().name if self.local else store.slug(self.device)
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """A runtime and the precisions it has here; `problem` says why it cannot be used."""
+
+    backend: str
+    precisions: tuple[str, ...] = ()
+    problem: str = ""
+
+
+def runtimes() -> tuple[Runtime, ...]:
+    """Every runtime of a CPU, installed or not."""
+    return tuple(_runtime(name) for name in BACKENDS)
+
+
+def _runtime(name: str) -> Runtime:
+    try:
+        return Runtime(name, get_backend(name).precisions())
+    except PonasError as error:
+        return Runtime(name, problem=str(error))
+
+
+def known_devices() -> dict[str, tuple[StoredTable, ...]]:
+    """Every device with latency tables, the user's own and the shipped ones."""
+    return {
+        device: tuple(StoredTable(path, load_latency_table(path)) for path in paths)
+        for device, paths in store.devices().items()
+    }
 
 
 def serving(wish: Wish) -> tuple[StoredTable, ...]:
@@ -79,6 +113,52 @@ def missing(wish: Wish, tables: Sequence[StoredTable]) -> tuple[Conditions, ...]
             _refuse_unknown(name, precision, known)
             wanted.append(Conditions(wish.device_name, name, precision, wish.threads, wish.batch))
     return tuple(conditions for conditions in wanted if conditions not in have)
+
+
+def make_table(
+    conditions: Conditions,
+    space: Space,
+    *,
+    time_budget_s: float,
+    path: Path | None = None,
+    overwrite: bool = False,
+    on_progress: OnProgress | None = None,
+    seed: int = 0,
+) -> StoredTable:
+    """Profile this machine for `conditions` and store the table, in the user's store or at `path`.
+
+    The journal lies beside the table until that is safe; an interrupted profile goes on from it. An
+    existing table is replaced only with `overwrite`.
+    """
+    from ponas_deploy.profile import profile
+    from ponas_deploy.tables import write_latency_table
+
+    path = path or store.latency_path(conditions, SpaceKey.of(space))
+    if path.exists() and not overwrite:
+        raise OverwriteError(path)
+    journal = path.with_suffix(".journal")
+    table = profile(
+        space,
+        conditions.backend,
+        RunSettings(conditions.precision, conditions.threads),
+        conditions.batch,
+        device=conditions.device,
+        time_budget_s=time_budget_s,
+        journal=journal,
+        on_progress=on_progress,
+        seed=seed,
+    )
+    write_latency_table(table, path, overwrite=overwrite)
+    journal.unlink(missing_ok=True)
+    return StoredTable(path, table)
+
+
+def local_conditions(backend: str, precision: str | None, threads: int, batch: int) -> Conditions:
+    """Conditions on this machine; the runtime's default precision where none is named."""
+    known = get_backend(backend).precisions()
+    if precision is not None:
+        _refuse_unknown(backend, precision, known)
+    return Conditions(this_machine().name, backend, precision or known[0], threads, batch)
 
 
 def _refuse_unknown(backend: str, precision: str, known: Sequence[str]) -> None:

@@ -8,9 +8,10 @@ the Strength Pareto Approach", 1999; the coverage of two sets, their C metric, i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from math import floor, log10
+from typing import Any
 
 import numpy as np
 
@@ -48,6 +49,17 @@ class Rung:
     standings: tuple[Standing | None, ...]
     winners: tuple[int, ...]
 
+    def document(self, names: Sequence[str]) -> dict[str, Any]:
+        """The rung as JSON, the fronts by their names."""
+        return {
+            "budget_ms": self.budget_ms,
+            "winners": [names[index] for index in self.winners],
+            "best": {
+                name: standing and asdict(standing)
+                for name, standing in zip(names, self.standings, strict=True)
+            },
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class FrontComparison:
@@ -66,6 +78,37 @@ class FrontComparison:
     reference: tuple[float, float]
     slowdown: tuple[float, ...]
     verdict: str
+
+    def document(self) -> dict[str, Any]:
+        """The comparison as `ponas pareto --json` prints it."""
+        names = self.names
+        return {
+            "tables": list(names),
+            "ladder": [rung.document(names) for rung in self.ladder],
+            "dominated_pct": {
+                name: {other: value for other, value in zip(names, row, strict=True) if other != name}
+                for name, row in zip(names, self.dominated_pct, strict=True)
+            },
+            "hypervolume_pct": dict(zip(names, self.hypervolume_pct, strict=True)),
+            "reference": {"latency_ms": self.reference[0], "loss_pp": self.reference[1]},
+            "slowdown": dict(zip(names, self.slowdown, strict=True)),
+            "verdict": self.verdict,
+        }
+
+
+def joint_front(fronts: Sequence[Front]) -> list[tuple[int, int]]:
+    """The points that none of any front beats, by ascending latency: (index of the front, of its point)."""
+    everything = sorted(
+        (float(cost), float(loss), which, point)
+        for which, front in enumerate(fronts)
+        for point, (cost, loss) in enumerate(zip(front.cost, front.loss, strict=True))
+    )
+    best, kept = float("inf"), []
+    for _, loss, which, point in everything:
+        if loss < best:
+            best = loss
+            kept.append((which, point))
+    return kept
 
 
 def compare_fronts(fronts: Sequence[NamedFront], *, rungs: int = 10) -> FrontComparison:

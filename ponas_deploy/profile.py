@@ -200,7 +200,9 @@ class _Job:
 
     def _choose_networks(self, build_s: float) -> _Networks:
         costs = self._rough_costs()
-        network_s = (sum(float(row.mean()) for row in costs) + self.rough_ns[STEM] + self.rough_ns[HEAD]) / 1e9
+        network_s = (
+            sum(float(row.mean()) for row in costs) + self.rough_ns[STEM] + self.rough_ns[HEAD]
+        ) / 1e9
         round_s = sum(1.5 * max(runs * self.rough_ns[key] / 1e9, 0.0) for key, runs in self.runs.items())
         left = self.deadline - time.monotonic()
         affordable = (left - _WANTED_ROUNDS * round_s) / (build_s + _WANTED_ROUNDS * 2.2 * network_s)

@@ -34,6 +34,11 @@ class StoredTable:
     kind: str = "latency"
 
     @property
+    def name(self) -> str:
+        """What `find_table` finds it by: `jetson/onnxruntime-fp32-t1-b1-ponas-224`."""
+        return f"{self.path.parent.name}/{self.path.stem}"
+
+    @property
     def shipped(self) -> bool:
         """Whether it came with the package, measured on somebody else's machine."""
         return SHIPPED in self.path.parents

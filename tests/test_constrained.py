@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_spaces import Column, every_architecture, every_total, spaces
 
 from ponas_deploy import constrained
 from ponas_deploy.constrained import k_best_constrained, smallest_possible, solve_constrained
 from ponas_deploy.frontier import Floats, Indices, best_within, pareto_front, total
-from tests.small_spaces import Column, every_architecture, every_total, spaces
 
 NEAR = 1e-9
 
@@ -68,7 +68,11 @@ def paper_sized(rng: np.random.Generator) -> tuple[Column, list[Column], list[fl
     size = rng.uniform(0.2, 1, (19, 12))
     noise = [rng.uniform(0.7, 1.3, (19, 12)) for _ in range(4)]
     loss = list(np.round(1 / size * noise[0], 2))
-    costs = [list(size * noise[1]), list(np.rint(2e7 * size * noise[2])), list(np.rint(3e5 * size * noise[3]))]
+    costs = [
+        list(size * noise[1]),
+        list(np.rint(2e7 * size * noise[2])),
+        list(np.rint(3e5 * size * noise[3])),
+    ]
     limits = [sum(layer.min() + 0.3 * np.ptp(layer) for layer in cost) for cost in costs]
     return loss, costs, limits, [0.0, 1e7, 2e6]
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_spaces import Column, every_total, spaces
 
 from ponas_deploy.frontier import best_within, least_cost, pareto_front, total
 from ponas_deploy.genetic import GeneticSettings, evolve
-from tests.small_spaces import Column, every_total, spaces
 
 SHORT = GeneticSettings(population=8, generations=15)
 
@@ -38,7 +38,9 @@ def test_it_fits_always_and_never_beats_the_optimum(
     assert found.loss >= every_total(loss)[fits].min() - 1e-9
     assert found.loss == total(loss, found.choices)
     assert (found.costs <= np.array(limits) + 1e-12 * np.abs(limits)).all()
-    assert found.costs.tolist() == [total(c, found.choices, fixed=f) for c, f in zip(costs, fixed, strict=True)]
+    assert found.costs.tolist() == [
+        total(c, found.choices, fixed=f) for c, f in zip(costs, fixed, strict=True)
+    ]
 
 
 def test_the_history_only_falls_and_ends_at_the_best() -> None:
@@ -96,7 +98,9 @@ def test_a_budget_looser_than_everything_gives_the_least_loss() -> None:
 
 def test_an_impossible_budget_is_refused_with_its_numbers() -> None:
     loss, cost = [np.zeros(2)] * 3, [np.array([1.0, 2.0])] * 3
-    with pytest.raises(ValueError, match=r"no architecture meets the limits \[2.9\]: the least totals are \[3.0\]"):
+    with pytest.raises(
+        ValueError, match=r"no architecture meets the limits \[2.9\]: the least totals are \[3.0\]"
+    ):
         evolve(loss, [cost], [2.9], [0.0])
     with pytest.raises(ValueError, match="no architecture meets the limits"):
         evolve([np.zeros(2)], [[np.array([1.0, 5.0])], [np.array([5.0, 1.0])]], [4.0, 4.0], [0.0, 0.0])

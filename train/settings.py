@@ -76,7 +76,7 @@ class TrainSettings:
 PRESETS: dict[str, TrainSettings] = {
     "paper": TrainSettings(),
     "quick": TrainSettings(
-        meta=MetaSettings(epochs=20, batch=64),
+        meta=MetaSettings(epochs=16, batch=64, lr=0.05),
         fine_tune=FineTuneSettings(epochs=3, batch=64, lr=0.02),
     ),
 }

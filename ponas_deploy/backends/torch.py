@@ -73,8 +73,12 @@ class TorchBackend:
 
     @property
     def device_name(self) -> str:
-        """What the GPU calls itself, empty on a CPU."""
+        """What the GPU calls itself, empty on a CPU; `nvidia.gpu_slug` makes a table's device of it."""
         return str(self._torch.cuda.get_device_name(self._device)) if self.on_gpu else ""
+
+    def reading(self) -> nvidia.GpuReading:
+        """Clocks, power, temperature and throttle reasons of this backend's GPU now; empty on a CPU."""
+        return nvidia.read_gpu(self._uuid()) if self.on_gpu else nvidia.GpuReading()
 
     def layout(self, precision: str) -> str:
         """The memory layout of images, weights and everything between."""
@@ -92,7 +96,7 @@ class TorchBackend:
         return ("fp32", "tf32", "fp16", "bf16") if capability >= (8, 0) else ("fp32", "fp16")
 
     def environment(self) -> tuple[tuple[str, str], ...]:
-        """Versions and settings that a latency depends on; clocks and heat are `nvidia.read_gpu`'s."""
+        """Versions and settings that a latency depends on; clocks and heat are `reading`'s."""
         torch = self._torch
         layout = ", ".join(f"{precision} {self.layout(precision)}" for precision in self.precisions())
         common = (("runtime", f"torch {torch.__version__}"), ("layout", layout))
@@ -104,7 +108,7 @@ class TorchBackend:
             ("execution", self._shared.describe(_EXECUTION[self.name])),
             ("queue", "filled before the clock starts" if self._shared.fills_queue else "not filled"),
             ("gpu", self.device_name),
-            ("gpu_driver", nvidia.read_gpu(self._uuid()).driver or "unknown"),
+            ("gpu_driver", self.reading().driver or "unknown"),
             ("compute_capability", f"{major}.{minor}"),
             ("cuda", str(torch.version.cuda or f"ROCm {torch.version.hip}")),
             ("cudnn", str(torch.backends.cudnn.version())),
@@ -115,7 +119,13 @@ class TorchBackend:
     def load(self, model: bytes, settings: RunSettings) -> CpuSession | GpuSession:
         """Build the module, move it to the device, and capture or compile it."""
         check_settings(self.name, self.precisions(), settings)
-        module, shape = torch_module(model, self.name)
+        return self.session_of(*torch_module(model, self.name), settings)
+
+    def session_of(
+        self, module: Any, shape: tuple[int, ...], settings: RunSettings
+    ) -> CpuSession | GpuSession:
+        """A session of any torch module with one input of `shape`: others' networks, timed like ours."""
+        check_settings(self.name, self.precisions(), settings)
         torch, nhwc = self._torch, self.layout(settings.precision) == "channels_last"
         memory_format = torch.channels_last if nhwc else torch.contiguous_format
         with translated(self.name, "cannot load the model"), torch.inference_mode():

@@ -15,8 +15,13 @@ from ponas_deploy import __version__
 from ponas_deploy.commands.boundary import ErrorBoundary, flush_quietly
 from ponas_deploy.commands.compare import compare
 from ponas_deploy.commands.describe import describe
+from ponas_deploy.commands.devices import devices
+from ponas_deploy.commands.export import export
 from ponas_deploy.commands.pareto import pareto
+from ponas_deploy.commands.profile import profile
+from ponas_deploy.commands.specialize import specialize
 from ponas_deploy.commands.table import table_app
+from ponas_deploy.commands.verify import verify
 
 app = typer.Typer(
     cls=ErrorBoundary,
@@ -29,13 +34,12 @@ app = typer.Typer(
 )
 
 # The order of `ponas --help`: look around, measure, choose, build, understand, train.
-# doctor
-# devices
+app.command()(devices)
 app.command()(describe)
-# profile
-# specialize
-# export
-# verify
+app.command()(profile)
+app.command()(specialize)
+app.command()(export)
+app.command()(verify)
 app.command()(pareto)
 app.command()(compare)
 app.add_typer(table_app, name="table")

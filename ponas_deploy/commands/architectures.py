@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from searchspace import PUBLISHED, Architecture, build_space, parse_architecture
+
+if TYPE_CHECKING:
+    from ponas_deploy.tables import LatencyTable
 
 DEFAULT_SPACE = "ponas"
 
@@ -11,3 +16,15 @@ def read_architecture(text: str, space: str | None, resolution: int, classes: in
     """An architecture from a name, a text form or a file; a published name knows its own space."""
     published, _ = PUBLISHED.get(text.strip().upper(), (DEFAULT_SPACE, ""))
     return parse_architecture(text, build_space(space or published, resolution, classes))
+
+
+def read_choices(text: str, table: LatencyTable) -> tuple[str, ...]:
+    """One label a layer of a table, whose space need not be known: then only a text form will do."""
+    from ponas_deploy.tables.spaces import space_of
+
+    space = space_of(table)
+    if space is not None:
+        return parse_architecture(text, space).choices
+    choices = tuple(label for label in text.replace("|", ",").split(",") if label)
+    table.grid.indices(choices)
+    return choices

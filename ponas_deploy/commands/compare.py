@@ -2,6 +2,50 @@
 
 from __future__ import annotations
 
+from typing import Annotated
 
-def compare() -> None:
-    """(being written)"""
+import typer
+
+from ponas_deploy.commands.options import AccuracyTableFile, Json, LatencyTables
+from ponas_deploy.commands.output import print_json, show
+
+
+def compare(
+    archs: Annotated[
+        list[str],
+        typer.Argument(metavar="ARCH...", show_default=False, help="Names, text forms or files of networks."),
+    ],
+    latency_tables: LatencyTables,
+    accuracy_table: AccuracyTableFile = None,
+    json: Json = False,
+) -> None:
+    """Predict given networks on several latency tables, side by side.
+
+    A table of any space will do; where the space is known, parameters and MACs stand beside.
+
+    \b
+    Examples:
+      ponas compare PONAS-A PONAS-C --latency-table ort.json --latency-table openvino.json
+      ponas compare mine.txt PONAS-B --latency-table ort.json --accuracy-table acc.json --json
+    """
+    from dataclasses import asdict
+
+    from ponas_deploy.commands.architectures import read_choices
+    from ponas_deploy.commands.files import read_latency_tables
+    from ponas_deploy.compare import predict_networks
+    from ponas_deploy.store import find_table
+    from ponas_deploy.tables import load_accuracy_table
+
+    tables, names = read_latency_tables(latency_tables)
+    accuracy = load_accuracy_table(find_table(accuracy_table)) if accuracy_table else None
+    networks = predict_networks([(arch, read_choices(arch, tables[0])) for arch in archs], tables, accuracy)
+    if json:
+        documents = [
+            {**asdict(network), "predicted_ms": dict(zip(names, network.predicted_ms, strict=True))}
+            for network in networks
+        ]
+        print_json({"tables": list(names), "networks": documents})
+        return
+    from ponas_deploy.reports.compare import compare_report
+
+    show(compare_report(networks, names))

@@ -65,11 +65,11 @@ LatencyTables: TypeAlias = Annotated[
     ),
 ]
 AccuracyTableFile: TypeAlias = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--accuracy-table",
         metavar="FILE",
-        show_default=False,
+        show_default="the space's own",
         help="An accuracy table: JSON, CSV (layer,candidate,loss_pp or top1_pct) or a stored name.",
     ),
 ]

@@ -107,7 +107,7 @@ def specialize(
         _choose(asked, latency_table, accuracy_table, space, method, seed, json)
         return
     from ponas_deploy import store
-    from ponas_deploy.commands.profiles import tables_for
+    from ponas_deploy.commands.profiling import tables_for
     from ponas_deploy.commands.weights import open_weights
     from ponas_deploy.deploy import Task
     from ponas_deploy.inventory import Wish
@@ -159,7 +159,7 @@ def _choose(
     from ponas_deploy import store
     from ponas_deploy.specialize import document
     from ponas_deploy.specialize import specialize as choose
-    from ponas_deploy.tables.check import space_of
+    from ponas_deploy.tables.spaces import space_of
     from searchspace import build_space
 
     if latency_table is None:

@@ -38,3 +38,8 @@ def digits(value: float, significant: int = 4) -> str:
 def millions(count: int) -> str:
     """A count for people: 328.9 M."""
     return f"{count / 1e6:.1f} M"
+
+
+def counted(count: int, noun: str) -> str:
+    """A count with its noun: 1 cell, 3 cells."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

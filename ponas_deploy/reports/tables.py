@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from ponas_deploy.reports.heat import HeatGrid, fixed_digits, linear_heat, log_heat
-from ponas_deploy.reports.style import FAINT, WARN, digits
+from ponas_deploy.reports.style import FAINT, WARN, counted, digits
 from ponas_deploy.tables import AccuracyTable, Certificate, LatencyTable, SpaceKey
 from ponas_deploy.tables.files import AnyTable
 from ponas_deploy.tables.grid import Grid
@@ -57,16 +57,18 @@ def _latency_proof(table: LatencyTable) -> Iterator[RenderableType]:
         count = len(table.correction.networks)
         yield Text(f"corrected from {count} whole networks ({table.correction.method})")
     if table.unsettled:
-        yield Text(f"{len(table.unsettled)} cells never settled: see `ponas table check`", style=WARN)
+        cells = counted(len(table.unsettled), "cell")
+        yield Text(f"{cells} never settled: see `ponas table check`", style=WARN)
 
 
 def certificate_lines(certificate: Certificate) -> Iterator[Text]:
     """What the certificate says, with the noise floor beside each figure."""
-    networks = f"on {len(certificate.networks)} other networks" * bool(certificate.networks)
+    proof = certificate
+    networks = f", on {counted(len(proof.networks), 'other network')}" if proof.networks else ""
     yield Text(
-        f"certificate: mean error {certificate.mean_error_pct:.1f} %, worst {certificate.worst_error_pct:.1f} %"
-        f" (noise floor {certificate.noise_floor_pct:.1f} %), rank correlation"
-        f" {certificate.kendall_tau:.2f} (noise allows {certificate.noise_tau:.2f}) {networks}".rstrip()
+        f"certificate: mean error {proof.mean_error_pct:.1f} %, worst {proof.worst_error_pct:.1f} %"
+        f" (noise floor {proof.noise_floor_pct:.1f} %), rank correlation {proof.kendall_tau:.2f}"
+        f" (noise allows {proof.noise_tau:.2f}){networks}"
     )
 
 
@@ -79,7 +81,7 @@ def _accuracy(table: AccuracyTable, name: str) -> Iterator[RenderableType]:
     yield _accuracy_grid(table, grid)
     yield Text("")
     tied = sum(sum(loss == 0 for loss in row) > 1 for row in table.loss.values)
-    ties = f"; {tied} layers have several best" if tied else ""
+    ties = f"; in {counted(tied, 'layer')} several are equally good" if tied else ""
     yield Text(f"* the best of its layer{ties}")
     yield from _accuracy_proof(table)
 

@@ -76,7 +76,7 @@ class AccuracyTable:
 
 def write_accuracy_table(table: AccuracyTable, path: Path, *, overwrite: bool = False) -> None:
     """Write a table; OverwriteError unless `overwrite`."""
-    write_json(path, FORMAT, dict(_document(table)), overwrite=overwrite)
+    write_json(path, FORMAT, dict(document(table)), overwrite=overwrite)
 
 
 def accuracy_from_record(record: Record, faults: Faults) -> AccuracyTable:
@@ -99,7 +99,8 @@ def accuracy_from_record(record: Record, faults: Faults) -> AccuracyTable:
     return AccuracyTable(grid, **known) if losses else AccuracyTable.from_top1(grid, **known)
 
 
-def _document(table: AccuracyTable) -> Iterator[tuple[str, Any]]:
+def document(table: AccuracyTable) -> Iterator[tuple[str, Any]]:
+    """The table as JSON, key by key, without the format."""
     grid, key = (table.top1, "top1_pct") if table.top1 else (table.loss, "loss_pp")
     yield "space", table.space and table.space.document()
     yield "origin", table.origin and _origin(table.origin)

@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import isnan
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from ponas_deploy.errors import FileFormatError, TableMismatchError
 from ponas_deploy.records import Faults
@@ -209,3 +209,19 @@ def _accuracy_findings(grid: Grid) -> Iterator[Finding]:
 def _first_only(first: Sequence[str], second: Sequence[str]) -> tuple[str, ...]:
     there = set(second)
     return tuple(label for label in first if label not in there)
+
+
+def findings_document(checked: Sequence[CheckedTable], pair: Sequence[Finding]) -> dict[str, Any]:
+    """The findings as `ponas table check --json` prints them."""
+    everything = [*pair, *(finding for one in checked for finding in one.findings)]
+    counts = Counter(finding.severity for finding in everything)
+    return {
+        "errors": counts["error"],
+        "warnings": counts["warning"],
+        "notes": counts["note"],
+        "files": [
+            {"file": str(one.path), "kind": one.kind, "findings": [asdict(f) for f in one.findings]}
+            for one in checked
+        ],
+        "together": [asdict(finding) for finding in pair],
+    }

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import fsum
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from ponas_deploy.errors import TableMismatchError
 from ponas_deploy.tables.accuracy import AccuracyTable
@@ -179,3 +179,22 @@ def _differing(before: dict[str, str], after: dict[str, str]) -> Sequence[tuple[
     fields = dict.fromkeys([*before, *after])
     rows = [(field, before.get(field, ""), after.get(field, "")) for field in fields]
     return [row for row in rows if row[1] != row[2]]
+
+
+def diff_document(diff: TableDiff) -> dict[str, Any]:
+    """A difference as `ponas table diff --json` prints it, the largest change first."""
+    return {
+        "column": diff.column,
+        "unit": diff.unit,
+        "judged_by": diff.judged_by,
+        "mean_change": diff.mean_change,
+        "mean_size": diff.mean_size,
+        "cells": len(diff.changes),
+        "significant": len(diff.significant),
+        "fixed_before": diff.fixed_before,
+        "fixed_after": diff.fixed_after,
+        "conditions": [
+            {"field": field, "before": before, "after": after} for field, before, after in diff.conditions
+        ],
+        "changes": [asdict(change) for change in diff.largest()],
+    }

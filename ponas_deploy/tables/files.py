@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from ponas_deploy.records import Faults, read_json
 from ponas_deploy.tables import accuracy, csv_import, latency
@@ -32,6 +32,13 @@ def load_accuracy_table(path: Path) -> AccuracyTable:
 def load_table(path: Path) -> AnyTable:
     """A table of either kind, told by its format or its header."""
     return _whole(lambda faults: sift_table(path, faults))
+
+
+def table_document(table: AnyTable) -> dict[str, Any]:
+    """A table as the JSON document that its file holds."""
+    if isinstance(table, LatencyTable):
+        return {"format": latency.FORMAT, **dict(latency.document(table))}
+    return {"format": accuracy.FORMAT, **dict(accuracy.document(table))}
 
 
 def sift_table(path: Path, faults: Faults) -> AnyTable:

@@ -133,7 +133,7 @@ class LatencyTable:
 
 def write_latency_table(table: LatencyTable, path: Path, *, overwrite: bool = False) -> None:
     """Write a table; OverwriteError unless `overwrite`."""
-    write_json(path, FORMAT, dict(_document(table)), overwrite=overwrite)
+    write_json(path, FORMAT, dict(document(table)), overwrite=overwrite)
 
 
 def latency_from_record(record: Record, faults: Faults) -> LatencyTable:
@@ -180,7 +180,8 @@ def _read_measurements(record: Record) -> tuple[tuple[str, Measurement], ...]:
     )
 
 
-def _document(table: LatencyTable) -> Iterator[tuple[str, Any]]:
+def document(table: LatencyTable) -> Iterator[tuple[str, Any]]:
+    """The table as JSON, key by key, without the format."""
     yield "space", table.space and table.space.document()
     yield "conditions", table.conditions and table.conditions.document()
     yield "created", table.created

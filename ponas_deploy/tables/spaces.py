@@ -33,7 +33,7 @@ def is_sound(key: SpaceKey) -> bool:
 
 
 def values_of(table: AnyTable) -> Grid:
-    """A table's values as measured or given: latency in ms, top-1 in percent, or loss in points without it."""
+    """A table's values as they were measured: latency in ms, top-1 in percent, or loss where that is all."""
     return table.top1 or table.loss if isinstance(table, AccuracyTable) else table.grid
 
 

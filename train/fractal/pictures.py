@@ -25,11 +25,10 @@ def draw(settings: FractalSettings, label: int, first: int, count: int) -> Pixel
     factors, pose, starts, stems = np.split(random, np.cumsum([numbers, 6, cells]), axis=1)
     factors = 1 + settings.perturbation * (2 * factors.reshape(count, -1, 6) - 1)
     maps = _turned(contracted(system.maps * factors), pose)
-    x, y = points(maps, system.probabilities, starts, stems)
     patches = _patches(settings.seed)
     images = np.empty((count, settings.size, settings.size), np.uint8)
-    for i in range(count):
-        hits = histogram(x[i], y[i], settings.size, pose[i, 2:5])
+    for i, (x, y) in enumerate(points(maps, system.probabilities, starts, stems)):
+        hits = histogram(x, y, settings.size, pose[i, 2:5])
         images[i] = _toned(_stamped(hits, patches[int(pose[i, 5] * PATCHES)]))
     return images
 

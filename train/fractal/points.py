@@ -8,6 +8,8 @@ takes a tenth of the time, and no part of a picture is missed by chance.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,12 +31,11 @@ def cell_count(size: int, density: float) -> int:
 
 def points(
     maps: Floats, probabilities: Floats, starts: Floats, stems: Floats
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Points of the attractors of systems (B, m, 6): x and y, each (B, K * J).
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Points of the attractors of systems (B, m, 6): x and y, each (K * J,), one system after the other.
 
-    The chaos game without its loop: the attractor is cut into K cells of about equal probability
-    and each is drawn with the same J points of the whole. `starts` (B, K) and `stems` (B, J) are
-    numbers uniform in [0, 1).
+    The attractor is cut into K cells and each is drawn with the same J points of the whole. `starts`
+    (B, K) and `stems` (B, J) are numbers uniform in [0, 1).
     """
     count = starts.shape[1]
     cells = _cells(maps, probabilities, (np.arange(count) + starts) / count)
@@ -42,9 +43,10 @@ def points(
     a, b, c, d, e, f = (np.take_along_axis(part, chosen, axis=1) for part in cells)
     # Twice into a cell: from the origin into a cell, and from there into another one.
     x, y = a * e[:, ::-1] + b * f[:, ::-1] + e, c * e[:, ::-1] + d * f[:, ::-1] + f
-    u, v = (part.astype(np.float32)[:, None, :] for part in (x, y))
-    p, q, r, s, right, down = (part.astype(np.float32)[:, :, None] for part in cells)
-    return (p * u + q * v + right).reshape(len(maps), -1), (r * u + s * v + down).reshape(len(maps), -1)
+    stem = np.stack([x, y], axis=1).astype(np.float32)
+    for parts, (u, v) in zip(np.stack(cells, axis=1).astype(np.float32), stem, strict=True):
+        p, q, r, s, right, down = parts[:, :, None]
+        yield (p * u + q * v + right).ravel(), (r * u + s * v + down).ravel()
 
 
 def _cells(maps: Floats, probabilities: Floats, addresses: Floats) -> tuple[Floats, ...]:

@@ -12,7 +12,7 @@ from ponas_deploy.errors import PonasError
 from train.fractal.points import STEM, Floats, cell_count, histogram, points, stream
 
 MAPS = (2, 8)  # affine maps a system, both included
-_ATTEMPTS = 2000  # systems drawn for one that fills the frame
+_ATTEMPTS = 1000  # systems drawn for one that fills the frame
 _SEARCH_SIZE = 128  # px: fill is judged here, so that a class is the same at every image size
 _SEARCH_DENSITY = 2.0  # points a pixel
 _CONTRACTION = 0.98  # the largest spectral norm of a map
@@ -121,10 +121,9 @@ def fill_rate(system: System) -> float:
     """The part of the pixels of a 128 x 128 frame that a system's points fall on."""
     cells = cell_count(_SEARCH_SIZE, _SEARCH_DENSITY)
     random = stream(0, 3)
-    x, y = points(
-        system.maps[None], system.probabilities, random.random((1, cells)), random.random((1, STEM))
-    )
-    hits = histogram(x[0], y[0], _SEARCH_SIZE, np.array([1.0, 0.5, 0.5]))
+    starts, stems = random.random((1, cells)), random.random((1, STEM))
+    x, y = next(points(system.maps[None], system.probabilities, starts, stems))
+    hits = histogram(x, y, _SEARCH_SIZE, np.array([1.0, 0.5, 0.5]))
     return float((hits > 0).mean())
 
 

@@ -2,8 +2,46 @@
 
 from __future__ import annotations
 
-from ponas_deploy.commands.options import Table
+from typing import Annotated
+
+import typer
+
+from ponas_deploy.commands.options import Json, Table
 
 
-def check(file: Table) -> None:
-    """(being written)"""
+def check(
+    file: Table,
+    other: Annotated[
+        str | None,
+        typer.Argument(metavar="[FILE]", show_default=False, help="A second table: do the two fit together?"),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Name everything that is wrong or odd in a table.
+
+    Non-positive, missing and repeated entries, equal blocks with times far apart, another space,
+    cells that never settled, a poor certificate. With two files also whether they belong together.
+    Exit code 1 when there are errors; warnings and notes leave it 0.
+
+    \b
+    Examples:
+      ponas table check their-latency.csv
+      ponas table check latency.json accuracy.json --json
+    """
+    from ponas_deploy.commands.output import print_json
+    from ponas_deploy.commands.output import show as show_report
+    from ponas_deploy.store import find_table
+    from ponas_deploy.tables.check import check_file, check_pair, findings_document
+
+    checked = [check_file(find_table(name)) for name in (file, other) if name is not None]
+    tables = [one.table for one in checked if one.table is not None]
+    pair = check_pair(tables[0], tables[1]) if len(tables) == 2 else ()
+    if json:
+        print_json(findings_document(checked, pair))
+    else:
+        from ponas_deploy.reports.check import check_report
+
+        show_report(check_report(checked, pair))
+    findings = [*pair, *(finding for one in checked for finding in one.findings)]
+    if any(finding.severity == "error" for finding in findings):
+        raise typer.Exit(1)

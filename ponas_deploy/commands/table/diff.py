@@ -2,8 +2,32 @@
 
 from __future__ import annotations
 
-from ponas_deploy.commands.options import Table
+from ponas_deploy.commands.options import Json, Table
 
 
-def diff(file: Table) -> None:
-    """(being written)"""
+def diff(before: Table, after: Table, json: Json = False) -> None:
+    """Say what moved between two tables of one kind.
+
+    Each cell's change, in percent of a latency or in points of accuracy; a change counts where the
+    intervals do not overlap, or from 3 % (0.5 points) on where there are none. Also which conditions
+    differ: device, runtime, versions, clocks.
+
+    \b
+    Examples:
+      ponas table diff january.json february.json
+      ponas table diff fp32.json bf16.json --json
+    """
+    from ponas_deploy.commands.output import print_json
+    from ponas_deploy.commands.output import show as show_report
+    from ponas_deploy.store import find_table
+    from ponas_deploy.tables import load_table
+    from ponas_deploy.tables.diff import diff_document, diff_tables
+
+    paths = find_table(before), find_table(after)
+    found = diff_tables(load_table(paths[0]), load_table(paths[1]))
+    if json:
+        print_json(diff_document(found))
+        return
+    from ponas_deploy.reports.diff import diff_report
+
+    show_report(diff_report(found, paths[0].name, paths[1].name))

@@ -22,7 +22,7 @@ def show(file: Table, json: Json = False) -> None:
     path = find_table(file)
     table = load_table(path)
     if json:
-        from ponas_deploy.tables.documents import table_document
+        from ponas_deploy.tables.files import table_document
 
         print_json(table_document(table))
         return

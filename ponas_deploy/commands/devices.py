@@ -1,0 +1,40 @@
+"""`ponas devices`."""
+
+from __future__ import annotations
+
+from ponas_deploy.commands.options import Json
+from ponas_deploy.commands.output import print_json, show
+
+
+def devices(json: Json = False) -> None:
+    """List this machine with its runtimes, and every device that has a latency table.
+
+    \b
+    Example:
+      ponas devices
+    """
+    from ponas_deploy.inventory import known_devices, runtimes
+    from ponas_deploy.devices import this_machine
+
+    here, found = this_machine(), known_devices()
+    if json:
+        print_json(
+            {
+                "this_machine": {
+                    "name": here.name,
+                    **dict(here.environment()),
+                    "runtimes": {
+                        r.backend: {"precisions": list(r.precisions), "problem": r.problem}
+                        for r in runtimes()
+                    },
+                },
+                "devices": {
+                    device: [{"table": t.name, "shipped": t.shipped, "made_on": t.made_on} for t in tables]
+                    for device, tables in found.items()
+                },
+            }
+        )
+        return
+    from ponas_deploy.reports.devices import devices_report
+
+    show(*devices_report(here, runtimes(), found))

@@ -1,0 +1,85 @@
+"""`ponas export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ponas_deploy.commands.options import Arch, Batch, Force, Json, Seed, SpaceName, Threads
+from ponas_deploy.commands.output import note, print_json, show
+
+
+def export(
+    arch: Arch,
+    backend: Annotated[
+        str, typer.Option(metavar="NAME", help="The runtime: onnxruntime or openvino.")
+    ] = "onnxruntime",
+    precision: Annotated[
+        str | None, typer.Option(metavar="NAME", help="fp32, bf16, ...; default: the runtime's first.")
+    ] = None,
+    threads: Threads = 1,
+    batch: Batch = 1,
+    space: SpaceName = None,
+    resolution: Annotated[
+        int | None, typer.Option(metavar="PX", min=1, help="Input side; default 224, or that of --weights.")
+    ] = None,
+    classes: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Classes; default 1000, or those of --weights.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Trained weights (safetensors); else random ones.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The data set of --weights, where the file is silent.")
+    ] = None,
+    finetune: Annotated[
+        int, typer.Option(metavar="EPOCHS", min=0, help="Fine-tune the inherited weights so many epochs.")
+    ] = 0,
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where the engine goes; default engines/<name>.")
+    ] = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Build a given architecture as an engine of this machine, and measure it.
+
+    The folder holds the portable ONNX, the device-tuned engine of the runtime and a manifest.
+
+    \b
+    Examples:
+      ponas export PONAS-A --backend openvino
+      ponas export PONAS-C --backend onnxruntime --threads 2 --out engines/ponas-c
+    """
+    from ponas_deploy.commands.architectures import read_architecture
+    from ponas_deploy.commands.weights import open_weights
+    from ponas_deploy.deploy import build_and_measure
+    from ponas_deploy.engines import measured_document
+    from ponas_deploy.inventory import local_conditions
+
+    carried = open_weights(weights, data, finetune, seed)
+    built = carried.space(space, resolution, classes)
+    architecture = read_architecture(arch, built.name, built.resolution, built.classes)
+    conditions = local_conditions(backend, precision, threads, batch)
+    name = f"{arch.lower() if len(arch) < 40 else 'network'}-{conditions.backend}-{conditions.precision}"
+    folder = out or Path("engines") / Path(name).name
+    note(f"building for {conditions.text}, then timing in fresh processes ...")
+    manifest = build_and_measure(architecture, carried.source, conditions, folder, overwrite=force)
+    if json:
+        print_json(
+            {
+                "engine": str(folder),
+                "choices": list(manifest.choices),
+                "measured": measured_document(manifest.measured) if manifest.measured else None,
+                "device": manifest.conditions.document(),
+                "weights": manifest.weights,
+                "top1_pct": manifest.top1_pct,
+                "files": [file.name for file in manifest.files],
+            }
+        )
+        return
+    from ponas_deploy.reports.engine import manifest_report
+
+    show(manifest_report(manifest, folder))

@@ -1,0 +1,48 @@
+"""`ponas verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ponas_deploy.commands.options import Json
+from ponas_deploy.commands.output import print_json, show
+
+
+def verify(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="An engine folder.", show_default=False)],
+    json: Json = False,
+) -> None:
+    """Check an engine: its files, its outputs against ONNX Runtime, and its latency, measured again.
+
+    Exit code 1 when a file changed, the outputs differ or the budget is not met on this machine now.
+
+    \b
+    Example:
+      ponas verify engines/amd-epyc-2c-3-ms
+    """
+    from ponas_deploy.engines import measured_document
+    from ponas_deploy.engines import verify as verify_engine
+
+    manifest, found = verify_engine(folder)
+    if json:
+        print_json(
+            {
+                "passed": found.passed,
+                "status": manifest.status,
+                "changed_files": list(found.changed_files),
+                "difference": found.difference,
+                "tolerance": found.tolerance,
+                "budget_ms": found.budget_ms,
+                "meets_budget": found.meets_budget,
+                "measured": measured_document(found.timing) if found.timing else None,
+            }
+        )
+    else:
+        from ponas_deploy.reports.engine import verification_report
+
+        show(verification_report(manifest, found))
+    if not found.passed:
+        raise typer.Exit(1)

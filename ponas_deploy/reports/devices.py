@@ -1,0 +1,36 @@
+"""The devices that are known, and what this machine can run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from ponas_deploy.devices import Machine
+from ponas_deploy.inventory import Runtime
+from ponas_deploy.reports.style import FAINT, WARN, table
+from ponas_deploy.store import StoredTable
+
+
+def devices_report(
+    here: Machine, runtimes: Sequence[Runtime], found: Mapping[str, Sequence[StoredTable]]
+) -> Iterator[RenderableType]:
+    """This machine with its runtimes, then the stored and shipped tables by device."""
+    machine = table(f"This machine: {here.name}", f"{here.processor}, {here.cores} cores, {here.os}")
+    machine.add_column("runtime")
+    machine.add_column("precisions")
+    for runtime in runtimes:
+        known = Text(runtime.problem, style=WARN) if runtime.problem else Text(", ".join(runtime.precisions))
+        machine.add_row(runtime.backend, known)
+    yield machine
+    if not found:
+        yield Text("No latency table is stored yet: ponas profile --device cpu makes one.", style=FAINT)
+        return
+    tables = table("Devices with latency tables")
+    for column in ("device", "table", "made on"):
+        tables.add_column(column, overflow="fold")
+    for device, stored in found.items():
+        for place, one in enumerate(stored):
+            tables.add_row("" if place else device, one.name, one.made_on)
+    yield tables
