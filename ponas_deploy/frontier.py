@@ -26,6 +26,7 @@ ROUNDING = 1e-12
 """Relative difference below which two totals are the same number, added up differently."""
 
 _GRID_DIGITS = 15
+_LEAST_TOTAL = 1e-200  # a table of zeros has a grid too
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class ExactColumn:
             if layer.ndim != 1 or layer.size == 0 or not np.isfinite(layer).all():
                 raise ValueError(f"layer {index} needs one finite number a candidate, got {layer!r}")
         largest_total = abs(fixed) + sum(float(np.abs(layer).max()) for layer in layers)
-        decimals = _GRID_DIGITS - math.ceil(math.log10(largest_total)) if largest_total > 0 else 0
+        decimals = _GRID_DIGITS - math.ceil(math.log10(max(largest_total, _LEAST_TOTAL)))
         scale = 10.0**decimals
         return cls(tuple(np.rint(layer * scale) for layer in layers), round(fixed * scale), decimals)
 
@@ -116,8 +117,10 @@ def least_cost(cost: Sequence[Floats], *, fixed_cost: float = 0.0) -> float:
 
 def cost_of_least_loss(cost: Sequence[Floats], loss: Sequence[Floats], *, fixed_cost: float = 0.0) -> float:
     """Cost of the cheapest architecture among those of least loss: a larger budget buys nothing."""
-    choices = np.array([np.lexsort(layer)[0] for layer in zip(cost, loss, strict=True)], dtype=np.intp)
-    return float(total(cost, choices, fixed=fixed_cost))
+    costs, losses = ExactColumn.of(cost, fixed_cost), ExactColumn.of(loss)
+    same_candidates([costs, losses])
+    cheapest_best = [np.lexsort(layer)[0] for layer in zip(costs.layers, losses.layers, strict=True)]
+    return float(costs.values(costs.totals(np.array(cheapest_best))))
 
 
 @dataclass(frozen=True, slots=True)

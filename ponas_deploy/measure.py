@@ -38,7 +38,7 @@ class Plan:
     discarded_runs: int = 1
     min_rounds: int = 10
     max_rounds: int = 40
-    retakes: int = 2
+    retakes: int = 3
     """How often a sample that was interrupted is taken again."""
     floor_rounds: int = 5
     """The fewest rounds ever, however short the time."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -35,13 +36,15 @@ class Through:
             yield features.float(), labels
 
 
-def kept(images: Images, shape: tuple[int, ...], limit_mib: float) -> Images:
-    """The same features held in memory, where their float32 values of `shape` each stay below the limit.
+def fits(images: Images, shape: tuple[int, ...], limit_mib: int) -> bool:
+    """Whether float32 features of `shape` of all images take no more than `limit_mib`."""
+    return 4 * len(images.labels) * prod(shape) <= limit_mib * 2**20
 
-    Kept features are those of the plain images: a random augmentation no longer reaches them.
+
+def kept(images: Images) -> TensorImages:
+    """The same features held in memory.
+
+    They are those of the plain images: a random augmentation no longer reaches them.
     """
-    count = len(images.labels)
-    if 4 * count * torch.Size(shape).numel() > limit_mib * 2**20:
-        return images
     features = [features.cpu() for features, _ in images.batches(EVALUATION_BATCH)]
     return TensorImages(torch.cat(features), images.labels)

@@ -162,6 +162,13 @@ class Network(nn.Module):
         """Stem, layers and head in order."""
         return [self.stem, *self.layers.values(), self.head]  # type: ignore[list-item]
 
+    def replace(self, layer: int, label: str, block: Block) -> None:
+        """Put another candidate, `label`, at position `layer` (from 0)."""
+        space, choices = self.architecture.space, list(self.architecture.choices)
+        choices[layer] = label
+        self.architecture = Architecture(space, tuple(choices))
+        self.layers[space.layers[layer].name] = block
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits of normalised images."""
         x = images

@@ -5,10 +5,10 @@ each cropped from the largest block, and they are fine-tuned with strict fairnes
 each gets exactly one update on each batch. Their validation accuracy is a row of the table; the best
 stays before the next layer starts.
 
-What the paper leaves open: everything but the candidates is in evaluation mode, and the candidates'
-batch norm statistics are measured anew before their accuracy is, because running averages lag behind
-weights that have just moved. With the frozen rest in evaluation mode images do not influence each
-other there, so the outputs of all candidates go through it as one batch, with the same result.
+What the paper leaves open, and what is done here. The rest of the network is in evaluation mode. The
+candidates' batch norm statistics are measured anew before their accuracy is, because running
+averages lag behind weights that have just moved. Of candidates with equal accuracy the one with the
+lower cross entropy on the same images stays.
 """
 
 from __future__ import annotations
@@ -16,24 +16,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from ponas_deploy.errors import PonasError
 from searchspace import Layer, Space
+from train.candidates import Contest, cropped
 from train.compute import Compute
-from train.crop import crop, largest
 from train.data import Images, Splits
-from train.errors import TrainingError
-from train.features import Through, kept
-from train.loop import EVALUATION_BATCH, Evaluation, Tally, recalibrate, sgd
+from train.features import Through, fits, kept
+from train.loop import Evaluation
 from train.modules import Block, Network, frozen
 from train.progress import LayerRow, OnProgress, Progress, silent
-from train.seeds import derive, shuffled
 from train.settings import FineTuneSettings
-
-CALIBRATION_IMAGES = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,38 +49,115 @@ def fine_tune(
     finished: int = 0,
     on_progress: OnProgress = silent,
 ) -> Iterator[TunedLayer]:
-    """Fine-tune layer after layer; each is yielded when its best candidate stands in `network`.
+    """Fine-tune layer after layer; each is yielded once its best candidate stands in `network`.
 
     `network` is the meta network, whose first `finished` layers are done already. It is changed in
     place. Raises TrainingError when a loss is not finite; the layers yielded before stand.
     """
     if settings.epochs < 1:
         raise PonasError(f"{settings.epochs} epochs of fine-tuning: at least 1 is needed.")
-    train, validation = splits.train, splits.validation
-    shapes, behind = space.layer_shapes(), _Units(len(space.layers), finished)
-    caching = settings.scope == "candidates"
+    network.eval()
+    halves = _WholePath(network, splits) if settings.scope == "path" else _Frozen(
+        space, network, splits, settings, compute, finished
+    )
+    units = _Units(space, splits, settings)
     for index in range(finished, len(space.layers)):
-        layer = space.layers[index]
-        before, block, after = network.split(index)
-        if caching:
-            new = before if index == finished else before[-1:]
-            limit = settings.cache_mib * len(train.labels) / (len(train.labels) + len(validation.labels))
-            train = kept(Through(train, frozen(new), compute), shapes[index], limit)
-            validation = kept(
-                Through(validation, frozen(new), compute), shapes[index], settings.cache_mib - limit
-            )
-        candidates = cropped(layer, block, compute)
-        tuning = LayerTuning(
-            candidates,
-            nn.Sequential() if caching else nn.Sequential(*before).eval(),
-            frozen(after) if caching else nn.Sequential(*after).eval(),
-            settings,
-            compute,
-            f"layer {layer.name}",
-        )
-        tuning.train(train, behind.reporter(index, on_progress, layer, _steps(train, settings)), layer.name, seed)
-        tuning.recalibrate(train)
-        row = _row(layer, tuning.evaluate(validation))
+        layer, parts = space.layers[index], network.parts()
+        before, after, train, validation = halves.at(index)
+        candidates = cropped(layer, parts[index + 1], compute)
+        contest = Contest(f"layer {layer.name}", candidates, before, after, settings, compute)
+        contest.train(train, seed, units.reporter(index, on_progress))
+        contest.recalibrate(train, seed)
+        row = _row(layer, contest.evaluate(validation))
         network.replace(index, row.chosen, candidates[row.labels.index(row.chosen)])
-        behind.finish(index, on_progress, row)
+        on_progress(Progress("fine-tune", units.until(index + 1), units.total, f"layer {layer.name}", row=row))
         yield TunedLayer(row, tuple(candidates))
+
+
+def _row(layer: Layer, evaluations: tuple[Evaluation, ...]) -> LayerRow:
+    best = max(
+        range(len(evaluations)), key=lambda i: (evaluations[i].top1_pct, -evaluations[i].cross_entropy)
+    )
+    return LayerRow(
+        layer.name,
+        layer.labels,
+        tuple(evaluation.top1_pct for evaluation in evaluations),
+        tuple(evaluation.cross_entropy for evaluation in evaluations),
+        layer.labels[best],
+    )
+
+
+Halves = tuple[nn.Module, nn.Module, Images, Images]
+"""What stands before and after a layer, and the training and validation images to send through."""
+
+
+class _WholePath:
+    """Everything trains: images run through the network's own parts, batch after batch."""
+
+    def __init__(self, network: Network, splits: Splits) -> None:
+        self._network, self._splits = network, splits
+
+    def at(self, index: int) -> Halves:
+        parts = self._network.parts()
+        before, after = nn.Sequential(*parts[: index + 1]), nn.Sequential(*parts[index + 2 :])
+        return before.requires_grad_(), after.requires_grad_(), self._splits.train, self._splits.validation
+
+
+class _Frozen:
+    """Nothing but the candidates trains: images start as the features that the layer sees.
+
+    The features of a layer come from those of the layer before; they are held in memory as soon as
+    they fit.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        network: Network,
+        splits: Splits,
+        settings: FineTuneSettings,
+        compute: Compute,
+        finished: int,
+    ) -> None:
+        self._shapes, self._network, self._compute = space.layer_shapes(), network, compute
+        self._limit_mib, self._done = settings.cache_mib, 0
+        self._train, self._validation = splits.train, splits.validation
+
+    def at(self, index: int) -> Halves:
+        parts = self._network.parts()
+        new = frozen(parts[self._done : index + 1])
+        self._done = index + 1
+        self._train = Through(self._train, new, self._compute)
+        self._validation = Through(self._validation, new, self._compute)
+        if fits(self._train, self._shapes[index], self._limit_mib):
+            self._train, self._validation = kept(self._train), kept(self._validation)
+        return nn.Identity(), frozen(parts[index + 2 :]), self._train, self._validation
+
+
+class _Units:
+    """How much of the fine-tuning is done, in blocks run: the first layers have the most behind them."""
+
+    def __init__(self, space: Space, splits: Splits, settings: FineTuneSettings) -> None:
+        self._layers = len(space.layers)
+        self._steps = settings.epochs * max(len(splits.train.labels) // settings.batch, 1)
+        self._names = [layer.name for layer in space.layers]
+
+    @property
+    def total(self) -> int:
+        return self.until(self._layers)
+
+    def until(self, layer: int) -> int:
+        return sum(self._steps * self._weight(index) for index in range(layer))
+
+    def _weight(self, index: int) -> int:
+        return self._layers - index + 1  # the layer itself, those behind it, and the head
+
+    def reporter(self, index: int, on_progress: OnProgress) -> Callable[[], None]:
+        done, text = self.until(index), f"layer {self._names[index]} of {self._layers}"
+
+        def after_step() -> None:
+            nonlocal done
+            done += self._weight(index)
+            on_progress(Progress("fine-tune", done, self.total, text))
+
+        return after_step

@@ -38,8 +38,8 @@ class FineTuneSettings:
     `scope`: "candidates" trains the layer's candidates alone, so that everything before them is
     computed once; "path" trains the shared parts of the network too, which get the sum of the
     candidates' gradients as in FairNAS (arXiv 1907.01845).
-    `cache_mib`: the most memory that a layer's input features may take; above it they are computed
-    again for every batch, from freshly augmented images.
+    `cache_mib`: the most memory that the input features of a layer's training images may take. Above
+    it they are computed again for every batch, and the data set's own augmentation is used.
     `pass_images`: how many images go through the frozen rest at once, counted over the candidates.
     """
 

@@ -6,6 +6,7 @@ run by another process and times the picked networks again, beside stock network
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import time
@@ -326,41 +327,59 @@ def budgets(found: Front, most_ms: float) -> list[float]:
 
 
 def chosen(
-    config: Config, seconds: float, out: Path, accuracy_file: Path | None, headroom_pct: float
-) -> dict[str, Any]:
-    """Table and picks of one configuration, as a document; the table is on disk before the picks begin."""
+    config: Config,
+    seconds: float,
+    out: Path,
+    accuracy_file: Path | None,
+    headroom_pct: float,
+    keep: Callable[[dict[str, Any]], None],
+) -> None:
+    """Table and picks of one configuration: `keep` gets the document after the table and after each pick."""
     start = time.monotonic()
     space, backend = build_space("ponas", config.resolution), config.build()
     accuracy, origin = accuracy_table(accuracy_file, space)
     table = make_table(config, backend, space, seconds, out)
-    profiled_s = time.monotonic() - start
-    launch_ns = _launch_ns(backend, config, space)
-    stock_ms = {name: _timed_stock(backend, config, name) for name in STOCK}
-    chooser = Chooser(config, backend, space, table, accuracy, headroom_pct)
-    wanted = budgets(front(table, accuracy), slowest_useful_ms(table, accuracy))
-    picks = [chooser.pick(f"budget {number}", budget) for number, budget in enumerate(wanted, start=1)]
-    picks += [chooser.pick(f"as fast as {name}", value) for name, value in stock_ms.items() if value]
-    certificate = table.certificate
-    return {
+    result = {
         "config": config.text,
         "table": config.file_name,
         "accuracy": origin,
+        "profile_s": time.monotonic() - start,
+        **described(table, backend, _launch_ns(backend, config, space)),
+    }
+    picks = result["picks"] = list[dict[str, Any]]()
+    keep(result)
+    chooser = Chooser(config, backend, space, table, accuracy, headroom_pct)
+    wanted = budgets(front(table, accuracy), slowest_useful_ms(table, accuracy))
+    purposes = {f"budget {number}": budget for number, budget in enumerate(wanted, start=1)}
+    stock_ms = ((f"as fast as {name}", _timed_stock(backend, config, name)) for name in STOCK)
+    for purpose, budget_ms in itertools.chain(purposes.items(), stock_ms):
+        if budget_ms is not None:
+            picks.append(_plain(chooser.pick(purpose, budget_ms)))
+            keep({**result, "total_s": time.monotonic() - start})
+
+
+_CERTIFIED = (
+    "mean_error_pct",
+    "worst_error_pct",
+    "isolated_mean_error_pct",
+    "kendall_tau",
+    "noise_floor_pct",
+    "noise_tau",
+)
+
+
+def described(table: LatencyTable, backend: TorchBackend, launch_ns: int) -> dict[str, Any]:
+    """What a summary says of a table."""
+    return {
         "environment": dict(backend.environment()),
         "reading": dict(backend.reading().conditions()),
-        "profile_s": profiled_s,
-        "total_s": time.monotonic() - start,
-        "certificate": {
-            key: getattr(certificate, key)
-            for key in ("mean_error_pct", "worst_error_pct", "isolated_mean_error_pct")
-            + ("kendall_tau", "noise_floor_pct", "noise_tau")
-        },
+        "certificate": {key: getattr(table.certificate, key) for key in _CERTIFIED},
         "correction": table.correction and table.correction.method,
         "statistic": table.statistic,
         "unsettled": len(table.unsettled),
         "rounds": dict(table.protocol).get("rounds"),
         "launch_us": launch_ns / 1e3,
         "launch_bound_cells": _below(table, launch_ns),
-        "picks": [_plain(pick) for pick in picks],
     }
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,8 +25,9 @@ ROOT = str(Path(__file__).resolve().parents[2])
 sys.path[:] = [ROOT, *(entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).parent)]
 
 CONFIGS = ("torch:fp16:1", "torch:fp32:1", "torch:fp16:32", "torch:fp32:32")
-PROFILE_SHARE = 0.5
-_RESERVE_S = 10.0
+CHOOSE_SHARE, PROFILE_SHARE = 0.8, 0.6
+"""Of a configuration's time for its first stage; of that for the table, the rest for the budgets."""
+_LEAST_AGAIN_S, _RESERVE_S = 25.0, 15.0
 
 
 def main() -> None:
@@ -41,9 +43,8 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    verbatim = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=verbatim)
     parser.add_argument("--out", type=Path, default=Path(os.environ.get("OUT", "gpu-profile")))
     parser.add_argument("--minutes", type=float, default=9.0, help="for everything together")
     parser.add_argument("--configs", default=",".join(CONFIGS), help="backend:precision:batch[:layout],...")
@@ -66,10 +67,17 @@ def _stage(options: argparse.Namespace) -> None:
 
     config = Config.of(options.configs, options.resolution)
     if options.stage == "choose":
-        result = chosen(config, options.seconds, options.out, options.accuracy, options.headroom)
+        chosen(
+            config,
+            options.seconds,
+            options.out,
+            options.accuracy,
+            options.headroom,
+            keep=lambda result: _write(options.result, result),
+        )
     else:
-        result = remeasured(config, json.loads(options.result.read_text())["picks"])
-    _write(options.result, result)
+        picks = json.loads(options.result.read_text())["picks"]
+        _write(options.result, remeasured(config, picks))
 
 
 def _all(options: argparse.Namespace) -> None:
@@ -92,10 +100,11 @@ def _one(config: str, seconds: float, options: argparse.Namespace) -> dict[str, 
     result: dict[str, Any] = {"config": config, "errors": []}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "result.json"
-        if not _run("choose", config, seconds, file, options, result["errors"]):
+        _run("choose", config, CHOOSE_SHARE * seconds, file, options, result["errors"])
+        if not file.exists():
             return result
         result.update(json.loads(file.read_text()))
-        left = max(30.0, end - time.monotonic())
+        left = max(_LEAST_AGAIN_S, end - time.monotonic())
         if _run("again", config, left, file, options, result["errors"]):
             result["again"] = json.loads(file.read_text())
     return result
@@ -104,26 +113,24 @@ def _one(config: str, seconds: float, options: argparse.Namespace) -> dict[str, 
 def _run(
     stage: str, config: str, seconds: float, file: Path, options: argparse.Namespace, errors: list[str]
 ) -> bool:
+    """One stage in a process group of its own, ended with all it started when its time is up."""
     command = [sys.executable, "-m", "benchmarks.gpu.profile", "--stage", stage, "--configs", config]
-    command += ["--out", str(options.out), "--result", str(file), "--seconds", str(PROFILE_SHARE * seconds)]
-    command += ["--resolution", str(options.resolution), "--headroom", str(options.headroom)]
-    command += ["--accuracy", str(options.accuracy)] if options.accuracy else []
-    try:
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            timeout=seconds,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        errors.append(f"{stage}: stopped after {seconds:.0f} s")
-    else:
-        if done.returncode == 0:
-            return True
-        errors.append(f"{stage}: {done.stderr.strip()[-600:] or f'ended with {done.returncode}'}")
+    command += ["--out", str(options.out.resolve()), "--result", str(file)]
+    command += ["--seconds", str(PROFILE_SHARE * seconds), "--headroom", str(options.headroom)]
+    command += ["--resolution", str(options.resolution)]
+    command += ["--accuracy", str(options.accuracy.resolve())] if options.accuracy else []
+    with tempfile.TemporaryFile("w+", errors="replace") as log:
+        child = subprocess.Popen(command, cwd=ROOT, stderr=log, start_new_session=True)
+        try:
+            if child.wait(timeout=seconds) == 0:
+                return True
+            reason = f"ended with {child.returncode}"
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+            reason = f"stopped after {seconds:.0f} s"
+        log.seek(0)
+        errors.append(f"{stage}: {reason}: {log.read().strip()[-800:]}")
     print(errors[-1], flush=True)
     return False
 

@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,8 +25,10 @@ SMALL = FractalSettings(classes=6, images_per_class=5, size=32, families=3)
 
 def test_shapes_and_types(tmp_path: Path) -> None:
     images, labels = fractal_images(SMALL, tmp_path)
-    assert (images.shape, images.dtype) == ((30, 32, 32), np.uint8)
-    assert (labels.dtype, labels.tolist()) == (np.int64, [label for label in range(6) for _ in range(5)])
+    assert images.shape == (30, 32, 32)
+    assert images.dtype == np.uint8
+    assert labels.dtype == np.int64
+    assert labels.tolist() == [label for label in range(6) for _ in range(5)]
     assert all(image.max() == 255 and image.min() == 0 for image in images)
 
 
@@ -117,7 +120,7 @@ from pathlib import Path
 from train.fractal import FractalSettings, fractal_images
 
 if __name__ == "__main__":
-    settings = FractalSettings(classes=40, images_per_class=250, size=48, families=8)
+    settings = FractalSettings(classes=40, images_per_class=250, size=32, families=4)
     tell = lambda progress: print(progress.done, flush=True)
     fractal_images(settings, Path(sys.argv[1]), workers=int(sys.argv[2]), on_progress=tell)
 """
@@ -125,7 +128,7 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_killed_drawing_goes_on_where_it_stopped(tmp_path: Path, workers: int) -> None:
-    settings = FractalSettings(classes=40, images_per_class=250, size=48, families=8)
+    settings = FractalSettings(classes=40, images_per_class=250, size=32, families=4)
     script = tmp_path / "draw.py"
     script.write_text(DRAW)
     command = [sys.executable, str(script), str(tmp_path), str(workers)]
@@ -232,7 +235,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         ({"seed": -1}, "fractal seed is -1"),
     ],
 )
-def test_bad_settings(change: dict[str, float], message: str) -> None:
+def test_bad_settings(change: dict[str, Any], message: str) -> None:
     with pytest.raises(PonasError, match=message):
         replace(SMALL, **change)
 

@@ -1,0 +1,291 @@
+"""Tables from their files: exact round trips, any CSV, and every fault named with its place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sample_tables import accuracy_table, latency_table, write_csv
+
+from ponas_deploy.errors import FileFormatError, OverwriteError
+from ponas_deploy.records import write_json
+from ponas_deploy.tables import (
+    AccuracyTable,
+    Grid,
+    LatencyTable,
+    load_accuracy_table,
+    load_latency_table,
+    load_table,
+    write_accuracy_table,
+    write_latency_table,
+)
+from ponas_deploy.tables.files import table_document
+
+Document = dict[str, Any]
+
+
+def test_a_latency_table_comes_back_exactly(tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    write_latency_table(latency_table(), path)
+    assert load_latency_table(path) == latency_table()
+    assert load_table(path) == latency_table()
+
+
+def test_an_accuracy_table_comes_back_exactly(tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    write_accuracy_table(accuracy_table(), path)
+    assert load_accuracy_table(path) == accuracy_table()
+    assert load_table(path) == accuracy_table()
+
+
+def test_tables_without_any_provenance_come_back_exactly(tmp_path: Path) -> None:
+    grid = Grid(("a", "b"), (("x",), ("x", "y")), ((0.1,), (0.2, 0.3)), 0.7)
+    write_latency_table(LatencyTable(grid), tmp_path / "l.json")
+    write_accuracy_table(AccuracyTable(grid), tmp_path / "a.json")
+    assert load_table(tmp_path / "l.json") == LatencyTable(grid)
+    assert load_table(tmp_path / "a.json") == AccuracyTable(grid)
+
+
+def test_a_document_is_what_the_file_holds(tmp_path: Path) -> None:
+    for table, write in ((latency_table(), write_latency_table), (accuracy_table(), write_accuracy_table)):
+        path = tmp_path / f"{type(table).__name__}.json"
+        write(table, path)  # type: ignore[operator]
+        assert json.loads(path.read_text()) == json.loads(json.dumps(table_document(table)))
+
+
+def test_a_table_is_not_overwritten_unless_asked(tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    write_latency_table(latency_table(), path)
+    with pytest.raises(OverwriteError):
+        write_latency_table(latency_table(), path)
+    write_latency_table(latency_table(factor=2), path, overwrite=True)
+    assert load_latency_table(path) == latency_table(factor=2)
+
+
+LABELS = st.text(st.characters(blacklist_categories=("Cs", "Cc", "Z")), min_size=1, max_size=6).filter(
+    lambda text: text == text.strip()
+)
+NUMBERS = st.floats(1e-6, 1e6)
+
+
+@st.composite
+def grids(draw: st.DrawFn) -> Grid:
+    layers = draw(st.lists(LABELS, min_size=1, max_size=5, unique=True))
+    candidates = [draw(st.lists(LABELS, min_size=1, max_size=5, unique=True)) for _ in layers]
+    values = [tuple(draw(NUMBERS) for _ in row) for row in candidates]
+    fixed = draw(st.one_of(st.just(0.0), NUMBERS))
+    return Grid(tuple(layers), tuple(map(tuple, candidates)), tuple(values), fixed)
+
+
+@given(grids())
+def test_any_latency_csv_is_read_exactly(tmp_path_factory: pytest.TempPathFactory, grid: Grid) -> None:
+    path = quoted_csv(tmp_path_factory.mktemp("csv") / "t.csv", grid, "latency_ms")
+    assert load_latency_table(path) == LatencyTable(grid)
+
+
+@given(grids())
+def test_any_loss_csv_is_read_exactly(tmp_path_factory: pytest.TempPathFactory, grid: Grid) -> None:
+    path = quoted_csv(tmp_path_factory.mktemp("csv") / "t.csv", grid, "loss_pp")
+    assert load_table(path) == AccuracyTable(grid)
+
+
+def quoted_csv(path: Path, grid: Grid, column: str) -> Path:
+    import csv
+
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["layer", "candidate", column])
+        for layer, labels, values in zip(grid.layers, grid.candidates, grid.values, strict=True):
+            writer.writerows([layer, *pair] for pair in zip(labels, values, strict=True))
+        if grid.fixed:
+            writer.writerow(["", "fixed", grid.fixed])
+    return path
+
+
+def test_top1_in_a_csv_becomes_a_loss_layer_by_layer(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("layer,candidate,top1_pct\n1,a,70\n1,b,72.5\n2,a,60\n2,b,50\n")
+    assert load_accuracy_table(path).loss.values == ((2.5, 0.0), (0.0, 10.0))
+
+
+def test_a_csv_may_be_scattered_spaced_and_marked(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(
+        b"\xef\xbb\xbflayer, candidate, latency_ms\r\n2,a,1\r\n\r\n1, a ,3\r\n2,b,2\r\n,fixed,0\r\n1,b,4\r\n"
+    )
+    assert load_latency_table(path).grid == Grid(("2", "1"), (("a", "b"), ("a", "b")), ((1, 2), (3, 4)))
+
+
+CSV_FAULTS = {
+    "empty": ("", "line 1: is empty: expected a header."),
+    "header only": (
+        "layer,candidate,latency_ms\n",
+        ": holds no cells: a table needs a value for each candidate.",
+    ),
+    "other unit": (
+        "layer,candidate,latency_us\n1,a,1\n",
+        "line 1: the header is 'layer,candidate,latency_us', expected layer,candidate,latency_ms.",
+    ),
+    "no header": ("1,a,1\n", "line 1: the header is '1,a,1', expected layer,candidate,latency_ms."),
+    "accuracy": (
+        "layer,candidate,loss_pp\n1,a,1\n",
+        "line 1: the header is 'layer,candidate,loss_pp', expected layer,candidate,latency_ms.",
+    ),
+    "two fields": ("layer,candidate,latency_ms\n1,a\n", "line 2: has 2 fields, expected 3."),
+    "no layer": ("layer,candidate,latency_ms\n,a,1\n", "line 2: lacks a layer or a candidate."),
+    "no candidate": ("layer,candidate,latency_ms\n1,,1\n", "line 2: lacks a layer or a candidate."),
+    "word": (
+        "layer,candidate,latency_ms\n1,a,1\n1,b,fast\n",
+        "line 3: layer '1' candidate 'b': latency_ms is 'fast', expected a number.",
+    ),
+    "missing": (
+        "layer,candidate,latency_ms\n1,a,\n",
+        "line 2: layer '1' candidate 'a': latency_ms is missing.",
+    ),
+    "nan": (
+        "layer,candidate,latency_ms\n1,a,nan\n",
+        "line 2: layer '1' candidate 'a': latency_ms is nan, a latency must be above zero.",
+    ),
+    "infinite": (
+        "layer,candidate,latency_ms\n1,a,1e999\n",
+        "line 2: layer '1' candidate 'a': latency_ms is inf, a latency must be above zero.",
+    ),
+    "negative": (
+        "layer,candidate,latency_ms\n1,a,-0.1\n",
+        "line 2: layer '1' candidate 'a': latency_ms is -0.1, a latency must be above zero.",
+    ),
+    "zero": (
+        "layer,candidate,latency_ms\n1,a,0\n",
+        "line 2: layer '1' candidate 'a': latency_ms is 0.0, a latency must be above zero.",
+    ),
+    "twice": (
+        "layer,candidate,latency_ms\n1,a,1\n\n1,a,2\n",
+        "line 4: layer '1' candidate 'a' stands here a second time, after line 2.",
+    ),
+    "fixed twice": (
+        "layer,candidate,latency_ms\n,fixed,1\n1,a,1\n,fixed,1\n",
+        "line 4: the constant 'fixed' stands here a second time.",
+    ),
+    "fixed negative": (
+        "layer,candidate,latency_ms\n,fixed,-1\n1,a,1\n",
+        "line 2: the constant 'fixed': latency_ms is -1.0, a latency must be above zero.",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CSV_FAULTS)
+def test_a_fault_in_a_csv_is_named_with_its_line(tmp_path: Path, case: str) -> None:
+    text, message = CSV_FAULTS[case]
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    with pytest.raises(FileFormatError) as error:
+        load_latency_table(path)
+    assert str(error.value) == f"{path}{'' if message.startswith(':') else ', '}{message}"
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [("loss_pp", "-1", "a loss must be zero or above"), ("top1_pct", "101", "percent lie between 0 and 100")],
+)
+def test_impossible_accuracies_are_refused(tmp_path: Path, column: str, value: str, reason: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(f"layer,candidate,{column}\n1,a,{value}\n")
+    with pytest.raises(FileFormatError, match=f"line 2: layer '1' candidate 'a': {column} is .*{reason}"):
+        load_accuracy_table(path)
+
+
+def test_a_csv_that_is_no_text_or_not_there_is_named(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(b"layer,candidate,latency_ms\n1,\xff,1\n")
+    with pytest.raises(FileFormatError, match=r"t\.csv: is not a CSV file"):
+        load_latency_table(tmp_path / "t.csv")
+    with pytest.raises(FileFormatError, match=r"none\.csv: there is no such file"):
+        load_latency_table(tmp_path / "none.csv")
+
+
+def change(*keys: str | int, to: Any) -> Callable[[Document], None]:
+    def apply(document: Document) -> None:
+        at: Any = document
+        for key in keys[:-1]:
+            at = at[key]
+        at[keys[-1]] = to
+
+    return apply
+
+
+def remove(*keys: str | int) -> Callable[[Document], None]:
+    def apply(document: Document) -> None:
+        at: Any = document
+        for key in keys[:-1]:
+            at = at[key]
+        del at[keys[-1]]
+
+    return apply
+
+
+CELL = ("layers", 3, "cells", 0)
+JSON_FAULTS = {
+    "newer": (change("format", to="ponas.latency-table/9"), "format: is version 9, this program reads up to 1"),
+    "other kind": (change("format", to="ponas.engine/1"), "format: is 'ponas.engine/1', expected"),
+    "zero": (change(*CELL, "latency_ms", to=0), "layers[3].cells[0]: layer '4' candidate 'k3e3': latency_ms is 0"),
+    "negative": (change(*CELL, "isolated_ms", to=-1.5), "layer '4' candidate 'k3e3': isolated_ms is -1.5"),
+    "nan": (change(*CELL, "latency_ms", to=float("nan")), "layers[3].cells[0]: layer '4' candidate 'k3e3': latency_ms is nan"),
+    "text": (change(*CELL, "latency_ms", to="1 ms"), "latency_ms is '1 ms', expected a number"),
+    "true": (change(*CELL, "latency_ms", to=True), "latency_ms is True, expected a number"),
+    "missing": (remove(*CELL, "latency_ms"), "layers[3].cells[0]: layer '4' candidate 'k3e3': latency_ms is missing"),
+    "no label": (remove(*CELL, "candidate"), "layers[3].cells[0].candidate: is missing"),
+    "no object": (change(*CELL, to=7), "layers[3].cells[0]: is 7, expected an object"),
+    "twice": (change(*CELL, "candidate", to="k5e3"), "layer '4' candidate 'k5e3' stands here a second time, after layers[3].cells[0]"),
+    "layer twice": (change("layers", 3, "name", to="1"), "layers[3].name: layer '1' stands here a second time"),
+    "no cells": (change("layers", 3, "cells", to=[]), "layers[3].cells: is empty: layer '4' needs at least one"),
+    "no layers": (change("layers", to=[]), "holds no cells"),
+    "layers no list": (change("layers", to={}), "layers: is dict, expected a list"),
+    "space": (change("space", "fingerprint", to=1), "space.fingerprint: is 1, expected text"),
+    "threads": (change("conditions", "threads", to="one"), "conditions.threads: is 'one', expected a whole number"),
+    "interval": (remove(*CELL, "low_ms"), "layers[3].cells[0].low_ms: is missing"),
+    "rounds": (change("measurements", 0, "rounds_ns", to=[1, None]), "measurements[0].rounds_ns: holds None"),
+    "certificate": (remove("certificate", "kendall_tau"), "certificate.kendall_tau: is missing"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", JSON_FAULTS)
+def test_a_fault_in_a_json_table_is_named_with_its_key(tmp_path: Path, case: str) -> None:
+    spoil, message = JSON_FAULTS[case]
+    document = json.loads(json.dumps(table_document(latency_table())))
+    spoil(document)
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(FileFormatError) as error:
+        load_latency_table(path)
+    assert message in str(error.value)
+    assert str(error.value).startswith(str(path))
+
+
+def test_a_truncated_table_is_named_with_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    write_latency_table(latency_table(), path)
+    path.write_text(path.read_text()[:2000])
+    with pytest.raises(FileFormatError, match=r"t\.json, line \d+ column \d+: is not valid JSON"):
+        load_latency_table(path)
+
+
+def test_the_other_kind_of_table_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    write_accuracy_table(accuracy_table(), path)
+    with pytest.raises(FileFormatError, match=r"is 'ponas\.accuracy-table/1', expected 'ponas\.latency-table/1'"):
+        load_latency_table(path)
+    csv = write_csv(tmp_path / "t.csv", latency_table().grid, "latency_ms")
+    with pytest.raises(FileFormatError, match=r"expected layer,candidate,loss_pp or layer,candidate,top1_pct"):
+        load_accuracy_table(csv)
+
+
+def test_an_accuracy_out_of_range_is_named(tmp_path: Path) -> None:
+    document = table_document(accuracy_table())
+    document["layers"][1]["cells"][2]["top1_pct"] = 100.5
+    write_json(tmp_path / "t.json", "ponas.accuracy-table/1", document)
+    with pytest.raises(FileFormatError, match=r"layers\[1\]\.cells\[2\]: .*top1_pct is 100\.5, percent lie"):
+        load_accuracy_table(tmp_path / "t.json")

@@ -1,0 +1,133 @@
+"""The candidates of one layer between the two shared halves of the network: train, measure, compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from searchspace import Layer
+from train.compute import Compute
+from train.crop import crop
+from train.data import Images
+from train.errors import TrainingError
+from train.features import Through
+from train.loop import EVALUATION_BATCH, Evaluation, Tally, recalibrate, sgd
+from train.modules import Block
+from train.seeds import derive, shuffled
+from train.settings import FineTuneSettings
+
+CALIBRATION_IMAGES = 8192
+"""How many training images measure batch norm statistics; more than enough for a mean of channels."""
+
+
+def cropped(layer: Layer, source: nn.Module, compute: Compute) -> list[Block]:
+    """Every candidate of a layer with weights cut out of its largest block `source`."""
+    tensors = source.state_dict()
+    blocks = []
+    for candidate in layer.candidates:
+        block = Block(candidate.ops)
+        block.load_state_dict(crop(tensors, candidate.ops))
+        blocks.append(compute.place(block))
+    return blocks
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """One layer's candidates, and the halves of the network before and after them.
+
+    Both halves stay in evaluation mode, so that images do not influence each other there: the outputs
+    of several candidates go through `after` as one batch, with the result of one pass each. They
+    train (the sum of the candidates' gradients) where their parameters require gradients.
+    """
+
+    name: str
+    candidates: list[Block]
+    before: nn.Module
+    after: nn.Module
+    settings: FineTuneSettings
+    compute: Compute
+
+    def train(self, images: Images, seed: int, after_step: Callable[[], None]) -> None:
+        """Fine-tune with strict fairness: each candidate gets exactly one update on each batch.
+
+        Raises TrainingError at the first loss that is not finite, before that step changes anything.
+        """
+        settings, trained = self.settings, list(self._trained())
+        optimizer = sgd(trained, settings.lr, settings.momentum, settings.weight_decay)
+        self.before.eval()
+        self.after.eval()
+        step = 0
+        for epoch in range(settings.epochs):
+            order = shuffled(len(images.labels), settings.batch, self.name, epoch, seed=seed)
+            augment = derive(seed, "augment", self.name, epoch)
+            for candidate in self.candidates:
+                candidate.train()
+            for batch, labels in images.batches(settings.batch, order, augment):
+                step += 1
+                optimizer.zero_grad(set_to_none=True)
+                if not self._backward(self.compute.put(batch), self.compute.put(labels)):
+                    raise TrainingError(self.name, step)
+                optimizer.step()
+                after_step()
+
+    def recalibrate(self, images: Images, seed: int) -> None:
+        """Measure the candidates' batch norm statistics on training images."""
+        order = shuffled(len(images.labels), self.settings.batch, self.name, "statistics", seed=seed)
+        recalibrate(
+            self.candidates,
+            Through(images, self.before, self.compute),
+            order[:CALIBRATION_IMAGES],
+            self.settings.batch,
+            self.compute,
+        )
+
+    def evaluate(self, images: Images) -> tuple[Evaluation, ...]:
+        """The accuracy of the network with each candidate."""
+        tallies = [Tally() for _ in self.candidates]
+        for candidate in self.candidates:
+            candidate.eval()
+        for features, labels in Through(images, self.before, self.compute).batches(EVALUATION_BATCH):
+            x, targets = self.compute.put(features), self.compute.put(labels)
+            for group in self._groups(len(labels)):
+                with torch.no_grad():
+                    logits = self._logits(x, group)
+                for index, part in zip(group, logits, strict=True):
+                    tallies[index].add(part, targets)
+        return tuple(tally.result() for tally in tallies)
+
+    def _trained(self) -> Iterator[nn.Parameter]:
+        for module in (*self.candidates, self.before, self.after):
+            yield from (parameter for parameter in module.parameters() if parameter.requires_grad)
+
+    def _backward(self, batch: Tensor, labels: Tensor) -> bool:
+        """Add up the gradients of one batch; False when a loss is not finite."""
+        with self.compute.precision():
+            features = self.before(batch)
+        shared = features.requires_grad  # some parameter before the candidates trains
+        leaf = features.detach().requires_grad_(shared)
+        for group in self._groups(len(labels)):
+            logits = self._logits(leaf, group)
+            losses = [F.cross_entropy(part, labels) for part in logits]
+            total = torch.stack(losses).sum()
+            if not torch.isfinite(total):
+                return False
+            total.backward()
+        if shared:
+            features.backward(leaf.grad)
+        return True
+
+    def _logits(self, features: Tensor, group: range) -> tuple[Tensor, ...]:
+        """Logits (N, classes) of each candidate of a group on the same features."""
+        with self.compute.precision():
+            outputs = torch.cat([self.candidates[index](features) for index in group])
+            return self.after(outputs).float().chunk(len(group))
+
+    def _groups(self, batch: int) -> Iterator[range]:
+        """Candidates that share a pass: as many as `pass_images` allows."""
+        size = max(self.settings.pass_images // batch, 1)
+        for start in range(0, len(self.candidates), size):
+            yield range(start, min(start + size, len(self.candidates)))
