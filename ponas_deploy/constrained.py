@@ -142,12 +142,11 @@ def _loss_then_first_cost(space: LimitedSpace) -> Floats:
     """
     step = max(int(np.gcd.reduce(space.loss.astype(np.int64))), 1)
     steps = space.loss / step
-    room = math.floor(2**53 / (_most(steps, space) + 1)) - space.sizes.size
-    if not len(space.excess) or room < 1:
+    if not len(space.excess):
         return steps
-    cost = space.excess[0]
-    below = np.rint(cost * (room / max(_most(cost, space), 1.0)))
-    return np.asarray(steps * (room + space.sizes.size) + below)
+    cost, room = space.excess[0], 2**53 // (int(_most(steps, space)) + 1)
+    share = room * (1 - 1e-12) / max(_most(cost, space), 1.0)  # all first costs together stay below one step
+    return np.asarray(steps * room + np.floor(cost * share))
 
 
 def _most(values: Floats, space: LimitedSpace) -> float:

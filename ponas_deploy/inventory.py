@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ponas_deploy import store
 from ponas_deploy.backends import BACKENDS, RunSettings, get_backend
 from ponas_deploy.devices import this_machine
-from ponas_deploy.errors import BackendError, OverwriteError, PonasError, UnknownNameError
+from ponas_deploy.errors import OverwriteError, PonasError, UnknownNameError
 from ponas_deploy.store import StoredTable
 from ponas_deploy.tables import Conditions, SpaceKey, load_latency_table
 from searchspace.space import Space
@@ -100,19 +100,29 @@ def missing(wish: Wish, tables: Sequence[StoredTable]) -> tuple[Conditions, ...]
     if not wish.local:
         return ()
     have = {stored.table.conditions for stored in tables}
-    wanted = []
-    for name in wish.backends or BACKENDS:
-        try:
-            known = get_backend(name).precisions()
-        except BackendError:
-            if wish.backends:
-                raise
-            continue
-        precisions = [p for p in wish.precisions if p in known or wish.backends] or known[:1]
-        for precision in precisions:
-            _refuse_unknown(name, precision, known)
-            wanted.append(Conditions(wish.device_name, name, precision, wish.threads, wish.batch))
+    known = _precisions(wish.backends)
+    for precision in wish.precisions:
+        if not any(precision in precisions for precisions in known.values()):
+            raise UnknownNameError(
+                "precision on this machine", precision, {p for ps in known.values() for p in ps}
+            )
+    wanted = (
+        Conditions(wish.device_name, name, precision, wish.threads, wish.batch)
+        for name, precisions in known.items()
+        for precision in (wish.precisions or precisions[:1])
+        if precision in precisions
+    )
     return tuple(conditions for conditions in wanted if conditions not in have)
+
+
+def _precisions(backends: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The precisions of each runtime here: of those named, or of all that are installed."""
+    if backends:
+        return {name: get_backend(name).precisions() for name in backends}
+    found = {runtime.backend: runtime.precisions for runtime in runtimes() if not runtime.problem}
+    if not found:
+        raise PonasError("no runtime is installed: pip install onnxruntime.")
+    return found
 
 
 def make_table(
@@ -156,14 +166,9 @@ def make_table(
 def local_conditions(backend: str, precision: str | None, threads: int, batch: int) -> Conditions:
     """Conditions on this machine; the runtime's default precision where none is named."""
     known = get_backend(backend).precisions()
-    if precision is not None:
-        _refuse_unknown(backend, precision, known)
-    return Conditions(this_machine().name, backend, precision or known[0], threads, batch)
-
-
-def _refuse_unknown(backend: str, precision: str, known: Sequence[str]) -> None:
-    if precision not in known:
+    if precision is not None and precision not in known:
         raise UnknownNameError(f"precision of {backend} on this machine", precision, known)
+    return Conditions(this_machine().name, backend, precision or known[0], threads, batch)
 
 
 def _serves(wish: Wish, stored: StoredTable) -> bool:

@@ -55,7 +55,9 @@ def accuracy_table() -> AccuracyTable:
     return AccuracyTable.from_top1(
         Grid(LAYERS, SPACE.labels, top1),
         space=SpaceKey.of(build_space("ponas", 32, 10)),
-        origin=AccuracyOrigin("digits", "fine-tuning", 32, 10, 360, (("meta", 8), ("tune", 1)), 0, (("a", "b"),)),
+        origin=AccuracyOrigin(
+            "digits", "fine-tuning", 32, 10, 360, (("meta", 8), ("tune", 1)), 0, (("a", "b"),)
+        ),
         created="2025-11-20",
         certificate=AccuracyCertificate(24, 0.7, 0.5, 0.8, 0.85, 0.4),
     )

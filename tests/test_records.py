@@ -153,7 +153,15 @@ def test_several_formats_may_be_asked_for(tmp_path: Path) -> None:
 RECORD = Record(
     Path("t.json"),
     "layers[2]",
-    {"text": 1, "whole": 1.5, "flag": True, "number": "1", "huge": 10**400, "list": {}, "mixed": [1, "a", None]},
+    {
+        "text": 1,
+        "whole": 1.5,
+        "flag": True,
+        "number": "1",
+        "huge": 10**400,
+        "list": {},
+        "mixed": [1, "a", None],
+    },
 )
 
 

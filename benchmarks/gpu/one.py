@@ -227,10 +227,9 @@ def device_name(backend: TorchBackend) -> str:
 def make_table(
     config: Config, backend: TorchBackend, space: Space, seconds: float, out: Path
 ) -> LatencyTable:
-    """Profile, add the GPU's conditions round by round, write the table."""
-    journal = None
+    """Profile, add the GPU's conditions over the rounds, write the table; where it fails, its journal stays."""
+    journal = out / f"{config.file_name}.journal"
     if config.backend == "torch-compile":
-        journal = out / f"{config.file_name}.journal"
         texts = fix_networks(config, backend, space, journal, seed=0)
         networks = [Architecture(space, tuple(text.split(","))) for text in texts]
         print(f"compiled ahead in {compile_ahead(config, networks, blocks=True):.0f} s", flush=True)
@@ -257,8 +256,7 @@ def make_table(
     )
     table = replace(table, protocol=(*table.protocol, *round_conditions(readings)))
     write_latency_table(table, out / config.file_name, overwrite=True)
-    if journal:
-        journal.unlink()
+    journal.unlink()
     return table
 
 

@@ -130,8 +130,9 @@ def _run(
             child.wait()
             reason = f"stopped after {seconds:.0f} s"
         log.seek(0)
-        errors.append(f"{stage}: {reason}: {log.read().strip()[-800:]}")
-    print(errors[-1], flush=True)
+        said = log.read().strip()
+    print(f"{stage} {reason}\n{said[-1500:]}", flush=True)
+    errors.append(f"{stage} {reason}: {(said.splitlines() or [''])[-1][:300]}")
     return False
 
 

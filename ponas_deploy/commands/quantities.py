@@ -70,7 +70,7 @@ def _split(text: str, expected: str) -> tuple[float, str]:
         raise typer.BadParameter(f"'{text}' is not {expected}.")
     number = float(match[1])
     if not math.isfinite(number) or number <= 0:
-        raise typer.BadParameter(f"'{text}' must be above zero.")
+        raise typer.BadParameter(f"'{text}' must be above zero and finite.")
     return number, match[2]
 
 

@@ -7,6 +7,7 @@ from ponas_deploy.tables.accuracy import (
     write_accuracy_table,
 )
 from ponas_deploy.tables.files import load_accuracy_table, load_latency_table, load_table, sift_table
+from ponas_deploy.tables.frames import to_frame
 from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.latency import (
     Certificate,
@@ -35,6 +36,7 @@ __all__ = [
     "load_latency_table",
     "load_table",
     "sift_table",
+    "to_frame",
     "write_accuracy_table",
     "write_latency_table",
 ]

@@ -34,7 +34,7 @@ def test_sound_tables_have_no_findings() -> None:
 
 def test_all_faults_of_a_csv_are_named_in_order(tmp_path: Path) -> None:
     lines = write_csv(tmp_path / "t.csv", latency_table().grid, "latency_ms").read_text().splitlines()
-    lines[1], lines[5], lines[9] = "1,k3e3,-1", "1,k5e3se,nan", "1,k5e6"
+    lines[1], lines[5], lines[9] = "1,k3e3,-1", "1,k5e3se,nan", "1,k7e6"
     del lines[30]
     lines += [lines[50], ",fixed,x"]
     path = tmp_path / "bad.csv"
@@ -48,7 +48,7 @@ def test_all_faults_of_a_csv_are_named_in_order(tmp_path: Path) -> None:
         ("line 10", "has 2 fields, expected 3."),
         ("line 230", "layer '5' candidate 'k7e3' stands here a second time, after line 51."),
         ("line 231", "the constant 'fixed' stands here a second time."),
-        ("layer '1'", "candidate 'k3e6se' is missing: 18 of 19 layers have it."),
+        ("layer '1'", "candidate 'k7e6' is missing: 18 of 19 layers have it."),
         ("layer '3'", "candidate 'k7e3se' is missing: 18 of 19 layers have it."),
     ]
 

@@ -48,7 +48,8 @@ def test_conditions_that_differ_are_named() -> None:
 
 def test_accuracies_differ_in_percentage_points() -> None:
     table = accuracy_table()
-    assert table.top1 is not None and table.origin is not None
+    assert table.top1 is not None
+    assert table.origin is not None
     rows = (tuple(value + 0.7 for value in table.top1.values[0]), *table.top1.values[1:])
     other = AccuracyTable.from_top1(
         replace(table.top1, values=rows), space=table.space, origin=replace(table.origin, seed=1)

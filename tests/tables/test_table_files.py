@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample_tables import accuracy_table, latency_table, write_csv
 
@@ -82,12 +82,14 @@ def grids(draw: st.DrawFn) -> Grid:
     return Grid(tuple(layers), tuple(map(tuple, candidates)), tuple(values), fixed)
 
 
+@settings(deadline=None)
 @given(grids())
 def test_any_latency_csv_is_read_exactly(tmp_path_factory: pytest.TempPathFactory, grid: Grid) -> None:
     path = quoted_csv(tmp_path_factory.mktemp("csv") / "t.csv", grid, "latency_ms")
     assert load_latency_table(path) == LatencyTable(grid)
 
 
+@settings(deadline=None)
 @given(grids())
 def test_any_loss_csv_is_read_exactly(tmp_path_factory: pytest.TempPathFactory, grid: Grid) -> None:
     path = quoted_csv(tmp_path_factory.mktemp("csv") / "t.csv", grid, "loss_pp")
@@ -229,27 +231,51 @@ def remove(*keys: str | int) -> Callable[[Document], None]:
 
 CELL = ("layers", 3, "cells", 0)
 JSON_FAULTS = {
-    "newer": (change("format", to="ponas.latency-table/9"), "format: is version 9, this program reads up to 1"),
+    "newer": (
+        change("format", to="ponas.latency-table/9"),
+        "format: is version 9, this program reads up to 1",
+    ),
     "other kind": (change("format", to="ponas.engine/1"), "format: is 'ponas.engine/1', expected"),
-    "zero": (change(*CELL, "latency_ms", to=0), "layers[3].cells[0]: layer '4' candidate 'k3e3': latency_ms is 0"),
+    "zero": (
+        change(*CELL, "latency_ms", to=0),
+        "layers[3].cells[0]: layer '4' candidate 'k3e3': latency_ms is 0",
+    ),
     "negative": (change(*CELL, "isolated_ms", to=-1.5), "layer '4' candidate 'k3e3': isolated_ms is -1.5"),
-    "nan": (change(*CELL, "latency_ms", to=float("nan")), "layers[3].cells[0]: layer '4' candidate 'k3e3': latency_ms is nan"),
+    "nan": (
+        change(*CELL, "latency_ms", to=float("nan")),
+        "layers[3].cells[0]: layer '4' candidate 'k3e3': latency_ms is nan",
+    ),
     "text": (change(*CELL, "latency_ms", to="1 ms"), "latency_ms is '1 ms', expected a number"),
     "true": (change(*CELL, "latency_ms", to=True), "latency_ms is True, expected a number"),
-    "missing": (remove(*CELL, "latency_ms"), "layers[3].cells[0]: layer '4' candidate 'k3e3': latency_ms is missing"),
+    "missing": (
+        remove(*CELL, "latency_ms"),
+        "layers[3].cells[0]: layer '4' candidate 'k3e3': latency_ms is missing",
+    ),
     "no label": (remove(*CELL, "candidate"), "layers[3].cells[0].candidate: is missing"),
     "no object": (change(*CELL, to=7), "layers[3].cells[0]: is 7, expected an object"),
-    "twice": (change(*CELL, "candidate", to="k5e3"), "layer '4' candidate 'k5e3' stands here a second time, after layers[3].cells[0]"),
-    "layer twice": (change("layers", 3, "name", to="1"), "layers[3].name: layer '1' stands here a second time"),
-    "no cells": (change("layers", 3, "cells", to=[]), "layers[3].cells: is empty: layer '4' needs at least one"),
+    "twice": (
+        change(*CELL, "candidate", to="k5e3"),
+        "layer '4' candidate 'k5e3' stands here a second time, after layers[3].cells[0]",
+    ),
+    "layer twice": (
+        change("layers", 3, "name", to="1"),
+        "layers[3].name: layer '1' stands here a second time",
+    ),
+    "no cells": (
+        change("layers", 3, "cells", to=[]),
+        "layers[3].cells: is empty: layer '4' needs at least one",
+    ),
     "no layers": (change("layers", to=[]), "holds no cells"),
     "layers no list": (change("layers", to={}), "layers: is dict, expected a list"),
     "space": (change("space", "fingerprint", to=1), "space.fingerprint: is 1, expected text"),
-    "threads": (change("conditions", "threads", to="one"), "conditions.threads: is 'one', expected a whole number"),
+    "threads": (
+        change("conditions", "threads", to="one"),
+        "conditions.threads: is 'one', expected a whole number",
+    ),
     "interval": (remove(*CELL, "low_ms"), "layers[3].cells[0].low_ms: is missing"),
     "rounds": (change("measurements", 0, "rounds_ns", to=[1, None]), "measurements[0].rounds_ns: holds None"),
     "certificate": (remove("certificate", "kendall_tau"), "certificate.kendall_tau: is missing"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", JSON_FAULTS)
@@ -276,10 +302,14 @@ def test_a_truncated_table_is_named_with_the_line(tmp_path: Path) -> None:
 def test_the_other_kind_of_table_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "t.json"
     write_accuracy_table(accuracy_table(), path)
-    with pytest.raises(FileFormatError, match=r"is 'ponas\.accuracy-table/1', expected 'ponas\.latency-table/1'"):
+    with pytest.raises(
+        FileFormatError, match=r"is 'ponas\.accuracy-table/1', expected 'ponas\.latency-table/1'"
+    ):
         load_latency_table(path)
     csv = write_csv(tmp_path / "t.csv", latency_table().grid, "latency_ms")
-    with pytest.raises(FileFormatError, match=r"expected layer,candidate,loss_pp or layer,candidate,top1_pct"):
+    with pytest.raises(
+        FileFormatError, match=r"expected layer,candidate,loss_pp or layer,candidate,top1_pct"
+    ):
         load_accuracy_table(csv)
 
 

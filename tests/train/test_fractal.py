@@ -191,6 +191,23 @@ def test_a_journal_cut_short_costs_one_chunk(tmp_path: Path) -> None:
     assert np.array_equal(images, expected)
 
 
+def test_a_kill_before_the_header_costs_nothing(tmp_path: Path) -> None:
+    expected = np.array(fractal_images(SMALL, tmp_path)[0])
+    folder = cache_folder(SMALL, tmp_path)
+    (folder / "fractals.json").unlink()
+    (folder / "done.txt").write_text("".join(f"{label} 0 5\n" for label in range(6)))
+    images, _ = fractal_images(SMALL, tmp_path, on_progress=lambda progress: pytest.fail("drawn again"))
+    assert np.array_equal(images, expected)
+
+
+def test_a_journal_without_its_images_is_not_believed(tmp_path: Path) -> None:
+    folder = cache_folder(SMALL, tmp_path)
+    folder.mkdir()
+    (folder / "done.txt").write_text("".join(f"{label} 0 5\n" for label in range(6)))
+    images, _ = fractal_images(SMALL, tmp_path)
+    assert images.max(axis=(1, 2)).min() == 255
+
+
 def test_two_processes_draw_once(tmp_path: Path) -> None:
     script = tmp_path / "draw.py"
     script.write_text(DRAW)

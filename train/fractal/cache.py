@@ -88,13 +88,16 @@ def _read(settings: FractalSettings, folder: Path) -> Pixels:
 def _fill(settings: FractalSettings, folder: Path, workers: int, on_progress: OnProgress) -> None:
     """Draw what is missing; the header comes last and says that all is there."""
     chunks, partial = list(_chunks(settings)), folder / PARTIAL
-    done = _journal(folder / JOURNAL) if partial.exists() else set()
+    if (folder / IMAGES).exists():  # killed between the last image and the header
+        os.replace(folder / IMAGES, partial)
     if not partial.exists():
+        (folder / JOURNAL).unlink(missing_ok=True)
         _make_room(settings, partial)
+    done = _journal(folder / JOURNAL)
     start = np.load(partial, mmap_mode="r").offset
     missing = [chunk for chunk in chunks if _line(chunk) not in done]
     report = _reporter(settings, missing, on_progress)
-    with partial.open("r+b") as file, (folder / JOURNAL).open("a" if done else "w") as journal:
+    with partial.open("r+b") as file, (folder / JOURNAL).open("a") as journal:
         for chunk, images in _drawn(settings, missing, workers):
             file.seek(start + (chunk[0] * settings.images_per_class + chunk[1]) * settings.size**2)
             file.write(images.tobytes())
@@ -124,7 +127,7 @@ def _line(chunk: Chunk) -> str:
 
 
 def _journal(path: Path) -> set[str]:
-    """The lines of finished chunks; one cut short by a kill matches no chunk."""
+    """The lines of finished chunks; one cut short by a kill, and the one after it, match no chunk."""
     return set(path.read_text().splitlines(keepends=True)) if path.exists() else set()
 
 

@@ -1,0 +1,59 @@
+"""Quantities with units; what has none, or a wrong one, is refused in words."""
+
+from __future__ import annotations
+
+import pytest
+import typer
+
+from ponas_deploy.commands.quantities import LatencyBudget, parse_count, parse_latency, parse_size
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"),
+    [("20ms", 20), ("850us", 0.85), ("850 µs", 0.85), ("1.2s", 1200), ("5e3 us", 5), (".5ms", 0.5), ("9000ns", 0.009)],
+)  # fmt: skip
+def test_latencies(text: str, ms: float) -> None:
+    budget = parse_latency(text)
+    assert (budget.amount, budget.unit) == (pytest.approx(ms), "ms")
+    assert budget.in_ms(1.0) == pytest.approx(ms)
+
+
+def test_a_share_of_the_slowest_network() -> None:
+    budget = parse_latency("60%")
+    assert budget == LatencyBudget(60.0, "%")
+    assert budget.in_ms(5.0) == 3.0
+    assert budget.text == "60 % of the slowest network"
+    assert parse_latency("20ms").text == "20 ms"
+
+
+@pytest.mark.parametrize(("text", "count"), [("330M", 330_000_000), ("1.2G", 1_200_000_000), ("5.1m", 5_100_000), ("77", 77)])  # fmt: skip
+def test_counts(text: str, count: int) -> None:
+    assert parse_count(text) == count
+
+
+@pytest.mark.parametrize(("text", "size"), [("12MB", 12_000_000), ("12MiB", 12_582_912), ("900 kB", 900_000), ("64B", 64)])  # fmt: skip
+def test_sizes(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "message"),
+    [
+        (parse_latency, "20", "'20' has no unit: write 20ms, 20us or so."),
+        (parse_latency, "20min", "'20min' has an unknown unit 'min': write ns, us, ms, s or %."),
+        (parse_latency, "20MS", "unknown unit 'MS'"),
+        (parse_latency, "fast", "'fast' is not a latency such as 20ms"),
+        (parse_latency, "-1ms", "'-1ms' is not a latency"),
+        (parse_latency, "0ms", "'0ms' must be above zero"),
+        (parse_latency, "nanms", "is not a latency"),
+        (parse_latency, "1e999ms", "must be above zero and finite"),
+        (parse_count, "3T", "unknown unit 'T': write K, M or G"),
+        (parse_count, "many", "is not a count such as 5.1M"),
+        (parse_size, "12", "'12' has no unit: write 12MB or 12MiB."),
+        (parse_size, "12Mb2", "is not a size"),
+    ],
+)
+def test_what_cannot_be_read_says_what_can(parse: object, text: str, message: str) -> None:
+    with pytest.raises(typer.BadParameter) as error:
+        parse(text)  # type: ignore[operator]
+    assert message in str(error.value)

@@ -1,0 +1,109 @@
+"""Architectures: the published ones to the last parameter, and text that comes back as it went."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from searchspace import PUBLISHED, Architecture, ArchitectureError, UnknownNameError, build_space
+from searchspace import parse_architecture as parse
+from searchspace.cost import network_cost
+
+PONAS = build_space("ponas")
+
+# facts/ponas.md: expansion, kernel, s for squeeze-and-excite; layer by layer.
+FACTS = {
+    "PONAS-A": "6,5 | 3,5 | 3,7s 3,5s 3,5 3,7 | 6,7s 3,5s 3,5s 3,5s | 3,5 3,7 3,7 3,7s | 6,7s 3,7s 3,5 3,7s"
+    " | 6,5s",
+    "PONAS-B": "6,3s | 3,7s | 6,5 3,5s 3,5 3,5 | 6,7 3,5s 3,5s 3,5s | 6,5s 3,7 3,7 3,7s | 6,7s 3,7s 3,5 3,7"
+    " | 6,5s",
+    "PONAS-C": "6,5 | 3,7s | 6,5s 3,5s 3,5 3,7 | 6,7 3,5s 3,7s 6,5s | 6,5s 3,7 3,7 6,5s | 6,7s 3,7s 3,5 3,7s"
+    " | 6,5s",
+}
+GOLDENS = {
+    "PONAS-A": (5_104_022, 328_907_360),
+    "PONAS-B": (5_083_322, 351_157_664),
+    "PONAS-C": (5_587_622, 379_348_832),
+}
+INDICES = st.lists(st.integers(0, 11), min_size=19, max_size=19)
+
+
+def as_labels(facts: str) -> tuple[str, ...]:
+    entries = [entry.split(",") for entry in facts.replace("|", " ").split()]
+    return tuple(f"k{k.rstrip('s')}e{e}{'se' if k.endswith('s') else ''}" for e, k in entries)
+
+
+@pytest.mark.parametrize("name", GOLDENS)
+def test_the_published_networks_are_the_papers(name: str) -> None:
+    architecture = parse(name, PONAS)
+    assert architecture.choices == as_labels(FACTS[name])
+    assert (network_cost("params", architecture), network_cost("macs", architecture)) == GOLDENS[name]
+
+
+def test_every_published_network_fits_its_space() -> None:
+    for name, (space, _) in PUBLISHED.items():
+        assert parse(name.lower(), build_space(space)).space.name == space
+
+
+@settings(deadline=None)
+@given(INDICES)
+def test_the_text_form_comes_back(indices: list[int]) -> None:
+    architecture = Architecture.from_indices(PONAS, indices)
+    assert architecture.indices == tuple(indices)
+    assert parse(architecture.text, PONAS) == architecture
+
+
+@pytest.mark.parametrize("separator", [",", " ", ", ", "|", "\n"])
+def test_labels_may_be_separated_as_one_likes(separator: str) -> None:
+    architecture = parse("PONAS-B", PONAS)
+    assert parse(separator.join(architecture.choices), PONAS) == architecture
+
+
+def test_a_file_may_hold_the_text_or_json(tmp_path: Path) -> None:
+    architecture = parse("PONAS-B", PONAS)
+    contents = {
+        "a.txt": architecture.text + "\n",
+        "b.json": json.dumps({"choices": architecture.choices, "params": 1}),
+        "c.json": json.dumps({"format": "ponas.engine/1", "architecture": list(architecture.choices)}),
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_text(content)
+        assert parse(str(tmp_path / name), PONAS) == architecture
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"choices": 3}', "has no list 'choices'"),
+        (b'{"choices": [1, 2]}', "has no list 'choices'"),
+        (b"{", "is not valid JSON"),
+        (b"\xff", "cannot be read as an architecture"),
+        (b"k3e3,k3e3", "has 19 layers, but 2 choices were given"),
+    ],
+)
+def test_a_file_that_is_no_architecture_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(content)
+    with pytest.raises(ArchitectureError, match=message):
+        parse(str(path), PONAS)
+
+
+@pytest.mark.parametrize("text", ["PONAS-D", "", "k5e3", "no/such/file.txt"])
+def test_an_unknown_name_lists_the_published_ones(text: str) -> None:
+    with pytest.raises(UnknownNameError, match=r"known are PONAS-A, PONAS-B, PONAS-C"):
+        parse(text, PONAS)
+
+
+def test_an_unknown_candidate_lists_the_layers_own() -> None:
+    labels = ["k3e3"] * 18 + ["k9e9"]
+    with pytest.raises(UnknownNameError, match=r"candidate of layer 19 'k9e9': known are k3e3, .*k7e6se"):
+        parse(",".join(labels), PONAS)
+
+
+def test_too_many_choices_are_refused() -> None:
+    with pytest.raises(ArchitectureError, match="has 19 layers, but 20 choices"):
+        parse(",".join(["k3e3"] * 20), PONAS)

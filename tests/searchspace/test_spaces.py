@@ -1,0 +1,97 @@
+"""The PONAS space as its paper and published models settle it: numbers here are from there, not from us."""
+
+from __future__ import annotations
+
+import pytest
+
+from searchspace import SPACES, PonasError, UnknownNameError, build_space
+from searchspace.cost import COLUMNS, cost_table, network_cost
+from searchspace.ops import Conv
+from searchspace.space import convolutions, output_shape
+
+OUT_CHANNELS = (32, 32, 40, 40, 40, 40, 80, 80, 80, 80, 96, 96, 96, 96, 192, 192, 192, 192, 320)
+STRIDES = (2, 1, 2, 1, 1, 1, 2, 1, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1)
+INPUT_PX = (112, 56, 56, 28, 28, 28, 28, 14, 14, 14, 14, 14, 14, 14, 14, 7, 7, 7, 7)
+PONAS = build_space("ponas")
+
+
+def test_the_layers_are_those_of_the_published_models() -> None:
+    shapes = PONAS.layer_shapes()
+    assert [layer.name for layer in PONAS.layers] == [str(number) for number in range(1, 20)]
+    assert tuple(shape[1] for shape in shapes[:-1]) == INPUT_PX
+    assert shapes[0][0] == 16
+    assert tuple(shape[0] for shape in shapes[1:]) == OUT_CHANNELS
+    for layer, stride, out in zip(PONAS.layers, STRIDES, OUT_CHANNELS, strict=True):
+        for candidate in layer.candidates:
+            convs = list(convolutions(candidate.ops))
+            assert [conv.stride for conv in convs] == [1, stride, 1]
+            assert convs[-1].out_channels == out
+
+
+def test_every_layer_has_the_twelve_candidates() -> None:
+    expected = {f"k{k}e{e}{se}" for k in (3, 5, 7) for e in (3, 6) for se in ("", "se")}
+    for layer in PONAS.layers:
+        assert len(layer.labels) == 12
+        assert set(layer.labels) == expected
+
+
+def test_all_candidates_of_a_layer_have_one_output_shape() -> None:
+    for layer, shape in zip(PONAS.layers, PONAS.layer_shapes(), strict=False):
+        assert len({output_shape(candidate.ops, shape) for candidate in layer.candidates}) == 1
+
+
+def test_132_distinct_cells_stand_for_228() -> None:
+    keys = [cell.key for row in PONAS.cells() for cell in row]
+    assert (len(keys), len(set(keys))) == (228, 132)
+    assert len({tuple(cell.key for cell in row) for row in PONAS.cells()}) == 11
+    assert PONAS.cell(4, 3) == PONAS.cells()[4][3] == PONAS.cells()[3][3]
+
+
+@pytest.mark.parametrize(("resolution", "classes"), [(224, 1000), (32, 10), (160, 2), (1, 1)])
+def test_the_fingerprint_is_that_of_the_layers_alone(resolution: int, classes: int) -> None:
+    assert build_space("ponas", resolution, classes).fingerprint == "f51223c53fd2ff79"
+
+
+def test_resolution_and_classes_change_the_cost_and_not_the_parameters_of_layers() -> None:
+    small = build_space("ponas", 32, 10)
+    assert small.input_shape == (3, 32, 32)
+    assert cost_table("params", small)[1] == cost_table("params", PONAS)[1]
+    assert cost_table("macs", small)[0] < cost_table("macs", PONAS)[0]
+    assert cost_table("params", PONAS)[0] - cost_table("params", small)[0] == 990 * 1281
+
+
+def test_an_odd_resolution_is_rounded_up_as_convolutions_do() -> None:
+    assert build_space("ponas", 33).layer_shapes()[0] == (16, 17, 17)
+
+
+def test_the_cost_of_a_network_is_the_sum_of_its_table() -> None:
+    from searchspace import Architecture
+
+    for column in COLUMNS:
+        fixed, cells = cost_table(column, PONAS)
+        for index in (0, 5, 11):
+            architecture = Architecture.from_indices(PONAS, (index,) * 19)
+            assert network_cost(column, architecture) == fixed + sum(row[index] for row in cells)
+
+
+def test_the_stem_and_head_are_the_papers() -> None:
+    stem = [conv for conv in PONAS.stem if isinstance(conv, Conv)]
+    assert [(c.in_channels, c.out_channels, c.kernel, c.stride, c.groups) for c in stem] == [
+        (3, 32, 3, 2, 1),
+        (32, 32, 3, 1, 32),
+        (32, 16, 1, 1, 1),
+    ]
+    head = PONAS.head[0]
+    assert isinstance(head, Conv)
+    assert (head.in_channels, head.out_channels) == (320, 1280)
+
+
+def test_an_unknown_space_lists_those_that_exist() -> None:
+    with pytest.raises(UnknownNameError, match=f"unknown space 'none': known are .*{min(SPACES)}"):
+        build_space("none")
+
+
+@pytest.mark.parametrize(("resolution", "classes"), [(0, 10), (-1, 10), (32, 0)])
+def test_impossible_sizes_are_refused(resolution: int, classes: int) -> None:
+    with pytest.raises(PonasError, match=f"resolution {resolution} px and {classes} classes"):
+        build_space("ponas", resolution, classes)

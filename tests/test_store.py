@@ -1,0 +1,126 @@
+"""Where tables are found, and which of them serve a wish."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import tiny_space
+
+from ponas_deploy import inventory, store
+from ponas_deploy.backends import get_backend
+from ponas_deploy.devices import this_machine
+from ponas_deploy.errors import OverwriteError, PonasError, TableMismatchError, UnknownNameError
+from ponas_deploy.inventory import Wish
+from ponas_deploy.store import StoredTable
+from ponas_deploy.tables import Conditions, Grid, LatencyTable, SpaceKey, write_latency_table
+from searchspace.space import Space
+
+
+def stored(space: Space, device: str, backend: str = "onnxruntime", **changes: object) -> StoredTable:
+    values = tuple(tuple(1.0 for _ in layer.labels) for layer in space.layers)
+    conditions = Conditions(device, backend, "fp32", 1, 1)
+    environment = (*this_machine().environment(), *get_backend(backend).environment())
+    table = replace(
+        LatencyTable(
+            Grid(tuple(layer.name for layer in space.layers), space.labels, values),
+            SpaceKey.of(space),
+            conditions,
+            statistic="median",
+            created="2026-01-01",
+            environment=environment,
+        ),
+        **changes,
+    )
+    path = store.latency_path(table.conditions or conditions, SpaceKey.of(space))
+    write_latency_table(table, path, overwrite=True)
+    return StoredTable(path, table)
+
+
+def test_a_table_is_found_by_path_and_by_name(tiny: Space) -> None:
+    made = stored(tiny, "Jetson Orin Nano")
+    assert made.path == store.home() / "latency" / "jetson-orin-nano" / "onnxruntime-fp32-t1-b1-tiny-32.json"
+    for name in (str(made.path), made.name, f"latency/{made.name}"):
+        assert store.latency_table(name) == made
+    with pytest.raises(UnknownNameError, match="jetson-orin-nano/onnxruntime-fp32-t1-b1-tiny-32"):
+        store.find_table("jetson")
+
+
+def test_the_users_own_tables_hide_shipped_ones(
+    tiny: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = stored(tiny, "board")
+    monkeypatch.setattr(store, "SHIPPED", store.home())
+    monkeypatch.setenv("PONAS_HOME", str(tmp_path / "second"))
+    (shipped,) = store.latency_tables("board", SpaceKey.of(tiny))
+    assert (shipped.path, shipped.shipped) == (own.path, True)
+    mine = stored(tiny, "board", created="2026-02-02")
+    (found,) = store.latency_tables("board", SpaceKey.of(tiny))
+    assert (found.table, found.shipped) == (mine.table, False)
+
+
+def test_this_machine_is_served_by_its_own_fresh_tables(tiny: Space) -> None:
+    wish = Wish("cpu", tiny)
+    assert wish.local
+    assert inventory.serving(wish) == ()
+    runtimes = [conditions.backend for conditions in inventory.missing(wish, ())]
+    assert runtimes == ["onnxruntime", "openvino"]
+    made = stored(tiny, this_machine().name)
+    assert inventory.serving(wish) == (made,)
+    assert [conditions.backend for conditions in inventory.missing(wish, (made,))] == ["openvino"]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"processor": "another one"}, {"runtime": "onnxruntime 0.1"}], ids=["processor", "runtime"]
+)
+def test_a_table_of_another_processor_or_runtime_does_not_serve(tiny: Space, changes: dict[str, str]) -> None:
+    environment = {**dict(stored(tiny, this_machine().name).table.environment), **changes}
+    stored(tiny, this_machine().name, environment=tuple(environment.items()))
+    assert inventory.serving(Wish("cpu", tiny)) == ()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Wish("cpu", tiny_space(), threads=2),
+        Wish("cpu", tiny_space(), batch=8),
+        Wish("cpu", tiny_space(), backends=("openvino",)),
+        Wish("cpu", tiny_space(), precisions=("bf16",)),
+        Wish("cpu", tiny_space(resolution=64)),
+    ],
+)
+def test_tables_of_other_conditions_do_not_serve(tiny: Space, other: Wish) -> None:
+    stored(tiny, this_machine().name)
+    assert inventory.serving(other) == ()
+
+
+def test_another_device_is_served_as_it_was_measured_there(tiny: Space) -> None:
+    foreign = stored(tiny, "jetson", environment=(("processor", "a Jetson"), ("runtime", "older")))
+    assert inventory.serving(Wish("jetson", tiny)) == (foreign,)
+    assert inventory.missing(Wish("jetson", tiny), ()) == ()
+    with pytest.raises(PonasError, match="no table of jetson is for space 'tiny' at 32 px, 4 threads"):
+        inventory.serving(Wish("jetson", tiny, threads=4))
+    with pytest.raises(UnknownNameError, match="unknown device 'raspberry': known are"):
+        inventory.serving(Wish("raspberry", tiny))
+
+
+def test_unknown_runtimes_and_precisions_are_listed(tiny: Space) -> None:
+    with pytest.raises(UnknownNameError, match="onnxruntime, openvino"):
+        inventory.missing(Wish("cpu", tiny, backends=("tvm",)), ())
+    with pytest.raises(UnknownNameError, match="fp32"):
+        inventory.missing(Wish("cpu", tiny, backends=("onnxruntime",), precisions=("int4",)), ())
+    with pytest.raises(UnknownNameError, match="int4"):
+        inventory.missing(Wish("cpu", tiny, precisions=("int4",)), ())
+
+
+def test_a_measurement_is_not_overwritten(tiny: Space) -> None:
+    made = stored(tiny, this_machine().name)
+    with pytest.raises(OverwriteError):
+        inventory.make_table(made.conditions, tiny, time_budget_s=5)
+
+
+def test_a_table_that_names_no_device_cannot_make_an_engine(tiny: Space) -> None:
+    made = stored(tiny, "board")
+    with pytest.raises(TableMismatchError, match="names no device"):
+        _ = StoredTable(made.path, replace(made.table, conditions=None)).conditions
