@@ -203,16 +203,14 @@ def _cross_validated_pct(rows: Floats, measured: Floats, ridge: float, folds: in
     """Mean error in percent of networks left out of the fit, each left out twice."""
     order = np.argsort(measured, kind="stable")
     errors = []
-    for seed in range(2):
+    rng = np.random.default_rng(0)
+    for _ in range(2):
         fold = np.empty(len(measured), dtype=np.intp)
-        # Folds of neighbours in latency would ask the fit to extrapolate: deal them out in turn.
-        fold[order] = (
-            (np.arange(len(measured)) + np.random.default_rng(seed).integers(folds)) * (seed + 1) % folds
-        )
+        # Neighbours in latency go to different folds, so that no fit has to extrapolate.
+        shares = [rng.permutation(folds) for _ in range(-(-len(order) // folds))]
+        fold[order] = np.concatenate(shares)[: len(order)]
         for number in range(folds):
             left_out = fold == number
-            if not left_out.any():
-                continue
             weights = _fit(rows[~left_out], measured[~left_out], ridge)
             predicted = rows[left_out] @ weights + weights[0] * measured[~left_out].mean()
             errors.append(np.abs(predicted / measured[left_out] - 1.0))
@@ -220,10 +218,15 @@ def _cross_validated_pct(rows: Floats, measured: Floats, ridge: float, folds: in
 
 
 def _corrected(isolated: Grid, design: _Design, weights: Floats, mean_ms: float) -> Grid:
-    """The grid of a fit. `intercept` holds stem, head and what the cells count too often or too little."""
-    line = weights[1]
+    """The grid of a fit, every cell above zero.
+
+    The intercept holds stem, head and what every run costs besides. Where it is below zero (isolated
+    cells count the cost of a run too often), the layers carry it in equal parts and sums stay the same.
+    """
+    intercept = float(weights[0] * mean_ms)
+    carried = min(0.0, intercept) / len(isolated.layers)
     values = []
     for row, columns in zip(isolated.values, design.cells, strict=True):
-        least = _LEAST_SHARE * line * np.array(row)
-        values.append(tuple(float(value) for value in np.maximum(columns @ weights, least)))
-    return Grid(isolated.layers, isolated.candidates, tuple(values), float(weights[0] * mean_ms))
+        least = _LEAST_SHARE * weights[1] * np.array(row)
+        values.append(tuple(float(value) for value in np.maximum(columns @ weights + carried, least)))
+    return Grid(isolated.layers, isolated.candidates, tuple(values), max(0.0, intercept))

@@ -117,10 +117,7 @@ def least_cost(cost: Sequence[Floats], *, fixed_cost: float = 0.0) -> float:
 
 def cost_of_least_loss(cost: Sequence[Floats], loss: Sequence[Floats], *, fixed_cost: float = 0.0) -> float:
     """Cost of the cheapest architecture among those of least loss: a larger budget buys nothing."""
-    costs, losses = ExactColumn.of(cost, fixed_cost), ExactColumn.of(loss)
-    same_candidates([costs, losses])
-    cheapest_best = [np.lexsort(layer)[0] for layer in zip(costs.layers, losses.layers, strict=True)]
-    return float(costs.values(costs.totals(np.array(cheapest_best))))
+    return float(pareto_front(cost, loss, fixed_cost=fixed_cost).cost[-1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,10 @@ never fewer than a certificate needs.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +24,27 @@ from ponas_deploy.calibrate import LEAST_CHECK, LEAST_FIT, TimedNetwork, certify
 from ponas_deploy.devices import memory_mib, read_conditions, this_machine
 from ponas_deploy.errors import BackendError, MeasurementError
 from ponas_deploy.journal import Journal
-from ponas_deploy.measure import Outcome, Plan, Samples, choose_statistic, first_look, measure
+from ponas_deploy.measure import Outcome, Plan, Samples, choose_statistic, first_look, is_settled, measure
+from ponas_deploy.probes import HEAD, STEM, block_model, blocks_of, network_bytes
 from ponas_deploy.spread import divide, spread_networks
 from ponas_deploy.tables import Conditions, Grid, LatencyTable, SpaceKey
 from searchspace.architecture import Architecture
-from searchspace.ops import Op, Parameter, parameters
-from searchspace.space import Shape, Space
+from searchspace.space import Space
 
-STEM, HEAD = "stem", "head"
 TIME_BUDGET_S = 75.0
 MOST_FIT, MOST_CHECK = 48, 40
 _WANTED_ROUNDS = 16
 _ROUNDS_A_WAVE = 10_000
-# A session was seen to hold 3.4 times the bytes of its model (ONNX Runtime), OpenVINO's less.
-_SESSION_BYTES, _MEMORY_SHARE, _LEAST_WAVE = 4, 0.6, 4
+# A session was seen to hold 3.4 times the bytes of its model (ONNX Runtime), and networks differ in size.
+_SESSION_BYTES, _MEMORY_SHARE, _LEAST_WAVE = 5, 0.6, 4
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a profile is: `done` of `total` in a stage ("build", "measure", "fit")."""
+    """How far a profile is: `done` of `total` in a stage ("build", "measure", "fit").
+
+    `seconds_left` is to the end of the profile, not of the stage.
+    """
 
     stage: str
     done: int
@@ -77,17 +78,16 @@ def profile(
     """
     if batch < 1:
         raise MeasurementError(f"batch {batch} was asked for: ask for 1 or more.")
-    runtime = get_backend(backend) if isinstance(backend, str) else backend
     job = _Job(
-        space,
-        runtime,
-        settings or RunSettings(),
-        batch,
-        device or this_machine().name,
-        plan or Plan(),
-        seed,
-        time.monotonic() + time_budget_s,
-        on_progress or (lambda progress: None),
+        space=space,
+        backend=get_backend(backend) if isinstance(backend, str) else backend,
+        settings=settings or RunSettings(),
+        batch=batch,
+        device=device or this_machine().name,
+        plan=plan or Plan(),
+        seed=seed,
+        deadline=time.monotonic() + time_budget_s,
+        on_progress=on_progress or (lambda progress: None),
     )
     with ExitStack() as stack:
         book = stack.enter_context(Journal(journal, job.header())) if journal else None
@@ -101,14 +101,11 @@ class _Networks:
     fit: tuple[str, ...]
     check: tuple[str, ...]
 
-    @property
-    def all(self) -> tuple[str, ...]:
-        return (*self.fit, *self.check)
-
-    @property
-    def sentinel(self) -> str:
-        """The one in the middle."""
-        return self.fit[len(self.fit) // 2]
+    def waves(self, size: int) -> tuple[tuple[str, ...], ...]:
+        """All of them in groups of at most `size`, each group spread over the range."""
+        networks = (*self.fit, *self.check)
+        groups = -(-len(networks) // size)
+        return tuple(networks[number::groups] for number in range(groups))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +116,15 @@ class _Measured:
     networks: _Networks
     outcomes: tuple[Outcome, ...]
     notes: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """One network built to see what networks take: bytes of its model, seconds to build, to run once."""
+
+    model_bytes: int
+    build_s: float
+    run_s: float
 
 
 @dataclass(slots=True)
@@ -133,15 +139,17 @@ class _Job:
     plan: Plan
     seed: int
     deadline: float
-    report: OnProgress
+    on_progress: OnProgress
     runs: dict[str, int] = field(default_factory=dict)
     rough_ns: dict[str, float] = field(default_factory=dict)
 
     @property
     def conditions(self) -> Conditions:
-        return Conditions(
-            self.device, self.backend.name, self.settings.precision, self.settings.threads, self.batch
-        )
+        settings = self.settings
+        return Conditions(self.device, self.backend.name, settings.precision, settings.threads, self.batch)
+
+    def environment(self) -> tuple[tuple[str, str], ...]:
+        return (*this_machine().environment(), *self.backend.environment())
 
     def header(self) -> dict[str, Any]:
         """What a journal must have been written for to be continued."""
@@ -152,153 +160,142 @@ class _Job:
             "protocol": {**dict(self.plan.document()), "seed": str(self.seed)},
         }
 
-    def environment(self) -> tuple[tuple[str, str], ...]:
-        return (*this_machine().environment(), *self.backend.environment())
-
-    # --- measuring
-
     def measured(self, stack: ExitStack, book: Journal | None) -> _Measured:
-        """Build everything, time it, wave by wave where the memory does not hold all networks."""
-        samples, networks = _recovered(book)
-        samples.on_sample = _journaling(book)
+        """Build everything and time it, in waves where the memory does not hold all networks at once."""
         before = read_conditions().conditions()
+        samples, networks = _recovered(book)
         note = book.note if book else ""
-        sessions, model_bytes, build_s = self._blocks(stack, note)
+        blocks = self._load_blocks(stack, note)
+        trial = self._trial()
         if networks is None:
-            networks = self._choose_networks(build_s)
+            networks = self._choose_networks(trial)
             if book:
                 book.append({"fit": networks.fit, "check": networks.check})
-        waves = _waves(networks, _wave_size(model_bytes))
-        outcomes = tuple(
-            self._wave(number, len(waves), wave, sessions, networks, samples, book)
-            for number, wave in enumerate(waves)
-        )
+        waves = networks.waves(_wave_size(trial.model_bytes))
+        outcomes = tuple(self._wave(number, waves, blocks, samples, book) for number in range(len(waves)))
+        after = read_conditions().conditions()
         notes = (
             *((f"{name}_at_start", value) for name, value in before),
-            *((f"{name}_at_end", value) for name, value in read_conditions().conditions()),
+            *((f"{name}_at_end", value) for name, value in after),
             *((("journal", note),) if note else ()),
         )
         return _Measured(samples, networks, outcomes, notes)
 
-    def _blocks(self, stack: ExitStack, note: str) -> tuple[dict[str, Session], int, float]:
-        """Sessions of all cells, stem and head; bytes of a large network and seconds to build it."""
-        blocks = _blocks(self.space)
-        sessions: dict[str, Session] = {}
-        for done, (key, (ops, shape)) in enumerate(blocks.items()):
+    def _load_blocks(self, stack: ExitStack, note: str) -> dict[str, Session]:
+        """Sessions of all cells, stem and head, with a first look at how long each takes."""
+        blocks, sessions = blocks_of(self.space), dict[str, Session]()
+        for done, (key, block) in enumerate(blocks.items()):
             self._tell("build", done, len(blocks), note or f"building block {key}")
-            session = stack.enter_context(self._load(key, _block_model(key, ops, shape, self.batch)))
-            sessions[key] = session
-            self.runs[key], self.rough_ns[key] = first_look(session, self.plan)
-        start = time.monotonic()
-        largest = max(self.space.labels[0]), [costs.argmax() for costs in self._rough_costs()]
-        model = _network_model(Architecture.from_indices(self.space, largest[1]), self.batch)
-        self._load("the largest network", model).close()
-        return sessions, len(model), time.monotonic() - start
+            sessions[key] = stack.enter_context(self._load(key, block_model(key, block, self.batch)))
+            self.runs[key], self.rough_ns[key] = first_look(sessions[key], self.plan)
+        return sessions
 
     def _rough_costs(self) -> list[NDArray[np.float64]]:
         return [np.array([self.rough_ns[cell.key] for cell in row]) for row in self.space.cells()]
 
-    def _choose_networks(self, build_s: float) -> _Networks:
+    def _trial(self) -> _Trial:
+        (middle,) = spread_networks(self._rough_costs(), 1, self.seed)
+        start = time.monotonic()
+        model = network_bytes(Architecture.from_indices(self.space, middle), self.batch)
+        with self._load("a network", model) as session:
+            build_s = time.monotonic() - start
+            return _Trial(len(model), build_s, first_look(session, self.plan)[1] / 1e9)
+
+    def _choose_networks(self, trial: _Trial) -> _Networks:
+        """As many whole networks as the time allows, half of them to fit on and half to check with."""
         costs = self._rough_costs()
-        network_s = (
-            sum(float(row.mean()) for row in costs) + self.rough_ns[STEM] + self.rough_ns[HEAD]
-        ) / 1e9
-        round_s = sum(1.5 * max(runs * self.rough_ns[key] / 1e9, 0.0) for key, runs in self.runs.items())
-        left = self.deadline - time.monotonic()
-        affordable = (left - _WANTED_ROUNDS * round_s) / (build_s + _WANTED_ROUNDS * 2.2 * network_s)
+        blocks_s = sum(2 * max(self.plan.sample_ns, 2 * took_ns) / 1e9 for took_ns in self.rough_ns.values())
+        left_s = self.deadline - time.monotonic() - _WANTED_ROUNDS * blocks_s
+        affordable = left_s / (trial.build_s + _WANTED_ROUNDS * 2.2 * trial.run_s)
         count = int(np.clip(affordable, LEAST_FIT + LEAST_CHECK, MOST_FIT + MOST_CHECK))
         spread = spread_networks(costs, count, self.seed)
         texts = [Architecture.from_indices(self.space, indices).text for indices in spread]
-        checks = divide(len(texts), LEAST_FIT, LEAST_CHECK, MOST_CHECK)
-        if sum(checks) < LEAST_CHECK:
+        if len(texts) < LEAST_FIT + LEAST_CHECK:
             raise MeasurementError(
                 f"space '{self.space.name}' has too few networks to certify a table: {len(texts)} were found,"
                 f" {LEAST_FIT + LEAST_CHECK} are needed."
             )
-        pairs = tuple(zip(texts, checks, strict=True))
-        return _Networks(
-            tuple(text for text, check in pairs if not check), tuple(text for text, check in pairs if check)
+        checks = divide(len(texts), LEAST_FIT, LEAST_CHECK, MOST_CHECK)
+        fit, check = (
+            tuple(text for text, is_check in zip(texts, checks, strict=True) if is_check == wanted)
+            for wanted in (False, True)
         )
+        return _Networks(fit, check)
 
     def _wave(
         self,
         number: int,
-        waves: int,
-        wave: tuple[str, ...],
+        waves: tuple[tuple[str, ...], ...],
         blocks: Mapping[str, Session],
-        networks: _Networks,
         samples: Samples,
         book: Journal | None,
     ) -> Outcome:
-        """Build some whole networks and measure them among all blocks, in this wave's share of the time."""
+        """Build a group of networks and measure it among all blocks, in its share of the time left."""
+        wave = waves[number]
         with ExitStack() as stack:
             sessions = dict(blocks)
             for done, text in enumerate(wave):
-                self._tell("build", done, len(wave), f"building network {done + 1}")
-                architecture = Architecture(self.space, tuple(text.split(",")))
-                model = _network_model(architecture, self.batch)
+                self._tell("build", done, len(wave), f"building network {done + 1} of {len(wave)}")
+                model = network_bytes(Architecture(self.space, tuple(text.split(","))), self.batch)
                 sessions[text] = stack.enter_context(self._load(f"network {text}", model))
                 self.runs[text], self.rough_ns[text] = first_look(sessions[text], self.plan)
-            left = self.deadline - time.monotonic()
+            now = time.monotonic()
             return measure(
                 sessions,
                 {**self.runs, **samples.runs},
                 samples,
                 self.plan,
                 seed=self.seed,
-                sentinel=networks.sentinel if networks.sentinel in sessions else wave[len(wave) // 2],
-                deadline=time.monotonic() + left / (waves - number),
+                sentinel=wave[len(wave) // 2],
+                deadline=now + (self.deadline - now) / (len(waves) - number),
                 first_round=number * _ROUNDS_A_WAVE,
-                on_round=lambda rounds, seconds: self._after_round(book, number, waves, rounds, seconds),
+                on_round=lambda rounds, took_s: self._after_round(book, number, len(waves), rounds, took_s),
             )
 
-    def _after_round(self, book: Journal | None, wave: int, waves: int, rounds: int, seconds: float) -> None:
+    def _after_round(self, book: Journal | None, wave: int, waves: int, rounds: int, took_s: float) -> None:
         if book:
             book.sync()
         most = self.plan.max_rounds
-        ahead = ((waves - wave) * most - rounds) * seconds
-        total = waves * most
-        self._tell("measure", wave * most + rounds, total, f"round {rounds}, at most {most}", ahead)
+        done, total = wave * most + rounds, waves * most
+        self._tell("measure", done, total, f"round {rounds} of {most} at most", (total - done) * took_s)
 
-    def _tell(self, stage: str, done: int, total: int, text: str, seconds: float = float("inf")) -> None:
-        left = max(0.0, min(self.deadline - time.monotonic(), seconds))
-        self.report(Progress(stage, done, total, left, text))
+    def _tell(self, stage: str, done: int, total: int, text: str, at_most_s: float = float("inf")) -> None:
+        left_s = max(0.0, min(self.deadline - time.monotonic(), at_most_s))
+        self.on_progress(Progress(stage, done, total, left_s, text))
 
     def _load(self, what: str, model: bytes) -> Session:
         try:
             return self.backend.load(model, self.settings)
         except BackendError as error:
-            raise BackendError(self.backend.name, f"{what} was refused: {error}") from error
-
-    # --- the table
+            raise BackendError(self.backend.name, f"{what} was refused ({error})") from error
 
     def table(self, measured: _Measured) -> LatencyTable:
-        """Fit and certify."""
+        """Choose the statistic, correct the cells, certify the result."""
         self._tell("fit", 0, 1, "fitting the table")
-        samples, cells = measured.samples, self.space.cells()
+        samples, space = measured.samples, self.space
         fit, check = (
             tuple(TimedNetwork(tuple(text.split(",")), samples.measurement(text)) for text in texts)
             for texts in (measured.networks.fit, measured.networks.check)
         )
         statistic = choose_statistic([net.measurement for net in (*fit, *check)])
-        isolated = _isolated(self.space, samples, statistic)
-        grid, correction = correct(isolated, cells, fit, statistic)
-        keys = tuple(_blocks(self.space))
+        isolated = _isolated(space, samples, statistic)
+        grid, correction = correct(isolated, space.cells(), fit, statistic)
+        measurements = tuple((key, samples.measurement(key)) for key in blocks_of(space))
         table = LatencyTable(
             grid=grid,
             isolated=isolated,
-            space=SpaceKey.of(self.space),
+            space=SpaceKey.of(space),
             conditions=self.conditions,
-            intervals_ms=_intervals(self.space, samples, statistic, isolated, grid),
+            intervals_ms=_intervals(space, samples, statistic, isolated, grid),
             statistic=statistic,
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             environment=self.environment(),
             protocol=self._protocol(measured),
-            cell_keys=tuple(tuple(cell.key for cell in row) for row in cells),
-            measurements=tuple((key, samples.measurement(key)) for key in keys),
+            cell_keys=tuple(tuple(cell.key for cell in row) for row in space.cells()),
+            measurements=measurements,
             correction=correction,
             certificate=certify(grid, isolated, check, statistic),
-            unsettled=tuple(key for key in keys if key in measured.outcomes[-1].unsettled),
+            unsettled=tuple(key for key, m in measurements if not is_settled(m, self.plan, statistic)),
         )
         self._tell("fit", 1, 1, "done", 0.0)
         return table
@@ -307,75 +304,28 @@ class _Job:
         return (
             *self.plan.document(),
             ("seed", str(self.seed)),
+            ("weights", "random"),
             ("rounds", "+".join(str(outcome.rounds) for outcome in measured.outcomes)),
             ("stopped_by", measured.outcomes[-1].reason),
             ("redone_visits", str(sum(outcome.redone_visits for outcome in measured.outcomes))),
-            ("weights", "random"),
             *measured.notes,
         )
 
 
-# --- blocks, networks, models
-
-
-def _blocks(space: Space) -> dict[str, tuple[tuple[Op, ...], Shape]]:
-    """What is timed alone: stem, head and the distinct cells, by key."""
-    blocks = {STEM: (space.stem, space.input_shape), HEAD: (space.head, space.layer_shapes()[-1])}
-    blocks.update({cell.key: (cell.ops, cell.input_shape) for row in space.cells() for cell in row})
-    return blocks
-
-
-def _block_model(key: str, ops: tuple[Op, ...], shape: Shape, batch: int) -> bytes:
-    from searchspace.graph import model
-
-    weights = _quick_weights(parameters(ops, "block"))
-    return model([("block", ops)], shape, weights, batch, key).SerializeToString()
-
-
-def _network_model(architecture: Architecture, batch: int) -> bytes:
-    from searchspace.graph import network_model
-    from searchspace.weights import network_parameters
-
-    weights = _quick_weights(network_parameters(architecture))
-    return network_model(architecture, weights, batch).SerializeToString()
-
-
-_POOL = np.random.default_rng(0).standard_normal(1 << 12, dtype=np.float32)
-
-
-def _quick_weights(wanted: Iterator[Parameter]) -> dict[str, NDArray[np.float32]]:
-    """He-normal weights repeated from one small pool: a latency needs the size, not the draw."""
-    tensors = {}
-    for parameter in wanted:
-        shape = parameter.shape
-        if parameter.role == "weight":
-            tensors[parameter.name] = np.resize(_POOL, shape) * np.float32(np.sqrt(2.0 / prod(shape[1:])))
-        else:
-            value = 1.0 if parameter.role in ("norm_weight", "norm_var") else 0.0
-            tensors[parameter.name] = np.full(shape, value, np.float32)
-    return tensors
-
-
-# --- the journal and the waves
-
-
 def _recovered(book: Journal | None) -> tuple[Samples, _Networks | None]:
-    """What an interrupted profile has measured: its samples, and which networks it chose."""
+    """What an interrupted profile has measured, and which networks it chose; from now on all is journaled."""
     samples, networks = Samples(), None
-    for entry in book.entries if book else ():
+    if book is None:
+        return samples, networks
+    for entry in book.entries:
         if "fit" in entry:
             networks = _Networks(tuple(entry["fit"]), tuple(entry["check"]))
         else:
             samples.add(entry["key"], entry["round"], entry["runs"], entry["ns"])
-    return samples, networks
-
-
-def _journaling(book: Journal | None) -> Callable[[str, int, int, float], None] | None:
-    if book is None:
-        return None
-    return lambda key, number, runs, run_ns: book.append(
+    samples.on_sample = lambda key, number, runs, run_ns: book.append(
         {"key": key, "round": number, "runs": runs, "ns": round(run_ns, 1)}
     )
+    return samples, networks
 
 
 def _wave_size(model_bytes: int) -> int:
@@ -384,24 +334,14 @@ def _wave_size(model_bytes: int) -> int:
     return max(_LEAST_WAVE, int(free / (_SESSION_BYTES * model_bytes)))
 
 
-def _waves(networks: _Networks, size: int) -> tuple[tuple[str, ...], ...]:
-    """All networks in groups of at most `size`, each spread over the range."""
-    groups = -(-len(networks.all) // size)
-    return tuple(networks.all[number::groups] for number in range(groups))
-
-
-# --- the grids
-
-
 def _isolated(space: Space, samples: Samples, statistic: str) -> Grid:
     def value(key: str) -> float:
         return samples.measurement(key).value_ms(statistic)
 
-    cells = space.cells()
     return Grid(
         tuple(layer.name for layer in space.layers),
         space.labels,
-        tuple(tuple(value(cell.key) for cell in row) for row in cells),
+        tuple(tuple(value(cell.key) for cell in row) for row in space.cells()),
         value(STEM) + value(HEAD),
     )
 

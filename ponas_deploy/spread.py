@@ -21,7 +21,7 @@ _MARGIN = 0.05
 _DRAWS = 8
 
 
-def spread_networks(costs: Sequence[Sequence[float]], count: int, seed: int) -> tuple[Choices, ...]:
+def spread_networks(costs: Sequence[Sequence[float] | Floats], count: int, seed: int) -> tuple[Choices, ...]:
     """`count` different networks by candidate index, from the cheapest to the most expensive.
 
     `costs` (layers, candidates) in any unit. Fewer where the space has fewer.
@@ -36,7 +36,12 @@ def spread_networks(costs: Sequence[Sequence[float]], count: int, seed: int) -> 
         drawn = [tuple(int(rng.choice(len(p), p=p)) for p in chances) for _ in range(_DRAWS)]
         fresh = [choices for choices in drawn if choices not in found]
         if fresh:
-            found.append(min(fresh, key=lambda choices: abs(total(layers, choices) - target)))
+            away = [abs(total(layers, choices) - target) for choices in fresh]
+            found.append(fresh[away.index(min(away))])
+    for _ in range(_DRAWS * count):  # a small space runs out of networks near some targets
+        anything = tuple(int(rng.integers(len(layer))) for layer in layers)
+        if len(found) < count and anything not in found:
+            found.append(anything)
     return tuple(sorted(found, key=lambda choices: total(layers, choices)))
 
 

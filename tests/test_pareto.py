@@ -42,7 +42,7 @@ def test_of_three_the_next_best_is_named() -> None:
 
 def test_hypervolume_is_the_dominated_share_of_the_box() -> None:
     comparison = compare_fronts([SLOW, FAST])
-    # The box goes from (1 ms, 0 pp) to (8 ms, 3 pp): 21. SLOW: 2 x 0 + 4 x 2 + 0. FAST: 1 x 0 + 2 x 2 + 4 x 3.
+    # The box goes from (1 ms, 0 pp) to (8 ms, 3 pp): 21. SLOW has 4 x 2 of it, FAST 2 x 2 + 4 x 3.
     assert comparison.reference == (8.0, 3.0)
     assert comparison.hypervolume_pct == pytest.approx((100 * 8 / 21, 100 * 16 / 21))
 

@@ -37,6 +37,13 @@ class Compute:
             raise PonasError("torch finds no CUDA device: train with the device 'cpu', or 'auto'.")
         return cls(torch.device("cuda" if available and name != "cpu" else "cpu"))
 
+    @property
+    def text(self) -> str:
+        """The device and its precision, for people."""
+        if self.device.type == "cuda":
+            return f"{torch.cuda.get_device_name(self.device)}, bf16 autocast"
+        return f"cpu, float32, {torch.get_num_threads()} threads"
+
     def place(self, module: Module) -> Module:
         """Move a module here, channels-last."""
         # nn.Module.to() declares memory_format for 4-D tensors only in a stub-unfriendly overload.

@@ -87,12 +87,12 @@ class Tally:
     def result(self) -> Evaluation:
         """What was seen so far."""
         count = self._images
-        return Evaluation(
-            100 * self._top1 / count, 100 * self._top5 / count, self._loss / count, count
-        )
+        return Evaluation(100 * self._top1 / count, 100 * self._top5 / count, self._loss / count, count)
 
 
-def recalibrate(networks: Iterable[nn.Module], images: Images, order: Tensor, size: int, compute: Compute) -> None:
+def recalibrate(
+    networks: Iterable[nn.Module], images: Images, order: Tensor, size: int, compute: Compute
+) -> None:
     """Measure the batch norm statistics of each network anew, as averages over batches of `size` images.
 
     Running averages lag behind weights that moved, and those of a cropped block belong to another
@@ -121,12 +121,14 @@ def recalibrate(networks: Iterable[nn.Module], images: Images, order: Tensor, si
 
 
 def sgd(
-    parameters: Iterable[nn.Parameter], lr: float, momentum: float, weight_decay: float, nesterov: bool = False
+    parameters: Iterable[nn.Parameter],
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    nesterov: bool = False,
 ) -> torch.optim.SGD:
     """The optimizer of every stage of the paper."""
-    return torch.optim.SGD(
-        parameters, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov
-    )
+    return torch.optim.SGD(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

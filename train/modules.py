@@ -79,7 +79,13 @@ class ConvNorm(nn.Module):
     def __init__(self, op: Conv) -> None:
         super().__init__()
         self.conv = Convolution(
-            op.in_channels, op.out_channels, op.kernel, op.stride, op.kernel // 2, groups=op.groups, bias=False
+            op.in_channels,
+            op.out_channels,
+            op.kernel,
+            op.stride,
+            op.kernel // 2,
+            groups=op.groups,
+            bias=False,
         )
         self.norm: nn.Module = BatchNorm(op.out_channels, eps=BATCH_NORM_EPS)
         self.activation: Activation | None = op.activation

@@ -57,8 +57,10 @@ def fine_tune(
     if settings.epochs < 1:
         raise PonasError(f"{settings.epochs} epochs of fine-tuning: at least 1 is needed.")
     network.eval()
-    halves = _WholePath(network, splits) if settings.scope == "path" else _Frozen(
-        space, network, splits, settings, compute, finished
+    halves = (
+        _WholePath(network, splits)
+        if settings.scope == "path"
+        else _Frozen(space, network, splits, settings, compute, finished)
     )
     units = _Units(space, splits, settings)
     for index in range(finished, len(space.layers)):
@@ -70,7 +72,9 @@ def fine_tune(
         contest.recalibrate(train, seed)
         row = _row(layer, contest.evaluate(validation))
         network.replace(index, row.chosen, candidates[row.labels.index(row.chosen)])
-        on_progress(Progress("fine-tune", units.until(index + 1), units.total, f"layer {layer.name}", row=row))
+        on_progress(
+            Progress("fine-tune", units.until(index + 1), units.total, f"layer {layer.name}", row=row)
+        )
         yield TunedLayer(row, tuple(candidates))
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ponas_deploy.errors import FileFormatError
 from train.compute import Compute
-from train.weights import load_arrays, read_weights, write_weights
+from train.weights import load_arrays, read_weights, to_arrays, write_weights
 
 _MOMENTUM = "momentum/"
 
@@ -19,7 +19,7 @@ def save_state(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer,
     tensors: dict[str, Tensor] = dict(network.state_dict())
     for name, parameter in network.named_parameters():
         tensors[_MOMENTUM + name] = optimizer.state[parameter]["momentum_buffer"]
-    write_weights(path, tensors, {"layout": "training state", "epochs_done": str(epochs_done)})
+    write_weights(path, to_arrays(tensors), {"layout": "training state", "epochs_done": str(epochs_done)})
 
 
 def load_state(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, compute: Compute) -> int:

@@ -35,9 +35,9 @@ class WeightsFile:
     metadata: dict[str, str]
 
 
-def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors as safetensors, over an older file of that name; PonasError when the disk refuses."""
-    write_bytes(path, save(to_arrays(tensors), {"format": FORMAT, **metadata}), overwrite=True)
+def write_weights(path: Path, arrays: Arrays, metadata: Mapping[str, str]) -> None:
+    """Write arrays as safetensors, over an older file of that name; PonasError when the disk refuses."""
+    write_bytes(path, save(arrays, {"format": FORMAT, **metadata}), overwrite=True)
 
 
 def read_weights(path: Path) -> WeightsFile:
@@ -70,7 +70,8 @@ def describe(layout: str, space: Space, splits: Splits, seed: int) -> dict[str, 
 def to_arrays(tensors: Mapping[str, Tensor]) -> Arrays:
     """Tensors on any device and in any layout as float32 arrays."""
     return {
-        name: tensor.detach().to("cpu", torch.float32).contiguous().numpy() for name, tensor in tensors.items()
+        name: tensor.detach().to("cpu", torch.float32).contiguous().numpy()
+        for name, tensor in tensors.items()
     }
 
 

@@ -29,7 +29,7 @@ from ponas_deploy.frontier import Front
 from ponas_deploy.journal import Journal
 from ponas_deploy.measure import Plan, Samples, first_look, measure, repeatability, take_sample
 from ponas_deploy.nvidia import GpuReading, gpu_slug
-from ponas_deploy.profile import profile
+from ponas_deploy.profile import Progress, profile
 from ponas_deploy.specialize import Budget, front, shortlist, slowest_useful_ms
 from ponas_deploy.spread import divide, spread_networks
 from ponas_deploy.tables import (
@@ -54,6 +54,7 @@ TRIES = 5
 STOCK = ("mobilenet_v2", "mobilenet_v3_large")
 _LOOKS = 9
 _COMPILING_PROCESSES = 12
+_LEAST_PROFILE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -227,22 +228,19 @@ def device_name(backend: TorchBackend) -> str:
 def make_table(
     config: Config, backend: TorchBackend, space: Space, seconds: float, out: Path
 ) -> LatencyTable:
-    """Profile, add the GPU's conditions over the rounds, write the table; where it fails, its journal stays."""
+    """Profile, add the GPU's conditions over the rounds, write the table.
+
+    Where it fails its journal stays. Compiling ahead counts towards `seconds`.
+    """
     journal = out / f"{config.file_name}.journal"
     if config.backend == "torch-compile":
         texts = fix_networks(config, backend, space, journal, seed=0)
         networks = [Architecture(space, tuple(text.split(","))) for text in texts]
-        print(f"compiled ahead in {compile_ahead(config, networks, blocks=True):.0f} s", flush=True)
+        published = [parse_architecture(name, space) for name in PUBLISHED]
+        compiling_s = compile_ahead(config, [*networks, *published], blocks=True)
+        print(f"compiled ahead in {compiling_s:.0f} s", flush=True)
+        seconds = max(_LEAST_PROFILE_S, seconds - compiling_s)
     readings = [backend.reading()]
-    last = [""]
-
-    def listen(progress: Any) -> None:
-        if progress.stage == "measure":
-            readings.append(backend.reading())
-        if progress.stage != last[0]:
-            last[0] = progress.stage
-            print(f"  {progress.stage}: {progress.text}, {progress.seconds_left:.0f} s left", flush=True)
-
     table = profile(
         space,
         backend,
@@ -251,13 +249,27 @@ def make_table(
         device=device_name(backend),
         time_budget_s=seconds,
         journal=journal,
-        on_progress=listen,
+        on_progress=listener(backend, readings),
         plan=GPU_PLAN,
     )
     table = replace(table, protocol=(*table.protocol, *round_conditions(readings)))
     write_latency_table(table, out / config.file_name, overwrite=True)
     journal.unlink()
     return table
+
+
+def listener(backend: TorchBackend, readings: list[GpuReading]) -> Callable[[Progress], None]:
+    """Prints each stage of a profile once and looks at the GPU after each round."""
+    seen = set()
+
+    def listen(progress: Progress) -> None:
+        if progress.stage == "measure":
+            readings.append(backend.reading())
+        if progress.stage not in seen:
+            seen.add(progress.stage)
+            print(f"  {progress.stage}: {progress.text}, {progress.seconds_left:.0f} s left", flush=True)
+
+    return listen
 
 
 def round_conditions(readings: list[GpuReading]) -> Iterator[tuple[str, str]]:
@@ -294,6 +306,13 @@ class Chooser:
     accuracy: AccuracyTable
     headroom_pct: float
 
+    def compile_first_choices(self, budgets_ms: Iterable[float]) -> None:
+        """What `pick` will build first for each budget, compiled all at once."""
+        asked = [Budget(latency_ms=budget * (1 - self.headroom_pct / 100)) for budget in budgets_ms]
+        found = [shortlist(self.latency, self.accuracy, budget, 1)[0] for budget in asked]
+        networks = {choice.choices: Architecture(self.space, choice.choices) for choice in found}
+        compile_ahead(self.config, networks.values(), blocks=False)
+
     def pick(self, purpose: str, budget_ms: float) -> Pick:
         """Search, build, measure; where it took too long, ask the table for that much less."""
         asked_ms = budget_ms * (1 - self.headroom_pct / 100)
@@ -304,8 +323,6 @@ class Chooser:
             except BudgetError:
                 return Pick(purpose, budget_ms, tries=number - 1)
             architecture = Architecture(self.space, found.choices)
-            if self.config.backend == "torch-compile":
-                compile_ahead(self.config, [architecture], blocks=False)
             with open_network(self.backend, self.config, architecture) as session:
                 measured_ms = quick_ms(session)
             if measured_ms <= asked_ms:
@@ -348,6 +365,8 @@ def chosen(
     keep(result)
     chooser = Chooser(config, backend, space, table, accuracy, headroom_pct)
     wanted = budgets(front(table, accuracy), slowest_useful_ms(table, accuracy))
+    if config.backend == "torch-compile":
+        chooser.compile_first_choices(wanted)
     purposes = {f"budget {number}": budget for number, budget in enumerate(wanted, start=1)}
     stock_ms = ((f"as fast as {name}", _timed_stock(backend, config, name)) for name in STOCK)
     for purpose, budget_ms in itertools.chain(purposes.items(), stock_ms):

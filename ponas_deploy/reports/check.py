@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ponas_deploy.reports.style import BAD, FAINT, GOOD, WARN, counted, table
+from ponas_deploy.reports.style import BAD, FAINT, GOOD, WARN, counted, table, titled
 from ponas_deploy.tables.check import CheckedTable, Finding, Severity
 
 _STYLES: dict[Severity, str] = {"error": f"bold {BAD}", "warning": WARN, "note": FAINT}
@@ -29,7 +29,7 @@ def _findings(title: str, findings: Sequence[Finding]) -> RenderableType:
     ]
     if not findings:
         return Text.assemble((f"{title}: ", "bold"), ("nothing to complain about", GOOD))
-    rows = table(f"{title}: {', '.join(counts)}")
+    rows = table("")
     rows.show_header = False
     rows.add_column(no_wrap=True)
     rows.add_column(overflow="fold", max_width=34)
@@ -39,4 +39,6 @@ def _findings(title: str, findings: Sequence[Finding]) -> RenderableType:
         severity = Text(finding.severity, style=_STYLES[finding.severity])
         rows.add_row(severity, Text(finding.where), Text(finding.message))
     more = len(findings) - _SHOWN
-    return Group(rows, Text(f"and {more} more: --json names them all", style=FAINT)) if more > 0 else rows
+    return titled(
+        f"{title}: {', '.join(counts)}", rows, f"and {more} more: --json names them all" if more > 0 else ""
+    )

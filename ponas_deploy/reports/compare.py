@@ -8,12 +8,12 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from ponas_deploy.compare import NetworkPrediction
-from ponas_deploy.reports.style import BEST, digits, millions, table
+from ponas_deploy.reports.style import BEST, digits, millions, table, titled
 
 
 def compare_report(networks: Sequence[NetworkPrediction], tables: Sequence[str]) -> RenderableType:
     """A row a network; the fastest on each table and the least loss in bold."""
-    rows = table("Predicted, not measured")
+    rows = table("")
     rows.add_column("network", overflow="fold")
     counted = all(network.macs is not None for network in networks)
     for name in (*(("parameters", "MACs") if counted else ()), *(f"{name} ms" for name in tables)):
@@ -32,4 +32,4 @@ def compare_report(networks: Sequence[NetworkPrediction], tables: Sequence[str])
         best_loss = min(value for value in losses if value is not None) if loss is not None else None
         ending = [Text(f"{loss:.2f}", style=BEST if loss == best_loss else "")] if loss is not None else []
         rows.add_row(network.name, *counts, *cells, *ending)
-    return rows
+    return titled("Predicted, not measured", rows)

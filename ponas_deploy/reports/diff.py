@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from ponas_deploy.reports.heat import HeatGrid
-from ponas_deploy.reports.style import FAINT, GOOD, counted, digits, table
+from ponas_deploy.reports.style import FAINT, GOOD, counted, digits, table, titled
 from ponas_deploy.tables.diff import Change, TableDiff
 
 _SHOWN = 10
@@ -71,7 +71,7 @@ def _grid(diff: TableDiff) -> HeatGrid:
 
 
 def _moves(diff: TableDiff, changes: Sequence[Change]) -> RenderableType:
-    rows = table("Largest moves")
+    rows = table("")
     rows.add_column("layer")
     rows.add_column("candidate")
     for name in (f"{diff.column} before", "after", "change"):
@@ -79,4 +79,4 @@ def _moves(diff: TableDiff, changes: Sequence[Change]) -> RenderableType:
     for change in changes:
         moved = f"{change.change:+.1f} {diff.unit}" if diff.unit == "%" else f"{change.change:+.2f} pp"
         rows.add_row(change.layer, change.candidate, digits(change.before), digits(change.after), moved)
-    return rows
+    return titled("Largest moves", rows)

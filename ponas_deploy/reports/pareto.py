@@ -10,23 +10,22 @@ from rich.text import Text
 from ponas_deploy.frontier import best_within
 from ponas_deploy.pareto import FrontComparison, NamedFront, Rung, Standing, budget_ladder
 from ponas_deploy.reports.plot import COLOURS, MARKS, FrontPlot
-from ponas_deploy.reports.style import BEST, FAINT, counted, digits, table
+from ponas_deploy.reports.style import BEST, FAINT, counted, digits, table, titled
 
 
 def front_report(named: NamedFront, rungs: int = 12) -> RenderableType:
     """One front: what each step of a ladder of budgets buys, and a plot."""
     front = named.front
-    rows = table(
-        f"{named.name}: {counted(len(front.cost), 'network')} on the exact front",
-        "The networks themselves: --json, or `ponas specialize --latency TIME`.",
-    )
+    rows = table("")
     for name in ("budget ms", "loss pp", "predicted ms"):
         rows.add_column(name, justify="right", no_wrap=True)
     for budget in budget_ladder([front], rungs):
         point = best_within(front, budget)
         if point is not None:
             rows.add_row(f"{budget:g}", f"{front.loss[point]:.2f}", digits(float(front.cost[point])))
-    return Group(rows, Text(""), FrontPlot((front,)))
+    title = f"{named.name}: {counted(len(front.cost), 'network')} on the exact front"
+    hint = "The networks themselves: --json, or `ponas specialize --latency TIME`."
+    return Group(titled(title, rows, hint), Text(""), FrontPlot((front,)))
 
 
 def comparison_report(comparison: FrontComparison, fronts: Sequence[NamedFront]) -> RenderableType:
@@ -41,7 +40,7 @@ def comparison_report(comparison: FrontComparison, fronts: Sequence[NamedFront])
 
 
 def _ladder(comparison: FrontComparison) -> RenderableType:
-    rows = table("Least loss within a budget, in percentage points (predicted ms)")
+    rows = table("")
     rows.add_column("budget ms", justify="right")
     for index, name in enumerate(comparison.names):
         rows.add_column(_legend(index, name), justify="right", overflow="fold")
@@ -49,7 +48,7 @@ def _ladder(comparison: FrontComparison) -> RenderableType:
     for rung in comparison.ladder:
         cells = [_standing(s, index in rung.winners) for index, s in enumerate(rung.standings)]
         rows.add_row(f"{rung.budget_ms:g}", *cells, _margin(rung))
-    return rows
+    return titled("Least loss within a budget, in percentage points (predicted ms)", rows)
 
 
 def _standing(standing: Standing | None, wins: bool) -> Text:
@@ -72,8 +71,8 @@ def _margin(rung: Rung) -> str:
 
 
 def _shares(comparison: FrontComparison) -> RenderableType:
-    rows = table("The whole fronts")
-    rows.add_column("")
+    rows = table("")
+    rows.add_column("the whole fronts")
     for index, name in enumerate(comparison.names):
         rows.add_column(_legend(index, name), justify="right", overflow="fold")
     best = max(comparison.hypervolume_pct)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from rich import box
+from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 FRAME = box.SIMPLE_HEAD
 GOOD, WARN, BAD = "green", "yellow", "red"
@@ -14,7 +16,7 @@ FAINT = "dim"
 def table(title: str, caption: str = "") -> Table:
     """An empty table with its title above and its caption below, both to the left."""
     return Table(
-        title=title,
+        title=title or None,
         caption=caption or None,
         title_style="bold",
         caption_style="default",
@@ -24,6 +26,12 @@ def table(title: str, caption: str = "") -> Table:
         pad_edge=False,
         collapse_padding=True,
     )
+
+
+def titled(title: str, rows: RenderableType, caption: str = "") -> RenderableType:
+    """Rows below a title that may be wider than they are; a table's own title would be folded."""
+    below = [Text(caption, style=FAINT)] if caption else []
+    return Group(Text(title, style="bold"), rows, *below)
 
 
 def digits(value: float, significant: int = 4) -> str:

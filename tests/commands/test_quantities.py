@@ -10,8 +10,16 @@ from ponas_deploy.commands.quantities import LatencyBudget, parse_count, parse_l
 
 @pytest.mark.parametrize(
     ("text", "ms"),
-    [("20ms", 20), ("850us", 0.85), ("850 µs", 0.85), ("1.2s", 1200), ("5e3 us", 5), (".5ms", 0.5), ("9000ns", 0.009)],
-)  # fmt: skip
+    [
+        ("20ms", 20),
+        ("850us", 0.85),
+        ("850 µs", 0.85),
+        ("1.2s", 1200),
+        ("5e3 us", 5),
+        (".5ms", 0.5),
+        ("9000ns", 0.009),
+    ],
+)
 def test_latencies(text: str, ms: float) -> None:
     budget = parse_latency(text)
     assert (budget.amount, budget.unit) == (pytest.approx(ms), "ms")
@@ -26,12 +34,16 @@ def test_a_share_of_the_slowest_network() -> None:
     assert parse_latency("20ms").text == "20 ms"
 
 
-@pytest.mark.parametrize(("text", "count"), [("330M", 330_000_000), ("1.2G", 1_200_000_000), ("5.1m", 5_100_000), ("77", 77)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "count"), [("330M", 330_000_000), ("1.2G", 1_200_000_000), ("5.1m", 5_100_000), ("77", 77)]
+)
 def test_counts(text: str, count: int) -> None:
     assert parse_count(text) == count
 
 
-@pytest.mark.parametrize(("text", "size"), [("12MB", 12_000_000), ("12MiB", 12_582_912), ("900 kB", 900_000), ("64B", 64)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "size"), [("12MB", 12_000_000), ("12MiB", 12_582_912), ("900 kB", 900_000), ("64B", 64)]
+)
 def test_sizes(text: str, size: int) -> None:
     assert parse_size(text) == size
 
