@@ -9,8 +9,8 @@ additive over layers, because the exact search needs that:
 `a` and `b` are the straight line. The rest (a factor of each input shape, factor and constant of
 each trait such as squeeze-and-excite or a residual, a factor of each cell) is drawn to zero by a
 ridge whose strength cross-validation chooses; where the line alone predicts as well, it stays alone.
-The loss is Huber's (Ann. Math. Statist. 35, 1964) on relative errors: one disturbed network moves
-nothing.
+The loss is Huber's (Ann. Math. Statist. 35, 1964) on relative errors: a disturbed network hardly
+moves it.
 """
 
 from __future__ import annotations
@@ -67,10 +67,15 @@ class _Design:
 
 
 def correct(
-    isolated: Grid, cells: Cells, networks: Sequence[TimedNetwork], statistic: str
+    isolated: Grid,
+    cells: Cells,
+    networks: Sequence[TimedNetwork],
+    statistic: str,
+    ridges: Sequence[float] = RIDGES,
 ) -> tuple[Grid, Correction]:
     """The corrected grid in milliseconds, and how it was fitted on `networks`.
 
+    The straight line competes with a ridge of each strength in `ridges`; without any it stands alone.
     MeasurementError with fewer than LEAST_FIT networks, or when they do not get slower as their
     cells do.
     """
@@ -81,7 +86,7 @@ def correct(
     measured = np.array([net.measurement.value_ms(statistic) for net in networks])
     design = _design(isolated, cells)
     rows = design.rows(isolated, networks)
-    errors = {ridge: _cross_validated_pct(rows, measured, ridge) for ridge in (np.inf, *RIDGES)}
+    errors = {ridge: _cross_validated_pct(rows, measured, ridge) for ridge in (np.inf, *ridges)}
     ridge = min(errors, key=lambda candidate: errors[candidate])
     if errors[ridge] > _BETTER * errors[np.inf]:
         ridge = np.inf

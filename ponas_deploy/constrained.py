@@ -6,8 +6,8 @@ its exact front over the layers to come tells the least loss with which any begi
 from the Lagrangian dual that bound is so close that a narrow beam of beginnings holds the answer. The beam
 remembers the best bound it ever dropped: nothing found is worse than that, or it is widened and run again.
 
-So the answer is proven, and all sums are exact. (HiGHS, the obvious choice, takes 10 to 100 times as long,
-works to a tolerance, needs the import of scipy.optimize and prints to stdout behind Python's back.)
+So the answer is proven, in whole numbers. On tables of the paper's size it takes 7 to 12 ms; HiGHS through
+scipy.optimize.milp came to the same losses in 7 to 209 ms, after 0.4 s of import and up to its tolerance.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from ponas_deploy.frontier import (
     same_candidates,
     suffix_fronts,
 )
+from searchspace.errors import PonasError
 
 _FIRST_WIDTH, _WIDTH_FOR_TIES, _LAST_WIDTH = 2**8, 2**12, 2**18
 _DUAL_STEPS = 200
@@ -119,7 +120,7 @@ def k_best_constrained(
 
     Exact, and ordered by loss and then the first cost; only where thousands tie in losses of many digits may
     another of the tied be taken. ValueError when the tables do not fit each other or `k` is below 1;
-    RuntimeError when the widest beam cannot prove its answer.
+    PonasError when the widest beam cannot prove its answer.
     """
     if k < 1:
         raise ValueError(f"k is {k}, it must be at least 1")
@@ -172,7 +173,7 @@ def _search(space: LimitedSpace, objective: Floats, k: int) -> Indices:
         if limits[0] < dropped or dropped == math.inf:
             return found[first]
         width *= 4
-    raise RuntimeError(f"no proof of the best architecture within {_LAST_WIDTH} beginnings: loosen a limit")
+    raise PonasError(f"no proof of the best network within {_LAST_WIDTH} beginnings: loosen or drop a limit.")
 
 
 def _beam(

@@ -67,7 +67,8 @@ class Samples:
     on_sample: Callable[[str, int, int, float], None] | None = None
 
     def add(self, key: str, number: int, runs: int, run_ns: float) -> None:
-        """Keep a sample; one of the same key and round is replaced."""
+        """Keep a sample, to a tenth of a nanosecond; one of the same key and round is replaced."""
+        run_ns = round(run_ns, 1)
         self.runs[key] = runs
         self.rounds.setdefault(key, {})[number] = run_ns
         if self.on_sample is not None:

@@ -323,7 +323,7 @@ def _recovered(book: Journal | None) -> tuple[Samples, _Networks | None]:
         else:
             samples.add(entry["key"], entry["round"], entry["runs"], entry["ns"])
     samples.on_sample = lambda key, number, runs, run_ns: book.append(
-        {"key": key, "round": number, "runs": runs, "ns": round(run_ns, 1)}
+        {"key": key, "round": number, "runs": runs, "ns": run_ns}
     )
     return samples, networks
 

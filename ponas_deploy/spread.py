@@ -47,16 +47,22 @@ def spread_networks(costs: Sequence[Sequence[float] | Floats], count: int, seed:
 
 def tilted(layers: Sequence[Floats], target: float) -> list[Floats]:
     """Each layer's probabilities, such that the expected total is `target`."""
-    scale = max(float(np.ptp(layer)) for layer in layers) or 1.0
-    low, high = -200.0 / scale, 200.0 / scale
-    for _ in range(60):
+    costs, starts = np.concatenate(layers), np.cumsum([0, *map(len, layers[:-1])])
+    sizes = [len(layer) for layer in layers]
+    costs = costs - np.repeat(np.minimum.reduceat(costs, starts), sizes)
+    wanted = target - sum(float(layer.min()) for layer in layers)
+
+    def chances(tilt: float) -> Floats:
+        exponent = -tilt * costs
+        weight = np.exp(exponent - np.repeat(np.maximum.reduceat(exponent, starts), sizes))
+        return np.asarray(weight / np.repeat(np.add.reduceat(weight, starts), sizes), dtype=np.float64)
+
+    high = 200.0 / (float(costs.max()) or 1.0)
+    low = -high
+    for _ in range(50):
         tilt = (low + high) / 2
-        chances = [_tilt(layer, tilt) for layer in layers]
-        if sum(float(p @ layer) for p, layer in zip(chances, layers, strict=True)) > target:
-            low = tilt
-        else:
-            high = tilt
-    return chances
+        low, high = (tilt, high) if float(chances(tilt) @ costs) > wanted else (low, tilt)
+    return np.split(chances(tilt), starts[1:])
 
 
 def total(layers: Sequence[Floats], choices: Choices) -> float:
@@ -72,9 +78,3 @@ def divide(count: int, least_fit: int, least_check: int, most_check: int) -> tup
     checks = max(0, min(count - least_fit, most_check, max(least_check, round(0.45 * count))))
     places = {round(place) for place in np.linspace(0, count - 1, checks + 2)[1:-1]}
     return tuple(index in places for index in range(count))
-
-
-def _tilt(layer: Floats, tilt: float) -> Floats:
-    exponent = -tilt * layer
-    weight = np.exp(exponent - exponent.max())
-    return np.asarray(weight / weight.sum(), dtype=np.float64)

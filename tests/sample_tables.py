@@ -30,13 +30,14 @@ def latency_table(backend: str = "onnxruntime", factor: float = 1.0) -> LatencyT
     _, macs = cost_table("macs", SPACE)
     isolated = tuple(tuple(factor * (0.02 + value / 4e8) for value in row) for row in macs)
     grid = Grid(LAYERS, SPACE.labels, isolated, 0.5 * factor)
+    corrected = grid.scaled(0.9)
     network = NetworkLatency(SPACE.labels[0], 2.0, 1.9, 1.95, Measurement(3, (1.95e6, 1.96e6)))
     return LatencyTable(
-        grid=grid.scaled(0.9),
+        grid=corrected,
         space=SpaceKey.of(SPACE),
         conditions=Conditions("test-board", backend, "fp32", 1, 1),
         isolated=grid,
-        intervals_ms=tuple(tuple((0.99 * value, 1.01 * value) for value in row) for row in isolated),
+        intervals_ms=tuple(tuple((0.99 * value, 1.01 * value) for value in row) for row in corrected.values),
         statistic="q10",
         created="2025-11-20T10:00:00Z",
         environment=(("processor", "none"), (backend, "1.0")),

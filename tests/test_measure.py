@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import gc
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -124,7 +125,7 @@ def test_rounds_from_before_are_kept_and_not_measured_again(tiny: Space) -> None
     for key in blocks_of(tiny):
         before.add(key, 0, 7, 123.0)
     samples, outcome, _ = measured(tiny, FakeDevice(), samples=before)
-    assert outcome.rounds == QUICK.min_rounds + QUICK.max_rounds - QUICK.min_rounds or outcome.rounds >= 10
+    assert outcome.rounds >= QUICK.min_rounds
     for key in blocks_of(tiny):
         assert samples.measurement(key).rounds_ns[0] == 123.0
 
@@ -162,8 +163,10 @@ def test_an_interrupted_sample_is_taken_again(monkeypatch: pytest.MonkeyPatch) -
 
 def test_garbage_collection_is_off_while_timing_and_back_afterwards() -> None:
     assert gc.isenabled()
-    with pytest.raises(KeyError), protocol.no_garbage_collection():
+    with protocol.no_garbage_collection():
         assert not gc.isenabled()
+    assert gc.isenabled()
+    with suppress(KeyError), protocol.no_garbage_collection():
         raise KeyError
     assert gc.isenabled()
 
@@ -180,7 +183,8 @@ def test_the_statistic_that_repeats_best_is_chosen() -> None:
     rng = np.random.default_rng(0)
     true = rng.uniform(1e6, 5e6, 30)
     mostly_disturbed = [
-        Measurement(1, tuple(t * (1 + np.where(rng.random(40) < 0.6, rng.exponential(0.5, 40), 0)))) for t in true
+        Measurement(1, tuple(t * (1 + np.where(rng.random(40) < 0.6, rng.exponential(0.5, 40), 0))))
+        for t in true
     ]
     symmetric = [Measurement(1, tuple(t * (1 + rng.normal(0, 0.02, 40)))) for t in true]
     assert choose_statistic(mostly_disturbed) in ("minimum", "q10", "fastest_quarter", "q25")

@@ -115,16 +115,17 @@ class Contest:
             total = torch.stack(losses).sum()
             if not torch.isfinite(total):
                 return False
-            total.backward()
+            torch.autograd.backward(total)
         if shared:
-            features.backward(leaf.grad)
+            torch.autograd.backward(features, leaf.grad)
         return True
 
     def _logits(self, features: Tensor, group: range) -> tuple[Tensor, ...]:
         """Logits (N, classes) of each candidate of a group on the same features."""
         with self.compute.precision():
             outputs = torch.cat([self.candidates[index](features) for index in group])
-            return self.after(outputs).float().chunk(len(group))
+            logits: Tensor = self.after(outputs)
+        return torch.chunk(logits.float(), len(group))
 
     def _groups(self, batch: int) -> Iterator[range]:
         """Candidates that share a pass: as many as `pass_images` allows."""

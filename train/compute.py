@@ -46,9 +46,9 @@ class Compute:
 
     def place(self, module: Module) -> Module:
         """Move a module here, channels-last."""
-        # nn.Module.to() declares memory_format for 4-D tensors only in a stub-unfriendly overload.
-        moved: Any = module.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return moved
+        module.to(device=self.device)
+        module.to(memory_format=torch.channels_last)
+        return module
 
     def put(self, tensor: Tensor) -> Tensor:
         """Move a tensor here; one of four dimensions becomes channels-last."""

@@ -51,7 +51,7 @@ def train_epoch(
         if not torch.isfinite(loss):
             raise TrainingError(stage, step)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         after_step(value)
 

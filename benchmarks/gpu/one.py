@@ -29,6 +29,7 @@ from ponas_deploy.frontier import Front
 from ponas_deploy.journal import Journal
 from ponas_deploy.measure import Plan, Samples, first_look, measure, repeatability, take_sample
 from ponas_deploy.nvidia import GpuReading, gpu_slug
+from ponas_deploy.probes import HEAD, STEM, block_model, blocks_of, network_bytes
 from ponas_deploy.profile import Progress, profile
 from ponas_deploy.specialize import Budget, front, shortlist, slowest_useful_ms
 from ponas_deploy.spread import divide, spread_networks
@@ -43,9 +44,7 @@ from ponas_deploy.tables import (
 )
 from searchspace import PUBLISHED, Architecture, build_space, parse_architecture
 from searchspace.cost import cost_table, network_cost
-from searchspace.graph import model, network_model
 from searchspace.space import Space
-from searchspace.weights import random_block, random_weights
 
 GPU_PLAN = Plan(sample_ns=2_000_000, settled_ns=50.0, max_rounds=24)
 FRESH_PLAN = replace(GPU_PLAN, min_rounds=12, max_rounds=12)
@@ -107,8 +106,7 @@ class Pick:
 
 
 def open_network(backend: TorchBackend, config: Config, architecture: Architecture) -> Session:
-    proto = network_model(architecture, random_weights(architecture), config.batch)
-    return backend.load(proto.SerializeToString(), config.settings)
+    return backend.load(network_bytes(architecture, config.batch), config.settings)
 
 
 def open_stock(backend: TorchBackend, config: Config, name: str) -> Session:
@@ -157,8 +155,7 @@ def compile_ahead(config: Config, architectures: Iterable[Architecture], blocks:
     space = build_space("ponas", config.resolution)
     jobs: list[tuple[Config, str]] = [(config, f"network {arch.text}") for arch in architectures]
     if blocks:
-        keys = dict.fromkeys(cell.key for row in space.cells() for cell in row)
-        jobs += [(config, f"block {key}") for key in ("stem", "head", *keys)]
+        jobs += [(config, f"block {key}") for key in blocks_of(space)]
         jobs += [(config, f"stock {name}") for name in STOCK]
     processes = min(_COMPILING_PROCESSES, os.cpu_count() or 1, max(1, len(jobs)))
     context = multiprocessing.get_context("spawn")
@@ -182,18 +179,11 @@ def _compile(job: tuple[Config, str]) -> str:
         elif kind == "stock":
             session = open_stock(backend, config, name)
         else:
-            session = backend.load(_block(space, name, config.batch), config.settings)
+            session = backend.load(block_model(name, blocks_of(space)[name], config.batch), config.settings)
         session.close()
     except Exception as error:  # one failure must not end the pool
         return f"{type(error).__name__}: {error}"
     return ""
-
-
-def _block(space: Space, key: str, batch: int) -> bytes:
-    ends = {"stem": (space.stem, space.input_shape), "head": (space.head, space.layer_shapes()[-1])}
-    cells = {cell.key: (cell.ops, cell.input_shape) for row in space.cells() for cell in row}
-    ops, shape = {**ends, **cells}[key]
-    return model([("block", ops)], shape, random_block(ops, "block"), batch, key).SerializeToString()
 
 
 def fix_networks(config: Config, backend: TorchBackend, space: Space, journal: Path, seed: int) -> list[str]:
@@ -406,12 +396,13 @@ def _plain(pick: Pick) -> dict[str, Any]:
 
 def _launch_ns(backend: TorchBackend, config: Config, space: Space) -> int:
     """What the host needs to launch a block."""
-    with backend.load(_block(space, "stem", config.batch), config.settings) as session:
+    proto = block_model(STEM, blocks_of(space)[STEM], config.batch)
+    with backend.load(proto, config.settings) as session:
         return session.launch_ns
 
 
 def _below(table: LatencyTable, launch_ns: int) -> str:
-    values = [m.value_ms(table.statistic) for key, m in table.measurements if key not in ("stem", "head")]
+    values = [m.value_ms(table.statistic) for key, m in table.measurements if key not in (STEM, HEAD)]
     return f"{sum(1e6 * value < launch_ns for value in values)} of {len(values)}"
 
 

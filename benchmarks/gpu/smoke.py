@@ -13,7 +13,6 @@ from benchmarks.gpu.one import (
     GPU_PLAN,
     STOCK,
     Config,
-    _block,
     _interleaved,
     open_network,
     open_stock,
@@ -21,6 +20,7 @@ from benchmarks.gpu.one import (
 )
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.backends.torch import LAYOUTS
+from ponas_deploy.probes import block_model, blocks_of
 from searchspace import PUBLISHED, build_space, parse_architecture
 from searchspace.graph import network_model
 from searchspace.weights import random_weights
@@ -102,10 +102,10 @@ def cells(resolution: int, device: str | None) -> dict[str, Any]:
     """Seconds to load a cell, first and again, and the range of what cells take."""
     space, precision = build_space("ponas", resolution), _best(device)
     backend, seconds, taken = Config("torch", precision, 1).build(device), [], []
-    keys = list(dict.fromkeys(cell.key for row in space.cells() for cell in row))
-    for key in keys[:: len(keys) // CELLS]:
+    blocks = blocks_of(space)
+    for key in list(blocks)[:: len(blocks) // CELLS]:
         start = time.monotonic()
-        with backend.load(_block(space, key, 1), RunSettings(precision)) as session:
+        with backend.load(block_model(key, blocks[key], 1), RunSettings(precision)) as session:
             seconds.append(time.monotonic() - start)
             taken.append(1e3 * quick_ms(session))
     return {
@@ -150,9 +150,10 @@ def compiled(resolution: int, device: str | None) -> dict[str, Any]:
     """One cell compiled: seconds, and microseconds against the plain one."""
     space = build_space("ponas", resolution)
     key, found = space.cell(3, 4).key, {}
+    proto = block_model(key, blocks_of(space)[key], 1)
     for name in ("torch", "torch-compile"):
         backend, start = Config(name, _best(device), 1).build(device), time.monotonic()
-        with backend.load(_block(space, key, 1), RunSettings(_best(device))) as session:
+        with backend.load(proto, RunSettings(_best(device))) as session:
             loaded = time.monotonic() - start
             found[name] = f"{1e3 * quick_ms(session):.2f} us, loaded in {loaded:.1f} s"
     return found

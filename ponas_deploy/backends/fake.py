@@ -169,5 +169,5 @@ def _node_macs(graph: Any) -> Iterator[int]:
     shapes = {value.name: _sizes(value) for value in (*graph.value_info, *graph.output)}
     for node in graph.node:
         matrix = weights.get(node.input[1]) if len(node.input) > 1 else None
-        pixels = prod(shapes.get(node.output[0], ())[2:])
-        yield prod(matrix) * pixels if matrix else 0
+        images, _, *pixels = shapes.get(node.output[0], (0, 0))
+        yield images * prod(matrix) * prod(pixels) if matrix else 0

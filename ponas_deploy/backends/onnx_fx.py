@@ -16,6 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from ponas_deploy.backends._buffers import static_shape
 from ponas_deploy.errors import BackendError
 
 Shape = tuple[int, ...]
@@ -37,9 +38,8 @@ def torch_module(model: bytes, backend: str) -> tuple[Any, Shape]:
         raise BackendError(
             backend, f"the model has {len(inputs)} inputs and {len(graph.output)} outputs, expected one each."
         )
-    shape = tuple(dimension.dim_value for dimension in inputs[0].type.tensor_type.shape.dim)
-    if not shape or not all(shape):
-        raise BackendError(backend, f"the input's shape {shape} is not static: write it with a fixed batch.")
+    sizes = [d.dim_value or d.dim_param for d in inputs[0].type.tensor_type.shape.dim]
+    shape = static_shape(backend, sizes, "input")
     return _Converter(graph, backend).convert(inputs[0].name), shape
 
 

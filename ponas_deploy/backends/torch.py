@@ -23,7 +23,7 @@ from ponas_deploy.backends import RunSettings
 from ponas_deploy.backends._buffers import check_settings
 from ponas_deploy.backends._torch_sessions import CpuSession, GpuSession, SharedGpu, import_torch, translated
 from ponas_deploy.backends.onnx_fx import torch_module
-from ponas_deploy.errors import BackendError
+from ponas_deploy.errors import BackendError, FileFormatError
 from ponas_deploy.records import read_json, sha256, write_bytes, write_json
 
 NAMES = ("torch", "torch-eager", "torch-compile")
@@ -159,7 +159,11 @@ class TorchBackend:
 
     def open(self, engine: Path, settings: RunSettings) -> CpuSession | GpuSession:
         """A session of what `save` wrote; BackendError when it is for another backend or precision."""
-        record = read_json(engine, FORMAT)
+        check_settings(self.name, self.precisions(), settings)
+        try:
+            record = read_json(engine, FORMAT)
+        except FileFormatError as error:
+            raise BackendError(self.name, f"cannot open the engine: {error}") from error
         made_for, asked = (record.text("backend"), record.text("precision")), (self.name, settings.precision)
         if made_for != asked:
             raise BackendError(

@@ -19,7 +19,7 @@ def compare(
     accuracy_table: AccuracyTableFile = None,
     json: Json = False,
 ) -> None:
-    """Predict given networks on several latency tables, side by side.
+    """Predict given networks on several latency tables.
 
     A table of any space will do; where the space is known, parameters and MACs stand beside.
 

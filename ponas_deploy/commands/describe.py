@@ -13,7 +13,7 @@ def describe(
     classes: Classes = 1000,
     json: Json = False,
 ) -> None:
-    """Show what an architecture is made of: its layers, parameters and MACs.
+    """Show an architecture's layers, parameters and MACs.
 
     \b
     Examples:

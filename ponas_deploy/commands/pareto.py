@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def pareto(
     latency_tables: LatencyTables, accuracy_table: AccuracyTableFile = None, json: Json = False
 ) -> None:
-    """Compute the exact Pareto front; compare several devices or runtimes.
+    """Compute the exact Pareto front; compare several tables.
 
     With one latency table: every network that no other beats in both latency and loss. With several:
     for each budget which one loses least, who dominates whom, and one sentence of verdict.

@@ -22,7 +22,7 @@ def describe_report(description: Description) -> RenderableType:
         report.add_column(name, justify="right")
     _add_parts(report, description)
     total = f"{description.bytes / 1e6:.1f} MB of float32 weights, batch norm folded"
-    return Group(report, Text(total), Text(architecture.text, style="cyan", overflow="fold"))
+    return Group(report, Text(total), Text(architecture.text, overflow="fold"))
 
 
 def _add_parts(report: Table, description: Description) -> None:

@@ -39,9 +39,10 @@ def _parts(diff: TableDiff, before: str, after: str) -> Iterator[RenderableType]
         f" ({diff.judged_by}, marked *)"
     )
     if diff.fixed_before != diff.fixed_after:
-        yield Text(f"stem and head: {digits(diff.fixed_before)} to {digits(diff.fixed_after)}")
+        yield Text(f"the constant went from {digits(diff.fixed_before)} to {digits(diff.fixed_after)}")
     if significant:
-        yield _moves(diff, significant[:_SHOWN])
+        yield Text("")
+        yield _moves(diff, significant)
 
 
 def _conditions(conditions: Sequence[tuple[str, str, str]]) -> RenderableType:
@@ -71,12 +72,17 @@ def _grid(diff: TableDiff) -> HeatGrid:
 
 
 def _moves(diff: TableDiff, changes: Sequence[Change]) -> RenderableType:
+    """The largest moves; layers that share a block, and so a move, share a row."""
     rows = table("")
-    rows.add_column("layer")
+    rows.add_column("layers")
     rows.add_column("candidate")
     for name in (f"{diff.column} before", "after", "change"):
         rows.add_column(name, justify="right")
+    alike: dict[tuple[str, float, float], list[Change]] = {}
     for change in changes:
-        moved = f"{change.change:+.1f} {diff.unit}" if diff.unit == "%" else f"{change.change:+.2f} pp"
-        rows.add_row(change.layer, change.candidate, digits(change.before), digits(change.after), moved)
+        alike.setdefault((change.candidate, change.before, change.after), []).append(change)
+    for (candidate, before, after), same in list(alike.items())[:_SHOWN]:
+        moved = f"{same[0].change:+.1f} %" if diff.unit == "%" else f"{same[0].change:+.2f} pp"
+        layers = ", ".join(change.layer for change in same)
+        rows.add_row(layers, candidate, digits(before), digits(after), moved)
     return titled("Largest moves", rows)

@@ -11,7 +11,7 @@ from rich.text import Text
 from ponas_deploy.frontier import Front, best_within
 
 MARKS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "red")
+COLOURS = ("dodger_blue2", "medium_orchid", "dark_orange3", "green4", "red3", "turquoise4")
 _HEIGHT, _WIDEST, _AXIS = 14, 96, 8
 
 

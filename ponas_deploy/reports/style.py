@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 FRAME = box.SIMPLE_HEAD
-GOOD, WARN, BAD = "green", "yellow", "red"
+GOOD, WARN, BAD = "green", "dark_orange3", "red"
 BEST = "bold green"
 FAINT = "dim"
 

@@ -171,7 +171,8 @@ def _latency_findings(table: LatencyTable) -> Iterator[Finding]:
                 yield Finding("error", f"layer '{layer}'", message)
     if table.unsettled:
         first = ", ".join(table.unsettled[:3]) + (", ..." if len(table.unsettled) > 3 else "")
-        message = f"{len(table.unsettled)} cells never settled ({first}):"
+        cells = "1 cell" if len(table.unsettled) == 1 else f"{len(table.unsettled)} cells"
+        message = f"{cells} never settled ({first}):"
         yield Finding("warning", "unsettled", f"{message} profile again on a quiet machine, or for longer.")
     if table.certificate is not None:
         yield from _certificate_findings(table.certificate)

@@ -136,14 +136,12 @@ def _cells(old: Grid, new: Grid) -> Iterator[tuple[str, str, float, float]]:
 
 
 def _intervals(table: LatencyTable) -> dict[tuple[str, str], Interval]:
-    """The interval of each cell, on the scale of the table's corrected values."""
-    grid = table.grid
-    isolated = (table.isolated or grid).values
-    rows = zip(grid.layers, grid.candidates, grid.values, isolated, table.intervals_ms, strict=False)
+    """The interval of each cell; empty for a table without intervals."""
+    rows = zip(table.grid.layers, table.grid.candidates, table.intervals_ms, strict=False)
     return {
-        (layer, label): (low * value / alone, high * value / alone)
-        for layer, *row in rows
-        for label, value, alone, (low, high) in zip(*row, strict=True)
+        (layer, label): interval
+        for layer, labels, intervals in rows
+        for label, interval in zip(labels, intervals, strict=True)
     }
 
 

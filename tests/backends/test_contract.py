@@ -127,7 +127,9 @@ def test_no_threads_are_refused(backend: Backend, model: bytes) -> None:
         backend.load(model, RunSettings("fp32", 0))
 
 
-@pytest.mark.parametrize("broken", [b"", b"not a model", b"\x08\x08\x12\x00"], ids=["empty", "text", "hollow"])
+@pytest.mark.parametrize(
+    "broken", [b"", b"not a model", b"\x08\x08\x12\x00"], ids=["empty", "text", "hollow"]
+)
 def test_a_model_that_is_none_is_a_backend_error(backend: Backend, broken: bytes, tmp_path: Path) -> None:
     for attempt in (
         lambda: backend.load(broken, RunSettings()),

@@ -138,7 +138,7 @@ def one_node(kind: str, shape: tuple[int, ...] = (1, 4, 8, 8), **attributes: obj
             "HardSwish 'lone' is an operator this backend does not run; it runs Conv",
         ),
         (one_node("Flatten", axis=2), "Flatten 'lone' has axis 2"),
-        (one_node("Relu", shape=(0, 4, 8, 8)), "not static"),
+        (one_node("Relu", shape=(0, 4, 8, 8)), "open shape"),
         (b"no model at all", "no ONNX model"),
         (b"", "0 inputs"),
     ],

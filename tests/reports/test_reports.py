@@ -132,12 +132,13 @@ def test_a_difference() -> None:
         2         0             0
 
         mean change -5.0 %, mean size 5.0 %; 1 of 4 cells moved by more than noise (3 % or more, marked *)
-        stem and head: 0.5000 to 0.6000
+        the constant went from 0.5000 to 0.6000
+
         Largest moves
 
-         layer  candidate  latency_ms before   after   change
-         ────────────────────────────────────────────────────
-         1      k5e6se                0.2500  0.2000  -20.0 %
+         layers  candidate  latency_ms before   after   change
+         ─────────────────────────────────────────────────────
+         1       k5e6se                0.2500  0.2000  -20.0 %
         """,
     )
     same = text(diff_report(diff_tables(SMALL, SMALL), "a.json", "a.json"))

@@ -39,12 +39,12 @@ def load(resolution: int | None, seed: int, workers: int) -> Splits:
 def _split(labels: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Indices of training, validation and test images, each class in the same proportion."""
     parts: tuple[list[Tensor], list[Tensor], list[Tensor]] = ([], [], [])
-    for label in labels.unique().tolist():
+    for label in range(10):
         members = (labels == label).nonzero()[:, 0]
         members = members[torch.randperm(len(members), generator=generator(seed, "digits", label))]
         held, tested = round(VALIDATION * len(members)), round(TEST * len(members))
         sizes = [len(members) - held - tested, held, tested]
-        for part, indices in zip(parts, members.split(sizes), strict=True):
+        for part, indices in zip(parts, torch.split(members, sizes), strict=True):
             part.append(indices)
     train, validation, test = (torch.cat(part).sort().values for part in parts)
     return train, validation, test

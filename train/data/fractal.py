@@ -3,6 +3,10 @@
 60 classes in 12 families; of every class 1,000 images to train on, 200 to fill the accuracy table
 with and 100 for the final test. The paper of PONAS holds out 50 a class of 1,000 classes; with 60
 classes 50 would leave a standard error of 0.8 points, 200 leave 0.4.
+
+How hard it is, tried with a small MBConv network at 48 px with `spread` 0.2 on 12,000 images, 6 epochs:
+top-1 of 60 % at `perturbation` 0.1, 48 % at 0.15, 41 % at 0.2 (the default), 31 % at 0.3. The default on
+36,000 images, half as wide again, 7 epochs: 68 %, with the family right for 97 % (training 72 %).
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class TensorImages:
         """See `Images.batches`."""
         order = torch.arange(len(self.labels)) if order is None else order
         random = None if augment is None else torch.Generator().manual_seed(augment)
-        for chosen in order.split(size):
+        for chosen in torch.split(order, size):
             images = self.images[chosen]
             if random is not None and self.augmentation is not None:
                 images = self.augmentation(images, random)

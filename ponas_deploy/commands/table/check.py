@@ -13,7 +13,7 @@ def check(
     file: Table,
     other: Annotated[
         str | None,
-        typer.Argument(metavar="[FILE]", show_default=False, help="A second table: do the two fit together?"),
+        typer.Argument(metavar="OTHER", show_default=False, help="A second table: do the two fit together?"),
     ] = None,
     json: Json = False,
 ) -> None:

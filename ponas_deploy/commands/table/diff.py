@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from ponas_deploy.commands.options import Json, Table
+from typing import Annotated
+
+import typer
+
+from ponas_deploy.commands.options import Json
 
 
-def diff(before: Table, after: Table, json: Json = False) -> None:
+def diff(
+    before: Annotated[str, typer.Argument(metavar="BEFORE", show_default=False, help="The older table.")],
+    after: Annotated[str, typer.Argument(metavar="AFTER", show_default=False, help="The newer table.")],
+    json: Json = False,
+) -> None:
     """Say what moved between two tables of one kind.
 
     Each cell's change, in percent of a latency or in points of accuracy; a change counts where the
