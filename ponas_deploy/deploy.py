@@ -42,14 +42,14 @@ class WeightsSource:
 
     `tensors` gives the weights of any network, quickly, since every attempt is built with them;
     `finish` those of the chosen one, however long that takes (fine-tuning), None for the same.
-    `top1_pct` measures the accuracy of an open engine on the test images that `tested_on` names; None
-    where there is nothing to measure.
+    `top1_pct` measures the accuracy of an open engine of some batch on the test images that
+    `tested_on` names; None where there is nothing to measure.
     """
 
     description: str
     tensors: Callable[[Architecture], Weights]
     finish: Callable[[Architecture], Weights] | None = None
-    top1_pct: Callable[[Session], float] | None = None
+    top1_pct: Callable[[Session, int], float] | None = None
     tested_on: str = ""
 
 
@@ -319,7 +319,7 @@ def _on_this_machine(weights: WeightsSource, conditions: Conditions, engine: Pat
     top1 = None
     if weights.top1_pct:
         with backend.open(engine, run_settings(conditions)) as session:
-            top1 = weights.top1_pct(session)
+            top1 = weights.top1_pct(session, conditions.batch)
     return {
         "top1_pct": top1,
         "top1_on": weights.tested_on,

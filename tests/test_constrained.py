@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_spaces import Column, every_architecture, every_total, spaces
 
 from ponas_deploy import constrained
 from ponas_deploy.constrained import k_best_constrained, smallest_possible, solve_constrained
 from ponas_deploy.frontier import Floats, Indices, best_within, pareto_front, total
+from small_spaces import Column, every_architecture, every_total, spaces
 
 NEAR = 1e-9
 

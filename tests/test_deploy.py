@@ -157,7 +157,7 @@ def test_the_chosen_network_is_finished_and_timed_once_more(tiny: Space, tmp_pat
         return random_weights(architecture, seed=7)
 
     source = WeightsSource(
-        "trained", random_weights, finish=finish, top1_pct=lambda session: 42.0, tested_on="9"
+        "trained", random_weights, finish=finish, top1_pct=lambda session, batch: 42.0, tested_on="9"
     )
     done = deploy(task(tiny, tmp_path, 1e3, weights=source), tmp_path / "engine")
     assert finished == [done.manifest.choices]

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from small_spaces import Column, Floats, every_total, spaces
 
 from ponas_deploy.frontier import (
     Front,
@@ -17,6 +16,7 @@ from ponas_deploy.frontier import (
     pareto_front,
     total,
 )
+from small_spaces import Column, Floats, every_total, spaces
 
 NEAR = 1e-9
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_spaces import Column, every_total, spaces
 
 from ponas_deploy.frontier import best_within, least_cost, pareto_front, total
 from ponas_deploy.genetic import GeneticSettings, evolve
+from small_spaces import Column, every_total, spaces
 
 SHORT = GeneticSettings(population=8, generations=15)
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import tiny_space
 
+from conftest import tiny_space
 from ponas_deploy import inventory, store
 from ponas_deploy.backends import get_backend
 from ponas_deploy.devices import this_machine

@@ -13,8 +13,8 @@ def devices(json: Json = False) -> None:
     Example:
       ponas devices
     """
-    from ponas_deploy.inventory import known_devices, runtimes
     from ponas_deploy.devices import this_machine
+    from ponas_deploy.inventory import known_devices, runtimes
 
     here, found = this_machine(), known_devices()
     if json:

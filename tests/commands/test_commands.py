@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import typer
-from sample_tables import SPACE, accuracy_table, latency_table, write_csv
 from typer.testing import CliRunner, Result
 
 from ponas_deploy import __version__
@@ -20,6 +19,7 @@ from ponas_deploy.commands import app
 from ponas_deploy.errors import PonasError
 from ponas_deploy.specialize import front
 from ponas_deploy.tables import Grid, LatencyTable, write_accuracy_table, write_latency_table
+from sample_tables import SPACE, accuracy_table, latency_table, write_csv
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDENS = {

@@ -12,7 +12,6 @@ from textwrap import dedent
 import numpy as np
 import pytest
 from rich.console import Console, RenderableType
-from sample_tables import accuracy_table, latency_table
 
 from ponas_deploy.compare import NetworkPrediction
 from ponas_deploy.describe import describe
@@ -28,6 +27,7 @@ from ponas_deploy.reports.tables import table_report
 from ponas_deploy.tables import AccuracyTable, Certificate, Conditions, Grid, LatencyTable, SpaceKey
 from ponas_deploy.tables.check import CheckedTable, Finding
 from ponas_deploy.tables.diff import diff_tables
+from sample_tables import accuracy_table, latency_table
 from searchspace import build_space, parse_architecture
 
 WIDTHS = (80, 100, 140)

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sample_tables import KEYS, SPACE, accuracy_table, latency_table, write_csv
 
 from ponas_deploy.tables import AccuracyTable, Grid, LatencyTable, SpaceKey, write_latency_table
 from ponas_deploy.tables.check import Finding, check_file, check_pair, check_table, findings_document
 from ponas_deploy.tables.files import table_document
 from ponas_deploy.tables.spaces import space_of
+from sample_tables import KEYS, SPACE, accuracy_table, latency_table, write_csv
 
 
 def with_value(table: LatencyTable, layer: int, candidate: int, value: float) -> LatencyTable:

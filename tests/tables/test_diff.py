@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from sample_tables import accuracy_table, latency_table
 
 from ponas_deploy.errors import TableMismatchError
 from ponas_deploy.tables import AccuracyTable, Grid, LatencyTable, SpaceKey
 from ponas_deploy.tables.diff import diff_document, diff_tables
+from sample_tables import accuracy_table, latency_table
 
 
 def test_a_table_does_not_differ_from_itself() -> None:

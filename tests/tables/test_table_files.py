@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sample_tables import accuracy_table, latency_table, write_csv
 
 from ponas_deploy.errors import FileFormatError, OverwriteError
 from ponas_deploy.records import write_json
@@ -25,6 +24,7 @@ from ponas_deploy.tables import (
     write_latency_table,
 )
 from ponas_deploy.tables.files import table_document
+from sample_tables import accuracy_table, latency_table, write_csv
 
 Document = dict[str, Any]
 

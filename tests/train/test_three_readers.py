@@ -98,7 +98,9 @@ def architecture_of(choice: str | list[int], resolution: int, classes: int) -> A
     )
 
 
-@pytest.mark.parametrize("choice", [*PUBLISHED, *RANDOM], ids=[*PUBLISHED, *map("random {}".format, range(3))])
+@pytest.mark.parametrize(
+    "choice", [*PUBLISHED, *RANDOM], ids=[*PUBLISHED, *map("random {}".format, range(3))]
+)
 @pytest.mark.parametrize(("resolution", "classes", "batch"), [(224, 1000, 1), (32, 10, 1), (40, 7, 2)])
 def test_every_network_reads_the_same_three_ways(
     choice: str | list[int], resolution: int, classes: int, batch: int

@@ -1,0 +1,50 @@
+"""Weights by way of the train room: inherited from a supernet, recalibrated, fine-tuned, and tested.
+
+Imported only where the extra `train` is installed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ponas_deploy.accuracy import top1_pct
+from ponas_deploy.commands.output import note
+from ponas_deploy.deploy import WeightsSource
+from ponas_deploy.weights import WeightsFile
+from searchspace.weights import Weights, inherit
+
+if TYPE_CHECKING:
+    from ponas_deploy.backends import Session
+    from searchspace.architecture import Architecture
+
+
+def inherited(file: WeightsFile, data: str, finetune: int, seed: int, as_they_are: bool) -> WeightsSource:
+    """The source of an engine's weights and of its accuracy on the test images of `data`."""
+    from train.data import load
+    from train.inherit import specialised
+
+    split_seed = file.number("seed")
+    splits = load(data, resolution=file.number("resolution"), seed=seed if split_seed is None else split_seed)
+
+    def tensors(architecture: Architecture) -> Weights:
+        if as_they_are:
+            return inherit(file.tensors, architecture)
+        return specialised(architecture, file.path, splits, seed=seed)
+
+    def finish(architecture: Architecture) -> Weights:
+        note(f"fine-tuning the chosen network for {finetune} epochs ...")
+        return specialised(architecture, file.path, splits, finetune_epochs=finetune, seed=seed)
+
+    def top1(session: Session, batch: int) -> float:
+        batches = ((images.numpy(), labels.numpy()) for images, labels in splits.test.batches(batch))
+        return top1_pct(session, batches, batch)
+
+    how = "as they are" if as_they_are else "inherited, batch norm recalibrated"
+    tuned = f", fine-tuned {finetune} epochs" if finetune else ""
+    return WeightsSource(
+        f"{file.path.name}: {how}{tuned}",
+        tensors,
+        finish if finetune else None,
+        top1,
+        f"on the {len(splits.test.labels)} test images of {data}",
+    )

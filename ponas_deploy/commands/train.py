@@ -1,0 +1,113 @@
+"""`ponas train`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ponas_deploy.commands.options import Json, Seed
+from ponas_deploy.commands.output import note, print_json, report_console, show
+
+if TYPE_CHECKING:
+    from train.progress import OnProgress, Progress
+    from train.settings import TrainSettings
+
+
+def train(
+    data: Annotated[
+        str, typer.Option(metavar="NAME", help="The images to train on: digits (scikit-learn's).")
+    ] = "digits",
+    preset: Annotated[
+        str, typer.Option(metavar="NAME", help="paper (the paper's recipe) or quick (minutes on two cores).")
+    ] = "paper",
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="The run's folder; default runs/<data>-<preset>.")
+    ] = None,
+    resolution: Annotated[
+        int | None, typer.Option(metavar="PX", min=8, help="Input side; default: the data set's own.")
+    ] = None,
+    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu or cuda.")] = "auto",
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Train the meta network, fine-tune it layer by layer, and write the accuracy table and the weights.
+
+    The table says what each of the candidates is worth in each layer (PONAS, section 3.2). A run that
+    was interrupted goes on where it stopped when the same command is given again. Needs the extra
+    `train`.
+
+    \b
+    Examples:
+      ponas train --data digits --preset quick
+      ponas specialize --device cpu --latency 300us --weights runs/digits-quick/weights.safetensors
+    """
+    from importlib.util import find_spec
+
+    from ponas_deploy.errors import MissingExtraError
+
+    if find_spec("torch") is None:
+        raise MissingExtraError("torch, which training needs,", "train")
+    from train.run import train_run
+    from train.settings import preset as preset_of
+
+    folder = out or Path("runs") / f"{data}-{preset}"
+    settings = preset_of(preset, data=data, seed=seed, resolution=resolution, device=device)
+    note(f"training in {folder}; Ctrl-C stops, the same command goes on")
+    with _bars(settings) as on_progress:
+        result = train_run(settings, folder, on_progress)
+    details = dict(result.table.origin.details) if result.table.origin else {}
+    if json:
+        print_json(
+            {
+                "accuracy_table": str(result.table_path),
+                "weights": str(result.weights),
+                "meta": str(result.meta),
+                "best": list(result.best.choices),
+                "details": details,
+            }
+        )
+        return
+    from ponas_deploy.reports.tables import table_report
+
+    show(table_report(result.table, str(result.table_path)))
+    note(f"weights: {result.weights}")
+
+
+@contextmanager
+def _bars(settings: TrainSettings) -> Iterator[OnProgress]:
+    """One bar a stage with the time left, and a line for each finished layer."""
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    console = report_console(stderr=True)
+    columns = (
+        TextColumn("{task.fields[stage]:9}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}", style="dim"),
+    )
+    with Bars(*columns, console=console) as bars:
+        tasks: dict[str, Any] = {}
+
+        def on_progress(progress: Progress) -> None:
+            if progress.stage not in tasks:
+                tasks[progress.stage] = bars.add_task("", stage=progress.stage, total=progress.total)
+            metrics = ", ".join(f"{name} {value:.4g}" for name, value in progress.metrics)
+            bars.update(
+                tasks[progress.stage],
+                completed=progress.done,
+                total=progress.total,
+                description=" ".join(part for part in (progress.text, metrics) if part),
+            )
+            if progress.row is not None:
+                row = progress.row
+                values = " ".join(f"{value:5.1f}" for value in row.top1_pct)
+                bars.console.print(f"layer {row.layer:>2}: {values}  best {row.chosen}", highlight=False)
+
+        yield on_progress
