@@ -169,8 +169,9 @@ def main() -> None:
         with ProcessPoolExecutor(1, mp_context=spawn) as pool:
             table, seconds = pool.submit(run, config).result()
         made = document(config, table, seconds)
+        name = f"{config.backend} {config.precision}"
         print(
-            f"{config.backend + ' ' + config.precision:18} {seconds:7.1f} {made['isolated_mean_error_pct']:9.2f} %"
+            f"{name:18} {seconds:7.1f} {made['isolated_mean_error_pct']:9.2f} %"
             f" {made['mean_error_pct']:6.2f} % {made['worst_error_pct']:5.1f} % {made['kendall_tau']:6.3f}"
             f" {made['noise_floor_pct']:6.2f} % {made['noise_tau']:6.3f}"
             f"  {made['fit_networks']:>2} + {made['check_networks']:<4} {made['rounds']:6}"
@@ -183,7 +184,8 @@ def main() -> None:
                 print(
                     f"    {row['statistic']:16} {row['correction']:22} {row['networks']:>2} networks"
                     f" {row['mean_error_pct']:6.2f} % worst {row['worst_error_pct']:5.1f} %"
-                    f" tau {row['kendall_tau']:.3f} noise {row['noise_floor_pct']:.2f} % {row['noise_tau']:.3f}"
+                    f" tau {row['kendall_tau']:.3f}"
+                    f" noise {row['noise_floor_pct']:.2f} % {row['noise_tau']:.3f}"
                 )
         results.append(made)
     print(json.dumps({"benchmark": "profile", "machine": machine.name, "results": results}))

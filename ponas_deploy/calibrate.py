@@ -34,7 +34,7 @@ LEAST_FIT, LEAST_CHECK = 16, 12
 """The fewest networks to fit a correction on, and to certify it on."""
 RIDGES = (0.003, 0.01, 0.03, 0.1)
 _LINE_PENALTY = 1e-6
-_BETTER = 0.95
+_BETTER = 0.9
 """A ridge replaces the line when its cross-validated error is below this share of the line's."""
 _HUBER_SIGMAS = 1.345
 _LEAST_SHARE = 0.1

@@ -257,39 +257,26 @@ def is_settled(measurement: Measurement, plan: Plan, statistic: str = "fastest_q
 
 def repeatability(measurements: Sequence[Measurement], statistic: str) -> Repeatability:
     """What a statistic differs by between odd and even rounds: each half is a measurement of its own."""
-    return _difference(measurements, statistic, slice(0, None, 2), slice(1, None, 2))
-
-
-def choose_statistic(measurements: Sequence[Measurement]) -> str:
-    """The statistic that repeats best, in the worse of two ways to halve the rounds.
-
-    Odd against even rounds share the weather; first against last do not.
-    """
-    middle = max(len(measurement.rounds_ns) for measurement in measurements) // 2
-
-    def worse(statistic: str) -> float:
-        apart = _difference(measurements, statistic, slice(0, middle), slice(middle, None))
-        return max(repeatability(measurements, statistic).difference_pct, apart.difference_pct)
-
-    return min(STATISTICS, key=worse)
-
-
-def _difference(
-    measurements: Sequence[Measurement], statistic: str, one: slice, other: slice
-) -> Repeatability:
-    """What a statistic over some rounds differs by from that over others, over many measurements."""
     halves = np.array(
         [
-            [Measurement(m.runs, m.rounds_ns[part]).value_ms(statistic) for part in (one, other)]
+            [Measurement(m.runs, m.rounds_ns[start::2]).value_ms(statistic) for start in (0, 1)]
             for m in measurements
-            if m.rounds_ns[one] and m.rounds_ns[other]
+            if len(m.rounds_ns) > 1
         ]
     ).reshape(-1, 2)
     if not len(halves):
         return Repeatability(float("inf"), 0.0)
-    first, second = halves.T
-    difference = 200 * np.abs(first - second) / (first + second)
-    return Repeatability(float(difference.mean()), kendall_tau(first, second))
+    odd, even = halves.T
+    difference = 200 * np.abs(odd - even) / (odd + even)
+    return Repeatability(float(difference.mean()), kendall_tau(odd, even))
+
+
+def choose_statistic(measurements: Sequence[Measurement]) -> str:
+    """The statistic that repeats best over these measurements.
+
+    First against last rounds was tried too: it judges the weather between them, which hits all alike.
+    """
+    return min(STATISTICS, key=lambda name: repeatability(measurements, name).difference_pct)
 
 
 def kendall_tau(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
