@@ -92,11 +92,14 @@ class Contest:
             candidate.eval()
         for features, labels in Through(images, self.before, self.compute).batches(EVALUATION_BATCH):
             x, targets = self.compute.put(features), self.compute.put(labels)
-            for group in self._groups(len(labels)):
+
+            def look(group: range, x: Tensor = x, targets: Tensor = targets) -> None:
                 with torch.no_grad():
                     logits = self._logits(x, group)
                 for index, part in zip(group, logits, strict=True):
                     tallies[index].add(part, targets)
+
+            self.compute.each(look, self._groups(len(labels)))
         return tuple(tally.result() for tally in tallies)
 
     def _trained(self) -> Iterator[nn.Parameter]:
@@ -109,13 +112,17 @@ class Contest:
             features = self.before(batch)
         shared = features.requires_grad  # some parameter before the candidates trains
         leaf = features.detach().requires_grad_(shared)
-        for group in self._groups(len(labels)):
-            logits = self._logits(leaf, group)
-            losses = [F.cross_entropy(part, labels) for part in logits]
+
+        def learn(group: range) -> bool:
+            losses = [F.cross_entropy(part, labels) for part in self._logits(leaf, group)]
             total = torch.stack(losses).sum()
             if not torch.isfinite(total):
                 return False
             torch.autograd.backward(total)
+            return True
+
+        if not all(self.compute.each(learn, self._groups(len(labels)))):
+            return False
         if shared:
             torch.autograd.backward(features, leaf.grad)
         return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -106,18 +107,19 @@ def recalibrate(
     for norm in norms:
         norm.train()
     seen = 0
-    with torch.no_grad():
-        for batch, _ in images.batches(size, order):
-            seen += len(batch)
-            for norm in norms:
-                norm.momentum = len(batch) / seen  # a plain average over all images
-            x = compute.put(batch)
-            for network in networks:
-                with compute.precision():
-                    network(x)
+    for batch, _ in images.batches(size, order):
+        seen += len(batch)
+        for norm in norms:
+            norm.momentum = len(batch) / seen  # a plain average over all images
+        compute.each(partial(_look_at, compute.put(batch), compute), networks)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()
+
+
+def _look_at(images: Tensor, compute: Compute, network: nn.Module) -> None:
+    with torch.no_grad(), compute.precision():
+        network(images)
 
 
 def sgd(

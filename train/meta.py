@@ -11,7 +11,7 @@ import torch
 
 from ponas_deploy.errors import PonasError
 from searchspace import Architecture, Space
-from train.compute import Compute
+from train.compute import Compute, threads
 from train.crop import largest
 from train.data import Splits
 from train.errors import TrainingError
@@ -58,8 +58,9 @@ def train_meta(
     start = load_state(state, network, optimizer, compute) if state and state.exists() else 0
     evaluation = evaluate(network, splits.validation, compute)
     for epoch in range(start, settings.epochs):
-        _epoch(network, optimizer, splits, settings, epoch, seed, compute, on_progress, evaluation)
-        evaluation = evaluate(network, splits.validation, compute)
+        with threads(settings.threads):
+            _epoch(network, optimizer, splits, settings, epoch, seed, compute, on_progress, evaluation)
+            evaluation = evaluate(network, splits.validation, compute)
         if not all_finite(network.state_dict()):
             raise TrainingError("the meta network", (epoch + 1) * _steps(splits, settings))
         if state:

@@ -14,7 +14,7 @@ lower cross entropy on the same images stays.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -57,6 +57,8 @@ def fine_tune(
     if settings.epochs < 1:
         raise PonasError(f"{settings.epochs} epochs of fine-tuning: at least 1 is needed.")
     network.eval()
+    if settings.scope == "path":
+        compute = replace(compute, lanes=1)  # the candidates add up gradients in shared parts
     halves = (
         _WholePath(network, splits)
         if settings.scope == "path"

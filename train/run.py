@@ -55,7 +55,7 @@ def train_run(settings: TrainSettings, run_dir: Path, on_progress: OnProgress = 
     run), TrainingError (the loss is not finite). After any of them, and after Ctrl-C, the last
     finished epoch or layer is kept, and the same call continues from there.
     """
-    compute = Compute.on(settings.device)
+    compute = Compute.on(settings.device, settings.workers)
     on_progress(Progress("data", 0, 1, settings.data))
     splits = load(settings.data, resolution=settings.resolution, seed=settings.seed, workers=settings.workers)
     space = build_space(settings.space, splits.resolution, splits.classes)

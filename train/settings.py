@@ -19,7 +19,9 @@ class MetaSettings:
     """Training the meta network, the largest block in every layer.
 
     SGD; the learning rate falls tenfold at each fraction of the epochs in `decay_at` (the paper:
-    epochs 20 and 40 of 50). `augment` turns on the data set's own augmentation.
+    epochs 20 and 40 of 50). `augment` turns on the data set's own augmentation. `threads` are the CPU
+    threads that share each operation, 0: torch's own number; one thread is steady on busy cores and
+    gives the same numbers on machines with any number of cores.
     """
 
     epochs: int = 50
@@ -29,6 +31,7 @@ class MetaSettings:
     weight_decay: float = 4e-5
     decay_at: tuple[float, ...] = (0.4, 0.8)
     augment: bool = True
+    threads: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class FineTuneSettings:
     `cache_mib`: the most memory that the input features of a layer's training images may take. Above
     it they are computed again for every batch, and the data set's own augmentation is used.
     `pass_images`: how many images go through the frozen rest at once, counted over the candidates.
+    On a CPU such passes run at the same time, one a worker.
     """
 
     epochs: int = 3
@@ -50,7 +54,7 @@ class FineTuneSettings:
     weight_decay: float = 4e-5
     scope: Scope = "candidates"
     cache_mib: int = 2048
-    pass_images: int = 1024
+    pass_images: int = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +63,9 @@ class TrainSettings:
 
     `data` names a data set (`train.data.SOURCES`), whose classes the network takes over.
     `resolution` in pixels; None is the data set's own. `device`: "auto", "cpu" or "cuda"; auto takes
-    CUDA where there is one. `workers` are processes that decode images; data in memory needs none.
-    `device` and `workers` do not change what is trained, so a run may be resumed with others.
+    CUDA where there is one. `workers`: how many candidates train at the same time on a CPU, and how
+    many processes decode images; 0: as many as torch has threads. `device` and `workers` do not change
+    what is trained, so a run may be resumed with others.
     """
 
     data: str = "digits"
@@ -68,7 +73,7 @@ class TrainSettings:
     resolution: int | None = None
     seed: int = 0
     device: str = "auto"
-    workers: int = 2
+    workers: int = 0
     meta: MetaSettings = field(default_factory=MetaSettings)
     fine_tune: FineTuneSettings = field(default_factory=FineTuneSettings)
 
@@ -76,8 +81,8 @@ class TrainSettings:
 PRESETS: dict[str, TrainSettings] = {
     "paper": TrainSettings(),
     "quick": TrainSettings(
-        meta=MetaSettings(epochs=16, batch=64, lr=0.05),
-        fine_tune=FineTuneSettings(epochs=3, batch=64, lr=0.02),
+        meta=MetaSettings(epochs=16, batch=64, lr=0.05, threads=1),
+        fine_tune=FineTuneSettings(epochs=3, batch=64, lr=0.02, pass_images=192),
     ),
 }
 

@@ -67,7 +67,8 @@ def _bar() -> Iterator[OnProgress]:
         TextColumn("{task.fields[left]}"),
         TextColumn("{task.description}", style="dim"),
     )
-    with Bars(*columns, console=console, transient=True) as bars:
+    # Drawn from the callback alone: a thread that draws would run into what is being timed.
+    with Bars(*columns, console=console, transient=True, auto_refresh=False) as bars:
         task = bars.add_task("", stage="", left="")
 
         def on_progress(progress: Progress) -> None:
@@ -78,6 +79,7 @@ def _bar() -> Iterator[OnProgress]:
                 description=progress.text,
                 stage=progress.stage,
                 left=f"{progress.seconds_left:3.0f} s left",
+                refresh=True,
             )
 
         yield on_progress

@@ -17,7 +17,7 @@ STATISTICS: dict[str, float] = {
 """The statistics a table may be made with: quantiles of the rounds.
 
 `fastest_quarter` is the mean of the fastest quarter, with the interval of the quantile in its middle.
-On a machine that others use too it repeated best (`docs/measuring.md`).
+On a machine that others use too it repeated best or nearly (`benchmarks/profile.py --details`).
 """
 
 
