@@ -15,7 +15,7 @@ from train.crop import crop
 from train.data import Images
 from train.errors import TrainingError
 from train.features import Through
-from train.loop import EVALUATION_BATCH, Evaluation, Tally, recalibrate, sgd
+from train.loop import EVALUATION_BATCH, Evaluation, Tally, all_finite, recalibrate, sgd
 from train.modules import Block
 from train.seeds import derive, shuffled
 from train.settings import FineTuneSettings
@@ -54,7 +54,8 @@ class Contest:
     def train(self, images: Images, seed: int, after_step: Callable[[], None]) -> None:
         """Fine-tune with strict fairness: each candidate gets exactly one update on each batch.
 
-        Raises TrainingError at the first loss that is not finite, before that step changes anything.
+        Raises TrainingError at the first loss that is not finite, before that step changes anything, and
+        when the last step spoiled the weights.
         """
         settings, trained = self.settings, list(self._trained())
         optimizer = sgd(trained, settings.lr, settings.momentum, settings.weight_decay)
@@ -73,6 +74,8 @@ class Contest:
                     raise TrainingError(self.name, step)
                 optimizer.step()
                 after_step()
+        if not all(all_finite(candidate.state_dict()) for candidate in self.candidates):
+            raise TrainingError(self.name, step)
 
     def recalibrate(self, images: Images, seed: int) -> None:
         """Measure the candidates' batch norm statistics on training images."""

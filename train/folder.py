@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ponas_deploy.errors import FileFormatError
+from ponas_deploy.errors import FileFormatError, OverwriteError
 from ponas_deploy.records import read_json, write_json
 from searchspace import Architecture, Space
 from train.compute import Compute
@@ -72,6 +72,9 @@ class RunFolder:
         wanted = self._identity(settings)
         path = self.path / "run.json"
         if not path.exists():
+            for result in (self.table, self.weights, self.meta):
+                if result.exists():
+                    raise OverwriteError(result)
             write_json(path, FORMAT, {"settings": wanted})
             return
         found = read_json(path, FORMAT).record("settings").data

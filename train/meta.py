@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-from ponas_deploy.errors import PonasError
 from searchspace import Architecture, Space
 from train.compute import Compute, threads
 from train.crop import largest
@@ -49,8 +48,6 @@ def train_meta(
     With `state`, a file that holds the state after each epoch, training goes on where that file
     ends, with the result of an unbroken run. Raises TrainingError when the loss is not finite.
     """
-    if settings.epochs < 1:
-        raise PonasError(f"{settings.epochs} epochs of meta training: at least 1 is needed.")
     network = Network(meta_architecture(space))
     initialise(network, generator(seed, "weights"))
     compute.place(network)

@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from ponas_deploy.errors import PonasError
 from searchspace import Layer, Space
 from train.candidates import Contest, cropped
 from train.compute import Compute
@@ -54,15 +53,13 @@ def fine_tune(
     `network` is the meta network, whose first `finished` layers are done already. It is changed in
     place. Raises TrainingError when a loss is not finite; the layers yielded before stand.
     """
-    if settings.epochs < 1:
-        raise PonasError(f"{settings.epochs} epochs of fine-tuning: at least 1 is needed.")
     network.eval()
     if settings.scope == "path":
         compute = replace(compute, lanes=1)  # the candidates add up gradients in shared parts
     halves = (
         _WholePath(network, splits)
         if settings.scope == "path"
-        else _Frozen(space, network, splits, settings, compute, finished)
+        else _Frozen(space, network, splits, settings, compute)
     )
     units = _Units(space, splits, settings)
     for index in range(finished, len(space.layers)):
@@ -123,7 +120,6 @@ class _Frozen:
         splits: Splits,
         settings: FineTuneSettings,
         compute: Compute,
-        finished: int,
     ) -> None:
         self._shapes, self._network, self._compute = space.layer_shapes(), network, compute
         self._limit_mib, self._done = settings.cache_mib, 0

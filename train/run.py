@@ -63,7 +63,8 @@ def train_run(settings: TrainSettings, run_dir: Path, on_progress: OnProgress = 
     folder = RunFolder(run_dir, space, splits, settings.seed)
     folder.claim(settings)
     if not folder.table.exists():
-        _train(settings, folder, compute, on_progress)
+        with compute.seeded(settings.seed):  # what torch draws for new modules is overwritten
+            _train(settings, folder, compute, on_progress)
     folder.tidy()
     return _result(folder)
 

@@ -7,9 +7,9 @@ allows. Learning rates are per step, weight decay is L2 on every trainable tenso
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from searchspace import UnknownNameError
+from searchspace import PonasError, UnknownNameError
 
 Scope = Literal["candidates", "path"]
 
@@ -33,6 +33,9 @@ class MetaSettings:
     augment: bool = True
     threads: int = 0
 
+    def __post_init__(self) -> None:
+        _check("meta training", self.epochs, self.batch, self.lr)
+
 
 @dataclass(frozen=True, slots=True)
 class FineTuneSettings:
@@ -55,6 +58,21 @@ class FineTuneSettings:
     scope: Scope = "candidates"
     cache_mib: int = 2048
     pass_images: int = 512
+
+    def __post_init__(self) -> None:
+        _check("fine-tuning", self.epochs, self.batch, self.lr)
+        if self.scope not in get_args(Scope):
+            raise UnknownNameError("scope of fine-tuning", self.scope, get_args(Scope))
+
+
+def _check(stage: str, epochs: int, batch: int, lr: float) -> None:
+    """Raise PonasError where training could not even start."""
+    if epochs < 1:
+        raise PonasError(f"{epochs} epochs of {stage}: at least 1 is needed.")
+    if batch < 2:
+        raise PonasError(f"a batch of {batch} in {stage}: batch norm needs at least 2 images.")
+    if not lr > 0:
+        raise PonasError(f"a learning rate of {lr:g} in {stage}: it must be above 0.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnxruntime as ort
@@ -17,7 +17,7 @@ from searchspace import PUBLISHED, Architecture, Cell, build_space, parse_archit
 from searchspace.cost import count_macs, count_params, network_cost
 from searchspace.graph import INPUT, model, network_model
 from searchspace.weights import network_parameters, random_block, random_weights
-from train.modules import Block, Network, frozen
+from train.modules import Block, Convolution, Network, frozen
 from train.weights import load_arrays
 
 Array = NDArray[np.float32]
@@ -25,6 +25,15 @@ Array = NDArray[np.float32]
 CELLS = {cell.key: cell for row in build_space("ponas").cells() for cell in row}
 SMALL_CELLS = {cell.key: cell for row in build_space("ponas", 32, 10).cells() for cell in row}
 RANDOM = [np.random.default_rng(seed).integers(0, 12, 19).tolist() for seed in range(3)]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Beside other programs, threads that wait for each other take ten times as long."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def onnx_output(proto: object, x: Array) -> Array:
@@ -135,8 +144,6 @@ def test_a_frozen_network_gives_the_same_logits(resolution: int) -> None:
 @pytest.mark.parametrize(("side", "stride"), [(1, 1), (2, 1), (2, 2), (3, 2), (4, 1), (5, 2), (8, 1)])
 @pytest.mark.parametrize("kernel", [3, 5, 7])
 def test_taps_that_see_only_padding_are_left_out_without_a_trace(kernel: int, side: int, stride: int) -> None:
-    from train.modules import Convolution
-
     torch.manual_seed(0)
     conv = Convolution(6, 6, kernel, stride, kernel // 2, groups=6, bias=False)
     x = torch.randn(2, 6, side, side, requires_grad=True)
