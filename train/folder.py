@@ -23,6 +23,7 @@ from typing import Any
 
 from ponas_deploy.errors import FileFormatError, OverwriteError
 from ponas_deploy.records import read_json, write_json
+from ponas_deploy.weights import Arrays, read_weights, write_weights
 from searchspace import Architecture, Space
 from train.compute import Compute
 from train.data import Splits
@@ -31,7 +32,7 @@ from train.modules import Network
 from train.progress import LayerRow
 from train.progressive import TunedLayer
 from train.settings import TrainSettings
-from train.weights import Arrays, describe, load_arrays, read_weights, to_arrays, write_weights
+from train.weights import describe, load_arrays, to_arrays
 
 FORMAT = "ponas.training-run/1"
 # These do not change what is trained, only where and how fast.

@@ -10,6 +10,7 @@ import math
 from pathlib import Path
 
 from ponas_deploy.errors import PonasError
+from ponas_deploy.weights import Arrays, read_weights
 from searchspace import Architecture
 from searchspace.weights import inherit
 from train.compute import Compute
@@ -18,7 +19,7 @@ from train.loop import recalibrate, set_lr, sgd, train_epoch
 from train.modules import Network
 from train.progress import OnProgress, Progress, silent
 from train.seeds import derive, shuffled
-from train.weights import Arrays, load_arrays, read_weights, to_arrays
+from train.weights import load_arrays, to_arrays
 
 CALIBRATION_IMAGES = 8192
 

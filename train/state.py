@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from ponas_deploy.errors import FileFormatError
+from ponas_deploy.weights import read_weights, write_weights
 from train.compute import Compute
-from train.weights import load_arrays, read_weights, to_arrays, write_weights
+from train.weights import load_arrays, to_arrays
 
 _MOMENTUM = "momentum/"
 

@@ -1,55 +1,17 @@
-"""Weights between torch and files: safetensors with metadata, written whole or not at all.
-
-The one place that knows the file: tensors by the names of `searchspace.weights` (layout "network" or
-"supernet"), and a header that says what they belong to.
-"""
+"""Weights between torch and the arrays of a weights file (`ponas_deploy.weights`)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 from torch import Tensor, nn
 
-from ponas_deploy.errors import FileFormatError
-from ponas_deploy.records import write_bytes
+from ponas_deploy.weights import Arrays
 from searchspace import Space
 from train.data import Splits
-
-FORMAT = "ponas.weights/1"
-
-Arrays = dict[str, NDArray[np.float32]]
-
-
-@dataclass(frozen=True, slots=True)
-class WeightsFile:
-    """Tensors by name and the file's header."""
-
-    tensors: Arrays
-    metadata: dict[str, str]
-
-
-def write_weights(path: Path, arrays: Arrays, metadata: Mapping[str, str]) -> None:
-    """Write arrays as safetensors, over an older file of that name; PonasError when the disk refuses."""
-    write_bytes(path, save(arrays, {"format": FORMAT, **metadata}), overwrite=True)
-
-
-def read_weights(path: Path) -> WeightsFile:
-    """Read a safetensors file, ours or another's; FileFormatError when it is none."""
-    try:
-        with safe_open(path, framework="numpy") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return WeightsFile(tensors, dict(file.metadata() or {}))
-    except FileNotFoundError as error:
-        raise FileFormatError(path, "", "there is no such file.") from error
-    except (OSError, SafetensorError) as error:
-        raise FileFormatError(path, "", f"is not a safetensors file ({error}).") from error
 
 
 def describe(layout: str, space: Space, splits: Splits, seed: int) -> dict[str, str]:

@@ -37,7 +37,8 @@ def _latency(table: LatencyTable, name: str) -> Iterator[RenderableType]:
     yield HeatGrid(grid.layers, grid.candidates, scaled, log_heat(values), fixed_digits(values))
     yield Text("")
     if grid.fixed:
-        yield Text(f"plus {digits(grid.fixed * scale)} {unit} for stem and head")
+        corrected = ", corrected on whole networks" if table.correction else ""
+        yield Text(f"and a constant of {digits(grid.fixed * scale)} {unit} for stem and head{corrected}")
     yield Text(f"networks take {_extremes(grid)}")
     yield from _latency_proof(table)
 

@@ -67,7 +67,7 @@ def test_a_latency_table() -> None:
         1      100.0  250.0
         2       50.0          12.3
 
-        plus 500.0 µs for stem and head
+        and a constant of 500.0 µs for stem and head
         networks take 0.6123 to 0.8000 ms by this table
         certificate: mean error 1.2 %, worst 2.5 % (noise floor 0.4 %), rank correlation 0.98 (noise allows
         0.99)

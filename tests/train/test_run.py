@@ -21,6 +21,7 @@ import train.folder
 import train.state
 from ponas_deploy.errors import PonasError, UnknownNameError, WeightsError
 from ponas_deploy.tables import load_accuracy_table
+from ponas_deploy.weights import read_weights
 from searchspace import Architecture
 from searchspace.graph import INPUT, network_model
 from searchspace.weights import inherit
@@ -31,7 +32,7 @@ from train.loop import evaluate
 from train.modules import Network
 from train.progress import Progress
 from train.run import TrainResult, train_run
-from train.weights import load_arrays, read_weights
+from train.weights import load_arrays
 
 CPU = Compute(torch.device("cpu"))
 EVERY = [Architecture(space(), choices) for choices in product(LABELS, repeat=3)]
