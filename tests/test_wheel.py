@@ -1,0 +1,49 @@
+"""The wheel: what is in it, and that it works where there is no checkout."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    options = ("--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", str(folder))
+    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(ROOT)], check=True)
+    (made,) = folder.glob("*.whl")
+    return made
+
+
+def test_the_wheel_holds_the_rooms_and_nothing_else(wheel: Path) -> None:
+    names = ZipFile(wheel).namelist()
+    rooms = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
+    assert rooms == {"ponas_deploy", "searchspace", "train", "profiles"}
+    shipped = {path.relative_to(ROOT).as_posix() for path in (ROOT / "profiles").rglob("*.json")}
+    assert shipped
+    assert shipped <= set(names)
+    assert "ponas_deploy/py.typed" in names
+
+
+def test_an_installed_wheel_finds_the_shipped_tables(wheel: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    options = ("--no-deps", "--no-index", "--quiet", "--target", str(site))
+    subprocess.run([sys.executable, "-m", "pip", "install", *options, str(wheel)], check=True)
+    script = "from ponas_deploy import store; print(store.accuracy_table('accuracy/ponas').path)"
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert Path(done.stdout.strip()) == site / "profiles" / "accuracy" / "ponas.json"
