@@ -92,10 +92,13 @@ def serving(wish: Wish) -> tuple[StoredTable, ...]:
     return tables
 
 
-def missing(wish: Wish, tables: Sequence[StoredTable]) -> tuple[Conditions, ...]:
-    """What this machine must be profiled for: each runtime at its default precision, or those wished.
+def missing(
+    wish: Wish, tables: Sequence[StoredTable], *, every_precision: bool = False
+) -> tuple[Conditions, ...]:
+    """What this machine must be profiled for: each runtime at the precisions that were wished.
 
-    A runtime that is not installed is left out, unless it was wished for.
+    Without a wish that is a runtime's default precision, or with `every_precision` all it has here. A
+    runtime that is not installed is left out, unless it was wished for.
     """
     if not wish.local:
         return ()
@@ -109,7 +112,7 @@ def missing(wish: Wish, tables: Sequence[StoredTable]) -> tuple[Conditions, ...]
     wanted = (
         Conditions(wish.device_name, name, precision, wish.threads, wish.batch)
         for name, precisions in known.items()
-        for precision in (wish.precisions or precisions[:1])
+        for precision in (wish.precisions or (precisions if every_precision else precisions[:1]))
         if precision in precisions
     )
     return tuple(conditions for conditions in wanted if conditions not in have)

@@ -66,6 +66,9 @@ def test_this_machine_is_served_by_its_own_fresh_tables(tiny: Space) -> None:
     assert inventory.serving(wish) == ()
     runtimes = [conditions.backend for conditions in inventory.missing(wish, ())]
     assert runtimes == ["onnxruntime", "openvino"]
+    native = [(runtime, precision) for runtime in runtimes for precision in get_backend(runtime).precisions()]
+    every = inventory.missing(wish, (), every_precision=True)
+    assert [(conditions.backend, conditions.precision) for conditions in every] == native
     made = stored(tiny, this_machine().name)
     assert inventory.serving(wish) == (made,)
     assert [conditions.backend for conditions in inventory.missing(wish, (made,))] == ["openvino"]

@@ -24,7 +24,7 @@ def tables_for(wish: Wish, time_budget_s: float) -> tuple[StoredTable, ...]:
     tables = serving(wish)
     made = [
         profile_with_bar(conditions, wish.space, time_budget_s, overwrite=True)
-        for conditions in missing(wish, tables)
+        for conditions in missing(wish, tables, every_precision=True)
     ]
     return (*tables, *made)
 
