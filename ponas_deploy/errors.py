@@ -10,9 +10,11 @@
     |- BudgetError                  no architecture meets the budget; carries the least that is possible
     |- BackendError                 a runtime that is missing, refuses a model, or fails while it runs
     |- MissingExtraError            a package of an optional extra is not installed
-    `- MeasurementError             a measurement that could not be finished or trusted
+    |- MeasurementError             a measurement that could not be finished or trusted
+    |- TrainingError                training that came to a loss that is not finite
+    `- RunMismatchError             a run's folder that holds a run of other settings
 
-The first three are defined beside the spaces (`searchspace/errors.py`). Anything else that escapes
+Those about spaces are defined in `searchspace/errors.py`, the last two in `train/errors.py`. Anything else that escapes
 is a bug of ours and shows its traceback.
 """
 

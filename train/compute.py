@@ -75,7 +75,8 @@ class Compute:
 
         Every lane computes in one thread, so the results do not depend on their number. Threads that
         share single operations wait for each other thousands of times a second: with two of them on
-        two busy cores a step of fine-tuning took 10 times as long as with one, with two lanes 0.7.
+        two cores busy with other work (ours at low priority) a step of fine-tuning took about 10 times as
+        long as with one; two lanes took 0.7 to 1.4 times as long.
         `work` sets the gradient mode itself: torch keeps it per thread.
         """
         if self.lanes == 1:

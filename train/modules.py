@@ -187,7 +187,7 @@ def initialise(network: nn.Module, random: torch.Generator) -> None:
     """Values to train from: He-normal convolutions, linear layers N(0, 0.01), biases 0 (arXiv 1502.01852).
 
     The last batch norm of a residual starts at 0, so that the block starts as the identity (arXiv
-    1706.02677, section 5.1): with it the 19 layers reach 98 % on digits in 12 epochs, without it 46 %.
+    1706.02677, section 5.1): on digits, 12 epochs at lr 0.1, one seed: 97 % with it, 32 % without.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
