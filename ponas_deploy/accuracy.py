@@ -3,25 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ponas_deploy.backends import Session
+from ponas_deploy.errors import PonasError
+
+# How far top-1 through an engine may lie from top-1 through torch: float32 differs in the last digits of
+# logits, which decides no more than ties; a shorter format moves answers that were close.
+_AGREEMENT_PP = {"fp32": 0.1, "tf32": 0.2, "fp16": 0.5}
+_AGREEMENT_SHORT_PP = 1.0
 
 
-def top1_pct(
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """Top-1 and top-5 in percent over `images` images; with fewer than five classes top-5 counts all."""
+
+    top1_pct: float
+    top5_pct: float
+    images: int
+
+
+def measure(
     session: Session, batches: Iterable[tuple[NDArray[np.float32], NDArray[np.int64]]], size: int
-) -> float:
-    """Top-1 in percent over batches of at most `size` normalised images (N, 3, H, W) with labels (N,).
+) -> Accuracy:
+    """Accuracy over batches of at most `size` normalised images (N, 3, H, W) with labels (N,).
 
-    `size` is the engine's fixed batch: a smaller one is filled up with zeros.
+    `size` is the engine's fixed batch: a smaller one is filled up with zeros. PonasError when there is no
+    image, or when the engine's logits are not finite.
     """
-    right, seen = 0, 0
+    top1 = top5 = seen = 0
     for images, labels in batches:
         filled = np.zeros((size, *images.shape[1:]), np.float32)
         filled[: len(labels)] = images
-        guesses = session.run(filled)[: len(labels)].argmax(axis=1)
-        right += int((guesses == labels).sum())
+        logits = session.run(filled)[: len(labels)]
+        if not np.isfinite(logits).all():
+            raise PonasError("the engine answers with NaN or infinity: export it again, or in fp32.")
+        hits = np.argsort(-logits, axis=1, kind="stable")[:, :5] == labels[:, None]
+        top1 += int(hits[:, 0].sum())
+        top5 += int(hits.sum())
         seen += len(labels)
-    return 100 * right / seen
+    if not seen:
+        raise PonasError("there is no image to measure accuracy on.")
+    return Accuracy(100 * top1 / seen, 100 * top5 / seen, seen)
+
+
+def agree(one: Accuracy, other: Accuracy, precision: str) -> bool:
+    """Whether two measurements on the same images are the same network's, the second in `precision`.
+
+    One image more or less is always allowed.
+    """
+    allowed_pp = max(_AGREEMENT_PP.get(precision, _AGREEMENT_SHORT_PP), 100 / max(one.images, 1))
+    return one.images == other.images and abs(one.top1_pct - other.top1_pct) <= allowed_pp + 1e-9

@@ -14,8 +14,8 @@
     |- TrainingError                training that came to a loss that is not finite
     `- RunMismatchError             a run's folder that holds a run of other settings
 
-Those about spaces are defined in `searchspace/errors.py`, the last two in `train/errors.py`. Anything else that escapes
-is a bug of ours and shows its traceback.
+Those about spaces are defined in `searchspace/errors.py`, the last two in `train/errors.py`.
+Anything else that escapes is a bug of ours and shows its traceback.
 """
 
 from __future__ import annotations

@@ -57,7 +57,13 @@ def train_run(settings: TrainSettings, run_dir: Path, on_progress: OnProgress = 
     """
     compute = Compute.on(settings.device, settings.workers)
     on_progress(Progress("data", 0, 1, settings.data))
-    splits = load(settings.data, resolution=settings.resolution, seed=settings.seed, workers=settings.workers)
+    splits = load(
+        settings.data,
+        resolution=settings.resolution,
+        seed=settings.seed,
+        workers=settings.workers,
+        on_progress=on_progress,
+    )
     space = build_space(settings.space, splits.resolution, splits.classes)
     on_progress(Progress("data", 1, 1, f"{len(splits.train.labels)} training images"))
     folder = RunFolder(run_dir, space, splits, settings.seed)

@@ -16,6 +16,7 @@ from ponas_deploy.commands.boundary import ErrorBoundary, flush_quietly
 from ponas_deploy.commands.compare import compare
 from ponas_deploy.commands.describe import describe
 from ponas_deploy.commands.devices import devices
+from ponas_deploy.commands.evaluate import evaluate
 from ponas_deploy.commands.export import export
 from ponas_deploy.commands.pareto import pareto
 from ponas_deploy.commands.profile import profile
@@ -45,6 +46,7 @@ app.command()(pareto)
 app.command()(compare)
 app.add_typer(table_app, name="table")
 app.command()(train)
+app.command()(evaluate)
 
 
 def _print_version(wanted: bool) -> None:

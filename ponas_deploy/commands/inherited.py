@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ponas_deploy.accuracy import top1_pct
+from ponas_deploy.accuracy import measure
 from ponas_deploy.commands.output import note
 from ponas_deploy.deploy import WeightsSource
 from ponas_deploy.weights import WeightsFile
@@ -37,7 +37,7 @@ def inherited(file: WeightsFile, data: str, finetune: int, seed: int, as_they_ar
 
     def top1(session: Session, batch: int) -> float:
         batches = ((images.numpy(), labels.numpy()) for images, labels in splits.test.batches(batch))
-        return top1_pct(session, batches, batch)
+        return measure(session, batches, batch).top1_pct
 
     how = "as they are" if as_they_are else "inherited, batch norm recalibrated"
     tuned = f", fine-tuned {finetune} epochs" if finetune else ""

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 def train(
     data: Annotated[
-        str, typer.Option(metavar="NAME", help="The images to train on: digits (scikit-learn's).")
+        str,
+        typer.Option(
+            metavar="NAME|DIR",
+            help="The images to train on: digits, fractal, cifar10, cifar100 or a folder of images;"
+            " with options as NAME:key=value,key=value.",
+        ),
     ] = "digits",
     preset: Annotated[
         str, typer.Option(metavar="NAME", help="paper (the paper's recipe) or quick (minutes on two cores).")
@@ -43,6 +48,8 @@ def train(
     \b
     Examples:
       ponas train --data digits --preset quick
+      ponas train --data fractal:classes=20,images=500 --resolution 64
+      ponas train --data /data/imagenet
       ponas specialize --device cpu --latency 300us --weights runs/digits-quick/weights.safetensors
     """
     from importlib.util import find_spec
@@ -54,7 +61,7 @@ def train(
     from train.run import train_run
     from train.settings import preset as preset_of
 
-    folder = out or Path("runs") / f"{data}-{preset}"
+    folder = out or Path("runs") / f"{_short(data)}-{preset}"
     settings = preset_of(preset, data=data, seed=seed, resolution=resolution, device=device)
     note(f"training in {folder}; Ctrl-C stops, the same command goes on")
     with _bars(settings) as on_progress:
@@ -75,6 +82,14 @@ def train(
 
     show(table_report(result.table, str(result.table_path)))
     note(f"weights: {result.weights}")
+
+
+def _short(data: str) -> str:
+    """A data set as part of a folder's name: `fractal-classes-20`, `photos`."""
+    from ponas_deploy.store import slug
+
+    name, _, options = data.partition(":")
+    return slug(f"{Path(name).resolve().name}-{options}") or "images"
 
 
 @contextmanager
@@ -105,6 +120,8 @@ def _bars(settings: TrainSettings) -> Iterator[OnProgress]:
                 total=progress.total,
                 description=" ".join(part for part in (progress.text, metrics) if part),
             )
+            if any(name == "skipped_images" for name, _ in progress.metrics):
+                bars.console.print(progress.text, highlight=False, markup=False)
             if progress.row is not None:
                 row = progress.row
                 values = " ".join(f"{value:5.1f}" for value in row.top1_pct)

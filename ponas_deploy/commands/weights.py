@@ -1,4 +1,8 @@
-"""The weights an engine shall carry: random ones, or a file's, made fit for each network by `train`."""
+"""The weights a network shall carry: random ones, or a file's, made fit for each network by `train`.
+
+A torch checkpoint of the PONAS authors (`.pth`) may stand wherever `--weights` is asked for: it is
+converted once, into the user's store, and is a safetensors file from there on.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ponas_deploy.commands.architectures import DEFAULT_SPACE
+from ponas_deploy.commands.output import note
 from ponas_deploy.errors import MissingExtraError, PonasError
 
 if TYPE_CHECKING:
@@ -17,6 +22,7 @@ if TYPE_CHECKING:
 Found = TypeVar("Found")
 
 _RESOLUTION, _CLASSES = 224, 1000
+_CHECKPOINTS = (".pth", ".pt", ".ckpt", ".tar")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +39,9 @@ class Carried:
         from searchspace import build_space
 
         return build_space(
-            _agreed("space", name, self.space_name) or DEFAULT_SPACE,
-            _agreed("resolution", resolution, self.resolution) or _RESOLUTION,
-            _agreed("classes", classes, self.classes) or _CLASSES,
+            agreed("space", name, self.space_name) or DEFAULT_SPACE,
+            agreed("resolution", resolution, self.resolution) or _RESOLUTION,
+            agreed("classes", classes, self.classes) or _CLASSES,
         )
 
 
@@ -52,12 +58,36 @@ def open_weights(path: Path | None, data: str | None, finetune: int, seed: int) 
         if finetune:
             raise PonasError("--finetune needs --weights: random weights are not worth fine-tuning.")
         return Carried(random_source(seed))
-    from ponas_deploy.weights import read_weights
-
-    file = read_weights(path)
+    file = read_file(path)
     data = data or file.metadata.get("data")
     source = _source(file, data, finetune, seed)
     return Carried(source, file.metadata.get("space"), file.number("resolution"), file.number("classes"))
+
+
+def read_file(path: Path) -> WeightsFile:
+    """A weights file: safetensors without torch, a `.pth` by way of `train.authors`."""
+    from ponas_deploy.weights import read_weights
+
+    return read_weights(_converted(path) if path.suffix.lower() in _CHECKPOINTS else path)
+
+
+def _converted(path: Path) -> Path:
+    """A checkpoint as safetensors in the user's store, where it lies under its own hash."""
+    from ponas_deploy.errors import FileFormatError
+    from ponas_deploy.records import sha256
+    from ponas_deploy.store import home, slug
+
+    if not path.is_file():
+        raise FileFormatError(path, "", "there is no such file.")
+    target = home() / "weights" / f"{slug(path.stem)}-{sha256(path)[:12]}.safetensors"
+    if not target.exists():
+        if not _trains():
+            raise MissingExtraError("torch, which reading a checkpoint needs,", "train")
+        from train.authors import convert
+
+        name = convert(path, target).name or "a network of the PONAS space"
+        note(f"{path} is {name} in its authors' layout; converted to {target}")
+    return target
 
 
 def _source(file: WeightsFile, data: str | None, finetune: int, seed: int) -> WeightsSource:
@@ -82,7 +112,8 @@ def _trains() -> bool:
     return find_spec("torch") is not None
 
 
-def _agreed(what: str, asked: Found | None, given: Found | None) -> Found | None:
+def agreed(what: str, asked: Found | None, given: Found | None) -> Found | None:
+    """What was asked for or what the weights say; PonasError where they differ."""
     if asked is not None and given is not None and asked != given:
         raise PonasError(f"--{what} {asked} was asked for, but the weights are for {given}.")
     return asked if given is None else given

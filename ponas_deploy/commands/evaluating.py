@@ -1,0 +1,224 @@
+"""What `ponas evaluate` does: every refusal first, then the images through torch, then through an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ponas_deploy.accuracy import Accuracy, agree, measure
+from ponas_deploy.backends import get_backend
+from ponas_deploy.commands.architectures import read_architecture
+from ponas_deploy.commands.output import note
+from ponas_deploy.commands.waiting import Advance
+from ponas_deploy.commands.weights import agreed, read_file
+from ponas_deploy.engines import Manifest, read_manifest
+from ponas_deploy.errors import (
+    MissingExtraError,
+    PonasError,
+    TableMismatchError,
+    UnknownNameError,
+    WeightsError,
+)
+from ponas_deploy.tables import SpaceKey
+from ponas_deploy.weights import WeightsFile
+from searchspace.architecture import Architecture
+from searchspace.weights import Weights, inherit
+
+if TYPE_CHECKING:
+    from train.data import Images, Splits
+    from train.progress import Progress
+
+SPLITS = ("test", "validation", "train")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The command line, as it was typed."""
+
+    arch: str
+    weights: Path
+    data: str | None
+    engine: Path | None
+    split: str
+    space: str | None
+    resolution: int | None
+    workers: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """The accuracy of a network through torch, and through an engine where one was named."""
+
+    torch: Accuracy
+    cross_entropy: float
+    data: str
+    split: str
+    resolution: int
+    space: str
+    choices: tuple[str, ...]
+    weights: str
+    agree: bool | None = None
+    engine: Accuracy | None = None
+    engine_folder: str = ""
+    engine_conditions: str = ""
+    engine_weights: str = ""
+
+
+def evaluated(wanted: Wanted, advance: Advance) -> Evaluated:
+    """Evaluate; every PonasError but a broken runtime's comes before the first image."""
+    if find_spec("torch") is None:
+        raise MissingExtraError("torch, which evaluation needs,", "train")
+    if wanted.split not in (*SPLITS, "all"):
+        raise UnknownNameError("split", wanted.split, (*SPLITS, "all"))
+    file = read_file(wanted.weights)
+    manifest = _manifest(wanted.engine) if wanted.engine else None
+    splits = _splits(wanted, file, manifest, advance)
+    architecture = _architecture(wanted, file, splits)
+    images = [getattr(splits, name) for name in (SPLITS if wanted.split == "all" else (wanted.split,))]
+    if manifest:
+        _same_network(manifest, architecture)
+    found = _through_torch(wanted, architecture, file, splits, images, advance)
+    if manifest is None or wanted.engine is None:
+        return found
+    accuracy = _through_engine(wanted.engine, manifest, images, advance)
+    return replace(
+        found,
+        engine=accuracy,
+        agree=agree(found.torch, accuracy, manifest.conditions.precision),
+        engine_folder=str(wanted.engine),
+        engine_conditions=manifest.conditions.text,
+        engine_weights=manifest.weights,
+    )
+
+
+def _manifest(folder: Path) -> Manifest:
+    manifest = read_manifest(folder)
+    if not manifest.engine_file:
+        raise PonasError(f"{folder} holds no engine yet ({manifest.status}): name one that is built.")
+    return manifest
+
+
+def _splits(wanted: Wanted, file: WeightsFile, manifest: Manifest | None, advance: Advance) -> Splits:
+    """The images, cut as the weights' training cut them; PonasError when their classes are others."""
+    from train.data import load
+
+    data = wanted.data or file.metadata.get("data")
+    if data is None:
+        raise PonasError(f"{file.path} does not say what it was trained on: name the images with --data.")
+    resolution = agreed("resolution", wanted.resolution, file.number("resolution"))
+    seed = file.number("seed")
+
+    def tell(progress: Progress) -> None:
+        if any(name == "skipped_images" for name, _ in progress.metrics):
+            note(progress.text)
+        else:
+            advance(progress.done, progress.total, progress.text.partition(":")[0])
+
+    splits = load(
+        data,
+        resolution=resolution or (manifest.space.resolution if manifest else None),
+        seed=wanted.seed if seed is None else seed,
+        workers=wanted.workers,
+        on_progress=tell,
+    )
+    classes = file.number("classes") or _classes(file)
+    if classes not in (None, splits.classes):
+        raise WeightsError(
+            f"{wanted.weights} tells {classes} classes apart, but {splits.name} has {splits.classes}:"
+            f" name the images it was made for."
+        )
+    return splits
+
+
+def _classes(file: WeightsFile) -> int | None:
+    """The classes of a file whose header is silent."""
+    classifier = file.tensors.get("head.classifier.bias")
+    return None if classifier is None else len(classifier)
+
+
+def _architecture(wanted: Wanted, file: WeightsFile, splits: Splits) -> Architecture:
+    """The network that was asked for; WeightsError when the file is another's or another space's."""
+    name = agreed("space", wanted.space, file.metadata.get("space"))
+    architecture = read_architecture(wanted.arch, name, splits.resolution, splits.classes)
+    space = architecture.space
+    if file.metadata.get("fingerprint", space.fingerprint) != space.fingerprint:
+        raise WeightsError(
+            f"{wanted.weights} belongs to another version of space '{space.name}': train anew."
+        )
+    owner = file.metadata.get("choices", architecture.text)
+    if not file.supernet and owner != architecture.text:
+        raise WeightsError(f"{wanted.weights} is another network's, {owner}: evaluate that one.")
+    return architecture
+
+
+def _same_network(manifest: Manifest, architecture: Architecture) -> None:
+    if manifest.choices != architecture.choices:
+        raise TableMismatchError(
+            f"the engine is another network's, {','.join(manifest.choices)}: evaluate that one."
+        )
+    ours = SpaceKey.of(architecture.space)
+    if manifest.space != ours:
+        raise TableMismatchError(
+            f"the engine is for {manifest.space.classes} classes at {manifest.space.resolution} px of space"
+            f" '{manifest.space.name}', the images are {ours.classes} classes at {ours.resolution} px."
+        )
+
+
+def _through_torch(
+    wanted: Wanted,
+    architecture: Architecture,
+    file: WeightsFile,
+    splits: Splits,
+    images: Sequence[Images],
+    advance: Advance,
+) -> Evaluated:
+    from train.evaluation import evaluate_weights
+
+    weights, how = _fitted(architecture, file, splits, wanted.seed)
+    evaluation = evaluate_weights(
+        architecture, weights, images, on_progress=lambda p: advance(p.done, p.total, p.text)
+    )
+    return Evaluated(
+        torch=Accuracy(evaluation.top1_pct, evaluation.top5_pct, evaluation.images),
+        cross_entropy=evaluation.cross_entropy,
+        data=splits.name,
+        split=wanted.split,
+        resolution=splits.resolution,
+        space=architecture.space.name,
+        choices=architecture.choices,
+        weights=f"{wanted.weights.name}: {how}",
+    )
+
+
+def _fitted(architecture: Architecture, file: WeightsFile, splits: Splits, seed: int) -> tuple[Weights, str]:
+    """A network's own weights, or a supernet's as `ponas specialize` and `export` inherit them."""
+    from train.inherit import specialised
+
+    if not file.supernet:
+        return inherit(file.tensors, architecture), "as they are"
+    how = "inherited, batch norm recalibrated"
+    return specialised(architecture, file.path, splits, seed=seed), how
+
+
+def _through_engine(folder: Path, manifest: Manifest, images: Sequence[Images], advance: Advance) -> Accuracy:
+    from train.evaluation import batches, count
+
+    size, total = manifest.conditions.batch, count(images)
+    backend = get_backend(manifest.conditions.backend)
+
+    def arrays() -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+        done = 0
+        for batch, labels in batches(images, size):
+            yield batch.numpy(), labels.numpy()
+            done += len(labels)
+            advance(done, total, f"through {manifest.conditions.backend}")
+
+    with backend.open(folder / manifest.engine_file, manifest.settings) as session:
+        return measure(session, arrays(), size)

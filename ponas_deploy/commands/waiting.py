@@ -1,0 +1,42 @@
+"""A progress bar that appears only when there is something to wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import Any
+
+from ponas_deploy.commands.output import report_console
+
+PATIENCE_S = 2.0
+"""What takes less shows no bar."""
+
+Advance = Callable[[int, int, str], None]
+"""Units done, units in total, what is being done."""
+
+
+@contextmanager
+def waiting() -> Iterator[Advance]:
+    """A bar on stderr from the third second on; each new text starts it anew."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bars = Progress(*columns, console=report_console(stderr=True), transient=True)
+    tasks: dict[str, Any] = {}
+    started = monotonic()
+
+    def advance(done: int, total: int, text: str) -> None:
+        if text not in tasks:
+            for task in tasks.values():
+                bars.update(task, visible=False)
+            tasks[text] = bars.add_task(text, total=total)
+        bars.update(tasks[text], completed=done, total=total)
+        if not bars.live.is_started and monotonic() - started > PATIENCE_S:
+            bars.start()
+
+    try:
+        yield advance
+    finally:
+        if bars.live.is_started:
+            bars.stop()
