@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ponas_deploy import store
-from ponas_deploy.backends import BACKENDS, RunSettings, get_backend
+from ponas_deploy.backends import BACKENDS, FAKE, Backend, RunSettings, get_backend, known_backends
 from ponas_deploy.devices import this_machine
-from ponas_deploy.errors import OverwriteError, PonasError, UnknownNameError
+from ponas_deploy.errors import OverwriteError, PonasError, TableMismatchError, UnknownNameError
 from ponas_deploy.store import StoredTable
-from ponas_deploy.tables import Conditions, SpaceKey, load_latency_table
+from ponas_deploy.tables import Conditions, SpaceKey
 from searchspace.space import Space
 
 if TYPE_CHECKING:
@@ -70,26 +70,55 @@ def _runtime(name: str) -> Runtime:
 
 
 def known_devices() -> dict[str, tuple[StoredTable, ...]]:
-    """Every device with latency tables, the user's own and the shipped ones."""
-    return {
-        device: tuple(StoredTable(path, load_latency_table(path)) for path in paths)
-        for device, paths in store.devices().items()
-    }
+    """Every device with latency tables that can be read, the user's own and the shipped ones."""
+    tables, _ = store.latency_tables()
+    names = sorted({stored.device for stored in tables})
+    return {name: tuple(stored for stored in tables if stored.device == name) for name in names}
 
 
 def serving(wish: Wish) -> tuple[StoredTable, ...]:
     """The stored tables that serve a wish; for another device, UnknownNameError when it has none."""
-    found = store.latency_tables(wish.device_name, SpaceKey.of(wish.space))
-    tables = tuple(stored for stored in found if _serves(wish, stored))
-    if not tables and not wish.local:
-        if wish.device_name not in store.devices():
-            raise UnknownNameError("device", wish.device, {THIS_MACHINE, *store.devices()})
+    devices = known_devices()
+    tables = devices.get(wish.device_name, ())
+    found = tuple(stored for stored in tables if not (misfit(wish, stored) or _stale(wish, stored)))
+    if not found and not wish.local:
+        if not tables:
+            raise UnknownNameError("device", wish.device, {THIS_MACHINE, *devices})
         raise PonasError(
-            f"no table of {wish.device_name} is for space '{wish.space.name}' at {wish.space.resolution} px,"
-            f" {wish.threads} threads, batch {wish.batch} and these runtimes:"
-            " see `ponas devices`, or profile it there."
+            f"no table of {wish.device_name} serves: {misfit(wish, tables[0])}; see `ponas devices`."
         )
-    return tables
+    return found
+
+
+def misfit(wish: Wish, stored: StoredTable) -> str:
+    """Why a table is not one of what is wished, empty when it is."""
+    conditions, space = stored.conditions, SpaceKey.of(wish.space)
+    found = stored.table.space or space
+    for what, asked, made in (
+        ("device", wish.device_name, stored.device),
+        ("space", space.name, found.name),
+        ("fingerprint", space.fingerprint, found.fingerprint),
+        ("resolution", space.resolution, found.resolution),
+        ("classes", space.classes, found.classes),
+        ("threads", wish.threads, conditions.threads),
+        ("batch", wish.batch, conditions.batch),
+    ):
+        if asked != made:
+            return f"{stored.name} is of {what} {made}, not {asked}"
+    for what, wished, is_of in (
+        ("backend", wish.backends, conditions.backend),
+        ("precision", wish.precisions, conditions.precision),
+    ):
+        if wished and is_of not in wished:
+            return f"{stored.name} is of {what} {is_of}, not {' or '.join(wished)}"
+    return ""
+
+
+def given(wish: Wish, stored: StoredTable) -> tuple[StoredTable, ...]:
+    """A table that was named, checked against the wish; TableMismatchError says where it differs."""
+    if reason := misfit(wish, stored):
+        raise TableMismatchError(f"{reason}: an engine is not built from another one's latencies.")
+    return (stored,)
 
 
 def missing(
@@ -121,11 +150,18 @@ def missing(
 def _precisions(backends: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """The precisions of each runtime here: of those named, or of all that are installed."""
     if backends:
-        return {name: get_backend(name).precisions() for name in backends}
+        return {name: _installed(name).precisions() for name in backends}
     found = {runtime.backend: runtime.precisions for runtime in runtimes() if not runtime.problem}
     if not found:
         raise PonasError("no runtime is installed: pip install onnxruntime.")
     return found
+
+
+def _installed(name: str) -> Backend:
+    """A real runtime: the fake one is for tests, and measures no machine."""
+    if name == FAKE:
+        raise UnknownNameError("backend", name, known_backends())
+    return get_backend(name)
 
 
 def make_table(
@@ -168,33 +204,20 @@ def make_table(
 
 def local_conditions(backend: str, precision: str | None, threads: int, batch: int) -> Conditions:
     """Conditions on this machine; the runtime's default precision where none is named."""
-    known = get_backend(backend).precisions()
+    known = _installed(backend).precisions()
     if precision is not None and precision not in known:
         raise UnknownNameError(f"precision of {backend} on this machine", precision, known)
     return Conditions(this_machine().name, backend, precision or known[0], threads, batch)
 
 
-def _serves(wish: Wish, stored: StoredTable) -> bool:
-    conditions = stored.table.conditions
-    if conditions is None or (wish.local and stored.shipped):
+def _stale(wish: Wish, stored: StoredTable) -> bool:
+    """Whether a table of this machine was made by another processor or runtime, or somewhere else."""
+    if not wish.local:
         return False
-    return (
-        conditions.threads == wish.threads
-        and conditions.batch == wish.batch
-        and (not wish.backends or conditions.backend in wish.backends)
-        and (not wish.precisions or conditions.precision in wish.precisions)
-        and (not wish.local or _fresh(stored))
-    )
-
-
-def _fresh(stored: StoredTable) -> bool:
-    """Whether processor and runtime are still those of the table."""
     made = dict(stored.table.environment)
-    conditions = stored.table.conditions
-    if conditions is None:
-        return False
     try:
-        now = {**dict(this_machine().environment()), **dict(get_backend(conditions.backend).environment())}
+        runtime = get_backend(stored.conditions.backend).environment()
     except PonasError:
-        return False
-    return all(made.get(key) == now.get(key) for key in ("processor", "runtime"))
+        return True
+    now = {**dict(this_machine().environment()), **dict(runtime)}
+    return stored.shipped or any(made.get(key) != now.get(key) for key in ("processor", "runtime"))

@@ -7,7 +7,7 @@ Pure: no torch, no clock, no files. The exact search is the default; the paper's
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from math import ceil, floor, log10
 from typing import Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ponas_deploy.constrained import k_best_constrained, smallest_possible
 from ponas_deploy.errors import BudgetError, PonasError, TableMismatchError, UnknownNameError
-from ponas_deploy.frontier import Front, cost_of_least_loss, k_best, pareto_front
+from ponas_deploy.frontier import Front, cost_of_least_loss, k_best, pareto_front, total
 from ponas_deploy.genetic import GeneticSettings, evolve
 from ponas_deploy.tables import AccuracyTable, Grid, LatencyTable, SpaceKey
 from searchspace.cost import cost_table
@@ -117,12 +117,9 @@ def specialize(
         settings=settings,
         seed=seed,
     )
-    choices = latency.grid.labels(found.choices.tolist())
-    loss_pp = loss.total(choices)
-    gap = max(0.0, loss_pp - best.predicted_loss_pp)
-    return Specialization(
-        "ga", gap == 0.0, budget, choices, latency.predict_ms(choices), loss_pp, gap, found.evaluations
-    )
+    chosen = _solution(latency, loss, budget, found.choices)
+    gap = max(0.0, chosen.predicted_loss_pp - best.predicted_loss_pp)
+    return replace(chosen, method="ga", optimal=gap == 0.0, gap_pp=gap, evaluations=found.evaluations)
 
 
 def shortlist(
@@ -157,9 +154,11 @@ def shortlist(
 
 
 def _solution(latency: LatencyTable, loss: Grid, budget: Budget, row: NDArray[np.intp]) -> Specialization:
-    choices = latency.grid.labels(row.tolist())
+    """The network at `row`, with the very sums that the search compared."""
+    predicted_ms = float(total(latency.grid.arrays(), row, fixed=latency.grid.fixed))
+    loss_pp = float(total(loss.arrays(), row))
     return Specialization(
-        "exact", True, budget, choices, latency.predict_ms(choices), loss.total(choices), 0.0
+        "exact", True, budget, latency.grid.labels(row.tolist()), predicted_ms, loss_pp, gap_pp=0.0
     )
 
 

@@ -1,18 +1,18 @@
 """Where tables lie and how they are found: the user's own store, then the tables shipped in `profiles/`.
 
-Both have the same shape, `latency/<device>/<backend>-<precision>-t<threads>-b<batch>-<space>-<px>.json`
-and `accuracy/<name>.json`. The user's store is `$PONAS_HOME`, or the platform's data folder.
+Latency tables lie anywhere below `latency/`, accuracy tables are `accuracy/<name>.json`. What a latency table
+is a table of stands in the file, not in its name: one made elsewhere may be copied in under any name.
+The user's store is `$PONAS_HOME`, or the platform's data folder.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ponas_deploy.errors import TableMismatchError, UnknownNameError
+from ponas_deploy.errors import PonasError, TableMismatchError, UnknownNameError
 from ponas_deploy.tables import (
     AccuracyTable,
     Conditions,
@@ -35,8 +35,13 @@ class StoredTable:
 
     @property
     def name(self) -> str:
-        """What `find_table` finds it by: `jetson/onnxruntime-fp32-t1-b1-ponas-224`."""
+        """What `find_table` finds it by: `jetson/onnxruntime-fp32-t1-b1-ponas-224px-1000c`."""
         return f"{self.path.parent.name}/{self.path.stem}"
+
+    @property
+    def device(self) -> str:
+        """The name its device is asked for by."""
+        return slug(self.conditions.device)
 
     @property
     def shipped(self) -> bool:
@@ -95,29 +100,29 @@ def latency_path(conditions: Conditions, space: SpaceKey) -> Path:
     """Where the table of these conditions lies in the user's store."""
     name = (
         f"{conditions.backend}-{conditions.precision}-t{conditions.threads}-b{conditions.batch}"
-        f"-{space.name}-{space.resolution}"
+        f"-{space.name}-{space.resolution}px-{space.classes}c"
     )
     return home() / "latency" / slug(conditions.device) / f"{name}.json"
 
 
-def latency_tables(device: str, space: SpaceKey) -> Iterator[StoredTable]:
-    """The tables of a device that fit a space at its resolution; the user's own hide shipped ones."""
-    seen = set()
-    for path in _files("latency", slug(device)):
-        if path.stem.endswith(f"-{space.name}-{space.resolution}") and path.stem not in seen:
-            table = load_latency_table(path)
-            if table.space is not None and table.space.fingerprint == space.fingerprint:
-                seen.add(path.stem)
-                yield StoredTable(path, table)
+def latency_tables() -> tuple[tuple[StoredTable, ...], tuple[PonasError, ...]]:
+    """Every latency table with conditions, by what is in the files; the user's own hide shipped ones.
 
-
-def devices() -> dict[str, tuple[Path, ...]]:
-    """Every device with a latency table, and its files."""
-    found: dict[str, list[Path]] = {}
+    Beside them the errors of those files that cannot be read.
+    """
+    found: dict[tuple[Conditions, SpaceKey], StoredTable] = {}
+    problems = []
     for root in (home(), SHIPPED):
-        for path in sorted((root / "latency").glob("*/*.json")):
-            found.setdefault(path.parent.name, []).append(path)
-    return {device: tuple(paths) for device, paths in sorted(found.items())}
+        for path in sorted((root / "latency").rglob("*.json")):
+            try:
+                table = load_latency_table(path)
+            except PonasError as error:
+                problems.append(error)
+                continue
+            if table.conditions is not None and table.space is not None:
+                named = replace(table.conditions, device=slug(table.conditions.device))
+                found.setdefault((named, table.space), StoredTable(path, table))
+    return tuple(found.values()), tuple(problems)
 
 
 def latency_table(name: str) -> StoredTable:
@@ -135,8 +140,8 @@ def accuracy_table(name: str) -> StoredAccuracy:
 def find_table(name: str) -> Path:
     """The file of a table, given by its path or by its name in a store without the ending.
 
-    `jetson/onnxruntime-fp32-t1-b1-ponas-224` and `ponas-digits` are such names. UnknownNameError lists
-    the names that exist.
+    `jetson/onnxruntime-fp32-t1-b1-ponas-224px-1000c` and `ponas-digits` are such names.
+    UnknownNameError lists the names that exist.
     """
     if os.path.isfile(name) or name.endswith((".json", ".csv")):
         return Path(name)
@@ -156,8 +161,3 @@ def find_table(name: str) -> Path:
 def slug(name: str) -> str:
     """A device's name as a folder: lower case, letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-
-
-def _files(kind: str, folder: str) -> Iterator[Path]:
-    for root in (home(), SHIPPED):
-        yield from sorted((root / kind / folder).glob("*.json"))

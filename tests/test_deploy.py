@@ -14,7 +14,7 @@ from ponas_deploy import timing
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.deploy import Attempt, Deployment, Task, WeightsSource, deploy, emit_portable, random_source
 from ponas_deploy.engines import MANIFEST, MODEL, read_manifest, verify
-from ponas_deploy.errors import BudgetError, FileFormatError, OverwriteError, PonasError
+from ponas_deploy.errors import BudgetError, FileFormatError, MeasurementError, OverwriteError, PonasError
 from ponas_deploy.specialize import Budget
 from ponas_deploy.store import StoredAccuracy, StoredTable
 from ponas_deploy.tables import (
@@ -26,7 +26,10 @@ from ponas_deploy.tables import (
     write_accuracy_table,
     write_latency_table,
 )
+from ponas_deploy.timing import EngineTiming
+from ponas_deploy.weights import read_weights
 from searchspace import SPACES, Architecture
+from searchspace.cost import network_cost
 from searchspace.graph import network_model
 from searchspace.space import Space
 from searchspace.weights import random_weights
@@ -163,6 +166,40 @@ def test_the_chosen_network_is_finished_and_timed_once_more(tiny: Space, tmp_pat
     assert finished == [done.manifest.choices]
     assert (done.manifest.top1_pct, done.manifest.top1_on) == (42.0, "9")
     assert len(done.attempts) == 2
+
+
+def test_every_limit_holds_for_what_is_emitted(tiny: Space, tmp_path: Path) -> None:
+    smallest = tuple(layer.labels[0] for layer in tiny.layers)
+    most_params = network_cost("params", Architecture(tiny, smallest)) * 1.05
+    given = task(tiny, tmp_path, middle_ms(tiny), tables(tiny, tmp_path, optimism=1.3))
+    both = replace(given, budget=replace(given.budget, params=most_params))
+    done = deploy(both, tmp_path / "engine")
+    assert network_cost("params", done.manifest.architecture) <= most_params
+    impossible = replace(both, budget=replace(both.budget, latency_ms=0.9 * device_ms(tiny, smallest)))
+    with pytest.raises(BudgetError):
+        deploy(impossible, tmp_path / "other")
+
+
+def test_weights_that_took_long_are_kept_when_the_clock_disagrees(
+    tiny: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget, calls = middle_ms(tiny), list[Path]()
+
+    def slower_later(engine: Path, backend: str, settings: RunSettings) -> EngineTiming:
+        calls.append(engine)
+        return EngineTiming(((int(budget * 1e6 * (0.9 if len(calls) == 1 else 1.1)),),))
+
+    monkeypatch.setattr("ponas_deploy.deploy.time_engine", slower_later)
+    tuned = list[str]()
+    source = WeightsSource(
+        "trained", random_weights, finish=lambda a: tuned.append(a.text) or random_weights(a, seed=3)
+    )
+    given = replace(task(tiny, tmp_path, budget, weights=source), method="exact")
+    with pytest.raises(MeasurementError, match=r"engine-weights\.safetensors"):
+        deploy(given, tmp_path / "engine", tries=1)
+    assert len(tuned) == 1
+    kept = read_weights(tmp_path / "engine-weights.safetensors")
+    assert kept.number("classes") == 10
 
 
 def deployed(space: Space, folder: Path) -> Deployment:

@@ -40,10 +40,13 @@ def stored(space: Space, device: str, backend: str = "onnxruntime", **changes: o
 
 def test_a_table_is_found_by_path_and_by_name(tiny: Space) -> None:
     made = stored(tiny, "Jetson Orin Nano")
-    assert made.path == store.home() / "latency" / "jetson-orin-nano" / "onnxruntime-fp32-t1-b1-tiny-32.json"
+    assert (
+        made.path
+        == store.home() / "latency" / "jetson-orin-nano" / "onnxruntime-fp32-t1-b1-tiny-32px-10c.json"
+    )
     for name in (str(made.path), made.name, f"latency/{made.name}"):
         assert store.latency_table(name) == made
-    with pytest.raises(UnknownNameError, match="jetson-orin-nano/onnxruntime-fp32-t1-b1-tiny-32"):
+    with pytest.raises(UnknownNameError, match="jetson-orin-nano/onnxruntime-fp32-t1-b1-tiny-32px-10c"):
         store.find_table("jetson")
 
 
@@ -53,10 +56,10 @@ def test_the_users_own_tables_hide_shipped_ones(
     own = stored(tiny, "board")
     monkeypatch.setattr(store, "SHIPPED", store.home())
     monkeypatch.setenv("PONAS_HOME", str(tmp_path / "second"))
-    (shipped,) = store.latency_tables("board", SpaceKey.of(tiny))
+    (shipped,) = inventory.known_devices()["board"]
     assert (shipped.path, shipped.shipped) == (own.path, True)
     mine = stored(tiny, "board", created="2026-02-02")
-    (found,) = store.latency_tables("board", SpaceKey.of(tiny))
+    (found,) = inventory.known_devices()["board"]
     assert (found.table, found.shipped) == (mine.table, False)
 
 
@@ -91,6 +94,7 @@ def test_a_table_of_another_processor_or_runtime_does_not_serve(tiny: Space, cha
         Wish("cpu", tiny_space(), backends=("openvino",)),
         Wish("cpu", tiny_space(), precisions=("bf16",)),
         Wish("cpu", tiny_space(resolution=64)),
+        Wish("cpu", tiny_space(classes=7)),
     ],
 )
 def test_tables_of_other_conditions_do_not_serve(tiny: Space, other: Wish) -> None:
@@ -102,10 +106,35 @@ def test_another_device_is_served_as_it_was_measured_there(tiny: Space) -> None:
     foreign = stored(tiny, "jetson", environment=(("processor", "a Jetson"), ("runtime", "older")))
     assert inventory.serving(Wish("jetson", tiny)) == (foreign,)
     assert inventory.missing(Wish("jetson", tiny), ()) == ()
-    with pytest.raises(PonasError, match="no table of jetson is for space 'tiny' at 32 px, 4 threads"):
+    with pytest.raises(PonasError, match=r"no table of jetson serves: .* is of threads 1, not 4"):
         inventory.serving(Wish("jetson", tiny, threads=4))
     with pytest.raises(UnknownNameError, match="unknown device 'raspberry': known are"):
         inventory.serving(Wish("raspberry", tiny))
+
+
+def test_a_table_may_lie_under_any_name_and_a_broken_one_stops_nobody(tiny: Space) -> None:
+    made = stored(tiny, "Pi 5 (lab)")
+    moved = store.home() / "latency" / "from-a-stick" / "mine.json"
+    moved.parent.mkdir()
+    made.path.rename(moved)
+    moved.with_name("broken.json").write_text("{")
+    (found,) = inventory.serving(Wish("Pi 5 (lab)", tiny))
+    assert (found.path, found.device) == (moved, "pi-5-lab")
+    (problem,) = store.latency_tables()[1]
+    assert "broken.json" in str(problem)
+
+
+def test_a_named_table_of_something_else_is_refused(tiny: Space) -> None:
+    made = stored(tiny, "jetson")
+    assert inventory.given(Wish("jetson", tiny), made) == (made,)
+    for wish, words in (
+        (Wish("cpu", tiny), "is of device jetson"),
+        (Wish("jetson", tiny_space(resolution=64)), "is of resolution 32, not 64"),
+        (Wish("jetson", tiny, batch=4), "is of batch 1, not 4"),
+        (Wish("jetson", tiny, precisions=("bf16",)), "is of precision fp32, not bf16"),
+    ):
+        with pytest.raises(TableMismatchError, match=words):
+            inventory.given(wish, made)
 
 
 def test_unknown_runtimes_and_precisions_are_listed(tiny: Space) -> None:

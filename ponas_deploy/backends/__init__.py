@@ -92,6 +92,7 @@ _BACKENDS = {
     "torch-compile": "ponas_deploy.backends.torch:compiled",
     "fake": "ponas_deploy.backends.fake:FakeBackend",
 }
+FAKE = "fake"
 BACKENDS = ("onnxruntime", "openvino")
 """The runtimes a CPU is profiled with by default."""
 
@@ -103,7 +104,12 @@ def get_backend(name: str) -> Backend:
     runtime is not installed.
     """
     if name not in _BACKENDS:
-        raise UnknownNameError("backend", name, (known for known in _BACKENDS if known != "fake"))
+        raise UnknownNameError("backend", name, known_backends())
     module, _, attribute = _BACKENDS[name].partition(":")
     factory: Callable[[], Backend] = getattr(import_module(module), attribute)
     return factory()
+
+
+def known_backends() -> tuple[str, ...]:
+    """The names of all real runtimes, installed or not."""
+    return tuple(name for name in _BACKENDS if name != FAKE)

@@ -9,14 +9,19 @@ from ponas_deploy.commands.output import print_json, show
 def devices(json: Json = False) -> None:
     """List this machine with its runtimes, and every device that has a latency table.
 
+    A table made elsewhere (`ponas profile --name jetson --out tables/`, there) becomes known when its
+    file is copied into the folder `latency` of the store, whose place is shown.
+
     \b
     Example:
       ponas devices
     """
+    from ponas_deploy import store
     from ponas_deploy.devices import this_machine
     from ponas_deploy.inventory import known_devices, runtimes
 
     here, found = this_machine(), known_devices()
+    problems = [str(problem) for problem in store.latency_tables()[1]]
     if json:
         print_json(
             {
@@ -32,9 +37,11 @@ def devices(json: Json = False) -> None:
                     device: [{"table": t.name, "shipped": t.shipped, "made_on": t.made_on} for t in tables]
                     for device, tables in found.items()
                 },
+                "store": str(store.home()),
+                "unreadable": problems,
             }
         )
         return
     from ponas_deploy.reports.devices import devices_report
 
-    show(*devices_report(here, runtimes(), found))
+    show(*devices_report(here, runtimes(), found, store.home(), problems))

@@ -55,8 +55,7 @@ def export(
     """
     from ponas_deploy.commands.architectures import read_architecture
     from ponas_deploy.commands.weights import open_weights
-    from ponas_deploy.deploy import build_and_measure
-    from ponas_deploy.engines import measured_document
+    from ponas_deploy.deploy import build_and_measure, engine_document
     from ponas_deploy.inventory import local_conditions
 
     carried = open_weights(weights, data, finetune, seed)
@@ -68,17 +67,7 @@ def export(
     note(f"building for {conditions.text}, then timing in fresh processes ...")
     manifest = build_and_measure(architecture, carried.source, conditions, folder, overwrite=force)
     if json:
-        print_json(
-            {
-                "engine": str(folder),
-                "choices": list(manifest.choices),
-                "measured": measured_document(manifest.measured) if manifest.measured else None,
-                "device": manifest.conditions.document(),
-                "weights": manifest.weights,
-                "top1_pct": manifest.top1_pct,
-                "files": [file.name for file in manifest.files],
-            }
-        )
+        print_json(engine_document(manifest, folder))
         return
     from ponas_deploy.reports.engine import manifest_report
 

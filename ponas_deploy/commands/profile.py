@@ -19,7 +19,7 @@ from ponas_deploy.commands.options import (
     SpaceName,
     Threads,
 )
-from ponas_deploy.commands.output import print_json, show
+from ponas_deploy.commands.output import note, print_json, show
 
 if TYPE_CHECKING:
     from ponas_deploy.store import StoredTable
@@ -66,7 +66,7 @@ def profile(
 
     from ponas_deploy.commands.architectures import DEFAULT_SPACE
     from ponas_deploy.commands.profiling import profile_with_bar
-    from ponas_deploy.errors import PonasError
+    from ponas_deploy.errors import OverwriteError, PonasError
     from ponas_deploy.inventory import Wish, missing
     from ponas_deploy.store import latency_path
     from ponas_deploy.tables import SpaceKey
@@ -76,11 +76,19 @@ def profile(
     wish = Wish(device, built, tuple(backend or ()), tuple(precision or ()), threads, batch)
     if not wish.local:
         raise PonasError(f"'{device}' is not this machine: run `ponas profile --device cpu` on it.")
-    made = []
+    paths = {}
     for conditions in missing(wish, ()):
         named = replace(conditions, device=name or conditions.device)
-        path = out / latency_path(named, SpaceKey.of(built)).name if out else None
-        made.append(profile_with_bar(named, built, time, path=path, overwrite=force, seed=seed))
+        path = latency_path(named, SpaceKey.of(built))
+        paths[named] = out / path.name if out else path
+    if not force and all(path.exists() for path in paths.values()):
+        raise OverwriteError(next(iter(paths.values())))
+    made = []
+    for named, path in paths.items():
+        if path.exists() and not force:
+            note(f"{path} exists and is kept (--force measures it again)")
+        else:
+            made.append(profile_with_bar(named, built, time, path=path, overwrite=force, seed=seed))
     if json:
         print_json({"tables": [_document(stored) for stored in made]})
         return

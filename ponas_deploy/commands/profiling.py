@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from ponas_deploy.commands.output import note, report_console
+
+# Where no bar can be drawn, a line so often says that it goes on.
+_SECONDS_A_LINE = 10.0
 
 if TYPE_CHECKING:
     from ponas_deploy.inventory import Wish
@@ -70,8 +74,13 @@ def _bar() -> Iterator[OnProgress]:
     # Drawn from the callback alone: a thread that draws would run into what is being timed.
     with Bars(*columns, console=console, transient=True, auto_refresh=False) as bars:
         task = bars.add_task("", stage="", left="")
+        told = -_SECONDS_A_LINE
 
         def on_progress(progress: Progress) -> None:
+            nonlocal told
+            if not console.is_terminal and monotonic() - told >= _SECONDS_A_LINE:
+                told = monotonic()
+                note(f"{progress.stage}: {progress.text}, {progress.seconds_left:.0f} s left")
             bars.update(
                 task,
                 completed=progress.done,

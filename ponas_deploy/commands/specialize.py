@@ -104,26 +104,43 @@ def specialize(
     """
     asked = _Asked(latency, flops, params, size)
     if device is None:
+        of_engines = {
+            "--backend": backend,
+            "--precision": precision,
+            "--threads": threads > 1,
+            "--batch": batch > 1,
+            "--resolution": resolution,
+            "--classes": classes,
+            "--weights": weights,
+            "--data": data,
+            "--finetune": finetune,
+            "--out": out,
+            "--force": force,
+        }
+        if idle := [name for name, value in of_engines.items() if value]:
+            raise typer.BadParameter(f"{', '.join(idle)}: only with --device, where an engine is emitted.")
         _choose(asked, latency_table, accuracy_table, space, method, seed, json)
         return
-    from ponas_deploy import store
+    from ponas_deploy import inventory, store
     from ponas_deploy.commands.profiling import tables_for
     from ponas_deploy.commands.weights import open_weights
     from ponas_deploy.deploy import Task
-    from ponas_deploy.inventory import Wish
+    from ponas_deploy.engines import refuse_existing
 
     carried = open_weights(weights, data, finetune, seed)
     built = carried.space(space, resolution, classes)
-    wish = Wish(device, built, tuple(backend or ()), tuple(precision or ()), threads, batch)
-    tables = (store.latency_table(latency_table),) if latency_table else tables_for(wish, time)
+    wish = inventory.Wish(device, built, tuple(backend or ()), tuple(precision or ()), threads, batch)
+    folder = out or Path("engines") / f"{wish.device_name}-{_slug(asked)}"
+    refuse_existing(folder, overwrite=force)
     accuracy = store.accuracy_table(accuracy_table or f"accuracy/{built.name}")
+    if latency_table:
+        tables = inventory.given(wish, store.latency_table(latency_table))
+    else:
+        tables = tables_for(wish, time)
     budget = asked.budget(tables, accuracy)
     task = Task(tables, accuracy, budget, built, carried.source, method, seed)
-    folder = out or Path("engines") / f"{wish.device_name}-{_slug(asked)}"
-    if wish.local:
-        _deploy(task, folder, tries, force, json)
-    else:
-        _emit_portable(task, folder, force, json)
+    run = _deploy if wish.local else _emit_portable
+    run(task, folder, tries, force, json)
 
 
 class _Asked(NamedTuple):
@@ -167,7 +184,10 @@ def _choose(
             "name --device, or a --latency-table and an --accuracy-table to choose from."
         )
     latency = store.latency_table(latency_table)
-    built = build_space(space) if space else space_of(latency.table)
+    built = space_of(latency.table)
+    if space:
+        key = latency.table.space
+        built = build_space(space, key.resolution, key.classes) if key else build_space(space)
     if accuracy_table is None and built is None:
         raise typer.BadParameter("these labels belong to no space that is known: name an --accuracy-table.")
     accuracy = store.accuracy_table(accuracy_table or f"accuracy/{built.name if built else ''}")
@@ -189,62 +209,27 @@ def _choose(
 
 
 def _deploy(task: Task, folder: Path, tries: int, force: bool, json: bool) -> None:
-    from ponas_deploy.deploy import deploy
-    from ponas_deploy.engines import measured_document
-    from ponas_deploy.specialize import document
+    from ponas_deploy.deploy import deploy, engine_document
 
     deployment = deploy(task, folder, tries=tries, overwrite=force, on_attempt=_tell)
-    manifest, chosen = deployment.manifest, deployment.chosen
-    if json and manifest.measured:
-        print_json(
-            {
-                **document(chosen.choice),
-                "engine": str(folder),
-                "measured": measured_document(manifest.measured),
-                **_identity(task, manifest.choices),
-                "device": manifest.conditions.document(),
-                "tries": manifest.tries,
-                "weights": manifest.weights,
-                "top1_pct": manifest.top1_pct,
-                "tables": [{"kind": t.kind, "name": t.name, "made_on": t.made_on} for t in manifest.tables],
-            }
-        )
+    if json:
+        print_json(engine_document(deployment.manifest, folder))
         return
     from ponas_deploy.reports.engine import deployment_report
 
     show(deployment_report(deployment))
 
 
-def _emit_portable(task: Task, folder: Path, force: bool, json: bool) -> None:
-    from ponas_deploy.deploy import emit_portable
+def _emit_portable(task: Task, folder: Path, tries: int, force: bool, json: bool) -> None:
+    from ponas_deploy.deploy import emit_portable, engine_document
 
     manifest = emit_portable(task, folder, overwrite=force)
     if json:
-        print_json(
-            {
-                **dict(manifest.predicted),
-                "budget": dict(manifest.budget),
-                "choices": list(manifest.choices),
-                "engine": str(folder),
-                "measured": None,
-                **_identity(task, manifest.choices),
-                "device": manifest.conditions.document(),
-                "status": manifest.status,
-                "weights": manifest.weights,
-                "tables": [{"kind": t.kind, "name": t.name, "made_on": t.made_on} for t in manifest.tables],
-            }
-        )
+        print_json(engine_document(manifest, folder))
         return
     from ponas_deploy.reports.engine import manifest_report
 
     show(manifest_report(manifest, folder))
-
-
-def _identity(task: Task, choices: tuple[str, ...]) -> dict[str, int]:
-    from searchspace.architecture import Architecture
-    from searchspace.cost import COLUMNS, network_cost
-
-    return {column: network_cost(column, Architecture(task.space, choices)) for column in COLUMNS}
 
 
 def _tell(attempt: Attempt) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from rich.console import RenderableType
 from rich.text import Text
@@ -14,7 +15,11 @@ from ponas_deploy.store import StoredTable
 
 
 def devices_report(
-    here: Machine, runtimes: Sequence[Runtime], found: Mapping[str, Sequence[StoredTable]]
+    here: Machine,
+    runtimes: Sequence[Runtime],
+    found: Mapping[str, Sequence[StoredTable]],
+    home: Path,
+    problems: Sequence[str],
 ) -> Iterator[RenderableType]:
     """This machine with its runtimes, then the stored and shipped tables by device."""
     machine = table(f"This machine: {here.name}", f"{here.processor}, {here.cores} cores, {here.os}")
@@ -24,6 +29,9 @@ def devices_report(
         known = Text(runtime.problem, style=WARN) if runtime.problem else Text(", ".join(runtime.precisions))
         machine.add_row(runtime.backend, known)
     yield machine
+    yield Text(f"your store: {home} (latency tables below its folder 'latency')", style=FAINT)
+    for problem in problems:
+        yield Text(problem, style=WARN)
     if not found:
         yield Text("No latency table is stored yet: ponas profile --device cpu makes one.", style=FAINT)
         return
