@@ -59,7 +59,10 @@ class LimitedSpace:
     ) -> LimitedSpace:
         """Put all tables on their grids; ValueError when they do not fit each other."""
         losses = ExactColumn.of(loss)
-        columns = [ExactColumn.of(cost, constant) for cost, constant in zip(costs, fixed, strict=True)]
+        columns = [
+            ExactColumn.of(cost, constant, limit)
+            for cost, constant, limit in zip(costs, fixed, limits, strict=True)
+        ]
         same_candidates([losses, *columns])
         sizes = np.array([layer.size for layer in losses.layers])
         slack = [column.limit(limit) - column.least() for column, limit in zip(columns, limits, strict=True)]

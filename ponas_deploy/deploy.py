@@ -18,18 +18,10 @@ from typing import Any
 
 from ponas_deploy.backends import RunSettings, Session, get_backend
 from ponas_deploy.devices import this_machine
-from ponas_deploy.engines import (
-    MODEL,
-    Manifest,
-    TableUsed,
-    build,
-    emit,
-    measured_document,
-    refuse_existing,
-    scratch_beside,
-)
+from ponas_deploy.engines import build, emit, refuse_existing, scratch_beside
 from ponas_deploy.errors import BudgetError, MeasurementError, PonasError
 from ponas_deploy.genetic import GeneticSettings
+from ponas_deploy.manifest import MODEL, Manifest, TableUsed, measured_document
 from ponas_deploy.records import sha256, write_bytes
 from ponas_deploy.specialize import Budget, Specialization, document, quantity, shortlist, specialize
 from ponas_deploy.store import StoredAccuracy, StoredTable

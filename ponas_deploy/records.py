@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -74,9 +75,9 @@ def read_json(path: Path, *kinds: str) -> Record:
     record = Record(path, "", _parsed(path))
     found, _, version = record.text("format").partition("/")
     newest = dict(kind.split("/") for kind in kinds)
-    if found not in newest or not version.isdecimal():
+    if found not in newest or re.fullmatch("[0-9]{1,9}", version) is None:
         expected = " or ".join(f"'{kind}'" for kind in kinds)
-        raise FileFormatError(path, "format", f"is '{record.text('format')}', expected {expected}.")
+        raise FileFormatError(path, "format", f"is {in_words(record.text('format'))}, expected {expected}.")
     if int(version) > int(newest[found]):
         raise FileFormatError(
             path,
@@ -88,7 +89,7 @@ def read_json(path: Path, *kinds: str) -> Record:
 
 def _parsed(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise FileFormatError(path, "", "there is no such file.") from error
     except OSError as error:
@@ -146,6 +147,20 @@ def is_number(value: object) -> bool:
     return abs(value) <= sys.float_info.max
 
 
+_SHOWN = 60
+"""Characters of a value that an error shows."""
+
+
+def in_words(value: object) -> str:
+    """A value from a JSON file for an error text: null, true, a list, an object, or the value, shortened."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    if isinstance(value, (list, dict)):
+        return "a list" if isinstance(value, list) else "an object"
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]}...{text[-_SHOWN // 4 :]}"
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """A JSON object that knows where it stands, so that an error can name the file and the key."""
@@ -156,7 +171,7 @@ class Record:
 
     def __post_init__(self) -> None:
         if not isinstance(self.data, dict):
-            raise self.error("", f"is {type(self.data).__name__}, expected an object.")
+            raise self.error("", f"is {in_words(self.data)}, expected an object.")
 
     def __contains__(self, key: str) -> bool:
         return self.data.get(key) is not None
@@ -169,21 +184,23 @@ class Record:
         """The string at `key`."""
         value = self._value(key)
         if not isinstance(value, str):
-            raise self.error(key, f"is {value!r}, expected text.")
+            raise self.error(key, f"is {in_words(value)}, expected text.")
         return value
 
-    def integer(self, key: str) -> int:
-        """The whole number at `key`."""
+    def integer(self, key: str, least: int | None = None) -> int:
+        """The whole number at `key`, `least` or more."""
         value = self._value(key)
         if not isinstance(value, int) or isinstance(value, bool):
-            raise self.error(key, f"is {value!r}, expected a whole number.")
+            raise self.error(key, f"is {in_words(value)}, expected a whole number.")
+        if least is not None and value < least:
+            raise self.error(key, f"is {in_words(value)}, expected {least} or more.")
         return value
 
     def number(self, key: str) -> float:
         """The finite number at `key`."""
         value = self._value(key)
         if not is_number(value):
-            raise self.error(key, f"is {value!r}, expected a finite number.")
+            raise self.error(key, f"is {in_words(value)}, expected a finite number.")
         return float(value)
 
     def numbers(self, key: str) -> tuple[float, ...]:
@@ -191,7 +208,7 @@ class Record:
         values = self._list(key)
         wrong = [value for value in values if not is_number(value)]
         if wrong:
-            raise self.error(key, f"holds {wrong[0]!r}, expected finite numbers.")
+            raise self.error(key, f"holds {in_words(wrong[0])}, expected finite numbers.")
         return tuple(values)
 
     def texts(self, key: str) -> tuple[str, ...]:
@@ -213,7 +230,7 @@ class Record:
             if faults is None or isinstance(value, dict):
                 yield Record(self.path, where, value)
             else:
-                faults.add(FileFormatError(self.path, where, f"is {value!r}, expected an object."))
+                faults.add(FileFormatError(self.path, where, f"is {in_words(value)}, expected an object."))
 
     def optional(self, key: str, read: Callable[[Record], Found], faults: Faults) -> Found | None:
         """What `read` makes of the object at `key`; None where there is none, or a fault in it."""
@@ -234,5 +251,5 @@ class Record:
     def _list(self, key: str) -> list[Any]:
         value = self._value(key)
         if not isinstance(value, list):
-            raise self.error(key, f"is {type(value).__name__}, expected a list.")
+            raise self.error(key, f"is {in_words(value)}, expected a list.")
         return value

@@ -155,11 +155,14 @@ def shortlist(
 
 def _solution(latency: LatencyTable, loss: Grid, budget: Budget, row: NDArray[np.intp]) -> Specialization:
     """The network at `row`, with the very sums that the search compared."""
-    predicted_ms = float(total(latency.grid.arrays(), row, fixed=latency.grid.fixed))
-    loss_pp = float(total(loss.arrays(), row))
-    return Specialization(
-        "exact", True, budget, latency.grid.labels(row.tolist()), predicted_ms, loss_pp, gap_pp=0.0
-    )
+    predicted_ms, loss_pp = _sum(latency.grid, row), _sum(loss, row)
+    labels = latency.grid.labels(row.tolist())
+    return Specialization("exact", True, budget, labels, predicted_ms, loss_pp, gap_pp=0.0)
+
+
+def _sum(grid: Grid, row: NDArray[np.intp]) -> float:
+    chosen = [values[[index]] for values, index in zip(grid.arrays(), row, strict=True)]
+    return float(total(chosen, np.zeros_like(row), fixed=grid.fixed))
 
 
 def _columns(latency: LatencyTable, budget: Budget, space: Space | None) -> dict[str, _Column]:

@@ -89,8 +89,8 @@ class StoredAccuracy:
 
 def home() -> Path:
     """The user's store."""
-    if "PONAS_HOME" in os.environ:
-        return Path(os.environ["PONAS_HOME"])
+    if given := os.environ.get("PONAS_HOME"):
+        return Path(given)
     from platformdirs import user_data_dir
 
     return Path(user_data_dir("ponas-deploy", appauthor=False))

@@ -1,4 +1,4 @@
-"""Time an engine in a fresh process: `python -m ponas_deploy.timing ENGINE ...`, and the call that starts it.
+"""Time an engine in a fresh process: what that process does, and the call that starts it.
 
 Each run is timed on its own, so that percentiles are those of single inferences. Several processes are
 started one after another, because a runtime's speed varies from process to process; how far their
@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from ponas_deploy.tables.measurement import quantile
 PROCESSES, SECONDS, WARM_UP_S = 3, 0.6, 0.2
 LEAST_RUNS, MOST_RUNS = 30, 2000
 _TIMEOUT_S = 300
+# What the fresh process runs: it sets the import path before it imports anything that is not built in.
+_PROGRAM = "import sys; sys.path[:] = {path!r}; from ponas_deploy.timing import main; main(sys.argv[1:])"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +59,39 @@ def time_engine(engine: Path, backend: str, settings: RunSettings) -> EngineTimi
 
 
 def _in_fresh_process(engine: Path, backend: str, settings: RunSettings, seconds: float) -> tuple[int, ...]:
-    request = [str(engine), backend, settings.precision, str(settings.threads), str(seconds)]
+    request = [str(engine.resolve()), backend, settings.precision, str(settings.threads), str(seconds)]
+    program = _PROGRAM.format(path=_import_path())
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "ponas_deploy.timing", *request],
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_S,
-            check=False,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-        )
+        with tempfile.TemporaryDirectory() as empty:
+            done = subprocess.run(
+                [sys.executable, "-c", program, *request],
+                capture_output=True,
+                text=True,
+                timeout=_TIMEOUT_S,
+                check=False,
+                cwd=empty,
+            )
     except subprocess.TimeoutExpired as error:
         raise MeasurementError(f"timing {engine} took over {_TIMEOUT_S} s and was stopped.") from error
+    except OSError as error:
+        raise MeasurementError(f"the process that times {engine} cannot start: {error}.") from error
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"])[-1]
         raise BackendError(backend, f"the process that timed {engine} failed: {reason}")
     return tuple(json.loads(done.stdout))
+
+
+def _import_path() -> list[str]:
+    """This process's import path for a fresh one, where no module of the user's folder hides another.
+
+    The root of this package (a checkout, site-packages) is on it even if it came from the current
+    folder; any other entry that is the current folder comes last.
+    """
+    root, current = Path(__file__).resolve().parent.parent, Path.cwd()
+    entries = [os.path.abspath(entry) for entry in sys.path if entry]
+    if root not in map(Path.resolve, map(Path, entries)):
+        entries.insert(0, str(root))
+    return sorted(entries, key=lambda entry: Path(entry).resolve() == current != root)
 
 
 def single_runs(session: Session, seconds: float) -> list[int]:
@@ -87,14 +107,11 @@ def single_runs(session: Session, seconds: float) -> list[int]:
     return runs
 
 
-def _main(arguments: Sequence[str]) -> None:
+def main(arguments: Sequence[str]) -> None:
+    """The fresh process: print the nanoseconds of single inferences as JSON, or end with the reason."""
     engine, backend, precision, threads, seconds = arguments
-    with get_backend(backend).open(Path(engine), RunSettings(precision, int(threads))) as session:
-        print(json.dumps(single_runs(session, float(seconds))))
-
-
-if __name__ == "__main__":
     try:
-        _main(sys.argv[1:])
+        with get_backend(backend).open(Path(engine), RunSettings(precision, int(threads))) as session:
+            print(json.dumps(single_runs(session, float(seconds))))
     except PonasError as failure:
         sys.exit(str(failure))

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from ponas_deploy import constrained
 from ponas_deploy.constrained import k_best_constrained, smallest_possible, solve_constrained
 from ponas_deploy.frontier import Floats, Indices, best_within, pareto_front, total
+from searchspace.errors import PonasError
 from small_spaces import Column, every_architecture, every_total, spaces
 
 NEAR = 1e-9
@@ -122,7 +123,7 @@ def test_a_beam_that_proves_nothing_says_so(monkeypatch: pytest.MonkeyPatch) -> 
     limits = [limit + constant for limit, constant in zip(limits, fixed, strict=True)]
     monkeypatch.setattr(constrained, "_FIRST_WIDTH", 2)
     monkeypatch.setattr(constrained, "_LAST_WIDTH", 2)
-    with pytest.raises(RuntimeError, match="within 2 beginnings"):
+    with pytest.raises(PonasError, match="within 2 beginnings"):
         solve_constrained(loss, costs, limits, fixed)
 
 

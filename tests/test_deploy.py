@@ -13,8 +13,9 @@ from conftest import tiny_space
 from ponas_deploy import timing
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.deploy import Attempt, Deployment, Task, WeightsSource, deploy, emit_portable, random_source
-from ponas_deploy.engines import MANIFEST, MODEL, read_manifest, verify
+from ponas_deploy.engines import verify
 from ponas_deploy.errors import BudgetError, FileFormatError, MeasurementError, OverwriteError, PonasError
+from ponas_deploy.manifest import MANIFEST, MODEL, read_manifest
 from ponas_deploy.specialize import Budget
 from ponas_deploy.store import StoredAccuracy, StoredTable
 from ponas_deploy.tables import (

@@ -14,9 +14,11 @@ from ponas_deploy.frontier import (
     k_best,
     least_cost,
     pareto_front,
+    swamping_cell,
     total,
 )
-from small_spaces import Column, Floats, every_total, spaces
+from searchspace.errors import PonasError
+from small_spaces import Column, Floats, every_architecture, every_total, spaces
 
 NEAR = 1e-9
 
@@ -170,6 +172,77 @@ def test_tables_that_do_not_fit_are_refused(cost: Any, loss: Any, message: str) 
         pareto_front(cost, loss)
     with pytest.raises(ValueError, match=message):
         k_best(cost, loss, 1.0, 1)
+
+
+FORBIDDING = (
+    [np.array([1.1, 2.2]), np.array([1.3, 2.6, 1e16])],
+    [np.array([1.0, 0.0]), np.array([1.0, 0.0, 0.0])],
+)
+
+
+def test_a_cell_that_forbids_a_candidate_hides_no_other() -> None:
+    cost, loss = FORBIDDING
+    assert least_cost(cost) == 2.4
+    found = k_best(cost, loss, 2.5, 9)
+    assert (found.choices.tolist(), found.cost.tolist()) == ([[0, 0]], [2.4])
+    found = k_best(cost, loss, 4.8, 9)
+    assert found.cost.tolist() == [4.8, 3.5, 3.7, 2.4]
+    assert len(k_best(cost, loss, 2.4, 9).cost) == 1
+    assert len(k_best(cost, loss, 2.3, 9).cost) == 0
+
+
+def test_a_cell_too_large_for_exact_sums_is_refused_by_its_place() -> None:
+    cost, loss = FORBIDDING
+    for refused in (
+        lambda: pareto_front(cost, loss),
+        lambda: k_best(loss, cost, 2.5, 1),
+        lambda: k_best(cost, loss, 1e17, 1),
+        lambda: total(cost, np.array([0, 0])),
+    ):
+        with pytest.raises(PonasError, match=r"^layer 2, candidate 3 is 1e\+16, too large to be added up"):
+            refused()
+    with pytest.raises(PonasError, match=r"^layer 1, candidate 2 is 1e\+308"):
+        pareto_front([np.array([1.0, 1e308]), np.array([1.0, 1e308])], [np.zeros(2)] * 2)
+
+
+def test_a_large_cell_that_the_grid_can_hold_is_taken() -> None:
+    front = pareto_front([np.array([1.0, 2.0]), np.array([3.0, 1e11])], [np.array([1.0, 0.0])] * 2)
+    assert front.cost.tolist() == [4.0, 5.0, 1e11 + 2]
+
+
+MIXED = st.builds(lambda digits, exponent: digits * 10.0**exponent, st.integers(1, 9999), st.integers(-6, 14))
+
+
+@st.composite
+def mixed_spaces(draw: st.DrawFn) -> tuple[Column, Column]:
+    sizes = draw(st.lists(st.integers(1, 3), min_size=1, max_size=3))
+    usual = st.integers(1, 999).map(lambda hundredths: hundredths / 100)
+    cell = st.one_of(usual, usual, MIXED)
+    cost, loss = ([np.array(draw(st.lists(c, min_size=n, max_size=n))) for n in sizes] for c in (cell, cell))
+    return cost, loss
+
+
+@given(mixed_spaces(), st.integers(0, 26))
+@example(FORBIDDING, 0)
+def test_any_magnitudes_give_the_right_network_or_a_refusal(tables: tuple[Column, Column], rank: int) -> None:
+    cost, loss = tables
+    costs, losses = every_total(cost), every_total(loss)
+    budget = float(np.sort(costs)[min(rank, len(costs) - 1)])
+    try:
+        found = k_best(cost, loss, budget, 1)
+    except PonasError:
+        swamped = [swamping_cell(column) is not None for column in tables]
+        assert any(swamped)
+    else:
+        row = every_architecture(cost).tolist().index(found.choices[0].tolist())
+        assert costs[row] <= budget * (1 + NEAR) + NEAR
+        assert losses[row] <= losses[costs <= budget].min() * (1 + NEAR) + NEAR
+    try:
+        front = pareto_front(cost, loss)
+    except PonasError:
+        return
+    for c, v in zip(costs, losses, strict=True):
+        assert ((front.cost <= c * (1 + NEAR) + NEAR) & (front.loss <= v * (1 + NEAR) + NEAR)).any()
 
 
 def test_k_below_one_is_refused() -> None:

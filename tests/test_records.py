@@ -114,12 +114,16 @@ def write(path: Path, text: str) -> Path:
     [
         ("", r"t\.json, line 1 column 1: is not valid JSON"),
         ('{"format": "ponas.test/2",\n "a": [1,', r"t\.json, line 2 column 10: is not valid JSON"),
-        ("[1]", r"t\.json: is list, expected an object"),
+        ("[1]", r"t\.json: is a list, expected an object"),
+        ("null", r"t\.json: is null, expected an object"),
+        ('"a"', r"t\.json: is 'a', expected an object"),
         ("[" * 100_000, r"t\.json: is not JSON that can be read"),
         ('{"a": 1}', r"t\.json, format: is missing"),
         ('{"format": 2}', r"t\.json, format: is 2, expected text"),
         ('{"format": "ponas.other/1"}', r"t\.json, format: is 'ponas\.other/1', expected 'ponas\.test/2'"),
         ('{"format": "ponas.test/new"}', r"expected 'ponas\.test/2'"),
+        (f'{{"format": "ponas.test/{"1" * 5000}"}}', r"format: is '[^ ]{,60}', expected 'ponas\.test/2'"),
+        ('{"format": "ponas.test/\u0662"}', r"expected 'ponas\.test/2'"),
         ('{"format": "ponas.test/3"}', r"format: is version 3, this program reads up to 2: upgrade"),
     ],
 )
@@ -143,6 +147,11 @@ def test_an_older_version_is_read(tmp_path: Path) -> None:
     assert read_json(path, KIND).integer("a") == 1
 
 
+def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.json", '\ufeff{"format": "ponas.test/1", "a": 1}')
+    assert read_json(path, KIND).integer("a") == 1
+
+
 def test_several_formats_may_be_asked_for(tmp_path: Path) -> None:
     path = write(tmp_path / "t.json", '{"format": "ponas.test/1"}')
     assert read_json(path, "ponas.other/1", KIND).text("format") == "ponas.test/1"
@@ -160,6 +169,7 @@ RECORD = Record(
         "number": "1",
         "huge": 10**400,
         "list": {},
+        "null": None,
         "mixed": [1, "a", None],
     },
 )
@@ -171,13 +181,15 @@ RECORD = Record(
         (lambda: RECORD.text("text"), "t.json, layers[2].text: is 1, expected text."),
         (lambda: RECORD.text("none"), "t.json, layers[2].none: is missing."),
         (lambda: RECORD.integer("whole"), "t.json, layers[2].whole: is 1.5, expected a whole number."),
-        (lambda: RECORD.integer("flag"), "t.json, layers[2].flag: is True, expected a whole number."),
+        (lambda: RECORD.integer("flag"), "t.json, layers[2].flag: is true, expected a whole number."),
         (lambda: RECORD.number("number"), "t.json, layers[2].number: is '1', expected a finite number."),
-        (lambda: RECORD.number("flag"), "t.json, layers[2].flag: is True, expected a finite number."),
+        (lambda: RECORD.number("flag"), "t.json, layers[2].flag: is true, expected a finite number."),
         (lambda: RECORD.numbers("mixed"), "t.json, layers[2].mixed: holds 'a', expected finite numbers."),
         (lambda: RECORD.texts("mixed"), "t.json, layers[2].mixed: holds something that is not text."),
-        (lambda: RECORD.numbers("list"), "t.json, layers[2].list: is dict, expected a list."),
-        (lambda: list(RECORD.records("mixed")), "t.json, layers[2].mixed[0]: is int, expected an object."),
+        (lambda: RECORD.text("null"), "t.json, layers[2].null: is null, expected text."),
+        (lambda: RECORD.integer("text", least=2), "t.json, layers[2].text: is 1, expected 2 or more."),
+        (lambda: RECORD.numbers("list"), "t.json, layers[2].list: is an object, expected a list."),
+        (lambda: list(RECORD.records("mixed")), "t.json, layers[2].mixed[0]: is 1, expected an object."),
     ],
 )
 def test_a_value_of_another_type_is_named_with_its_key(read: object, message: str) -> None:

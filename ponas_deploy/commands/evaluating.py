@@ -17,7 +17,6 @@ from ponas_deploy.commands.architectures import read_architecture
 from ponas_deploy.commands.output import note
 from ponas_deploy.commands.waiting import Advance
 from ponas_deploy.commands.weights import agreed, read_file
-from ponas_deploy.engines import Manifest, read_manifest
 from ponas_deploy.errors import (
     MissingExtraError,
     PonasError,
@@ -25,6 +24,7 @@ from ponas_deploy.errors import (
     UnknownNameError,
     WeightsError,
 )
+from ponas_deploy.manifest import Manifest, read_manifest
 from ponas_deploy.tables import SpaceKey
 from ponas_deploy.weights import WeightsFile
 from searchspace.architecture import Architecture

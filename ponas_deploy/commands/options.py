@@ -45,7 +45,9 @@ Threads: TypeAlias = Annotated[
 ]
 Batch: TypeAlias = Annotated[int, typer.Option("--batch", metavar="N", min=1, help="Images in one run.")]
 Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")]
-Seed: TypeAlias = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the random generator.")]
+Seed: TypeAlias = Annotated[
+    int, typer.Option("--seed", metavar="N", min=0, help="Seed of the random generator.")
+]
 
 Table: TypeAlias = Annotated[
     str,
@@ -80,7 +82,7 @@ Latency: TypeAlias = Annotated[
         "--latency",
         metavar="TIME",
         parser=quantities.parse_latency,
-        help="The latency budget: 20ms, 850us, 1.2s, or 60% of the slowest network's.",
+        help="The latency budget: 20ms, 850us, 1.2s, or 60% of the most that helps.",
     ),
 ]
 Flops: TypeAlias = Annotated[

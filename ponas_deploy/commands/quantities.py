@@ -21,19 +21,23 @@ _BYTES = {"B": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KIB": 2.0**10, "MIB": 2.0*
 
 @dataclass(frozen=True, slots=True)
 class LatencyBudget:
-    """A latency that was asked for: in milliseconds, or in percent of the slowest network's latency."""
+    """A latency that was asked for: in milliseconds, or in percent of the most that helps.
+
+    The most that helps is the latency of the fastest network among those of least loss: a larger budget
+    buys nothing.
+    """
 
     amount: float
     unit: Literal["ms", "%"]
 
-    def in_ms(self, slowest_ms: float) -> float:
-        """The budget in milliseconds, where the slowest network of the space takes `slowest_ms`."""
-        return self.amount if self.unit == "ms" else slowest_ms * self.amount / 100
+    def in_ms(self, most_ms: float) -> float:
+        """The budget in milliseconds, where more than `most_ms` buys nothing."""
+        return self.amount if self.unit == "ms" else most_ms * self.amount / 100
 
     @property
     def text(self) -> str:
-        """As a person would write it: `20 ms`, `60 % of the slowest network`."""
-        return f"{self.amount:g} ms" if self.unit == "ms" else f"{self.amount:g} % of the slowest network"
+        """As a person would write it: `20 ms`, `60 % of the most that helps`."""
+        return f"{self.amount:g} ms" if self.unit == "ms" else f"{self.amount:g} % of the most that helps"
 
 
 def parse_latency(text: str | LatencyBudget) -> LatencyBudget:
@@ -45,13 +49,13 @@ def parse_latency(text: str | LatencyBudget) -> LatencyBudget:
         return LatencyBudget(number, "%")
     if not unit:
         raise typer.BadParameter(f"'{text}' has no unit: write {text.strip()}ms, {text.strip()}us or so.")
-    return LatencyBudget(number * _factor(text, unit, _MS, "ns, us, ms, s or %"), "ms")
+    return LatencyBudget(_times(text, number, _factor(text, unit, _MS, "ns, us, ms, s or %")), "ms")
 
 
 def parse_count(text: str | int) -> int:
     """`330M`, `1.2G`, `5100000`: MACs or parameters."""
     number, unit = _split(str(text), "a count such as 5.1M, 330M or 1.2G")
-    return round(number * _factor(str(text), unit.upper(), _COUNT, "K, M or G"))
+    return round(_times(str(text), number, _factor(str(text), unit.upper(), _COUNT, "K, M or G")))
 
 
 def parse_size(text: str | int) -> int:
@@ -61,17 +65,23 @@ def parse_size(text: str | int) -> int:
     number, unit = _split(text, "a size such as 12MB or 11.5MiB")
     if not unit:
         raise typer.BadParameter(f"'{text}' has no unit: write {text.strip()}MB or {text.strip()}MiB.")
-    return round(number * _factor(text, unit.upper(), _BYTES, "B, KB, MB, GB, KiB, MiB or GiB"))
+    factor = _factor(text, unit.upper(), _BYTES, "B, KB, MB, GB, KiB, MiB or GiB")
+    return round(_times(text, number, factor))
 
 
 def _split(text: str, expected: str) -> tuple[float, str]:
     match = re.fullmatch(r"([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-zµμ%]*)", text.strip(), re.IGNORECASE)
     if match is None:
         raise typer.BadParameter(f"'{text}' is not {expected}.")
-    number = float(match[1])
-    if not math.isfinite(number) or number <= 0:
+    return _times(text, float(match[1]), 1.0), match[2]
+
+
+def _times(text: str, number: float, factor: float) -> float:
+    """The product, which may have left what a float can hold."""
+    product = number * factor
+    if not math.isfinite(product) or product <= 0:
         raise typer.BadParameter(f"'{text}' must be above zero and finite.")
-    return number, match[2]
+    return product
 
 
 def _factor(text: str, unit: str, factors: Mapping[str, float], known: str) -> float:

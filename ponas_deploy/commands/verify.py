@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 from typing import Annotated
 
@@ -17,14 +18,15 @@ def verify(
 ) -> None:
     """Check an engine: its files, its outputs against ONNX Runtime, and its latency, measured again.
 
-    Exit code 1 when a file changed, the outputs differ or the budget is not met on this machine now.
+    Exit code 1 when a file changed, the network is not the manifest's, the outputs differ or the budget
+    is not met on this machine now.
 
     \b
     Example:
       ponas verify engines/amd-epyc-2c-3-ms
     """
-    from ponas_deploy.engines import measured_document
     from ponas_deploy.engines import verify as verify_engine
+    from ponas_deploy.manifest import measured_document
 
     manifest, found = verify_engine(folder)
     if json:
@@ -33,7 +35,11 @@ def verify(
                 "passed": found.passed,
                 "status": manifest.status,
                 "changed_files": list(found.changed_files),
-                "difference": found.difference,
+                "architecture_agrees": found.architecture_agrees,
+                "portable_answers": found.portable_answers,
+                "outputs_agree": found.outputs_agree,
+                # JSON has no infinity: an engine that answers with NaN only does not agree.
+                "difference": None if found.difference == inf else found.difference,
                 "tolerance": found.tolerance,
                 "budget_ms": found.budget_ms,
                 "meets_budget": found.meets_budget,

@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ponas_deploy.deploy import Deployment
-from ponas_deploy.engines import Manifest, Verification
+from ponas_deploy.engines import Verification
+from ponas_deploy.manifest import Manifest
 from ponas_deploy.reports.style import BAD, BEST, FAINT, GOOD, WARN, digits, millions, table
 from ponas_deploy.specialize import Budget, Specialization, quantity
 from ponas_deploy.timing import EngineTiming
@@ -65,12 +66,20 @@ def verification_report(manifest: Manifest, found: Verification) -> RenderableTy
         rows.add_column(column)
     changed = ", ".join(found.changed_files) or "all intact"
     _check(rows, "files", changed, f"{len(manifest.files)} files as emitted", not found.changed_files)
+    if found.architecture_agrees is not None:
+        space = manifest.space
+        expected = f"{space.name}, {space.resolution} px, {space.classes} classes, as chosen"
+        shapes = "that of the manifest" if found.architecture_agrees else "another network's"
+        _check(rows, "architecture", shapes, expected, found.architecture_agrees)
+    if found.portable_answers is not None:
+        answers = "finite" if found.portable_answers else "not finite, or of another shape"
+        _check(rows, "portable model", answers, "finite outputs", found.portable_answers)
     if found.difference is not None:
         difference = f"{found.difference:.2g} of the largest output"
         _check(rows, "outputs", difference, f"at most {found.tolerance:g}", found.outputs_agree)
     if found.timing:
         now = f"p50 {digits(found.timing.percentile_ms(50))} ms"
-        limit = f"at most {digits(found.budget_ms)} ms" if found.budget_ms else "no budget"
+        limit = f"at most {digits(found.budget_ms)} ms" if found.budget_ms is not None else "no budget"
         _check(
             rows, "latency", f"{now} (noise {found.timing.noise_floor_pct:.1f} %)", limit, found.meets_budget
         )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import floor, isnan, log10
+from math import floor, isfinite, isnan, log10
 from statistics import median
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
+
+from ponas_deploy.reports.style import PLAIN
 
 # Dark text on these reads alike on dark and light terminals. From ColorBrewer's RdYlGn, good to bad.
 _PALETTE = (
@@ -76,14 +78,15 @@ class HeatGrid:
     def _cell(self, value: float, mark: str) -> Text:
         if isnan(value):
             return Text("?" + mark, style=_BROKEN)
-        level = min(max(self.heat(value), 0.0), 1.0)
+        heat = self.heat(value)
+        level = min(max(heat, 0.0), 1.0) if isfinite(heat) else 1.0
         style = f"black on {_PALETTE[round(level * (len(_PALETTE) - 1))]}"
         return Text(self.write(value) + mark, style=f"bold {style}" if mark.strip() else style)
 
 
 def log_heat(values: Sequence[float]) -> Callable[[float], float]:
     """Heat on a log scale, from the smallest value to the largest."""
-    positive = [value for value in values if value > 0] or [1.0]
+    positive = [value for value in values if value > 0 and isfinite(value)] or [1.0]
     low, high = log10(min(positive)), log10(max(positive))
     return lambda value: (log10(value) - low) / (high - low) if value > 0 and high > low else 0.0
 
@@ -95,9 +98,9 @@ def linear_heat(low: float, high: float) -> Callable[[float], float]:
 
 def fixed_digits(values: Sequence[float], significant: int = 3) -> Callable[[float], str]:
     """One number of decimals for all, so that the middle value has so many significant digits."""
-    sizes = [abs(value) for value in values if value and not isnan(value)] or [1.0]
+    sizes = [min(abs(value), PLAIN) for value in values if value and not isnan(value)] or [1.0]
     decimals = max(0, significant - 1 - floor(log10(median(sizes))))
-    return lambda value: f"{value:.{decimals}f}"
+    return lambda value: f"{value:.{decimals}f}" if abs(value) < PLAIN else f"{value:.{significant}g}"
 
 
 def _column_width(labels: Sequence[str], number: int, room: int) -> int:

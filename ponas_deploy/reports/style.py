@@ -11,6 +11,8 @@ FRAME = box.SIMPLE_HEAD
 GOOD, WARN, BAD = "green", "dark_orange3", "red"
 BEST = "bold green"
 FAINT = "dim"
+PLAIN = 1e12
+"""Numbers from here on are written with an exponent."""
 
 
 def table(title: str, caption: str = "") -> Table:
@@ -35,9 +37,14 @@ def titled(title: str, rows: RenderableType, caption: str = "") -> RenderableTyp
 
 
 def digits(value: float, significant: int = 4) -> str:
-    """A number with so many significant digits and no exponent: 0.01235, 12.35, 1235."""
+    """A number with so many significant digits and no exponent: 0.01235, 12.35, 1235.
+
+    Only a number that nobody reads without one has an exponent.
+    """
     if value == 0:
         return "0"
+    if not abs(value) < PLAIN:
+        return f"{value:.{significant}g}"
     text = f"{value:.{significant - 1}e}"
     decimals = max(0, significant - 1 - int(text.partition("e")[2]))
     return f"{value:.{decimals}f}"

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from ponas_deploy.reports.heat import HeatGrid, fixed_digits, linear_heat, log_heat
-from ponas_deploy.reports.style import FAINT, WARN, counted, digits
+from ponas_deploy.reports.style import FAINT, PLAIN, WARN, counted, digits
 from ponas_deploy.tables import AccuracyTable, Certificate, LatencyTable, SpaceKey
 from ponas_deploy.tables.files import AnyTable
 from ponas_deploy.tables.grid import Grid
@@ -95,7 +95,7 @@ def _accuracy_grid(table: AccuracyTable, grid: Grid) -> HeatGrid:
 
 
 def _percent(value: float) -> str:
-    return f"{value:.2f}"
+    return f"{value:.2f}" if abs(value) < PLAIN else f"{value:.3g}"
 
 
 def _accuracy_proof(table: AccuracyTable) -> Iterator[RenderableType]:

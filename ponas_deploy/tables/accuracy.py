@@ -140,10 +140,10 @@ def _read_origin(record: Record) -> AccuracyOrigin:
     return AccuracyOrigin(
         data=record.text("data"),
         method=record.text("method"),
-        resolution=record.integer("resolution"),
-        classes=record.integer("classes"),
-        images=record.integer("images"),
-        epochs=tuple((stage, epochs.integer(stage)) for stage in epochs.data),
+        resolution=record.integer("resolution", least=1),
+        classes=record.integer("classes", least=1),
+        images=record.integer("images", least=0),
+        epochs=tuple((stage, epochs.integer(stage, least=0)) for stage in epochs.data),
         seed=record.integer("seed"),
         details=record.strings("details"),
     )
@@ -154,4 +154,6 @@ _CERTIFIED = ("networks", "kendall_tau", "kendall_tau_low", "kendall_tau_high", 
 
 def _read_certificate(record: Record) -> AccuracyCertificate:
     _, *numbers = _CERTIFIED
-    return AccuracyCertificate(record.integer("networks"), **{key: record.number(key) for key in numbers})
+    return AccuracyCertificate(
+        record.integer("networks", least=1), **{key: record.number(key) for key in numbers}
+    )

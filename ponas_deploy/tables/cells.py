@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ponas_deploy.errors import FileFormatError
-from ponas_deploy.records import Faults, Record, is_number
+from ponas_deploy.records import Faults, Record, in_words, is_number
 from ponas_deploy.tables.grid import Grid
 
 
@@ -32,9 +32,11 @@ class Column:
         if value is None or value == "":
             return f"{self.name} is missing."
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            return f"{self.name} is {value!r}, expected a number."
+            return f"{self.name} is {in_words(value)}, expected a number."
+        if not is_number(value):
+            return f"{self.name} is {in_words(value)}, expected a finite number."
         too_low = value <= self.low if self.above and not constant else value < self.low
-        if not is_number(value) or too_low or value > self.high:
+        if too_low or value > self.high:
             return f"{self.name} is {value}, {self.expected}."
         return ""
 

@@ -11,17 +11,20 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from math import isnan
+from math import isfinite, isnan
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
+
 from ponas_deploy.errors import FileFormatError, TableMismatchError
+from ponas_deploy.frontier import swamping_cell
 from ponas_deploy.records import Faults
 from ponas_deploy.tables.blocks import equal_blocks, odd_orders
 from ponas_deploy.tables.files import AnyTable, sift_table
 from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.latency import Certificate, LatencyTable
-from ponas_deploy.tables.spaces import is_sound, space_of, values_of
+from ponas_deploy.tables.spaces import is_sound, name_of, space_of, values_of
 from searchspace.space import Space
 from searchspace.spaces import SPACES, build_space
 
@@ -35,6 +38,10 @@ WRONG_SPREAD, WIDE_SPREAD = 1.5, 1.1
 
 CERTIFIED_ERROR_PCT, CERTIFIED_TAU = 3.0, 0.97
 """A certificate worse than this asks for more measurements (mean error, rank correlation)."""
+
+
+_BESIDE_CELLS = ("stem", "head")
+"""Keys of what is measured besides the cells, see `probes`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +88,8 @@ def check_table(table: AnyTable) -> tuple[Finding, ...]:
     """Everything about a table that was read."""
     grid = values_of(table)
     own = _latency_findings(table) if isinstance(table, LatencyTable) else _accuracy_findings(grid)
-    return (*_space_findings(table.space, grid), *own)
+    summed = table.grid if isinstance(table, LatencyTable) else table.loss
+    return (*_space_findings(table.space, grid), *_swamped(summed), *own)
 
 
 def check_pair(first: AnyTable, second: AnyTable) -> tuple[Finding, ...]:
@@ -112,6 +120,9 @@ def _space_findings(key: SpaceKey | None, grid: Grid) -> Iterator[Finding]:
         yield from _missing_by_majority(grid)
     elif key.resolution < 1 or key.classes < 1:
         yield Finding("error", "space", f"{key.resolution} px and {key.classes} classes must be above zero.")
+    elif key.name not in SPACES and (known_as := name_of(key.fingerprint)):
+        message = f"is '{key.name}', but its fingerprint {key.fingerprint} is that of '{known_as}'."
+        yield Finding("error", "space", message)
     elif key.name not in SPACES:
         yield Finding("note", "space", f"'{key.name}' is not known here: only its labels can be checked.")
         yield from _missing_by_majority(grid)
@@ -154,6 +165,29 @@ def _missing_by_majority(grid: Grid) -> Iterator[Finding]:
             yield Finding("warning", f"layer '{number}'", message)
 
 
+def _swamped(grid: Grid) -> Iterator[Finding]:
+    """A cell so large that the sums lose what the others say: no search takes such a table whole."""
+    readable = [[value if isfinite(value) else 0.0 for value in row] for row in grid.values]
+    place = swamping_cell(list(map(np.array, readable)), grid.fixed) if readable else None
+    if place is not None:
+        layer, candidate = place
+        label, value = grid.candidates[layer][candidate], readable[layer][candidate]
+        message = f"candidate '{label}' is {value:g}, too large to be added up exactly with the others:"
+        yield Finding("error", f"layer '{grid.layers[layer]}'", f"{message} leave such a candidate out.")
+
+
+def _unknown_keys(table: LatencyTable) -> Iterator[Finding]:
+    """Measurements of nothing the table holds, and unsettled cells that were never measured."""
+    measured = [key for key, _ in table.measurements]
+    cells = {key for row in table.cell_keys for key in row}
+    for key in dict.fromkeys(measured if cells else ()):
+        if key not in cells and key not in _BESIDE_CELLS:
+            yield Finding("error", "measurements", f"'{key}' is the key of no cell of this table.")
+    for key in table.unsettled if measured or cells else ():
+        if key not in {*measured, *cells}:
+            yield Finding("error", "unsettled", f"'{key}' is the key of nothing in this table.")
+
+
 def _latency_findings(table: LatencyTable) -> Iterator[Finding]:
     space = space_of(table)
     for block in equal_blocks(table, space):
@@ -169,6 +203,7 @@ def _latency_findings(table: LatencyTable) -> Iterator[Finding]:
             if not 0 < low <= high:
                 message = f"candidate '{label}': the interval {low:g} to {high:g} ms is not one."
                 yield Finding("error", f"layer '{layer}'", message)
+    yield from _unknown_keys(table)
     if table.unsettled:
         first = ", ".join(table.unsettled[:3]) + (", ..." if len(table.unsettled) > 3 else "")
         cells = "1 cell" if len(table.unsettled) == 1 else f"{len(table.unsettled)} cells"
@@ -182,6 +217,9 @@ def _latency_findings(table: LatencyTable) -> Iterator[Finding]:
 
 
 def _certificate_findings(certificate: Certificate) -> Iterator[Finding]:
+    if not certificate.networks:
+        message = "names no network: nothing shows how its figures were come by. Certify the table again."
+        yield Finding("error", "certificate", message)
     error, tau = certificate.mean_error_pct, certificate.kendall_tau
     if error > CERTIFIED_ERROR_PCT:
         message = f"mean error {error:.1f} % (noise floor {certificate.noise_floor_pct:.1f} %):"

@@ -8,6 +8,7 @@ names the line.
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -21,6 +22,8 @@ from ponas_deploy.tables.latency import LatencyTable
 
 Lines: TypeAlias = Sequence[tuple[int, list[str]]]
 """Numbered lines of a CSV file that are not blank, the header first."""
+
+_NUMBER = re.compile(r"[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|nan|inf(inity)?)", re.I | re.A)
 
 COLUMNS = (LATENCY_MS, LOSS_PP, TOP1_PCT)
 
@@ -51,6 +54,8 @@ def column_of(path: Path, lines: Lines, wanted: Sequence[Column] = COLUMNS) -> C
             return column
     expected = " or ".join(f"layer,candidate,{column.name}" for column in wanted)
     reason = f"the header is '{','.join(names)}', expected {expected}."
+    if len(names) == 1 and ";" in names[0]:
+        reason += " Separate fields by commas."
     raise FileFormatError(path, f"line {number}", reason)
 
 
@@ -87,10 +92,8 @@ def _cells(path: Path, lines: Lines, column: Column, faults: Faults) -> Iterator
 
 
 def _number_or_text(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
+    """A number as tables write it; Python would also read `1_000` and the digits of other scripts."""
+    return float(text) if _NUMBER.fullmatch(text) else text
 
 
 def _fixed(path: Path, constants: Sequence[RawCell], column: Column, faults: Faults) -> float:

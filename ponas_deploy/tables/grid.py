@@ -34,8 +34,8 @@ class SpaceKey:
         return cls(
             record.text("name"),
             record.text("fingerprint"),
-            record.integer("resolution"),
-            record.integer("classes"),
+            record.integer("resolution", least=1),
+            record.integer("classes", least=1),
         )
 
     def document(self) -> dict[str, str | int]:

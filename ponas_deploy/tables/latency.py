@@ -32,8 +32,8 @@ class Conditions:
             record.text("device"),
             record.text("backend"),
             record.text("precision"),
-            record.integer("threads"),
-            record.integer("batch"),
+            record.integer("threads", least=1),
+            record.integer("batch", least=1),
         )
 
     def document(self) -> dict[str, str | int]:
@@ -161,6 +161,9 @@ def latency_from_record(record: Record, faults: Faults) -> LatencyTable:
 def _grid(record: Record, rows: Rows, column: Column, faults: Faults) -> Grid:
     key = f"fixed_{column.name}"
     fixed = faults.attempt(lambda: record.number(key), 0.0) if key in record else 0.0
+    corrected = column is LATENCY_MS and "correction" in record  # a fitted line has an intercept
+    if fixed < 0 and not corrected:
+        faults.add(record.error(key, f"is {fixed:g}, a constant that nothing corrected cannot be negative."))
     return grid_of(record.path, rows, column, fixed, faults)
 
 
@@ -174,10 +177,15 @@ def _keys(path: Path, rows: Rows) -> tuple[tuple[str, ...], ...]:
 
 
 def _read_measurements(record: Record) -> tuple[tuple[str, Measurement], ...]:
-    return tuple(
-        (one.text("key"), Measurement(one.integer("runs"), one.numbers("rounds_ns")))
-        for one in record.records("measurements")
-    )
+    return tuple((one.text("key"), _read_measurement(one)) for one in record.records("measurements"))
+
+
+def _read_measurement(record: Record) -> Measurement:
+    rounds_ns = record.numbers("rounds_ns")
+    if not rounds_ns or min(rounds_ns) <= 0:
+        found = f"holds {min(rounds_ns):g}, every round must be above zero" if rounds_ns else "holds no round"
+        raise record.error("rounds_ns", f"{found}.")
+    return Measurement(record.integer("runs", least=1), rounds_ns)
 
 
 def document(table: LatencyTable) -> Iterator[tuple[str, Any]]:
@@ -260,12 +268,15 @@ def _certificate(certificate: Certificate) -> dict[str, Any]:
 
 
 def _read_network(record: Record) -> NetworkLatency:
+    measured_ms = record.number("measured_ms")
+    if measured_ms <= 0:
+        raise record.error("measured_ms", f"is {measured_ms:g}, a latency must be above zero.")
     return NetworkLatency(
         tuple(record.text("choices").split(",")),
         record.number("isolated_ms"),
         record.number("predicted_ms"),
-        record.number("measured_ms"),
-        Measurement(record.integer("runs"), record.numbers("rounds_ns")),
+        measured_ms,
+        _read_measurement(record),
     )
 
 

@@ -32,6 +32,11 @@ def is_sound(key: SpaceKey) -> bool:
     return known and build_space(key.name).fingerprint == key.fingerprint
 
 
+def name_of(fingerprint: str) -> str | None:
+    """The name of the known space with this fingerprint."""
+    return next((name for name in SPACES if build_space(name).fingerprint == fingerprint), None)
+
+
 def values_of(table: AnyTable) -> Grid:
     """A table's values as they were measured: latency in ms, top-1 in percent, or loss where that is all."""
     return table.top1 or table.loss if isinstance(table, AccuracyTable) else table.grid

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
+from ponas_deploy.commands.options import Seed
 from ponas_deploy.commands.quantities import LatencyBudget, parse_count, parse_latency, parse_size
 
 
@@ -26,11 +28,11 @@ def test_latencies(text: str, ms: float) -> None:
     assert budget.in_ms(1.0) == pytest.approx(ms)
 
 
-def test_a_share_of_the_slowest_network() -> None:
+def test_a_share_of_the_most_that_helps() -> None:
     budget = parse_latency("60%")
     assert budget == LatencyBudget(60.0, "%")
     assert budget.in_ms(5.0) == 3.0
-    assert budget.text == "60 % of the slowest network"
+    assert budget.text == "60 % of the most that helps"
     assert parse_latency("20ms").text == "20 ms"
 
 
@@ -59,6 +61,10 @@ def test_sizes(text: str, size: int) -> None:
         (parse_latency, "0ms", "'0ms' must be above zero"),
         (parse_latency, "nanms", "is not a latency"),
         (parse_latency, "1e999ms", "must be above zero and finite"),
+        (parse_latency, "1e308s", "'1e308s' must be above zero and finite"),
+        (parse_count, "1e308G", "'1e308G' must be above zero and finite"),
+        (parse_count, "1e305M", "'1e305M' must be above zero and finite"),
+        (parse_size, "1e308GB", "'1e308GB' must be above zero and finite"),
         (parse_count, "3T", "unknown unit 'T': write K, M or G"),
         (parse_count, "many", "is not a count such as 5.1M"),
         (parse_size, "12", "'12' has no unit: write 12MB or 12MiB."),
@@ -69,3 +75,14 @@ def test_what_cannot_be_read_says_what_can(parse: object, text: str, message: st
     with pytest.raises(typer.BadParameter) as error:
         parse(text)  # type: ignore[operator]
     assert message in str(error.value)
+
+
+def test_a_negative_seed_is_a_usage_error() -> None:
+    app = typer.Typer()
+
+    @app.command()
+    def show(seed: Seed = 0) -> None:
+        typer.echo(f"seed {seed}")
+
+    assert CliRunner().invoke(app, ["--seed", "0"]).output == "seed 0\n"
+    assert CliRunner().invoke(app, ["--seed", "-1"]).exit_code == 2

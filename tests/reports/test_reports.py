@@ -56,6 +56,16 @@ def golden(renderable: RenderableType, expected: str, width: int = 100) -> None:
     assert text(renderable, width) == dedent(expected).strip("\n")
 
 
+@pytest.mark.parametrize("huge", [1e13, 1e16, 1e308])
+def test_a_table_with_a_huge_value_is_still_shown(huge: float) -> None:
+    for rows in (((1.0, huge), (2.0, 3.0)), ((0.1, 0.2), (huge, 0.3)), ((huge, huge), (huge, huge))):
+        grid = Grid(("1", "2"), (("a", "b"),) * 2, rows, huge)
+        for table in (LatencyTable(grid), AccuracyTable(grid)):
+            shown = text(table_report(table, "t.json"))
+            assert "e+" in shown or "inf" in shown
+            assert not re.search("[0-9]{20}", shown)
+
+
 def test_a_latency_table() -> None:
     golden(
         table_report(SMALL, "small.json"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ponas_deploy.tables import AccuracyTable, Grid, LatencyTable, SpaceKey, write_latency_table
+from ponas_deploy.tables import AccuracyTable, Grid, LatencyTable, Measurement, SpaceKey, write_latency_table
 from ponas_deploy.tables.check import Finding, check_file, check_pair, check_table, findings_document
 from ponas_deploy.tables.files import table_document
 from ponas_deploy.tables.spaces import space_of
@@ -44,7 +44,7 @@ def test_all_faults_of_a_csv_are_named_in_order(tmp_path: Path) -> None:
     assert checked.kind == "latency"
     assert errors == [
         ("line 2", "layer '1' candidate 'k3e3': latency_ms is -1.0, a latency must be above zero."),
-        ("line 6", "layer '1' candidate 'k5e3se': latency_ms is nan, a latency must be above zero."),
+        ("line 6", "layer '1' candidate 'k5e3se': latency_ms is nan, expected a finite number."),
         ("line 10", "has 2 fields, expected 3."),
         ("line 230", "layer '5' candidate 'k7e3' stands here a second time, after line 51."),
         ("line 231", "the constant 'fixed' stands here a second time."),
@@ -118,6 +118,38 @@ def test_another_version_of_a_space_is_an_error() -> None:
     assert "has f51223c53fd2ff79" in finding.message
 
 
+def test_a_space_under_another_name_is_an_error() -> None:
+    table = replace(latency_table(), space=SpaceKey("theirs", SPACE.fingerprint, 224, 1000))
+    (finding,) = of(check_table(table), "error")
+    assert finding.message == f"is 'theirs', but its fingerprint {SPACE.fingerprint} is that of 'ponas'."
+
+
+def test_a_cell_that_swamps_the_sums_is_an_error() -> None:
+    grid = Grid(("1", "2"), (("a", "b"),) * 2, ((1.1, 2.2), (1.3, 1e16)))
+    for table in (LatencyTable(grid), AccuracyTable(grid)):
+        (finding,) = of(check_table(table), "error")
+        assert finding.where == "layer '2'"
+        assert finding.message.startswith("candidate 'b' is 1e+16, too large to be added up exactly")
+
+
+def test_keys_of_nothing_and_an_empty_certificate_are_errors() -> None:
+    table = latency_table()
+    assert table.certificate is not None
+    lone = Measurement(1, (1e6,))
+    odd = replace(
+        table,
+        measurements=(*table.measurements, ("stem", lone), ("other", lone)),
+        unsettled=("stem", "lost"),
+        certificate=replace(table.certificate, networks=()),
+    )
+    errors = [(finding.where, finding.message.partition(":")[0]) for finding in of(check_table(odd), "error")]
+    assert errors == [
+        ("measurements", "'other' is the key of no cell of this table."),
+        ("unsettled", "'lost' is the key of nothing in this table."),
+        ("certificate", "names no network"),
+    ]
+
+
 def test_cells_that_the_space_has_not_are_errors() -> None:
     table = latency_table()
     labels = (("k9e9", *table.grid.candidates[0][1:]), *table.grid.candidates[1:])
@@ -149,7 +181,8 @@ def test_a_poor_certificate_and_restless_cells_are_warnings() -> None:
     table = latency_table()
     assert table.certificate is not None
     poor = replace(table.certificate, mean_error_pct=4.5, kendall_tau=0.91)
-    findings = check_table(replace(table, certificate=poor, unsettled=("a", "b", "c", "d")))
+    restless = replace(table, certificate=poor, unsettled=("a", "b", "c", "d"))
+    findings = check_table(replace(restless, measurements=(), cell_keys=()))
     assert [finding.severity for finding in findings] == ["warning"] * 3
     assert [finding.message.partition(":")[0] for finding in findings] == [
         "4 cells never settled (a, b, c, ...)",

@@ -149,13 +149,26 @@ CSV_FAULTS = {
         "layer,candidate,latency_ms\n1,a,\n",
         "line 2: layer '1' candidate 'a': latency_ms is missing.",
     ),
+    "underscore": (
+        "layer,candidate,latency_ms\n1,a,1_000\n",
+        "line 2: layer '1' candidate 'a': latency_ms is '1_000', expected a number.",
+    ),
+    "digits of another script": (
+        "layer,candidate,latency_ms\n1,a,\u0661\u0662\n",
+        "line 2: layer '1' candidate 'a': latency_ms is '\u0661\u0662', expected a number.",
+    ),
+    "semicolons": (
+        "layer;candidate;latency_ms\n1;a;1\n",
+        "line 1: the header is 'layer;candidate;latency_ms', expected layer,candidate,latency_ms."
+        " Separate fields by commas.",
+    ),
     "nan": (
         "layer,candidate,latency_ms\n1,a,nan\n",
-        "line 2: layer '1' candidate 'a': latency_ms is nan, a latency must be above zero.",
+        "line 2: layer '1' candidate 'a': latency_ms is nan, expected a finite number.",
     ),
     "infinite": (
         "layer,candidate,latency_ms\n1,a,1e999\n",
-        "line 2: layer '1' candidate 'a': latency_ms is inf, a latency must be above zero.",
+        "line 2: layer '1' candidate 'a': latency_ms is inf, expected a finite number.",
     ),
     "negative": (
         "layer,candidate,latency_ms\n1,a,-0.1\n",
@@ -184,7 +197,7 @@ CSV_FAULTS = {
 def test_a_fault_in_a_csv_is_named_with_its_line(tmp_path: Path, case: str) -> None:
     text, message = CSV_FAULTS[case]
     path = tmp_path / "t.csv"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(FileFormatError) as error:
         load_latency_table(path)
     assert str(error.value) == f"{path}{'' if message.startswith(':') else ', '}{message}"
@@ -246,7 +259,7 @@ JSON_FAULTS = {
         "layers[3].cells[0]: layer '4' candidate 'k3e3': latency_ms is nan",
     ),
     "text": (change(*CELL, "latency_ms", to="1 ms"), "latency_ms is '1 ms', expected a number"),
-    "true": (change(*CELL, "latency_ms", to=True), "latency_ms is True, expected a number"),
+    "true": (change(*CELL, "latency_ms", to=True), "latency_ms is true, expected a number"),
     "missing": (
         remove(*CELL, "latency_ms"),
         "layers[3].cells[0]: layer '4' candidate 'k3e3': latency_ms is missing",
@@ -266,14 +279,33 @@ JSON_FAULTS = {
         "layers[3].cells: is empty: layer '4' needs at least one",
     ),
     "no layers": (change("layers", to=[]), "holds no cells"),
-    "layers no list": (change("layers", to={}), "layers: is dict, expected a list"),
+    "layers no list": (change("layers", to={}), "layers: is an object, expected a list"),
     "space": (change("space", "fingerprint", to=1), "space.fingerprint: is 1, expected text"),
     "threads": (
         change("conditions", "threads", to="one"),
         "conditions.threads: is 'one', expected a whole number",
     ),
     "interval": (remove(*CELL, "low_ms"), "layers[3].cells[0].low_ms: is missing"),
-    "rounds": (change("measurements", 0, "rounds_ns", to=[1, None]), "measurements[0].rounds_ns: holds None"),
+    "rounds": (change("measurements", 0, "rounds_ns", to=[1, None]), "measurements[0].rounds_ns: holds null"),
+    "no round": (change("measurements", 0, "rounds_ns", to=[]), "measurements[0].rounds_ns: holds no round."),
+    "negative round": (
+        change("measurements", 0, "rounds_ns", to=[1, -2]),
+        "measurements[0].rounds_ns: holds -2, every round must be above zero.",
+    ),
+    "no runs": (change("measurements", 0, "runs", to=0), "measurements[0].runs: is 0, expected 1 or more."),
+    "no thread": (change("conditions", "threads", to=0), "conditions.threads: is 0, expected 1 or more."),
+    "no batch": (change("conditions", "batch", to=0), "conditions.batch: is 0, expected 1 or more."),
+    "resolution": (change("space", "resolution", to=-5), "space.resolution: is -5, expected 1 or more."),
+    "classes": (change("space", "classes", to=0), "space.classes: is 0, expected 1 or more."),
+    "network in no time": (
+        change("certificate", "networks", 0, "measured_ms", to=0),
+        "certificate.networks[0].measured_ms: is 0, a latency must be above zero.",
+    ),
+    "empty certificate": (change("certificate", to={}), "certificate.networks: is missing."),
+    "isolated constant": (
+        change("fixed_isolated_ms", to=-5),
+        "fixed_isolated_ms: is -5, a constant that nothing corrected cannot be negative.",
+    ),
     "certificate": (remove("certificate", "kendall_tau"), "certificate.kendall_tau: is missing"),
 }
 
@@ -289,6 +321,28 @@ def test_a_fault_in_a_json_table_is_named_with_its_key(tmp_path: Path, case: str
         load_latency_table(path)
     assert message in str(error.value)
     assert str(error.value).startswith(str(path))
+
+
+def test_only_a_corrected_constant_may_be_negative(tmp_path: Path) -> None:
+    document = json.loads(json.dumps(table_document(latency_table())))
+    document["fixed_latency_ms"] = -0.5
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps(document))
+    assert load_latency_table(path).grid.fixed == -0.5
+    document["correction"] = None
+    path.write_text(json.dumps(document))
+    with pytest.raises(
+        FileFormatError, match=r"fixed_latency_ms: is -0\.5, a constant that nothing corrected"
+    ):
+        load_latency_table(path)
+
+
+def test_an_accuracy_measured_on_no_pixels_is_refused(tmp_path: Path) -> None:
+    document = table_document(accuracy_table())
+    document["origin"]["resolution"] = -5
+    write_json(tmp_path / "t.json", "ponas.accuracy-table/1", document)
+    with pytest.raises(FileFormatError, match=r"origin\.resolution: is -5, expected 1 or more"):
+        load_accuracy_table(tmp_path / "t.json")
 
 
 def test_a_truncated_table_is_named_with_the_line(tmp_path: Path) -> None:
