@@ -33,7 +33,8 @@ class AccuracyOrigin:
     @property
     def text(self) -> str:
         """One line for people."""
-        return f"{self.method} on {self.data} at {self.resolution} px, {self.images} validation images"
+        images = f", {self.images} validation images" if self.images else ""
+        return f"{self.method} on {self.data} at {self.resolution} px{images}"
 
 
 @dataclass(frozen=True, slots=True)

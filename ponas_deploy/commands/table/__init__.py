@@ -1,4 +1,7 @@
-"""`ponas table`: what is in a table, whether it can be trusted, what differs between two."""
+"""`ponas table`: what is in a table, whether it can be trusted, what differs between two.
+
+And tables from whole networks, and networks from tables.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,17 @@ import typer
 
 from ponas_deploy.commands.table.check import check
 from ponas_deploy.commands.table.diff import diff
+from ponas_deploy.commands.table.fit import fit
+from ponas_deploy.commands.table.predict import predict
 from ponas_deploy.commands.table.show import show
 
 table_app = typer.Typer(
-    help="Look into latency and accuracy tables.", no_args_is_help=True, rich_markup_mode=None
+    help="Look into, fit and use tables.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 table_app.command()(show)
 table_app.command()(check)
 table_app.command()(diff)
-# fit
-# predict
+table_app.command()(fit)
+table_app.command()(predict)

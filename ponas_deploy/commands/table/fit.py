@@ -1,0 +1,82 @@
+"""`ponas table fit`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ponas_deploy.commands.options import Classes, Force, Json, Resolution, Seed
+
+
+def fit(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            show_default=False,
+            help="CSV of networks: a column a layer, then latency_ms or top1_pct.",
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="TABLE", show_default=False, help="The table to write, JSON.")
+    ],
+    resolution: Resolution = 224,
+    classes: Classes = 1000,
+    seed: Seed = 0,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Fit a latency or an accuracy table to whole networks, anyone's.
+
+    FILE is CSV. Its header names the layers, and `latency_ms` or `top1_pct` last; each row holds the
+    label of the candidate that the network has in each layer, and its value:
+
+    \b
+      stem,stage1,stage2,latency_ms
+      k3e3,k5e6se,k7e6,12.41
+
+    20 to 20,000 rows, of any space; twice as many as candidates in all layers are a good number. The
+    same network twice or more tells noise from layers that interact. Keep the rows in the order of
+    measuring: drift shows in it.
+
+    Held-out rows say how good the table is (Kendall's tau, mean error). `identified`: the rows tell all
+    candidates of each layer apart; what layers have in common is never known from whole networks and is
+    in the fixed cost. `additive`: sums over layers explain the rows. `drift`: residuals follow the order
+    of the rows. --resolution and --classes say what the networks were, where the space is known here.
+
+    \b
+    Examples:
+      ponas table fit measured.csv --out latency.json
+      ponas table fit evaluated.csv --out accuracy.json --resolution 96 --classes 100 --json
+      ponas specialize --latency-table latency.json --accuracy-table accuracy.json --latency 20ms
+    """
+    import os
+    from datetime import datetime, timezone
+
+    # The matrices are small: on a busy machine threads that wait for each other take ten times as long.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from ponas_deploy.commands.output import print_json, show
+    from ponas_deploy.errors import OverwriteError
+    from ponas_deploy.fit import fit_document, fit_networks, table_of
+    from ponas_deploy.networks_csv import read_networks
+    from ponas_deploy.tables import LatencyTable, write_accuracy_table, write_latency_table
+
+    if out.suffix.lower() == ".csv":
+        raise typer.BadParameter("a fitted table is JSON: name it .json.", param_hint="--out")
+    if out.exists() and not force:
+        raise OverwriteError(out)
+    fitted = fit_networks(read_networks(file), seed=seed)
+    created = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    table = table_of(fitted, created=created, resolution=resolution, classes=classes)
+    if isinstance(table, LatencyTable):
+        write_latency_table(table, out, overwrite=force)
+    else:
+        write_accuracy_table(table, out, overwrite=force)
+    if json:
+        print_json({**fit_document(fitted), "table": str(out)})
+        return
+    from ponas_deploy.reports.fit import fit_report
+
+    show(fit_report(fitted, str(out)))

@@ -1,0 +1,55 @@
+"""`ponas table predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ponas_deploy.commands.options import Json
+
+
+def predict(
+    table: Annotated[
+        str,
+        typer.Argument(
+            metavar="TABLE",
+            show_default=False,
+            help="A table: JSON, CSV, or the name of a stored or shipped one.",
+        ),
+    ],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            show_default=False,
+            help="CSV of networks: a column a layer; latency_ms or top1_pct may follow.",
+        ),
+    ],
+    json: Json = False,
+) -> None:
+    """Predict networks, one a row, from a table: in milliseconds, or in percent of top-1.
+
+    FILE is the CSV of `ponas table fit`, columns in any order; the last column may be absent. Where it is
+    there, the predictions are compared with it.
+
+    \b
+    Examples:
+      ponas table predict latency.json candidates.csv
+      ponas table predict accuracy.json evaluated.csv --json
+    """
+    from ponas_deploy.commands.output import print_json, show
+    from ponas_deploy.fit import predict_rows, predictions_document
+    from ponas_deploy.networks_csv import read_networks
+    from ponas_deploy.store import find_table
+    from ponas_deploy.tables import load_table
+
+    path = find_table(table)
+    predicted = predict_rows(load_table(path), read_networks(file, values="optional"))
+    if json:
+        print_json(predictions_document(predicted))
+        return
+    from ponas_deploy.reports.fit import predictions_report
+
+    show(predictions_report(predicted, path.name))
