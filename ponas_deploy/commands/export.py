@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from ponas_deploy.commands.options import Arch, Batch, Force, Json, Seed, SpaceName, Threads
+from ponas_deploy.commands.options import (
+    Arch,
+    Batch,
+    EngineClasses,
+    EngineResolution,
+    Finetune,
+    Force,
+    Json,
+    Seed,
+    SpaceName,
+    Threads,
+    Weights,
+    WeightsData,
+)
 from ponas_deploy.commands.output import note, print_json, show
 
 
@@ -22,21 +35,11 @@ def export(
     threads: Threads = 1,
     batch: Batch = 1,
     space: SpaceName = None,
-    resolution: Annotated[
-        int | None, typer.Option(metavar="PX", min=1, help="Input side; default 224, or that of --weights.")
-    ] = None,
-    classes: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Classes; default 1000, or those of --weights.")
-    ] = None,
-    weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Trained weights (safetensors); else random ones.")
-    ] = None,
-    data: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The data set of --weights, where the file is silent.")
-    ] = None,
-    finetune: Annotated[
-        int, typer.Option(metavar="EPOCHS", min=0, help="Fine-tune the inherited weights so many epochs.")
-    ] = 0,
+    resolution: EngineResolution = None,
+    classes: EngineClasses = None,
+    weights: Weights = None,
+    data: WeightsData = None,
+    finetune: Finetune = 0,
     seed: Seed = 0,
     out: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Where the engine goes; default engines/<name>.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
@@ -102,4 +103,22 @@ Size: TypeAlias = Annotated[
     typer.Option(
         "--size", metavar="SIZE", parser=quantities.parse_size, help="At most so many bytes: 12MB, 11.5MiB."
     ),
+]
+
+EngineResolution: TypeAlias = Annotated[
+    int | None, typer.Option(metavar="PX", min=1, help="Input side; default 224, or that of --weights.")
+]
+EngineClasses: TypeAlias = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Classes; default 1000, or those of --weights.")
+]
+Weights: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Trained weights (safetensors, .pth) to carry; else random ones."),
+]
+WeightsData: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="The data set of --weights, where the file does not say it."),
+]
+Finetune: TypeAlias = Annotated[
+    int, typer.Option(metavar="EPOCHS", min=0, help="Fine-tune the inherited weights so many epochs.")
 ]

@@ -11,6 +11,9 @@ from ponas_deploy.commands.options import (
     Backends,
     Batch,
     Device,
+    EngineClasses,
+    EngineResolution,
+    Finetune,
     Flops,
     Force,
     Json,
@@ -21,6 +24,8 @@ from ponas_deploy.commands.options import (
     Size,
     SpaceName,
     Threads,
+    Weights,
+    WeightsData,
 )
 from ponas_deploy.commands.output import note, print_json, show
 from ponas_deploy.commands.quantities import LatencyBudget
@@ -54,23 +59,11 @@ def specialize(
     threads: Threads = 1,
     batch: Batch = 1,
     space: SpaceName = None,
-    resolution: Annotated[
-        int | None, typer.Option(metavar="PX", min=1, help="Input side; default 224, or that of --weights.")
-    ] = None,
-    classes: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Classes; default 1000, or those of --weights.")
-    ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Trained weights (safetensors) that the engine shall carry."),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The data set of --weights, where the file does not say it."),
-    ] = None,
-    finetune: Annotated[
-        int, typer.Option(metavar="EPOCHS", min=0, help="Fine-tune the inherited weights so many epochs.")
-    ] = 0,
+    resolution: EngineResolution = None,
+    classes: EngineClasses = None,
+    weights: Weights = None,
+    data: WeightsData = None,
+    finetune: Finetune = 0,
     method: Annotated[
         str, typer.Option(metavar="NAME", help="exact (the optimum) or ga (the paper's genetic algorithm).")
     ] = "exact",
