@@ -22,7 +22,7 @@ from ponas_deploy.commands.pareto import pareto
 from ponas_deploy.commands.profile import profile
 from ponas_deploy.commands.specialize import specialize
 from ponas_deploy.commands.table import table_app
-from ponas_deploy.commands.train import train
+from ponas_deploy.commands.train import train_app
 from ponas_deploy.commands.verify import verify
 
 app = typer.Typer(
@@ -45,7 +45,7 @@ app.command()(verify)
 app.command()(pareto)
 app.command()(compare)
 app.add_typer(table_app, name="table")
-app.command()(train)
+app.add_typer(train_app, name="train")
 app.command()(evaluate)
 
 

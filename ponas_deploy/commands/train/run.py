@@ -1,23 +1,19 @@
-"""`ponas train`."""
+"""`ponas train`: meta network, progressive fine-tuning, accuracy table."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ponas_deploy.commands.options import Json, Seed
-from ponas_deploy.commands.output import note, print_json, report_console, show
-
-if TYPE_CHECKING:
-    from train.progress import OnProgress, Progress
-    from train.settings import TrainSettings
+from ponas_deploy.commands.output import note, print_json, show
+from ponas_deploy.commands.train.bars import needs_torch, training_bars
 
 
 def train(
+    context: typer.Context,
     data: Annotated[
         str,
         typer.Option(
@@ -52,19 +48,16 @@ def train(
       ponas train --data /data/imagenet
       ponas specialize --device cpu --latency 300us --weights runs/digits-quick/weights.safetensors
     """
-    from importlib.util import find_spec
-
-    from ponas_deploy.errors import MissingExtraError
-
-    if find_spec("torch") is None:
-        raise MissingExtraError("torch, which training needs,", "train")
+    if context.invoked_subcommand:
+        return
+    needs_torch()
     from train.run import train_run
     from train.settings import preset as preset_of
 
     folder = out or Path("runs") / f"{_short(data)}-{preset}"
     settings = preset_of(preset, data=data, seed=seed, resolution=resolution, device=device)
     note(f"training in {folder}; Ctrl-C stops, the same command goes on")
-    with _bars(settings) as on_progress:
+    with training_bars() as on_progress:
         result = train_run(settings, folder, on_progress)
     details = dict(result.table.origin.details) if result.table.origin else {}
     if json:
@@ -90,41 +83,3 @@ def _short(data: str) -> str:
 
     name, _, options = data.partition(":")
     return slug(f"{Path(name).resolve().name}-{options}") or "images"
-
-
-@contextmanager
-def _bars(settings: TrainSettings) -> Iterator[OnProgress]:
-    """One bar a stage with the time left, and a line for each finished layer."""
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    console = report_console(stderr=True)
-    columns = (
-        TextColumn("{task.fields[stage]:9}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}", style="dim"),
-    )
-    with Bars(*columns, console=console) as bars:
-        tasks: dict[str, Any] = {}
-
-        def on_progress(progress: Progress) -> None:
-            if progress.stage not in tasks:
-                tasks[progress.stage] = bars.add_task("", stage=progress.stage, total=progress.total)
-            metrics = ", ".join(f"{name} {value:.4g}" for name, value in progress.metrics)
-            bars.update(
-                tasks[progress.stage],
-                completed=progress.done,
-                total=progress.total,
-                description=" ".join(part for part in (progress.text, metrics) if part),
-            )
-            if any(name == "skipped_images" for name, _ in progress.metrics):
-                bars.console.print(progress.text, highlight=False, markup=False)
-            if progress.row is not None:
-                row = progress.row
-                values = " ".join(f"{value:5.1f}" for value in row.top1_pct)
-                bars.console.print(f"layer {row.layer:>2}: {values}  best {row.chosen}", highlight=False)
-
-        yield on_progress

@@ -1,0 +1,14 @@
+"""`ponas train`: accuracy tables and weights from images.
+
+Without a subcommand it runs the whole recipe. To add a step of its own, write `<name>.py` with one
+typed function and name it below.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from ponas_deploy.commands.train.run import train
+
+train_app = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
+train_app.callback()(train)
