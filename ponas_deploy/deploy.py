@@ -14,6 +14,7 @@ from datetime import datetime, timezone
 from math import exp, inf, log
 from pathlib import Path
 from statistics import fmean
+from time import monotonic
 from typing import Any
 
 from ponas_deploy.backends import RunSettings, Session, get_backend
@@ -35,6 +36,8 @@ from searchspace.space import Space
 from searchspace.weights import Weights, random_weights
 
 TRIES = 8
+PATIENCE_S = 30.0
+"""A slow machine builds and times one network in that time."""
 # Every miss on a table asks for this much more room than the mean of its residuals.
 _CAUTION_PCT = 0.5
 _CHANCES = 3
@@ -148,11 +151,13 @@ def deploy(
     folder: Path,
     *,
     tries: int = TRIES,
+    patience_s: float = PATIENCE_S,
     overwrite: bool = False,
     on_attempt: OnAttempt | None = None,
 ) -> Deployment:
     """Search, build, time, correct, until the measurement meets the budget; then emit the engine.
 
+    Once one meets it, a better one is looked for until `patience_s` seconds have passed.
     `on_attempt` is called before and after each attempt's measurement. BudgetError when no network can
     meet the budget, by prediction or after `tries` measurements.
     """
@@ -170,9 +175,12 @@ def deploy(
 
         attempts: list[Attempt] = []
         best: Attempt | None = None
+        start = monotonic()
         while len(attempts) < tries:
             attempt = _next_attempt(task, attempts)
             if attempt is None or (best and not _better(attempt, best)):
+                break
+            if best and monotonic() - start > patience_s:
                 break
             attempt = measured(attempt, task.weights.tensors)
             best = attempt if attempt.meets else best

@@ -40,18 +40,30 @@ def model(
         last = builder.add(ops, prefix, last)
     if builder.nodes:
         builder.nodes[-1].output[0] = OUTPUT
-    graph = helper.make_graph(
-        builder.nodes,
-        name,
-        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [batch, *shape])],
-        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, None)],
-        builder.initializers,
+    images = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [batch, *shape])
+    output = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, None)
+    # Shapes are inferred without the weights' values, which inference would copy twice.
+    typed = [helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in builder.initializers]
+    shapes = onnx.shape_inference.infer_shapes(
+        _proto(helper.make_graph(builder.nodes, name, [images, *typed], [output])), strict_mode=True
+    ).graph
+    return _proto(
+        helper.make_graph(
+            builder.nodes,
+            name,
+            [images],
+            shapes.output,
+            builder.initializers,
+            value_info=shapes.value_info,
+        )
     )
+
+
+def _proto(graph: onnx.GraphProto) -> onnx.ModelProto:
     opsets = [helper.make_opsetid("", OPSET)]
-    proto = helper.make_model(
+    return helper.make_model(
         graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="ponas-deploy"
     )
-    return onnx.shape_inference.infer_shapes(proto, strict_mode=True)
 
 
 class _Builder:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
@@ -22,15 +22,47 @@ if TYPE_CHECKING:
 
 
 def tables_for(wish: Wish, time_budget_s: float) -> tuple[StoredTable, ...]:
-    """The tables that serve a wish; those of this machine that are missing are made first."""
+    """The tables that serve a wish; those of this machine that are missing and worth it are made first.
+
+    All of them together take about `time_budget_s`, unless the machine is too slow for a single one.
+    """
     from ponas_deploy.inventory import missing, serving
 
     tables = serving(wish)
-    made = [
-        profile_with_bar(conditions, wish.space, time_budget_s, overwrite=True)
-        for conditions in missing(wish, tables, every_precision=True)
-    ]
+    wanted = missing(wish, tables, every_precision=True)
+    if not wanted:
+        return tables
+    deadline = monotonic() + time_budget_s
+    made: list[StoredTable] = []
+    worth = _worth_profiling(wanted, tables, wish.space, time_budget_s)
+    for place, conditions in enumerate(worth):
+        left_s = max(deadline - monotonic(), 0.0)
+        made.append(profile_with_bar(conditions, wish.space, left_s / (len(worth) - place), overwrite=True))
     return (*tables, *made)
+
+
+def _worth_profiling(
+    wanted: Sequence[Conditions], tables: Sequence[StoredTable], space: Space, time_s: float
+) -> tuple[Conditions, ...]:
+    """Which of several runtimes to profile, after a trial of each; the others are named with the reason."""
+    if len(wanted) == 1 and not tables:
+        return tuple(wanted)
+    from ponas_deploy.trial import middle, select, trial
+
+    trials = []
+    for conditions in wanted:
+        note(f"trying {conditions.text} ...")
+        trials.append(trial(conditions, space))
+    choices = middle(space).choices
+    known_ms = min((stored.table.predict_ms(choices) for stored in tables), default=None)
+    selection = select(trials, time_s, known_ms=known_ms)
+    for aside, reason in selection.set_aside:
+        name = aside.conditions
+        note(
+            f"{name.backend} {name.precision} is left out: {reason}"
+            f" (ponas profile --backend {name.backend} --precision {name.precision} measures it)"
+        )
+    return tuple(chosen.conditions for chosen in selection.chosen)
 
 
 def profile_with_bar(

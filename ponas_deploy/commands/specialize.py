@@ -76,7 +76,7 @@ def specialize(
         int, typer.Option(metavar="N", min=1, help="Networks that are built and timed at the most.")
     ] = 8,
     time: Annotated[
-        float, typer.Option(metavar="SECONDS", min=5, help="Time each missing profile may take.")
+        float, typer.Option(metavar="SECONDS", min=5, help="Time missing profiles may take, all together.")
     ] = 60,
     force: Force = False,
     json: Json = False,
