@@ -15,7 +15,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from math import ceil
 
 import numpy as np
@@ -155,8 +155,8 @@ def measure(
     """Measure all sessions in rounds, into `samples`, which may hold rounds from before.
 
     Stops after `min_rounds` when every interval is narrow, at `max_rounds`, or when the next round
-    would end after `deadline` (seconds of `clock`; never before `floor_rounds`). Rounds count from
-    `first_round`. `on_round` hears how many rounds are done and the seconds the last one took.
+    would end after `deadline` (seconds of `clock`; never before `floor_rounds`, which are then taken
+    without measuring anything twice). Rounds count from `first_round`. `on_round` hears how many rounds are done and the seconds the last one took.
     """
     watch = _Sentinel(sessions[sentinel], runs[sentinel], plan)
     allowed_redos = plan.redone_pct / 100 * len(sessions)
@@ -165,7 +165,10 @@ def measure(
         while True:
             start, number = clock(), first_round + done
             order = [key for key in _order(sessions, seed, number) if not samples.has(key, number)]
-            _round(sessions, runs, samples, plan, order, number, watch, allowed_redos * (done + 1))
+            late = start > deadline
+            care = replace(plan, retakes=0) if late else plan
+            redos = 0.0 if late else allowed_redos * (done + 1)
+            _round(sessions, runs, samples, care, order, number, watch, redos)
             done, longest_s = done + 1, max(longest_s, clock() - start)
             if on_round is not None:
                 on_round(done, clock() - start)
