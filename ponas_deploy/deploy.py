@@ -2,135 +2,58 @@
 
 The best network over all tables of a device (one a runtime and precision) is built and timed in fresh
 processes. Where the clock disagrees with the table, the residual corrects that table and the search
-goes on, until the measured median meets the budget.
+goes on, until the measured percentile meets the budget. The one that is chosen is timed once more at the
+end, and must meet it in both measurements together: a few seconds do not show how a machine wanders.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
-from math import exp, inf, log
 from pathlib import Path
-from statistics import fmean
+from statistics import median
 from time import monotonic
 from typing import Any
 
-from ponas_deploy.backends import RunSettings, Session, get_backend
+from ponas_deploy.attempts import Attempt, missed, next_attempt
+from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.devices import this_machine
 from ponas_deploy.engines import build, emit, refuse_existing, scratch_beside
-from ponas_deploy.errors import BudgetError, MeasurementError, PonasError
-from ponas_deploy.genetic import GeneticSettings
+from ponas_deploy.errors import MeasurementError, PonasError
 from ponas_deploy.manifest import MODEL, Manifest, TableUsed, measured_document
 from ponas_deploy.records import sha256, write_bytes
-from ponas_deploy.specialize import Budget, Specialization, document, quantity, shortlist, specialize
+from ponas_deploy.shortlist import Shortlist
+from ponas_deploy.specialize import document
 from ponas_deploy.store import StoredAccuracy, StoredTable
-from ponas_deploy.tables import Conditions, LatencyTable, SpaceKey
-from ponas_deploy.timing import EngineTiming, time_engine
+from ponas_deploy.tables import Conditions, SpaceKey
+from ponas_deploy.task import Task, WeightsSource, random_source
+from ponas_deploy.timing import time_engine
 from ponas_deploy.weights import write_weights
 from searchspace.architecture import Architecture
 from searchspace.cost import COLUMNS, network_cost
 from searchspace.graph import network_model
-from searchspace.space import Space
-from searchspace.weights import Weights, random_weights
+from searchspace.weights import Weights
+
+__all__ = [
+    "Attempt",
+    "Deployment",
+    "Task",
+    "WeightsSource",
+    "build_and_measure",
+    "deploy",
+    "emit_portable",
+    "engine_document",
+    "random_source",
+]
 
 TRIES = 8
 PATIENCE_S = 30.0
 """A slow machine builds and times one network in that time."""
-# Every miss on a table asks for this much more room than the mean of its residuals.
-_CAUTION_PCT = 0.5
+_ENOUGH_PCT = (1.0, 3.0)
+"""An unused budget of less than the noise is used up: the noise, but within these bounds."""
 _CHANCES = 3
-
-
-@dataclass(frozen=True, slots=True)
-class WeightsSource:
-    """Where an engine's weights come from.
-
-    `tensors` gives the weights of any network, quickly, since every attempt is built with them;
-    `finish` those of the chosen one, however long that takes (fine-tuning), None for the same.
-    `top1_pct` measures the accuracy of an open engine of some batch on the test images that
-    `tested_on` names; None where there is nothing to measure.
-    """
-
-    description: str
-    tensors: Callable[[Architecture], Weights]
-    finish: Callable[[Architecture], Weights] | None = None
-    top1_pct: Callable[[Session, int], float] | None = None
-    tested_on: str = ""
-
-
-def random_source(seed: int = 0) -> WeightsSource:
-    """Weights of a network that was never trained: right for latency, useless for images."""
-    return WeightsSource(f"random (seed {seed}), not trained", lambda a: random_weights(a, seed))
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What is to be deployed: the device's tables, the accuracy table, the budget, the space, the weights."""
-
-    tables: tuple[StoredTable, ...]
-    accuracy: StoredAccuracy
-    budget: Budget
-    space: Space
-    weights: WeightsSource
-    method: str = "exact"
-    seed: int = 0
-    settings: GeneticSettings | None = None
-
-    def choose(
-        self, table: LatencyTable, count: int, budget: Budget | None = None
-    ) -> Sequence[Specialization]:
-        """The best networks by a table, up to `count`; the genetic algorithm gives one, by `count`'s seed."""
-        wanted, accuracy = budget or self.budget, self.accuracy.table
-        if self.method == "exact":
-            return shortlist(table, accuracy, wanted, count, space=self.space)
-        seed = self.seed + count - 1
-        return [
-            specialize(
-                table,
-                accuracy,
-                wanted,
-                space=self.space,
-                method=self.method,
-                seed=seed,
-                settings=self.settings,
-            )
-        ]
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One network that was built and timed, or is about to be (`timing` None).
-
-    `choice.predicted_ms` is what the table says by itself, `expected_ms` with the residuals of the
-    attempts before.
-    """
-
-    number: int
-    stored: StoredTable
-    choice: Specialization
-    expected_ms: float
-    engine_file: str = ""
-    timing: EngineTiming | None = None
-
-    @property
-    def conditions(self) -> Conditions:
-        """Runtime, precision, threads and batch of the attempt."""
-        return self.stored.conditions
-
-    @property
-    def measured_ms(self) -> float:
-        """The measured median in milliseconds."""
-        if self.timing is None:
-            raise PonasError("this attempt was not measured yet.")
-        return self.timing.percentile_ms(50)
-
-    @property
-    def meets(self) -> bool:
-        """Whether the measured median is at or under the latency budget."""
-        limit = self.choice.budget.latency_ms
-        return limit is None or self.measured_ms <= limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +67,7 @@ class Deployment:
 
 
 OnAttempt = Callable[[Attempt], None]
+OnNote = Callable[[str], None]
 
 
 def deploy(
@@ -154,55 +78,117 @@ def deploy(
     patience_s: float = PATIENCE_S,
     overwrite: bool = False,
     on_attempt: OnAttempt | None = None,
+    on_note: OnNote | None = None,
 ) -> Deployment:
     """Search, build, time, correct, until the measurement meets the budget; then emit the engine.
 
-    Once one meets it, a better one is looked for until `patience_s` seconds have passed.
-    `on_attempt` is called before and after each attempt's measurement. BudgetError when no network can
-    meet the budget, by prediction or after `tries` measurements.
+    Once one meets it, a better one is looked for until `patience_s` seconds have passed or the budget is
+    used up. `on_attempt` is called before and after each attempt's measurement, `on_note` with what there is
+    to say. BudgetError when no network can meet the budget, by prediction or after `tries` measurements.
     """
     refuse_existing(folder, overwrite=overwrite)
-    report = on_attempt or (lambda attempt: None)
+    note = on_note or (lambda text: None)
+    task = task.trusting(promise=False)
+    for warning in task.warnings:
+        note(warning)
+    jury = task.jury()
     with scratch_beside(folder) as scratch:
-
-        def measured(attempt: Attempt, tensors: Callable[[Architecture], Weights]) -> Attempt:
-            attempt = replace(attempt, number=len(attempts) + 1, timing=None)
-            report(attempt)
-            done = _measured(attempt, task.space, tensors, scratch / str(attempt.number))
-            report(done)
-            attempts.append(done)
-            return done
-
-        attempts: list[Attempt] = []
-        best: Attempt | None = None
-        start = monotonic()
-        while len(attempts) < tries:
-            attempt = _next_attempt(task, attempts)
-            if attempt is None or (best and not _better(attempt, best)):
-                break
-            if best and monotonic() - start > patience_s:
-                break
-            attempt = measured(attempt, task.weights.tensors)
-            best = attempt if attempt.meets else best
-        if best is None:
-            raise _missed(task.budget, attempts)
+        bench = _Bench(task, jury, scratch, on_attempt or (lambda attempt: None), note)
+        best = bench.search(tries, patience_s)
         if task.weights.finish:
-            best = _finished(best, task, measured, folder)
-        source = scratch / str(best.number)
-        engine = source / best.engine_file
+            best = _finished(best, task, bench, folder)
         manifest = replace(
-            _manifest(task, best, len(attempts)), **_on_this_machine(task.weights, best.conditions, engine)
+            _manifest(task, best, len(bench.attempts), jury),
+            **_on_this_machine(task.weights, best.conditions, bench.engine(best)),
         )
+        source = bench.engine(best).parent
         complete = emit(manifest, folder, lambda to: _move_all(source, to), overwrite=overwrite)
-    return Deployment(folder, complete, best, tuple(attempts))
+    return Deployment(folder, complete, best, tuple(bench.attempts))
 
 
-def _finished(
-    chosen: Attempt,
-    task: Task,
-    measured: Callable[[Attempt, Callable[[Architecture], Weights]], Attempt],
-    folder: Path,
-) -> Attempt:
+@dataclass(slots=True)
+class _Bench:
+    """Where networks are built and timed, each in a folder below `scratch`; it remembers them all."""
+
+    task: Task
+    jury: Shortlist | None
+    scratch: Path
+    report: OnAttempt
+    note: OnNote
+    attempts: list[Attempt] = field(default_factory=list)
+
+    def engine(self, attempt: Attempt) -> Path:
+        """The engine file of an attempt, in a folder of its own."""
+        return self.scratch / str(attempt.number) / attempt.engine_file
+
+    def search(self, tries: int, patience_s: float) -> Attempt:
+        """The best network that meets the budget in all measurements of it together.
+
+        With weights that are still to be finished it will be built and timed again anyway, so that the
+        second look is left to that. The first looks that a second one took back do not count as tries.
+        """
+        start, most_tries = monotonic(), tries + _CHANCES
+        while True:
+            self._try(start, tries, patience_s)
+            best = self._best()
+            if best is None:
+                raise missed(self.task.budget, self.attempts)
+            if self.task.weights.finish:
+                return best
+            again = self.second_look(best)
+            if again.meets:
+                return again
+            tries = min(tries + 1, most_tries)
+
+    def measured(self, attempt: Attempt, tensors: Callable[[Architecture], Weights]) -> Attempt:
+        """Build a network and time it."""
+        attempt = replace(attempt, number=len(self.attempts) + 1, timing=None)
+        self.report(attempt)
+        folder, conditions = self.scratch / str(attempt.number), attempt.conditions
+        folder.mkdir()
+        architecture = Architecture(self.task.space, attempt.choice.choices)
+        engine = build(architecture, tensors(architecture), conditions, folder)
+        timing = time_engine(engine, conditions.backend, run_settings(conditions))
+        done = replace(attempt, engine_file=engine.name, timing=timing)
+        self.report(done)
+        self.attempts.append(done)
+        return done
+
+    def _try(self, start: float, tries: int, patience_s: float) -> None:
+        """Build and time networks until none is better, the budget is used up, or the time or the tries."""
+        while len(self.attempts) < tries:
+            best = self._best()
+            if best and (monotonic() - start > patience_s or self._enough(best)):
+                return
+            attempt = next_attempt(self.task, self.attempts, self.jury)
+            if attempt is None or (best and attempt.merit >= best.merit):
+                return
+            self.measured(attempt, self.task.weights.tensors)
+
+    def _best(self) -> Attempt | None:
+        return min((a for a in self.attempts if a.meets), key=lambda attempt: attempt.merit, default=None)
+
+    def _enough(self, best: Attempt) -> bool:
+        """Whether what is left of the budget is noise; where images decide, the latency says nothing."""
+        least, most = _ENOUGH_PCT
+        noise_pct = median(attempt.noise_pct for attempt in self.attempts)
+        return self.jury is None and best.unused_pct <= min(most, max(least, noise_pct))
+
+    def second_look(self, attempt: Attempt) -> Attempt:
+        """Time an engine again, in fresh processes: what it took then and takes now count as one."""
+        if attempt.timing is None:
+            raise PonasError("this attempt was not measured yet.")
+        conditions = attempt.conditions
+        self.note(f"timing the engine of try {attempt.number} once more ...")
+        later = time_engine(self.engine(attempt), conditions.backend, run_settings(conditions))
+        again = replace(attempt, timing=attempt.timing.with_later(later))
+        self.attempts[attempt.number - 1] = again
+        if not again.meets:
+            self.note(f"try {again.number}: {again.measured_ms:.3f} ms with a second look, over the budget")
+        return again
+
+
+def _finished(chosen: Attempt, task: Task, bench: _Bench, folder: Path) -> Attempt:
     """The chosen network with its final weights, built and timed again; noise gets several chances.
 
     Where every chance is missed the weights, which may have taken hours, are kept beside `folder`.
@@ -215,7 +201,8 @@ def _finished(
         return kept
 
     for _ in range(_CHANCES):
-        again = measured(chosen, final)
+        again = bench.measured(chosen, final)
+        again = bench.second_look(again) if again.meets else again
         if again.meets:
             return again
     weights = folder.with_name(f"{folder.name}-weights.safetensors")
@@ -254,71 +241,24 @@ def build_and_measure(
 
 
 def emit_portable(task: Task, folder: Path, *, overwrite: bool = False) -> Manifest:
-    """Choose for a device that is not this machine; emit portable ONNX, to be built and measured there."""
+    """Choose for a device that is not this machine; emit portable ONNX, to be built and measured there.
+
+    Its prediction is all there is to promise: the network fits with the table's margin, and a hopeless
+    table is refused (MeasurementError).
+    """
     refuse_existing(folder, overwrite=overwrite)
-    attempt = _next_attempt(task, ())
+    task = task.trusting(promise=True)
+    jury = task.jury()
+    attempt = next_attempt(task, (), jury, measured=False)
     if attempt is None:
         raise PonasError("there is no latency table to choose with.")
     architecture = Architecture(task.space, attempt.choice.choices)
     model = network_model(architecture, task.weights.tensors(architecture), attempt.conditions.batch)
     environment = attempt.stored.table.environment
-    manifest = replace(_manifest(task, attempt, tries=0), environment=environment)
+    manifest = replace(_manifest(task, attempt, 0, jury), environment=environment)
     return emit(
         manifest, folder, lambda to: write_bytes(to / MODEL, model.SerializeToString()), overwrite=overwrite
     )
-
-
-def _better(attempt: Attempt, best: Attempt) -> bool:
-    return attempt.choice.predicted_loss_pp < best.choice.predicted_loss_pp
-
-
-def _next_attempt(task: Task, attempts: Sequence[Attempt]) -> Attempt | None:
-    """The best network not yet tried over all tables, None when there is none.
-
-    Before anything was tried an impossible budget is a BudgetError, the most hopeful table's.
-    """
-    found, refusals = list[Attempt](), list[BudgetError]()
-    for stored in task.tables:
-        before = [a for a in attempts if a.stored == stored]
-        table = stored.table.scaled(_residual(before))
-        try:
-            choices = task.choose(table, len(before) + 1)
-        except BudgetError as error:
-            refusals.append(error)
-            if not before or error.least is None or error.constraint != "latency_ms":
-                continue
-            # By the residuals nothing fits: let the clock say so of the fastest network there is.
-            try:
-                choices = task.choose(table, 1, replace(task.budget, latency_ms=error.least))
-            except BudgetError:  # the other limits leave no network that fast
-                continue
-        tried = {a.choice.choices for a in before}
-        fresh = next((choice for choice in choices if choice.choices not in tried), None)
-        if fresh is not None:
-            plain = stored.table.predict_ms(fresh.choices)
-            choice = replace(fresh, budget=task.budget, predicted_ms=plain)
-            found.append(Attempt(len(attempts) + 1, stored, choice, fresh.predicted_ms))
-    if not found and not attempts and refusals:
-        raise min(refusals, key=lambda error: inf if error.least is None else error.least)
-    return min(found, key=lambda a: (a.choice.predicted_loss_pp, a.expected_ms), default=None)
-
-
-def _residual(attempts: Sequence[Attempt]) -> float:
-    """Measured over predicted, the geometric mean of the attempts on one table; above it by each miss."""
-    if not attempts:
-        return 1.0
-    mean = exp(fmean(log(a.measured_ms / a.choice.predicted_ms) for a in attempts))
-    return mean * (1 + _CAUTION_PCT / 100 * sum(not a.meets for a in attempts))
-
-
-def _measured(
-    attempt: Attempt, space: Space, tensors: Callable[[Architecture], Weights], folder: Path
-) -> Attempt:
-    architecture = Architecture(space, attempt.choice.choices)
-    folder.mkdir()
-    engine = build(architecture, tensors(architecture), attempt.conditions, folder)
-    timing = time_engine(engine, attempt.conditions.backend, run_settings(attempt.conditions))
-    return replace(attempt, engine_file=engine.name, timing=timing)
 
 
 def run_settings(conditions: Conditions) -> RunSettings:
@@ -326,37 +266,30 @@ def run_settings(conditions: Conditions) -> RunSettings:
     return RunSettings(conditions.precision, conditions.threads)
 
 
-def _missed(budget: Budget, attempts: Sequence[Attempt]) -> BudgetError:
-    asked = budget.latency_ms or 0.0
-    fastest = min(attempt.measured_ms for attempt in attempts)
-    return BudgetError(
-        f"no engine met {quantity('latency_ms', asked)} in {len(attempts)} tries: the fastest one measured"
-        f" {quantity('latency_ms', fastest, up=True)}. Ask for that or more, or profile again.",
-        "latency_ms",
-        asked,
-        fastest,
-    )
-
-
 def _move_all(source: Path, target: Path) -> None:
     for path in source.iterdir():
         shutil.move(path, target / path.name)
 
 
-def _manifest(task: Task, attempt: Attempt, tries: int) -> Manifest:
+def _manifest(task: Task, attempt: Attempt, tries: int, jury: Shortlist | None) -> Manifest:
     choice = attempt.choice
     architecture = Architecture(task.space, choice.choices)
     return replace(
         Manifest.of(architecture, attempt.conditions, task.weights.description, now()),
         engine_file=attempt.engine_file,
         budget=tuple(choice.budget.limits().items()),
+        percentile=task.percentile,
         predicted=(
             *((key, value) for key, value in document(choice).items() if key in _PREDICTED),
             ("expected_ms", attempt.expected_ms),
+            ("confidence", task.confidence),
+            ("margin", attempt.margin and attempt.margin.factor),
         ),
         measured=attempt.timing,
         tries=tries,
         tables=(_used(attempt.stored), _used(task.accuracy)),
+        shortlist=jury.entries(choice.choices) if jury else (),
+        warnings=task.warnings,
     )
 
 
@@ -388,15 +321,18 @@ def engine_document(manifest: Manifest, folder: Path) -> dict[str, Any]:
     return {
         **dict(manifest.predicted),
         "budget": dict(manifest.budget),
+        "percentile": manifest.percentile,
         "choices": list(manifest.choices),
         "engine": str(folder),
-        "measured": measured_document(manifest.measured) if manifest.measured else None,
+        "measured": measured_document(manifest.measured, manifest.percentile) if manifest.measured else None,
         **{column: network_cost(column, architecture) for column in COLUMNS},
         "device": manifest.conditions.document(),
         "status": manifest.status,
         "tries": manifest.tries,
         "weights": manifest.weights,
         "top1_pct": manifest.top1_pct,
+        "shortlist": [asdict(entry) for entry in manifest.shortlist],
+        "warnings": list(manifest.warnings),
         "tables": [{"kind": t.kind, "name": t.name, "made_on": t.made_on} for t in manifest.tables],
         "files": [file.name for file in manifest.files],
     }

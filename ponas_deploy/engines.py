@@ -103,7 +103,8 @@ class Verification:
 
     `architecture_agrees`: the portable network has the shapes of the manifest's architecture.
     `portable_answers`: in ONNX Runtime it gives (batch, classes) finite outputs. `difference` is that
-    of the engine's outputs from them, relative to the largest.
+    of the engine's outputs from them, relative to the largest. The budget is on the `percentile` of single
+    inferences; `promised_noise_pct` is the noise floor that was printed with the engine.
     """
 
     changed_files: tuple[str, ...]
@@ -113,6 +114,8 @@ class Verification:
     budget_ms: float | None
     architecture_agrees: bool | None = None
     portable_answers: bool | None = None
+    percentile: int = 50
+    promised_noise_pct: float = 0.0
 
     @property
     def outputs_agree(self) -> bool:
@@ -120,11 +123,17 @@ class Verification:
         return self.difference is None or self.difference <= self.tolerance
 
     @property
+    def noise_pct(self) -> float:
+        """The noise floor: that printed with the engine or that of this measurement, whichever is larger."""
+        now_pct = self.timing.noise_pct(self.percentile) if self.timing else 0.0
+        return max(self.promised_noise_pct, now_pct)
+
+    @property
     def meets_budget(self) -> bool:
-        """Whether the median measured now is at or under the budget, within this measurement's noise."""
+        """Whether the percentile measured now is at or under the budget, within the noise floor."""
         if self.budget_ms is None or self.timing is None:
             return True
-        return self.timing.percentile_ms(50) <= self.budget_ms * (1 + self.timing.noise_floor_pct / 100)
+        return self.timing.percentile_ms(self.percentile) <= self.budget_ms * (1 + self.noise_pct / 100)
 
     @property
     def passed(self) -> bool:
@@ -137,13 +146,22 @@ def verify(folder: Path) -> tuple[Manifest, Verification]:
     """Check an engine folder, and measure the engine again.
 
     The files are compared with the manifest, the portable network with the architecture, the engine's
-    outputs with the portable network's. FileFormatError for a manifest that hides an engine of its folder.
+    outputs with the portable network's. An engine over its budget is timed once more, and both measurements
+    count as one. FileFormatError for a manifest that hides an engine of its folder.
     """
     manifest = read_manifest(folder)
     _refuse_hidden_engine(folder, manifest)
     changed = tuple(file.name for file in manifest.files if not _intact(folder / file.name, file))
     tolerance = TOLERANCE.get(manifest.conditions.precision, TOLERANCE["fp32"])
-    found = Verification(changed, None, tolerance, None, dict(manifest.budget).get("latency_ms"))
+    found = Verification(
+        changed,
+        None,
+        tolerance,
+        None,
+        dict(manifest.budget).get("latency_ms"),
+        percentile=manifest.percentile,
+        promised_noise_pct=manifest.measured.noise_pct(manifest.percentile) if manifest.measured else 0.0,
+    )
     if changed:
         return manifest, found
     model = (folder / MODEL).read_bytes()
@@ -161,6 +179,9 @@ def verify(folder: Path) -> tuple[Manifest, Verification]:
             difference = _difference(session.run(images), expected)
         timing = time_engine(engine, backend, manifest.settings)
         found = replace(found, difference=difference, timing=timing)
+        if not found.meets_budget:
+            later = time_engine(engine, backend, manifest.settings)
+            found = replace(found, timing=timing.with_later(later))
     return manifest, found
 
 

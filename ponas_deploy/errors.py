@@ -12,9 +12,10 @@
     |- MissingExtraError            a package of an optional extra is not installed
     |- MeasurementError             a measurement that could not be finished or trusted
     |- TrainingError                training that came to a loss that is not finite
+    |- OutOfMemoryError             a batch that the device has not the memory for
     `- RunMismatchError             a run's folder that holds a run of other settings
 
-Those about spaces are defined in `searchspace/errors.py`, the last two in `train/errors.py`.
+Those about spaces are defined in `searchspace/errors.py`, the last three in `train/errors.py`.
 Anything else that escapes is a bug of ours and shows its traceback.
 """
 
@@ -76,10 +77,10 @@ class BudgetError(PonasError):
 
 
 class BackendError(PonasError):
-    """A runtime failed. Attribute: `backend`."""
+    """A runtime failed. Attributes: `backend`, `reason`."""
 
     def __init__(self, backend: str, reason: str) -> None:
-        self.backend = backend
+        self.backend, self.reason = backend, reason
         super().__init__(f"{backend}: {reason}")
 
 

@@ -1,7 +1,7 @@
 """Which latency tables serve a wish, and which are still to be made.
 
 A wish names a device, runtimes, precisions, threads, batch and a space. For this machine a table from
-the user's store serves while processor and runtime are the ones it was made with; a table shipped with
+the user's store serves while everything it was made with is the same (`staleness`); a table shipped with
 the package was measured elsewhere and serves only under its device's own name.
 """
 
@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ponas_deploy import store
-from ponas_deploy.backends import BACKENDS, FAKE, Backend, RunSettings, get_backend, known_backends
+from ponas_deploy.backends import BACKENDS, FAKE, Backend, get_backend, known_backends
 from ponas_deploy.devices import this_machine
 from ponas_deploy.errors import OverwriteError, PonasError, TableMismatchError, UnknownNameError
+from ponas_deploy.staleness import Difference, differences, in_words
 from ponas_deploy.store import StoredTable
 from ponas_deploy.tables import Conditions, SpaceKey
 from searchspace.space import Space
@@ -80,7 +81,8 @@ def serving(wish: Wish) -> tuple[StoredTable, ...]:
     """The stored tables that serve a wish; for another device, UnknownNameError when it has none."""
     devices = known_devices()
     tables = devices.get(wish.device_name, ())
-    found = tuple(stored for stored in tables if not (misfit(wish, stored) or _stale(wish, stored)))
+    fitting = (stored for stored in tables if not misfit(wish, stored))
+    found = tuple(stored for stored in fitting if not wish.local or _serves_here(stored))
     if not found and not wish.local:
         if not tables:
             raise UnknownNameError("device", wish.device, {THIS_MACHINE, *devices})
@@ -88,6 +90,37 @@ def serving(wish: Wish) -> tuple[StoredTable, ...]:
             f"no table of {wish.device_name} serves: {misfit(wish, tables[0])}; see `ponas devices`."
         )
     return found
+
+
+def outdated(wish: Wish) -> tuple[tuple[StoredTable, tuple[Difference, ...]], ...]:
+    """The user's own tables that would serve, were this machine still as it was; with what differs."""
+    found = ((stored, differences(stored)) for stored in _ours(wish))
+    return tuple((stored, differ) for stored, differ in found if differ)
+
+
+def own_tables(wish: Wish) -> tuple[StoredTable, ...]:
+    """The user's own tables of this machine that fit, fresh or not; PonasError where there is none."""
+    if not (found := _ours(wish)):
+        raise PonasError(
+            f"no table of yours is of this machine ({wish.device_name}) and fits: `ponas profile` makes one,"
+            " `ponas devices` lists those there are."
+        )
+    return found
+
+
+def _ours(wish: Wish) -> tuple[StoredTable, ...]:
+    tables = known_devices().get(wish.device_name, ()) if wish.local else ()
+    ours = (stored for stored in tables if not (stored.shipped or misfit(wish, stored)))
+    return tuple(stored for stored in ours if _has_runtime(stored))
+
+
+def refuse_elsewhere(stored: StoredTable) -> tuple[Difference, ...]:
+    """What a table was made with that is another thing here; TableMismatchError for another device's."""
+    if stored.device != this_machine().name:
+        raise TableMismatchError(
+            f"{stored.name} is of {stored.device}, this machine is {this_machine().name}: recheck it there."
+        )
+    return differences(stored)
 
 
 def misfit(wish: Wish, stored: StoredTable) -> str:
@@ -119,6 +152,17 @@ def given(wish: Wish, stored: StoredTable) -> tuple[StoredTable, ...]:
     if reason := misfit(wish, stored):
         raise TableMismatchError(f"{reason}: an engine is not built from another one's latencies.")
     return (stored,)
+
+
+def reservations(wish: Wish, stored: StoredTable) -> tuple[str, ...]:
+    """What there is to say against a table of this machine that was named all the same."""
+    if not wish.local or not _has_runtime(stored):
+        return ()
+    advice = f"its predictions may be off (ponas table recheck {stored.name})."
+    if stored.shipped:
+        return (f"table {stored.name} came with the package, measured on another machine: {advice}",)
+    differ = differences(stored)
+    return (f"{in_words(stored, differ)}: {advice}",) if differ else ()
 
 
 def missing(
@@ -171,35 +215,33 @@ def make_table(
     time_budget_s: float,
     path: Path | None = None,
     overwrite: bool = False,
+    further: bool = False,
     on_progress: OnProgress | None = None,
     seed: int = 0,
 ) -> StoredTable:
     """Profile this machine for `conditions` and store the table, in the user's store or at `path`.
 
-    The journal lies beside the table until that is safe; an interrupted profile goes on from it. An
-    existing table is replaced only with `overwrite`.
+    A process of its own does it, and one at a time on a machine. The journal lies beside the table until
+    that is safe; an interrupted profile goes on from it. An existing table is replaced only with `overwrite`,
+    and rounds are added to it only with `further`.
     """
-    from ponas_deploy.profile import profile
-    from ponas_deploy.tables import write_latency_table
+    from ponas_deploy.lock import machine_to_oneself
+    from ponas_deploy.supervise import profile_in_worker
+    from ponas_deploy.tables import load_latency_table
+    from ponas_deploy.worker import Request
 
-    path = path or store.latency_path(conditions, SpaceKey.of(space))
-    if path.exists() and not overwrite:
+    key = SpaceKey.of(space)
+    path = path or store.latency_path(conditions, key)
+    if path.exists() and not (overwrite or further):
         raise OverwriteError(path)
-    journal = path.with_suffix(".journal")
-    table = profile(
-        space,
-        conditions.backend,
-        RunSettings(conditions.precision, conditions.threads),
-        conditions.batch,
-        device=conditions.device,
-        time_budget_s=time_budget_s,
-        journal=journal,
-        on_progress=on_progress,
-        seed=seed,
+    file, journal = path.absolute(), path.with_suffix(".journal").absolute()
+    request = Request(
+        conditions, key, file, journal, time_budget_s, seed, overwrite=overwrite, further=further
     )
-    write_latency_table(table, path, overwrite=overwrite)
+    with machine_to_oneself(store.lock_path(), conditions.text):
+        profile_in_worker(request, on_progress)
     journal.unlink(missing_ok=True)
-    return StoredTable(path, table)
+    return StoredTable(path, load_latency_table(path))
 
 
 def local_conditions(backend: str, precision: str | None, threads: int, batch: int) -> Conditions:
@@ -210,14 +252,13 @@ def local_conditions(backend: str, precision: str | None, threads: int, batch: i
     return Conditions(this_machine().name, backend, precision or known[0], threads, batch)
 
 
-def _stale(wish: Wish, stored: StoredTable) -> bool:
-    """Whether a table of this machine was made by another processor or runtime, or somewhere else."""
-    if not wish.local:
-        return False
-    made = dict(stored.table.environment)
+def _serves_here(stored: StoredTable) -> bool:
+    return not stored.shipped and _has_runtime(stored) and not differences(stored)
+
+
+def _has_runtime(stored: StoredTable) -> bool:
     try:
-        runtime = get_backend(stored.conditions.backend).environment()
+        get_backend(stored.conditions.backend)
     except PonasError:
-        return True
-    now = {**dict(this_machine().environment()), **dict(runtime)}
-    return stored.shipped or any(made.get(key) != now.get(key) for key in ("processor", "runtime"))
+        return False
+    return True

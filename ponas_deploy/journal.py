@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from ponas_deploy.errors import FileFormatError, MeasurementError
-
-try:
-    import fcntl
-except ImportError:  # Windows has none: there, two profiles at once on one journal go unnoticed.
-    fcntl = None  # type: ignore[assignment]
+from ponas_deploy.lock import lock
 
 FORMAT = "ponas.journal/1"
 
@@ -40,22 +37,23 @@ class Journal:
             os.close(self._file)
             raise
 
+    @staticmethod
+    def text(header: Mapping[str, Any], entries: Iterable[Mapping[str, Any]]) -> str:
+        """What a journal that holds these entries looks like."""
+        return "".join(map(_line, ({"format": FORMAT, **header}, *entries)))
+
     def append(self, entry: Mapping[str, Any]) -> None:
         """Add a line; it survives the end of this process, however it ends."""
-        line = f"{json.dumps(entry, allow_nan=False)}\n".encode()
-        try:
+        line = _line(entry).encode()
+        with self._kept_when_full():
             written = os.write(self._file, line)
             if written < len(line):
                 os.write(self._file, line[written:])
-        except OSError as error:
-            raise MeasurementError(
-                f"{self.path} cannot be written ({error.strerror}): what was measured before is kept in it;"
-                " make room and start again to go on from there."
-            ) from error
 
     def sync(self) -> None:
         """Bring what was appended to the disk, so that it survives a power cut too."""
-        os.fsync(self._file)
+        with self._kept_when_full():
+            os.fsync(self._file)
 
     def close(self) -> None:
         """Close the file; it stays where it is."""
@@ -69,6 +67,16 @@ class Journal:
     ) -> None:
         self.close()
 
+    @contextmanager
+    def _kept_when_full(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise MeasurementError(
+                f"{self.path} cannot be written ({error.strerror}): what was measured before is kept in it;"
+                " make room and start again to go on from there."
+            ) from error
+
     def _take_up(self, wanted: dict[str, Any]) -> None:
         _lock(self._file, self.path)
         lines = _whole_lines(self._file)
@@ -80,7 +88,7 @@ class Journal:
             self._file = _open(self.path)
             _lock(self._file, self.path)
             self.note = (
-                f"{self.path} is of another measurement ({_difference(entries[0], wanted)}): kept as {aside}"
+                f"{self.path} is of another measurement ({difference(entries[0], wanted)}): kept as {aside}"
             )
             entries = []
         if entries:
@@ -101,14 +109,14 @@ def _open(path: Path) -> int:
 
 
 def _lock(file: int, path: Path) -> None:
-    if fcntl is None:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+    if not lock(file):
         raise MeasurementError(
             f"{path} is being written by another profile: wait for it, two at once spoil both."
-        ) from error
+        )
+
+
+def _line(entry: Mapping[str, Any]) -> str:
+    return f"{json.dumps(entry, allow_nan=False)}\n"
 
 
 def _whole_lines(file: int) -> list[bytes]:
@@ -138,13 +146,13 @@ def _free_name(path: Path) -> Path:
     return aside
 
 
-def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any], where: str = "") -> str:
+def difference(found: Mapping[str, Any], wanted: Mapping[str, Any], where: str = "") -> str:
     """The first value in which two headers differ, in words."""
     for key in (*wanted, *(key for key in found if key not in wanted)):
         mine, theirs = wanted.get(key), found.get(key)
         if mine == theirs:
             continue
         if isinstance(mine, dict) and isinstance(theirs, dict):
-            return _difference(theirs, mine, f"{where}{key} ")
+            return difference(theirs, mine, f"{where}{key} ")
         return f"{where}{key} {theirs} there, {mine} here"
     return "the same values in another order"

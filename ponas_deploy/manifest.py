@@ -8,15 +8,16 @@ the space is known and still the same, the choices fit it, and what is opened is
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ponas_deploy.backends import RunSettings
 from ponas_deploy.errors import PonasError
 from ponas_deploy.records import Record, is_number, read_json, write_json
+from ponas_deploy.shortlist import Shortlisted
 from ponas_deploy.tables import Conditions, SpaceKey
-from ponas_deploy.timing import EngineTiming
+from ponas_deploy.timing import PERCENTILES, EngineTiming
 from searchspace.architecture import Architecture
 from searchspace.spaces import SPACES, build_space
 
@@ -49,6 +50,8 @@ class Manifest:
 
     `engine_file` is empty where the engine is still to be built on its device; then `measured` is None.
     `budget` and `predicted` are documents of the specialization (empty for an exported architecture).
+    The latency budget is on the `percentile` of single inferences. `warnings` are what there was to say
+    against the tables.
     """
 
     space: SpaceKey
@@ -58,6 +61,7 @@ class Manifest:
     created: str
     engine_file: str = ""
     budget: tuple[tuple[str, float], ...] = ()
+    percentile: int = 50
     predicted: tuple[tuple[str, Any], ...] = ()
     measured: EngineTiming | None = None
     top1_pct: float | None = None
@@ -65,6 +69,8 @@ class Manifest:
     tries: int = 0
     tables: tuple[TableUsed, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
+    shortlist: tuple[Shortlisted, ...] = ()
+    warnings: tuple[str, ...] = ()
     files: tuple[EngineFile, ...] = field(default=())
 
     @classmethod
@@ -105,6 +111,7 @@ def read_manifest(folder: Path) -> Manifest:
         created=record.text("created"),
         engine_file=_read_engine_file(record, {file.name for file in files}),
         budget=_read_numbers(record.record("budget")),
+        percentile=_read_percentile(record) if "percentile" in record else 50,
         predicted=tuple(record.record("predicted").data.items()),
         measured=_read_timing(record.record("measured")) if "measured" in record else None,
         top1_pct=record.number("top1_pct") if "top1_pct" in record else None,
@@ -115,6 +122,8 @@ def read_manifest(folder: Path) -> Manifest:
             for t in record.records("tables")
         ),
         environment=record.strings("environment"),
+        shortlist=tuple(map(_read_shortlisted, record.records("shortlist"))) if "shortlist" in record else (),
+        warnings=record.texts("warnings") if "warnings" in record else (),
         files=files,
     )
 
@@ -156,6 +165,16 @@ def _read_file(record: Record) -> EngineFile:
     return EngineFile(name, record.text("sha256"), record.integer("bytes"))
 
 
+def _read_shortlisted(record: Record) -> Shortlisted:
+    return Shortlisted(
+        record.texts("choices"),
+        record.number("predicted_ms"),
+        record.number("predicted_loss_pp"),
+        record.number("validation_top1_pct"),
+        record.data.get("chosen") is True,
+    )
+
+
 def _read_engine_file(record: Record, listed: set[str]) -> str:
     """The engine's file, which like the portable network must be among those that are compared."""
     name = record.text("engine_file")
@@ -182,11 +201,22 @@ def _read_numbers(record: Record) -> tuple[tuple[str, float], ...]:
     return tuple((name, record.number(name)) for name in record.data)
 
 
+def _read_percentile(record: Record) -> int:
+    found = record.integer("percentile")
+    if found not in PERCENTILES:
+        known = ", ".join(map(str, PERCENTILES))
+        raise record.error("percentile", f"is {found}, expected one of {known}.")
+    return found
+
+
 def _read_timing(record: Record) -> EngineTiming:
     processes = record.data.get("processes_ns")
     if not isinstance(processes, list) or not processes:
         raise record.error("processes_ns", "holds no measured inferences.")
-    return EngineTiming(tuple(_read_process(record, index) for index in range(len(processes))))
+    started_s = record.numbers("started_s") if "started_s" in record else ()
+    if started_s and len(started_s) != len(processes):
+        raise record.error("started_s", f"holds {len(started_s)} times of {len(processes)} processes.")
+    return EngineTiming(tuple(_read_process(record, index) for index in range(len(processes))), started_s)
 
 
 def _read_process(record: Record, index: int) -> tuple[int, ...]:
@@ -203,15 +233,14 @@ def _is_duration(value: object) -> bool:
     return isinstance(value, int) and is_number(value) and value > 0
 
 
-def measured_document(timing: EngineTiming) -> dict[str, float]:
-    """The figures of a measurement, as `--json` and the manifest print them."""
+def measured_document(timing: EngineTiming, percentile: int = 50) -> dict[str, float]:
+    """The figures of a measurement, as `--json` and the manifest print them; the floor of a percentile."""
     return {
-        "p50_ms": timing.percentile_ms(50),
-        "p90_ms": timing.percentile_ms(90),
-        "p95_ms": timing.percentile_ms(95),
-        "p99_ms": timing.percentile_ms(99),
-        "noise_floor_pct": timing.noise_floor_pct,
+        **{f"p{percent}_ms": timing.percentile_ms(percent) for percent in PERCENTILES},
+        "noise_floor_pct": timing.noise_pct(percentile),
         "runs": timing.runs,
+        "processes": len(timing.processes_ns),
+        "span_s": timing.span_s,
     }
 
 
@@ -224,7 +253,8 @@ def _document(manifest: Manifest) -> Mapping[str, Any]:
     measured = None
     if manifest.measured:
         processes = [list(process) for process in manifest.measured.processes_ns]
-        measured = {**measured_document(manifest.measured), "processes_ns": processes}
+        figures = measured_document(manifest.measured, manifest.percentile)
+        measured = {**figures, "started_s": list(manifest.measured.started_s), "processes_ns": processes}
     return {
         "status": manifest.status,
         "space": manifest.space.document(),
@@ -234,6 +264,7 @@ def _document(manifest: Manifest) -> Mapping[str, Any]:
         "created": manifest.created,
         "engine_file": manifest.engine_file,
         "budget": dict(manifest.budget),
+        "percentile": manifest.percentile,
         "predicted": dict(manifest.predicted),
         "measured": measured,
         "top1_pct": manifest.top1_pct,
@@ -244,5 +275,7 @@ def _document(manifest: Manifest) -> Mapping[str, Any]:
             for t in manifest.tables
         ],
         "environment": dict(manifest.environment),
+        "shortlist": [asdict(entry) for entry in manifest.shortlist],
+        "warnings": list(manifest.warnings),
         "files": [{"name": f.name, "sha256": f.sha256, "bytes": f.bytes} for f in manifest.files],
     }

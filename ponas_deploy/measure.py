@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from math import ceil
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,10 @@ try:
     import resource
 except ImportError:  # Windows: interruptions go unnoticed there.
     resource = None  # type: ignore[assignment]
+
+_HELD_UP_AT_MOST = 4
+_PAUSES_A_ROUND = 8
+"""Before a round is taken again: so many of the pauses that a visit waits for at first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +52,18 @@ class Plan:
     sentinel_visits: int = 24
     drift_pct: float = 3.0
     redone_pct: float = 25.0
-    """The most visits that may be measured again."""
+    """The most visits that may be measured again, and the most rounds."""
     pause_s: float = 0.05
+    stalled_ns: int = 250_000_000
+    """A sample so much longer than three times the runs before it was held up, and is taken again."""
+    most_others_pct: float = 20.0
+    """A round is wrong when other processes used more than this share of the cores."""
+    most_stolen_pct: float = 5.0
+    """... when a hypervisor took more."""
+    most_quota_pct: float = 2.0
+    """... when a container's quota held it up for a larger part of the time."""
+    most_clock_drop_pct: float = 20.0
+    """... when the clocks fell by more."""
 
     def document(self) -> tuple[tuple[str, str], ...]:
         """The plan as text, for a table's protocol."""
@@ -102,6 +117,18 @@ class Repeatability:
     tau: float
 
 
+class Watch(Protocol):
+    """Who looks at the conditions of each round."""
+
+    def begin(self) -> None:
+        """A round begins."""
+        ...
+
+    def end(self, number: int, *, may_redo: bool) -> bool:
+        """Round `number` has ended: whether it is to be taken again."""
+        ...
+
+
 def first_look(session: Session, plan: Plan) -> tuple[int, float]:
     """Runs a sample of this session needs, and nanoseconds a run, from a few quick runs."""
     session.time_ns(plan.discarded_runs)
@@ -124,14 +151,23 @@ def take_sample(session: Session, runs: int, plan: Plan) -> float:
     A sample during which another process got the core is taken again, `plan.retakes` times at most;
     the fastest counts then.
     """
-    session.time_ns(plan.discarded_runs)
+    rough_ns = session.time_ns(plan.discarded_runs) / max(1, plan.discarded_runs)
     taken = []
     for _ in range(1 + plan.retakes):
         before = _interruptions()
-        taken.append(session.time_ns(runs) / runs)
+        taken.append(_not_held_up(session, runs, rough_ns, plan))
         if _interruptions() == before:
             return taken[-1]
     return min(taken)
+
+
+def _not_held_up(session: Session, runs: int, rough_ns: float, plan: Plan) -> float:
+    """Nanoseconds a run over a sample that was not held up: by SIGSTOP, a paused machine, sleep."""
+    for _ in range(_HELD_UP_AT_MOST):
+        taken_ns = session.time_ns(runs)
+        if taken_ns <= plan.stalled_ns + 3 * runs * rough_ns:
+            break
+    return taken_ns / runs
 
 
 def _interruptions() -> int:
@@ -151,55 +187,77 @@ def measure(
     first_round: int = 0,
     clock: Callable[[], float] = time.monotonic,
     on_round: Callable[[int, float], None] | None = None,
+    on_visit: Callable[[str], None] | None = None,
+    watch: Watch | None = None,
 ) -> Outcome:
     """Measure all sessions in rounds, into `samples`, which may hold rounds from before.
 
     Stops after `min_rounds` when every interval is narrow, at `max_rounds`, or when the next round
     would end after `deadline` (seconds of `clock`; never before `floor_rounds`, which are then taken
-    without measuring anything twice). Rounds count from `first_round`. `on_round` hears how many rounds are done and the seconds the last one took.
+    without measuring anything twice). Rounds count from `first_round`. `on_visit` hears of each key before
+    it is run, `on_round` how many rounds are done and the seconds the last one took. `watch` looks at the
+    conditions of each round, and has those under wrong ones taken again.
     """
-    watch = _Sentinel(sessions[sentinel], runs[sentinel], plan)
-    allowed_redos = plan.redone_pct / 100 * len(sessions)
+    visits = _Visits(sessions, runs, samples, _Sentinel(sessions[sentinel], runs[sentinel], plan), on_visit)
     done, longest_s = 0, 0.0
+
+    def once(order: Sequence[str], number: int) -> tuple[float, bool]:
+        """Take a round: the seconds it took, and whether it is to be taken again."""
+        start = clock()
+        late = start > deadline
+        care = replace(plan, retakes=0) if late else plan
+        if watch is not None:
+            watch.begin()
+        visits.round(order, number, care, 0.0 if late else plan.redone_pct / 100 * len(sessions) * (done + 1))
+        end = clock()
+        may_redo = 2 * end - start <= deadline
+        again = bool(order) and watch is not None and watch.end(number, may_redo=may_redo)
+        return end - start, again
+
     with no_garbage_collection():
         while True:
-            start, number = clock(), first_round + done
+            number = first_round + done
             order = [key for key in _order(sessions, seed, number) if not samples.has(key, number)]
-            late = start > deadline
-            care = replace(plan, retakes=0) if late else plan
-            redos = 0.0 if late else allowed_redos * (done + 1)
-            _round(sessions, runs, samples, care, order, number, watch, redos)
-            done, longest_s = done + 1, max(longest_s, clock() - start)
+            took_s, again = once(order, number)
+            while again:
+                time.sleep(_PAUSES_A_ROUND * plan.pause_s)
+                took_s, again = once(order, number)
+            done, longest_s = done + 1, max(longest_s, took_s)
             if on_round is not None:
-                on_round(done, clock() - start)
+                on_round(done, took_s)
             reason = _stop(samples, sessions, plan, done, clock() + longest_s > deadline)
             if reason:
-                return Outcome(done, reason, watch.redone, unsettled(samples, sessions, plan))
+                redone = visits.sentinel.redone
+                return Outcome(done, reason, redone, unsettled(samples, sessions, plan))
 
 
-def _round(
-    sessions: Mapping[str, Session],
-    runs: Mapping[str, int],
-    samples: Samples,
-    plan: Plan,
-    order: Sequence[str],
-    number: int,
-    watch: _Sentinel,
-    allowed_redos: float,
-) -> None:
-    """Visit `order` in stretches; a stretch in which the machine changed is measured once more."""
+@dataclass(frozen=True, slots=True)
+class _Visits:
+    """What is visited in every round, and where the samples go."""
 
-    def visit(stretch: Sequence[str]) -> None:
+    sessions: Mapping[str, Session]
+    runs: Mapping[str, int]
+    samples: Samples
+    sentinel: _Sentinel
+    on_visit: Callable[[str], None] | None
+
+    def round(self, order: Sequence[str], number: int, plan: Plan, allowed_redos: float) -> None:
+        """Visit `order` in stretches; a stretch in which the machine changed is measured once more."""
+        sentinel = self.sentinel
+        for start in range(0, len(order), plan.sentinel_visits):
+            stretch = order[start : start + plan.sentinel_visits]
+            self._visit(stretch, number, plan)
+            if sentinel.drifted() and sentinel.redone + len(stretch) <= allowed_redos:
+                sentinel.wait()
+                self._visit(stretch, number, plan)
+                sentinel.redone += len(stretch)
+
+    def _visit(self, stretch: Sequence[str], number: int, plan: Plan) -> None:
         for key in stretch:
-            samples.add(key, number, runs[key], take_sample(sessions[key], runs[key], plan))
-
-    for start in range(0, len(order), plan.sentinel_visits):
-        stretch = order[start : start + plan.sentinel_visits]
-        visit(stretch)
-        if watch.drifted() and watch.redone + len(stretch) <= allowed_redos:
-            watch.wait()
-            visit(stretch)
-            watch.redone += len(stretch)
+            if self.on_visit is not None:
+                self.on_visit(key)
+            runs = self.runs[key]
+            self.samples.add(key, number, runs, take_sample(self.sessions[key], runs, plan))
 
 
 class _Sentinel:

@@ -9,6 +9,8 @@ same network may stand there again: that is a repeated measurement. Every error 
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import nan
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from ponas_deploy.errors import FileFormatError, UnknownNameError
+from ponas_deploy.records import write_bytes
 from ponas_deploy.tables.cells import LATENCY_MS, TOP1_PCT, Column
 from ponas_deploy.tables.csv_import import read_lines
 from ponas_deploy.tables.grid import Grid
@@ -76,6 +79,17 @@ def read_networks(path: Path, *, values: Literal["required", "optional"] = "requ
         if column is not None:
             found.append(_value(path, line, fields[-1], column, len(names)))
     return Networks(path, layers, tuple(choices), tuple(found), kind, tuple(places), number)
+
+
+def write_networks(networks: Networks) -> None:
+    """Write networks to their own path, over an older file; `read_networks` reads them back exactly."""
+    column = [name for name, (_, kind) in COLUMNS.items() if kind == networks.kind]
+    values = [[repr(value)] for value in networks.values] or [[]] * len(networks)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*networks.layers, *column])
+    writer.writerows([*row, *value] for row, value in zip(networks.choices, values, strict=True))
+    write_bytes(networks.path, text.getvalue().encode(), overwrite=True)
 
 
 def in_order_of(networks: Networks, grid: Grid) -> Networks:

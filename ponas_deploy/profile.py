@@ -9,25 +9,30 @@ never fewer than a certificate needs.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ponas_deploy.assemble import Networks, assemble
 from ponas_deploy.backends import Backend, RunSettings, Session, get_backend
-from ponas_deploy.calibrate import LEAST_CHECK, LEAST_FIT, TimedNetwork, certify, correct
+from ponas_deploy.calibrate import LEAST_CHECK, LEAST_FIT
 from ponas_deploy.devices import memory_mib, read_conditions, this_machine
 from ponas_deploy.errors import BackendError, MeasurementError
 from ponas_deploy.journal import Journal
-from ponas_deploy.measure import Outcome, Plan, Samples, choose_statistic, first_look, is_settled, measure
-from ponas_deploy.probes import HEAD, STEM, block_model, blocks_of, network_bytes
+from ponas_deploy.measure import Outcome, Plan, Samples, first_look, measure
+from ponas_deploy.nvidia import GpuReading
+from ponas_deploy.probes import block_model, blocks_of, network_bytes
+from ponas_deploy.records import write_bytes
+from ponas_deploy.reopen import entries_of, header
 from ponas_deploy.spread import divide, spread_networks
-from ponas_deploy.tables import Conditions, Grid, LatencyTable, SpaceKey
+from ponas_deploy.tables import Conditions, LatencyTable, SpaceKey
+from ponas_deploy.weather import Round, Weather, look_around
 from searchspace.architecture import Architecture
 from searchspace.space import Space
 
@@ -56,6 +61,8 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
+OnStep = Callable[[str], None]
+"""Hears what is about to be built or run, before it is."""
 
 
 def profile(
@@ -67,16 +74,20 @@ def profile(
     device: str = "",
     time_budget_s: float = TIME_BUDGET_S,
     journal: Path | None = None,
+    further: LatencyTable | None = None,
     on_progress: OnProgress | None = None,
+    on_step: OnStep | None = None,
     seed: int = 0,
     plan: Plan | None = None,
 ) -> LatencyTable:
     """Measure a space on this machine: corrected grid, isolated cells, certificate, raw rounds.
 
     `device` names this machine in the table. With `journal` an interrupted profile goes on where it
-    was stopped; the file stays until the caller has the table safe. Raises BackendError when the
-    runtime is missing or refuses a block, UnknownNameError for an unknown backend or precision,
-    MeasurementError when nothing trustworthy came out or the journal cannot be written.
+    was stopped; the file stays until the caller has the table safe. Rounds are added to those of a table
+    `further`, by way of the journal. `on_step` hears what is about to be built or run. Raises BackendError
+    when the runtime is missing or refuses a block, UnknownNameError for an unknown backend or precision,
+    TableMismatchError when `further` was measured otherwise, MeasurementError when nothing trustworthy came
+    out or the journal cannot be written.
     """
     if batch < 1:
         raise MeasurementError(f"batch {batch} was asked for: ask for 1 or more.")
@@ -90,34 +101,16 @@ def profile(
         seed=seed,
         deadline=time.monotonic() + time_budget_s,
         on_progress=on_progress or (lambda progress: None),
+        on_step=on_step or (lambda step: None),
     )
+    if further and not journal:
+        raise MeasurementError("rounds are added to a table by way of a journal: name a file for it.")
+    if further and journal and not journal.exists():
+        entries = entries_of(further, job.header())
+        write_bytes(journal, Journal.text(job.header(), entries).encode())
     with ExitStack() as stack:
         book = stack.enter_context(Journal(journal, job.header())) if journal else None
-        return job.table(job.measured(stack, book))
-
-
-@dataclass(frozen=True, slots=True)
-class _Networks:
-    """Whole networks by their text form, in order of cost."""
-
-    fit: tuple[str, ...]
-    check: tuple[str, ...]
-
-    def waves(self, size: int) -> tuple[tuple[str, ...], ...]:
-        """All of them in groups of at most `size`, each group spread over the range."""
-        networks = (*self.fit, *self.check)
-        groups = -(-len(networks) // size)
-        return tuple(networks[number::groups] for number in range(groups))
-
-
-@dataclass(frozen=True, slots=True)
-class _Measured:
-    """Everything the clock said, and how it was asked."""
-
-    samples: Samples
-    networks: _Networks
-    outcomes: tuple[Outcome, ...]
-    notes: tuple[tuple[str, str], ...]
+        return job.table(stack, book)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +135,7 @@ class _Job:
     seed: int
     deadline: float
     on_progress: OnProgress
+    on_step: OnStep
     runs: dict[str, int] = field(default_factory=dict)
     rough_ns: dict[str, float] = field(default_factory=dict)
 
@@ -155,18 +149,13 @@ class _Job:
 
     def header(self) -> dict[str, Any]:
         """What a journal must have been written for to be continued."""
-        return {
-            "space": SpaceKey.of(self.space).document(),
-            "conditions": self.conditions.document(),
-            "environment": dict(self.environment()),
-            "protocol": {**dict(self.plan.document()), "seed": str(self.seed)},
-        }
+        return header(SpaceKey.of(self.space), self.conditions, self.environment(), self.plan, self.seed)
 
-    def measured(self, stack: ExitStack, book: Journal | None) -> _Measured:
+    def table(self, stack: ExitStack, book: Journal | None) -> LatencyTable:
         """Build everything and time it, in waves where the memory does not hold all networks at once."""
         before = read_conditions().conditions()
-        samples, networks = _recovered(book)
         note = book.note if book else ""
+        samples, networks, weather = self._recovered(book)
         blocks = self._load_blocks(stack, note)
         trial = self._trial()
         if networks is None:
@@ -174,22 +163,55 @@ class _Job:
             if book:
                 book.append({"fit": networks.fit, "check": networks.check})
         waves = networks.waves(_wave_size(trial.model_bytes))
-        outcomes = tuple(self._wave(number, waves, blocks, samples, book) for number in range(len(waves)))
+        outcomes = [self._wave(number, waves, blocks, samples, weather, book) for number in range(len(waves))]
         after = read_conditions().conditions()
-        notes = (
+        self._tell("fit", 0, 1, "fitting the table")
+        self.on_step("fitting the table")
+        protocol = (
+            *self._protocol(outcomes),
             *((f"{name}_at_start", value) for name, value in before),
             *((f"{name}_at_end", value) for name, value in after),
+            *weather.summary(),
             *((("journal", note),) if note else ()),
         )
-        return _Measured(samples, networks, outcomes, notes)
+        table = assemble(
+            self.space,
+            self.conditions,
+            samples,
+            networks,
+            self.plan,
+            environment=self.environment(),
+            protocol=protocol,
+        )
+        self._tell("fit", 1, 1, "done", 0.0)
+        return table
+
+    def _recovered(self, book: Journal | None) -> tuple[Samples, Networks | None, Weather]:
+        """What an interrupted profile has measured and chosen; from now on everything is journaled."""
+        samples, networks, rounds = Samples(), None, list[Round]()
+        for entry in book.entries if book else ():
+            if "fit" in entry:
+                networks = Networks(tuple(entry["fit"]), tuple(entry["check"]))
+            elif "weather" in entry:
+                rounds.append(Round.from_document(entry["weather"]))
+            else:
+                samples.add(entry["key"], entry["round"], entry["runs"], entry["ns"])
+        # A runtime on a GPU knows which one it reads.
+        read_gpu: Callable[[], GpuReading] = getattr(self.backend, "reading", GpuReading)
+        weather = Weather(self.plan, lambda: look_around(read_gpu), rounds)
+        if book:
+            samples.on_sample = lambda key, number, runs, run_ns: book.append(
+                {"key": key, "round": number, "runs": runs, "ns": run_ns}
+            )
+            weather.on_round = lambda one: book.append({"weather": one.document()})
+        return samples, networks, weather
 
     def _load_blocks(self, stack: ExitStack, note: str) -> dict[str, Session]:
         """Sessions of all cells, stem and head, with a first look at how long each takes."""
         blocks, sessions = blocks_of(self.space), dict[str, Session]()
         for done, (key, block) in enumerate(blocks.items()):
             self._tell("build", done, len(blocks), note or f"building block {key}")
-            sessions[key] = stack.enter_context(self._load(key, block_model(key, block, self.batch)))
-            self.runs[key], self.rough_ns[key] = first_look(sessions[key], self.plan)
+            sessions[key] = self._ready(stack, key, partial(block_model, key, block, self.batch))
         return sessions
 
     def _rough_costs(self) -> list[NDArray[np.float64]]:
@@ -197,13 +219,15 @@ class _Job:
 
     def _trial(self) -> _Trial:
         (middle,) = spread_networks(self._rough_costs(), 1, self.seed)
+        architecture = Architecture.from_indices(self.space, middle)
         start = time.monotonic()
-        model = network_bytes(Architecture.from_indices(self.space, middle), self.batch)
-        with self._load("a network", model) as session:
+        model = network_bytes(architecture, self.batch)
+        with ExitStack() as stack:
+            session = self._load(stack, architecture.text, lambda: model)
             build_s = time.monotonic() - start
             return _Trial(len(model), build_s, first_look(session, self.plan)[1] / 1e9)
 
-    def _choose_networks(self, trial: _Trial) -> _Networks:
+    def _choose_networks(self, trial: _Trial) -> Networks:
         """As many whole networks as the time allows, half of them to fit on and half to check with."""
         costs = self._rough_costs()
         blocks_s = sum(2 * max(self.plan.sample_ns, 2 * took_ns) / 1e9 for took_ns in self.rough_ns.values())
@@ -222,7 +246,7 @@ class _Job:
             tuple(text for text, is_check in zip(texts, checks, strict=True) if is_check == wanted)
             for wanted in (False, True)
         )
-        return _Networks(fit, check)
+        return Networks(fit, check)
 
     def _wave(
         self,
@@ -230,6 +254,7 @@ class _Job:
         waves: tuple[tuple[str, ...], ...],
         blocks: Mapping[str, Session],
         samples: Samples,
+        weather: Weather,
         book: Journal | None,
     ) -> Outcome:
         """Build a group of networks and measure it among all blocks, in its share of the time left."""
@@ -238,9 +263,8 @@ class _Job:
             sessions = dict(blocks)
             for done, text in enumerate(wave):
                 self._tell("build", done, len(wave), f"building network {done + 1} of {len(wave)}")
-                model = network_bytes(Architecture(self.space, tuple(text.split(","))), self.batch)
-                sessions[text] = stack.enter_context(self._load(f"network {text}", model))
-                self.runs[text], self.rough_ns[text] = first_look(sessions[text], self.plan)
+                architecture = Architecture(self.space, tuple(text.split(",")))
+                sessions[text] = self._ready(stack, text, partial(network_bytes, architecture, self.batch))
             now = time.monotonic()
             return measure(
                 sessions,
@@ -252,6 +276,8 @@ class _Job:
                 deadline=now + (self.deadline - _FIT_S - now) / (len(waves) - number),
                 first_round=number * _ROUNDS_A_WAVE,
                 on_round=lambda rounds, took_s: self._after_round(book, number, len(waves), rounds, took_s),
+                on_visit=lambda key: self.on_step(f"running {_named(key)}"),
+                watch=weather,
             )
 
     def _after_round(self, book: Journal | None, wave: int, waves: int, rounds: int, took_s: float) -> None:
@@ -265,99 +291,37 @@ class _Job:
         left_s = max(0.0, min(self.deadline - time.monotonic(), at_most_s))
         self.on_progress(Progress(stage, done, total, left_s, text))
 
-    def _load(self, what: str, model: bytes) -> Session:
+    def _ready(self, stack: ExitStack, key: str, model: Callable[[], bytes]) -> Session:
+        """A session that was run a few times, to know how long it takes."""
+        session = self._load(stack, key, model)
+        self.runs[key], self.rough_ns[key] = first_look(session, self.plan)
+        return session
+
+    def _load(self, stack: ExitStack, key: str, model: Callable[[], bytes]) -> Session:
+        self.on_step(f"building {_named(key)}")
         try:
-            return self.backend.load(model, self.settings)
+            session = stack.enter_context(self.backend.load(model(), self.settings))
         except BackendError as error:
-            raise BackendError(self.backend.name, f"{what} was refused ({error})") from error
+            raise BackendError(self.backend.name, f"{_named(key)} was refused ({error})") from error
+        self.on_step(f"running {_named(key)}")
+        return session
 
-    def table(self, measured: _Measured) -> LatencyTable:
-        """Choose the statistic, correct the cells, certify the result."""
-        self._tell("fit", 0, 1, "fitting the table")
-        samples, space = measured.samples, self.space
-        fit, check = (
-            tuple(TimedNetwork(tuple(text.split(",")), samples.measurement(text)) for text in texts)
-            for texts in (measured.networks.fit, measured.networks.check)
-        )
-        statistic = choose_statistic([net.measurement for net in (*fit, *check)])
-        isolated = _isolated(space, samples, statistic)
-        grid, correction = correct(isolated, space.cells(), fit, statistic)
-        measurements = tuple((key, samples.measurement(key)) for key in blocks_of(space))
-        table = LatencyTable(
-            grid=grid,
-            isolated=isolated,
-            space=SpaceKey.of(space),
-            conditions=self.conditions,
-            intervals_ms=_intervals(space, samples, statistic, isolated, grid),
-            statistic=statistic,
-            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            environment=self.environment(),
-            protocol=self._protocol(measured),
-            cell_keys=tuple(tuple(cell.key for cell in row) for row in space.cells()),
-            measurements=measurements,
-            correction=correction,
-            certificate=certify(grid, isolated, check, statistic),
-            unsettled=tuple(key for key, m in measurements if not is_settled(m, self.plan, statistic)),
-        )
-        self._tell("fit", 1, 1, "done", 0.0)
-        return table
-
-    def _protocol(self, measured: _Measured) -> tuple[tuple[str, str], ...]:
+    def _protocol(self, outcomes: Sequence[Outcome]) -> tuple[tuple[str, str], ...]:
         return (
             *self.plan.document(),
             ("seed", str(self.seed)),
             ("weights", "random"),
-            ("rounds", "+".join(str(outcome.rounds) for outcome in measured.outcomes)),
-            ("stopped_by", measured.outcomes[-1].reason),
-            ("redone_visits", str(sum(outcome.redone_visits for outcome in measured.outcomes))),
-            *measured.notes,
+            ("rounds", "+".join(str(outcome.rounds) for outcome in outcomes)),
+            ("stopped_by", outcomes[-1].reason),
+            ("redone_visits", str(sum(outcome.redone_visits for outcome in outcomes))),
         )
 
 
-def _recovered(book: Journal | None) -> tuple[Samples, _Networks | None]:
-    """What an interrupted profile has measured, and which networks it chose; from now on all is journaled."""
-    samples, networks = Samples(), None
-    if book is None:
-        return samples, networks
-    for entry in book.entries:
-        if "fit" in entry:
-            networks = _Networks(tuple(entry["fit"]), tuple(entry["check"]))
-        else:
-            samples.add(entry["key"], entry["round"], entry["runs"], entry["ns"])
-    samples.on_sample = lambda key, number, runs, run_ns: book.append(
-        {"key": key, "round": number, "runs": runs, "ns": run_ns}
-    )
-    return samples, networks
+def _named(key: str) -> str:
+    return f"network {key}" if "," in key else f"block {key}"
 
 
 def _wave_size(model_bytes: int) -> int:
     """How many whole networks the memory holds at once."""
     free = _MEMORY_SHARE * memory_mib("available") * (1 << 20)
     return max(_LEAST_WAVE, int(free / (_SESSION_BYTES * model_bytes)))
-
-
-def _isolated(space: Space, samples: Samples, statistic: str) -> Grid:
-    def value(key: str) -> float:
-        return samples.measurement(key).value_ms(statistic)
-
-    return Grid(
-        tuple(layer.name for layer in space.layers),
-        space.labels,
-        tuple(tuple(value(cell.key) for cell in row) for row in space.cells()),
-        value(STEM) + value(HEAD),
-    )
-
-
-def _intervals(
-    space: Space, samples: Samples, statistic: str, isolated: Grid, grid: Grid
-) -> tuple[tuple[tuple[float, float], ...], ...]:
-    """The isolated cells' intervals, scaled as their values were by the correction."""
-
-    def scaled(key: str, before: float, after: float) -> tuple[float, float]:
-        low, high = samples.measurement(key).interval_ms(statistic)
-        return low * after / before, high * after / before
-
-    return tuple(
-        tuple(scaled(cell.key, before, after) for cell, before, after in zip(row, old, new, strict=True))
-        for row, old, new in zip(space.cells(), isolated.values, grid.values, strict=True)
-    )

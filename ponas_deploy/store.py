@@ -8,6 +8,7 @@ The user's store is `$PONAS_HOME`, or the platform's data folder.
 from __future__ import annotations
 
 import os
+import platform
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,7 +85,7 @@ class StoredAccuracy:
         """One line for people: what it was made on, and how well it ranks networks."""
         origin, certificate = self.table.origin, self.table.certificate
         made = origin.text if origin else "origin not known"
-        return f"{made}: tau {certificate.kendall_tau:.2f}" if certificate else f"{made}: no certificate"
+        return f"{made}: {certificate.text if certificate else 'no certificate'}"
 
 
 def home() -> Path:
@@ -103,6 +104,11 @@ def latency_path(conditions: Conditions, space: SpaceKey) -> Path:
         f"-{space.name}-{space.resolution}px-{space.classes}c"
     )
     return home() / "latency" / slug(conditions.device) / f"{name}.json"
+
+
+def lock_path() -> Path:
+    """The lock of whoever measures this machine; machines may share a store."""
+    return home() / f"measuring-{slug(platform.node()) or 'here'}.lock"
 
 
 def latency_tables() -> tuple[tuple[StoredTable, ...], tuple[PonasError, ...]]:

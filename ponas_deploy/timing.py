@@ -2,69 +2,93 @@
 
 Each run is timed on its own, so that percentiles are those of single inferences. Several processes are
 started one after another, because a runtime's speed varies from process to process; how far their
-medians lie apart is the noise floor.
+medians lie apart is the noise floor. Seconds say nothing about slow drift: an engine that is to keep a
+promise is timed again later, and both measurements count as one (`with_later`).
 """
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter_ns
+from time import monotonic, perf_counter_ns
 
+from ponas_deploy import fresh
 from ponas_deploy.backends import RunSettings, Session, get_backend
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
 from ponas_deploy.tables.measurement import quantile
 
 PROCESSES, SECONDS, WARM_UP_S = 3, 0.6, 0.2
 LEAST_RUNS, MOST_RUNS = 30, 2000
+PERCENTILES = (50, 90, 95, 99)
+"""Of single inferences: what is printed of an engine, and what a latency budget can be on."""
 _TIMEOUT_S = 300
-# What the fresh process runs: it sets the import path before it imports anything that is not built in.
-_PROGRAM = "import sys; sys.path[:] = {path!r}; from ponas_deploy.timing import main; main(sys.argv[1:])"
 
 
 @dataclass(frozen=True, slots=True)
 class EngineTiming:
-    """What the clock said: nanoseconds of every single inference, process by process."""
+    """What the clock said: nanoseconds of every single inference, process by process.
+
+    `started_s[i]` is when process i was started, in seconds of a clock of which only differences count;
+    empty where nobody noted it.
+    """
 
     processes_ns: tuple[tuple[int, ...], ...]
+    started_s: tuple[float, ...] = ()
 
     def percentile_ms(self, percent: float) -> float:
         """A percentile of all inferences, in milliseconds."""
         pooled = tuple(float(value) for process in self.processes_ns for value in process)
         return quantile(pooled, percent / 100) / 1e6
 
+    def noise_pct(self, percent: float) -> float:
+        """How far the processes' own percentiles lie apart, in percent of the smallest."""
+        own = [quantile(tuple(map(float, process)), percent / 100) for process in self.processes_ns]
+        return 100 * (max(own) / min(own) - 1)
+
     @property
     def noise_floor_pct(self) -> float:
         """How far the medians of the processes lie apart, in percent of the smallest."""
-        medians = [quantile(tuple(map(float, process)), 0.5) for process in self.processes_ns]
-        return 100 * (max(medians) / min(medians) - 1)
+        return self.noise_pct(50)
 
     @property
     def runs(self) -> int:
         """How many inferences were timed."""
         return sum(map(len, self.processes_ns))
 
+    @property
+    def span_s(self) -> float:
+        """Seconds between the start of the first process and that of the last; 0 where it was not noted."""
+        return max(self.started_s) - min(self.started_s) if self.started_s else 0.0
+
+    def with_later(self, later: EngineTiming) -> EngineTiming:
+        """Both measurements of one engine as one: what it takes, and how it varies, over all that time."""
+        noted = bool(self.started_s and later.started_s)
+        return EngineTiming(
+            (*self.processes_ns, *later.processes_ns),
+            (*self.started_s, *later.started_s) if noted else (),
+        )
+
 
 def time_engine(engine: Path, backend: str, settings: RunSettings) -> EngineTiming:
     """Time an engine in PROCESSES fresh processes of SECONDS each; BackendError when one fails."""
-    return EngineTiming(
-        tuple(_in_fresh_process(engine, backend, settings, SECONDS) for _ in range(PROCESSES))
-    )
+    processes, started_s = list[tuple[int, ...]](), list[float]()
+    for _ in range(PROCESSES):
+        started_s.append(round(monotonic(), 3))
+        processes.append(_in_fresh_process(engine, backend, settings, SECONDS))
+    return EngineTiming(tuple(processes), tuple(started_s))
 
 
 def _in_fresh_process(engine: Path, backend: str, settings: RunSettings, seconds: float) -> tuple[int, ...]:
     request = [str(engine.resolve()), backend, settings.precision, str(settings.threads), str(seconds)]
-    program = _PROGRAM.format(path=_import_path())
     try:
         with tempfile.TemporaryDirectory() as empty:
             done = subprocess.run(
-                [sys.executable, "-c", program, *request],
+                fresh.command("ponas_deploy.timing", *request),
                 capture_output=True,
                 text=True,
                 timeout=_TIMEOUT_S,
@@ -79,19 +103,6 @@ def _in_fresh_process(engine: Path, backend: str, settings: RunSettings, seconds
         reason = (done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"])[-1]
         raise BackendError(backend, f"the process that timed {engine} failed: {reason}")
     return tuple(json.loads(done.stdout))
-
-
-def _import_path() -> list[str]:
-    """This process's import path for a fresh one, where no module of the user's folder hides another.
-
-    The root of this package (a checkout, site-packages) is on it even if it came from the current
-    folder; any other entry that is the current folder comes last.
-    """
-    root, current = Path(__file__).resolve().parent.parent, Path.cwd()
-    entries = [os.path.abspath(entry) for entry in sys.path if entry]
-    if root not in map(Path.resolve, map(Path, entries)):
-        entries.insert(0, str(root))
-    return sorted(entries, key=lambda entry: Path(entry).resolve() == current != root)
 
 
 def single_runs(session: Session, seconds: float) -> list[int]:

@@ -5,9 +5,11 @@ Tensors are named as in `searchspace.weights`, in the layout of a network or of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,12 +52,24 @@ def write_weights(
 
 def read_weights(path: Path) -> WeightsFile:
     """Read a safetensors file, ours or another's; FileFormatError when it is none."""
+    with _opened(path) as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return WeightsFile(path, tensors, dict(file.metadata() or {}))
+
+
+def read_header(path: Path) -> dict[str, str]:
+    """The header of a safetensors file without its tensors; FileFormatError when it is none."""
+    with _opened(path) as file:
+        return dict(file.metadata() or {})
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="numpy") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return WeightsFile(path, tensors, dict(file.metadata() or {}))
+            yield file
     except FileNotFoundError as error:
         raise FileFormatError(path, "", "there is no such file.") from error
     except (OSError, SafetensorError) as error:

@@ -61,9 +61,7 @@ def model(
 
 def _proto(graph: onnx.GraphProto) -> onnx.ModelProto:
     opsets = [helper.make_opsetid("", OPSET)]
-    return helper.make_model(
-        graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="ponas-deploy"
-    )
+    return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="ponas-deploy")
 
 
 class _Builder:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from math import prod
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,17 @@ from searchspace.errors import WeightsError
 from searchspace.ops import Op, Parameter, parameters
 
 Weights = Mapping[str, NDArray[np.float32]]
+
+
+class Shaped(Protocol):
+    """What weights are made of: NumPy arrays, or another library's tensors."""
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """The length of each dimension."""
+
+
+Tensor = TypeVar("Tensor", bound=Shaped)
 
 
 def network_parameters(architecture: Architecture) -> Iterator[Parameter]:
@@ -51,14 +63,14 @@ def random_tensors(wanted: Iterator[Parameter], seed: int) -> dict[str, NDArray[
     return tensors
 
 
-def is_supernet(weights: Weights, architecture: Architecture) -> bool:
+def is_supernet(weights: Mapping[str, Shaped], architecture: Architecture) -> bool:
     """Whether `weights` are in the supernet's layout for this architecture's space."""
     layer, label = architecture.space.layers[0].name, architecture.choices[0]
     return any(name.startswith(f"layers.{layer}.{label}.") for name in weights)
 
 
-def inherit(weights: Weights, architecture: Architecture) -> dict[str, NDArray[np.float32]]:
-    """The weights of a network: its own, or those a supernet holds for its choices.
+def inherit(weights: Mapping[str, Tensor], architecture: Architecture) -> dict[str, Tensor]:
+    """The weights of a network: its own, or those a supernet holds for its choices; nothing is copied.
 
     Raises WeightsError that names the first tensor that is missing or has another shape, and the
     first that a network's file holds too much.
@@ -82,7 +94,7 @@ def inherit(weights: Weights, architecture: Architecture) -> dict[str, NDArray[n
     return inherited
 
 
-def _checked(weights: Weights, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _checked(weights: Mapping[str, Tensor], name: str, shape: tuple[int, ...]) -> Tensor:
     if name not in weights:
         raise WeightsError(f"the weights lack '{name}' of shape {shape}: they belong to another network.")
     found = tuple(weights[name].shape)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
+from ponas_deploy.cgroup import free_memory_bytes, held_by_quota_s, quota_cores
 from ponas_deploy.devices import (
     Machine,
     describe_machine,
     memory_mib,
+    power_mode,
     processor_name,
-    quota_cores,
     read_conditions,
+    read_counters,
     this_machine,
 )
 
@@ -76,7 +79,126 @@ def test_conditions_are_read_where_they_can_be(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read_is_left_out(tmp_path: Path) -> None:
-    assert set(dict(read_conditions(tmp_path).conditions())) <= {"load"}
+    assert set(dict(read_conditions(tmp_path).conditions())) <= {"load", "affinity"}
+    assert power_mode(tmp_path) == ""
+    blank = read_counters(tmp_path)
+    assert (blank.busy_s, blank.stolen_s, blank.quota_s, blank.hot) == (0, 0, 0, 0)
+
+
+def test_the_clock_is_the_fastest_of_the_cores_this_process_may_use(tmp_path: Path) -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    clock = "sys/devices/system/cpu/cpu{}/cpufreq/scaling_cur_freq"
+    for core, mhz in zip((*cores, 999), (*range(1000, 1000 + len(cores)), 9000), strict=True):
+        write(tmp_path, clock.format(core), f"{mhz}000\n")
+    reading = read_conditions(tmp_path)
+    assert reading.frequency_mhz == 999 + len(cores)
+    assert reading.affinity.startswith(str(cores[0]))
+
+
+def test_what_a_raspberry_pi_says_holds_it_back(tmp_path: Path) -> None:
+    write(tmp_path, "sys/devices/platform/soc/soc:firmware/get_throttled", "50005\n")
+    assert read_conditions(tmp_path).throttle == ("under-voltage", "throttled")
+    assert dict(read_conditions(tmp_path).conditions())["throttle"] == "under-voltage, throttled"
+
+
+def test_the_power_mode(tmp_path: Path) -> None:
+    write(tmp_path, "sys/firmware/acpi/platform_profile", "balanced\n")
+    assert power_mode(tmp_path) == "balanced"
+    write(tmp_path, "var/lib/nvpmodel/status", "pmode:0002 fmode:quiet\n")
+    assert power_mode(tmp_path) == "nvpmodel 2"
+    models = "< POWER_MODEL ID=0 NAME=MAXN >\nCPU_ONLINE CORE_0 1\n< POWER_MODEL ID=2 NAME=15W >\n"
+    write(tmp_path, "etc/nvpmodel.conf", models)
+    assert power_mode(tmp_path) == "nvpmodel 2 (15W)"
+    assert ("power_mode", "nvpmodel 2 (15W)") in describe_machine(tmp_path).environment()
+
+
+def test_what_was_counted(tmp_path: Path) -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    lines = [f"cpu{core} 100 20 30 5000 9 1 2 40 7 0" for core in (*cores, 999)]
+    write(tmp_path, "proc/stat", "\n".join(["cpu  9 9 9 9 9 9 9 9 9 9", *lines, "intr 5"]))
+    write(tmp_path, "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count", "3\n")
+    write(tmp_path, "sys/devices/system/cpu/cpu1/thermal_throttle/core_throttle_count", "4\n")
+    counted, a_second = read_counters(tmp_path), os.sysconf("SC_CLK_TCK")
+    assert counted.cores == len(cores)
+    assert counted.busy_s == pytest.approx(len(cores) * 153 / a_second), "waiting and idling are no work"
+    assert counted.stolen_s == pytest.approx(len(cores) * 40 / a_second)
+    assert counted.hot == 7
+
+
+def test_time_goes_on_in_the_real_counters() -> None:
+    before = read_counters()
+    end = time.process_time() + 0.3
+    while time.process_time() < end:
+        pass
+    after = read_counters()
+    assert after.own_s - before.own_s >= 0.3
+    assert after.busy_s - before.busy_s >= 0.2, "what this process did is part of it"
+    assert after.at_s > before.at_s
+
+
+GROUPS = "0::/user.slice/ponas\n", "5:memory:/docker/1\n3:cpu,cpuacct:/docker/1\n0::/\n"
+NEW, OLD = "sys/fs/cgroup/user.slice/ponas", "sys/fs/cgroup/cpu/docker/1"
+
+
+@pytest.mark.parametrize(
+    ("group", "files", "quota", "held_s"),
+    [
+        (
+            GROUPS[0],
+            {f"{NEW}/cpu.max": "50000 100000", f"{NEW}/cpu.stat": "throttled_usec 2500000"},
+            0.5,
+            2.5,
+        ),
+        (
+            GROUPS[1],
+            {
+                f"{OLD}/cpu.cfs_quota_us": "150000",
+                f"{OLD}/cpu.cfs_period_us": "100000",
+                f"{OLD}/cpu.stat": "nr_throttled 7\nthrottled_time 1500000000",
+            },
+            1.5,
+            1.5,
+        ),
+        (GROUPS[0], {}, None, 0.0),
+    ],
+    ids=["version 2", "version 1", "none"],
+)
+def test_the_quota_of_this_process_and_what_it_held_up(
+    tmp_path: Path, group: str, files: dict[str, str], quota: float | None, held_s: float
+) -> None:
+    write(tmp_path, "proc/self/cgroup", group)
+    for name, text in files.items():
+        write(tmp_path, name, f"{text}\n")
+    assert (quota_cores(tmp_path), held_by_quota_s(tmp_path)) == (quota, held_s)
+
+
+@pytest.mark.parametrize(
+    ("group", "names"),
+    [
+        (GROUPS[0], ("user.slice/ponas/memory.max", "user.slice/ponas/memory.current", "inactive_file")),
+        (
+            GROUPS[1],
+            (
+                "memory/docker/1/memory.limit_in_bytes",
+                "memory/docker/1/memory.usage_in_bytes",
+                "total_inactive_file",
+            ),
+        ),
+    ],
+)
+def test_memory_is_what_the_container_may_still_take(
+    tmp_path: Path, group: str, names: tuple[str, str, str]
+) -> None:
+    assert free_memory_bytes(tmp_path) is None
+    limit, used, files_at_hand = names
+    write(tmp_path, "proc/self/cgroup", group)
+    write(tmp_path, f"sys/fs/cgroup/{limit}", "1000000\n")
+    write(tmp_path, f"sys/fs/cgroup/{used}", "700000\n")
+    stat = (tmp_path / "sys/fs/cgroup" / limit).with_name("memory.stat")
+    stat.write_text(f"inactive_file 100\n{files_at_hand} 200000\n")
+    assert free_memory_bytes(tmp_path) == 500_000
+    write(tmp_path, f"sys/fs/cgroup/{limit}", "max\n")
+    assert free_memory_bytes(tmp_path) is None
 
 
 def test_this_machine() -> None:

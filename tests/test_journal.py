@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -119,3 +120,14 @@ def test_a_full_disk_is_one_sentence_and_what_came_before_is_kept(path: Path) ->
     with Journal(path, {"seed": 1}) as book:
         assert book.entries == tuple({"number": number} for number in range(int(failed_at)))
         book.append({"number": int(failed_at)})
+
+
+def test_a_disk_that_fails_when_it_is_flushed_is_one_sentence(path: Path) -> None:
+    reader, writer = os.pipe()
+    with Journal(path, HEADER) as book:
+        file, book._file = book._file, writer  # a pipe cannot be flushed to any disk
+        with pytest.raises(MeasurementError, match=r"cannot be written \(Invalid argument\): what was"):
+            book.sync()
+        book._file = file
+    os.close(reader)
+    os.close(writer)

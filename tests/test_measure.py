@@ -7,6 +7,7 @@ import gc
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +45,12 @@ def sessions_of(space: Space, backend: FakeBackend) -> dict[str, Session]:
 
 
 def measured(
-    space: Space, device: FakeDevice, plan: Plan = QUICK, samples: Samples | None = None, seconds: float = 1e9
+    space: Space,
+    device: FakeDevice,
+    plan: Plan = QUICK,
+    samples: Samples | None = None,
+    seconds: float = 1e9,
+    **more: Any,
 ) -> tuple[Samples, Outcome, FakeBackend]:
     backend = FakeBackend(device)
     sessions, samples = sessions_of(space, backend), samples or Samples()
@@ -58,6 +64,7 @@ def measured(
         sentinel="head",
         deadline=backend.elapsed_ns / 1e9 + seconds,
         clock=lambda: backend.elapsed_ns / 1e9,
+        **more,
     )
     return samples, outcome, backend
 
@@ -159,6 +166,67 @@ def test_an_interrupted_sample_is_taken_again(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(protocol, "_interruptions", lambda: next(always))
     Clumsy.times = iter([1, 50, 40, 60, 70])
     assert protocol.take_sample(Clumsy(), 1, Plan(retakes=3)) == 40  # type: ignore[arg-type]
+
+
+def test_a_sample_that_was_held_up_is_taken_again_but_not_for_ever() -> None:
+    class Stopped:
+        """Runs of 1 ms; a sample took 2 s now and then."""
+
+        def __init__(self, *samples_ns: float) -> None:
+            self.times = iter([1e6, *samples_ns])
+
+        def time_ns(self, runs: int) -> float:
+            return next(self.times)
+
+    plan = Plan(retakes=0)
+    assert protocol.take_sample(Stopped(2e9, 3e9, 4e6), 4, plan) == 1e6  # type: ignore[arg-type]
+    assert protocol.take_sample(Stopped(2e8), 4, plan) == 5e7, "slow, not held up"  # type: ignore[arg-type]
+    assert protocol.take_sample(Stopped(*[2e9] * 4), 4, plan) == 5e8  # type: ignore[arg-type]
+
+
+class Umpire:
+    """Says of each round whether it is taken again; hears of all."""
+
+    def __init__(self, *again: int) -> None:
+        self.again, self.heard, self.begun = list(again), list[tuple[int, bool]](), 0
+
+    def begin(self) -> None:
+        self.begun += 1
+
+    def end(self, number: int, *, may_redo: bool) -> bool:
+        self.heard.append((number, may_redo))
+        if may_redo and number in self.again:
+            self.again.remove(number)
+            return True
+        return False
+
+
+def test_a_round_under_wrong_conditions_is_measured_again(tiny: Space) -> None:
+    told: list[tuple[str, int]] = []
+    samples = Samples(on_sample=lambda key, number, runs, run_ns: told.append((key, number)))
+    umpire, visited = Umpire(0, 4, 4), list[str]()
+    _, outcome, _ = measured(tiny, FakeDevice(), samples=samples, watch=umpire, on_visit=visited.append)
+    assert (outcome.rounds, outcome.reason) == (QUICK.min_rounds, "settled")
+    assert [number for number, _ in umpire.heard] == [0, 0, 1, 2, 3, 4, 4, 4, 5, 6, 7, 8, 9]
+    assert umpire.begun == len(umpire.heard)
+    for key in blocks_of(tiny):
+        assert [number for name, number in told if name == key].count(4) == 3
+        assert len(samples.measurement(key).rounds_ns) == QUICK.min_rounds, "the last one counts"
+    assert visited == [key for key, _ in told]
+
+
+def test_there_is_no_second_time_after_the_deadline(tiny: Space) -> None:
+    umpire = Umpire(*range(40))
+    _, outcome, _ = measured(tiny, FakeDevice(), seconds=0.0, watch=umpire)
+    assert (outcome.rounds, outcome.reason) == (QUICK.floor_rounds, "time")
+    assert umpire.heard == [(number, False) for number in range(QUICK.floor_rounds)]
+
+
+def test_rounds_that_are_there_already_are_not_judged(tiny: Space) -> None:
+    first, _, _ = measured(tiny, FakeDevice())
+    umpire = Umpire(*range(40))
+    measured(tiny, FakeDevice(), samples=first, watch=umpire)
+    assert umpire.heard == []
 
 
 def test_garbage_collection_is_off_while_timing_and_back_afterwards() -> None:

@@ -19,7 +19,7 @@ import ponas_deploy.profile as module
 from ponas_deploy.backends import RunSettings
 from ponas_deploy.backends.fake import FakeBackend, FakeDevice
 from ponas_deploy.calibrate import LEAST_CHECK, LEAST_FIT
-from ponas_deploy.errors import BackendError, MeasurementError, UnknownNameError
+from ponas_deploy.errors import BackendError, MeasurementError, TableMismatchError, UnknownNameError
 from ponas_deploy.measure import Plan
 from ponas_deploy.probes import network_bytes
 from ponas_deploy.profile import Progress, profile
@@ -237,6 +237,42 @@ def test_a_journal_of_other_conditions_is_not_mixed_in(tiny: Space, tmp_path: Pa
     assert "environment fake_device" in dict(table.protocol)["journal"]
     assert journal.with_name("profile.journal.old-1").read_bytes() == first
     assert table.grid == profiled(tiny, FakeDevice(node_ns=9_000), device="d").grid
+
+
+# --- measured further
+
+
+def test_more_time_adds_rounds_to_the_same_table(tiny: Space, tmp_path: Path) -> None:
+    short = profiled(tiny, device="d", time_budget_s=0.0)
+    write_latency_table(short, tmp_path / "table.json")
+    stored = load_latency_table(tmp_path / "table.json")
+    longer = profiled(tiny, device="d", journal=tmp_path / "journal", further=stored)
+    assert (dict(short.protocol)["rounds"], dict(longer.protocol)["rounds"]) == ("5", "10")
+    for (key, before), (same, after) in zip(short.measurements, longer.measurements, strict=True):
+        assert (key, before.runs) == (same, after.runs)
+        assert after.rounds_ns[:5] == tuple(map(round, before.rounds_ns)), "those from before are kept"
+        assert len(after.rounds_ns) == 10
+    assert short.certificate is not None
+    assert longer.certificate is not None
+    assert [n.choices for n in longer.certificate.networks] == [n.choices for n in short.certificate.networks]
+    assert dict(longer.protocol)["wrong_rounds"].endswith(" of 10")
+
+
+def test_what_was_measured_otherwise_is_not_added_to(tiny: Space, tmp_path: Path) -> None:
+    short, journal = profiled(tiny, device="d", time_budget_s=0.0), tmp_path / "journal"
+    other = FakeDevice(node_ns=9_000)
+    with pytest.raises(
+        TableMismatchError, match=r"environment fake_device .* there, .* here\): measure it anew"
+    ):
+        profiled(tiny, other, device="d", journal=journal, further=short)
+    with pytest.raises(TableMismatchError, match="protocol seed 0 there, 7 here"):
+        profiled(tiny, device="d", journal=journal, further=short, seed=7)
+    bare = replace(short, certificate=None)
+    with pytest.raises(TableMismatchError, match="does not hold how it was measured"):
+        profiled(tiny, device="d", journal=journal, further=bare)
+    with pytest.raises(MeasurementError, match="by way of a journal"):
+        profiled(tiny, device="d", further=short)
+    assert not journal.exists()
 
 
 # --- the real runtimes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -9,10 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from searchspace import Layer
+from searchspace import Candidate, Layer
+from train import distributed
 from train.compute import Compute
 from train.crop import crop
 from train.data import Images
+from train.descent import Descent
 from train.errors import TrainingError
 from train.features import Through
 from train.loop import EVALUATION_BATCH, Evaluation, Tally, all_finite, recalibrate, sgd
@@ -26,13 +29,15 @@ CALIBRATION_IMAGES = 8192
 
 def cropped(layer: Layer, source: nn.Module, compute: Compute) -> list[Block]:
     """Every candidate of a layer with weights cut out of its largest block `source`."""
-    tensors = source.state_dict()
-    blocks = []
-    for candidate in layer.candidates:
+    return [cut(candidate, source, compute) for candidate in layer.candidates]
+
+
+def cut(candidate: Candidate, source: nn.Module, compute: Compute) -> Block:
+    """A candidate with weights cut out of a larger block `source`."""
+    with torch.device("meta"):  # no memory, no random numbers
         block = Block(candidate.ops)
-        block.load_state_dict(crop(tensors, candidate.ops))
-        blocks.append(compute.place(block))
-    return blocks
+    block.load_state_dict(crop(source.state_dict(), candidate.ops), assign=True)
+    return compute.place(block)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +56,18 @@ class Contest:
     settings: FineTuneSettings
     compute: Compute
 
-    def train(self, images: Images, seed: int, after_step: Callable[[], None]) -> None:
+    def train(self, images: Images, seed: int, after_step: Callable[[float], None]) -> None:
         """Fine-tune with strict fairness: each candidate gets exactly one update on each batch.
+
+        `after_step` is told the mean of the candidates' losses.
 
         Raises TrainingError at the first loss that is not finite, before that step changes anything, and
         when the last step spoiled the weights.
         """
         settings, trained = self.settings, list(self._trained())
         optimizer = sgd(trained, settings.lr, settings.momentum, settings.weight_decay)
+        descent = Descent(optimizer, self.compute.scaler())
+        distributed.divided(self.name, min(settings.batch, len(images.labels)))
         self.before.eval()
         self.after.eval()
         step = 0
@@ -67,13 +76,13 @@ class Contest:
             augment = derive(seed, "augment", self.name, epoch)
             for candidate in self.candidates:
                 candidate.train()
-            for batch, labels in images.batches(settings.batch, order, augment):
+            for batch, labels in images.batches(settings.batch, order, augment, distributed.share()):
                 step += 1
-                optimizer.zero_grad(set_to_none=True)
-                if not self._backward(self.compute.put(batch), self.compute.put(labels)):
+                self._backward(descent, self.compute.put(batch), self.compute.put(labels))
+                loss = descent.step() / len(self.candidates)
+                if not math.isfinite(loss):
                     raise TrainingError(self.name, step)
-                optimizer.step()
-                after_step()
+                after_step(loss)
         if not all(all_finite(candidate.state_dict()) for candidate in self.candidates):
             raise TrainingError(self.name, step)
 
@@ -93,7 +102,8 @@ class Contest:
         tallies = [Tally() for _ in self.candidates]
         for candidate in self.candidates:
             candidate.eval()
-        for features, labels in Through(images, self.before, self.compute).batches(EVALUATION_BATCH):
+        own = distributed.dealt(len(images.labels))
+        for features, labels in Through(images, self.before, self.compute).batches(EVALUATION_BATCH, own):
             x, targets = self.compute.put(features), self.compute.put(labels)
 
             def look(group: range, x: Tensor = x, targets: Tensor = targets) -> None:
@@ -103,32 +113,26 @@ class Contest:
                     tallies[index].add(part, targets)
 
             self.compute.each(look, self._groups(len(labels)))
-        return tuple(tally.result() for tally in tallies)
+        return tuple(tally.everywhere().result() for tally in tallies)
 
     def _trained(self) -> Iterator[nn.Parameter]:
         for module in (*self.candidates, self.before, self.after):
             yield from (parameter for parameter in module.parameters() if parameter.requires_grad)
 
-    def _backward(self, batch: Tensor, labels: Tensor) -> bool:
-        """Add up the gradients of one batch; False when a loss is not finite."""
+    def _backward(self, descent: Descent, batch: Tensor, labels: Tensor) -> None:
+        """Add up the gradients of one batch."""
         with self.compute.precision():
             features = self.before(batch)
         shared = features.requires_grad  # some parameter before the candidates trains
         leaf = features.detach().requires_grad_(shared)
 
-        def learn(group: range) -> bool:
+        def learn(group: range) -> None:
             losses = [F.cross_entropy(part, labels) for part in self._logits(leaf, group)]
-            total = torch.stack(losses).sum()
-            if not torch.isfinite(total):
-                return False
-            torch.autograd.backward(total)
-            return True
+            descent.backward(torch.stack(losses).sum())
 
-        if not all(self.compute.each(learn, self._groups(len(labels)))):
-            return False
+        self.compute.each(learn, self._groups(len(labels)))
         if shared:
             torch.autograd.backward(features, leaf.grad)
-        return True
 
     def _logits(self, features: Tensor, group: range) -> tuple[Tensor, ...]:
         """Logits (N, classes) of each candidate of a group on the same features."""
@@ -138,7 +142,8 @@ class Contest:
         return torch.chunk(logits.float(), len(group))
 
     def _groups(self, batch: int) -> Iterator[range]:
-        """Candidates that share a pass: as many as `pass_images` allows."""
-        size = max(self.settings.pass_images // batch, 1)
-        for start in range(0, len(self.candidates), size):
-            yield range(start, min(start + size, len(self.candidates)))
+        """Candidates that share a pass, as many as `pass_images` allows; small and large ones mixed."""
+        count = len(self.candidates)
+        passes = math.ceil(count / max(self.settings.pass_images // batch, 1))
+        for start in range(passes):
+            yield range(start, count, passes)

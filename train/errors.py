@@ -19,6 +19,24 @@ class TrainingError(PonasError):
         )
 
 
+class OutOfMemoryError(PonasError):
+    """The device has not the memory for a batch. Attributes: `stage`, `batch`."""
+
+    def __init__(self, stage: str, batch: int, remedy: str = "a batch of") -> None:
+        self.stage, self.batch = stage, batch
+        super().__init__(
+            f"there is not the memory to train {stage} with {batch} images at once: try {remedy}"
+            f" {max(batch // 2, 2)}."
+        )
+
+
+class OtherProcessError(PonasError):
+    """Another process of the same training failed, and says itself why: this one has nothing to add."""
+
+    def __init__(self) -> None:
+        super().__init__("another process of this training failed: see what it says.")
+
+
 class RunMismatchError(PonasError):
     """A run folder holds a run of other settings. Attributes: `path`, `changes` (one text a setting)."""
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from searchspace import Architecture
-from train.compute import Compute
+from train.compute import Compute, few_threads
 from train.data import Batch, Images
 from train.loop import EVALUATION_BATCH, Evaluation, Tally
 from train.modules import Network
@@ -37,7 +37,7 @@ def evaluate_weights(
     compute.place(network).eval()
     shrink = max(architecture.space.resolution / _FULL_BATCH_PX, 1) ** 2
     tally, done, total = Tally(), 0, count(images)
-    with torch.inference_mode():
+    with few_threads(architecture.space.resolution), torch.inference_mode():
         for batch, labels in batches(images, max(int(EVALUATION_BATCH / shrink), 1)):
             tally.add(network(compute.put(batch)), compute.put(labels))
             done += len(labels)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from train.compute import Compute
-from train.data import Batch, Images, TensorImages
+from train.data import WHOLE, Batch, Images, Share, TensorImages
 from train.loop import EVALUATION_BATCH
 
 
@@ -27,10 +27,12 @@ class Through:
         """The labels of the images, (N,)."""
         return self.source.labels
 
-    def batches(self, size: int, order: Tensor | None = None, augment: int | None = None) -> Iterator[Batch]:
+    def batches(
+        self, size: int, order: Tensor | None = None, augment: int | None = None, share: Share = WHOLE
+    ) -> Iterator[Batch]:
         """See `train.data.Images`; batches are on the device and need no gradient."""
         self.module.eval()
-        for images, labels in self.source.batches(size, order, augment):
+        for images, labels in self.source.batches(size, order, augment, share):
             with torch.no_grad(), self.compute.precision():
                 features = self.module(self.compute.put(images))
             yield features.float(), labels

@@ -1,24 +1,21 @@
-"""A specialised network: inherited weights, batch norm measured anew, fine-tuned where asked.
-
-Fine-tuning follows arXiv 2003.05112, section 4.1: SGD with Nesterov momentum 0.9, weight decay 4e-5,
-learning rate falling along a cosine.
-"""
+"""A network with inherited weights: batch norm measured anew, fine-tuned where asked."""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 from ponas_deploy.errors import PonasError
 from ponas_deploy.weights import Arrays, read_weights
 from searchspace import Architecture
-from searchspace.weights import inherit
-from train.compute import Compute
+from searchspace.weights import Weights, inherit
+from train.compute import Compute, few_threads
 from train.data import Splits
-from train.loop import recalibrate, set_lr, sgd, train_epoch
+from train.loop import recalibrate
 from train.modules import Network
-from train.progress import OnProgress, Progress, silent
-from train.seeds import derive, shuffled
+from train.progress import OnProgress, silent
+from train.seeds import shuffled
+from train.settings import SpecializedSettings
+from train.specialized import train_network
 from train.weights import load_arrays, to_arrays
 
 CALIBRATION_IMAGES = 8192
@@ -42,46 +39,35 @@ def specialised(
     images, because those of the supernet belong to the neighbours a block was trained with.
     Raises WeightsError when the file does not fit the architecture, PonasError when the images do not.
     """
+    refuse_other_space(architecture, splits)
+    compute = Compute.on(device)
+    network = heir(architecture, read_weights(weights).tensors, compute)
+    if finetune_epochs:
+        settings = SpecializedSettings(finetune_epochs, batch, lr)
+        train_network(network, splits, settings, seed=seed, compute=compute, on_progress=on_progress)
+    settle(network, splits, batch, seed, compute)
+    return to_arrays(network.state_dict())
+
+
+def refuse_other_space(architecture: Architecture, splits: Splits) -> None:
+    """PonasError when a network's classes or resolution are not those of the images."""
     space = architecture.space
     if (space.classes, space.resolution) != (splits.classes, splits.resolution):
         raise PonasError(
             f"the network is made for {space.classes} classes at {space.resolution} px, but '{splits.name}'"
             f" has {splits.classes} classes at {splits.resolution} px: build the space for these images."
         )
-    compute = Compute.on(device)
+
+
+def heir(architecture: Architecture, tensors: Weights, compute: Compute) -> Network:
+    """A network on the device with weights of a supernet, or its own; WeightsError when they do not fit."""
     network = Network(architecture)
-    load_arrays(network, inherit(read_weights(weights).tensors, architecture))
-    compute.place(network)
-    if finetune_epochs:
-        _fine_tune(network, splits, finetune_epochs, lr, batch, seed, compute, on_progress)
+    load_arrays(network, inherit(tensors, architecture))
+    return compute.place(network)
+
+
+def settle(network: Network, splits: Splits, batch: int, seed: int, compute: Compute) -> None:
+    """Measure the batch norm statistics of a network anew on training images."""
     order = shuffled(len(splits.train.labels), batch, "statistics", seed=seed)[:CALIBRATION_IMAGES]
-    recalibrate([network], splits.train, order, batch, compute)
-    return to_arrays(network.state_dict())
-
-
-def _fine_tune(
-    network: Network,
-    splits: Splits,
-    epochs: int,
-    lr: float,
-    batch: int,
-    seed: int,
-    compute: Compute,
-    on_progress: OnProgress,
-) -> None:
-    optimizer = sgd(network.parameters(), lr, momentum=0.9, weight_decay=4e-5, nesterov=True)
-    steps = max(len(splits.train.labels) // batch, 1)
-    for epoch in range(epochs):
-        done = epoch * steps
-
-        def after_step(loss: float, epoch: int = epoch) -> None:
-            nonlocal done
-            done += 1
-            text = f"epoch {epoch + 1} of {epochs}"
-            on_progress(Progress("weights", done, epochs * steps, text, (("cross_entropy", loss),)))
-
-        set_lr(optimizer, 0.5 * lr * (1 + math.cos(math.pi * epoch / epochs)))
-        order = shuffled(len(splits.train.labels), batch, "finetune", epoch, seed=seed)
-        batches = splits.train.batches(batch, order, derive(seed, "augment", epoch))
-        with compute.seeded(derive(seed, "dropout", epoch)):
-            train_epoch(network, optimizer, batches, compute, "fine-tuning", done + 1, after_step)
+    with few_threads(splits.resolution):
+        recalibrate([network], splits.train, order, batch, compute)

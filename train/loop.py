@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -10,12 +11,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from train import distributed
 from train.compute import Compute
 from train.data import Batch, Images
+from train.descent import Descent
 from train.errors import TrainingError
 from train.modules import BatchNorm
 
 EVALUATION_BATCH = 256
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Logits (N, classes), labels (N,) and the images (N, 3, H, W) they belong to -> a scalar."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,11 @@ class Evaluation:
     images: int
 
 
+def cross_entropy(logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
+    """The loss of every stage that has labels alone to learn from."""
+    return F.cross_entropy(logits, labels)
+
+
 def train_epoch(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -39,21 +50,24 @@ def train_epoch(
     stage: str,
     first_step: int,
     after_step: Callable[[float], None],
+    objective: Loss = cross_entropy,
+    scaler: torch.amp.GradScaler | None = None,
 ) -> None:
-    """One pass of cross entropy over `batches`; `after_step` is told the loss of each.
+    """One pass of `objective` over `batches`, this process's share of each; `after_step` is told each loss.
 
-    Raises TrainingError at the first loss that is not finite, before that step changes anything.
+    `scaler` goes on from epoch to epoch. Raises TrainingError at the first loss that is not finite, before
+    that step changes any weight.
     """
     network.train()
-    for step, (images, labels) in enumerate(batches, start=first_step):
+    descent = Descent(optimizer, scaler or compute.scaler())
+    for step, (batch, labels) in enumerate(batches, start=first_step):
+        images = compute.put(batch)
         with compute.precision():
-            loss = F.cross_entropy(network(compute.put(images)), compute.put(labels))
-        value = loss.item()
-        if not torch.isfinite(loss):
+            loss = objective(network(images), compute.put(labels), images)
+        descent.backward(loss)
+        value = descent.step()
+        if not math.isfinite(value):
             raise TrainingError(stage, step)
-        optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        optimizer.step()
         after_step(value)
 
 
@@ -62,11 +76,11 @@ def evaluate(network: nn.Module, images: Images, compute: Compute) -> Evaluation
     network.eval()
     tally = Tally()
     with torch.inference_mode():
-        for batch, labels in images.batches(EVALUATION_BATCH):
+        for batch, labels in images.batches(EVALUATION_BATCH, distributed.dealt(len(images.labels))):
             with compute.precision():
                 logits = network(compute.put(batch))
             tally.add(logits, compute.put(labels))
-    return tally.result()
+    return tally.everywhere().result()
 
 
 class Tally:
@@ -85,6 +99,13 @@ class Tally:
         self._loss += F.cross_entropy(logits.float(), labels, reduction="sum").item()
         self._images += len(labels)
 
+    def everywhere(self) -> Tally:
+        """What all processes have seen, each its own images."""
+        seen = torch.tensor([self._top1, self._top5, self._images, self._loss], dtype=torch.float64)
+        top1, top5, images, self._loss = distributed.total(seen).tolist()
+        self._top1, self._top5, self._images = int(top1), int(top5), int(images)
+        return self
+
     def result(self) -> Evaluation:
         """What was seen so far."""
         count = self._images
@@ -97,7 +118,8 @@ def recalibrate(
     """Measure the batch norm statistics of each network anew, as averages over batches of `size` images.
 
     Running averages lag behind weights that moved, and those of a cropped block belong to another
-    block. Each network sees the same batches; nothing but its running statistics changes.
+    block. Each network sees the same batches; nothing but its running statistics changes. Several
+    processes take turns, a batch each.
     """
     networks = list(networks)
     norms = [module for network in networks for module in network.modules() if isinstance(module, BatchNorm)]
@@ -107,14 +129,30 @@ def recalibrate(
     for norm in norms:
         norm.train()
     seen = 0
-    for batch, _ in images.batches(size, order):
+    own = torch.split(order, size)[distributed.rank() :: distributed.size()]
+    for batch, _ in images.batches(size, torch.cat(own) if own else order[:0]):
         seen += len(batch)
         for norm in norms:
             norm.momentum = len(batch) / seen  # a plain average over all images
         compute.each(partial(_look_at, compute.put(batch), compute), networks)
+    _average(norms, seen)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()
+
+
+def _average(norms: list[BatchNorm], seen: int) -> None:
+    """Running statistics of `seen` images -> those of the images that all processes have seen."""
+    if distributed.size() == 1:
+        return
+    statistics = [
+        each for norm in norms for each in (norm.running_mean, norm.running_var) if each is not None
+    ]
+    flat = torch.cat([*(seen * each for each in statistics), statistics[0].new_tensor([seen])])
+    summed = distributed.total(flat)
+    parts = torch.split(summed[:-1], [len(each) for each in statistics])
+    for each, part in zip(statistics, parts, strict=True):
+        each.copy_(part / summed[-1])
 
 
 def _look_at(images: Tensor, compute: Compute, network: nn.Module) -> None:

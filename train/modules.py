@@ -28,6 +28,8 @@ from searchspace.ops import (
     Residual,
     SqueezeExcite,
 )
+from train import distributed, synchronised
+from train.convolution import Convolution
 
 
 class Block(nn.Module):
@@ -67,7 +69,7 @@ class Block(nn.Module):
             elif isinstance(op, GlobalPool):
                 x = x.mean((2, 3))
             elif isinstance(op, Dropout):
-                x = F.dropout(x, op.rate, self.training)
+                x = synchronised.dropout(x, op.rate, self.training)
             else:
                 x = self._modules[op.name](x)  # type: ignore[misc]
         return x
@@ -98,30 +100,21 @@ class ConvNorm(nn.Module):
         return F.relu(x) if self.activation == "relu" else x
 
 
-class Convolution(nn.Conv2d):
-    """A convolution that skips the taps which only ever see padding.
-
-    On a map of side s, a tap further than s - 1 from the kernel's centre meets nothing but zeros. A
-    7x7 kernel on the 2x2 and 1x1 maps of a 32 px network is a 3x3 and a 1x1: same result, less work.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The same values as `nn.Conv2d`."""
-        half = self.kernel_size[0] // 2
-        reach = min(half, max(x.shape[2:]) - 1)
-        if reach == half:
-            return super().forward(x)
-        near = slice(half - reach, half + reach + 1)
-        weight = self.weight[:, :, near, near]
-        return F.conv2d(x, weight, self.bias, self.stride, reach, groups=self.groups)
-
-
 class BatchNorm(nn.BatchNorm2d):
-    """Batch norm that keeps no count of batches: its four tensors are those of `searchspace.ops`."""
+    """Batch norm that keeps no count of batches: its four tensors are those of `searchspace.ops`.
+
+    While several processes train, the batch is that of all of them.
+    """
 
     def __init__(self, channels: int, eps: float) -> None:
         super().__init__(channels, eps=eps)
         self.register_buffer("num_batches_tracked", None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> the same."""
+        if self.training and torch.is_grad_enabled() and distributed.size() > 1:
+            return synchronised.batch_norm(x, self)
+        return super().forward(x)
 
     def reset_running_stats(self) -> None:
         """Mean 0, variance 1."""
@@ -139,8 +132,8 @@ class SqueezeExcitation(nn.Module):
 
     def __init__(self, op: SqueezeExcite) -> None:
         super().__init__()
-        self.reduce = nn.Conv2d(op.channels, op.hidden, 1)
-        self.expand = nn.Conv2d(op.hidden, op.channels, 1)
+        self.reduce = Convolution(op.channels, op.hidden, 1)
+        self.expand = Convolution(op.hidden, op.channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> the same."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-Stage = Literal["data", "meta", "fine-tune", "weights"]
+Stage = Literal["data", "meta", "fine-tune", "weights", "subnets"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ class Progress:
     `done` of `total` are units of about equal time within a stage, so that they give the time left.
     `text` is one line for people, `metrics` are named numbers with their unit in the name, `row` is
     set once for each row of the table, when its layer is finished (or was found finished on resuming).
+    `images` were trained on since the report before. `milestone`: an epoch or a layer ends here.
     """
 
     stage: Stage
@@ -38,9 +39,21 @@ class Progress:
     text: str = ""
     metrics: tuple[tuple[str, float], ...] = ()
     row: LayerRow | None = None
+    images: int = 0
+    milestone: bool = False
 
 
 OnProgress = Callable[[Progress], None]
+
+
+def both(one: OnProgress, other: OnProgress) -> OnProgress:
+    """An `on_progress` that tells two."""
+
+    def on_progress(progress: Progress) -> None:
+        one(progress)
+        other(progress)
+
+    return on_progress
 
 
 def silent(progress: Progress) -> None:

@@ -8,7 +8,7 @@ stays before the next layer starts.
 What the paper leaves open, and what is done here. The rest of the network is in evaluation mode. The
 candidates' batch norm statistics are measured anew before their accuracy is, because running
 averages lag behind weights that have just moved. Of candidates with equal accuracy the one with the
-lower cross entropy on the same images stays.
+lower cross entropy on the same images stays, then the first.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from searchspace import Layer, Space
-from train.candidates import Contest, cropped
-from train.compute import Compute
+from train.candidates import Contest, cut
+from train.compute import Compute, threads
 from train.data import Images, Splits
 from train.features import Through, fits, kept
 from train.loop import Evaluation
 from train.modules import Block, Network, frozen
 from train.progress import LayerRow, OnProgress, Progress, silent
 from train.settings import FineTuneSettings
+from train.twins import stand_ins
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +62,36 @@ def fine_tune(
         if settings.scope == "path"
         else _Frozen(space, network, splits, settings, compute)
     )
-    units = _Units(space, splits, settings)
+    running = _running(space, settings)
+    units = _Units(space, splits, settings, running)
     for index in range(finished, len(space.layers)):
-        layer, parts = space.layers[index], network.parts()
-        before, after, train, validation = halves.at(index)
-        candidates = cropped(layer, parts[index + 1], compute)
-        contest = Contest(f"layer {layer.name}", candidates, before, after, settings, compute)
-        contest.train(train, seed, units.reporter(index, on_progress))
-        contest.recalibrate(train, seed)
-        row = _row(layer, contest.evaluate(validation))
+        layer, source, places = space.layers[index], network.parts()[index + 1], running[index]
+        with threads(1 if compute.lanes > 1 else 0):  # for what runs between the lanes, too
+            before, after, train, validation = halves.at(index)
+            runners = {place: cut(layer.candidates[place], source, compute) for place in sorted(set(places))}
+            contest = Contest(f"layer {layer.name}", list(runners.values()), before, after, settings, compute)
+            contest.train(train, seed, units.reporter(index, on_progress))
+            contest.recalibrate(train, seed)
+            found = dict(zip(runners, contest.evaluate(validation), strict=True))
+            row = _row(layer, tuple(found[place] for place in places))
+            candidates = tuple(
+                runners[place] if place == own else cut(layer.candidates[own], runners[place], compute)
+                for own, place in enumerate(places)
+            )
         network.replace(index, row.chosen, candidates[row.labels.index(row.chosen)])
-        on_progress(
-            Progress("fine-tune", units.until(index + 1), units.total, f"layer {layer.name}", row=row)
-        )
-        yield TunedLayer(row, tuple(candidates))
+        text = f"layer {layer.name} of {len(space.layers)}"
+        on_progress(Progress("fine-tune", units.until(index + 1), units.total, text, row=row, milestone=True))
+        yield TunedLayer(row, candidates)
+
+
+def _running(space: Space, settings: FineTuneSettings) -> list[tuple[int, ...]]:
+    """For each candidate of each layer the one that trains for it (`train.twins`).
+
+    Where the shared parts learn from all of them, each trains for itself.
+    """
+    if settings.scope == "path":
+        return [tuple(range(len(layer.candidates))) for layer in space.layers]
+    return [stand_ins(layer, shape) for layer, shape in zip(space.layers, space.layer_shapes(), strict=False)]
 
 
 def _row(layer: Layer, evaluations: tuple[Evaluation, ...]) -> LayerRow:
@@ -124,23 +141,27 @@ class _Frozen:
         self._shapes, self._network, self._compute = space.layer_shapes(), network, compute
         self._limit_mib, self._done = settings.cache_mib, 0
         self._train, self._validation = splits.train, splits.validation
+        self._rest = frozen(network.parts())  # behind the layer nothing changes
 
     def at(self, index: int) -> Halves:
-        parts = self._network.parts()
-        new = frozen(parts[self._done : index + 1])
+        new = frozen(self._network.parts()[self._done : index + 1])
         self._done = index + 1
         self._train = Through(self._train, new, self._compute)
         self._validation = Through(self._validation, new, self._compute)
         if fits(self._train, self._shapes[index], self._limit_mib):
             self._train, self._validation = kept(self._train), kept(self._validation)
-        return nn.Identity(), frozen(parts[index + 2 :]), self._train, self._validation
+        return nn.Identity(), self._rest[index + 2 :], self._train, self._validation
 
 
 class _Units:
     """How much of the fine-tuning is done, in blocks run: the first layers have the most behind them."""
 
-    def __init__(self, space: Space, splits: Splits, settings: FineTuneSettings) -> None:
+    def __init__(
+        self, space: Space, splits: Splits, settings: FineTuneSettings, running: list[tuple[int, ...]]
+    ) -> None:
         self._layers = len(space.layers)
+        self._runners = [len(set(places)) for places in running]
+        self._batch, self._lr = settings.batch, settings.lr
         self._steps = settings.epochs * max(len(splits.train.labels) // settings.batch, 1)
         self._names = [layer.name for layer in space.layers]
 
@@ -152,14 +173,15 @@ class _Units:
         return sum(self._steps * self._weight(index) for index in range(layer))
 
     def _weight(self, index: int) -> int:
-        return self._layers - index + 1  # the layer itself, those behind it, and the head
+        return self._runners[index] * (self._layers - index + 1)  # the layer, those behind it, the head
 
-    def reporter(self, index: int, on_progress: OnProgress) -> Callable[[], None]:
+    def reporter(self, index: int, on_progress: OnProgress) -> Callable[[float], None]:
         done, text = self.until(index), f"layer {self._names[index]} of {self._layers}"
 
-        def after_step() -> None:
+        def after_step(loss: float) -> None:
             nonlocal done
             done += self._weight(index)
-            on_progress(Progress("fine-tune", done, self.total, text))
+            metrics = (("cross_entropy", loss), ("lr", self._lr))
+            on_progress(Progress("fine-tune", done, self.total, text, metrics, images=self._batch))
 
         return after_step

@@ -3,12 +3,15 @@
     result = train_run(preset("quick"), Path("runs/digits"))
 
 A run whose folder holds an unfinished run of the same settings continues it; a finished one is read.
+Started by torchrun, all its processes train together.
 """
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,21 +19,26 @@ import torch
 from ponas_deploy.tables import (
     AccuracyOrigin,
     AccuracyTable,
-    Grid,
     SpaceKey,
     load_accuracy_table,
     write_accuracy_table,
 )
 from searchspace import Architecture, Space, build_space
+from train import distributed, lock
+from train.claim import dotted
 from train.compute import Compute
 from train.data import Splits, load
-from train.folder import RunFolder, dotted
+from train.folder import RunFolder
+from train.log import RunLog
 from train.loop import evaluate
+from train.memory import enough_memory
 from train.meta import train_meta
 from train.modules import Network
-from train.progress import LayerRow, OnProgress, Progress, silent
+from train.paths import RunPaths
+from train.progress import LayerRow, OnProgress, Progress, both, silent
 from train.progressive import fine_tune
-from train.settings import TrainSettings
+from train.rows import grid_of
+from train.settings import FineTuneSettings, TrainSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,39 +60,59 @@ def train_run(settings: TrainSettings, run_dir: Path, on_progress: OnProgress = 
     """Train the meta network, fine-tune it progressively, write accuracy table and weights.
 
     Raises UnknownNameError (data set, space, device), RunMismatchError (the folder holds another
-    run), TrainingError (the loss is not finite). After any of them, and after Ctrl-C, the last
-    finished epoch or layer is kept, and the same call continues from there.
+    run), TrainingError (the loss is not finite), OutOfMemoryError, PonasError (another process trains in
+    the folder), OtherProcessError (another of the processes that train together failed). After any of
+    them, and after Ctrl-C, the last finished epoch or layer is kept, and the same call continues from
+    there.
     """
-    compute = Compute.on(settings.device, settings.workers)
+    leads = distributed.leads()
+    compute = Compute.on(settings.device, settings.workers, settings.precision)
+    with distributed.joined(compute.device), lock.held(run_dir) if leads else nullcontext():
+        return _run(settings, RunPaths(run_dir), compute, on_progress if leads else silent)
+
+
+def _run(settings: TrainSettings, paths: RunPaths, compute: Compute, on_progress: OnProgress) -> TrainResult:
     on_progress(Progress("data", 0, 1, settings.data))
-    splits = load(
+    reading = partial(
+        load,
         settings.data,
         resolution=settings.resolution,
         seed=settings.seed,
-        workers=settings.workers,
+        workers=settings.workers or distributed.own_cores(),
         on_progress=on_progress,
     )
+    splits = distributed.in_turn(reading)
     space = build_space(settings.space, splits.resolution, splits.classes)
     on_progress(Progress("data", 1, 1, f"{len(splits.train.labels)} training images"))
-    folder = RunFolder(run_dir, space, splits, settings.seed)
+    folder = RunFolder(paths, space, splits, settings.seed)
     folder.claim(settings)
-    if not folder.table.exists():
+    if not folder.has(paths.table):
         with compute.seeded(settings.seed):  # what torch draws for new modules is overwritten
-            _train(settings, folder, compute, on_progress)
-    folder.tidy()
+            _train_logged(settings, folder, compute, on_progress)
+    distributed.first(paths.tidy)
     return _result(folder)
 
 
+def _train_logged(
+    settings: TrainSettings, folder: RunFolder, compute: Compute, on_progress: OnProgress
+) -> None:
+    if distributed.leads():
+        with RunLog(folder.paths.log) as log:
+            _train(settings, folder, compute, both(log, on_progress))
+    else:
+        _train(settings, folder, compute, silent)
+
+
 def _train(settings: TrainSettings, folder: RunFolder, compute: Compute, on_progress: OnProgress) -> None:
-    space, splits, seed = folder.space, folder.splits, settings.seed
-    if not folder.meta.exists():
+    paths, space, splits, seed = folder.paths, folder.space, folder.splits, settings.seed
+    if not folder.has(paths.meta):
         meta, _ = train_meta(
             space,
             splits,
             settings.meta,
             seed=seed,
             compute=compute,
-            state=folder.meta_state,
+            state=paths.meta_state,
             on_progress=on_progress,
         )
         folder.save_meta(meta)
@@ -102,12 +130,21 @@ def _train(settings: TrainSettings, folder: RunFolder, compute: Compute, on_prog
         finished=len(rows),
         on_progress=on_progress,
     )
-    for tuned in tuning:
-        rows.append(tuned.row)
-        folder.save_layer(network, rows, tuned)
+    with _enough_for_candidates(settings.fine_tune):
+        for tuned in tuning:
+            rows.append(tuned.row)
+            folder.save_layer(network, rows, tuned)
     folder.save_supernet(network)
     table = accuracy_table(rows, space, splits, settings, _details(settings, folder, network, compute))
-    write_accuracy_table(table, folder.table)
+    distributed.first(partial(write_accuracy_table, table, paths.table))
+
+
+def _enough_for_candidates(settings: FineTuneSettings) -> AbstractContextManager[None]:
+    """Short of memory, first fewer candidates go through the network at once, then fewer images."""
+    stage = "the candidates of a layer"
+    if settings.pass_images >= 2 * settings.batch:
+        return enough_memory(stage, settings.pass_images, "fine_tune.pass_images =")
+    return enough_memory(stage, settings.batch, "fine_tune.batch =")
 
 
 def accuracy_table(
@@ -128,13 +165,8 @@ def accuracy_table(
         seed=settings.seed,
         details=tuple(details.items()),
     )
-    top1 = Grid(
-        tuple(row.layer for row in rows),
-        tuple(row.labels for row in rows),
-        tuple(row.top1_pct for row in rows),
-    )
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return AccuracyTable.from_top1(top1, space=SpaceKey.of(space), origin=origin, created=created)
+    return AccuracyTable.from_top1(grid_of(rows), space=SpaceKey.of(space), origin=origin, created=created)
 
 
 def _details(
@@ -158,7 +190,8 @@ def _details(
 
 
 def _result(folder: RunFolder) -> TrainResult:
-    table = load_accuracy_table(folder.table)
+    paths = folder.paths
+    table = distributed.first(partial(load_accuracy_table, paths.table))
     details = dict(table.origin.details) if table.origin else {}
     best = Architecture(folder.space, tuple(details.get("best", "").split(",")))
-    return TrainResult(table, folder.table, folder.weights, folder.meta, best)
+    return TrainResult(table, paths.table, paths.weights, paths.meta, best)

@@ -35,6 +35,7 @@ class MetaSettings:
 
     def __post_init__(self) -> None:
         _check("meta training", self.epochs, self.batch, self.lr)
+        _not_below(0, momentum=self.momentum, weight_decay=self.weight_decay, threads=self.threads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,56 @@ class FineTuneSettings:
 
     def __post_init__(self) -> None:
         _check("fine-tuning", self.epochs, self.batch, self.lr)
+        _not_below(0, momentum=self.momentum, weight_decay=self.weight_decay, cache_mib=self.cache_mib)
+        _not_below(1, pass_images=self.pass_images)
         if self.scope not in get_args(Scope):
             raise UnknownNameError("scope of fine-tuning", self.scope, get_args(Scope))
+
+
+@dataclass(frozen=True, slots=True)
+class Distillation:
+    """Learning from a teacher's answers besides the labels (arXiv 1503.02531, section 2).
+
+    The loss is (1 - weight) x cross entropy + weight x temperature^2 x KL(teacher || student), where the
+    divergence is between answers softened by `temperature`. Defaults: arXiv 1612.03928, section 4.
+    """
+
+    temperature: float = 4.0
+    weight: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise PonasError(f"a distillation temperature of {self.temperature:g}: it must be above 0.")
+        if not 0 < self.weight <= 1:
+            raise PonasError(f"a distillation weight of {self.weight:g}: it must be above 0 and at most 1.")
+
+
+@dataclass(frozen=True, slots=True)
+class SpecializedSettings:
+    """Training one network, from scratch or from weights it inherits.
+
+    SGD with Nesterov momentum; the learning rate falls along half a cosine, epoch by epoch (section 4.1;
+    150 epochs in section 4.3). `augment` and `threads` as in MetaSettings.
+    """
+
+    epochs: int = 150
+    batch: int = 256
+    lr: float = 0.045
+    momentum: float = 0.9
+    weight_decay: float = 4e-5
+    augment: bool = True
+    threads: int = 1
+    distillation: Distillation | None = None
+
+    def __post_init__(self) -> None:
+        _check("training one network", self.epochs, self.batch, self.lr)
+
+
+def _not_below(least: int, **values: float) -> None:
+    """Raise PonasError for a value that cannot be."""
+    for name, value in values.items():
+        if not value >= least:
+            raise PonasError(f"{name} is {value:g}: it must be {least} or more.")
 
 
 def _check(stage: str, epochs: int, batch: int, lr: float) -> None:
@@ -81,9 +130,10 @@ class TrainSettings:
 
     `data` names a data set (`train.data.SOURCES`), whose classes the network takes over.
     `resolution` in pixels; None is the data set's own. `device`: "auto", "cpu" or "cuda"; auto takes
-    CUDA where there is one. `workers`: how many candidates train at the same time on a CPU, and how
-    many processes decode images; 0: as many as torch has threads. `device` and `workers` do not change
-    what is trained, so a run may be resumed with others.
+    CUDA where there is one. `precision`: "auto", "fp32", "bf16" or "fp16"; auto is fp32 on a CPU, bf16 on a
+    GPU, fp16 on one that has no bf16. `workers`: how many candidates train at the same time on a CPU, and
+    how many processes decode images; 0: as many as torch has threads. `device` and `workers` do not change
+    what is trained, nor does `fine_tune.pass_images`, so a run may be resumed with others.
     """
 
     data: str = "digits"
@@ -91,9 +141,13 @@ class TrainSettings:
     resolution: int | None = None
     seed: int = 0
     device: str = "auto"
+    precision: str = "auto"
     workers: int = 0
     meta: MetaSettings = field(default_factory=MetaSettings)
     fine_tune: FineTuneSettings = field(default_factory=FineTuneSettings)
+
+    def __post_init__(self) -> None:
+        _not_below(0, workers=self.workers, seed=self.seed)
 
 
 # Quick is made for a thousand small images. On the digits (one seed, layers 1, 3, 7 and 11) 3 epochs at

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ponas_deploy.weights import Arrays
+from ponas_deploy.errors import WeightsError
+from ponas_deploy.weights import Arrays, WeightsFile
 from searchspace import Space
 from train.data import Splits
 
@@ -38,5 +39,35 @@ def to_arrays(tensors: Mapping[str, Tensor]) -> Arrays:
 
 
 def load_arrays(module: nn.Module, arrays: Mapping[str, NDArray[np.float32]]) -> None:
-    """Copy arrays into a module whose state_dict has exactly these names."""
+    """Copy arrays into a module; WeightsError names what is missing, too much or of another shape."""
+    refuse_other_tensors(module.state_dict(), arrays)
     module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
+
+
+def refuse_other_tensors(wanted: Mapping[str, Tensor], arrays: Mapping[str, NDArray[np.float32]]) -> None:
+    """WeightsError names the first of `arrays` that is missing, too much or of another shape."""
+    for name in [*wanted, *arrays]:
+        if name not in arrays:
+            raise WeightsError(f"the weights lack '{name}' of shape {tuple(wanted[name].shape)}.")
+        if name not in wanted:
+            raise WeightsError(f"the weights hold '{name}', which this network does not have.")
+        found, shape = arrays[name].shape, tuple(wanted[name].shape)
+        if found != shape:
+            raise WeightsError(f"'{name}' has shape {found} in the weights, the network needs {shape}.")
+
+
+def refuse_other_images(file: WeightsFile, splits: Splits) -> None:
+    """WeightsError when a weights file is for another number of classes, or another resolution."""
+    bias = file.tensors.get("head.classifier.bias")
+    classes = file.number("classes") or (None if bias is None else len(bias))  # a header may be silent
+    if classes not in (None, splits.classes):
+        raise WeightsError(
+            f"{file.path} tells {classes} classes apart, but {splits.name} has {splits.classes}:"
+            f" name the images it was made for."
+        )
+    resolution = file.number("resolution")
+    if resolution not in (None, splits.resolution):
+        raise WeightsError(
+            f"{file.path} is for {resolution} px, but {splits.name} has {splits.resolution} px:"
+            f" ask for --resolution {resolution}."
+        )

@@ -16,6 +16,7 @@ from ponas_deploy.commands.boundary import ErrorBoundary, flush_quietly
 from ponas_deploy.commands.compare import compare
 from ponas_deploy.commands.describe import describe
 from ponas_deploy.commands.devices import devices
+from ponas_deploy.commands.doctor import doctor
 from ponas_deploy.commands.evaluate import evaluate
 from ponas_deploy.commands.export import export
 from ponas_deploy.commands.pareto import pareto
@@ -37,6 +38,7 @@ app = typer.Typer(
 
 # The order of `ponas --help`: look around, measure, choose, build, understand, train.
 app.command()(devices)
+app.command()(doctor)
 app.command()(describe)
 app.command()(profile)
 app.command()(specialize)

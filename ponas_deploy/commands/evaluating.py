@@ -13,16 +13,15 @@ from numpy.typing import NDArray
 
 from ponas_deploy.accuracy import Accuracy, agree, measure
 from ponas_deploy.backends import get_backend
-from ponas_deploy.commands.architectures import read_architecture
+from ponas_deploy.commands.images import fitting, load_images
 from ponas_deploy.commands.output import note
 from ponas_deploy.commands.waiting import Advance
-from ponas_deploy.commands.weights import agreed, read_file
+from ponas_deploy.commands.weights import read_file
 from ponas_deploy.errors import (
     MissingExtraError,
     PonasError,
     TableMismatchError,
     UnknownNameError,
-    WeightsError,
 )
 from ponas_deploy.manifest import Manifest, read_manifest
 from ponas_deploy.tables import SpaceKey
@@ -80,7 +79,7 @@ def evaluated(wanted: Wanted, advance: Advance) -> Evaluated:
     file = read_file(wanted.weights)
     manifest = _manifest(wanted.engine) if wanted.engine else None
     splits = _splits(wanted, file, manifest, advance)
-    architecture = _architecture(wanted, file, splits)
+    architecture = fitting(wanted.arch, wanted.space, file, splits, wanted.weights)
     images = [getattr(splits, name) for name in (SPLITS if wanted.split == "all" else (wanted.split,))]
     if manifest:
         _same_network(manifest, architecture)
@@ -107,13 +106,6 @@ def _manifest(folder: Path) -> Manifest:
 
 def _splits(wanted: Wanted, file: WeightsFile, manifest: Manifest | None, advance: Advance) -> Splits:
     """The images, cut as the weights' training cut them; PonasError when their classes are others."""
-    from train.data import load
-
-    data = wanted.data or file.metadata.get("data")
-    if data is None:
-        raise PonasError(f"{file.path} does not say what it was trained on: name the images with --data.")
-    resolution = agreed("resolution", wanted.resolution, file.number("resolution"))
-    seed = file.number("seed")
 
     def tell(progress: Progress) -> None:
         if any(name == "skipped_images" for name, _ in progress.metrics):
@@ -121,41 +113,15 @@ def _splits(wanted: Wanted, file: WeightsFile, manifest: Manifest | None, advanc
         else:
             advance(progress.done, progress.total, progress.text.partition(":")[0])
 
-    splits = load(
-        data,
-        resolution=resolution or (manifest.space.resolution if manifest else None),
-        seed=wanted.seed if seed is None else seed,
+    return load_images(
+        (file,),
+        data=wanted.data,
+        resolution=wanted.resolution,
+        seed=wanted.seed,
         workers=wanted.workers,
+        otherwise_px=manifest.space.resolution if manifest else None,
         on_progress=tell,
     )
-    classes = file.number("classes") or _classes(file)
-    if classes not in (None, splits.classes):
-        raise WeightsError(
-            f"{wanted.weights} tells {classes} classes apart, but {splits.name} has {splits.classes}:"
-            f" name the images it was made for."
-        )
-    return splits
-
-
-def _classes(file: WeightsFile) -> int | None:
-    """The classes of a file whose header is silent."""
-    classifier = file.tensors.get("head.classifier.bias")
-    return None if classifier is None else len(classifier)
-
-
-def _architecture(wanted: Wanted, file: WeightsFile, splits: Splits) -> Architecture:
-    """The network that was asked for; WeightsError when the file is another's or another space's."""
-    name = agreed("space", wanted.space, file.metadata.get("space"))
-    architecture = read_architecture(wanted.arch, name, splits.resolution, splits.classes)
-    space = architecture.space
-    if file.metadata.get("fingerprint", space.fingerprint) != space.fingerprint:
-        raise WeightsError(
-            f"{wanted.weights} belongs to another version of space '{space.name}': train anew."
-        )
-    owner = file.metadata.get("choices", architecture.text)
-    if not file.supernet and owner != architecture.text:
-        raise WeightsError(f"{wanted.weights} is another network's, {owner}: evaluate that one.")
-    return architecture
 
 
 def _same_network(manifest: Manifest, architecture: Architecture) -> None:

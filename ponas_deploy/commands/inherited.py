@@ -5,9 +5,11 @@ Imported only where the extra `train` is installed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ponas_deploy.accuracy import measure
+from ponas_deploy.commands.images import load_images
 from ponas_deploy.commands.output import note
 from ponas_deploy.deploy import WeightsSource
 from ponas_deploy.weights import WeightsFile
@@ -17,14 +19,16 @@ if TYPE_CHECKING:
     from ponas_deploy.backends import Session
     from searchspace.architecture import Architecture
 
+_TOGETHER = 8
+"""Networks of a shortlist that see a batch of images before the next one is decoded."""
+
 
 def inherited(file: WeightsFile, data: str, finetune: int, seed: int, as_they_are: bool) -> WeightsSource:
     """The source of an engine's weights and of its accuracy on the test images of `data`."""
-    from train.data import load
     from train.inherit import specialised
+    from train.progress import silent
 
-    split_seed = file.number("seed")
-    splits = load(data, resolution=file.number("resolution"), seed=seed if split_seed is None else split_seed)
+    splits = load_images((file,), data=data, resolution=None, seed=seed, on_progress=silent)
 
     def tensors(architecture: Architecture) -> Weights:
         if as_they_are:
@@ -34,6 +38,21 @@ def inherited(file: WeightsFile, data: str, finetune: int, seed: int, as_they_ar
     def finish(architecture: Architecture) -> Weights:
         note(f"fine-tuning the chosen network for {finetune} epochs ...")
         return specialised(architecture, file.path, splits, finetune_epochs=finetune, seed=seed)
+
+    def validate(architectures: Sequence[Architecture]) -> list[float]:
+        from train.compute import Compute
+        from train.subnets import Supernet, evaluate_subnets
+
+        images = len(splits.validation.labels)
+        note(f"evaluating {len(architectures)} networks on {images} validation images of {data} ...")
+        compute = Compute.on("auto", lanes=0)
+        supernet = Supernet(architectures[0].space, file.tensors, compute)
+        found = list[float]()
+        for start in range(0, len(architectures), _TOGETHER):
+            choices = [architecture.choices for architecture in architectures[start : start + _TOGETHER]]
+            subnets = evaluate_subnets(supernet, choices, splits, compute, seed)
+            found += [subnet.evaluation.top1_pct for subnet in subnets]
+        return found
 
     def top1(session: Session, batch: int) -> float:
         batches = ((images.numpy(), labels.numpy()) for images, labels in splits.test.batches(batch))
@@ -47,4 +66,5 @@ def inherited(file: WeightsFile, data: str, finetune: int, seed: int, as_they_ar
         finish if finetune else None,
         top1,
         f"on the {len(splits.test.labels)} test images of {data}",
+        validate if file.supernet else None,
     )

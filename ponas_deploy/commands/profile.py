@@ -23,6 +23,7 @@ from ponas_deploy.commands.output import note, print_json, show
 
 if TYPE_CHECKING:
     from ponas_deploy.store import StoredTable
+    from ponas_deploy.tables import LatencyTable
 
 
 def profile(
@@ -54,7 +55,8 @@ def profile(
     """Measure this machine: every candidate block on every layer shape, into certified latency tables.
 
     One table for each runtime and precision. Whole networks are timed too: some correct the table, others
-    certify it. An interrupted profile goes on where it stopped when the same command is given again.
+    certify it. The same command again goes on: with a profile that was interrupted where it stopped, with a
+    table that ran out of time by adding rounds to it (--force measures it anew).
 
     \b
     Examples:
@@ -66,10 +68,10 @@ def profile(
 
     from ponas_deploy.commands.architectures import DEFAULT_SPACE
     from ponas_deploy.commands.profiling import profile_with_bar
-    from ponas_deploy.errors import OverwriteError, PonasError
+    from ponas_deploy.errors import PonasError
     from ponas_deploy.inventory import Wish, missing
-    from ponas_deploy.store import latency_path
-    from ponas_deploy.tables import SpaceKey
+    from ponas_deploy.store import StoredTable, latency_path
+    from ponas_deploy.tables import SpaceKey, load_latency_table
     from searchspace import build_space
 
     built = build_space(space or DEFAULT_SPACE, resolution, classes)
@@ -81,20 +83,44 @@ def profile(
         named = replace(conditions, device=name or conditions.device)
         path = latency_path(named, SpaceKey.of(built))
         paths[named] = out / path.name if out else path
-    if not force and all(path.exists() for path in paths.values()):
-        raise OverwriteError(next(iter(paths.values())))
     made = []
     for named, path in paths.items():
-        if path.exists() and not force:
-            note(f"{path} exists and is kept (--force measures it again)")
+        found = None if force or not path.exists() else StoredTable(path, load_latency_table(path))
+        if found and dict(found.table.protocol).get("stopped_by") != "time":
+            note(f"{path} has all its rounds and is kept (--force measures it anew)")
+            made.append(found)
         else:
-            made.append(profile_with_bar(named, built, time, path=path, overwrite=force, seed=seed))
+            further = found is not None
+            made.append(
+                profile_with_bar(named, built, time, path=path, overwrite=force, further=further, seed=seed)
+            )
+    for stored in made:
+        note(_reached(stored))
     if json:
         print_json({"tables": [_document(stored) for stored in made]})
         return
     from ponas_deploy.reports.profile import profile_report
 
     show(profile_report(made))
+
+
+def _interval_pct(table: LatencyTable) -> float:
+    """Half the width of a cell's interval in percent of its value; the median over all cells."""
+    from statistics import median
+
+    cells = zip(
+        (value for row in table.grid.values for value in row),
+        (interval for row in table.intervals_ms for interval in row),
+        strict=True,
+    )
+    return median(50 * (high - low) / value for value, (low, high) in cells)
+
+
+def _reached(stored: StoredTable) -> str:
+    """How exact a table is, and what may make it more so."""
+    table = stored.table
+    more = "; the same command again adds rounds" if dict(table.protocol).get("stopped_by") == "time" else ""
+    return f"{stored.conditions.text}: cells are known to {_interval_pct(table):.1f} % (median){more}"
 
 
 def _document(stored: StoredTable) -> dict[str, object]:
@@ -104,6 +130,7 @@ def _document(stored: StoredTable) -> dict[str, object]:
         "name": stored.name,
         "conditions": stored.conditions.document(),
         "statistic": stored.table.statistic,
+        "interval_pct": _interval_pct(stored.table),
         "unsettled": len(stored.table.unsettled),
         "mean_error_pct": certificate and certificate.mean_error_pct,
         "worst_error_pct": certificate and certificate.worst_error_pct,

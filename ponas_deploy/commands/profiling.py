@@ -24,14 +24,18 @@ if TYPE_CHECKING:
 def tables_for(wish: Wish, time_budget_s: float) -> tuple[StoredTable, ...]:
     """The tables that serve a wish; those of this machine that are missing and worth it are made first.
 
-    All of them together take about `time_budget_s`, unless the machine is too slow for a single one.
+    What was made with another runtime, driver, power mode, ... is named and made again. All of them
+    together take about `time_budget_s`, unless the machine is too slow for a single one.
     """
-    from ponas_deploy.inventory import missing, serving
+    from ponas_deploy.inventory import missing, outdated, serving
+    from ponas_deploy.staleness import in_words
 
     tables = serving(wish)
     wanted = missing(wish, tables, every_precision=True)
     if not wanted:
         return tables
+    for stale, differ in outdated(wish):
+        note(f"{in_words(stale, differ)}: profiled again")
     deadline = monotonic() + time_budget_s
     made: list[StoredTable] = []
     worth = _worth_profiling(wanted, tables, wish.space, time_budget_s)
@@ -72,6 +76,7 @@ def profile_with_bar(
     *,
     path: Path | None = None,
     overwrite: bool = False,
+    further: bool = False,
     seed: int = 0,
 ) -> StoredTable:
     """Profile this machine and store the table, showing how far it is."""
@@ -85,6 +90,7 @@ def profile_with_bar(
             time_budget_s=time_budget_s,
             path=path,
             overwrite=overwrite,
+            further=further,
             on_progress=on_progress,
             seed=seed,
         )

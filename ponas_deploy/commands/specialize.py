@@ -38,11 +38,38 @@ if TYPE_CHECKING:
     from ponas_deploy.store import StoredAccuracy, StoredTable
 
 
+def _percentile(value: int) -> int:
+    """One of those that are measured; a usage error otherwise."""
+    from ponas_deploy.timing import PERCENTILES
+
+    if value not in PERCENTILES:
+        raise typer.BadParameter(f"{value} is not one of {', '.join(map(str, PERCENTILES))}.")
+    return value
+
+
 def specialize(
     latency: Latency = None,
     flops: Flops = None,
     params: Params = None,
     size: Size = None,
+    percentile: Annotated[
+        int,
+        typer.Option(
+            metavar="50|90|95|99",
+            callback=_percentile,
+            help="The latency budget is on this percentile of single inferences.",
+        ),
+    ] = 50,
+    confidence: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            min=0.5,
+            max=0.999,
+            show_default="0.95 with --device",
+            help="Choose with a margin that keeps this share of networks under the budget.",
+        ),
+    ] = None,
     device: Device = None,
     latency_table: Annotated[
         str | None,
@@ -64,6 +91,14 @@ def specialize(
     weights: Weights = None,
     data: WeightsData = None,
     finetune: Finetune = 0,
+    shortlist: Annotated[
+        int,
+        typer.Option(
+            metavar="K",
+            min=0,
+            help="Evaluate the K best by the tables with the weights they inherit; the best of them wins.",
+        ),
+    ] = 0,
     method: Annotated[
         str, typer.Option(metavar="NAME", help="exact (the optimum) or ga (the paper's genetic algorithm).")
     ] = "exact",
@@ -85,21 +120,34 @@ def specialize(
 
     Without --device this only chooses, from a latency table and an accuracy table. With --device cpu
     this machine is profiled where it was not yet, the engine is built and timed in fresh processes, and
-    the search goes on until the measured median meets the budget. Any other device must have a table in
-    the store; its engine is emitted as portable ONNX, to be built and measured there.
+    the search goes on until the measured latency meets the budget: its median, or --percentile. Any other
+    device must have a table in the store; its engine is emitted as portable ONNX, to be built and measured
+    there.
+
+    Predicted is not measured, so the search leaves a margin: 95 % (--confidence) of the networks in the
+    table's own certificate measured at most that much over their prediction. The first measurement takes
+    its place. Without --device a margin is left only where --confidence asks for it, and none where a table
+    has no certificate (a CSV): then the whole budget is used, and a warning says so. What else there is to
+    say against a table is a warning too; a table that predicts hardly better than chance is refused where
+    nothing will be measured.
 
     \b
     Examples:
       ponas specialize --device cpu --latency 3ms
       ponas specialize --device cpu --latency 60% --backend onnxruntime
+      ponas specialize --device cpu --latency 5ms --percentile 99
       ponas specialize --device jetson --latency 20ms --params 5M
+      ponas specialize --device cpu --latency 300us --weights runs/digits-quick/weights.safetensors \\
+        --shortlist 10 --finetune 5
       ponas specialize --latency-table mine.csv --accuracy-table loss.csv --latency 20ms --json
+      ponas specialize --latency-table mine.json --accuracy-table loss.csv --latency 20ms --confidence 0.9
     """
     asked = _Asked(latency, flops, params, size)
     if device is None:
         of_engines = {
             "--backend": backend,
             "--precision": precision,
+            "--percentile": percentile != 50,
             "--threads": threads > 1,
             "--batch": batch > 1,
             "--resolution": resolution,
@@ -107,31 +155,50 @@ def specialize(
             "--weights": weights,
             "--data": data,
             "--finetune": finetune,
+            "--shortlist": shortlist,
             "--out": out,
             "--force": force,
         }
         if idle := [name for name, value in of_engines.items() if value]:
             raise typer.BadParameter(f"{', '.join(idle)}: only with --device, where an engine is emitted.")
-        _choose(asked, latency_table, accuracy_table, space, method, seed, json)
+        _choose(asked, latency_table, accuracy_table, space, method, seed, confidence, json)
         return
     from ponas_deploy import inventory, store
     from ponas_deploy.commands.profiling import tables_for
     from ponas_deploy.commands.weights import open_weights
     from ponas_deploy.deploy import Task
     from ponas_deploy.engines import refuse_existing
+    from ponas_deploy.shortlist import refuse_shortlist
+    from ponas_deploy.trust import CONFIDENCE
 
     carried = open_weights(weights, data, finetune, seed)
+    if shortlist:
+        refuse_shortlist(method, carried.source.validate, carried.source.description)
     built = carried.space(space, resolution, classes)
     wish = inventory.Wish(device, built, tuple(backend or ()), tuple(precision or ()), threads, batch)
     folder = out or Path("engines") / f"{wish.device_name}-{_slug(asked)}"
     refuse_existing(folder, overwrite=force)
     accuracy = store.accuracy_table(accuracy_table or f"accuracy/{built.name}")
+    warnings: tuple[str, ...] = ()
     if latency_table:
         tables = inventory.given(wish, store.latency_table(latency_table))
+        warnings = inventory.reservations(wish, tables[0])
     else:
         tables = tables_for(wish, time)
     budget = asked.budget(tables, accuracy)
-    task = Task(tables, accuracy, budget, built, carried.source, method, seed)
+    task = Task(
+        tables,
+        accuracy,
+        budget,
+        built,
+        carried.source,
+        method,
+        seed,
+        shortlist=shortlist,
+        confidence=confidence or CONFIDENCE,
+        percentile=percentile,
+        warnings=warnings,
+    )
     run = _deploy if wish.local else _emit_portable
     run(task, folder, tries, force, json)
 
@@ -164,12 +231,14 @@ def _choose(
     space: str | None,
     method: str,
     seed: int,
+    confidence: float | None,
     json: bool,
 ) -> None:
     from ponas_deploy import store
+    from ponas_deploy.attempts import choose_within
     from ponas_deploy.specialize import document
-    from ponas_deploy.specialize import specialize as choose
     from ponas_deploy.tables.spaces import space_of
+    from ponas_deploy.trust import margin, trusted
     from searchspace import build_space
 
     if latency_table is None:
@@ -184,7 +253,13 @@ def _choose(
     if accuracy_table is None and built is None:
         raise typer.BadParameter("these labels belong to no space that is known: name an --accuracy-table.")
     accuracy = store.accuracy_table(accuracy_table or f"accuracy/{built.name if built else ''}")
-    solution = choose(
+    named = {latency_table: latency.table}
+    _, warnings = trusted(named, confidence=confidence, promise=confidence is not None)
+    for warning in warnings:
+        note(warning)
+    left = margin(latency.table, confidence) if confidence else None
+    solution = choose_within(
+        left,
         latency.table,
         accuracy.table,
         asked.budget((latency,), accuracy),
@@ -193,18 +268,26 @@ def _choose(
         seed=seed,
     )
     if json:
-        made_on = accuracy.made_on
-        print_json({**document(solution), "measured": None, "accuracy_made_on": made_on})
+        print_json(
+            {
+                **document(solution),
+                "confidence": confidence,
+                "margin": left and left.factor,
+                "measured": None,
+                "accuracy_made_on": accuracy.made_on,
+                "warnings": list(warnings),
+            }
+        )
         return
     from ponas_deploy.reports.engine import specialization_report
 
-    show(specialization_report(solution, [f"Accuracy table: {accuracy.made_on}."]))
+    show(specialization_report(solution, left, [f"Accuracy table: {accuracy.made_on}."]))
 
 
 def _deploy(task: Task, folder: Path, tries: int, force: bool, json: bool) -> None:
     from ponas_deploy.deploy import deploy, engine_document
 
-    deployment = deploy(task, folder, tries=tries, overwrite=force, on_attempt=_tell)
+    deployment = deploy(task, folder, tries=tries, overwrite=force, on_attempt=_tell, on_note=note)
     if json:
         print_json(engine_document(deployment.manifest, folder))
         return
@@ -217,6 +300,8 @@ def _emit_portable(task: Task, folder: Path, tries: int, force: bool, json: bool
     from ponas_deploy.deploy import emit_portable, engine_document
 
     manifest = emit_portable(task, folder, overwrite=force)
+    for warning in manifest.warnings:
+        note(warning)
     if json:
         print_json(engine_document(manifest, folder))
         return
@@ -233,7 +318,7 @@ def _tell(attempt: Attempt) -> None:
         )
         return
     verdict = "meets the budget" if attempt.meets else "over the budget"
-    note(f"try {attempt.number}: measured {attempt.measured_ms:.3f} ms, {verdict}")
+    note(f"try {attempt.number}: measured p{attempt.percentile} {attempt.measured_ms:.3f} ms, {verdict}")
 
 
 def _slug(asked: _Asked) -> str:

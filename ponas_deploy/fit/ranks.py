@@ -17,6 +17,11 @@ Floats = NDArray[np.float64]
 
 _PAIRS_A_BLOCK = 4_000_000
 _NORMAL_95 = 1.96
+_RESAMPLES = 2000
+_MANY = 1000
+"""From so many networks on intervals are not resampled: they are narrow, and pairs are many."""
+
+Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,37 @@ def spearman(first: Floats, second: Floats) -> float:
     a, b = a - a.mean(), b - b.mean()
     size = float(np.sqrt((a @ a) * (b @ b)))
     return float(a @ b) / size if size else 0.0
+
+
+def intervals(first: Floats, second: Floats, seed: int) -> tuple[Interval, Interval]:
+    """95 % intervals of Kendall's tau-b and of Spearman's correlation: percentiles over resampled networks.
+
+    A network that a resample holds twice is tied with itself. Each interval holds the value itself.
+    """
+    tau, rho, count = rank_correlation(first, second), spearman(first, second), len(first)
+    if count > _MANY:
+        return (tau.low, tau.high), _on_fishers_scale(rho, count)
+    drawn = np.random.default_rng(seed).integers(0, count, (_RESAMPLES, count))
+    often = np.array([np.bincount(rows, minlength=count) for rows in drawn], dtype=np.float64)
+    a, b = (np.sign(column[:, None] - column) for column in (first, second))
+    both, of_a, of_b = (((often @ pairs) * often).sum(axis=1) for pairs in (a * b, a * a, b * b))
+    taus = both / np.sqrt(np.maximum(of_a * of_b, 1.0))
+    rank_a, rank_b = often @ a.T, often @ b.T  # twice a rank in its resample, from the middle; mean zero
+    along = (often * rank_a * rank_b).sum(axis=1)
+    across = (often * rank_a**2).sum(axis=1) * (often * rank_b**2).sum(axis=1)
+    return _percentiles(taus, tau.tau), _percentiles(along / np.sqrt(np.maximum(across, 1.0)), rho)
+
+
+def _percentiles(values: Floats, own: float) -> Interval:
+    low, high = np.quantile(values, (0.025, 0.975))
+    return min(float(low), own), max(float(high), own)
+
+
+def _on_fishers_scale(rho: float, count: int) -> Interval:
+    """The interval of Spearman's correlation of many (Bonett and Wright, Psychometrika 65, 2000)."""
+    place = atanh(min(max(rho, -0.9999), 0.9999))
+    wide = _NORMAL_95 * sqrt((1 + rho * rho / 2) / (count - 3))
+    return tanh(place - wide), tanh(place + wide)
 
 
 def mean_ranks(values: Floats) -> Floats:

@@ -23,6 +23,9 @@ _FIRST_RIDGE = 1.0
 """While outliers are looked for; a weaker one would follow them."""
 _ROUNDS = 6
 _HUBER_SIGMAS = 1.345
+_ROWS_A_RIDGE = 5
+"""No ridge weighs more than a fifth of the rows: where few rows predict little, the strongest would leave
+nothing but their mean, by which no network is above another."""
 _PLENTY = 10
 """With so many rows a cell the covariance no longer matters, and is not looked for."""
 
@@ -176,9 +179,9 @@ def _by_leaving_one_out(rows: tuple[Floats, Floats], weights: Floats, name: str,
     along, mass = left.T @ target, left * left
     constant = weights / weights.sum()
     scores = []
-    for ridge in RIDGES:
+    for ridge in (one for one in RIDGES if one <= len(target) / _ROWS_A_RIDGE):
         kept = values / (values + ridge)
-        leverage = np.minimum(constant + mass @ kept, 0.999)
+        leverage = np.minimum(constant + mass @ kept, 1 - 1e-9)
         away = (target - left @ (kept * along)) / (1 - leverage)
         scores.append(float(away @ away))
     best = int(np.argmin(scores))

@@ -149,8 +149,9 @@ def _accuracy_table(
     )  # fmt: skip
     noise = fit.noise_value if fit.noise.freedom else 0.0
     proof = AccuracyCertificate(
-        len(fit.networks), fit.tau.tau, fit.tau.low, fit.tau.high, fit.held_out.spearman, noise
-    )
+        len(fit.networks), fit.tau.tau, fit.tau.low, fit.tau.high, fit.held_out.spearman, noise,
+        method="held out", made_on=fit.networks.path.name,
+    )  # fmt: skip
     loss = Grid(fit.layout.layers, fit.layout.candidates, values)
     return AccuracyTable(loss, space=key, origin=origin, created=created, certificate=proof)
 

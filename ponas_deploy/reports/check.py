@@ -8,7 +8,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from ponas_deploy.reports.style import BAD, FAINT, GOOD, WARN, counted, table, titled
-from ponas_deploy.tables.check import CheckedTable, Finding, Severity
+from ponas_deploy.tables.check import CheckedTable, Finding
+from ponas_deploy.trust import Severity
 
 _STYLES: dict[Severity, str] = {"error": f"bold {BAD}", "warning": WARN, "note": FAINT}
 _SHOWN = 60

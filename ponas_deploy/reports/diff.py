@@ -12,6 +12,7 @@ from ponas_deploy.reports.style import FAINT, GOOD, counted, digits, table, titl
 from ponas_deploy.tables.diff import Change, TableDiff
 
 _SHOWN = 10
+_COMMON_PCT = 0.5
 _FULL_HEAT = {"%": 30.0, "pp": 3.0}
 """A change of this size has the strongest colour."""
 
@@ -38,6 +39,11 @@ def _parts(diff: TableDiff, before: str, after: str) -> Iterator[RenderableType]
         f" {len(significant)} of {counted(len(diff.changes), 'cell')} moved by more than noise"
         f" ({diff.judged_by}, marked *)"
     )
+    if diff.unit == "%" and abs(diff.common_change) >= _COMMON_PCT:
+        yield Text(
+            f"all of them moved by {diff.common_change:+.1f} % together (the median);"
+            f" {counted(len(diff.own), 'cell')} moved otherwise, by more than noise"
+        )
     if diff.fixed_before != diff.fixed_after:
         yield Text(f"the constant went from {digits(diff.fixed_before)} to {digits(diff.fixed_after)}")
     if significant:

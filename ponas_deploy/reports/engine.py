@@ -15,13 +15,17 @@ from ponas_deploy.manifest import Manifest
 from ponas_deploy.reports.style import BAD, BEST, FAINT, GOOD, WARN, digits, millions, table
 from ponas_deploy.specialize import Budget, Specialization, quantity
 from ponas_deploy.timing import EngineTiming
+from ponas_deploy.trust import Margin
 from searchspace.cost import network_cost
 
 
-def specialization_report(solution: Specialization, notes: Sequence[str] = ()) -> RenderableType:
-    """A network that was chosen and not built."""
+def specialization_report(
+    solution: Specialization, margin: Margin | None = None, notes: Sequence[str] = ()
+) -> RenderableType:
+    """A network that was chosen and not built, with the margin that was left, if one was."""
     rows = _facts("Network for the budget")
     _asked(rows, solution.budget)
+    rows.add_row("margin", margin.text if margin else "none")
     rows.add_row("predicted latency", f"{digits(solution.predicted_ms)} ms")
     _chosen(rows, solution)
     rows.add_row("architecture", ",".join(solution.choices))
@@ -32,31 +36,37 @@ def deployment_report(deployment: Deployment) -> RenderableType:
     """An engine that was searched, built and measured."""
     chosen, manifest = deployment.chosen, deployment.manifest
     rows = _facts(f"Engine for {chosen.conditions.text}")
-    _asked(rows, chosen.choice.budget)
+    _asked(rows, chosen.choice.budget, manifest.percentile)
+    if chosen.margin:
+        rows.add_row("margin before measuring", chosen.margin.text)
     rows.add_row("predicted latency", f"{digits(chosen.choice.predicted_ms)} ms")
     if chosen.timing:
-        _measured(rows, chosen.timing, chosen.choice.budget.latency_ms)
+        _measured(rows, chosen.timing, chosen.choice.budget.latency_ms, manifest.percentile)
+    rows.add_row("tries", str(manifest.tries))
     _chosen(rows, chosen.choice)
     _identity(rows, manifest)
     rows.add_row("engine", str(deployment.folder))
-    return Group(rows, *_attempts(deployment))
+    return Group(rows, *_attempts(deployment), *_shortlisted(manifest), *_warnings(manifest))
 
 
 def manifest_report(manifest: Manifest, folder: Path) -> RenderableType:
     """An engine folder by itself: exported, or still to be built on its device."""
     rows = _facts(f"Engine for {manifest.conditions.text}")
     budget = Budget(**dict(manifest.budget))
-    _asked(rows, budget)
+    _asked(rows, budget, manifest.percentile)
     predicted = dict(manifest.predicted)
+    if predicted.get("margin"):
+        kept = f"{100 * predicted['confidence']:g} % of networks"
+        rows.add_row("margin", f"{100 * (predicted['margin'] - 1):+.1f} % for {kept}")
     if "predicted_ms" in predicted:
         rows.add_row("predicted latency", f"{digits(predicted['predicted_ms'])} ms")
         rows.add_row("predicted loss", f"{predicted['predicted_loss_pp']:.2f} pp")
     if manifest.measured:
-        _measured(rows, manifest.measured, budget.latency_ms)
+        _measured(rows, manifest.measured, budget.latency_ms, manifest.percentile)
     _identity(rows, manifest)
     rows.add_row("status", Text(manifest.status, style=GOOD if manifest.measured else WARN))
     rows.add_row("engine", str(folder))
-    return rows
+    return Group(rows, *_shortlisted(manifest), *_warnings(manifest))
 
 
 def verification_report(manifest: Manifest, found: Verification) -> RenderableType:
@@ -78,11 +88,9 @@ def verification_report(manifest: Manifest, found: Verification) -> RenderableTy
         difference = f"{found.difference:.2g} of the largest output"
         _check(rows, "outputs", difference, f"at most {found.tolerance:g}", found.outputs_agree)
     if found.timing:
-        now = f"p50 {digits(found.timing.percentile_ms(50))} ms"
+        now = f"p{found.percentile} {digits(found.timing.percentile_ms(found.percentile))} ms"
         limit = f"at most {digits(found.budget_ms)} ms" if found.budget_ms is not None else "no budget"
-        _check(
-            rows, "latency", f"{now} (noise {found.timing.noise_floor_pct:.1f} %)", limit, found.meets_budget
-        )
+        _check(rows, "latency", f"{now} (noise {found.noise_pct:.1f} %)", limit, found.meets_budget)
     return Group(rows, Text(manifest.status, style=FAINT))
 
 
@@ -94,23 +102,27 @@ def _facts(title: str) -> Table:
     return rows
 
 
-def _asked(rows: Table, budget: Budget) -> None:
-    limits = budget.limits()
+def _asked(rows: Table, budget: Budget, percentile: int = 50) -> None:
+    limits = [f"at most {quantity(name, value)}" for name, value in budget.limits().items()]
+    if budget.latency_ms is not None and percentile != 50:
+        limits[0] += f" in {percentile} of 100 inferences"
     if limits:
-        rows.add_row("asked", ", ".join(f"at most {quantity(name, value)}" for name, value in limits.items()))
+        rows.add_row("asked", ", ".join(limits))
 
 
-def _measured(rows: Table, timing: EngineTiming, limit_ms: float | None) -> None:
-    p50, p95 = timing.percentile_ms(50), timing.percentile_ms(95)
-    verdict = Text(f"p50 {digits(p50)} ms, p95 {digits(p95)} ms")
+def _measured(rows: Table, timing: EngineTiming, limit_ms: float | None, percentile: int) -> None:
+    shown = sorted({50, 95, 99, percentile})
+    verdict = Text(", ".join(f"p{percent} {digits(timing.percentile_ms(percent))} ms" for percent in shown))
     if limit_ms is not None:
-        met = p50 <= limit_ms
-        share = f"  {100 * p50 / limit_ms:.0f} % of the budget" if met else "  over the budget"
-        verdict.append(share, style=GOOD if met else BAD)
+        found_ms = timing.percentile_ms(percentile)
+        met = found_ms <= limit_ms
+        share = f"{100 * found_ms / limit_ms:.0f} % of the budget" if met else "over the budget"
+        verdict.append(f"  p{percentile}: {share}", style=GOOD if met else BAD)
     rows.add_row("measured latency", verdict)
+    over = f" over {timing.span_s:.0f} s" if timing.span_s >= 1 else ""
     rows.add_row(
         "noise floor",
-        f"{timing.noise_floor_pct:.1f} % between {len(timing.processes_ns)} fresh processes,"
+        f"{timing.noise_pct(percentile):.1f} % between {len(timing.processes_ns)} fresh processes{over},"
         f" {timing.runs} inferences",
     )
 
@@ -163,6 +175,29 @@ def _attempts(deployment: Deployment) -> list[RenderableType]:
             style=BEST if chosen else "",
         )
     return [rows]
+
+
+def _shortlisted(manifest: Manifest) -> list[RenderableType]:
+    if not manifest.shortlist:
+        return []
+    rows = table("Shortlist: evaluated on validation images")
+    for column in ("validation top-1", "by the table", "loss pp", "predicted ms", ""):
+        rows.add_column(column, justify="left" if not column else "right")
+    by_table = sorted(manifest.shortlist, key=lambda entry: entry.predicted_loss_pp)
+    for entry in manifest.shortlist:
+        rows.add_row(
+            f"{entry.validation_top1_pct:.2f} %",
+            f"{by_table.index(entry) + 1}.",
+            f"{entry.predicted_loss_pp:.2f}",
+            digits(entry.predicted_ms),
+            "chosen" if entry.chosen else "",
+            style=BEST if entry.chosen else "",
+        )
+    return [rows]
+
+
+def _warnings(manifest: Manifest) -> list[RenderableType]:
+    return [Text(warning, style=WARN) for warning in manifest.warnings]
 
 
 def _check(rows: Table, name: str, found: str, expected: str, passed: bool) -> None:

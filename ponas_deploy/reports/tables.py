@@ -10,10 +10,17 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from ponas_deploy.reports.heat import HeatGrid, fixed_digits, linear_heat, log_heat
-from ponas_deploy.reports.style import FAINT, PLAIN, WARN, counted, digits
-from ponas_deploy.tables import AccuracyTable, Certificate, LatencyTable, SpaceKey
+from ponas_deploy.reports.style import BAD, FAINT, PLAIN, WARN, counted, digits
+from ponas_deploy.tables import AccuracyCertificate, AccuracyTable, Certificate, LatencyTable, SpaceKey
 from ponas_deploy.tables.files import AnyTable
 from ponas_deploy.tables.grid import Grid
+from ponas_deploy.trust import doubts
+
+_METHODS = {
+    "inherited": "networks with inherited weights",
+    "trained": "networks trained on their own",
+    "held out": "rows held out of the fit",
+}
 
 
 def table_report(table: AnyTable, name: str) -> RenderableType:
@@ -54,6 +61,9 @@ def _latency_proof(table: LatencyTable) -> Iterator[RenderableType]:
         yield from certificate_lines(table.certificate)
     else:
         yield Text("no certificate: nobody checked how well these sums predict a network", style=WARN)
+    for doubt in doubts(table):
+        if doubt.severity != "note":
+            yield Text(f"{doubt.about}: {doubt.message}", style=BAD if doubt.severity == "error" else WARN)
     if table.correction:
         count = len(table.correction.networks)
         yield Text(f"corrected from {count} whole networks ({table.correction.method})")
@@ -82,15 +92,20 @@ def _accuracy(table: AccuracyTable, name: str) -> Iterator[RenderableType]:
     yield _accuracy_grid(table, grid)
     yield Text("")
     tied = sum(sum(loss == 0 for loss in row) > 1 for row in table.loss.values)
-    ties = f"; in {counted(tied, 'layer')} several are equally good" if tied else ""
-    yield Text(f"* the best of its layer{ties}")
+    equal = f"; in {counted(tied, 'layer')} several are equally good" if tied else ""
+    yield Text(f"* the best of its layer{equal}")
+    if any(map(any, table.ties)):
+        yield Text("= a tie with the best: the difference is below the noise of the evaluation")
     yield from _accuracy_proof(table)
 
 
 def _accuracy_grid(table: AccuracyTable, grid: Grid) -> HeatGrid:
     flat = [value for row in grid.values for value in row if not isnan(value)]
     heat = linear_heat(max(flat), min(flat)) if table.top1 else linear_heat(0.0, max(flat))
-    marks = tuple(tuple("*" if loss == 0 else "" for loss in row) for row in table.loss.values)
+    marks = tuple(
+        tuple("*" if loss == 0 else "=" if tie else "" for loss, tie in zip(losses, ties, strict=True))
+        for losses, ties in zip(table.loss.values, table.ties, strict=True)
+    )
     return HeatGrid(grid.layers, grid.candidates, grid.values, heat, _percent, marks)
 
 
@@ -102,14 +117,31 @@ def _accuracy_proof(table: AccuracyTable) -> Iterator[RenderableType]:
     if table.origin:
         epochs = ", ".join(f"{count} epochs {stage}" for stage, count in table.origin.epochs)
         yield Text(f"{table.origin.classes} classes, {epochs}, seed {table.origin.seed}", style=FAINT)
-    proof = table.certificate
-    if proof:
-        yield Text(
-            f"certificate: rank correlation {proof.kendall_tau:.2f} ({proof.kendall_tau_low:.2f} to"
-            f" {proof.kendall_tau_high:.2f}) with {proof.networks} networks, noise {proof.noise_pp:.2f} pp"
-        )
+    if table.certificate:
+        yield from accuracy_certificate_lines(table.certificate)
     else:
         yield Text("no certificate: nobody checked how well summed losses rank real networks", style=WARN)
+
+
+def accuracy_certificate_lines(proof: AccuracyCertificate) -> Iterator[Text]:
+    """What the certificate says, beside what the evaluation noise allows and what MACs alone reach."""
+    level = f" at {proof.top1_pct:.0f} % top-1" if proof.top1_pct is not None else ""
+    noise = f"noise {digits(proof.noise_pp, 2)} pp{level}" if proof.noise_pp else "noise not known"
+    yield Text(
+        f"certificate: rank correlation {proof.kendall_tau:.2f} ({proof.kendall_tau_low:.2f} to"
+        f" {proof.kendall_tau_high:.2f}) with {counted(proof.networks, 'network')}, {noise}"
+    )
+    low, high = proof.spearman_low, proof.spearman_high
+    interval = f" ({low:.2f} to {high:.2f})" if low is not None and high is not None else ""
+    parts = [f"Spearman {proof.spearman:.2f}{interval}"]
+    if proof.noise_tau is not None:
+        parts.append(f"a second evaluation reaches {proof.noise_tau:.2f}")
+    if proof.macs_tau is not None:
+        parts.append(f"MACs alone {proof.macs_tau:.2f}")
+    yield Text("; ".join(parts), style=FAINT)
+    made = ", ".join(part for part in (_METHODS.get(proof.method, proof.method), proof.made_on) if part)
+    if made:
+        yield Text(f"certified by {made}", style=FAINT)
 
 
 def _subtitle(space: SpaceKey | None, created: str, more: str) -> Iterator[Text]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,14 @@ class AccuracyOrigin:
 
 @dataclass(frozen=True, slots=True)
 class AccuracyCertificate:
-    """How well summed losses rank networks that were really evaluated (rank correlations)."""
+    """How well summed losses rank networks that were really evaluated: rank correlations, 95 % intervals.
+
+    `noise_pp` is the standard deviation of a network's top-1 from one set of images to another, 0 where
+    nothing says it, at the networks' mean top-1, `top1_pct`; `noise_tau` is the Kendall tau of two such
+    evaluations, `macs_tau` that of MACs alone.
+    `method` says how the networks came by their weights: "inherited" from a supernet, "trained" on
+    their own, or "held out" of a fit, whatever they were. What a file does not say is None or empty.
+    """
 
     networks: int
     kendall_tau: float
@@ -47,6 +55,29 @@ class AccuracyCertificate:
     kendall_tau_high: float
     spearman: float
     noise_pp: float
+    spearman_low: float | None = None
+    spearman_high: float | None = None
+    noise_tau: float | None = None
+    macs_tau: float | None = None
+    top1_pct: float | None = None
+    method: str = ""
+    made_on: str = ""
+
+    @property
+    def text(self) -> str:
+        """The rank correlation for people."""
+        low, high = self.kendall_tau_low, self.kendall_tau_high
+        return f"tau {self.kendall_tau:.2f} ({low:.2f} to {high:.2f}, {self.networks} networks)"
+
+    def noise_at(self, top1_pct: float) -> float:
+        """The noise in percentage points at another top-1: images are hit or missed, a binomial draw."""
+        if self.top1_pct is None or not 0 < self.top1_pct < 100:
+            return self.noise_pp
+        return self.noise_pp * sqrt(_binomial(top1_pct) / _binomial(self.top1_pct))
+
+
+def _binomial(pct: float) -> float:
+    return pct * (100 - pct)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +104,23 @@ class AccuracyTable:
     def loss_pp(self, choices: Sequence[str]) -> float:
         """The summed loss of a network, in percentage points."""
         return self.loss.total(choices)
+
+    @property
+    def ties(self) -> tuple[tuple[bool, ...], ...]:
+        """Which candidates lose less than the evaluation noise to the best, and may be as good as it.
+
+        (layers, candidates); none where no certificate says what the noise is. A table of top-1 has the
+        noise of its own level, a table of losses that of the certificate's networks.
+        """
+        proof = self.certificate
+        if proof is None:
+            return tuple((False,) * len(row) for row in self.loss.values)
+        if self.top1 is None:
+            return tuple(tuple(0 < loss < proof.noise_pp for loss in row) for row in self.loss.values)
+        return tuple(
+            tuple(0 < loss < proof.noise_at(top1) for loss, top1 in zip(*row, strict=True))
+            for row in zip(self.loss.values, self.top1.values, strict=True)
+        )
 
 
 def write_accuracy_table(table: AccuracyTable, path: Path, *, overwrite: bool = False) -> None:
@@ -106,7 +154,7 @@ def document(table: AccuracyTable) -> Iterator[tuple[str, Any]]:
     yield "space", table.space and table.space.document()
     yield "origin", table.origin and _origin(table.origin)
     yield "created", table.created
-    yield "certificate", table.certificate and {key: getattr(table.certificate, key) for key in _CERTIFIED}
+    yield "certificate", table.certificate and _certificate(table.certificate)
     if grid.fixed:
         yield f"fixed_{key}", grid.fixed
     yield (
@@ -150,11 +198,20 @@ def _read_origin(record: Record) -> AccuracyOrigin:
     )
 
 
-_CERTIFIED = ("networks", "kendall_tau", "kendall_tau_low", "kendall_tau_high", "spearman", "noise_pp")
+_NUMBERS = ("kendall_tau", "kendall_tau_low", "kendall_tau_high", "spearman", "noise_pp")
+_LATER_NUMBERS = ("spearman_low", "spearman_high", "noise_tau", "macs_tau", "top1_pct")
+_LATER_TEXTS = ("method", "made_on")
+"""What certificates of the first days do not have."""
+
+
+def _certificate(proof: AccuracyCertificate) -> dict[str, Any]:
+    known: dict[str, Any] = {key: getattr(proof, key) for key in ("networks", *_NUMBERS)}
+    later = {key: getattr(proof, key) for key in (*_LATER_NUMBERS, *_LATER_TEXTS)}
+    return known | {key: value for key, value in later.items() if value not in (None, "")}
 
 
 def _read_certificate(record: Record) -> AccuracyCertificate:
-    _, *numbers = _CERTIFIED
-    return AccuracyCertificate(
-        record.integer("networks", least=1), **{key: record.number(key) for key in numbers}
-    )
+    known: dict[str, Any] = {key: record.number(key) for key in _NUMBERS}
+    known |= {key: record.number(key) for key in _LATER_NUMBERS if key in record}
+    known |= {key: record.text(key) for key in _LATER_TEXTS if key in record}
+    return AccuracyCertificate(record.integer("networks", least=1), **known)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite, isnan
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -23,22 +23,17 @@ from ponas_deploy.records import Faults
 from ponas_deploy.tables.blocks import equal_blocks, odd_orders
 from ponas_deploy.tables.files import AnyTable, sift_table
 from ponas_deploy.tables.grid import Grid, SpaceKey
-from ponas_deploy.tables.latency import Certificate, LatencyTable
+from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.spaces import is_sound, name_of, space_of, values_of
+from ponas_deploy.trust import Severity, doubts
 from searchspace.space import Space
 from searchspace.spaces import SPACES, build_space
-
-Severity: TypeAlias = Literal["error", "warning", "note"]
 
 EXPECTED_SHARE = 0.8
 """A candidate that so many of the layers have is missed in the others (where the space is not known)."""
 
 WRONG_SPREAD, WIDE_SPREAD = 1.5, 1.1
 """Largest over smallest time of one block: above the first one of them is wrong, above the second noisy."""
-
-CERTIFIED_ERROR_PCT, CERTIFIED_TAU = 3.0, 0.97
-"""A certificate worse than this asks for more measurements (mean error, rank correlation)."""
-
 
 _BESIDE_CELLS = ("stem", "head")
 """Keys of what is measured besides the cells, see `probes`."""
@@ -209,26 +204,10 @@ def _latency_findings(table: LatencyTable) -> Iterator[Finding]:
         cells = "1 cell" if len(table.unsettled) == 1 else f"{len(table.unsettled)} cells"
         message = f"{cells} never settled ({first}):"
         yield Finding("warning", "unsettled", f"{message} profile again on a quiet machine, or for longer.")
-    if table.certificate is not None:
-        yield from _certificate_findings(table.certificate)
-    else:
-        message = "is absent: nobody checked how well these sums predict a whole network."
-        yield Finding("note", "certificate", f"{message} `ponas profile` makes a table with one.")
-
-
-def _certificate_findings(certificate: Certificate) -> Iterator[Finding]:
-    if not certificate.networks:
+    if table.certificate is not None and not table.certificate.networks:
         message = "names no network: nothing shows how its figures were come by. Certify the table again."
         yield Finding("error", "certificate", message)
-    error, tau = certificate.mean_error_pct, certificate.kendall_tau
-    if error > CERTIFIED_ERROR_PCT:
-        message = f"mean error {error:.1f} % (noise floor {certificate.noise_floor_pct:.1f} %):"
-        advice = "profile with more networks, with one thread, or ask for budgets with that much to spare."
-        yield Finding("warning", "certificate", f"{message} {advice}")
-    if tau < CERTIFIED_TAU:
-        message = f"rank correlation {tau:.2f} (noise alone allows {certificate.noise_tau:.2f}):"
-        advice = "networks that are predicted close may swap places; measure a few of the best."
-        yield Finding("warning", "certificate", f"{message} {advice}")
+    yield from (Finding(doubt.severity, doubt.about, doubt.message) for doubt in doubts(table))
 
 
 def _accuracy_findings(grid: Grid) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from math import fsum
+from statistics import median
 from typing import Any, TypeAlias
 
 from ponas_deploy.errors import TableMismatchError
@@ -40,7 +41,8 @@ class TableDiff:
 
     `column` names the values (`latency_ms`, `top1_pct`, `loss_pp`), `unit` the unit of a change (`%` or
     `pp`). `judged_by` says in words what makes a change significant. `conditions` are the fields that
-    differ: (field, before, after).
+    differ: (field, before, after). `own` are the changes that are more than noise even without what all
+    cells moved by together.
     """
 
     column: str
@@ -50,11 +52,17 @@ class TableDiff:
     fixed_before: float
     fixed_after: float
     conditions: tuple[tuple[str, str, str], ...]
+    own: tuple[Change, ...] = ()
 
     @property
     def mean_change(self) -> float:
         """The mean over all cells, with its sign: a shift of the whole table."""
         return fsum(change.change for change in self.changes) / len(self.changes)
+
+    @property
+    def common_change(self) -> float:
+        """The median over all cells, with its sign: what all moved by together, a few aside."""
+        return median(change.change for change in self.changes)
 
     @property
     def mean_size(self) -> float:
@@ -98,16 +106,22 @@ def _diff_latency(before: LatencyTable, after: LatencyTable) -> TableDiff:
     new = _aligned(after.grid, before.grid)
     old_intervals, new_intervals = _intervals(before), _intervals(after)
     by_interval = bool(old_intervals and new_intervals)
-    changes = []
-    for layer, label, old_ms, new_ms in _cells(before.grid, new):
-        change = 100 * (new_ms / old_ms - 1)
-        significant = abs(change) >= THRESHOLD_PCT
-        if by_interval:
-            significant = _apart(old_intervals[layer, label], new_intervals[layer, label])
-        changes.append(Change(layer, label, old_ms, new_ms, change, significant))
+
+    def moved(layer: str, label: str, old_ms: float, new_ms: float, factor: float = 1.0) -> bool:
+        """By more than noise, from `factor` times what it was."""
+        if not by_interval:
+            return abs(100 * (new_ms / (factor * old_ms) - 1)) >= THRESHOLD_PCT
+        low, high = old_intervals[layer, label]
+        return _apart((factor * low, factor * high), new_intervals[layer, label])
+
+    cells = list(_cells(before.grid, new))
+    common = median(new_ms / old_ms for _, _, old_ms, new_ms in cells)
+    changes = tuple(Change(*cell, 100 * (cell[3] / cell[2] - 1), moved(*cell)) for cell in cells)
+    own = tuple(change for change, cell in zip(changes, cells, strict=True) if moved(*cell, common))
     judged_by = "intervals that do not overlap" if by_interval else f"{THRESHOLD_PCT:g} % or more"
     fixed = before.grid.fixed, after.grid.fixed
-    return TableDiff("latency_ms", "%", judged_by, tuple(changes), *fixed, _latency_conditions(before, after))
+    conditions = _latency_conditions(before, after)
+    return TableDiff("latency_ms", "%", judged_by, changes, *fixed, conditions, own)
 
 
 def _diff_accuracy(before: AccuracyTable, after: AccuracyTable) -> TableDiff:
@@ -187,8 +201,10 @@ def diff_document(diff: TableDiff) -> dict[str, Any]:
         "judged_by": diff.judged_by,
         "mean_change": diff.mean_change,
         "mean_size": diff.mean_size,
+        "common_change": diff.common_change,
         "cells": len(diff.changes),
         "significant": len(diff.significant),
+        "own": len(diff.own),
         "fixed_before": diff.fixed_before,
         "fixed_after": diff.fixed_after,
         "conditions": [

@@ -239,7 +239,7 @@ def test_weights_of_another_space_or_network_are_refused(run: Run, photos: Photo
         ({"space": "mars"}, "unknown space 'mars': known are"),
         ({"space": "ponas"}, "space 'ponas' has 19 layers, but 3 choices were given"),
         ({"fingerprint": "0" * 16}, "belongs to another version of space 'tiny'"),
-        ({"choices": "k3e6,k3e6,k3e6"}, "is another network's, k3e6,k3e6,k3e6: evaluate that one"),
+        ({"choices": "k3e6,k3e6,k3e6"}, "is another network's, k3e6,k3e6,k3e6: name that network"),
         ({"classes": "7"}, "tells 7 classes apart, but"),
     ):
         write_weights(Path("changed.safetensors"), file.tensors, {**file.metadata, **change})

@@ -27,6 +27,28 @@ def test_a_shift_beyond_the_intervals_is_significant_everywhere() -> None:
     assert within.significant == ()
 
 
+def test_what_all_cells_moved_by_together_is_told_apart_from_a_cells_own_move() -> None:
+    slower = latency_table(factor=1.05)
+    rows = [list(row) for row in slower.grid.values]
+    rows[3][2] *= 1.2
+    intervals = [list(row) for row in slower.intervals_ms]
+    intervals[3][2] = (0.99 * rows[3][2], 1.01 * rows[3][2])
+    odd = replace(
+        slower,
+        grid=replace(slower.grid, values=tuple(map(tuple, rows))),
+        intervals_ms=tuple(map(tuple, intervals)),
+    )
+    diff = diff_tables(latency_table(), odd)
+    assert diff.common_change == pytest.approx(5.0)
+    assert len(diff.significant) == 228
+    (own,) = diff.own
+    assert (own.layer, own.candidate, own.change) == ("4", slower.grid.candidates[3][2], pytest.approx(26))
+    document = diff_document(diff)
+    assert (document["own"], document["common_change"]) == (1, pytest.approx(5.0))
+    without = diff_tables(replace(latency_table(), intervals_ms=()), replace(odd, intervals_ms=()))
+    assert (without.judged_by, len(without.own)) == ("3 % or more", 1)
+
+
 def test_the_largest_move_comes_first_and_layers_are_matched_by_name() -> None:
     old = LatencyTable(Grid(("1", "2"), (("a", "b"),) * 2, ((1.0, 2.0), (3.0, 4.0)), 1.0))
     new = LatencyTable(Grid(("2", "1"), (("b", "a"),) * 2, ((4.0, 1.5), (2.05, 1.0)), 2.0))

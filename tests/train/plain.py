@@ -1,7 +1,6 @@
 """Progressive fine-tuning of one layer the plain way: every candidate its own network, pass and optimizer.
 
-Nothing is shared, kept or folded. An independent reference for `train.candidates`, and the other side
-of the benchmark.
+Nothing is shared, kept or folded. An independent reference for `train.candidates`.
 """
 
 from __future__ import annotations

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the train extra (torch)")
 from tiny_training import CPU, META, one_thread, space, splits
 
 from ponas_deploy.errors import FileFormatError
+from ponas_deploy.weights import read_weights, write_weights
 from train.errors import TrainingError
 from train.loop import evaluate
 from train.meta import meta_architecture, stepped, train_meta
@@ -76,7 +78,7 @@ def test_an_interrupted_training_ends_like_an_unbroken_one(tmp_path: Path, stop:
         trained(state=state, on_progress=interrupt)
     assert state.exists() == (stop > 4)  # an epoch has four batches
     steps: list[int] = []
-    resumed = trained(state=state, on_progress=lambda progress: steps.append(progress.done))
+    resumed = trained(state=state, on_progress=lambda p: None if p.milestone else steps.append(p.done))
     assert steps == list(range(4 * ((stop - 1) // 4) + 1, 13))
     assert same(resumed, trained())
 
@@ -97,6 +99,30 @@ def test_a_state_of_another_network_is_named(tmp_path: Path) -> None:
     state = tmp_path / "state.safetensors"
     state.write_bytes(b"nothing of the kind")
     with pytest.raises(FileFormatError, match=r"state.safetensors: is not a safetensors file"):
+        trained(state=state)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("layers.2.expand.conv.weight", "lacking", "the weights lack 'layers.2.expand.conv.weight' of shape"),
+        ("momentum/head.conv.conv.weight", "lacking", "the weights lack 'momentum/head.conv.conv.weight' of"),
+        ("layers.9.extra", "extra", "the weights hold 'layers.9.extra', which this network does not have"),
+        ("stem.conv.conv.weight", "shape", r"'stem.conv.conv.weight' has shape \(2, 2\) in the weights, the"),
+        ("momentum/head.classifier.bias", "shape", r"'momentum/head.classifier.bias' has shape \(2, 2\) in"),
+    ],
+)
+def test_a_state_with_a_missing_or_extra_key_names_it(
+    tmp_path: Path, name: str, change: str, message: str
+) -> None:
+    state = tmp_path / "state.safetensors"
+    trained(replace(META, epochs=1), state=state)
+    file = read_weights(state)
+    tensors = {**file.tensors, name: np.zeros((2, 2), np.float32)}
+    if change == "lacking":
+        del tensors[name]
+    write_weights(state, tensors, file.metadata)
+    with pytest.raises(FileFormatError, match=rf"state.safetensors: is not the state of this run: {message}"):
         trained(state=state)
 
 

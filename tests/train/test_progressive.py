@@ -94,7 +94,7 @@ def test_every_candidate_is_updated_exactly_once_on_each_batch() -> None:
     before = [weight.detach().clone() for weight in weights]
     steps = 0
 
-    def after_step() -> None:
+    def after_step(_: float) -> None:
         nonlocal steps
         steps += 1
         assert passes == [steps] * 4
@@ -126,6 +126,51 @@ def test_shared_passes_give_what_twelve_full_passes_give(layer: int) -> None:
         close(found.candidates[index], block, rtol=1e-3, atol=1e-4)
         assert found.row.top1_pct[index] == pytest.approx(evaluation.top1_pct)
         assert found.row.cross_entropy[index] == pytest.approx(evaluation.cross_entropy, abs=1e-4)
+
+
+def halved() -> Splits:
+    """The images at 8 px: the second and third layer see maps of 2x2, on which k3 and k5 are twins."""
+    data = splits()
+    small = [
+        TensorImages(p.images[:, :, ::2, ::2], p.labels) for p in (data.train, data.validation, data.test)
+    ]  # type: ignore[attr-defined]
+    return replace(data, resolution=8, train=small[0], validation=small[1], test=small[2])
+
+
+@pytest.mark.parametrize("layer", [1, 2])
+def test_twins_that_train_once_get_what_each_would_have_got(layer: int) -> None:
+    network = copy.deepcopy(_meta())
+    shared = fine_tune(space(8), network, halved(), FINE_TUNE, seed=1, compute=CPU)
+    for _ in range(layer):
+        next(shared)
+    plain = candidates_one_by_one(space(8), network, halved(), FINE_TUNE, layer, 1, CPU)
+    found = next(shared)
+    row = found.row
+    for index, (block, evaluation) in enumerate(plain):
+        close(found.candidates[index], block, rtol=1e-3, atol=1e-4)
+        assert row.top1_pct[index] == pytest.approx(evaluation.top1_pct)
+        assert row.cross_entropy[index] == pytest.approx(evaluation.cross_entropy, abs=1e-4)
+    for small, large in ((0, 1), (2, 3)):
+        assert row.top1_pct[small] == row.top1_pct[large]
+        assert row.cross_entropy[small] == row.cross_entropy[large]
+    assert row.chosen in ("k3e3", "k3e6se")  # of twins the smaller one stays
+
+
+def test_where_shared_parts_learn_from_all_candidates_twins_train_each() -> None:
+    network = copy.deepcopy(_meta()).eval()
+    images, labels = next(halved().train.batches(16))
+    blocks = cropped(space().layers[1], network.parts()[2], CPU)
+    before, after = nn.Sequential(*network.parts()[:2]), nn.Sequential(*network.parts()[3:])
+    for block in blocks:
+        block.train()
+    losses = [nn.functional.cross_entropy(after(block(before(images))), labels) for block in blocks]
+    weight = network.stem.conv.conv.weight
+    expected = torch.autograd.grad(torch.stack(losses).sum(), weight)[0]
+    old = weight.detach().clone()
+    settings = replace(FINE_TUNE, epochs=1, lr=1.0, momentum=0.0, weight_decay=0.0, scope="path")
+    one_batch = replace(halved(), train=TensorImages(images, labels))
+    next(fine_tune(space(8), network, one_batch, settings, seed=1, compute=CPU, finished=1))
+    torch.testing.assert_close(old - weight.detach(), expected, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("change", [{"pass_images": 1}, {"pass_images": 10_000}, {"lanes": 3}])
@@ -201,7 +246,7 @@ def test_shared_parts_get_the_sum_of_the_candidates_gradients() -> None:
     old = weight.detach().clone()
     one_batch = TensorImages(images, labels)
     shared_settings = replace(shared.settings, epochs=1, weight_decay=0.0)
-    replace(shared, settings=shared_settings).train(one_batch, 1, lambda: None)
+    replace(shared, settings=shared_settings).train(one_batch, 1, lambda _: None)
     torch.testing.assert_close(old - weight.detach(), expected, rtol=1e-3, atol=1e-5)
 
 
@@ -213,7 +258,7 @@ def test_a_loss_that_is_no_number_names_layer_and_step_before_anything_changes()
     before = [copy.deepcopy(candidate) for candidate in broken.candidates]
     with pytest.raises(TrainingError, match="loss of layer 2 is not a finite number at step 1") as error:
         replace(broken, settings=replace(FINE_TUNE, batch=70)).train(
-            TensorImages(images, labels), 1, lambda: None
+            TensorImages(images, labels), 1, lambda _: None
         )
     assert (error.value.stage, error.value.step) == ("layer 2", 1)
     for mine, old in zip(broken.candidates, before, strict=True):
@@ -224,7 +269,7 @@ def test_a_loss_that_is_no_number_names_layer_and_step_before_anything_changes()
 def test_a_last_step_that_spoils_the_weights_is_noticed() -> None:
     spoiled = replace(contest(), settings=replace(FINE_TUNE, epochs=1, batch=70))
 
-    def spoil() -> None:
+    def spoil(_: float) -> None:
         nn.init.constant_(next(spoiled.candidates[2].parameters()), float("inf"))
 
     with pytest.raises(TrainingError, match="layer 2 is not a finite number at step 1"):

@@ -17,9 +17,9 @@ from typing import Any
 
 from ponas_deploy.errors import PonasError, UnknownNameError
 from train.data.options import Lazy, Source, checked, divided, written
-from train.data.splits import Batch, Images, Splits, TensorImages
+from train.data.splits import WHOLE, Batch, Images, Share, Splits, TensorImages
 
-__all__ = ["SOURCES", "Batch", "Images", "Splits", "TensorImages", "load"]
+__all__ = ["SOURCES", "WHOLE", "Batch", "Images", "Share", "Splits", "TensorImages", "load"]
 
 SOURCES: dict[str, Source] = {
     "digits": Lazy("train.data.digits"),

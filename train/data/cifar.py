@@ -20,7 +20,7 @@ from torchvision.transforms.v2.functional import normalize
 
 from ponas_deploy.errors import PonasError
 from train.data.fractal import default_cache
-from train.data.splits import Batch, Splits
+from train.data.splits import WHOLE, Batch, Share, Splits
 from train.seeds import generator
 
 RESOLUTION = 32
@@ -138,7 +138,9 @@ class SmallImages:
     mean: Rgb
     std: Rgb
 
-    def batches(self, size: int, order: Tensor | None = None, augment: int | None = None) -> Iterator[Batch]:
+    def batches(
+        self, size: int, order: Tensor | None = None, augment: int | None = None, share: Share = WHOLE
+    ) -> Iterator[Batch]:
         """See `Images.batches`. Augmented images are moved by up to 4 pixels and mirrored by chance."""
         order = torch.arange(len(self.labels)) if order is None else order
         random = None if augment is None else torch.Generator().manual_seed(augment)
@@ -146,10 +148,10 @@ class SmallImages:
             pixels = self.pixels[chosen]
             if random is not None:
                 pixels = _moved_and_mirrored(pixels, random)
-            images = pixels.float() / 255
+            images = share.of(pixels).float() / 255
             if self.side != images.shape[-1]:
                 images = F.interpolate(images, (self.side, self.side), mode="bilinear", antialias=True)
-            yield normalize(images, list(self.mean), list(self.std)), self.labels[chosen]
+            yield normalize(images, list(self.mean), list(self.std)), share.of(self.labels[chosen])
 
 
 def _moved_and_mirrored(pixels: Tensor, random: torch.Generator) -> Tensor:

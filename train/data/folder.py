@@ -20,7 +20,7 @@ from ponas_deploy.errors import PonasError
 from train.data.fractal import default_cache
 from train.data.layout import ALL, TEST, TRAIN, VALIDATION, Part, listed, read_parts
 from train.data.pictures import FileImages, Reading, views
-from train.data.splits import Batch, Images, Splits
+from train.data.splits import WHOLE, Batch, Images, Share, Splits
 from train.progress import OnProgress, Progress, silent
 from train.seeds import generator
 
@@ -142,6 +142,8 @@ class NoImages:
         wanted = f"{self.folder}/{TRAIN}/<class>/<image>"
         raise PonasError(f"{self.folder} has no images for {self.name}: add some as {wanted}.")
 
-    def batches(self, size: int, order: Tensor | None = None, augment: int | None = None) -> Iterator[Batch]:
+    def batches(
+        self, size: int, order: Tensor | None = None, augment: int | None = None, share: Share = WHOLE
+    ) -> Iterator[Batch]:
         """See the class."""
         return iter([(self.labels, self.labels)])

@@ -24,7 +24,7 @@ from platformdirs import user_cache_path
 from torch import Tensor
 
 from ponas_deploy.errors import PonasError
-from train.data.splits import Batch, Splits
+from train.data.splits import WHOLE, Batch, Share, Splits
 from train.fractal import FractalSettings, fractal_images
 from train.progress import OnProgress, silent
 
@@ -116,7 +116,9 @@ class PixelImages:
         """The same images on another device: on a GPU no batch crosses the bus."""
         return replace(self, pixels=self.pixels.to(device), labels=self.labels.to(device))
 
-    def batches(self, size: int, order: Tensor | None = None, augment: int | None = None) -> Iterator[Batch]:
+    def batches(
+        self, size: int, order: Tensor | None = None, augment: int | None = None, share: Share = WHOLE
+    ) -> Iterator[Batch]:
         """See `Images.batches`: (n, 3, H, W), grey in all three channels.
 
         Augmented images are turned by quarters and mirrored, each on its own.
@@ -129,8 +131,9 @@ class PixelImages:
             pixels = self.pixels[chosen]
             if random is not None:
                 pixels = _quarter_turned(pixels, random)
+            pixels = share.of(pixels)
             images = (pixels[:, None].float() / 255 - self.mean) / self.std
-            yield images.expand(-1, 3, -1, -1), self.labels[chosen]
+            yield images.expand(-1, 3, -1, -1), share.of(self.labels[chosen])
 
 
 def _quarter_turned(pixels: Tensor, random: torch.Generator) -> Tensor:

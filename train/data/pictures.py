@@ -29,7 +29,7 @@ from ponas_deploy.errors import FileFormatError, PonasError
 from ponas_deploy.records import read_json, write_json
 from train.compute import threads
 from train.data.layout import Part
-from train.data.splits import Batch
+from train.data.splits import WHOLE, Batch, Share
 from train.progress import OnProgress, Progress
 from train.seeds import derive
 
@@ -88,14 +88,16 @@ class FileImages:
         """The images that cannot be read, each with the reason."""
         return self._readable[2]
 
-    def batches(self, size: int, order: Tensor | None = None, augment: int | None = None) -> Iterator[Batch]:
+    def batches(
+        self, size: int, order: Tensor | None = None, augment: int | None = None, share: Share = WHOLE
+    ) -> Iterator[Batch]:
         """See `Images.batches`; the same batches by any number of workers.
 
         PonasError names an image that could be read before and no longer can.
         """
         files, labels, _ = self._readable
         chosen = torch.arange(len(labels)) if order is None else order.cpu()
-        wanted = torch.split(chosen, size) if len(chosen) else ()
+        wanted = [share.of(batch) for batch in torch.split(chosen, size)] if len(chosen) else []
         items = [[(index, augment) for index in batch.tolist()] for batch in wanted]
         for batch, images in zip(wanted, self._loader(files, items), strict=True):
             if isinstance(images, str):

@@ -16,6 +16,23 @@ Augment = Callable[[Tensor, torch.Generator], Tensor]
 """Normalised images (N, 3, H, W) -> the same, changed at random."""
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One of `processes` equal parts of every batch: that of the process number `rank`, from 0."""
+
+    rank: int = 0
+    processes: int = 1
+
+    def of(self, batch: Tensor) -> Tensor:
+        """Its rows of a batch; a rest that cannot be shared equally is left out."""
+        count = len(batch) // self.processes
+        return batch[self.rank * count : (self.rank + 1) * count] if self.processes > 1 else batch
+
+
+WHOLE = Share()
+"""All of a batch, for a process that trains alone."""
+
+
 class Images(Protocol):
     """Labelled images, or feature maps, that come in batches.
 
@@ -27,10 +44,13 @@ class Images(Protocol):
     def labels(self) -> Tensor:
         """The class of every image, (N,) int64."""
 
-    def batches(self, size: int, order: Tensor | None = None, augment: int | None = None) -> Iterator[Batch]:
+    def batches(
+        self, size: int, order: Tensor | None = None, augment: int | None = None, share: Share = WHOLE
+    ) -> Iterator[Batch]:
         """Batches of `size` (the last may be smaller) of the images at `order`, None: all in a row.
 
-        `augment` is the seed of a random augmentation, None: no augmentation.
+        `augment` is the seed of a random augmentation, None: no augmentation. `share` is the part of each
+        batch that is wanted; its images are those of the whole batch, to the pixel.
         """
 
 
@@ -42,7 +62,9 @@ class TensorImages:
     labels: Tensor
     augmentation: Augment | None = None
 
-    def batches(self, size: int, order: Tensor | None = None, augment: int | None = None) -> Iterator[Batch]:
+    def batches(
+        self, size: int, order: Tensor | None = None, augment: int | None = None, share: Share = WHOLE
+    ) -> Iterator[Batch]:
         """See `Images.batches`."""
         order = torch.arange(len(self.labels)) if order is None else order
         random = None if augment is None else torch.Generator().manual_seed(augment)
@@ -50,7 +72,7 @@ class TensorImages:
             images = self.images[chosen]
             if random is not None and self.augmentation is not None:
                 images = self.augmentation(images, random)
-            yield images, self.labels[chosen]
+            yield share.of(images), share.of(self.labels[chosen])
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import typer
 
+from ponas_deploy.commands.table.certify import certify
 from ponas_deploy.commands.table.check import check
 from ponas_deploy.commands.table.diff import diff
 from ponas_deploy.commands.table.fit import fit
 from ponas_deploy.commands.table.predict import predict
+from ponas_deploy.commands.table.recheck import recheck
 from ponas_deploy.commands.table.show import show
 
 table_app = typer.Typer(
@@ -20,6 +22,8 @@ table_app = typer.Typer(
 )
 table_app.command()(show)
 table_app.command()(check)
+table_app.command()(certify)
 table_app.command()(diff)
+table_app.command()(recheck)
 table_app.command()(fit)
 table_app.command()(predict)

@@ -19,8 +19,9 @@ def check(
 ) -> None:
     """Name everything that is wrong or odd in a table.
 
-    Non-positive, missing and repeated entries, equal blocks with times far apart, another space,
-    cells that never settled, a poor certificate. With two files also whether they belong together.
+    Non-positive, missing and repeated entries, equal blocks with times far apart, another space, cells
+    that never settled, and what makes its predictions doubtful: a poor certificate, a machine that changed
+    while it was measured, sums that do not hold. With two files also whether they belong together.
     Exit code 1 when there are errors; warnings and notes leave it 0.
 
     \b

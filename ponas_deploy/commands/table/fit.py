@@ -52,11 +52,11 @@ def fit(
       ponas table fit evaluated.csv --out accuracy.json --resolution 96 --classes 100 --json
       ponas specialize --latency-table latency.json --accuracy-table accuracy.json --latency 20ms
     """
-    import os
     from datetime import datetime, timezone
 
-    # The matrices are small: on a busy machine threads that wait for each other take ten times as long.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from ponas_deploy.commands.blas import one_thread
+
+    one_thread()
     from ponas_deploy.commands.output import print_json, show
     from ponas_deploy.errors import OverwriteError
     from ponas_deploy.fit import fit_document, fit_networks, table_of

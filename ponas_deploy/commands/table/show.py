@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ponas_deploy.commands.options import Json, Table
+
+if TYPE_CHECKING:
+    from ponas_deploy.tables.files import AnyTable
 
 
 def show(file: Table, json: Json = False) -> None:
     """Print a table as a grid with its conditions and proof.
+
+    Of an accuracy table also the ties: candidates that lose less than the evaluation noise to the best of
+    their layer (`=`, and `ties` with --json: their labels, layer by layer). Of a latency table also what
+    there is to say against its predictions (`doubts` with --json).
 
     \b
     Examples:
@@ -24,8 +33,28 @@ def show(file: Table, json: Json = False) -> None:
     if json:
         from ponas_deploy.tables.files import table_document
 
-        print_json(table_document(table))
+        print_json({**table_document(table), **_ties(table), **_doubts(table)})
         return
     from ponas_deploy.reports.tables import table_report
 
     show_report(table_report(table, path.name))
+
+
+def _doubts(table: AnyTable) -> dict[str, list[dict[str, str]]]:
+    """What there is to say against a latency table; nothing for another one."""
+    from dataclasses import asdict
+
+    from ponas_deploy.tables import LatencyTable
+    from ponas_deploy.trust import doubts
+
+    return {"doubts": [asdict(doubt) for doubt in doubts(table)]} if isinstance(table, LatencyTable) else {}
+
+
+def _ties(table: AnyTable) -> dict[str, list[list[str]]]:
+    """The labels that tie with the best of each layer; nothing for a latency table."""
+    from ponas_deploy.tables import AccuracyTable
+
+    if not isinstance(table, AccuracyTable):
+        return {}
+    rows = zip(table.loss.candidates, table.ties, strict=True)
+    return {"ties": [[label for label, tie in zip(*row, strict=True) if tie] for row in rows]}

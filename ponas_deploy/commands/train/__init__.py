@@ -9,6 +9,12 @@ from __future__ import annotations
 import typer
 
 from ponas_deploy.commands.train.run import train
+from ponas_deploy.commands.train.specialized import specialized
+from ponas_deploy.commands.train.status import status
+from ponas_deploy.commands.train.table import table
 
 train_app = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
 train_app.callback()(train)
+train_app.command()(table)
+train_app.command()(specialized)
+train_app.command()(status)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ponas_deploy.commands.options import Json, Seed
 from ponas_deploy.commands.output import note, print_json, show
-from ponas_deploy.commands.train.bars import needs_torch, training_bars
+from ponas_deploy.commands.train.bars import needs_torch, training_in
+
+if TYPE_CHECKING:
+    from train.run import TrainResult
+    from train.settings import TrainSettings
 
 
 def train(
@@ -33,17 +37,29 @@ def train(
     ] = None,
     device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu or cuda.")] = "auto",
     seed: Seed = 0,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Change a setting of the recipe, such as meta.epochs=30 or fine_tune.lr=0.02;"
+            " a wrong name lists them all. May be repeated.",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Train the meta network, fine-tune it layer by layer, and write the accuracy table and the weights.
 
     The table says what each of the candidates is worth in each layer (PONAS, section 3.2). A run that
-    was interrupted goes on where it stopped when the same command is given again. Needs the extra
+    was interrupted goes on where it stopped when the same command is given again; `ponas train status`
+    says how far it is. Started by torchrun, it trains on several GPUs and machines. Needs the extra
     `train`.
 
     \b
     Examples:
       ponas train --data digits --preset quick
+      ponas train --data photos/ --set meta.epochs=30 --set meta.lr=0.05
+      torchrun --nproc-per-node 8 --no-python ponas train --data /data/imagenet
       ponas train --data fractal:classes=20,images=500 --resolution 64
       ponas train --data /data/imagenet
       ponas specialize --device cpu --latency 300us --weights runs/digits-quick/weights.safetensors
@@ -51,14 +67,14 @@ def train(
     if context.invoked_subcommand:
         return
     needs_torch()
-    from train.run import train_run
+    from train.assign import assigned
     from train.settings import preset as preset_of
 
-    folder = out or Path("runs") / f"{_short(data)}-{preset}"
-    settings = preset_of(preset, data=data, seed=seed, resolution=resolution, device=device)
-    note(f"training in {folder}; Ctrl-C stops, the same command goes on")
-    with training_bars() as on_progress:
-        result = train_run(settings, folder, on_progress)
+    folder = out or Path("runs") / f"{short(data)}-{preset}"
+    typed = preset_of(preset, data=data, seed=seed, resolution=resolution, device=device)
+    result = _trained(assigned(typed, settings or ()), folder)
+    if result is None:
+        return
     details = dict(result.table.origin.details) if result.table.origin else {}
     if json:
         print_json(
@@ -77,7 +93,17 @@ def train(
     note(f"weights: {result.weights}")
 
 
-def _short(data: str) -> str:
+def _trained(settings: TrainSettings, folder: Path) -> TrainResult | None:
+    """Train; None in a process that only helps another one."""
+    from train import distributed
+    from train.run import train_run
+
+    with training_in(folder) as on_progress:
+        result = train_run(settings, folder, on_progress)
+    return result if distributed.leads() else None
+
+
+def short(data: str) -> str:
     """A data set as part of a folder's name: `fractal-classes-20`, `photos`."""
     from ponas_deploy.store import slug
 

@@ -1,0 +1,93 @@
+"""From what the clock said to a certified table: statistic, correction, certificate, intervals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from ponas_deploy.calibrate import TimedNetwork, certify, correct
+from ponas_deploy.measure import Plan, Samples, choose_statistic, is_settled
+from ponas_deploy.probes import HEAD, STEM, blocks_of
+from ponas_deploy.tables import Conditions, Grid, LatencyTable, SpaceKey
+from searchspace.space import Space
+
+Texts = tuple[tuple[str, str], ...]
+"""Names and what they stand for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """Whole networks by their text form, in order of cost: those to fit on, and those to check with."""
+
+    fit: tuple[str, ...]
+    check: tuple[str, ...]
+
+    def waves(self, size: int) -> tuple[tuple[str, ...], ...]:
+        """All of them in groups of at most `size`, each group spread over the range."""
+        networks = (*self.fit, *self.check)
+        groups = -(-len(networks) // size)
+        return tuple(networks[number::groups] for number in range(groups))
+
+
+def assemble(
+    space: Space,
+    conditions: Conditions,
+    samples: Samples,
+    networks: Networks,
+    plan: Plan,
+    *,
+    environment: Texts,
+    protocol: Texts,
+) -> LatencyTable:
+    """Choose the statistic, correct the cells, certify the result; MeasurementError when that fails."""
+    fit, check = (
+        tuple(TimedNetwork(tuple(text.split(",")), samples.measurement(text)) for text in texts)
+        for texts in (networks.fit, networks.check)
+    )
+    statistic = choose_statistic([net.measurement for net in (*fit, *check)])
+    isolated = _isolated(space, samples, statistic)
+    grid, correction = correct(isolated, space.cells(), fit, statistic)
+    measurements = tuple((key, samples.measurement(key)) for key in blocks_of(space))
+    return LatencyTable(
+        grid=grid,
+        isolated=isolated,
+        space=SpaceKey.of(space),
+        conditions=conditions,
+        intervals_ms=_intervals(space, samples, statistic, isolated, grid),
+        statistic=statistic,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        environment=environment,
+        protocol=protocol,
+        cell_keys=tuple(tuple(cell.key for cell in row) for row in space.cells()),
+        measurements=measurements,
+        correction=correction,
+        certificate=certify(grid, isolated, check, statistic),
+        unsettled=tuple(key for key, m in measurements if not is_settled(m, plan, statistic)),
+    )
+
+
+def _isolated(space: Space, samples: Samples, statistic: str) -> Grid:
+    def value(key: str) -> float:
+        return samples.measurement(key).value_ms(statistic)
+
+    return Grid(
+        tuple(layer.name for layer in space.layers),
+        space.labels,
+        tuple(tuple(value(cell.key) for cell in row) for row in space.cells()),
+        value(STEM) + value(HEAD),
+    )
+
+
+def _intervals(
+    space: Space, samples: Samples, statistic: str, isolated: Grid, grid: Grid
+) -> tuple[tuple[tuple[float, float], ...], ...]:
+    """The isolated cells' intervals, scaled as their values were by the correction."""
+
+    def scaled(key: str, before: float, after: float) -> tuple[float, float]:
+        low, high = samples.measurement(key).interval_ms(statistic)
+        return low * after / before, high * after / before
+
+    return tuple(
+        tuple(scaled(cell.key, before, after) for cell, before, after in zip(row, old, new, strict=True))
+        for row, old, new in zip(space.cells(), isolated.values, grid.values, strict=True)
+    )

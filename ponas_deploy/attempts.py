@@ -1,0 +1,201 @@
+"""What is built next: the best network by tables that are corrected by what the clock said so far.
+
+Two things say how far a table's predictions must be stretched. Before anything of it was timed, its own
+certificate: the factor that keeps the asked share of networks under the budget (`trust.margin`). From the
+first timing on, the residual: measured over predicted, of networks that share most of their blocks with the
+next one, on the machine as it is now. That is worth more than the certificate's scatter over unlike
+networks, so it takes the margin's place and leaves only the room that the noise of a timing asks for, and a
+little more for every miss. So the first try usually meets the budget, and the next ones use it up.
+
+The plain mean of all residuals was compared with means that favour networks near the budget and with more
+caution after a miss, in a simulation of this loop with planted tables (bent, shifted) and noise: it used the
+budget best where timings are noisy, and no other was better where they are quiet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import exp, inf, log
+from statistics import fmean, median
+
+from ponas_deploy.errors import BudgetError, PonasError
+from ponas_deploy.shortlist import DRAWN, Shortlist
+from ponas_deploy.specialize import Budget, Specialization, quantity, specialize
+from ponas_deploy.store import StoredTable
+from ponas_deploy.tables import AccuracyTable, Conditions, LatencyTable
+from ponas_deploy.task import Task
+from ponas_deploy.timing import EngineTiming
+from ponas_deploy.trust import Margin, margin
+from searchspace.space import Space
+
+CAUTION_PCT = 0.5
+"""The room that every miss asks for beyond the residual."""
+MOST_ROOM_PCT = 3.0
+"""The most room for noise: with more, too much of the budget stays unused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One network that was built and timed, or is about to be (`timing` None).
+
+    `choice.predicted_ms` is what the table says by itself, `expected_ms` what is likely after its
+    certificate and the attempts before. `margin` is the certificate's, None without one. The budget is on
+    the `percentile` of single inferences. `validation_top1_pct` is there where a shortlist was evaluated.
+    """
+
+    number: int
+    stored: StoredTable
+    choice: Specialization
+    expected_ms: float
+    engine_file: str = ""
+    timing: EngineTiming | None = None
+    validation_top1_pct: float | None = None
+    percentile: int = 50
+    margin: Margin | None = None
+
+    @property
+    def merit(self) -> tuple[float, float]:
+        """The less the better: what the images say, where they were asked, before what the table says."""
+        return -(self.validation_top1_pct or 0.0), self.choice.predicted_loss_pp
+
+    @property
+    def conditions(self) -> Conditions:
+        """Runtime, precision, threads and batch of the attempt."""
+        return self.stored.conditions
+
+    @property
+    def measured_ms(self) -> float:
+        """The measured percentile in milliseconds."""
+        return self._timed.percentile_ms(self.percentile)
+
+    @property
+    def noise_pct(self) -> float:
+        """How far the percentile differed between the processes that timed it."""
+        return self._timed.noise_pct(self.percentile)
+
+    @property
+    def meets(self) -> bool:
+        """Whether the measured percentile is at or under the latency budget."""
+        limit = self.choice.budget.latency_ms
+        return limit is None or self.measured_ms <= limit
+
+    @property
+    def unused_pct(self) -> float:
+        """How much of the latency budget is left, in percent; infinite where none was given."""
+        limit = self.choice.budget.latency_ms
+        return inf if limit is None else 100 * (1 - self.measured_ms / limit)
+
+    @property
+    def _timed(self) -> EngineTiming:
+        if self.timing is None:
+            raise PonasError("this attempt was not measured yet.")
+        return self.timing
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """What a table's predictions are multiplied with: `level` is likely, `factor` is safe."""
+
+    level: float
+    factor: float
+
+
+def stretch(before: Sequence[Attempt], certified: Margin | None) -> Stretch:
+    """The stretch of a table, from the attempts `before` on it, or from its margin before the first."""
+    if not before:
+        return Stretch(certified.typical, certified.factor) if certified else Stretch(1.0, 1.0)
+    level = exp(fmean(log(attempt.measured_ms / attempt.choice.predicted_ms) for attempt in before))
+    # Half of how far processes lie apart: about where one timing in twenty ends above its mean.
+    noise_pct = min(MOST_ROOM_PCT, median(attempt.noise_pct for attempt in before) / 2)
+    misses = sum(not attempt.meets for attempt in before)
+    return Stretch(level, level * (1 + (noise_pct + misses * CAUTION_PCT) / 100))
+
+
+def next_attempt(
+    task: Task, attempts: Sequence[Attempt], jury: Shortlist | None, *, measured: bool = True
+) -> Attempt | None:
+    """The best network not yet tried over all tables, None when there is none.
+
+    Before anything was tried an impossible budget is a BudgetError, the most hopeful table's. Unless it
+    will be `measured`, a network must fit with its margin.
+    """
+    found, refusals = list[Attempt](), list[BudgetError]()
+    for stored in task.tables:
+        before = [attempt for attempt in attempts if attempt.stored == stored]
+        certified = margin(stored.table, task.confidence, task.percentile)
+        stretched = stretch(before, certified)
+        try:
+            choices = _choices(task, stored, before, stretched.factor, measured)
+        except BudgetError as error:
+            refusals.append(error if measured else _beyond(error, certified))
+            continue
+        tried = {attempt.choice.choices for attempt in before}
+        for fresh in (choice for choice in choices if choice.choices not in tried):
+            plain_ms = stored.table.predict_ms(fresh.choices)
+            choice = replace(fresh, budget=task.budget, predicted_ms=plain_ms)
+            attempt = Attempt(len(attempts) + 1, stored, choice, plain_ms * stretched.level)
+            found.append(replace(attempt, percentile=task.percentile, margin=certified))
+    if not found and not attempts and refusals:
+        raise min(refusals, key=lambda error: inf if error.least is None else error.least)
+    found = jury.judged(found) if jury else found
+    return min(found, key=lambda attempt: (attempt.merit, attempt.expected_ms), default=None)
+
+
+def _choices(
+    task: Task, stored: StoredTable, before: Sequence[Attempt], factor: float, measured: bool
+) -> Sequence[Specialization]:
+    """The best networks by a table times `factor`; where nothing fits, the fastest there is.
+
+    BudgetError where the table alone says that nothing fits, or the limits together leave nothing.
+    """
+    table = stored.table.scaled(factor)
+    try:
+        return task.choose(table, max(len(before) + 1, task.shortlist * DRAWN))
+    except BudgetError as error:
+        if error.least is None or error.constraint != "latency_ms" or not (measured or before):
+            raise
+        if not before:
+            task.choose(stored.table, 1)
+        # By margin or residuals nothing fits: let the clock say so of the fastest network there is.
+        return task.choose(table, 1, replace(task.budget, latency_ms=error.least))
+
+
+def choose_within(
+    certified: Margin | None,
+    latency: LatencyTable,
+    accuracy: AccuracyTable,
+    budget: Budget,
+    *,
+    space: Space | None = None,
+    method: str = "exact",
+    seed: int = 0,
+) -> Specialization:
+    """`specialize` with the latency budget divided by a table's margin; the prediction stays the table's."""
+    table = latency.scaled(certified.factor) if certified else latency
+    try:
+        found = specialize(table, accuracy, budget, space=space, method=method, seed=seed)
+    except BudgetError as error:
+        raise _beyond(error, certified) from error
+    return replace(found, predicted_ms=latency.predict_ms(found.choices)) if certified else found
+
+
+def _beyond(error: BudgetError, certified: Margin | None) -> BudgetError:
+    """The same refusal, which says that a margin is in its numbers."""
+    if certified is None or error.constraint != "latency_ms":
+        return error
+    text = f"{error} That is with a margin of {certified.text}."
+    return BudgetError(text, error.constraint, error.asked, error.least)
+
+
+def missed(budget: Budget, attempts: Sequence[Attempt]) -> BudgetError:
+    """That no attempt met the budget, and the latency that one reached."""
+    asked = budget.latency_ms or 0.0
+    fastest = min(attempt.measured_ms for attempt in attempts)
+    return BudgetError(
+        f"no engine met {quantity('latency_ms', asked)} in {len(attempts)} tries: the fastest one measured"
+        f" {quantity('latency_ms', fastest, up=True)}. Ask for that or more, or profile again.",
+        "latency_ms",
+        asked,
+        fastest,
+    )

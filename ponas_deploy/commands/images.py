@@ -1,0 +1,85 @@
+"""The images that a command works on, and the network that fits both them and a weights file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ponas_deploy.commands.architectures import read_architecture
+from ponas_deploy.commands.weights import agreed
+from ponas_deploy.errors import PonasError, WeightsError
+from ponas_deploy.weights import WeightsFile
+from searchspace.architecture import Architecture
+
+if TYPE_CHECKING:
+    from train.data import Splits
+    from train.progress import OnProgress
+
+
+def load_images(
+    files: Sequence[WeightsFile],
+    *,
+    data: str | None,
+    resolution: int | None,
+    seed: int,
+    on_progress: OnProgress,
+    workers: int = 0,
+    otherwise_px: int | None = None,
+) -> Splits:
+    """The images named, or those that the weights were trained on, cut as their training cut them.
+
+    `otherwise_px` is the resolution where neither the command line nor a file says one. PonasError when the
+    files are for other images than these, or were trained on another cut than each other.
+    """
+    from train.data import load
+    from train.weights import refuse_other_images
+
+    cuts = {file.path: cut for file in files if (cut := file.number("seed")) is not None}
+    if len(set(cuts.values())) > 1:
+        each = ", ".join(f"{path} with {cut}" for path, cut in cuts.items())
+        raise PonasError(
+            f"the images were cut into training and test by other seeds ({each}): one file has seen the"
+            f" other's test images; name files of one run."
+        )
+    for file in files:
+        resolution = agreed("resolution", resolution, file.number("resolution"))
+    splits = load(
+        data_of(files, data),
+        resolution=resolution or otherwise_px,
+        seed=next(iter(cuts.values()), seed),
+        workers=workers,
+        on_progress=on_progress,
+    )
+    for file in files:
+        refuse_other_images(file, splits)
+    return splits
+
+
+def data_of(files: Sequence[WeightsFile], data: str | None) -> str:
+    """The images named, or those that the weights were trained on; PonasError where nobody says."""
+    named = data or next((name for file in files if (name := file.metadata.get("data"))), None)
+    if named is None:
+        silent = f"{files[0].path} does not say what it was trained on: " if files else ""
+        raise PonasError(f"{silent}name the images with --data.")
+    return named
+
+
+def fitting(
+    arch: str, space: str | None, file: WeightsFile | None, splits: Splits, named: Path | None = None
+) -> Architecture:
+    """The network that was asked for; WeightsError when the file is another's or another space's.
+
+    `named` is what the file is called where it was converted from another one.
+    """
+    if file is None:
+        return read_architecture(arch, space, splits.resolution, splits.classes)
+    name = agreed("space", space, file.metadata.get("space"))
+    architecture = read_architecture(arch, name, splits.resolution, splits.classes)
+    known, path = architecture.space, named or file.path
+    if file.metadata.get("fingerprint", known.fingerprint) != known.fingerprint:
+        raise WeightsError(f"{path} belongs to another version of space '{known.name}': train anew.")
+    owner = file.metadata.get("choices", architecture.text)
+    if not file.supernet and owner != architecture.text:
+        raise WeightsError(f"{path} is another network's, {owner}: name that network or its own weights.")
+    return architecture

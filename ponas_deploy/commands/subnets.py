@@ -1,0 +1,161 @@
+"""Random networks of a finished supernet, evaluated and kept, for the commands that fit or certify tables.
+
+What was evaluated lies beside the weights: `subnets-SIDE-SEED.csv`, anyone's to use with `ponas table
+fit`, and the journal it is made from, with which a killed command goes on where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from ponas_deploy.commands.images import load_images
+from ponas_deploy.commands.output import note
+from ponas_deploy.errors import PonasError, WeightsError
+from ponas_deploy.journal import Journal
+from ponas_deploy.networks_csv import Networks, write_networks
+from ponas_deploy.records import sha256
+from ponas_deploy.weights import WeightsFile, read_weights
+from searchspace import Space, build_space
+
+if TYPE_CHECKING:
+    from train.data import Splits
+    from train.progress import OnProgress
+    from train.sampling import Side
+
+_TOGETHER = 8
+"""Networks that see a batch of images before the next one is decoded; a kill loses no more than these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished supernet, and the images it was trained on and is evaluated on."""
+
+    file: WeightsFile
+    space: Space
+    splits: Splits
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names of the searchable layers."""
+        return tuple(layer.name for layer in self.space.layers)
+
+    @property
+    def made_on(self) -> str:
+        """The images in one line, for people."""
+        images = len(self.splits.validation.labels)
+        return f"{self.splits.name} at {self.splits.resolution} px, {images} validation images"
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """Networks and their top-1 in percent, also on each half of the images; `networks.path` holds them."""
+
+    networks: Networks
+    halves_pct: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How many networks of which side: so many, or as many as `seconds` allow but `least`."""
+
+    side: Side
+    networks: int | None
+    seconds: float | None
+    least: int
+    seed: int
+    device: str
+
+
+def finished(run: Path) -> Path:
+    """The supernet's weights in a run's folder; PonasError when the run did not end."""
+    weights = run / "weights.safetensors"
+    for needed in (weights, run / "accuracy.json"):
+        if not needed.exists():
+            raise PonasError(
+                f"{run} holds no finished run ({needed.name} is missing): `ponas train --out {run}` with the"
+                f" settings it was started with finishes it."
+            )
+    return weights
+
+
+def open_run(weights: Path, data: str | None, on_progress: OnProgress) -> Run:
+    """Read a supernet, and the images of `data` or those it names.
+
+    WeightsError when the file holds one network only, or belongs to another space or number of classes.
+    """
+    file = read_weights(weights)
+    if not file.supernet:
+        raise WeightsError(f"{weights} holds one network: random ones need a supernet's weights.safetensors.")
+    splits = load_images((file,), data=data, resolution=None, seed=0, on_progress=on_progress)
+    space = build_space(file.metadata.get("space", ""), splits.resolution, splits.classes)
+    if file.metadata.get("fingerprint") != space.fingerprint:
+        raise WeightsError(f"{weights} belongs to another version of space '{space.name}': train anew.")
+    return Run(file, space, splits)
+
+
+def evaluated(run: Run, wanted: Wanted, on_progress: OnProgress) -> Evaluated:
+    """Evaluate random networks of a run, or read what was evaluated before; see `train.subnets`."""
+    from train.progress import Progress
+
+    path = run.file.path.with_name(f"subnets-{wanted.side}-{wanted.seed}.csv")
+    started, found = monotonic(), Evaluated(Networks(path, run.layers, (), (), "accuracy", ()), ())
+    with Journal(path.with_suffix(".journal"), _header(run, wanted)) as journal:
+        if journal.note:
+            note(journal.note)
+        for rows in _groups(run, wanted, journal):
+            found = _grown(found, rows)
+            write_networks(found.networks)
+            seconds, count = monotonic() - started, len(found.networks)
+            done, total = (count, wanted.networks) if wanted.networks else (seconds, wanted.seconds or 0)
+            on_progress(Progress("subnets", int(done), int(total), f"{count} networks"))
+            if wanted.seconds is not None and seconds >= wanted.seconds and count >= wanted.least:
+                break
+    return found
+
+
+def _header(run: Run, wanted: Wanted) -> dict[str, Any]:
+    """Everything that decides the accuracies; a journal of anything else is set aside."""
+    from train.subnets import CALIBRATION_IMAGES
+
+    return {
+        "what": "subnets",
+        "side": wanted.side,
+        "seed": wanted.seed,
+        "weights": sha256(run.file.path),
+        "data": run.splits.name,
+        "images": len(run.splits.validation.labels),
+        "calibration_images": CALIBRATION_IMAGES,
+    }
+
+
+def _groups(run: Run, wanted: Wanted, journal: Journal) -> Iterator[list[dict[str, Any]]]:
+    """The journal's entries of the networks to evaluate, group by group; what it lacks is evaluated."""
+    from train.compute import Compute
+    from train.sampling import sample
+    from train.subnets import Supernet, evaluate_subnets
+
+    compute = Compute.on(wanted.device, lanes=0)
+    supernet = Supernet(run.space, run.file.tensors, compute)
+    known = {tuple(entry["choices"]): entry for entry in journal.entries}
+    drawn = islice(sample(run.space, wanted.side, wanted.seed), wanted.networks)
+    while group := list(islice(drawn, _TOGETHER)):
+        fresh = [choices for choices in group if choices not in known]
+        for subnet in evaluate_subnets(supernet, fresh, run.splits, compute, wanted.seed) if fresh else ():
+            entry = {"choices": subnet.choices, **asdict(subnet.evaluation), "halves_pct": subnet.halves_pct}
+            journal.append(entry)
+            known[subnet.choices] = entry
+        yield [known[choices] for choices in group]
+
+
+def _grown(found: Evaluated, rows: Sequence[dict[str, Any]]) -> Evaluated:
+    networks = found.networks
+    choices = (*networks.choices, *(tuple(row["choices"]) for row in rows))
+    values = (*networks.values, *(float(row["top1_pct"]) for row in rows))
+    halves = (*found.halves_pct, *((row["halves_pct"][0], row["halves_pct"][1]) for row in rows))
+    lines = tuple(range(2, len(choices) + 2))
+    return Evaluated(replace(networks, choices=choices, values=values, lines=lines), halves)

@@ -1,0 +1,107 @@
+"""`ponas table recheck`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ponas_deploy.commands.options import (
+    Backends,
+    Batch,
+    Classes,
+    Json,
+    Precisions,
+    Resolution,
+    Seed,
+    SpaceName,
+    Threads,
+)
+
+if TYPE_CHECKING:
+    from ponas_deploy.store import StoredTable
+
+
+def recheck(
+    file: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="TABLE",
+            show_default="your tables of this machine",
+            help="A latency table of this machine: JSON, or the name of a stored one.",
+        ),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(metavar="NAME", help="cpu: this machine. A table is rechecked where it was made.")
+    ] = "cpu",
+    backend: Backends = None,
+    precision: Precisions = None,
+    threads: Threads = 1,
+    batch: Batch = 1,
+    space: SpaceName = None,
+    resolution: Resolution = 224,
+    classes: Classes = 1000,
+    accuracy_table: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            show_default="the space's own",
+            help="What the front is made with besides.",
+        ),
+    ] = None,
+    time: Annotated[float, typer.Option(metavar="SECONDS", min=3, help="Time for each table.")] = 15,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Measure about twenty cells and a few networks again: does a latency table still hold?
+
+    The cells are those that the best networks spend their time in. It is said which of them moved (their
+    intervals do not overlap), how well networks are predicted now beside what the certificate and the noise
+    allow, and for ten budgets whether another network would be chosen. What a table was made with that is
+    another thing here (runtime version, driver, power mode) is named; ponas specialize would profile again,
+    while a table that holds can be used all the same with --latency-table. Exit code 1 when one does not
+    hold, or when the machine is too noisy to say.
+
+    \b
+    Examples:
+      ponas table recheck
+      ponas table recheck --backend openvino --precision bf16 --json
+      ponas table recheck my-cpu/onnxruntime-fp32-t1-b1-ponas-224px-1000c --time 30
+    """
+    from ponas_deploy import inventory, store
+    from ponas_deploy.commands.architectures import DEFAULT_SPACE
+    from ponas_deploy.commands.output import note, print_json, show
+    from ponas_deploy.errors import PonasError
+    from ponas_deploy.recheck import recheck as measure_again
+    from ponas_deploy.recheck import recheck_document
+    from searchspace import build_space
+
+    tables: tuple[StoredTable, ...]
+    if file:
+        tables = (store.latency_table(file),)
+    else:
+        built = build_space(space or DEFAULT_SPACE, resolution, classes)
+        wish = inventory.Wish(device, built, tuple(backend or ()), tuple(precision or ()), threads, batch)
+        if not wish.local:
+            raise PonasError(f"'{device}' is not this machine: run `ponas table recheck` on it.")
+        tables = inventory.own_tables(wish)
+    found, differ = [], {}
+    for stored in tables:
+        differ[stored.name] = inventory.refuse_elsewhere(stored)
+        for difference in differ[stored.name]:
+            note(f"table {stored.name} was made {difference.text}")
+        note(f"measuring a part of {stored.name} again, for about {time:.0f} s")
+        name = accuracy_table or f"accuracy/{stored.table.space.name if stored.table.space else ''}"
+        found.append(measure_again(stored, store.accuracy_table(name).table, time_s=time, seed=seed))
+    if json:
+        documents = [
+            {**recheck_document(one), "differences": [difference.text for difference in differ[one.name]]}
+            for one in found
+        ]
+        print_json({"holds": all(one.verdict == "holds" for one in found), "tables": documents})
+    else:
+        from ponas_deploy.reports.recheck import recheck_report
+
+        show(*map(recheck_report, found))
+    if any(one.verdict != "holds" for one in found):
+        raise typer.Exit(1)

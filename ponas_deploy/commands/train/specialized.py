@@ -1,0 +1,114 @@
+"""`ponas train specialized`."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ponas_deploy.commands.options import Arch, Json, Seed, SpaceName
+from ponas_deploy.commands.output import print_json, show
+from ponas_deploy.commands.train.bars import needs_torch, training_in
+from ponas_deploy.commands.train.run import short
+
+
+def specialized(
+    arch: Arch,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|DIR",
+            show_default="what --weights or --distill were trained on",
+            help="The images: digits, fractal, cifar10, cifar100 or a folder; options as NAME:key=value.",
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Inherit from a supernet or a network; else from scratch."),
+    ] = None,
+    distill: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Learn from this network's answers too: a run's meta.safetensors."),
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option(metavar="T", help="Softness of the answers that --distill compares.")
+    ] = 4.0,
+    distill_weight: Annotated[
+        float, typer.Option(metavar="W", help="Share of --distill in the loss; the labels have the rest.")
+    ] = 0.9,
+    epochs: Annotated[int, typer.Option(metavar="N", help="Passes over the training images.")] = 150,
+    lr: Annotated[float, typer.Option(metavar="RATE", help="Learning rate at the start.")] = 0.045,
+    batch: Annotated[int, typer.Option(metavar="N", help="Images a step.")] = 256,
+    space: SpaceName = None,
+    resolution: Annotated[
+        int | None,
+        typer.Option(metavar="PX", min=8, help="Input side; default: that of --weights, or the images' own."),
+    ] = None,
+    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu or cuda.")] = "auto",
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="The run's folder; default runs/<data>-<arch>.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Train one network by the paper's recipe, from scratch or from inherited weights.
+
+    SGD with Nesterov momentum 0.9, weight decay 4e-5 and a cosine (PONAS, section 4.1). What comes out is
+    a weights file for `specialize`, `export` and `evaluate`, and a result with its accuracy. A run that
+    was interrupted goes on where it stopped when the same command is given again. Needs the extra
+    `train`.
+
+    \b
+    Examples:
+      ponas train specialized PONAS-A --data /data/imagenet
+      ponas train specialized engines/best/manifest.json --weights runs/digits-quick/weights.safetensors \\
+        --epochs 20 --lr 0.01 --batch 64 --distill runs/digits-quick/meta.safetensors
+      ponas export PONAS-A --weights runs/imagenet-ponas-a/weights.safetensors
+    """
+    needs_torch()
+    from ponas_deploy.commands.images import data_of, fitting, load_images
+    from ponas_deploy.commands.weights import read_file
+    from ponas_deploy.records import read_json
+    from train import distributed
+    from train.compute import Compute
+    from train.settings import Distillation, SpecializedSettings
+    from train.specialized_run import FORMAT, Lesson, specialized_run
+
+    taught = Distillation(temperature, distill_weight) if distill else None
+    settings = SpecializedSettings(epochs, batch, lr, distillation=taught)
+    inherited = read_file(weights) if weights else None
+    teacher = read_file(distill) if distill else None
+    files = [file for file in (inherited, teacher) if file]
+    images = data_of(files, data)
+    folder = out or Path("runs") / f"{short(images)}-{_named(arch)}"
+    with training_in(folder) as on_progress, distributed.joined(Compute.on(device).device):
+        reading = partial(
+            load_images,
+            files,
+            data=images,
+            resolution=resolution,
+            seed=seed,
+            workers=distributed.own_cores(),
+            on_progress=on_progress,
+        )
+        splits = distributed.in_turn(reading)
+        architecture = fitting(arch, space, inherited, splits, weights)
+        lesson = Lesson(architecture, splits, settings, seed, inherited, teacher)
+        result = specialized_run(lesson, folder, device=device, on_progress=on_progress)
+    if not distributed.leads():
+        return
+    document = read_json(result.path, FORMAT).data
+    if json:
+        print_json({**document, "weights": str(result.weights), "result": str(result.path)})
+        return
+    from ponas_deploy.reports.trained import trained_report
+
+    show(trained_report(document, str(result.weights)))
+
+
+def _named(arch: str) -> str:
+    """An architecture as part of a folder's name: `ponas-a`, `best` for best.json."""
+    name = Path(arch).stem
+    return short(name) if len(name) < 40 else "network"

@@ -1,0 +1,109 @@
+"""`ponas train status`."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ponas_deploy.commands.options import Json
+from ponas_deploy.commands.output import print_json, show
+from ponas_deploy.commands.train.bars import in_hours
+
+if TYPE_CHECKING:
+    from ponas_deploy.tables import AccuracyTable
+    from train.status import Status
+
+
+def status(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", show_default=False, help="The folder of a run of `ponas train`.")
+    ],
+    json: Json = False,
+) -> None:
+    """Say how far a training run is: running, stopped or finished.
+
+    What was asked, the stage, the time spent and left, the best accuracy so far, the finished rows of the
+    table, and which process trains in the folder now. Needs no torch.
+
+    \b
+    Examples:
+      ponas train status runs/digits-quick
+      ponas train status runs/imagenet-paper --json
+    """
+    from train.status import read_status
+
+    found = read_status(run)
+    if json:
+        print_json(_document(found))
+        return
+    for name, text in _lines(found):
+        typer.echo(f"{name:9} {text}")  # never folded: a command is there to be copied
+    if found.table:
+        from ponas_deploy.reports.tables import table_report
+
+        typer.echo("")
+        show(table_report(found.table, "the run so far"))
+
+
+def _document(found: Status) -> dict[str, Any]:
+    last, table, holder = found.last, found.table, found.holder
+    return {
+        "run": str(found.folder),
+        "asked": found.asked,
+        "command": _command(found),
+        "stage": found.stage,
+        "at": last.at if last else None,
+        "step": last.step if last else None,
+        "steps": last.steps if last else None,
+        "seconds_spent": last.seconds if last else None,
+        "seconds_left": found.left_s,
+        "images_per_s": last.images_per_s if last else None,
+        "updated": last.time if last else None,
+        "best_top1_pct": found.best_top1_pct,
+        "rows": _rows(table) if table else [],
+        "running": {"pid": holder.pid, "host": holder.host, "since": holder.since} if holder else None,
+    }
+
+
+def _rows(table: AccuracyTable) -> list[dict[str, Any]]:
+    grid = table.top1 or table.loss
+    rows = zip(grid.layers, grid.candidates, grid.values, strict=True)
+    return [
+        {"layer": layer, "top1_pct": dict(zip(labels, values, strict=True))} for layer, labels, values in rows
+    ]
+
+
+def _lines(found: Status) -> Iterator[tuple[str, str]]:
+    """What a person reads, line by line with its name."""
+    last, holder = found.last, found.holder
+    yield "run", str(found.folder)
+    if found.asked:
+        yield "asked", _command(found)
+    where = f": {last.at}, {100 * last.step / last.steps:.0f} %" if last and found.stage != "done" else ""
+    yield "stage", f"{found.stage}{where}"
+    stopped = "no" if found.stage == "done" else "no: the command above goes on with it"
+    yield "running", holder.text if holder else stopped
+    if last:
+        left = "" if found.left_s is None else f", {in_hours(found.left_s)} left of this stage"
+        yield "time", f"{in_hours(last.seconds)} spent{left}; last word at {last.time}"
+        if last.images_per_s is not None:
+            yield "speed", f"{last.images_per_s:.0f} images/s"
+    if found.best_top1_pct is not None:
+        yield "best", f"{found.best_top1_pct:.2f} % top-1 on the validation images"
+
+
+_OPTIONS = ("data", "seed", "resolution")
+"""Settings that `ponas train` has an option for."""
+
+
+def _command(found: Status) -> str:
+    """The one command that makes this run again."""
+    words = ["ponas", "train", "--out", str(found.folder)]
+    for pair in found.settings:
+        name, _, value = pair.partition("=")
+        words += [f"--{name}", value] if name in _OPTIONS else ["--set", pair]
+    return shlex.join(words)

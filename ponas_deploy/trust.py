@@ -1,0 +1,261 @@
+"""How far a latency table can be trusted: the doubts its certificate raises, and the margin it asks for.
+
+A certificate holds networks that were predicted, built and timed. Where they do not get slower as the table
+says, the table picks networks at random; where they scatter, a network predicted at the budget misses it
+half of the time. So doubts are said in words, and a search with a confidence divides the budget by what
+that share of the certificate's networks measured at most over their prediction (split conformal prediction:
+Vovk, Gammerman and Shafer, 2005; Lei and others, J. Am. Stat. Assoc. 113, 2018).
+
+Pure: no clock, no files.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import ceil, pi, sqrt
+from statistics import NormalDist, median
+from typing import Literal, TypeAlias
+
+from ponas_deploy.errors import MeasurementError
+from ponas_deploy.tables import STATISTICS, Certificate, LatencyTable, Measurement, NetworkLatency
+from ponas_deploy.tables.measurement import quantile
+
+Severity: TypeAlias = Literal["error", "warning", "note"]
+
+CONFIDENCE = 0.95
+"""The share of networks that a margin keeps under the budget, where nothing else is asked for."""
+
+CERTIFIED_ERROR_PCT, CERTIFIED_TAU = 3.0, 0.97
+"""A certificate worse than this asks for more measurements (mean error, rank correlation)."""
+
+HOPELESS_ERROR_PCT, HOPELESS_TAU = 30.0, 0.5
+"""A table worse than this chooses hardly better than chance."""
+
+NOISY_PCT = 5.0
+"""Above this noise floor a certificate says as much about the machine's other work as about the table."""
+
+DRIFT_PCT = 5.0
+"""A machine that became this much faster or slower while it was measured was two machines."""
+
+_LEAST_ROUNDS = 6
+_ALIKE = 4.0
+"""Networks whose latencies span less than so many noise floors are all one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A reason to believe a table less.
+
+    An "error" makes its predictions useless, with a "warning" they are to be used with care, a "note" says
+    what nobody knows. `about` is the part of the table.
+    """
+
+    severity: Severity
+    about: str
+    message: str
+
+
+def doubts(table: LatencyTable) -> tuple[Doubt, ...]:
+    """Every reason that the table itself gives to doubt what it predicts; none for a sound one."""
+    proof = table.certificate
+    if proof is None:
+        message = "is absent: nobody checked how well these sums predict a whole network."
+        own = [Doubt("note", "certificate", f"{message} `ponas profile` makes a table with one.")]
+    else:
+        own = [Doubt(severity, "certificate", message) for severity, message in _of_certificate(proof)]
+    return (*own, *(Doubt("warning", "protocol", message) for message in _of_protocol(table)))
+
+
+def _of_certificate(proof: Certificate) -> Iterator[tuple[Severity, str]]:
+    error, tau = proof.mean_error_pct, proof.kendall_tau
+    if error > CERTIFIED_ERROR_PCT:
+        message = f"mean error {error:.1f} % (noise floor {proof.noise_floor_pct:.1f} %):"
+        advice = "profile with more networks, with one thread, or ask for budgets with that much to spare."
+        if error > HOPELESS_ERROR_PCT:
+            yield "error", f"{message} sums of blocks do not predict networks here; {_cause(proof)}."
+        else:
+            yield "warning", f"{message} {advice}"
+    if tau < CERTIFIED_TAU:
+        message = f"rank correlation {tau:.2f} (noise alone allows {proof.noise_tau:.2f}):"
+        if tau < HOPELESS_TAU:
+            yield "error", f"{message} it hardly tells a fast network from a slow one; {_cause(proof)}."
+        else:
+            advice = "networks that are predicted close may swap places; measure a few of the best."
+            yield "warning", f"{message} {advice}"
+    if proof.noise_floor_pct > NOISY_PCT:
+        yield (
+            "warning",
+            f"noise floor {proof.noise_floor_pct:.1f} %: the machine was busy or restless while it was"
+            " measured. `ponas doctor` says why; profile again when that is over.",
+        )
+
+
+def _cause(proof: Certificate) -> str:
+    """The likeliest reason of a hopeless certificate, and what to do."""
+    measured = [network.measured_ms for network in proof.networks]
+    if measured and 100 * (max(measured) / min(measured) - 1) < _ALIKE * proof.noise_floor_pct:
+        return (
+            f"all of them take {min(measured):.3g} to {max(measured):.3g} ms, so what a network is made of"
+            " hardly matters on this device (each run costs more than its work): profile larger images or"
+            " batches"
+        )
+    if proof.noise_tau < CERTIFIED_TAU - 0.1:
+        return "the machine was too noisy to tell: see `ponas doctor`, and profile again on a quieter one"
+    return "additivity fails on this device: measure whole networks and fit them (`ponas table fit`)"
+
+
+def _of_protocol(table: LatencyTable) -> Iterator[str]:
+    """What happened while it was measured: drift, and what a fit from whole networks said of itself."""
+    wandered = drift_pct(table)
+    if wandered is not None and abs(wandered) > DRIFT_PCT:
+        became = "slower" if wandered > 0 else "faster"
+        yield (
+            f"drift: the machine became {abs(wandered):.0f} % {became} from the first third of the rounds to"
+            " the last. Profile again when it is steady (`ponas doctor`)."
+        )
+    said = dict(table.protocol)
+    wrong, _, rounds = said.get("wrong_rounds", "").partition(" of ")
+    if wrong.isdigit() and rounds.isdigit() and 2 * int(wrong) > int(rounds):
+        yield (
+            f"{wrong} of {rounds} rounds were disturbed ({said.get('wrong_because', 'no reason is given')})."
+            " Profile again when that is over (`ponas doctor`)."
+        )
+    if said.get("drift") == "yes":
+        yield "drift: the residuals follow the order of the rows it was fitted to, so the machine changed."
+    if said.get("additive") == "no":
+        yield "additivity fails: sums of blocks do not explain the networks it was fitted to."
+    if said.get("identified") == "no":
+        yield "the networks it was fitted to cannot tell some of its candidates apart."
+
+
+def drift_pct(table: LatencyTable) -> float | None:
+    """How much slower the last third of the rounds was than the first, over all cells; None without rounds.
+
+    Every round visits every cell, so the median over cells of a round's value, relative to the cell's own
+    median, is the machine's weather in that round.
+    """
+    measured = [measurement.rounds_ns for _, measurement in table.measurements]
+    usual = Counter(map(len, measured)).most_common(1)
+    if not usual or usual[0][0] < _LEAST_ROUNDS:
+        return None
+    rows = [rounds for rounds in measured if len(rounds) == usual[0][0]]
+    relative = [[value / median(rounds) for value in rounds] for rounds in rows]
+    weather = [median(column) for column in zip(*relative, strict=True)]
+    third = len(weather) // 3
+    return float(100 * (median(weather[-third:]) / median(weather[:third]) - 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Margin:
+    """What a table's predictions are multiplied with, so that a share of networks stays below the budget.
+
+    `confidence` is the share that was asked for, `shown` the share that so many check networks can show.
+    `factor` is what the predictions are multiplied with, `typical` the median of measured over predicted,
+    `networks` how many there are. `by_noise` when the noise floor asks for more than the networks do.
+    """
+
+    confidence: float
+    percentile: int
+    factor: float
+    typical: float
+    networks: int
+    shown: float
+    by_noise: bool
+
+    @property
+    def text(self) -> str:
+        """One line for people."""
+        why = "the noise floor asks for it" if self.by_noise else f"from {self.networks} check networks"
+        return f"{100 * (self.factor - 1):+.1f} % for {100 * self.confidence:g} % of networks, {why}"
+
+    @property
+    def shortfall(self) -> str:
+        """A sentence where there are too few check networks for the confidence; empty where not."""
+        if self.shown >= self.confidence:
+            return ""
+        needed = ceil(self.confidence / (1 - self.confidence) - 1e-9)
+        return (
+            f"its certificate has {self.networks} networks, which show {100 * self.shown:.0f} % at most, not"
+            f" {100 * self.confidence:g} % ({needed} are needed): the largest error seen is the margin."
+        )
+
+
+def margin(table: LatencyTable, confidence: float = CONFIDENCE, percentile: int = 50) -> Margin | None:
+    """The margin of a table for a budget on a percentile of single inferences; None without a certificate.
+
+    Of n networks the ceil((n + 1) * confidence)-th smallest of measured over predicted is a bound for the
+    next network with that confidence, whatever the distribution; beyond n the largest stands in. The
+    percentile is that of each network's own rounds. Never below what repeating a measurement differs by:
+    a noise floor f (mean difference of two halves) makes a standard deviation of f sqrt(pi) / (2 sqrt(2)).
+    """
+    proof = table.certificate
+    known = [network for network in proof.networks if network.predicted_ms > 0] if proof else []
+    if proof is None or not known:
+        return None
+    ratios = sorted(_ratio(network, table.statistic, percentile) for network in known)
+    count = len(ratios)
+    bound = ratios[min(ceil((count + 1) * confidence - 1e-9), count) - 1]
+    sigma = proof.noise_floor_pct / 100 * sqrt(pi / 8)
+    noise = 1 + max(0.0, NormalDist().inv_cdf(confidence)) * sigma
+    return Margin(
+        confidence,
+        percentile,
+        max(bound, noise),
+        median(ratios),
+        count,
+        min(confidence, count / (count + 1)),
+        noise > bound,
+    )
+
+
+def _ratio(network: NetworkLatency, statistic: str, percentile: int) -> float:
+    """A percentile of a network's rounds over its prediction."""
+    return network.measured_ms / network.predicted_ms * _shape(network.measurement, statistic, percentile)
+
+
+def _shape(measurement: Measurement, statistic: str, percentile: int) -> float:
+    """How far a percentile of the rounds lies above the table's statistic of them."""
+    if statistic not in STATISTICS or len(measurement.rounds_ns) < 2:
+        return 1.0
+    return quantile(measurement.rounds_ns, percentile / 100) / 1e6 / measurement.value_ms(statistic)
+
+
+def trusted(
+    tables: Mapping[str, LatencyTable], *, confidence: float | None, promise: bool
+) -> tuple[frozenset[str], tuple[str, ...]]:
+    """The names of the tables to choose with, and what is to be said of each.
+
+    A hopeless table is left out where another one can be trusted. Where none can, and its prediction alone
+    would be the `promise`, it is refused: MeasurementError. Where engines are measured, or nothing is
+    promised, it is used all the same: whatever it picks is built and timed, so the latency holds, and only
+    "the best" is no longer known. With a `confidence` it is also said where no margin gives that.
+    """
+    about = [(name, doubt) for name, table in tables.items() for doubt in doubts(table)]
+    sound = frozenset(tables) - {name for name, doubt in about if doubt.severity == "error"}
+    told = tuple(
+        f"{name}: {doubt.about}: {doubt.message}"
+        + (_consequence(bool(sound)) if doubt.severity == "error" else "")
+        for name, doubt in about
+    )
+    if tables and promise and not sound:
+        worst = next(text for text, (_, doubt) in zip(told, about, strict=True) if doubt.severity == "error")
+        raise MeasurementError(f"{worst} No engine is promised by such a table: make it again.")
+    kept = sound or frozenset(tables)
+    short = [(name, _shortfall(tables[name], confidence)) for name in sorted(kept) if confidence]
+    return kept, (*told, *(f"{name}: {text}" for name, text in short if text))
+
+
+def _consequence(others: bool) -> str:
+    if others:
+        return " It is left out."
+    return " Whether what it picks is the best is not known, and only measuring says how fast that is."
+
+
+def _shortfall(table: LatencyTable, confidence: float) -> str:
+    """Why the margin does not give the confidence; empty where it does."""
+    found = margin(table, confidence)
+    if found is None:
+        return "no check networks, so no margin can be taken: chosen with the whole budget."
+    return found.shortfall

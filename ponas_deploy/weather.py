@@ -1,0 +1,197 @@
+"""The weather of a measurement: what the machine did besides, round by round, and whether it was too much.
+
+Between rounds, never inside one, the counters of the system are read: what other processes and a hypervisor
+took of the cores, what a container's quota or heat held up, how fast the clocks ran. A round under wrong
+conditions is taken again while that happened to few and helps; the others are kept and counted, and the
+table says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import takewhile
+from math import ceil
+from statistics import median
+from typing import Any
+
+from ponas_deploy.devices import Counters, Reading, read_conditions, read_counters
+from ponas_deploy.measure import Plan
+from ponas_deploy.nvidia import GpuReading
+
+# Processor time is counted in ticks of up to 10 ms, and a core's may come one late at either end of a round.
+_TICKS_S = 0.02
+_LONG_ASLEEP_S = 0.1
+_IN_VAIN = 2
+"""When so many rounds were taken again and none was good since, the machine is simply like that."""
+# Lower clocks that somebody asked for, or that a processor without throttling has too.
+_ASKED_FOR = ("application clocks", "sync boost", "display clocks")
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at the machine, between two rounds."""
+
+    counters: Counters
+    reading: Reading
+    gpu: GpuReading
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """The weather of one round; percentages are of the time of the cores that this process may use.
+
+    `held` names what throttled processor or GPU. `wrong` says what was too much, empty where nothing was.
+    """
+
+    number: int
+    others_pct: float = 0.0
+    stolen_pct: float = 0.0
+    quota_pct: float = 0.0
+    asleep_s: float = 0.0
+    clock_mhz: float | None = None
+    gpu_clock_mhz: float | None = None
+    temperature_c: float | None = None
+    held: tuple[str, ...] = ()
+    wrong: str = ""
+    discarded: bool = False
+
+    def document(self) -> dict[str, Any]:
+        """The round as JSON; what is empty is left out."""
+        return {key: value for key, value in asdict(self).items() if value or key == "number"}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Round:
+        """Read what `document` wrote."""
+        return cls(**{**document, "held": tuple(document.get("held", ()))})
+
+
+def look_around(gpu: Callable[[], GpuReading] = GpuReading) -> Look:
+    """Look now; `gpu` reads the GPU where one is measured."""
+    return Look(read_counters(), read_conditions(), gpu())
+
+
+def between(number: int, before: Look, after: Look) -> Round:
+    """The weather of the round that lies between two looks; nothing is judged yet."""
+    start, end = before.counters, after.counters
+    seconds = max(end.at_s - start.at_s, 1e-9)
+
+    def share_pct(used_s: float, slack_s: float = 0.0) -> float:
+        return round(100 * max(0.0, used_s - slack_s) / (seconds * end.cores), 1)
+
+    others_s = (end.busy_s - start.busy_s) - (end.own_s - start.own_s)
+    heat = ("heat",) if end.hot > start.hot else ()
+    gpu = tuple(f"GPU {reason}" for reason in after.gpu.throttle if reason not in _ASKED_FOR)
+    return Round(
+        number,
+        others_pct=share_pct(others_s, _TICKS_S * end.cores),
+        stolen_pct=share_pct(end.stolen_s - start.stolen_s, _TICKS_S * end.cores),
+        quota_pct=share_pct((end.quota_s - start.quota_s) * end.cores),
+        asleep_s=round(end.asleep_s - start.asleep_s, 1),
+        clock_mhz=after.reading.frequency_mhz,
+        gpu_clock_mhz=after.gpu.sm_clock_mhz,
+        temperature_c=after.gpu.temperature_c if after.gpu.present else after.reading.temperature_c,
+        held=(*after.reading.throttle, *heat, *gpu),
+    )
+
+
+def complaints(now: Round, rounds: Sequence[Round], plan: Plan) -> str:
+    """What was wrong with a round, after those before it; empty where it may be kept."""
+    found = []
+    for value, most, text in (
+        (now.others_pct, plan.most_others_pct, "other processes used {:.0f} % of the cores"),
+        (now.stolen_pct, plan.most_stolen_pct, "the hypervisor took {:.0f} % of the cores"),
+        (now.quota_pct, plan.most_quota_pct, "the container's quota held it up for {:.0f} % of the time"),
+        (now.asleep_s, _LONG_ASLEEP_S, "the machine slept for {:.1f} s"),
+    ):
+        if value > most:
+            found.append(text.format(value))
+    for what, field in (("clock", "clock_mhz"), ("GPU's clock", "gpu_clock_mhz")):
+        clock, before = getattr(now, field), [getattr(one, field) or 0.0 for one in rounds]
+        highest = max(before, default=0.0)
+        if clock and clock < (1 - plan.most_clock_drop_pct / 100) * highest:
+            found.append(f"the {what} fell from {highest:.0f} to {clock:.0f} MHz")
+    if now.held:
+        found.append(f"throttled ({', '.join(now.held)})")
+    return ", ".join(found)
+
+
+class Weather:
+    """The weather of all rounds of one measurement; see `measure.Watch`.
+
+    `rounds` may hold those from before; `on_round` hears of each one (the journal).
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        look: Callable[[], Look] = look_around,
+        rounds: Iterable[Round] = (),
+    ) -> None:
+        self._plan, self._look, self._before = plan, look, look()
+        self.rounds = list(rounds)
+        self.on_round: Callable[[Round], None] | None = None
+
+    def begin(self) -> None:
+        """A round begins."""
+        self._before = self._look()
+
+    def end(self, number: int, *, may_redo: bool) -> bool:
+        """It has ended: whether it is to be taken again."""
+        now = between(number, self._before, self._look())
+        wrong = complaints(now, self.rounds, self._plan)
+        again = bool(wrong) and may_redo and self._may_help()
+        self.rounds.append(replace(now, wrong=wrong, discarded=again))
+        if self.on_round is not None:
+            self.on_round(self.rounds[-1])
+        return again
+
+    def _may_help(self) -> bool:
+        """Whether few rounds were taken again, and those since the last good one not in vain."""
+        kept = sum(not one.discarded for one in self.rounds)
+        bad = takewhile(lambda one: one.wrong, reversed(self.rounds))
+        allowed = ceil(self._plan.redone_pct / 100 * (kept + 1))
+        return len(self.rounds) - kept < allowed and sum(one.discarded for one in bad) < _IN_VAIN
+
+    def summary(self) -> tuple[tuple[str, str], ...]:
+        """All rounds for a table's protocol, as (name, value).
+
+        `wrong_rounds` counts those that were kept although something was wrong, `wrong_because` says what
+        it was in the latest of them.
+        """
+        kept = [one for one in self.rounds if not one.discarded]
+        wrong = [one.wrong for one in kept if one.wrong]
+        values = {name: [getattr(one, name) or 0.0 for one in kept] for name in _SPREADS}
+        return (
+            *((name, _spread(numbers)) for name, numbers in values.items() if any(numbers)),
+            ("discarded_rounds", str(len(self.rounds) - len(kept))),
+            ("wrong_rounds", f"{len(wrong)} of {len(kept)}"),
+            *((("wrong_because", wrong[-1]),) if wrong else ()),
+        )
+
+
+def rounds_of(summary: Mapping[str, str]) -> Iterator[Round]:
+    """Rounds that a summary may have come from: all of them at its medians."""
+    wrong, _, kept = summary.get("wrong_rounds", "").partition(" of ")
+    if not (wrong.isdigit() and kept.isdigit()):
+        return
+    usual: dict[str, Any] = {name: float(summary[name].split()[0]) for name in _SPREADS if name in summary}
+    discarded = int(summary.get("discarded_rounds", 0))
+    for number in range(int(kept) + discarded):
+        why = summary.get("wrong_because", "") if number < int(wrong) else ""
+        yield Round(number, **usual, wrong=why, discarded=number >= int(kept))
+
+
+_SPREADS = (
+    "others_pct",
+    "stolen_pct",
+    "quota_pct",
+    "asleep_s",
+    "clock_mhz",
+    "gpu_clock_mhz",
+    "temperature_c",
+)
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{median(values):.0f} (lowest {min(values):.0f}, highest {max(values):.0f})"

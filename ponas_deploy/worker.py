@@ -1,0 +1,151 @@
+"""The process that profiles, and how it and the one that waits for it talk (`supervise`).
+
+A runtime that crashes, hangs or takes all memory brings down this process and nothing else. How far it is
+goes over its standard output, one line of JSON a step, and it waits for a line back: the other process
+draws its bar while nothing is timed. What is about to be built or run stands in a small file that is mapped
+into memory, so that writing it costs the measurement nothing and it outlives this process, however it ends.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from threading import Semaphore, Thread
+from typing import Any
+
+from ponas_deploy.backends import RunSettings
+from ponas_deploy.errors import BackendError, PonasError, TableMismatchError
+from ponas_deploy.measure import Plan
+from ponas_deploy.profile import profile
+from ponas_deploy.tables import Conditions, SpaceKey, load_latency_table, write_latency_table
+from searchspace.spaces import build_space
+
+STEP_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be profiled, and where table and journal go.
+
+    With `further` rounds are added to the table that is there. `falls` are what ended the processes that
+    tried before, in words, for the table's protocol.
+    """
+
+    conditions: Conditions
+    space: SpaceKey
+    table: Path
+    journal: Path
+    seconds: float
+    seed: int = 0
+    plan: Plan = Plan()  # noqa: RUF009 (frozen)
+    overwrite: bool = False
+    further: bool = False
+    falls: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        """The request as JSON."""
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def from_text(cls, text: str) -> Request:
+        """Read what `text` wrote."""
+        values = json.loads(text)
+        return cls(
+            **{
+                **values,
+                "conditions": Conditions(**values["conditions"]),
+                "space": SpaceKey(**values["space"]),
+                "table": Path(values["table"]),
+                "journal": Path(values["journal"]),
+                "plan": Plan(**values["plan"]),
+                "falls": tuple(values["falls"]),
+            }
+        )
+
+
+class Step:
+    """What this process is about to do, in a file of STEP_BYTES that others can read at any time."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("r+b") as file:
+            self._memory = mmap.mmap(file.fileno(), STEP_BYTES)
+
+    def __call__(self, text: str) -> None:
+        """Note a step."""
+        self._memory[:] = text.encode()[:STEP_BYTES].ljust(STEP_BYTES, b"\0")
+
+    @staticmethod
+    def read(path: Path) -> str:
+        """The step that was noted last; empty before the first."""
+        return path.read_bytes().rstrip(b"\0").decode(errors="ignore")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Profile what the first argument asks for, noting each step in the file that the second one names."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to both; the other process ends this one
+    request, step, say = Request.from_text(arguments[0]), Step(Path(arguments[1])), _channel()
+    try:
+        _make(request, step, say)
+    except BackendError as error:
+        say({"refused": error.reason})
+    except PonasError as error:
+        say({"error": str(error)})
+    except MemoryError:
+        say({"fallen": "ran out of memory"})
+    except Exception:
+        say({"bug": traceback.format_exc()})
+    else:
+        say({"done": True})
+
+
+def _make(request: Request, step: Step, say: Callable[[dict[str, Any]], None]) -> None:
+    conditions, key = request.conditions, request.space
+    space = build_space(key.name, key.resolution, key.classes)
+    if SpaceKey.of(space) != key:
+        raise TableMismatchError(f"space '{key.name}' is another one here than the one that was asked for.")
+    table = profile(
+        space,
+        conditions.backend,
+        RunSettings(conditions.precision, conditions.threads),
+        conditions.batch,
+        device=conditions.device,
+        time_budget_s=request.seconds,
+        journal=request.journal,
+        further=load_latency_table(request.table) if request.further else None,
+        on_progress=lambda progress: say({"progress": asdict(progress)}),
+        on_step=step,
+        seed=request.seed,
+        plan=request.plan,
+    )
+    if request.falls:
+        table = replace(table, protocol=(*table.protocol, ("restarted_because", "; ".join(request.falls))))
+    write_latency_table(table, request.table, overwrite=request.overwrite or request.further)
+
+
+def _channel() -> Callable[[dict[str, Any]], None]:
+    """Says a message and waits until it was heard. What a runtime prints goes to stderr from now on."""
+    sys.stdout.flush()
+    lines = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    heard = Semaphore(0)
+
+    def listen() -> None:
+        for _ in sys.stdin:
+            heard.release()
+        os._exit(1)  # nobody waits for the table any more, even if a runtime hangs
+
+    def say(message: dict[str, Any]) -> None:
+        with suppress(BrokenPipeError):
+            print(json.dumps(message), file=lines, flush=True)
+        heard.acquire()
+
+    Thread(target=listen, daemon=True).start()
+    return say

@@ -1,0 +1,138 @@
+"""The process that profiles, with ONNX Runtime and one fault that really happens in it (variable FAULT).
+
+`ponas_deploy.supervise.MODULE` names this module in tests; `fault` writes the variable.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from conftest import tiny_space
+from ponas_deploy import backends, profile, worker
+from ponas_deploy.backends import RunSettings, Session
+from ponas_deploy.backends.onnxruntime import OnnxRuntimeBackend
+from ponas_deploy.measure import Plan
+from ponas_deploy.tables import Conditions, SpaceKey
+from ponas_deploy.worker import Request
+from searchspace import Space
+from searchspace.spaces import SPACES
+
+
+def fault(what: str, key: str, *, after: int = 0, once: Path | None = None) -> str:
+    """The variable FAULT: `what` happens at the block `key`.
+
+    While it is built, or with `after` while it is timed as soon as the journal has so many lines. With
+    `once` only as long as that file is not there, and then it is.
+    """
+    return json.dumps({"what": what, "key": key, "after": after, "once": str(once or "")})
+
+
+def quick_request(space: Space, folder: Path) -> Request:
+    """A short profile of `tiny_space()`."""
+    plan = Plan(sample_ns=300_000, min_rounds=3, floor_rounds=3, max_rounds=3, retakes=0, redone_pct=0)
+    conditions = Conditions("here", "onnxruntime", "fp32", 1, 1)
+    table, journal = folder / "table.json", folder / "table.journal"
+    return Request(conditions, SpaceKey.of(space), table, journal, seconds=0.0, plan=plan)
+
+
+def samples(journal: Path) -> list[tuple[str, int]]:
+    """Key and round of every sample in a journal, in order."""
+    entries = map(json.loads, journal.read_text(encoding="utf-8").split("\n")[:-1])
+    return [(entry["key"], entry["round"]) for entry in entries if "key" in entry]
+
+
+def main(arguments: Sequence[str]) -> None:
+    backends._BACKENDS["onnxruntime"] = "faulty_worker:FaultyBackend"
+    SPACES["tiny"] = tiny_space
+    journal = Request.from_text(arguments[0]).journal
+    FaultyBackend.fault = {"journal": journal, **json.loads(os.environ.get("FAULT", "{}"))}
+    if FaultyBackend.fault.get("what") == "clock":
+        time.time = iter(range(0, 10**12, 3600)).__next__  # type: ignore[assignment]
+    if FaultyBackend.fault.get("what") == "memory":
+        profile.memory_mib = lambda kind: 1  # networks are built in waves, between the rounds
+    worker.main(arguments)
+
+
+class FaultyBackend(OnnxRuntimeBackend):
+    fault: dict[str, Any] = {}  # noqa: RUF012
+
+    def load(self, model: bytes, settings: RunSettings) -> Any:
+        if onnx.load_model_from_string(model).graph.name != self.fault.get("key"):
+            return super().load(model, settings)
+        if self.fault["after"]:
+            return FaultySession(super().load(model, settings), self.fault)
+        strike(self.fault)
+        return super().load(model[:-100] if self.fault["what"] == "refusal" else model, settings)
+
+
+class FaultySession:
+    def __init__(self, session: Session, fault: dict[str, Any]) -> None:
+        self._session, self._fault = session, fault
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def __enter__(self) -> Session:
+        return self  # type: ignore[return-value]
+
+    def __exit__(self, *ended: Any) -> None:
+        self._session.close()
+
+    def time_ns(self, runs: int) -> int:
+        start = time.perf_counter_ns()
+        if runs > 1 and self._fault["journal"].read_bytes().count(b"\n") >= self._fault["after"]:
+            strike(self._fault)
+            self._fault["after"] = 10**9
+        self._session.time_ns(runs)
+        return time.perf_counter_ns() - start
+
+
+def strike(fault: dict[str, Any]) -> None:
+    once = Path(fault["once"])
+    if fault["once"] and once.exists():
+        return
+    if fault["once"]:
+        once.touch()
+    if fault["what"] in STRIKES:
+        STRIKES[fault["what"]](fault)
+
+
+def no_more_memory(fault: dict[str, Any]) -> None:
+    """The process grows no more, and what it holds in reserve is taken, but for some crumbs."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit(resource.RLIMIT_AS, pages * resource.getpagesize())
+    with suppress(MemoryError):
+        while True:
+            fault.setdefault("reserve", []).append(bytearray(1 << 16))
+
+
+def no_more_disk(fault: dict[str, Any]) -> None:
+    limit(resource.RLIMIT_FSIZE, fault["journal"].stat().st_size + 100)
+
+
+def limit(what: int, value: int) -> None:
+    resource.setrlimit(what, (value, resource.getrlimit(what)[1]))
+
+
+STRIKES: dict[str, Callable[[dict[str, Any]], object]] = {
+    "crash": lambda fault: ctypes.string_at(0),
+    "kill": lambda fault: os.kill(os.getpid(), signal.SIGKILL),
+    "hang": lambda fault: time.sleep(3600),
+    "stop": lambda fault: os.kill(os.getpid(), signal.SIGSTOP),
+    "exit": lambda fault: os._exit(0),
+    "bug": lambda fault: 1 / 0,
+    "huge": lambda fault: bytearray(1 << 60),
+    "memory": no_more_memory,
+    "disk": no_more_disk,
+}
