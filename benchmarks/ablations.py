@@ -76,7 +76,10 @@ def report_stages(setup: Setup, seeds: Sequence[int], layer_epochs: int) -> Docu
     by_seed = [stages(setup, seed, layer_epochs) for seed in seeds]
     clock = "cpu_s" if setup.compute.device.type == "cpu" else "wall_s"
     steps = max(len(setup.splits.train.labels) // setup.meta.batch, 1)
-    epoch_s = {arm: steps * median(s for found in by_seed for s in found[arm][clock]) for arm in by_seed[0]}
+    timed = {arm: [s for found in by_seed for s in found[arm][clock]] for arm in by_seed[0]}
+    if not all(timed.values()):
+        raise PonasError("no step was timed: take a smaller --batch, an epoch's first step does not count.")
+    epoch_s = {arm: steps * median(times) for arm, times in timed.items()}
     spent_s = {arm: epoch_s[arm] * by_seed[0][arm]["epochs"] for arm in ("meta", "two", "one")}
     if layer_epochs:
         spent_s["progressive"] = fmean(sum(found["progressive"][clock]) for found in by_seed)

@@ -6,10 +6,6 @@ first timing on, the residual: measured over predicted, of networks that share m
 next one, on the machine as it is now. That is worth more than the certificate's scatter over unlike
 networks, so it takes the margin's place and leaves only the room that the noise of a timing asks for, and a
 little more for every miss. So the first try usually meets the budget, and the next ones use it up.
-
-The plain mean of all residuals was compared with means that favour networks near the budget and with more
-caution after a miss, in a simulation of this loop with planted tables (bent, shifted) and noise: it used the
-budget best where timings are noisy, and no other was better where they are quiet.
 """
 
 from __future__ import annotations

@@ -198,7 +198,7 @@ def measure(
     it is run, `on_round` how many rounds are done and the seconds the last one took. `watch` looks at the
     conditions of each round, and has those under wrong ones taken again.
     """
-    visits = _Visits(sessions, runs, samples, _Sentinel(sessions[sentinel], runs[sentinel], plan), on_visit)
+    visits = _Visits(sessions, runs, samples, sentinel, plan, on_visit)
     done, longest_s = 0, 0.0
 
     def once(order: Sequence[str], number: int) -> tuple[float, bool]:
@@ -231,15 +231,22 @@ def measure(
                 return Outcome(done, reason, redone, unsettled(samples, sessions, plan))
 
 
-@dataclass(frozen=True, slots=True)
 class _Visits:
     """What is visited in every round, and where the samples go."""
 
-    sessions: Mapping[str, Session]
-    runs: Mapping[str, int]
-    samples: Samples
-    sentinel: _Sentinel
-    on_visit: Callable[[str], None] | None
+    def __init__(
+        self,
+        sessions: Mapping[str, Session],
+        runs: Mapping[str, int],
+        samples: Samples,
+        sentinel: str,
+        plan: Plan,
+        on_visit: Callable[[str], None] | None,
+    ) -> None:
+        self._sessions, self._runs, self._samples = sessions, runs, samples
+        self._watched, self._on_visit = sentinel, on_visit or (lambda key: None)
+        self._on_visit(sentinel)
+        self.sentinel = _Sentinel(sessions[sentinel], runs[sentinel], plan)
 
     def round(self, order: Sequence[str], number: int, plan: Plan, allowed_redos: float) -> None:
         """Visit `order` in stretches; a stretch in which the machine changed is measured once more."""
@@ -247,6 +254,7 @@ class _Visits:
         for start in range(0, len(order), plan.sentinel_visits):
             stretch = order[start : start + plan.sentinel_visits]
             self._visit(stretch, number, plan)
+            self._on_visit(self._watched)
             if sentinel.drifted() and sentinel.redone + len(stretch) <= allowed_redos:
                 sentinel.wait()
                 self._visit(stretch, number, plan)
@@ -254,10 +262,9 @@ class _Visits:
 
     def _visit(self, stretch: Sequence[str], number: int, plan: Plan) -> None:
         for key in stretch:
-            if self.on_visit is not None:
-                self.on_visit(key)
-            runs = self.runs[key]
-            self.samples.add(key, number, runs, take_sample(self.sessions[key], runs, plan))
+            self._on_visit(key)
+            runs = self._runs[key]
+            self._samples.add(key, number, runs, take_sample(self._sessions[key], runs, plan))
 
 
 class _Sentinel:

@@ -1,4 +1,4 @@
-"""The process that profiles, with ONNX Runtime and one fault that really happens in it (variable FAULT).
+"""The process that profiles through ONNX Runtime, with one fault that really happens in it (variable FAULT).
 
 `ponas_deploy.supervise.MODULE` names this module in tests; `fault` writes the variable.
 """
@@ -21,6 +21,7 @@ import onnx
 from conftest import tiny_space
 from ponas_deploy import backends, profile, worker
 from ponas_deploy.backends import RunSettings, Session
+from ponas_deploy.backends.fake import FakeBackend
 from ponas_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from ponas_deploy.measure import Plan
 from ponas_deploy.tables import Conditions, SpaceKey
@@ -65,37 +66,40 @@ def main(arguments: Sequence[str]) -> None:
 
 
 class FaultyBackend(OnnxRuntimeBackend):
+    """ONNX Runtime builds and runs; the clock is `FakeDevice`'s, so that a busy machine changes nothing."""
+
     fault: dict[str, Any] = {}  # noqa: RUF012
 
     def load(self, model: bytes, settings: RunSettings) -> Any:
-        if onnx.load_model_from_string(model).graph.name != self.fault.get("key"):
-            return super().load(model, settings)
-        if self.fault["after"]:
-            return FaultySession(super().load(model, settings), self.fault)
-        strike(self.fault)
-        return super().load(model[:-100] if self.fault["what"] == "refusal" else model, settings)
+        here = onnx.load_model_from_string(model).graph.name == self.fault.get("key")
+        if here and not self.fault["after"]:
+            strike(self.fault)
+        spoilt = here and self.fault["what"] == "refusal"
+        session = super().load(model[:-100] if spoilt else model, settings)
+        return FaultySession(session, FakeBackend().load(model, settings), self.fault if here else {})
 
 
 class FaultySession:
-    def __init__(self, session: Session, fault: dict[str, Any]) -> None:
-        self._session, self._fault = session, fault
+    def __init__(self, session: Session, clock: Session, fault: dict[str, Any]) -> None:
+        self._session, self._clock, self._fault = session, clock, fault
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._session, name)
-
-    def __enter__(self) -> Session:
-        return self  # type: ignore[return-value]
+    def __enter__(self) -> FaultySession:
+        return self
 
     def __exit__(self, *ended: Any) -> None:
         self._session.close()
 
     def time_ns(self, runs: int) -> int:
+        self._session.time_ns(1)
         start = time.perf_counter_ns()
-        if runs > 1 and self._fault["journal"].read_bytes().count(b"\n") >= self._fault["after"]:
+        if self._fault.get("after") and runs > 1 and self._is_time():
             strike(self._fault)
-            self._fault["after"] = 10**9
-        self._session.time_ns(runs)
-        return time.perf_counter_ns() - start
+            self._fault["after"] = 0
+            return self._clock.time_ns(runs) + time.perf_counter_ns() - start
+        return self._clock.time_ns(runs)
+
+    def _is_time(self) -> bool:
+        return self._fault["journal"].read_bytes().count(b"\n") >= self._fault["after"]
 
 
 def strike(fault: dict[str, Any]) -> None:

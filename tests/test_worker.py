@@ -126,9 +126,10 @@ def test_one_that_falls_twice_is_named_and_what_was_measured_is_kept(
     before = samples(quick.journal)
     assert len(before) >= after - 5
     assert not quick.table.exists()
-    monkeypatch.delenv("FAULT")
-    assert finished(quick).certificate is not None
-    assert samples(quick.journal)[: len(before)] == before
+    if what == "crash":
+        monkeypatch.delenv("FAULT")
+        assert finished(quick).certificate is not None
+        assert samples(quick.journal)[: len(before)] == before
 
 
 def test_falls_at_many_places_end_too(quick: Request) -> None:
@@ -232,10 +233,10 @@ def test_the_sleep_of_a_machine_is_not_taken_for_silence(
     with waiting(quick) as (process, _):
         wait_for(tmp_path / "once")
         os.killpg(process.pid, signal.SIGSTOP)
-        time.sleep(8)
+        time.sleep(6)
         os.killpg(process.pid, signal.SIGCONT)
         assert process.wait(120) == 0
     why = dict(load_latency_table(quick.table).protocol)["restarted_because"]
     silence = re.match(r"gave no sign of life for (\d+) s while running", why)
     assert silence is not None
-    assert int(silence[1]) < 8, "it had its time after the stop"
+    assert int(silence[1]) < 6, "it had its time after the stop"
