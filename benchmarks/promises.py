@@ -33,7 +33,10 @@ from searchspace import build_space
 
 @dataclass(frozen=True)
 class Promise:
-    """One budget: how it was met, and what `verify` measured later."""
+    """One budget: how it was met, and what `verify` measured later.
+
+    `best_there_is`: no network has less loss by the tables, so that nothing could use the budget up.
+    """
 
     budget_ms: float
     first_try_met: bool
@@ -42,6 +45,7 @@ class Promise:
     used: float
     noise_floor_pct: float
     loss_pp: float
+    best_there_is: bool
     later_ms: float
     minutes_later: float
     over_printed_floor: bool
@@ -79,7 +83,8 @@ def main() -> None:
                 print(error, file=sys.stderr)
                 continue
             emitted.append((done, time.monotonic() - start, time.monotonic()))
-        found = [proof(*one) for one in emitted]
+        least_pp = float(front(stored.table, accuracy.table).loss[-1])
+        found = [proof(*one, least_pp) for one in emitted]
     show(found, options.budgets)
     print(json.dumps({**summary(found, options.budgets), "promises": [asdict(one) for one in found]}))
 
@@ -91,7 +96,7 @@ def budgets(stored: StoredTable, accuracy: AccuracyTable, count: int) -> list[fl
     return [least + (most - least) * (number + 1) / (count + 1) for number in range(count)]
 
 
-def proof(done: Deployment, seconds: float, emitted_s: float) -> Promise:
+def proof(done: Deployment, seconds: float, emitted_s: float, least_pp: float) -> Promise:
     """What a deployed engine promised, and what it takes now."""
     manifest, found = verify(done.folder)
     limit, percentile = done.chosen.choice.budget.latency_ms, done.manifest.percentile
@@ -107,6 +112,7 @@ def proof(done: Deployment, seconds: float, emitted_s: float) -> Promise:
         done.chosen.measured_ms / limit,
         manifest.measured.noise_pct(percentile),
         done.chosen.choice.predicted_loss_pp,
+        done.chosen.choice.predicted_loss_pp <= least_pp,
         later_ms,
         (time.monotonic() - emitted_s) / 60,
         later_ms > limit * (1 + manifest.measured.noise_pct(percentile) / 100),
@@ -115,11 +121,14 @@ def proof(done: Deployment, seconds: float, emitted_s: float) -> Promise:
 
 
 def summary(found: list[Promise], asked: int) -> dict[str, float]:
+    """`median_used` is over the budgets that a better network could have used."""
+    usable = [one.used for one in found if not one.best_there_is]
     return {
         "asked": asked,
         "emitted": len(found),
         "first_try_met": sum(one.first_try_met for one in found),
-        "median_used": median(one.used for one in found),
+        "best_there_is": len(found) - len(usable),
+        "median_used": median(usable) if usable else 1.0,
         "median_noise_floor_pct": median(one.noise_floor_pct for one in found),
         "median_seconds": median(one.seconds for one in found),
         "over_printed_floor": sum(one.over_printed_floor for one in found),
@@ -130,11 +139,13 @@ def summary(found: list[Promise], asked: int) -> dict[str, float]:
 def show(found: list[Promise], asked: int) -> None:
     print("budget ms  first try  tries  seconds  used  floor %  loss pp  later ms  after min  verified")
     for one in found:
+        mark = "*" if one.best_there_is else " "
         print(
             f"{one.budget_ms:9.4g}  {'met' if one.first_try_met else 'over':>9}  {one.tries:5}"
-            f"  {one.seconds:7.0f}  {100 * one.used:3.0f}%  {one.noise_floor_pct:7.1f}  {one.loss_pp:7.2f}"
-            f"  {one.later_ms:8.4g}  {one.minutes_later:9.1f}  {'yes' if one.verified else 'NO':>8}"
+            f"  {one.seconds:7.0f}  {100 * one.used:3.0f}%{mark} {one.noise_floor_pct:7.1f}"
+            f"  {one.loss_pp:7.2f}  {one.later_ms:8.4g}  {one.minutes_later:9.1f}  {'yes' if one.verified else 'NO':>8}"
         )
+    print("* no network has less loss")
     for name, value in summary(found, asked).items():
         print(f"{name.replace('_', ' ')}: {value:.4g}")
 

@@ -70,7 +70,7 @@ def test_memory_that_runs_out_keeps_the_waves_before(
 ) -> None:
     monkeypatch.setenv("FAULT", fault("memory", block(tiny), after=45))
     # Runtimes say so, or crash without a word.
-    words = r"its process .* while building (block|network) .* memory.*; what was measured is kept in"
+    words = r"its process .*memory.*; what was measured is kept in"
     with pytest.raises(BackendError, match=words):
         profile_in_worker(quick)
     assert len(samples(quick.journal)) > 40

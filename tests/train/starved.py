@@ -25,8 +25,8 @@ FINE_TUNE = FineTuneSettings(epochs=1, batch=500, lr=0.01, pass_images=500)
 CASES = {
     "meta": ("meta", replace(META, batch=MANY), FINE_TUNE),
     "fine_tune.batch": ("batch", META, replace(FINE_TUNE, pass_images=1, batch=MANY)),
-    "fine_tune.pass_images": ("passes", META, replace(FINE_TUNE, batch=1000, pass_images=10_000)),
-    "as it was told": ("passes", META, replace(FINE_TUNE, batch=1000, pass_images=1000)),
+    "fine_tune.pass_images": ("passes", META, replace(FINE_TUNE, batch=2000, pass_images=MANY)),
+    "as it was told": ("passes", META, replace(FINE_TUNE, batch=2000, pass_images=2000)),
 }
 """By name: the folder, and the settings; the last goes on with the run of the one before."""
 
