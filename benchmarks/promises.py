@@ -143,7 +143,8 @@ def show(found: list[Promise], asked: int) -> None:
         print(
             f"{one.budget_ms:9.4g}  {'met' if one.first_try_met else 'over':>9}  {one.tries:5}"
             f"  {one.seconds:7.0f}  {100 * one.used:3.0f}%{mark} {one.noise_floor_pct:7.1f}"
-            f"  {one.loss_pp:7.2f}  {one.later_ms:8.4g}  {one.minutes_later:9.1f}  {'yes' if one.verified else 'NO':>8}"
+            f"  {one.loss_pp:7.2f}  {one.later_ms:8.4g}  {one.minutes_later:9.1f}"
+            f"  {'yes' if one.verified else 'NO':>8}"
         )
     print("* no network has less loss")
     for name, value in summary(found, asked).items():

@@ -24,10 +24,13 @@ from ponas_deploy.backends import RunSettings, Session
 from ponas_deploy.backends.fake import FakeBackend
 from ponas_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from ponas_deploy.measure import Plan
+from ponas_deploy.supervise import Patience
 from ponas_deploy.tables import Conditions, SpaceKey
 from ponas_deploy.worker import Request
 from searchspace import Space
 from searchspace.spaces import SPACES
+
+IMPATIENT = Patience(first_s=120, least_s=2, times=1)
 
 
 def fault(what: str, key: str, *, after: int = 0, once: Path | None = None) -> str:

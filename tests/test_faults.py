@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from faulty_worker import fault, quick_request, samples
+from faulty_worker import IMPATIENT, fault, quick_request, samples
 from ponas_deploy import inventory, store, supervise
 from ponas_deploy.backends.fake import FakeBackend
 from ponas_deploy.devices import read_counters
@@ -69,10 +69,10 @@ def test_memory_that_runs_out_keeps_the_waves_before(
     quick: Request, tiny: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAULT", fault("memory", block(tiny), after=45))
-    # Runtimes say so, or crash without a word.
+    # Runtimes say so, crash without a word, or hang.
     words = r"its process .*memory.*; what was measured is kept in"
     with pytest.raises(BackendError, match=words):
-        profile_in_worker(quick)
+        profile_in_worker(quick, patience=IMPATIENT)
     assert len(samples(quick.journal)) > 40
     assert goes_on(quick, monkeypatch).certificate is not None
 

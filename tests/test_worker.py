@@ -17,20 +17,19 @@ from pathlib import Path
 import psutil
 import pytest
 
-from faulty_worker import fault, quick_request, samples
+from faulty_worker import IMPATIENT, fault, quick_request, samples
 from ponas_deploy import supervise
 from ponas_deploy.errors import BackendError, PonasError
 from ponas_deploy.measure import Plan
 from ponas_deploy.probes import blocks_of
 from ponas_deploy.profile import Progress
-from ponas_deploy.supervise import Patience, profile_in_worker
+from ponas_deploy.supervise import profile_in_worker
 from ponas_deploy.tables import LatencyTable, load_latency_table
 from ponas_deploy.worker import Request
 from searchspace import Space
 
 pytest.importorskip("onnxruntime")
 TESTS = Path(__file__).resolve().parent
-IMPATIENT = Patience(first_s=120, least_s=2, times=1)
 
 
 @pytest.fixture
