@@ -29,7 +29,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, tupl
         ),
         (
             "fine_tune.pass_images",
-            "to train the candidates of a layer with 24000 images at once: try fine_tune.pass_images = 12000.",
+            "to train the candidates of a layer with 24000 images at once:"
+            " try fine_tune.pass_images = 12000.",
         ),
     ],
 )
