@@ -155,7 +155,7 @@ def test_a_bug_in_it_shows_its_traceback(
         profile_in_worker(quick)
 
 
-def test_what_is_wrong_with_the_quickis_one_sentence(quick: Request) -> None:
+def test_what_is_wrong_with_the_request_is_one_sentence(quick: Request) -> None:
     with pytest.raises(PonasError, match="unknown space 'other': known are ponas, tiny"):
         profile_in_worker(replace(quick, space=replace(quick.space, name="other")))
 

@@ -39,8 +39,8 @@ class FairSupernet(nn.Module):
 
     Images (N, 3, resolution, resolution) -> in training the logits of one path a candidate, (paths, N,
     classes); in evaluation those of the largest network, (N, classes). The orders are drawn from torch's
-    own generator, as dropout is. A step holds what all paths need for their gradients, in PONAS about
-    six times as much as the meta network with that batch.
+    own generator, as dropout is. A step holds what all paths need for their gradients: several times as
+    much as the meta network with that batch.
     """
 
     def __init__(self, space: Space) -> None:
