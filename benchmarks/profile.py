@@ -25,7 +25,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ponas_deploy.backends import BACKENDS, RunSettings, get_backend
-from ponas_deploy.calibrate import LEAST_FIT, RIDGES, TimedNetwork, certify, correct
+from ponas_deploy.calibrate import KINDS, LEAST_FIT, TimedNetwork, certify, correct
 from ponas_deploy.devices import read_conditions, this_machine
 from ponas_deploy.measure import repeatability
 from ponas_deploy.profile import TIME_BUDGET_S, profile
@@ -104,14 +104,14 @@ def details(config: Config, table: LatencyTable) -> Iterator[dict[str, Any]]:
     for statistic in STATISTICS:
         isolated = isolated_grid(table, statistic)
         noise = repeatability([net.measurement for net in (*fit, *check)], statistic)
-        for name, networks, ridges in (
+        for name, networks, kinds in (
             ("line", fit, ()),
             ("line, few networks", fit[:: max(1, len(fit) // LEAST_FIT)], ()),
-            ("line or ridge", fit, RIDGES),
+            ("line or ridge", fit, KINDS),
         ):
             if len(networks) < LEAST_FIT:
                 continue
-            grid, correction = correct(isolated, config.space.cells(), networks, statistic, ridges)
+            grid, correction = correct(isolated, config.space.cells(), networks, statistic, kinds)
             proof = certify(grid, isolated, check, statistic)
             yield {
                 "statistic": statistic,

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from ponas_deploy.calibrate import TimedNetwork, certify, correct
+from ponas_deploy.drift import measurements
 from ponas_deploy.measure import Plan, Samples, choose_statistic, is_settled
 from ponas_deploy.probes import HEAD, STEM, blocks_of
-from ponas_deploy.tables import Conditions, Grid, LatencyTable, SpaceKey
+from ponas_deploy.tables import Conditions, Grid, LatencyTable, Measurement, SpaceKey
 from searchspace.space import Space
 
+Measured = Mapping[str, Measurement]
+"""What was timed, by key, with the machine's level at each round."""
 Texts = tuple[tuple[str, str], ...]
 """Names and what they stand for."""
 
@@ -40,35 +44,38 @@ def assemble(
     protocol: Texts,
 ) -> LatencyTable:
     """Choose the statistic, correct the cells, certify the result; MeasurementError when that fails."""
-    fit, check = (
-        tuple(TimedNetwork(tuple(text.split(",")), samples.measurement(text)) for text in texts)
-        for texts in (networks.fit, networks.check)
-    )
-    statistic = choose_statistic([net.measurement for net in (*fit, *check)])
-    isolated = _isolated(space, samples, statistic)
+    measured = measurements(samples)
+    fit, check = timed(measured, networks.fit), timed(measured, networks.check)
+    statistic = choose_statistic(tuple(measured.values()))
+    isolated = _isolated(space, measured, statistic)
     grid, correction = correct(isolated, space.cells(), fit, statistic)
-    measurements = tuple((key, samples.measurement(key)) for key in blocks_of(space))
+    blocks = tuple((key, measured[key]) for key in blocks_of(space))
     return LatencyTable(
         grid=grid,
         isolated=isolated,
         space=SpaceKey.of(space),
         conditions=conditions,
-        intervals_ms=_intervals(space, samples, statistic, isolated, grid),
+        intervals_ms=_intervals(space, measured, statistic, isolated, grid),
         statistic=statistic,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         environment=environment,
         protocol=protocol,
         cell_keys=tuple(tuple(cell.key for cell in row) for row in space.cells()),
-        measurements=measurements,
+        measurements=blocks,
         correction=correction,
         certificate=certify(grid, isolated, check, statistic),
-        unsettled=tuple(key for key, m in measurements if not is_settled(m, plan, statistic)),
+        unsettled=tuple(key for key, m in blocks if not is_settled(m, plan, statistic)),
     )
 
 
-def _isolated(space: Space, samples: Samples, statistic: str) -> Grid:
+def timed(measured: Measured, texts: Sequence[str]) -> tuple[TimedNetwork, ...]:
+    """Whole networks by their text form, with their rounds."""
+    return tuple(TimedNetwork(tuple(text.split(",")), measured[text]) for text in texts)
+
+
+def _isolated(space: Space, measured: Measured, statistic: str) -> Grid:
     def value(key: str) -> float:
-        return samples.measurement(key).value_ms(statistic)
+        return measured[key].value_ms(statistic)
 
     return Grid(
         tuple(layer.name for layer in space.layers),
@@ -79,12 +86,12 @@ def _isolated(space: Space, samples: Samples, statistic: str) -> Grid:
 
 
 def _intervals(
-    space: Space, samples: Samples, statistic: str, isolated: Grid, grid: Grid
+    space: Space, measured: Measured, statistic: str, isolated: Grid, grid: Grid
 ) -> tuple[tuple[tuple[float, float], ...], ...]:
     """The isolated cells' intervals, scaled as their values were by the correction."""
 
     def scaled(key: str, before: float, after: float) -> tuple[float, float]:
-        low, high = samples.measurement(key).interval_ms(statistic)
+        low, high = measured[key].interval_ms(statistic)
         return low * after / before, high * after / before
 
     return tuple(

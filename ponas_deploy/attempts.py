@@ -3,17 +3,19 @@
 Two things say how far a table's predictions must be stretched. Before anything of it was timed, its own
 certificate: the factor that keeps the asked share of networks under the budget (`trust.margin`). From the
 first timing on, the residual: measured over predicted, of networks that share most of their blocks with the
-next one, on the machine as it is now. That is worth more than the certificate's scatter over unlike
-networks, so it takes the margin's place and leaves only the room that the noise of a timing asks for, and a
-little more for every miss. So the first try usually meets the budget, and the next ones use it up.
+next one, on the machine as it is now, so the latest counts most. That is worth more than the certificate's
+scatter over unlike networks, so it takes the margin's place and leaves only the room that the noise of a
+timing asks for, and a little more for every miss. So the first try usually meets the budget, and the next
+ones use it up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from math import exp, inf, log
-from statistics import fmean, median
+from operator import mul
+from statistics import median
 
 from ponas_deploy.errors import BudgetError, PonasError
 from ponas_deploy.shortlist import DRAWN, Shortlist
@@ -27,6 +29,8 @@ from searchspace.space import Space
 
 CAUTION_PCT = 0.5
 """The room that every miss asks for beyond the residual."""
+FADING = 0.5
+"""What a residual counts for beside the one after it: a machine that was busy at first is forgotten."""
 MOST_ROOM_PCT = 3.0
 """The most room for noise: with more, too much of the budget stays unused."""
 
@@ -71,6 +75,11 @@ class Attempt:
         return self._timed.noise_pct(self.percentile)
 
     @property
+    def last_s(self) -> float:
+        """When it was timed last."""
+        return self._timed.last_s
+
+    @property
     def meets(self) -> bool:
         """Whether the measured percentile is at or under the latency budget."""
         limit = self.choice.budget.latency_ms
@@ -98,10 +107,12 @@ class Stretch:
 
 
 def stretch(before: Sequence[Attempt], certified: Margin | None) -> Stretch:
-    """The stretch of a table, from the attempts `before` on it, or from its margin before the first."""
+    """The stretch of a table, from the attempts `before` on it in order of time, or from its margin."""
     if not before:
         return Stretch(certified.typical, certified.factor) if certified else Stretch(1.0, 1.0)
-    level = exp(fmean(log(attempt.measured_ms / attempt.choice.predicted_ms) for attempt in before))
+    residuals = [log(attempt.measured_ms / attempt.choice.predicted_ms) for attempt in before]
+    weights = [FADING**age for age in reversed(range(len(before)))]
+    level = exp(sum(map(mul, weights, residuals)) / sum(weights))
     # Half of how far processes lie apart: about where one timing in twenty ends above its mean.
     noise_pct = min(MOST_ROOM_PCT, median(attempt.noise_pct for attempt in before) / 2)
     misses = sum(not attempt.meets for attempt in before)
@@ -118,7 +129,7 @@ def next_attempt(
     """
     found, refusals = list[Attempt](), list[BudgetError]()
     for stored in task.tables:
-        before = [attempt for attempt in attempts if attempt.stored == stored]
+        before = _on_table(stored, attempts)
         certified = margin(stored.table, task.confidence, task.percentile)
         stretched = stretch(before, certified)
         try:
@@ -136,6 +147,26 @@ def next_attempt(
         raise min(refusals, key=lambda error: inf if error.least is None else error.least)
     found = jury.judged(found) if jury else found
     return min(found, key=lambda attempt: (attempt.merit, attempt.expected_ms), default=None)
+
+
+def second_chance(attempts: Sequence[Attempt], best: Attempt, twice: Set[int]) -> Attempt | None:
+    """The best one that missed the budget and, by all that is known now, would meet it.
+
+    None where no such one is better than the `best` that met it. Those in `twice` had their chance.
+    """
+    limit_ms = best.choice.budget.latency_ms or inf
+    found = (
+        attempt
+        for attempt in attempts
+        if attempt.number not in twice and not attempt.meets and attempt.merit < best.merit
+        if attempt.choice.predicted_ms * stretch(_on_table(attempt.stored, attempts), None).factor <= limit_ms
+    )
+    return min(found, key=lambda attempt: attempt.merit, default=None)
+
+
+def _on_table(stored: StoredTable, attempts: Sequence[Attempt]) -> list[Attempt]:
+    """The attempts on a table, the one that was timed last at the end."""
+    return sorted((one for one in attempts if one.stored == stored), key=lambda attempt: attempt.last_s)
 
 
 def _choices(

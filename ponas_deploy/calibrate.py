@@ -7,10 +7,9 @@ additive over layers, because the exact search needs that:
     T = a + sum over layers of  cell * (b + shape + traits + own) + traits' constants
 
 `a` and `b` are the straight line. The rest (a factor of each input shape, factor and constant of
-each trait such as squeeze-and-excite or a residual, a factor of each cell) is drawn to zero by a
-ridge whose strength cross-validation chooses; where the line alone predicts as well, it stays alone.
-The loss is Huber's (Ann. Math. Statist. 35, 1964) on relative errors: a disturbed network hardly
-moves it.
+each trait such as squeeze-and-excite or a residual, a factor of each cell) is drawn to zero as strongly
+as the networks say (`shrink`); where they say that the line is all there is, it stays alone. The errors
+are relative, and a disturbed network hardly moves them.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.measure import kendall_tau, repeatability
+from ponas_deploy.shrink import FREE, Strengths, solve, strengths
 from ponas_deploy.tables import Certificate, Correction, Grid, Measurement, NetworkLatency
 from searchspace.ops import Op, Residual, SqueezeExcite
 from searchspace.space import Cell, convolutions
@@ -32,11 +32,8 @@ Cells = tuple[tuple[Cell, ...], ...]
 
 LEAST_FIT, LEAST_CHECK = 16, 12
 """The fewest networks to fit a correction on, and to certify it on."""
-RIDGES = (0.003, 0.01, 0.03, 0.1)
-_LINE_PENALTY = 1e-6
-_BETTER = 0.9
-"""A ridge replaces the line when its cross-validated error is below this share of the line's."""
-_HUBER_SIGMAS = 1.345
+KINDS = ("cell", "count", "shape", "trait")
+"""What a correction may hold besides the line."""
 _LEAST_SHARE = 0.1
 """No correction takes a cell below this share of what the line says, so that all stay positive."""
 
@@ -54,7 +51,7 @@ class _Design:
     """How cells become columns: `cells` (L x C, P) holds each cell's share of every column, in ms."""
 
     cells: tuple[Floats, ...]
-    names: tuple[str, ...]
+    kinds: tuple[str, ...]
 
     def rows(self, grid: Grid, networks: Sequence[TimedNetwork]) -> Floats:
         """One row a network, (N, P): the sums of its cells' shares."""
@@ -71,40 +68,40 @@ def correct(
     cells: Cells,
     networks: Sequence[TimedNetwork],
     statistic: str,
-    ridges: Sequence[float] = RIDGES,
+    kinds: Sequence[str] = KINDS,
+    least: int = LEAST_FIT,
 ) -> tuple[Grid, Correction]:
     """The corrected grid in milliseconds, and how it was fitted on `networks`.
 
-    The straight line competes with a ridge of each strength in `ridges`; without any it stands alone.
-    MeasurementError with fewer than LEAST_FIT networks, or when they do not get slower as their
-    cells do.
+    Without any `kinds` it is the straight line. MeasurementError with fewer than `least` networks, or when
+    they do not get slower as their cells do.
     """
-    if len(networks) < LEAST_FIT:
+    if len(networks) < least:
         raise MeasurementError(
-            f"{len(networks)} whole networks were timed, a correction needs {LEAST_FIT}: allow more time."
+            f"{len(networks)} whole networks were timed, a correction needs {least}: allow more time."
         )
     measured = np.array([net.measurement.value_ms(statistic) for net in networks])
-    design = _design(isolated, cells)
+    design = _design(isolated, cells, kinds)
     rows = design.rows(isolated, networks)
-    errors = {ridge: _cross_validated_pct(rows, measured, ridge) for ridge in (np.inf, *ridges)}
-    ridge = min(errors, key=lambda candidate: errors[candidate])
-    if errors[ridge] > _BETTER * errors[np.inf]:
-        ridge = np.inf
-    weights = _fit(rows, measured, ridge)
+    rows[:, 0] = measured.mean()
+    relative = rows / measured[:, None]
+    found = strengths(relative, design.kinds)
+    weights, _ = solve(relative, design.kinds, found)
     if weights[1] <= 0:
         raise MeasurementError(
             "networks of slower cells are not slower here, so cells say nothing about networks:"
             " measure on a quieter machine, or with more time."
         )
     grid = _corrected(isolated, design, weights, float(measured.mean()))
+    used = {kind: variance for kind, variance in found.variances if variance > 0}
     parameters = (
         ("intercept_ms", float(weights[0] * measured.mean())),
         ("slope", float(weights[1])),
-        ("ridge", 0.0 if np.isinf(ridge) else ridge),
-        ("line_cross_validated_pct", errors[np.inf]),
-        ("cross_validated_pct", errors[ridge]),
+        *((f"{kind}_spread_pct", 100 * float(np.sqrt(variance))) for kind, variance in sorted(used.items())),
+        ("residual_pct", 100 * float(np.sqrt(found.noise))),
+        ("cross_validated_pct", _cross_validated_pct(relative, design.kinds, found)),
     )
-    method = "line" if np.isinf(ridge) else "line and ridge"
+    method = "line and ridge" if used else "line"
     return grid, Correction(method, parameters, _latencies(networks, isolated, grid, statistic))
 
 
@@ -146,23 +143,21 @@ def _latencies(
     )
 
 
-def _design(isolated: Grid, cells: Cells) -> _Design:
+def _design(isolated: Grid, cells: Cells, kinds: Sequence[str]) -> _Design:
     """Columns: intercept (left empty here), sum, a factor a shape, a factor and a count a trait, own."""
     flat = [cell for row in cells for cell in row]
     values = np.array([value for row in isolated.values for value in row])
-    shapes = [(str(cell.input_shape),) for cell in flat]
     described = [traits(cell.ops) for cell in flat]
-    own = [(cell.key,) for cell in flat]
-    columns, names = [np.zeros(len(flat)), values], ["intercept", "slope"]
+    columns, names = [np.zeros(len(flat)), values], [FREE, FREE]
     for kind, labels, scale in (
-        ("shape", shapes, values),
+        ("shape", [(str(cell.input_shape),) for cell in flat], values),
         ("trait", described, values),
         ("count", described, np.full(len(flat), values.mean())),
-        ("cell", own, values),
+        ("cell", [(cell.key,) for cell in flat], values),
     ):
-        for label in sorted({label for some in labels for label in some}):
+        for label in sorted({label for some in labels for label in some} if kind in kinds else ()):
             columns.append(scale * [label in some for some in labels])
-            names.append(f"{kind} {label}")
+            names.append(kind)
     splits = np.cumsum([len(row) for row in cells])[:-1]
     return _Design(tuple(np.split(np.array(columns).T, splits)), tuple(names))
 
@@ -182,43 +177,14 @@ def traits(ops: tuple[Op, ...]) -> tuple[str, ...]:
     return tuple(words)
 
 
-def _fit(rows: Floats, measured: Floats, ridge: float) -> Floats:
-    """Weights (P,) of the columns, by ridge regression with Huber's loss on relative errors.
-
-    The intercept's column is the mean of `measured`. Solved in the space of networks, which are
-    fewer than columns: w = V X' (X V X' + W^-1)^-1 1, with X the rows over what was measured, V the
-    inverse penalties and W Huber's weights.
-    """
-    rows = rows.copy()
-    rows[:, 0] = measured.mean()
-    relative = rows / measured[:, None]
-    variance = np.full(rows.shape[1], 0.0 if np.isinf(ridge) else 1.0 / ridge)
-    variance[:2] = 1.0 / _LINE_PENALTY
-    kernel = (relative * variance) @ relative.T
-    doubt = np.ones(len(measured))
-    for _ in range(8):
-        weights = variance * (relative.T @ np.linalg.solve(kernel + np.diag(doubt), np.ones(len(doubt))))
-        residual = np.abs(1.0 - relative @ weights)
-        sigma = 1.4826 * float(np.median(residual)) + 1e-6
-        doubt = np.maximum(1.0, residual / (_HUBER_SIGMAS * sigma))
-    return np.asarray(weights, dtype=np.float64)
-
-
-def _cross_validated_pct(rows: Floats, measured: Floats, ridge: float, folds: int = 6) -> float:
-    """Mean error in percent of networks left out of the fit, each left out twice."""
-    order = np.argsort(measured, kind="stable")
+def _cross_validated_pct(relative: Floats, kinds: Sequence[str], given: Strengths, folds: int = 6) -> float:
+    """Mean error in percent of networks left out of the fit, all of them once; the strengths stay."""
+    # Neighbours in latency go to different folds, so that no fit has to extrapolate.
+    fold = np.arange(len(relative)) % folds
     errors = []
-    rng = np.random.default_rng(0)
-    for _ in range(2):
-        fold = np.empty(len(measured), dtype=np.intp)
-        # Neighbours in latency go to different folds, so that no fit has to extrapolate.
-        shares = [rng.permutation(folds) for _ in range(-(-len(order) // folds))]
-        fold[order] = np.concatenate(shares)[: len(order)]
-        for number in range(folds):
-            left_out = fold == number
-            weights = _fit(rows[~left_out], measured[~left_out], ridge)
-            predicted = rows[left_out] @ weights + weights[0] * measured[~left_out].mean()
-            errors.append(np.abs(predicted / measured[left_out] - 1.0))
+    for number in range(folds):
+        weights, _ = solve(relative[fold != number], kinds, given)
+        errors.append(np.abs(relative[fold == number] @ weights - 1.0))
     return 100 * float(np.concatenate(errors).mean())
 
 

@@ -12,16 +12,19 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import monotonic
 from typing import Any
 
-from ponas_deploy.attempts import Attempt, missed, next_attempt
+from ponas_deploy import store
+from ponas_deploy.attempts import Attempt, missed, next_attempt, second_chance
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.devices import this_machine
 from ponas_deploy.engines import build, emit, refuse_existing, scratch_beside
-from ponas_deploy.errors import MeasurementError, PonasError
+from ponas_deploy.errors import BackendError, MeasurementError, PonasError
+from ponas_deploy.lock import machine_to_oneself
 from ponas_deploy.manifest import MODEL, Manifest, TableUsed, measured_document
 from ponas_deploy.records import sha256, write_bytes
 from ponas_deploy.shortlist import Shortlist
@@ -29,7 +32,7 @@ from ponas_deploy.specialize import document
 from ponas_deploy.store import StoredAccuracy, StoredTable
 from ponas_deploy.tables import Conditions, SpaceKey
 from ponas_deploy.task import Task, WeightsSource, random_source
-from ponas_deploy.timing import time_engine
+from ponas_deploy.timing import EngineTiming, time_engine
 from ponas_deploy.weights import write_weights
 from searchspace.architecture import Architecture
 from searchspace.cost import COLUMNS, network_cost
@@ -54,6 +57,8 @@ PATIENCE_S = 30.0
 _ENOUGH_PCT = (1.0, 3.0)
 """An unused budget of less than the noise is used up: the noise, but within these bounds."""
 _CHANCES = 3
+_FINISHED_WAIT_S = 3600.0
+"""How long weights that took hours wait for somebody who measures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,8 @@ def deploy(
 
     Once one meets it, a better one is looked for until `patience_s` seconds have passed or the budget is
     used up. `on_attempt` is called before and after each attempt's measurement, `on_note` with what there is
-    to say. BudgetError when no network can meet the budget, by prediction or after `tries` measurements.
+    to say. BudgetError when no network can meet the budget, by prediction or after `tries` measurements;
+    MeasurementError when somebody else is measuring.
     """
     refuse_existing(folder, overwrite=overwrite)
     note = on_note or (lambda text: None)
@@ -94,15 +100,17 @@ def deploy(
     jury = task.jury()
     with scratch_beside(folder) as scratch:
         bench = _Bench(task, jury, scratch, on_attempt or (lambda attempt: None), note)
-        best = bench.search(tries, patience_s)
-        if task.weights.finish:
-            best = _finished(best, task, bench, folder)
+        with machine_to_oneself(store.lock_path(), f"a search for {folder}"):
+            best = bench.search(tries, patience_s)
+        best = _finished(best, task, bench, folder)
         manifest = replace(
             _manifest(task, best, len(bench.attempts), jury),
             **_on_this_machine(task.weights, best.conditions, bench.engine(best)),
         )
         source = bench.engine(best).parent
         complete = emit(manifest, folder, lambda to: _move_all(source, to), overwrite=overwrite)
+    if task.weights.finish:
+        _finished_weights(folder).unlink()
     return Deployment(folder, complete, best, tuple(bench.attempts))
 
 
@@ -116,6 +124,8 @@ class _Bench:
     report: OnAttempt
     note: OnNote
     attempts: list[Attempt] = field(default_factory=list)
+    twice: set[int] = field(default_factory=set)
+    """The numbers of those that had their second look."""
 
     def engine(self, attempt: Attempt) -> Path:
         """The engine file of an attempt, in a folder of its own."""
@@ -124,8 +134,9 @@ class _Bench:
     def search(self, tries: int, patience_s: float) -> Attempt:
         """The best network that meets the budget in all measurements of it together.
 
-        With weights that are still to be finished it will be built and timed again anyway, so that the
-        second look is left to that. The first looks that a second one took back do not count as tries.
+        What a second look says counts like any other measurement: where it leaves room after all, the search
+        goes on. With weights that are still to be finished it will be built and timed again anyway, so that
+        the second look is left to that. The first looks that a second one took back do not count as tries.
         """
         start, most_tries = monotonic(), tries + _CHANCES
         while True:
@@ -133,18 +144,17 @@ class _Bench:
             best = self._best()
             if best is None:
                 raise missed(self.task.budget, self.attempts)
-            if self.task.weights.finish:
+            if self.task.weights.finish or best.number in self.twice:
                 return best
-            again = self.second_look(best)
-            if again.meets:
-                return again
-            tries = min(tries + 1, most_tries)
+            if not self.second_look(best).meets:
+                tries = min(tries + 1, most_tries)
 
     def measured(self, attempt: Attempt, tensors: Callable[[Architecture], Weights]) -> Attempt:
         """Build a network and time it."""
         attempt = replace(attempt, number=len(self.attempts) + 1, timing=None)
         self.report(attempt)
         folder, conditions = self.scratch / str(attempt.number), attempt.conditions
+        shutil.rmtree(folder, ignore_errors=True)  # one that could not be measured
         folder.mkdir()
         architecture = Architecture(self.task.space, attempt.choice.choices)
         engine = build(architecture, tensors(architecture), conditions, folder)
@@ -155,15 +165,29 @@ class _Bench:
         return done
 
     def _try(self, start: float, tries: int, patience_s: float) -> None:
-        """Build and time networks until none is better, the budget is used up, or the time or the tries."""
+        """Build and time networks until none is better, the budget is used up, or the time or the tries.
+
+        Where no new network is expected to fit and to be better, one that missed while the machine was slower
+        is looked at again.
+        """
         while len(self.attempts) < tries:
             best = self._best()
             if best and (monotonic() - start > patience_s or self._enough(best)):
                 return
             attempt = next_attempt(self.task, self.attempts, self.jury)
-            if attempt is None or (best and attempt.merit >= best.merit):
+            if attempt and not (best and attempt.merit >= best.merit):
+                step = partial(self.measured, attempt, self.task.weights.tensors)
+            elif best and (again := second_chance(self.attempts, best, self.twice)):
+                step = partial(self.second_look, again)
+            else:
                 return
-            self.measured(attempt, self.task.weights.tensors)
+            try:
+                step()
+            except (BackendError, MeasurementError) as error:
+                if best is None:
+                    raise
+                self.note(f"{error} The search ends with what was found.")
+                return
 
     def _best(self) -> Attempt | None:
         return min((a for a in self.attempts if a.meets), key=lambda attempt: attempt.merit, default=None)
@@ -183,36 +207,41 @@ class _Bench:
         later = time_engine(self.engine(attempt), conditions.backend, run_settings(conditions))
         again = replace(attempt, timing=attempt.timing.with_later(later))
         self.attempts[attempt.number - 1] = again
+        self.twice.add(attempt.number)
         if not again.meets:
             self.note(f"try {again.number}: {again.measured_ms:.3f} ms with a second look, over the budget")
         return again
 
 
 def _finished(chosen: Attempt, task: Task, bench: _Bench, folder: Path) -> Attempt:
-    """The chosen network with its final weights, built and timed again; noise gets several chances.
+    """The chosen network with its final weights, where there are others, built and timed again.
 
-    Where every chance is missed the weights, which may have taken hours, are kept beside `folder`.
+    Noise gets several chances. The weights, which may have taken hours, lie beside `folder` until the engine
+    is there.
     """
-    kept = dict[str, Any]()
-
-    def final(architecture: Architecture) -> Weights:
-        if not kept and task.weights.finish:
-            kept.update(task.weights.finish(architecture))
-        return kept
-
-    for _ in range(_CHANCES):
-        again = bench.measured(chosen, final)
-        again = bench.second_look(again) if again.meets else again
-        if again.meets:
-            return again
-    weights = folder.with_name(f"{folder.name}-weights.safetensors")
-    key = SpaceKey.of(task.space)
+    if not task.weights.finish:
+        return chosen
+    tensors = task.weights.finish(Architecture(task.space, chosen.choice.choices))
+    weights, key = _finished_weights(folder), SpaceKey.of(task.space)
     header = {name: str(value) for name, value in key.document().items() if name != "name"}
-    write_weights(weights, kept, {"layout": "network", "space": key.name, **header})
+    write_weights(weights, tensors, {"layout": "network", "space": key.name, **header})
+    try:
+        with machine_to_oneself(store.lock_path(), f"an engine for {folder}", _FINISHED_WAIT_S):
+            for _ in range(_CHANCES):
+                again = bench.measured(chosen, lambda architecture: tensors)
+                again = bench.second_look(again) if again.meets else again
+                if again.meets:
+                    return again
+    except PonasError as error:
+        raise MeasurementError(f"{error} The final weights are kept in {weights}.") from error
     raise MeasurementError(
         f"with its final weights the chosen network measured {again.measured_ms:.4g} ms, over the budget that"
         f" it met before: the weights are kept in {weights}; ask for a little more, or on a quieter machine."
     )
+
+
+def _finished_weights(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}-weights.safetensors")
 
 
 def build_and_measure(
@@ -230,11 +259,13 @@ def build_and_measure(
         source.mkdir()
         tensors = weights.finish or weights.tensors
         engine = build(architecture, tensors(architecture), conditions, source)
-        timing = time_engine(engine, conditions.backend, run_settings(conditions))
+        with machine_to_oneself(store.lock_path(), f"an engine for {folder}"):
+            timing = time_engine(engine, conditions.backend, run_settings(conditions))
         manifest = replace(
             Manifest.of(architecture, conditions, weights.description, now()),
             engine_file=engine.name,
             measured=timing,
+            warnings=_said(timing),
             **_on_this_machine(weights, conditions, engine),
         )
         return emit(manifest, folder, lambda to: _move_all(source, to), overwrite=overwrite)
@@ -289,8 +320,13 @@ def _manifest(task: Task, attempt: Attempt, tries: int, jury: Shortlist | None) 
         tries=tries,
         tables=(_used(attempt.stored), _used(task.accuracy)),
         shortlist=jury.entries(choice.choices) if jury else (),
-        warnings=task.warnings,
+        warnings=(*task.warnings, *_said(attempt.timing)),
     )
+
+
+def _said(timing: EngineTiming | None) -> tuple[str, ...]:
+    """What disturbed a measurement, as warnings."""
+    return (timing.disturbed,) if timing and timing.disturbed else ()
 
 
 # The optimum is that of the table as the clock corrected it: `expected_ms` is what it then says.

@@ -96,9 +96,10 @@ class Reading:
 class Counters:
     """What was counted until `at_s` (of a clock that only goes forward), in seconds.
 
-    `busy_s` is of all processes on the cores this one may use, `own_s` of this one, `stolen_s` what a
-    hypervisor took of those cores. `quota_s` is how long the container's quota held its processes up,
-    `asleep_s` how long the machine was suspended, `hot` how often a core was slowed down for heat.
+    `busy_s` is of all processes on the cores this one may use, `own_s` of this one and of those that it
+    started and that have ended, `stolen_s` what a hypervisor took of those cores. `quota_s` is how long the
+    container's quota held its processes up, `asleep_s` how long the machine was suspended, `hot` how often a
+    core was slowed down for heat.
     """
 
     at_s: float = 0.0
@@ -150,11 +151,12 @@ def read_counters(root: Path = ROOT) -> Counters:
     """Read what was counted so far."""
     cores = _own_cores()
     busy_s, stolen_s = _processor_time_s(root, cores)
+    counted = os.times()
     return Counters(
         at_s=time.monotonic(),
         cores=len(cores),
         busy_s=busy_s,
-        own_s=time.process_time(),
+        own_s=time.process_time() + counted.children_user + counted.children_system,
         stolen_s=stolen_s,
         quota_s=held_by_quota_s(root),
         asleep_s=_asleep_s(),

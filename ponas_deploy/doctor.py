@@ -11,14 +11,16 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
 from ponas_deploy.inventory import Runtime
+from ponas_deploy.measure import Plan
 from ponas_deploy.steadiness import Steadiness
+from ponas_deploy.trust import NOISY_PCT
 from ponas_deploy.vitals import Vitals
 
 Verdict: TypeAlias = Literal["good", "mind", "bad"]
 
-_MANY_OTHERS_PCT, _SOME_OTHERS_PCT = 20.0, 5.0
-_MUCH_STOLEN_PCT, _SOME_STOLEN_PCT = 5.0, 0.5
-_RESTLESS_PCT, _NOISY_PCT = 2.0, 5.0
+_PLAN = Plan()
+"""What spoils a round is bad; less than that is to be minded from here on:"""
+_SOME_OTHERS_PCT, _SOME_STOLEN_PCT, _RESTLESS_PCT = 5.0, 0.5, 2.0
 _LITTLE_MEMORY_MIB = 1024
 _NEAR_C = 10.0
 _SLOW_MODES = ("low-power", "quiet", "cool")
@@ -57,7 +59,7 @@ def noise(steady: Steadiness | None) -> Iterator[Diagnosis]:
         f" {steady.processes_pct:.1f} %; one inference in a hundred takes {steady.tail:.1f} times as long as"
         f" the median ({steady.backend}, {steady.p50_ms:.3g} ms)"
     )
-    if worst > _NOISY_PCT:
+    if worst > NOISY_PCT:
         do = "no table made now can predict better than this: first do what is advised below"
         yield Diagnosis("noise floor", "bad", says, do)
     elif worst > _RESTLESS_PCT:
@@ -75,7 +77,7 @@ def other_processes(vitals: Vitals) -> Diagnosis | None:
         for busy in vitals.busy[:4]
     )
     says = f"other processes used {others:.0f} % of the cores{f' ({names})' if names else ''}"
-    if others > _MANY_OTHERS_PCT:
+    if others > _PLAN.most_others_pct:
         do = "stop them or wait: a lower priority (nice) still shares caches and memory with what is measured"
         return Diagnosis("other processes", "bad", says, do)
     if others > _SOME_OTHERS_PCT:
@@ -100,7 +102,7 @@ def steal(vitals: Vitals) -> Diagnosis | None:
     """Whether a hypervisor takes the cores away."""
     stolen = vitals.weather.stolen_pct
     if stolen > _SOME_STOLEN_PCT:
-        verdict: Verdict = "bad" if stolen > _MUCH_STOLEN_PCT else "mind"
+        verdict: Verdict = "bad" if stolen > _PLAN.most_stolen_pct else "mind"
         do = "use a machine with dedicated cores, or measure when its neighbours sleep"
         return Diagnosis("steal", verdict, f"the hypervisor took {stolen:.1f} % of the cores", do)
     if vitals.hypervisor:

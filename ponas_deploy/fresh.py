@@ -7,8 +7,11 @@ that crashes takes its process with it. Start it in an empty folder: `python -c`
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
+
+_KILLED = -9
 
 # The path is set before anything that is not built in is imported.
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from {module} import main; main(sys.argv[1:])"
@@ -17,6 +20,13 @@ _PROGRAM = "import sys; sys.path[:] = {path!r}; from {module} import main; main(
 def command(module: str, *arguments: str) -> list[str]:
     """The command line that calls `main(arguments)` of a module."""
     return [sys.executable, "-c", _PROGRAM.format(path=_import_path(), module=module), *arguments]
+
+
+def ending(code: int) -> str:
+    """What a process ended with that has this exit code."""
+    if code == _KILLED:
+        return "was killed (SIGKILL), as the system does when it is out of memory"
+    return f"ended with {signal.Signals(-code).name if code < 0 else f'code {code}'}"
 
 
 def _import_path() -> list[str]:

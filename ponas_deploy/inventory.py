@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ponas_deploy import store
+from ponas_deploy import gpu, store
 from ponas_deploy.backends import BACKENDS, FAKE, Backend, get_backend, known_backends
 from ponas_deploy.devices import this_machine
 from ponas_deploy.errors import OverwriteError, PonasError, TableMismatchError, UnknownNameError
@@ -22,7 +22,7 @@ from ponas_deploy.tables import Conditions, SpaceKey
 from searchspace.space import Space
 
 if TYPE_CHECKING:
-    from ponas_deploy.profile import OnProgress
+    from ponas_deploy.progress import OnProgress
 
 THIS_MACHINE = "cpu"
 
@@ -40,13 +40,25 @@ class Wish:
 
     @property
     def local(self) -> bool:
-        """Whether the device is the machine this runs on."""
-        return store.slug(self.device) in (THIS_MACHINE, this_machine().name)
+        """Whether the device is the machine this runs on: its processor or its GPU."""
+        return self._on_processor or self.on_gpu
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the device is the GPU of the machine this runs on."""
+        asked = store.slug(self.device)
+        return not self._on_processor and asked in (gpu.GPU, gpu.this_gpu() or gpu.GPU)
 
     @property
     def device_name(self) -> str:
-        """The name tables of the device carry."""
-        return this_machine().name if self.local else store.slug(self.device)
+        """The name tables of the device carry; PonasError where a GPU is asked for and none answers."""
+        if self._on_processor:
+            return this_machine().name
+        return gpu.required_gpu() if self.on_gpu else store.slug(self.device)
+
+    @property
+    def _on_processor(self) -> bool:
+        return store.slug(self.device) in (THIS_MACHINE, this_machine().name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +70,25 @@ class Runtime:
     problem: str = ""
 
 
-def runtimes() -> tuple[Runtime, ...]:
-    """Every runtime of a CPU, installed or not."""
-    return tuple(_runtime(name) for name in BACKENDS)
+def runtimes(*, on_gpu: bool = False) -> tuple[Runtime, ...]:
+    """Every default runtime of the processor or of the GPU, installed or not."""
+    if not on_gpu:
+        return tuple(_runtime(name, on_gpu=False) for name in BACKENDS)
+    found = (_runtime(name, on_gpu=True) for name in gpu.RUNTIMES)
+    return tuple(found_or for one in found for found_or in _or_instead(one))
 
 
-def _runtime(name: str) -> Runtime:
+def _runtime(name: str, *, on_gpu: bool) -> Runtime:
     try:
-        return Runtime(name, get_backend(name).precisions())
+        return Runtime(name, _installed(name, on_gpu=on_gpu).precisions())
     except PonasError as error:
         return Runtime(name, problem=str(error))
+
+
+def _or_instead(runtime: Runtime) -> tuple[Runtime, ...]:
+    """A runtime, and behind one that cannot be used another way to the same engines."""
+    other = gpu.INSTEAD.get(runtime.backend)
+    return (runtime, _runtime(other, on_gpu=True)) if runtime.problem and other else (runtime,)
 
 
 def known_devices() -> dict[str, tuple[StoredTable, ...]]:
@@ -85,7 +106,7 @@ def serving(wish: Wish) -> tuple[StoredTable, ...]:
     found = tuple(stored for stored in fitting if not wish.local or _serves_here(stored))
     if not found and not wish.local:
         if not tables:
-            raise UnknownNameError("device", wish.device, {THIS_MACHINE, *devices})
+            raise UnknownNameError("device", wish.device, {THIS_MACHINE, gpu.GPU, *devices})
         raise PonasError(
             f"no table of {wish.device_name} serves: {misfit(wish, tables[0])}; see `ponas devices`."
         )
@@ -116,7 +137,7 @@ def _ours(wish: Wish) -> tuple[StoredTable, ...]:
 
 def refuse_elsewhere(stored: StoredTable) -> tuple[Difference, ...]:
     """What a table was made with that is another thing here; TableMismatchError for another device's."""
-    if stored.device != this_machine().name:
+    if stored.device not in (this_machine().name, gpu.this_gpu()):
         raise TableMismatchError(
             f"{stored.name} is of {stored.device}, this machine is {this_machine().name}: recheck it there."
         )
@@ -175,15 +196,16 @@ def missing(
     """
     if not wish.local:
         return ()
+    device = wish.device_name
     have = {stored.table.conditions for stored in tables}
-    known = _precisions(wish.backends)
+    known = _precisions(wish.backends, on_gpu=wish.on_gpu)
     for precision in wish.precisions:
         if not any(precision in precisions for precisions in known.values()):
             raise UnknownNameError(
                 "precision on this machine", precision, {p for ps in known.values() for p in ps}
             )
     wanted = (
-        Conditions(wish.device_name, name, precision, wish.threads, wish.batch)
+        Conditions(device, name, precision, wish.threads, wish.batch)
         for name, precisions in known.items()
         for precision in (wish.precisions or (precisions if every_precision else precisions[:1]))
         if precision in precisions
@@ -191,21 +213,25 @@ def missing(
     return tuple(conditions for conditions in wanted if conditions not in have)
 
 
-def _precisions(backends: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def _precisions(backends: Sequence[str], *, on_gpu: bool) -> dict[str, tuple[str, ...]]:
     """The precisions of each runtime here: of those named, or of all that are installed."""
     if backends:
-        return {name: _installed(name).precisions() for name in backends}
-    found = {runtime.backend: runtime.precisions for runtime in runtimes() if not runtime.problem}
+        return {name: _installed(name, on_gpu=on_gpu).precisions() for name in backends}
+    known = runtimes(on_gpu=on_gpu)
+    found = {runtime.backend: runtime.precisions for runtime in known if not runtime.problem}
     if not found:
-        raise PonasError("no runtime is installed: pip install onnxruntime.")
+        why = f" ({known[0].problem})" if on_gpu else ": pip install onnxruntime."
+        raise PonasError(f"no runtime {'for the GPU ' if on_gpu else ''}is installed{why}")
     return found
 
 
-def _installed(name: str) -> Backend:
-    """A real runtime: the fake one is for tests, and measures no machine."""
+def _installed(name: str, *, on_gpu: bool) -> Backend:
+    """A real runtime on the processor asked for: the fake one is for tests, and measures no machine."""
     if name == FAKE:
         raise UnknownNameError("backend", name, known_backends())
-    return get_backend(name)
+    backend = get_backend(name)
+    gpu.refuse_other_processor(backend, on_gpu=on_gpu)
+    return backend
 
 
 def make_table(
@@ -216,6 +242,9 @@ def make_table(
     path: Path | None = None,
     overwrite: bool = False,
     further: bool = False,
+    accuracy: Path | None = None,
+    prior: Path | None = None,
+    networks: int | None = None,
     on_progress: OnProgress | None = None,
     seed: int = 0,
 ) -> StoredTable:
@@ -223,9 +252,11 @@ def make_table(
 
     A process of its own does it, and one at a time on a machine. The journal lies beside the table until
     that is safe; an interrupted profile goes on from it. An existing table is replaced only with `overwrite`,
-    and rounds are added to it only with `further`.
+    and rounds are added to it only with `further`. `accuracy` and `prior` are tables in files (`profile`),
+    `networks` how many are timed to fit the prior on.
     """
     from ponas_deploy.lock import machine_to_oneself
+    from ponas_deploy.prior import NETWORKS
     from ponas_deploy.supervise import profile_in_worker
     from ponas_deploy.tables import load_latency_table
     from ponas_deploy.worker import Request
@@ -236,7 +267,18 @@ def make_table(
         raise OverwriteError(path)
     file, journal = path.absolute(), path.with_suffix(".journal").absolute()
     request = Request(
-        conditions, key, file, journal, time_budget_s, seed, overwrite=overwrite, further=further
+        conditions,
+        key,
+        file,
+        journal,
+        time_budget_s,
+        seed,
+        gpu.plan_for(conditions.backend),
+        overwrite=overwrite,
+        further=further,
+        accuracy=accuracy and accuracy.absolute(),
+        prior=prior and prior.absolute(),
+        networks=networks or NETWORKS,
     )
     with machine_to_oneself(store.lock_path(), conditions.text):
         profile_in_worker(request, on_progress)
@@ -246,10 +288,14 @@ def make_table(
 
 def local_conditions(backend: str, precision: str | None, threads: int, batch: int) -> Conditions:
     """Conditions on this machine; the runtime's default precision where none is named."""
-    known = _installed(backend).precisions()
+    if backend == FAKE:
+        raise UnknownNameError("backend", backend, known_backends())
+    runtime = get_backend(backend)
+    known, on_gpu = runtime.precisions(), gpu.runs_on_gpu(runtime)
     if precision is not None and precision not in known:
         raise UnknownNameError(f"precision of {backend} on this machine", precision, known)
-    return Conditions(this_machine().name, backend, precision or known[0], threads, batch)
+    device = gpu.required_gpu() if on_gpu else this_machine().name
+    return Conditions(device, backend, precision or known[0], threads, batch)
 
 
 def _serves_here(stored: StoredTable) -> bool:

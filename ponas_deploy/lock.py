@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -20,6 +21,8 @@ try:
     import fcntl
 except ImportError:
     fcntl = None  # type: ignore[assignment]
+
+_TICK_S = 0.2
 
 
 def lock(file: int) -> bool:
@@ -33,16 +36,18 @@ def lock(file: int) -> bool:
 
 
 @contextmanager
-def machine_to_oneself(path: Path, what: str) -> Iterator[None]:
+def machine_to_oneself(path: Path, what: str, patience_s: float = 0.0) -> Iterator[None]:
     """Hold the lock at `path` while this machine is measured, `what` for.
 
-    MeasurementError names the process that measures already, since when, and what.
+    MeasurementError names the process that measures already, since when, and what, after `patience_s` seconds
+    of waiting for it.
     """
+    deadline = time.monotonic() + patience_s
     file = -1
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        _take(file, what)
+        _take(file, what, deadline)
     except OSError as error:
         raise MeasurementError(
             f"{path} cannot be written ({error.strerror}): make room, or set PONAS_HOME to another folder."
@@ -55,8 +60,10 @@ def machine_to_oneself(path: Path, what: str) -> Iterator[None]:
             os.close(file)
 
 
-def _take(file: int, what: str) -> None:
-    if not lock(file):
+def _take(file: int, what: str, deadline: float) -> None:
+    while not (taken := lock(file)) and time.monotonic() < deadline:
+        time.sleep(_TICK_S)
+    if not taken:
         raise MeasurementError(
             f"this machine is being measured already, {_holder(file)}: wait for it or stop it,"
             " two at once spoil both."

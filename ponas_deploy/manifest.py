@@ -18,6 +18,7 @@ from ponas_deploy.records import Record, is_number, read_json, write_json
 from ponas_deploy.shortlist import Shortlisted
 from ponas_deploy.tables import Conditions, SpaceKey
 from ponas_deploy.timing import PERCENTILES, EngineTiming
+from ponas_deploy.weather import Round
 from searchspace.architecture import Architecture
 from searchspace.spaces import SPACES, build_space
 
@@ -216,7 +217,17 @@ def _read_timing(record: Record) -> EngineTiming:
     started_s = record.numbers("started_s") if "started_s" in record else ()
     if started_s and len(started_s) != len(processes):
         raise record.error("started_s", f"holds {len(started_s)} times of {len(processes)} processes.")
-    return EngineTiming(tuple(_read_process(record, index) for index in range(len(processes))), started_s)
+    timed = tuple(_read_process(record, index) for index in range(len(processes)))
+    weather = tuple(map(_read_round, record.records("weather"))) if "weather" in record else ()
+    return EngineTiming(timed, started_s, weather)
+
+
+def _read_round(record: Record) -> Round:
+    record.integer("number")
+    try:
+        return Round.from_document(record.data)
+    except (TypeError, ValueError) as error:
+        raise record.error("", f"is not what a machine did besides ({error}).") from error
 
 
 def _read_process(record: Record, index: int) -> tuple[int, ...]:
@@ -253,8 +264,12 @@ def _document(manifest: Manifest) -> Mapping[str, Any]:
     measured = None
     if manifest.measured:
         processes = [list(process) for process in manifest.measured.processes_ns]
-        figures = measured_document(manifest.measured, manifest.percentile)
-        measured = {**figures, "started_s": list(manifest.measured.started_s), "processes_ns": processes}
+        measured = {
+            **measured_document(manifest.measured, manifest.percentile),
+            "started_s": list(manifest.measured.started_s),
+            "weather": [one.document() for one in manifest.measured.weather],
+            "processes_ns": processes,
+        }
     return {
         "status": manifest.status,
         "space": manifest.space.document(),

@@ -79,6 +79,8 @@ class Samples:
 
     runs: dict[str, int] = field(default_factory=dict)
     rounds: dict[str, dict[int, float]] = field(default_factory=dict)
+    sequence: dict[tuple[str, int], None] = field(default_factory=dict)
+    """Keys and rounds in the order in which their samples were taken."""
     on_sample: Callable[[str, int, int, float], None] | None = None
 
     def add(self, key: str, number: int, runs: int, run_ns: float) -> None:
@@ -86,6 +88,8 @@ class Samples:
         run_ns = round(run_ns, 1)
         self.runs[key] = runs
         self.rounds.setdefault(key, {})[number] = run_ns
+        self.sequence.pop((key, number), None)
+        self.sequence[key, number] = None
         if self.on_sample is not None:
             self.on_sample(key, number, runs, run_ns)
 
@@ -189,6 +193,7 @@ def measure(
     on_round: Callable[[int, float], None] | None = None,
     on_visit: Callable[[str], None] | None = None,
     watch: Watch | None = None,
+    due: Callable[[str, int], bool] = lambda key, number: True,
 ) -> Outcome:
     """Measure all sessions in rounds, into `samples`, which may hold rounds from before.
 
@@ -196,7 +201,8 @@ def measure(
     would end after `deadline` (seconds of `clock`; never before `floor_rounds`, which are then taken
     without measuring anything twice). Rounds count from `first_round`. `on_visit` hears of each key before
     it is run, `on_round` how many rounds are done and the seconds the last one took. `watch` looks at the
-    conditions of each round, and has those under wrong ones taken again.
+    conditions of each round, and has those under wrong ones taken again. `due` says which sessions are
+    visited in which round (`priority`); each must be in `floor_rounds` of them.
     """
     visits = _Visits(sessions, runs, samples, sentinel, plan, on_visit)
     done, longest_s = 0, 0.0
@@ -217,7 +223,8 @@ def measure(
     with no_garbage_collection():
         while True:
             number = first_round + done
-            order = [key for key in _order(sessions, seed, number) if not samples.has(key, number)]
+            visited = (key for key in _order(sessions, seed, number) if due(key, number))
+            order = [key for key in visited if not samples.has(key, number)]
             took_s, again = once(order, number)
             while again:
                 time.sleep(_PAUSES_A_ROUND * plan.pause_s)
@@ -327,7 +334,7 @@ def repeatability(measurements: Sequence[Measurement], statistic: str) -> Repeat
     """What a statistic differs by between odd and even rounds: each half is a measurement of its own."""
     halves = np.array(
         [
-            [Measurement(m.runs, m.rounds_ns[start::2]).value_ms(statistic) for start in (0, 1)]
+            [m.half(start).value_ms(statistic) for start in (0, 1)]
             for m in measurements
             if len(m.rounds_ns) > 1
         ]

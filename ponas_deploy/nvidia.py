@@ -7,6 +7,7 @@ board does not report, the reading is empty there and nothing fails.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -29,6 +30,7 @@ _REASONS = {
     0x100: "display clocks",
 }
 _HARMLESS = ("idle",)
+_FIRST_WITH_TF32 = (8, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class GpuReading:
     power_w: float | None = None
     temperature_c: int | None = None
     throttle: tuple[str, ...] = ()
+    compute_capability: tuple[int, int] | None = None
 
     @property
     def present(self) -> bool:
@@ -76,6 +79,31 @@ def gpu_slug(name: str) -> str:
     """The device name of a GPU: "NVIDIA H200" is `nvidia-h200`, "Tesla T4" is `nvidia-tesla-t4`."""
     found = slug(name)
     return found if found.startswith("nvidia-") else f"nvidia-{found}"
+
+
+def has_tf32(gpu: GpuReading) -> bool:
+    """Whether the GPU multiplies in TF32 (from Ampere on); taken for granted where NVML does not say."""
+    return gpu.compute_capability is None or gpu.compute_capability >= _FIRST_WITH_TF32
+
+
+def visible_uuid() -> str:
+    """The UUID of the first GPU that `CUDA_VISIBLE_DEVICES` leaves to this process; empty where it is unset.
+
+    A number there is taken for NVML's, which is CUDA's own with CUDA_DEVICE_ORDER=PCI_BUS_ID, and where
+    there is one GPU or several of a kind.
+    """
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+    if not first.isdigit():
+        return first if first.startswith("GPU-") else ""
+    try:
+        pynvml: Any = import_module("pynvml")
+    except ImportError:
+        return ""
+    try:
+        pynvml.nvmlInit()
+        return _text(pynvml.nvmlDeviceGetUUID(pynvml.nvmlDeviceGetHandleByIndex(int(first))))
+    except pynvml.NVMLError:
+        return ""
 
 
 def read_gpu(uuid: str = "") -> GpuReading:
@@ -115,6 +143,7 @@ def _read(nvml: Any, handle: Any, name: str) -> GpuReading:
             return None
 
     power_mw = ask(nvml.nvmlDeviceGetPowerUsage, handle)
+    capability = ask(nvml.nvmlDeviceGetCudaComputeCapability, handle)
     return GpuReading(
         name=name,
         driver=_text(ask(nvml.nvmlSystemGetDriverVersion) or ""),
@@ -123,6 +152,7 @@ def _read(nvml: Any, handle: Any, name: str) -> GpuReading:
         power_w=None if power_mw is None else round(power_mw / 1000, 1),
         temperature_c=ask(nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU),
         throttle=_reasons(ask(nvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle) or 0),
+        compute_capability=None if capability is None else (int(capability[0]), int(capability[1])),
     )
 
 

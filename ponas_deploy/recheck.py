@@ -17,8 +17,9 @@ import numpy as np
 from ponas_deploy import store
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.errors import TableMismatchError
+from ponas_deploy.gpu import plan_for
 from ponas_deploy.lock import machine_to_oneself
-from ponas_deploy.measure import Plan, Samples, first_look, measure
+from ponas_deploy.measure import Samples, first_look, measure
 from ponas_deploy.moves import Recheck, Selection, best_choice, judge
 from ponas_deploy.probes import HEAD, STEM, block_model, blocks_of, network_bytes
 from ponas_deploy.specialize import front
@@ -30,7 +31,7 @@ from searchspace.spaces import SPACES, build_space
 
 CELLS, NETWORKS, BUDGETS = 20, 6, 10
 TIME_S = 15.0
-PLAN = Plan(min_rounds=12, max_rounds=24)
+MIN_ROUNDS, MAX_ROUNDS = 12, 24
 
 
 def select(table: LatencyTable, accuracy: AccuracyTable) -> Selection:
@@ -80,6 +81,7 @@ def _measured(
     """The wanted cells, stem, head and networks (by their text), and the weather they were measured in."""
     conditions, space = stored.conditions, build_space(key.name, key.resolution, key.classes)
     backend, blocks = get_backend(conditions.backend), blocks_of(space)
+    plan = replace(plan_for(conditions.backend), min_rounds=MIN_ROUNDS, max_rounds=MAX_ROUNDS)
     settings = RunSettings(conditions.precision, conditions.threads)
     models = {name: block_model(name, blocks[name], conditions.batch) for name in (*wanted.keys, STEM, HEAD)}
     for choices in wanted.networks:
@@ -88,10 +90,10 @@ def _measured(
         sessions = {
             name: stack.enter_context(backend.load(model, settings)) for name, model in models.items()
         }
-        runs = {name: first_look(session, PLAN)[0] for name, session in sessions.items()}
-        samples, weather = Samples(), Weather(PLAN)
+        runs = {name: first_look(session, plan)[0] for name, session in sessions.items()}
+        samples, weather = Samples(), Weather(plan)
         sentinel = ",".join(wanted.networks[len(wanted.networks) // 2])
-        measure(sessions, runs, samples, PLAN, seed=seed, sentinel=sentinel, deadline=deadline, watch=weather)
+        measure(sessions, runs, samples, plan, seed=seed, sentinel=sentinel, deadline=deadline, watch=weather)
     return {name: samples.measurement(name) for name in models}, weather.summary()
 
 

@@ -75,6 +75,6 @@ def divide(count: int, least_fit: int, least_check: int, most_check: int) -> tup
 
     The ends are for fitting, so that checking never extrapolates.
     """
-    checks = max(0, min(count - least_fit, most_check, max(least_check, round(0.45 * count))))
+    checks = max(0, min(count - least_fit, most_check, max(least_check, round(0.56 * count))))
     places = {round(place) for place in np.linspace(0, count - 1, checks + 2)[1:-1]}
     return tuple(index in places for index in range(count))

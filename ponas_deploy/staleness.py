@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from ponas_deploy.backends import get_backend
 from ponas_deploy.devices import read_conditions, this_machine
+from ponas_deploy.errors import MeasurementError, PonasError
 from ponas_deploy.store import StoredTable
 from ponas_deploy.tables import LatencyTable
 
@@ -50,6 +51,22 @@ def differences(stored: StoredTable) -> tuple[Difference, ...]:
     runtime = dict(get_backend(stored.conditions.backend).environment())
     here = {**dict(this_machine().environment()), **dict(read_conditions().conditions()), **runtime}
     return differing(made_with(stored.table), here)
+
+
+def refuse_stale(stored: StoredTable) -> None:
+    """MeasurementError where a table of this machine would promise what it was never measured with."""
+    known = stored.table.conditions
+    if known is None or stored.shipped or known.device != this_machine().name:
+        return
+    try:
+        found = differences(stored)
+    except PonasError:  # its runtime is not here, so that there is nothing to compare with
+        return
+    if found:
+        raise MeasurementError(
+            f"{in_words(stored, found)}. No engine is promised by such a table: `ponas table recheck` says"
+            " what moved, `ponas profile --force` makes it again, without --confidence it is used as it is."
+        )
 
 
 def made_with(table: LatencyTable) -> dict[str, str]:

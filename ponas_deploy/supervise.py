@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -23,13 +22,12 @@ from typing import IO
 
 from ponas_deploy import fresh
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
-from ponas_deploy.profile import OnProgress, Progress
+from ponas_deploy.progress import OnProgress, Progress
 from ponas_deploy.worker import STEP_BYTES, Request, Step
 
 MODULE = "ponas_deploy.worker"
 MOST_FALLS = 3
 _TICK_S = 1.0
-_KILLED = -9
 # What Python, C++, protobuf, BLAS and CUDA say when they get no memory.
 _NO_MEMORY = re.compile(
     r"out of memory|bad_alloc|alloc\w* (still )?failed|(fail\w*|cannot) (to )?alloc", re.IGNORECASE
@@ -187,11 +185,8 @@ def _follow(worker: _Worker, on_progress: OnProgress, patience: Patience, backen
 def _ended(worker: _Worker) -> Fall:
     """What a process ended with that said no last word."""
     code = worker.process.wait()
-    if code == _KILLED:
-        return worker.fall("was killed (SIGKILL), as the system does when it is out of memory,")
     said = worker.errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    name = signal.Signals(-code).name if code < 0 else f"code {code}"
-    return worker.fall(f"ended with {name}{f' ({said[-1]})' if said else ''}")
+    return worker.fall(f"{fresh.ending(code)}{f' ({said[-1]})' if said else ''}")
 
 
 class _Silence:

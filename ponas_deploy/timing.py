@@ -2,8 +2,9 @@
 
 Each run is timed on its own, so that percentiles are those of single inferences. Several processes are
 started one after another, because a runtime's speed varies from process to process; how far their
-medians lie apart is the noise floor. Seconds say nothing about slow drift: an engine that is to keep a
-promise is timed again later, and both measurements count as one (`with_later`).
+medians lie apart is the noise floor. A process that others disturbed is taken again (`weather`). Seconds
+say nothing about slow drift: an engine that is to keep a promise is timed again later, and both measurements
+count as one (`with_later`).
 """
 
 from __future__ import annotations
@@ -15,18 +16,23 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic, perf_counter_ns
+from time import monotonic, perf_counter_ns, sleep
 
 from ponas_deploy import fresh
 from ponas_deploy.backends import RunSettings, Session, get_backend
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
+from ponas_deploy.measure import Plan
 from ponas_deploy.tables.measurement import quantile
+from ponas_deploy.weather import Round, Weather
 
 PROCESSES, SECONDS, WARM_UP_S = 3, 0.6, 0.2
 LEAST_RUNS, MOST_RUNS = 30, 2000
 PERCENTILES = (50, 90, 95, 99)
 """Of single inferences: what is printed of an engine, and what a latency budget can be on."""
 _TIMEOUT_S = 300
+_PLAN = Plan(redone_pct=50)
+"""Half of the processes may be taken again."""
+_PAUSE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +40,13 @@ class EngineTiming:
     """What the clock said: nanoseconds of every single inference, process by process.
 
     `started_s[i]` is when process i was started, in seconds of a clock of which only differences count;
-    empty where nobody noted it.
+    empty where nobody noted it. `weather` is what the machine did besides, a round a process, those that were
+    taken again among them.
     """
 
     processes_ns: tuple[tuple[int, ...], ...]
     started_s: tuple[float, ...] = ()
+    weather: tuple[Round, ...] = ()
 
     def percentile_ms(self, percent: float) -> float:
         """A percentile of all inferences, in milliseconds."""
@@ -65,22 +73,57 @@ class EngineTiming:
         """Seconds between the start of the first process and that of the last; 0 where it was not noted."""
         return max(self.started_s) - min(self.started_s) if self.started_s else 0.0
 
+    @property
+    def disturbed(self) -> str:
+        """A sentence where processes were kept although something was wrong; empty where nothing was."""
+        kept = [one for one in self.weather if not one.discarded]
+        wrong = [one.wrong for one in kept if one.wrong]
+        if not wrong:
+            return ""
+        return (
+            f"{len(wrong)} of the {len(kept)} processes that timed the engine were disturbed ({wrong[-1]}):"
+            " `ponas doctor` says what to do, `ponas verify` measures again."
+        )
+
+    @property
+    def last_s(self) -> float:
+        """When the last process was started; 0 where it was not noted."""
+        return self.started_s[-1] if self.started_s else 0.0
+
     def with_later(self, later: EngineTiming) -> EngineTiming:
         """Both measurements of one engine as one: what it takes, and how it varies, over all that time."""
         noted = bool(self.started_s and later.started_s)
         return EngineTiming(
             (*self.processes_ns, *later.processes_ns),
             (*self.started_s, *later.started_s) if noted else (),
+            (*self.weather, *later.weather),
         )
 
 
 def time_engine(engine: Path, backend: str, settings: RunSettings) -> EngineTiming:
-    """Time an engine in PROCESSES fresh processes of SECONDS each; BackendError when one fails."""
-    processes, started_s = list[tuple[int, ...]](), list[float]()
-    for _ in range(PROCESSES):
-        started_s.append(round(monotonic(), 3))
-        processes.append(_in_fresh_process(engine, backend, settings, SECONDS))
-    return EngineTiming(tuple(processes), tuple(started_s))
+    """Time an engine in PROCESSES fresh processes of SECONDS each; BackendError when one fails twice.
+
+    One under wrong conditions is discarded and taken again while that is seldom and helps.
+    """
+    processes, started_s, weather = list[tuple[int, ...]](), list[float](), Weather(_PLAN)
+    while len(processes) < PROCESSES:
+        start_s = round(monotonic(), 3)
+        weather.begin()
+        taken = _at_the_second_try(engine, backend, settings)
+        if weather.end(len(processes), may_redo=True):
+            sleep(_PAUSE_S)
+            continue
+        processes.append(taken)
+        started_s.append(start_s)
+    return EngineTiming(tuple(processes), tuple(started_s), tuple(weather.rounds))
+
+
+def _at_the_second_try(engine: Path, backend: str, settings: RunSettings) -> tuple[int, ...]:
+    """What takes a process down once (the system's want of memory, say) may not do so twice."""
+    try:
+        return _in_fresh_process(engine, backend, settings, SECONDS)
+    except BackendError:
+        return _in_fresh_process(engine, backend, settings, SECONDS)
 
 
 def _in_fresh_process(engine: Path, backend: str, settings: RunSettings, seconds: float) -> tuple[int, ...]:
@@ -100,7 +143,8 @@ def _in_fresh_process(engine: Path, backend: str, settings: RunSettings, seconds
     except OSError as error:
         raise MeasurementError(f"the process that times {engine} cannot start: {error}.") from error
     if done.returncode:
-        reason = (done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"])[-1]
+        said = done.stderr.strip().splitlines() if done.returncode > 0 else []
+        reason = (said or [f"it {fresh.ending(done.returncode)}"])[-1]
         raise BackendError(backend, f"the process that timed {engine} failed: {reason}")
     return tuple(json.loads(done.stdout))
 

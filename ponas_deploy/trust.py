@@ -122,6 +122,8 @@ def _of_protocol(table: LatencyTable) -> Iterator[str]:
             f"{wrong} of {rounds} rounds were disturbed ({said.get('wrong_because', 'no reason is given')})."
             " Profile again when that is over (`ponas doctor`)."
         )
+    if "prior_doubt" in said:
+        yield said["prior_doubt"]
     if said.get("drift") == "yes":
         yield "drift: the residuals follow the order of the rows it was fitted to, so the machine changed."
     if said.get("additive") == "no":

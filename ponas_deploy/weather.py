@@ -8,14 +8,14 @@ table says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import takewhile
 from math import ceil
 from statistics import median
 from typing import Any
 
-from ponas_deploy.devices import Counters, Reading, read_conditions, read_counters
+from ponas_deploy.devices import Counters, Reading, power_mode, read_conditions, read_counters
 from ponas_deploy.measure import Plan
 from ponas_deploy.nvidia import GpuReading
 
@@ -35,6 +35,7 @@ class Look:
     counters: Counters
     reading: Reading
     gpu: GpuReading
+    power_mode: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Round:
     """The weather of one round; percentages are of the time of the cores that this process may use.
 
     `held` names what throttled processor or GPU. `wrong` says what was too much, empty where nothing was.
+    Load, governor, affinity and power mode are those at its end.
     """
 
     number: int
@@ -52,6 +54,10 @@ class Round:
     clock_mhz: float | None = None
     gpu_clock_mhz: float | None = None
     temperature_c: float | None = None
+    load: float | None = None
+    governor: str = ""
+    affinity: str = ""
+    power_mode: str = ""
     held: tuple[str, ...] = ()
     wrong: str = ""
     discarded: bool = False
@@ -62,13 +68,16 @@ class Round:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Round:
-        """Read what `document` wrote."""
-        return cls(**{**document, "held": tuple(document.get("held", ()))})
+        """Read what `document` wrote; TypeError or ValueError for anything else."""
+        read = cls(**{**document, "held": tuple(document.get("held", ()))})
+        for name in _SPREADS:
+            float(getattr(read, name) or 0.0)
+        return read
 
 
 def look_around(gpu: Callable[[], GpuReading] = GpuReading) -> Look:
     """Look now; `gpu` reads the GPU where one is measured."""
-    return Look(read_counters(), read_conditions(), gpu())
+    return Look(read_counters(), read_conditions(), gpu(), power_mode())
 
 
 def between(number: int, before: Look, after: Look) -> Round:
@@ -91,6 +100,10 @@ def between(number: int, before: Look, after: Look) -> Round:
         clock_mhz=after.reading.frequency_mhz,
         gpu_clock_mhz=after.gpu.sm_clock_mhz,
         temperature_c=after.gpu.temperature_c if after.gpu.present else after.reading.temperature_c,
+        load=None if after.reading.load is None else round(after.reading.load, 2),
+        governor=after.reading.governor,
+        affinity=after.reading.affinity,
+        power_mode=after.power_mode,
         held=(*after.reading.throttle, *heat, *gpu),
     )
 
@@ -111,6 +124,10 @@ def complaints(now: Round, rounds: Sequence[Round], plan: Plan) -> str:
         highest = max(before, default=0.0)
         if clock and clock < (1 - plan.most_clock_drop_pct / 100) * highest:
             found.append(f"the {what} fell from {highest:.0f} to {clock:.0f} MHz")
+    for what in ("governor", "affinity", "power_mode"):
+        first = next((text for one in rounds if (text := getattr(one, what))), "")
+        if first and getattr(now, what) != first:
+            found.append(f"the {what.replace('_', ' ')} changed from {first} to {getattr(now, what)}")
     if now.held:
         found.append(f"throttled ({', '.join(now.held)})")
     return ", ".join(found)
@@ -170,18 +187,6 @@ class Weather:
         )
 
 
-def rounds_of(summary: Mapping[str, str]) -> Iterator[Round]:
-    """Rounds that a summary may have come from: all of them at its medians."""
-    wrong, _, kept = summary.get("wrong_rounds", "").partition(" of ")
-    if not (wrong.isdigit() and kept.isdigit()):
-        return
-    usual: dict[str, Any] = {name: float(summary[name].split()[0]) for name in _SPREADS if name in summary}
-    discarded = int(summary.get("discarded_rounds", 0))
-    for number in range(int(kept) + discarded):
-        why = summary.get("wrong_because", "") if number < int(wrong) else ""
-        yield Round(number, **usual, wrong=why, discarded=number >= int(kept))
-
-
 _SPREADS = (
     "others_pct",
     "stolen_pct",
@@ -190,8 +195,9 @@ _SPREADS = (
     "clock_mhz",
     "gpu_clock_mhz",
     "temperature_c",
+    "load",
 )
 
 
 def _spread(values: Sequence[float]) -> str:
-    return f"{median(values):.0f} (lowest {min(values):.0f}, highest {max(values):.0f})"
+    return f"{median(values):.4g} (lowest {min(values):.4g}, highest {max(values):.4g})"

@@ -24,8 +24,15 @@ from typing import Any
 from ponas_deploy.backends import RunSettings
 from ponas_deploy.errors import BackendError, PonasError, TableMismatchError
 from ponas_deploy.measure import Plan
+from ponas_deploy.prior import NETWORKS, load_prior
 from ponas_deploy.profile import profile
-from ponas_deploy.tables import Conditions, SpaceKey, load_latency_table, write_latency_table
+from ponas_deploy.tables import (
+    Conditions,
+    SpaceKey,
+    load_accuracy_table,
+    load_latency_table,
+    write_latency_table,
+)
 from searchspace.spaces import build_space
 
 STEP_BYTES = 4096
@@ -35,7 +42,8 @@ STEP_BYTES = 4096
 class Request:
     """What is to be profiled, and where table and journal go.
 
-    With `further` rounds are added to the table that is there. `falls` are what ended the processes that
+    With `further` rounds are added to the table that is there. `accuracy` and `prior` are tables, `networks`
+    are timed to fit the prior on. `falls` are what ended the processes that
     tried before, in words, for the table's protocol.
     """
 
@@ -48,6 +56,9 @@ class Request:
     plan: Plan = Plan()  # noqa: RUF009 (frozen)
     overwrite: bool = False
     further: bool = False
+    accuracy: Path | None = None
+    prior: Path | None = None
+    networks: int = NETWORKS
     falls: tuple[str, ...] = ()
 
     def text(self) -> str:
@@ -65,6 +76,8 @@ class Request:
                 "space": SpaceKey(**values["space"]),
                 "table": Path(values["table"]),
                 "journal": Path(values["journal"]),
+                "accuracy": values["accuracy"] and Path(values["accuracy"]),
+                "prior": values["prior"] and Path(values["prior"]),
                 "plan": Plan(**values["plan"]),
                 "falls": tuple(values["falls"]),
             }
@@ -120,6 +133,8 @@ def _make(request: Request, step: Step, say: Callable[[dict[str, Any]], None]) -
         time_budget_s=request.seconds,
         journal=request.journal,
         further=load_latency_table(request.table) if request.further else None,
+        accuracy=load_accuracy_table(request.accuracy) if request.accuracy else None,
+        prior=load_prior(request.prior, request.networks) if request.prior else None,
         on_progress=lambda progress: say({"progress": asdict(progress)}),
         on_step=step,
         seed=request.seed,

@@ -30,6 +30,8 @@ def bindings(**changed: object) -> SimpleNamespace:
         "nvmlDeviceGetPowerUsage": lambda handle: 123456,
         "nvmlDeviceGetTemperature": lambda handle, sensor: 41,
         "nvmlDeviceGetCurrentClocksThrottleReasons": lambda handle: 0x25,
+        "nvmlDeviceGetCudaComputeCapability": lambda handle: [9, 0],
+        "nvmlDeviceGetUUID": lambda handle: f"GPU-of-{handle}",
     }
     return SimpleNamespace(**{**names, **changed})
 
@@ -42,7 +44,7 @@ def test_a_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", bindings())
     reading = read_gpu("GPU-1")
     assert reading == GpuReading(
-        "NVIDIA H200", "580.159.04", 1980, 3201, 123.5, 41, ("power cap", "thermal slowdown")
+        "NVIDIA H200", "580.159.04", 1980, 3201, 123.5, 41, ("power cap", "thermal slowdown"), (9, 0)
     )
     assert reading.slug == "nvidia-h200"
     assert reading.environment() == (("gpu", "NVIDIA H200"), ("gpu_driver", "580.159.04"))
@@ -56,7 +58,13 @@ def test_a_reading(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_values_a_board_does_not_report_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    silent = ("PowerUsage", "ClockInfo", "Temperature", "CurrentClocksThrottleReasons")
+    silent = (
+        "PowerUsage",
+        "ClockInfo",
+        "Temperature",
+        "CurrentClocksThrottleReasons",
+        "CudaComputeCapability",
+    )
     quiet = bindings(**{f"nvmlDeviceGet{name}": refuse for name in silent})
     monkeypatch.setitem(sys.modules, "pynvml", quiet)
     assert read_gpu().present

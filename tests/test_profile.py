@@ -15,14 +15,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import ponas_deploy.profile as module
+import ponas_deploy.bench as module
 from ponas_deploy.backends import RunSettings
-from ponas_deploy.backends.fake import FakeBackend, FakeDevice
+from ponas_deploy.backends.fake import FakeBackend, FakeDevice, FakeSession
 from ponas_deploy.calibrate import LEAST_CHECK, LEAST_FIT
 from ponas_deploy.errors import BackendError, MeasurementError, TableMismatchError, UnknownNameError
 from ponas_deploy.measure import Plan
 from ponas_deploy.probes import network_bytes
-from ponas_deploy.profile import Progress, profile
+from ponas_deploy.profile import profile
+from ponas_deploy.progress import Progress
 from ponas_deploy.tables import LatencyTable, SpaceKey, load_latency_table, write_latency_table
 from searchspace import Architecture, Space
 from searchspace.space import Layer
@@ -239,6 +240,23 @@ def test_a_journal_of_other_conditions_is_not_mixed_in(tiny: Space, tmp_path: Pa
     assert table.grid == profiled(tiny, FakeDevice(node_ns=9_000), device="d").grid
 
 
+def test_slow_builds_are_estimated_before_they_are_over(
+    tiny: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Progress] = []
+    monkeypatch.setattr(module, "_LONG_S", 0.0)
+    profiled(tiny, time_budget_s=0.0, on_progress=seen.append)
+    builds = [one.text for one in seen if one.stage == "build"]
+    assert "to build at" not in builds[0]
+    assert "to build at 0.0 s each: about 0 s" in builds[-1]
+
+
+def test_launches_are_counted_where_a_runtime_launches(tiny: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "launch_bound" not in dict(profiled(tiny).protocol)
+    monkeypatch.setattr(FakeSession, "launch_ns", 10_000_000, raising=False)
+    assert dict(profiled(tiny).protocol)["launch_bound"] == "10 of 10"
+
+
 # --- measured further
 
 
@@ -254,8 +272,16 @@ def test_more_time_adds_rounds_to_the_same_table(tiny: Space, tmp_path: Path) ->
         assert len(after.rounds_ns) == 10
     assert short.certificate is not None
     assert longer.certificate is not None
-    assert [n.choices for n in longer.certificate.networks] == [n.choices for n in short.certificate.networks]
-    assert dict(longer.protocol)["wrong_rounds"].endswith(" of 10")
+    checked = [net.choices for net in longer.certificate.networks]
+    assert len(checked) > len(short.certificate.networks), "and networks, where there is time for more"
+    assert {net.choices for net in short.certificate.networks} <= {*checked}
+    assert longer.correction is not None
+    assert {net.choices for net in longer.correction.networks}.isdisjoint(checked)
+    assert {len(net.measurement.rounds_ns) for net in longer.certificate.networks} == {10}
+    assert dict(longer.protocol)["wrong_rounds"].endswith(" of 15"), "5 before, 5 of new networks, 5 of all"
+    assert [one["number"] for one in stored.rounds] == [0, 1, 2, 3, 4]
+    assert longer.rounds[:5] == stored.rounds, "with the conditions of each"
+    assert len(longer.rounds) == 15
 
 
 def test_what_was_measured_otherwise_is_not_added_to(tiny: Space, tmp_path: Path) -> None:
@@ -272,6 +298,9 @@ def test_what_was_measured_otherwise_is_not_added_to(tiny: Space, tmp_path: Path
         profiled(tiny, device="d", journal=journal, further=bare)
     with pytest.raises(MeasurementError, match="by way of a journal"):
         profiled(tiny, device="d", further=short)
+    odd = replace(short, rounds=({"number": 0, "wind": "north"},))
+    with pytest.raises(TableMismatchError, match="conditions of a round .* cannot be read .*wind"):
+        profiled(tiny, device="d", journal=journal, further=odd)
     assert not journal.exists()
 
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from conftest import tiny_space
-from ponas_deploy.attempts import Attempt, choose_within, stretch
+from ponas_deploy.attempts import Attempt, choose_within, second_chance, stretch
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.deploy import Task, WeightsSource, deploy, emit_portable, engine_document
 from ponas_deploy.engines import verify
-from ponas_deploy.errors import BudgetError, FileFormatError, MeasurementError
+from ponas_deploy.errors import BackendError, BudgetError, FileFormatError, MeasurementError
 from ponas_deploy.manifest import MANIFEST, read_manifest
 from ponas_deploy.reports.engine import deployment_report, verification_report
 from ponas_deploy.specialize import Budget, Specialization
@@ -40,6 +40,7 @@ def _known_space(monkeypatch: pytest.MonkeyPatch) -> None:
     # Real processes are `test_deploy`'s matter; here the clock is what a test plants.
     for user in ("deploy", "engines"):
         monkeypatch.setattr(f"ponas_deploy.{user}.time_engine", spread([1.0]))
+    monkeypatch.setattr("ponas_deploy.engines._LATER_S", 0.0)
 
 
 def with_certificate(stored: StoredTable, **figures: float) -> StoredTable:
@@ -146,6 +147,84 @@ def test_the_residual_takes_the_margins_place_and_leaves_room_for_noise(tiny: Sp
     assert stretch([wild], wide).factor == pytest.approx(1.1 * 1.03)
 
 
+def test_a_machine_that_was_busy_at_first_is_forgotten(tiny: Space, tmp_path: Path) -> None:
+    stored = tables(tiny, tmp_path)
+    slow, now = (attempt(stored, 1.0, ms, ms, budget_ms=2.0) for ms in (1.5, 1.0))
+    levels = [stretch([slow, *[now] * count], None).level for count in range(5)]
+    assert levels[1] == pytest.approx(1.5 ** (1 / 3))
+    assert levels == sorted(levels, reverse=True)
+    assert levels[-1] < 1.02
+    assert stretch([now, slow], None).level == pytest.approx(1.5 ** (2 / 3)), "and noticed at once"
+
+
+class Recovering:
+    """A device that is half as slow again until the engine it timed first is timed a second time."""
+
+    def __init__(self) -> None:
+        self.seen = list[Path]()
+
+    def __call__(self, engine: Path, backend: str, settings: RunSettings) -> EngineTiming:
+        self.seen.append(engine)
+        itself = self.seen.count(self.seen[0]) > 1
+        return replace(spread([1.0 if itself else 1.5])(engine, backend, settings), weather=())
+
+
+def test_the_search_goes_on_where_the_second_look_leaves_room(
+    tiny: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one meets the budget by its margin; with its second look there is room for a better one."""
+    clock = Recovering()
+    monkeypatch.setattr("ponas_deploy.deploy.time_engine", clock)
+    stored = with_certificate(tables(tiny, tmp_path, optimism=1 / 1.5))
+    done = deploy(task(tiny, tmp_path, 1.6 * middle_ms(tiny), stored), tmp_path / "engine")
+    place = clock.seen.index(clock.seen[0], 1)
+    assert set(clock.seen[place:]) - set(clock.seen[:place]), "others were built after it"
+    assert done.chosen.timing is not None
+    assert done.chosen.meets
+    assert len(done.chosen.timing.processes_ns) == 4, "what is returned was looked at twice"
+
+
+def test_what_missed_while_the_machine_was_slow_gets_a_second_chance(tiny: Space, tmp_path: Path) -> None:
+    stored = tables(tiny, tmp_path)
+
+    def timed(number: int, predicted_ms: float, measured_ms: float, loss_pp: float) -> Attempt:
+        one = attempt(stored, predicted_ms, measured_ms, measured_ms, budget_ms=2.0)
+        return replace(one, number=number, choice=replace(one.choice, predicted_loss_pp=loss_pp))
+
+    slow, best = timed(1, 1.97, 2.6, 0.5), timed(2, 1.6, 1.5, 1.0)
+    assert second_chance([slow, best], best, set()) is None, "by both together it is still too slow"
+    later = [timed(number, 1.6, 1.5, 1.0) for number in (3, 4)]
+    assert second_chance([slow, best, *later], best, set()) == slow
+    assert second_chance([slow, best, *later], best, {1}) is None, "it had its chance"
+    worse = replace(slow, choice=replace(slow.choice, predicted_loss_pp=2.0))
+    assert second_chance([worse, best, *later], best, set()) is None
+
+
+def test_a_network_that_cannot_be_timed_ends_the_search_with_what_was_found(
+    tiny: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, notes = list[Path](), list[str]()
+
+    def breaks(engine: Path, backend: str, settings: RunSettings) -> EngineTiming:
+        seen.append(engine)
+        if len(set(seen)) > 1 and engine != seen[0]:
+            raise BackendError("fake", "the process that timed it failed: it ended with SIGSEGV")
+        return spread([1.0])(engine, backend, settings)
+
+    monkeypatch.setattr("ponas_deploy.deploy.time_engine", breaks)
+    pessimistic = tables(tiny, tmp_path, optimism=0.8)
+    given = task(tiny, tmp_path, middle_ms(tiny), pessimistic)
+    done = deploy(given, tmp_path / "engine", on_note=notes.append)
+    assert len(done.attempts) == 1
+    assert done.chosen.meets
+    assert len(set(seen)) == 2
+    assert any(note.endswith("SIGSEGV The search ends with what was found.") for note in notes)
+    monkeypatch.setattr("ponas_deploy.deploy.time_engine", breaks)
+    seen[:] = [Path("another")]
+    with pytest.raises(BackendError, match="SIGSEGV"):
+        deploy(given, tmp_path / "other")
+
+
 # Percentiles
 
 
@@ -186,15 +265,20 @@ def test_an_older_manifest_promises_the_median(tiny: Space, tmp_path: Path) -> N
     document = json.loads(path.read_text())
     for key in ("percentile", "warnings"):
         del document[key]
-    del document["measured"]["started_s"]
+    del document["measured"]["started_s"], document["measured"]["weather"]
     path.write_text(json.dumps(document))
     manifest = read_manifest(tmp_path / "engine")
     assert (manifest.percentile, manifest.warnings) == (50, ())
     assert manifest.measured is not None
-    assert manifest.measured.span_s == 0
+    assert (manifest.measured.span_s, manifest.measured.weather) == (0, ())
     path.write_text(json.dumps({**document, "percentile": 51}))
     with pytest.raises(FileFormatError, match="percentile: is 51, expected one of 50, 90, 95, 99"):
         read_manifest(tmp_path / "engine")
+    for wrong in ({"rain": 1}, {"others_pct": "many"}):
+        measured = {**document["measured"], "weather": [{"number": 0, **wrong}]}
+        path.write_text(json.dumps({**document, "measured": measured}))
+        with pytest.raises(FileFormatError, match=r"weather\[0\]: is not what a machine did besides"):
+            read_manifest(tmp_path / "engine")
     document["measured"]["started_s"] = [1.0]
     path.write_text(json.dumps(document))
     with pytest.raises(FileFormatError, match=r"measured.started_s: holds 1 times of \d+ processes"):

@@ -11,7 +11,7 @@ import pytest
 from ponas_deploy.devices import Counters, Reading
 from ponas_deploy.measure import Plan
 from ponas_deploy.nvidia import GpuReading
-from ponas_deploy.weather import Look, Round, Weather, between, complaints, look_around, rounds_of
+from ponas_deploy.weather import Look, Round, Weather, between, complaints, look_around
 
 START = Look(Counters(at_s=100.0, cores=2, busy_s=50.0, own_s=7.0), Reading(), GpuReading())
 PLAN = Plan()
@@ -72,6 +72,23 @@ def test_clocks_that_fall_below_the_highest_seen() -> None:
     assert complaints(Round(1, gpu_clock_mhz=1200), gpu, PLAN) == "the GPU's clock fell from 1980 to 1200 MHz"
 
 
+@pytest.mark.parametrize("what", ["governor", "affinity", "power_mode"])
+def test_what_was_set_and_changes_is_wrong(what: str) -> None:
+    before = [Round(0), Round(1, **{what: "a"})]
+    assert complaints(Round(2, **{what: "a"}), before, PLAN) == ""
+    words = f"the {what.replace('_', ' ')} changed from a to b"
+    assert complaints(Round(2, **{what: "b"}), before, PLAN) == words
+    assert complaints(Round(0, **{what: "b"}), (), PLAN) == "", "the first one may be anything"
+
+
+def test_what_the_machine_was_set_to_is_kept_round_by_round() -> None:
+    look = replace(
+        after(later(), Reading(load=1.234, governor="powersave", affinity="0-1")), power_mode="15W"
+    )
+    seen = between(0, START, look)
+    assert (seen.load, seen.governor, seen.affinity, seen.power_mode) == (1.23, "powersave", "0-1", "15W")
+
+
 def test_a_gpu_speaks_for_itself_and_what_somebody_asked_for_is_no_fault() -> None:
     hot = GpuReading(
         "H200", sm_clock_mhz=1200, temperature_c=91, throttle=("application clocks", "power cap")
@@ -122,7 +139,7 @@ def test_a_machine_that_is_always_busy_is_not_waited_for_for_ever() -> None:
     said = dict(weather.summary())
     assert (said["wrong_rounds"], said["discarded_rounds"]) == ("38 of 38", "2")
     assert said["wrong_because"] == "other processes used 75 % of the cores"
-    assert said["others_pct"] == "75 (lowest 75, highest 75)"
+    assert said["others_pct"] == "74.8 (lowest 74.8, highest 74.8)"
     _, never = weather_of([15] * 40, replace(PLAN, redone_pct=0.0))
     assert not any(never)
 
@@ -144,13 +161,11 @@ def test_each_round_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert dict(weather.summary())["wrong_rounds"] == "1 of 2", "those from before count"
 
 
-def test_a_summary_goes_on_where_it_was() -> None:
-    said = dict(weather_of([15, 0, 0, 15, 15, 0])[0].summary())
-    again = Weather(PLAN, lambda: START, rounds_of(said))
-    for name in ("wrong_rounds", "discarded_rounds", "wrong_because"):
-        assert dict(again.summary())[name] == said[name]
-    assert said["wrong_rounds"] == "2 of 5"
-    assert list(rounds_of({})) == []
+def test_rounds_go_on_where_they_were() -> None:
+    before = weather_of([15, 0, 0, 15, 15, 0])[0]
+    read = [Round.from_document(one.document()) for one in before.rounds]
+    assert Weather(PLAN, lambda: START, read).summary() == before.summary()
+    assert dict(before.summary())["wrong_rounds"] == "2 of 5"
 
 
 def test_this_machine_can_be_looked_at() -> None:

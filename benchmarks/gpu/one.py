@@ -30,7 +30,8 @@ from ponas_deploy.journal import Journal
 from ponas_deploy.measure import Plan, Samples, first_look, measure, repeatability, take_sample
 from ponas_deploy.nvidia import GpuReading, gpu_slug
 from ponas_deploy.probes import HEAD, STEM, block_model, blocks_of, network_bytes
-from ponas_deploy.profile import Progress, profile
+from ponas_deploy.profile import profile
+from ponas_deploy.progress import Progress
 from ponas_deploy.specialize import Budget, front, shortlist, slowest_useful_ms
 from ponas_deploy.spread import divide, spread_networks
 from ponas_deploy.tables import (

@@ -87,6 +87,10 @@ class Backend(Protocol):
 _BACKENDS = {
     "onnxruntime": "ponas_deploy.backends.onnxruntime:OnnxRuntimeBackend",
     "openvino": "ponas_deploy.backends.openvino:OpenVinoBackend",
+    "onnxruntime-cuda": "ponas_deploy.backends.onnxruntime_gpu:cuda",
+    "onnxruntime-tensorrt": "ponas_deploy.backends.onnxruntime_gpu:tensorrt",
+    "tensorrt": "ponas_deploy.backends.tensorrt:TensorRtBackend",
+    "trtexec": "ponas_deploy.backends.trtexec:TrtexecBackend",
     "torch": "ponas_deploy.backends.torch:cuda_graphs",
     "torch-eager": "ponas_deploy.backends.torch:eager",
     "torch-compile": "ponas_deploy.backends.torch:compiled",

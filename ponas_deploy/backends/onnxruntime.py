@@ -40,13 +40,7 @@ class OnnxRuntimeBackend:
     name = _NAME
 
     def __init__(self) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            reason = f"cannot be imported ({error}): pip install onnxruntime."
-            raise BackendError(_NAME, reason) from error
-        onnxruntime.set_default_logger_severity(_ERRORS_ONLY)
-        self._runtime = onnxruntime
+        self._runtime = import_onnxruntime(_NAME)
 
     def precisions(self) -> tuple[str, ...]:
         """fp32: half precision on this provider inserts casts, which tests numerics, not speed."""
@@ -65,8 +59,8 @@ class OnnxRuntimeBackend:
     def load(self, model: bytes, settings: RunSettings) -> OnnxRuntimeSession:
         """Compile an ONNX model with every optimisation."""
         check_settings(_NAME, self.precisions(), settings)
-        with _translated("cannot load the model"):
-            compiled = self._compile(model, self._options(settings))
+        with translated(_NAME, "cannot load the model"):
+            compiled = self._compile(model, session_options(self._runtime, settings))
         return OnnxRuntimeSession(compiled)
 
     def save(self, model: bytes, settings: RunSettings, folder: Path) -> tuple[Path, ...]:
@@ -75,9 +69,9 @@ class OnnxRuntimeBackend:
         folder.mkdir(parents=True, exist_ok=True)
         engine = folder / ENGINE
         with TemporaryDirectory(dir=folder, prefix=".save-") as beside:
-            options = self._options(settings)
+            options = session_options(self._runtime, settings)
             options.optimized_model_filepath = str(Path(beside) / ENGINE)
-            with _translated("cannot write the optimised model"):
+            with translated(_NAME, "cannot write the optimised model"):
                 self._compile(model, options)
             (Path(beside) / ENGINE).replace(engine)
         return (engine,)
@@ -85,21 +79,10 @@ class OnnxRuntimeBackend:
     def open(self, engine: Path, settings: RunSettings) -> OnnxRuntimeSession:
         """A session of an optimised model, run as it is: nothing is optimised again."""
         check_settings(_NAME, self.precisions(), settings)
-        options = self._options(settings)
+        options = session_options(self._runtime, settings)
         options.graph_optimization_level = self._runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        with _translated(f"cannot open {engine}"):
+        with translated(_NAME, f"cannot open {engine}"):
             return OnnxRuntimeSession(self._compile(str(engine), options))
-
-    def _options(self, settings: RunSettings) -> Any:
-        options = self._runtime.SessionOptions()
-        options.graph_optimization_level = self._runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.execution_mode = self._runtime.ExecutionMode.ORT_SEQUENTIAL
-        options.intra_op_num_threads = settings.threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = _ERRORS_ONLY
-        # An idle pool otherwise spins into whatever is timed next.
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        return options
 
     def _compile(self, model: bytes | str, options: Any) -> Any:
         return self._runtime.InferenceSession(model, options, providers=[_PROVIDER])
@@ -129,14 +112,14 @@ class OnnxRuntimeSession:
         compiled = self._open()
         check_images(_NAME, images, self._input.shape)
         self._input[...] = images
-        with _translated("failed while running"):
+        with translated(_NAME, "failed while running"):
             compiled.run_with_iobinding(self._binding)
         return self._output.copy()
 
     def time_ns(self, runs: int) -> int:
         """Nanoseconds that `runs` back-to-back runs took together."""
         run, binding = self._open().run_with_iobinding, self._binding
-        with _translated("failed while being timed"):
+        with translated(_NAME, "failed while being timed"):
             start = perf_counter_ns()
             for _ in range(runs):
                 run(binding)
@@ -160,10 +143,33 @@ class OnnxRuntimeSession:
         return self._compiled
 
 
+def import_onnxruntime(backend: str, package: str = "onnxruntime") -> Any:
+    """The module, told to log errors only; BackendError names the package where it is not installed."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise BackendError(backend, f"cannot be imported ({error}): pip install {package}.") from error
+    onnxruntime.set_default_logger_severity(_ERRORS_ONLY)
+    return onnxruntime
+
+
+def session_options(runtime: Any, settings: RunSettings) -> Any:
+    """All optimisations, sequential execution, explicit threads."""
+    options = runtime.SessionOptions()
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
+    options.intra_op_num_threads = settings.threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS_ONLY
+    # An idle pool otherwise spins into whatever is timed next.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return options
+
+
 @contextmanager
-def _translated(what: str) -> Iterator[None]:
+def translated(backend: str, what: str) -> Iterator[None]:
     """ONNX Runtime's errors share no base class below Exception."""
     try:
         yield
     except Exception as error:
-        raise BackendError(_NAME, f"{what}: {first_line(error)}") from error
+        raise BackendError(backend, f"{what}: {first_line(error)}") from error

@@ -19,6 +19,7 @@ from ponas_deploy.commands.devices import devices
 from ponas_deploy.commands.doctor import doctor
 from ponas_deploy.commands.evaluate import evaluate
 from ponas_deploy.commands.export import export
+from ponas_deploy.commands.networks import networks
 from ponas_deploy.commands.pareto import pareto
 from ponas_deploy.commands.profile import profile
 from ponas_deploy.commands.specialize import specialize
@@ -41,6 +42,7 @@ app.command()(devices)
 app.command()(doctor)
 app.command()(describe)
 app.command()(profile)
+app.command()(networks)
 app.command()(specialize)
 app.command()(export)
 app.command()(verify)

@@ -7,7 +7,7 @@ from ponas_deploy.commands.output import print_json, show
 
 
 def devices(json: Json = False) -> None:
-    """List this machine with its runtimes, and every device that has a latency table.
+    """List this machine with its GPU and runtimes, and every device that has a latency table.
 
     A table made elsewhere (`ponas profile --name jetson --out tables/`, there) becomes known when its
     file is copied into the folder `latency` of the store, whose place is shown.
@@ -18,9 +18,15 @@ def devices(json: Json = False) -> None:
     """
     from ponas_deploy import store
     from ponas_deploy.devices import this_machine
-    from ponas_deploy.inventory import known_devices, runtimes
+    from ponas_deploy.gpu import this_gpu
+    from ponas_deploy.inventory import Runtime, known_devices, runtimes
 
-    here, found = this_machine(), known_devices()
+    here, found, gpu = this_machine(), known_devices(), this_gpu()
+    on_gpu = runtimes(on_gpu=True) if gpu else ()
+
+    def described(some: tuple[Runtime, ...]) -> dict[str, object]:
+        return {r.backend: {"precisions": list(r.precisions), "problem": r.problem} for r in some}
+
     problems = [str(problem) for problem in store.latency_tables()[1]]
     if json:
         print_json(
@@ -28,11 +34,9 @@ def devices(json: Json = False) -> None:
                 "this_machine": {
                     "name": here.name,
                     **dict(here.environment()),
-                    "runtimes": {
-                        r.backend: {"precisions": list(r.precisions), "problem": r.problem}
-                        for r in runtimes()
-                    },
+                    "runtimes": described(runtimes()),
                 },
+                "gpu": {"name": gpu, "runtimes": described(on_gpu)} if gpu else None,
                 "devices": {
                     device: [{"table": t.name, "shipped": t.shipped, "made_on": t.made_on} for t in tables]
                     for device, tables in found.items()
@@ -44,4 +48,4 @@ def devices(json: Json = False) -> None:
         return
     from ponas_deploy.reports.devices import devices_report
 
-    show(*devices_report(here, runtimes(), found, store.home(), problems))
+    show(*devices_report(here, runtimes(), (gpu, on_gpu), found, store.home(), problems))

@@ -35,11 +35,13 @@ Device: TypeAlias = Annotated[
 ]
 Backends: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--backend", metavar="NAME", help="A runtime: onnxruntime, openvino. May be repeated."),
+    typer.Option(
+        "--backend", metavar="NAME", help="A runtime: onnxruntime, openvino, tensorrt, ... May be repeated."
+    ),
 ]
 Precisions: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--precision", metavar="NAME", help="A precision: fp32, bf16. May be repeated."),
+    typer.Option("--precision", metavar="NAME", help="A precision: fp32, bf16, fp16, ... May be repeated."),
 ]
 Threads: TypeAlias = Annotated[
     int, typer.Option("--threads", metavar="N", min=1, help="Threads the runtime may use.")
@@ -74,6 +76,15 @@ AccuracyTableFile: TypeAlias = Annotated[
         metavar="FILE",
         show_default="the space's own",
         help="An accuracy table: JSON, CSV (layer,candidate,loss_pp or top1_pct) or a stored name.",
+    ),
+]
+ProfileTime: TypeAlias = Annotated[
+    float,
+    typer.Option(
+        "--time",
+        metavar="TIME",
+        parser=quantities.parse_profile_time,
+        help="Time for each table (20s, 2min, or seconds); more time, tighter intervals.",
     ),
 ]
 

@@ -12,10 +12,12 @@ from ponas_deploy.commands.output import note, report_console
 
 # Where no bar can be drawn, a line so often says that it goes on.
 _SECONDS_A_LINE = 10.0
+# A profile that took so many times what it was given, and what starting takes, was too slow for its time.
+_OVERTIME, _STARTING_S = 1.1, 3.0
 
 if TYPE_CHECKING:
     from ponas_deploy.inventory import Wish
-    from ponas_deploy.profile import OnProgress, Progress
+    from ponas_deploy.progress import OnProgress, Progress
     from ponas_deploy.store import StoredTable
     from ponas_deploy.tables import Conditions
     from searchspace.space import Space
@@ -77,27 +79,80 @@ def profile_with_bar(
     path: Path | None = None,
     overwrite: bool = False,
     further: bool = False,
+    accuracy: Path | None = None,
+    prior: Path | None = None,
+    networks: int | None = None,
     seed: int = 0,
 ) -> StoredTable:
-    """Profile this machine and store the table, showing how far it is."""
+    """Profile this machine and store the table, showing how far it is.
+
+    `accuracy` and `prior` are tables in files, `networks` how many are timed to fit the prior on.
+    """
     from ponas_deploy.inventory import make_table
 
-    note(f"profiling {conditions.text}, at {space.resolution} px, for at most about {time_budget_s:.0f} s")
-    with _bar() as on_progress:
-        return make_table(
+    origin = f" from {prior}" if prior else ""
+    note(
+        f"profiling {conditions.text}, at {space.resolution} px{origin}, for at most about"
+        f" {time_budget_s:.0f} s"
+    )
+    started = monotonic()
+    with progress_bar() as on_progress:
+        made = make_table(
             conditions,
             space,
             time_budget_s=time_budget_s,
             path=path,
             overwrite=overwrite,
             further=further,
+            accuracy=accuracy or accuracy_of(space),
+            prior=prior,
+            networks=networks,
             on_progress=on_progress,
             seed=seed,
         )
+    took_s = monotonic() - started
+    if took_s > _OVERTIME * time_budget_s + _STARTING_S:
+        note(f"it took {took_s:.0f} s: fewer rounds and networks than these make no certified table")
+    return made
+
+
+def accuracy_of(space: Space, name: str | None = None) -> Path | None:
+    """The accuracy table that was named, or the space's own where it has one."""
+    from ponas_deploy import store
+    from ponas_deploy.errors import UnknownNameError
+
+    try:
+        return store.find_table(name or f"accuracy/{space.name}")
+    except UnknownNameError:
+        if name:
+            raise
+        return None
+
+
+def to_go_on(path: Path, *, from_prior: bool) -> tuple[StoredTable | None, bool]:
+    """The table at `path` where it is kept as it is, and whether to add to the one that is there."""
+    from ponas_deploy.store import StoredTable
+    from ponas_deploy.tables import load_latency_table
+
+    if not path.exists():
+        return None, False
+    found = StoredTable(path, load_latency_table(path))
+    said = dict(found.table.protocol)
+    if said.get("stopped_by") != "time":
+        why = "has all its rounds"
+    elif from_prior and "prior" not in said:
+        why = "has its own blocks, which no prior betters,"
+    elif "prior" in said and not from_prior:
+        why = f"was made from the prior {said['prior']}"
+    else:
+        return None, True
+    note(f"{path} {why} and is kept (--force measures it anew)")
+    return found, False
 
 
 @contextmanager
-def _bar() -> Iterator[OnProgress]:
+def progress_bar() -> Iterator[OnProgress]:
+    """A bar that is drawn only when something is heard of, or lines where there is no terminal."""
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bars
 

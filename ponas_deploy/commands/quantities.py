@@ -15,6 +15,8 @@ from typing import Literal
 import typer
 
 _MS = {"ns": 1e-6, "us": 1e-3, "µs": 1e-3, "μs": 1e-3, "ms": 1.0, "s": 1e3}
+LEAST_PROFILE_S = 5.0
+_SECONDS = {"": 1.0, "s": 1.0, "min": 60.0, "h": 3600.0}
 _COUNT = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
 _BYTES = {"B": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KIB": 2.0**10, "MIB": 2.0**20, "GIB": 2.0**30}
 
@@ -67,6 +69,22 @@ def parse_size(text: str | int) -> int:
         raise typer.BadParameter(f"'{text}' has no unit: write {text.strip()}MB or {text.strip()}MiB.")
     factor = _factor(text, unit.upper(), _BYTES, "B, KB, MB, GB, KiB, MiB or GiB")
     return round(_times(text, number, factor))
+
+
+def parse_duration(text: str | float) -> float:
+    """`20s`, `2min`, `1.5h` or a bare number of seconds, in seconds."""
+    number, unit = _split(str(text), "a time such as 20s, 2min or a number of seconds")
+    return _times(str(text), number, _factor(str(text), unit, _SECONDS, "s, min or h"))
+
+
+def parse_profile_time(text: str | float) -> float:
+    """The same for a profile, which needs a few seconds."""
+    seconds = parse_duration(text)
+    if seconds < LEAST_PROFILE_S:
+        raise typer.BadParameter(
+            f"'{text}' is too short for a certified table: ask for {LEAST_PROFILE_S:g}s or more."
+        )
+    return seconds
 
 
 def _split(text: str, expected: str) -> tuple[float, str]:

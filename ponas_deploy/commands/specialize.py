@@ -128,8 +128,8 @@ def specialize(
     table's own certificate measured at most that much over their prediction. The first measurement takes
     its place. Without --device a margin is left only where --confidence asks for it, and none where a table
     has no certificate (a CSV): then the whole budget is used, and a warning says so. What else there is to
-    say against a table is a warning too; a table that predicts hardly better than chance is refused where
-    nothing will be measured.
+    say against a table is a warning too; a table that predicts hardly better than chance, or of this machine
+    as it was with another runtime or power mode, is refused where --confidence asks it for a promise.
 
     \b
     Examples:
@@ -257,6 +257,10 @@ def _choose(
     _, warnings = trusted(named, confidence=confidence, promise=confidence is not None)
     for warning in warnings:
         note(warning)
+    if confidence:
+        from ponas_deploy.staleness import refuse_stale
+
+        refuse_stale(latency)
     left = margin(latency.table, confidence) if confidence else None
     solution = choose_within(
         left,

@@ -48,6 +48,7 @@ def verify(
                 "percentile": found.percentile,
                 "noise_floor_pct": found.noise_pct,
                 "meets_budget": found.meets_budget,
+                "warnings": [found.timing.disturbed] if found.timing and found.timing.disturbed else [],
                 "measured": measured_document(found.timing, found.percentile) if found.timing else None,
             }
         )

@@ -17,18 +17,17 @@ from ponas_deploy.store import StoredTable
 def devices_report(
     here: Machine,
     runtimes: Sequence[Runtime],
+    gpu: tuple[str, Sequence[Runtime]],
     found: Mapping[str, Sequence[StoredTable]],
     home: Path,
     problems: Sequence[str],
 ) -> Iterator[RenderableType]:
-    """This machine with its runtimes, then the stored and shipped tables by device."""
-    machine = table(f"This machine: {here.name}", f"{here.processor}, {here.cores} cores, {here.os}")
-    machine.add_column("runtime")
-    machine.add_column("precisions")
-    for runtime in runtimes:
-        known = Text(runtime.problem, style=WARN) if runtime.problem else Text(", ".join(runtime.precisions))
-        machine.add_row(runtime.backend, known)
-    yield machine
+    """This machine with its runtimes and its GPU with others, then the tables that there are by device."""
+    described = f"{here.processor}, {here.cores} cores, {here.os}"
+    yield _runtimes(f"This machine: {here.name}", described, runtimes)
+    name, on_gpu = gpu
+    if name:
+        yield _runtimes(f"Its GPU: {name}", "profiled with --device gpu", on_gpu)
     yield Text(f"your store: {home} (latency tables below its folder 'latency')", style=FAINT)
     for problem in problems:
         yield Text(problem, style=WARN)
@@ -42,3 +41,13 @@ def devices_report(
         for place, one in enumerate(stored):
             tables.add_row("" if place else device, one.name, one.made_on)
     yield tables
+
+
+def _runtimes(title: str, caption: str, runtimes: Sequence[Runtime]) -> RenderableType:
+    rows = table(title, caption)
+    rows.add_column("runtime")
+    rows.add_column("precisions")
+    for runtime in runtimes:
+        known = Text(runtime.problem, style=WARN) if runtime.problem else Text(", ".join(runtime.precisions))
+        rows.add_row(runtime.backend, known)
+    return rows

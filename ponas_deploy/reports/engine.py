@@ -91,7 +91,10 @@ def verification_report(manifest: Manifest, found: Verification) -> RenderableTy
         now = f"p{found.percentile} {digits(found.timing.percentile_ms(found.percentile))} ms"
         limit = f"at most {digits(found.budget_ms)} ms" if found.budget_ms is not None else "no budget"
         _check(rows, "latency", f"{now} (noise {found.noise_pct:.1f} %)", limit, found.meets_budget)
-    return Group(rows, Text(manifest.status, style=FAINT))
+    disturbed = found.timing.disturbed if found.timing else ""
+    return Group(
+        rows, Text(manifest.status, style=FAINT), *([Text(disturbed, style=WARN)] if disturbed else [])
+    )
 
 
 def _facts(title: str) -> Table:

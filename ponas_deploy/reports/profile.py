@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from ponas_deploy.launches import launch_note
 from ponas_deploy.reports.style import FAINT, digits, table
 from ponas_deploy.store import StoredTable
 
@@ -29,7 +30,7 @@ def profile_report(made: Sequence[StoredTable]) -> RenderableType:
         grid, proof = stored.table.grid, stored.table.certificate
         conditions = stored.conditions
         row = [
-            f"{conditions.backend} {conditions.precision}",
+            f"{conditions.backend} {conditions.precision}{_origin(stored)}",
             f"{digits(grid.fixed + sum(map(min, grid.values)))} ms",
             f"{digits(grid.fixed + sum(map(max, grid.values)))} ms",
         ]
@@ -42,4 +43,13 @@ def profile_report(made: Sequence[StoredTable]) -> RenderableType:
                 f"{proof.isolated_mean_error_pct:.1f} % off",
             ]
         rows.add_row(*row)
-    return Group(rows, *(Text(str(stored.path), style=FAINT) for stored in made))
+    said = (launch_note(dict(stored.table.protocol)) for stored in made)
+    return Group(
+        rows,
+        *(Text(note) for note in said if note),
+        *(Text(str(stored.path), style=FAINT) for stored in made),
+    )
+
+
+def _origin(stored: StoredTable) -> str:
+    return ", from a prior" if "prior" in dict(stored.table.protocol) else ""

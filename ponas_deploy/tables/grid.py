@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -60,6 +60,12 @@ class Grid:
     candidates: tuple[tuple[str, ...], ...]
     values: tuple[tuple[float, ...], ...]
     fixed: float = 0.0
+
+    @classmethod
+    def over(cls, space: Space, values: Iterable[Sequence[float]], fixed: float = 0.0) -> Grid:
+        """Values (layers, candidates) in the order of a space."""
+        layers = tuple(layer.name for layer in space.layers)
+        return cls(layers, space.labels, tuple(tuple(map(float, row)) for row in values), float(fixed))
 
     def arrays(self) -> list[NDArray[np.float64]]:
         """One array a layer, for the search."""

@@ -104,7 +104,7 @@ class LatencyTable:
 
     `grid` holds the values the search adds up, in milliseconds: corrected where there is a
     correction. `isolated` holds what the cells took on their own. Both are (layers, candidates)
-    with a constant `fixed` for stem and head.
+    with a constant `fixed` for stem and head. `rounds` holds the conditions of each round it was measured in.
     """
 
     grid: Grid
@@ -121,6 +121,7 @@ class LatencyTable:
     correction: Correction | None = None
     certificate: Certificate | None = None
     unsettled: tuple[str, ...] = ()
+    rounds: tuple[dict[str, Any], ...] = ()
 
     def predict_ms(self, choices: Sequence[str]) -> float:
         """Predicted latency of a network, in milliseconds."""
@@ -155,6 +156,7 @@ def latency_from_record(record: Record, faults: Faults) -> LatencyTable:
         correction=record.optional("correction", _read_correction, faults),
         certificate=record.optional("certificate", _read_certificate, faults),
         unsettled=faults.attempt(lambda: record.texts("unsettled"), ()),
+        rounds=faults.attempt(lambda: _read_rounds(record), ()),
     )
 
 
@@ -176,6 +178,10 @@ def _keys(path: Path, rows: Rows) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(Record(path, cell.where, cell.values).text("key") for cell in row) for row in rows)
 
 
+def _read_rounds(record: Record) -> tuple[dict[str, Any], ...]:
+    return tuple(one.data for one in record.records("rounds")) if "rounds" in record else ()
+
+
 def _read_measurements(record: Record) -> tuple[tuple[str, Measurement], ...]:
     return tuple((one.text("key"), _read_measurement(one)) for one in record.records("measurements"))
 
@@ -185,7 +191,10 @@ def _read_measurement(record: Record) -> Measurement:
     if not rounds_ns or min(rounds_ns) <= 0:
         found = f"holds {min(rounds_ns):g}, every round must be above zero" if rounds_ns else "holds no round"
         raise record.error("rounds_ns", f"{found}.")
-    return Measurement(record.integer("runs", least=1), rounds_ns)
+    levels = record.numbers("levels") if "levels" in record else ()
+    if levels and (len(levels) != len(rounds_ns) or min(levels) <= 0):
+        raise record.error("levels", f"must be {len(rounds_ns)} numbers above zero, one for each round.")
+    return Measurement(record.integer("runs", least=1), rounds_ns, levels)
 
 
 def document(table: LatencyTable) -> Iterator[tuple[str, Any]]:
@@ -207,11 +216,12 @@ def document(table: LatencyTable) -> Iterator[tuple[str, Any]]:
         ],
     )
     yield "unsettled", list(table.unsettled)
+    yield "rounds", list(table.rounds)
     yield "correction", table.correction and _correction(table.correction)
     yield "certificate", table.certificate and _certificate(table.certificate)
     yield (
         "measurements",
-        [{"key": key, "runs": m.runs, "rounds_ns": _rounded(m.rounds_ns)} for key, m in table.measurements],
+        [{"key": key, **_measurement(measurement)} for key, measurement in table.measurements],
     )
 
 
@@ -235,13 +245,13 @@ def _network(network: NetworkLatency) -> dict[str, Any]:
         "isolated_ms": network.isolated_ms,
         "predicted_ms": network.predicted_ms,
         "measured_ms": network.measured_ms,
-        "runs": network.measurement.runs,
-        "rounds_ns": _rounded(network.measurement.rounds_ns),
+        **_measurement(network.measurement),
     }
 
 
-def _rounded(values: Sequence[float]) -> list[int]:
-    return [round(value) for value in values]
+def _measurement(measurement: Measurement) -> dict[str, Any]:
+    levels = {"levels": list(measurement.levels)} if measurement.levels else {}
+    return {"runs": measurement.runs, "rounds_ns": [round(ns) for ns in measurement.rounds_ns], **levels}
 
 
 def _correction(correction: Correction) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import comb, floor, fsum
+from math import comb, floor
+from statistics import fmean
 
 from ponas_deploy.errors import UnknownNameError
 
@@ -12,12 +14,13 @@ STATISTICS: dict[str, float] = {
     "q10": 0.10,
     "fastest_quarter": 0.125,
     "q25": 0.25,
+    "midmean": 0.5,
     "median": 0.5,
 }
 """The statistics a table may be made with: quantiles of the rounds.
 
-`fastest_quarter` is the mean of the fastest quarter, with the interval of the quantile in its middle.
-On a machine that others use too it repeated best or nearly (`benchmarks/profile.py --details`).
+`fastest_quarter` is the mean of the fastest quarter, `midmean` that of the middle half, with the interval of
+the quantile in its middle. Which one repeats best where: `docs/measuring.md`.
 """
 
 
@@ -26,27 +29,42 @@ class Measurement:
     """The rounds of one thing that was timed.
 
     `rounds_ns[r]` is the mean time of a run, in nanoseconds, over the `runs` back-to-back runs of
-    round r's sample.
+    round r's sample. `levels[r]` is how slow the machine was just then, 1 as usual (`drift`); empty where
+    nobody knows. Statistics are of the rounds over their levels.
     """
 
     runs: int
     rounds_ns: tuple[float, ...]
+    levels: tuple[float, ...] = ()
+
+    @property
+    def steady_ns(self) -> tuple[float, ...]:
+        """The rounds as they would have been on a machine that is always as usual."""
+        if not self.levels:
+            return self.rounds_ns
+        return tuple(value / level for value, level in zip(self.rounds_ns, self.levels, strict=True))
+
+    def half(self, start: int) -> Measurement:
+        """Every other round from `start`, 0 or 1: a measurement of its own."""
+        return Measurement(self.runs, self.rounds_ns[start::2], self.levels[start::2])
 
     def value_ms(self, statistic: str) -> float:
         """A statistic over the rounds, in milliseconds."""
+        ordered, count = sorted(self.steady_ns), len(self.rounds_ns)
         if statistic == "fastest_quarter":
-            fastest = sorted(self.rounds_ns)[: max(1, round(len(self.rounds_ns) / 4))]
-            return fsum(fastest) / len(fastest) / 1e6
-        return quantile(self.rounds_ns, _probability(statistic)) / 1e6
+            return fmean(ordered[: max(1, round(count / 4))]) / 1e6
+        if statistic == "midmean":
+            return fmean(ordered[count // 4 : count - count // 4]) / 1e6
+        return quantile(ordered, _probability(statistic)) / 1e6
 
     def interval_ms(self, statistic: str, confidence: float = 0.95) -> tuple[float, float]:
         """An interval of the statistic from order statistics, in milliseconds; no distribution assumed."""
-        ordered = sorted(self.rounds_ns)
+        ordered = sorted(self.steady_ns)
         low, high = order_interval(len(ordered), _probability(statistic), confidence)
         return ordered[low] / 1e6, ordered[high] / 1e6
 
 
-def quantile(values: tuple[float, ...], probability: float) -> float:
+def quantile(values: Sequence[float], probability: float) -> float:
     """The quantile with linear interpolation (Hyndman and Fan's type 7)."""
     ordered = sorted(values)
     position = probability * (len(ordered) - 1)

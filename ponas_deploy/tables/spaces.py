@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ponas_deploy.errors import TableMismatchError
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.files import AnyTable
 from ponas_deploy.tables.grid import Grid, SpaceKey
@@ -40,6 +41,18 @@ def name_of(fingerprint: str) -> str | None:
 def values_of(table: AnyTable) -> Grid:
     """A table's values as they were measured: latency in ms, top-1 in percent, or loss where that is all."""
     return table.top1 or table.loss if isinstance(table, AccuracyTable) else table.grid
+
+
+def in_order_of(grid: Grid, key: SpaceKey | None, space: Space, what: str) -> Grid:
+    """A table's values in the order of a space; TableMismatchError for a table (`what`) of another space."""
+    own = SpaceKey.of(space)
+    if key is not None and key.fingerprint != own.fingerprint:
+        raise TableMismatchError(
+            f"{what} is of space '{key.name}' ({key.fingerprint}), what is measured is of '{own.name}'"
+            f" ({own.fingerprint}): take a table of that space."
+        )
+    blank = Grid.over(space, ([0.0] * len(labels) for labels in space.labels))
+    return grid.aligned_to(blank, what, f"space '{space.name}'")
 
 
 def _same_labels(one: tuple[str, ...], other: tuple[str, ...]) -> bool:

@@ -200,5 +200,5 @@ def test_a_runtime_that_is_not_installed_comes_with_the_install_line(
 
 
 def test_an_unknown_backend_lists_those_that_exist() -> None:
-    with pytest.raises(UnknownNameError, match="onnxruntime, openvino"):
+    with pytest.raises(UnknownNameError, match=r"onnxruntime, .*openvino, "):
         get_backend("tflite")

@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from ponas_deploy.backends import get_backend
 from ponas_deploy.commands import app
+from ponas_deploy.devices import this_machine
 from ponas_deploy.specialize import slowest_useful_ms
 from ponas_deploy.tables import (
     Certificate,
+    Conditions,
     LatencyTable,
     Measurement,
     NetworkLatency,
@@ -92,6 +95,21 @@ def test_a_hopeless_table_is_refused_where_its_prediction_is_the_promise(run: Ru
     refused = run("bad.json", "--json", "--confidence", "0.9")
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert "No engine is promised by such a table" in refused.stderr
+
+
+def test_a_table_of_this_machine_as_it_was_is_refused_where_it_would_promise(run: Run) -> None:
+    conditions = Conditions(this_machine().name, "onnxruntime", "fp32", 1, 1)
+    runtime = dict(get_backend("onnxruntime").environment())["runtime"]
+    here = {**dict(this_machine().environment()), "runtime": runtime}
+    for name, made in (("now", here), ("then", {**here, "runtime": "onnxruntime 0.1"})):
+        table = replace(certified(1.05), conditions=conditions, environment=tuple(made.items()))
+        write_latency_table(table, Path(f"{name}.json"))
+    assert run("now.json", "--confidence", "0.9").exit_code == 0
+    assert run("then.json").exit_code == 0, "nothing is promised"
+    refused = run("then.json", "--json", "--confidence", "0.9")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    words = f"was made with onnxruntime 0.1, here is {runtime}. No engine is promised by such a table"
+    assert words in " ".join(refused.stderr.split())
 
 
 def test_a_budget_that_only_the_margin_refuses_says_so(run: Run) -> None:

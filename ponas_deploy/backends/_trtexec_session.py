@@ -1,0 +1,203 @@
+"""An engine that trtexec runs: one process a visit, whose runs are handed out until the session rests.
+
+A visit is a handful of `time_ns` calls one right after another: discarded runs, a sample, perhaps once more.
+They are served from the runs of one process, in their order. Runs that were not asked for within REST_S of
+the last call are forgotten, so that the next round starts a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ponas_deploy.backends import RunSettings
+from ponas_deploy.backends import _trtexec_output as output
+from ponas_deploy.backends._buffers import check_images
+from ponas_deploy.errors import BackendError
+from ponas_deploy.records import Record
+
+NAME = "trtexec"
+REST_S = 0.5
+WARM_UP_MS, TIMED_S = 200, 0.25
+"""Of each process. CUDA's event times are 32-bit milliseconds: a second in, they are 60 ns apart."""
+_RUN_TIMEOUT_S = 300
+_MOST_DISAGREEMENT = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInterface:
+    """What an engine takes and gives; `dtype` is of the input, "float32" or "float16"."""
+
+    input_name: str
+    input_shape: tuple[int, ...]
+    dtype: str
+    output_shape: tuple[int, ...]
+
+    def document(self) -> dict[str, Any]:
+        """The interface as JSON."""
+        return {
+            "input": self.input_name,
+            "dtype": self.dtype,
+            "input_shape": list(self.input_shape),
+            "output_shape": list(self.output_shape),
+        }
+
+    @classmethod
+    def of(cls, record: Record) -> EngineInterface:
+        """Read what `document` wrote."""
+        shapes = (tuple(map(int, record.numbers(name))) for name in ("input_shape", "output_shape"))
+        return cls(record.text("input"), next(shapes), record.text("dtype"), next(shapes))
+
+
+class TrtexecSession:
+    """An engine file, run by one process a visit; see `backends.Session`.
+
+    `command` starts trtexec with the engine, `flags` are those of timing, `folder` is removed on closing.
+    `launch_ns` is the median time that the latest process needed to enqueue a run, `visit_s` the seconds
+    that it took: what a visit costs, however few runs are asked for.
+    """
+
+    minimum_sample_ns = 2_000_000
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        flags: Sequence[str],
+        interface: EngineInterface,
+        settings: RunSettings,
+        folder: TemporaryDirectory[str] | None = None,
+    ) -> None:
+        self._command: tuple[str, ...] | None = tuple(command)
+        self._flags, self._interface, self._settings, self._folder = tuple(flags), interface, settings, folder
+        self._left: list[float] = []
+        self._last_call = float("-inf")
+        self.launch_ns, self.visit_s = 0, 0.0
+
+    def settings(self) -> RunSettings:
+        """What it was loaded with; the threads mean nothing to trtexec."""
+        self._open()
+        return self._settings
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Outputs for images of the model's input shape, to six digits: trtexec writes them as text."""
+        command, interface = self._open(), self._interface
+        check_images(NAME, images, interface.input_shape)
+        with TemporaryDirectory(prefix="ponas-trtexec-run-") as folder:
+            (Path(folder) / "input.bin").write_bytes(images.astype(interface.dtype).tobytes())
+            inputs = f"--loadInputs={interface.input_name}:input.bin"
+            flags = ("--iterations=1", "--duration=0", "--warmUp=0", inputs, "--exportOutput=output.json")
+            run_program((*command, *flags), Path(folder), _RUN_TIMEOUT_S, "failed while running")
+            return _outputs(Path(folder) / "output.json", interface.output_shape)
+
+    def time_ns(self, runs: int) -> int:
+        """Nanoseconds that `runs` runs took the GPU, one right after another, in one process."""
+        self._open()
+        if monotonic() - self._last_call > REST_S or len(self._left) < runs:
+            self._left = self._timed(runs)
+        taken, self._left = self._left[:runs], self._left[runs:]
+        self._last_call = monotonic()
+        return max(1, round(sum(taken)))
+
+    def close(self) -> None:
+        """Remove the engine, unless it was opened from a file."""
+        self._command = None
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def __enter__(self) -> TrtexecSession:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _timed(self, runs: int) -> list[float]:
+        """GPU nanoseconds of each run of a fresh process: at least `runs`, and TIMED_S of them."""
+        command, start = self._open(), monotonic()
+        with TemporaryDirectory(prefix="ponas-trtexec-times-") as folder:
+            flags = (
+                *self._flags,
+                f"--warmUp={WARM_UP_MS}",
+                f"--duration={TIMED_S}",
+                f"--iterations={runs}",
+                "--exportTimes=times.json",
+            )
+            printed = run_program(
+                (*command, *flags), Path(folder), _RUN_TIMEOUT_S, "failed while being timed"
+            )
+            times = _times(Path(folder) / "times.json", printed, runs)
+        summaries = output.summaries(printed)
+        self.launch_ns = (
+            round(1e6 * summaries["Enqueue Time"].median_ms) if "Enqueue Time" in summaries else 0
+        )
+        self.visit_s = monotonic() - start
+        return list(times)
+
+    def _open(self) -> tuple[str, ...]:
+        if self._command is None:
+            raise BackendError(NAME, "the session is closed: load the model again.")
+        return self._command
+
+
+def run_program(command: Sequence[str], folder: Path, timeout_s: float, what: str) -> str:
+    """What trtexec printed, run in `folder`; BackendError with the reason where it failed."""
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
+            check=False,
+            cwd=folder,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise BackendError(NAME, f"{what}: it took over {timeout_s:.0f} s and was stopped.") from error
+    except OSError as error:
+        raise BackendError(NAME, f"{what}: {command[0]} cannot start ({error.strerror}).") from error
+    if done.returncode:
+        raise BackendError(NAME, f"{what}: {output.failure(done.stdout, done.returncode)}")
+    return done.stdout
+
+
+def _times(path: Path, printed: str, runs: int) -> tuple[float, ...]:
+    """The exported runs, which must be enough and have the mean that was printed."""
+    try:
+        times = output.compute_ns(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BackendError(NAME, f"wrote no times that can be read ({error}).") from error
+    if len(times) < runs or min(times) <= 0:
+        raise BackendError(NAME, f"{runs} runs were asked for, and {len(times)} with a time came back.")
+    summary = output.summaries(printed).get("GPU Compute Time")
+    mean_ms = sum(times) / len(times) / 1e6
+    if summary and abs(mean_ms / summary.mean_ms - 1) > _MOST_DISAGREEMENT:
+        raise BackendError(
+            NAME,
+            f"printed a mean of {summary.mean_ms:g} ms and wrote runs of {mean_ms:g} ms: neither is taken.",
+        )
+    return times
+
+
+def _outputs(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    try:
+        [entry] = json.loads(path.read_text(encoding="utf-8"))
+        values = np.array(entry["values"], dtype=np.float32)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BackendError(NAME, f"wrote no output that can be read ({error}).") from error
+    if values.size != prod(shape):
+        raise BackendError(NAME, f"wrote {values.size} values, the output has {prod(shape)}.")
+    return values.reshape(shape)

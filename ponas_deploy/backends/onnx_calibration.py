@@ -1,0 +1,101 @@
+"""What INT8 scales are made of: the largest magnitude of each value, seen while images run in ONNX Runtime.
+
+Without images of the network's own, normally distributed random ones stand in: good enough for latency, which
+does not depend on scales, and meaningless for accuracy. The same images give the same scales.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ponas_deploy.backends import RunSettings
+from ponas_deploy.backends._buffers import static_shape
+from ponas_deploy.backends.onnx_precision import quantised_values, read_model
+from ponas_deploy.backends.onnxruntime import import_onnxruntime, session_options, translated
+from ponas_deploy.errors import BackendError
+
+RANDOM_BATCHES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The images that INT8 scales come from, and which percentile of their values a scale covers.
+
+    `images` is (count, channels, height, width) float32, prepared as the network wants them; None stands for
+    random ones, which also stand in for a block whose input has another shape. 100 is the plain maximum; a
+    smaller percentile lets the rarest values saturate, so that the others are resolved more finely.
+    """
+
+    images: NDArray[np.float32] | None = None
+    percentile: float = 100.0
+
+    def __post_init__(self) -> None:
+        if not 50 < self.percentile <= 100:
+            raise BackendError(
+                "calibration", f"the percentile {self.percentile:g} is not above 50 and at most 100."
+            )
+
+    @property
+    def text(self) -> str:
+        """For people and environments: where the scales come from."""
+        if self.images is None:
+            source = f"{RANDOM_BATCHES} random batches"
+        else:
+            digest = hashlib.sha256(np.ascontiguousarray(self.images).tobytes()).hexdigest()[:12]
+            source = f"{len(self.images)} images ({digest})"
+        statistic = "maximum" if self.percentile == 100 else f"percentile {self.percentile:g}"
+        return f"symmetric, {statistic} of {source}"
+
+    def batches(self, shape: tuple[int, ...]) -> Iterator[NDArray[np.float32]]:
+        """Inputs of `shape`; the last images fill the last batch up again from the first ones."""
+        if self.images is not None and len(self.images) and self.images.shape[1:] == shape[1:]:
+            for start in range(0, len(self.images), shape[0]):
+                chosen = np.arange(start, start + shape[0]) % len(self.images)
+                yield np.ascontiguousarray(self.images[chosen], np.float32)
+            return
+        random = np.random.default_rng(0)
+        for _ in range(RANDOM_BATCHES):
+            yield random.standard_normal(shape, dtype=np.float32)
+
+
+def largest_magnitudes(backend: str, model: bytes, calibration: Calibration) -> Mapping[str, float]:
+    """The largest magnitude of each value to quantise; of percentiles, the largest over the batches."""
+    import onnx
+
+    proto = read_model(backend, model)
+    graph = proto.graph
+    names = quantised_values(proto)
+    source = graph.input[0]
+    sizes = [size.dim_value or size.dim_param for size in source.type.tensor_type.shape.dim]
+    shape = static_shape(backend, sizes, "input")
+    inside = [name for name in names if name != source.name]
+    del graph.output[:]
+    graph.output.extend(
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in inside
+    )
+    runtime = import_onnxruntime(backend)
+    found = dict.fromkeys(names, 0.0)
+    with translated(backend, "cannot calibrate the model"):
+        session = inside and runtime.InferenceSession(
+            proto.SerializeToString(),
+            session_options(runtime, RunSettings()),
+            providers=["CPUExecutionProvider"],
+        )
+        for images in calibration.batches(shape):
+            values = (
+                dict(zip(inside, session.run(inside, {source.name: images}), strict=True)) if session else {}
+            )
+            values[source.name] = images
+            for name in names:
+                found[name] = max(found[name], _magnitude(values[name], calibration.percentile))
+    return found
+
+
+def _magnitude(values: NDArray[np.float32], percentile: float) -> float:
+    magnitudes = np.abs(values)
+    return float(magnitudes.max() if percentile == 100 else np.percentile(magnitudes, percentile))

@@ -1,0 +1,295 @@
+"""ONNX Runtime on an NVIDIA GPU: its CUDA and its TensorRT execution provider, nothing ever on the CPU.
+
+    onnxruntime-cuda       cuDNN's and its own kernels, in a CUDA graph where one can be captured
+    onnxruntime-tensorrt   one TensorRT engine, strongly typed: the precision is that of the ONNX file's types
+
+A provider that cannot start, or an operator that it does not have, would go to the CPU unnoticed;
+`session.disable_cpu_ep_fallback` makes that an error, and a model of one operator tries the provider before
+anything else. Options: https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html and
+TensorRT-ExecutionProvider.html. The TensorRT provider's engine cache stays off: it finds engines by the names
+of inputs and nodes (TRTGenerateId), which blocks of different width share.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from ponas_deploy import nvidia, store
+from ponas_deploy.backends import RunSettings
+from ponas_deploy.backends._buffers import check_settings, first_line
+from ponas_deploy.backends._cuda import Cuda
+from ponas_deploy.backends._onnxruntime_device import DeviceSession
+from ponas_deploy.backends.onnx_precision import to_fp16
+from ponas_deploy.backends.onnxruntime import import_onnxruntime, session_options
+from ponas_deploy.errors import BackendError
+
+_PACKAGE = "'onnxruntime-gpu[cuda,cudnn]'"
+_NOT_ALONE = "but fallback to CPU EP has been explicitly disabled"
+_OUT_OF_MEMORY = ("out of memory", "Failed to allocate memory", "bad allocation")
+_MEMORY_FULL = "the GPU's memory is full. Take a smaller batch, or end what else uses it."
+_TF32_OFF = "NVIDIA_TF32_OVERRIDE"
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """One of the two: the provider, the engine file that it writes, and the option of CUDA graphs."""
+
+    name: str
+    provider: str
+    engine: str
+    graph_option: str
+    needs: str
+
+
+_CUDA = _Kind(
+    "onnxruntime-cuda",
+    "CUDAExecutionProvider",
+    "engine.cuda.onnx",
+    "enable_cuda_graph",
+    "an NVIDIA driver, CUDA and cuDNN",
+)
+_TENSORRT = _Kind(
+    "onnxruntime-tensorrt",
+    "TensorrtExecutionProvider",
+    "engine.tensorrt.onnx",
+    "trt_cuda_graph_enable",
+    "an NVIDIA driver, CUDA and TensorRT",
+)
+
+
+class OnnxRuntimeGpuBackend:
+    """One execution provider on the first GPU that CUDA shows this process."""
+
+    def __init__(self, kind: _Kind) -> None:
+        self.name, self._kind = kind.name, kind
+        self._runtime = import_onnxruntime(kind.name, _PACKAGE)
+        self._find_provider()
+        self._cuda = _cuda_with_stream(kind.name)
+        self._without_graph: list[str] = []
+        self._start()
+
+    @property
+    def device_name(self) -> str:
+        """What the GPU calls itself; `nvidia.gpu_slug` makes a table's device of it."""
+        return self.reading().name
+
+    def reading(self) -> nvidia.GpuReading:
+        """Clocks, power, temperature and throttle reasons of the GPU now."""
+        return nvidia.read_gpu(nvidia.visible_uuid())
+
+    def precisions(self) -> tuple[str, ...]:
+        """The CUDA provider has fp32 with TF32 off; TensorRT's has TF32 unless the environment forbids it."""
+        if self._kind is _TENSORRT:
+            return "fp32" if os.environ.get(_TF32_OFF) == "0" else "tf32", "fp16"
+        return ("fp32", "tf32", "fp16") if nvidia.has_tf32(self.reading()) else ("fp32", "fp16")
+
+    def environment(self) -> tuple[tuple[str, str], ...]:
+        """Versions and settings that a latency depends on; clocks and heat are `reading`'s."""
+        return (
+            ("runtime", f"{self.name} {self._runtime.__version__}"),
+            ("provider", self._kind.provider),
+            ("execution", self._execution()),
+            ("timed", _TIMED[self._cuda is not None]),
+            ("streams", "1"),
+            *self.reading().environment(),
+            ("cuda", str(getattr(self._runtime, "cuda_version", "") or "unknown")),
+            *((("conv_algorithms", "searched exhaustively"),) if self._kind is _CUDA else ()),
+            ("graph_optimization", "all"),
+        )
+
+    def load(self, model: bytes, settings: RunSettings) -> DeviceSession:
+        """Compile an ONNX model; without a CUDA graph where none can be captured."""
+        check_settings(self.name, self.precisions(), settings)
+        return self._session(self._typed(model, settings), self._options(settings), settings)
+
+    def save(self, model: bytes, settings: RunSettings, folder: Path) -> tuple[Path, ...]:
+        """Write the optimised model, or the model that holds the TensorRT engine: both stay on this GPU."""
+        check_settings(self.name, self.precisions(), settings)
+        typed = self._typed(model, settings)
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder, prefix=".save-") as beside:
+            written = Path(beside).resolve() / self._kind.engine
+            options = self._options(settings)
+            more = {}
+            if self._kind is _CUDA:
+                options.optimized_model_filepath = str(written)
+            else:
+                more = {
+                    "trt_dump_ep_context_model": "1",
+                    "trt_ep_context_embed_mode": "1",
+                    "trt_ep_context_file_path": str(written),
+                }
+            with _translated(self.name, "cannot write the engine"):
+                self._compile(typed, options, settings, graph=False, more=more)
+                written.replace(folder / self._kind.engine)
+        return (folder / self._kind.engine,)
+
+    def open(self, engine: Path, settings: RunSettings) -> DeviceSession:
+        """A session of what `save` wrote: nothing is optimised or built again."""
+        check_settings(self.name, self.precisions(), settings)
+        options = self._options(settings)
+        options.graph_optimization_level = self._runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        return self._session(str(engine), options, settings)
+
+    def _find_provider(self) -> None:
+        kind, known = self._kind, self._runtime.get_available_providers()
+        if kind.provider not in known:
+            raise BackendError(
+                kind.name,
+                f"onnxruntime {self._runtime.__version__} has no {kind.provider} here"
+                f" (it has {', '.join(known)}): pip uninstall onnxruntime, then pip install {_PACKAGE}.",
+            )
+        if hasattr(self._runtime, "preload_dlls"):  # CUDA and cuDNN that came as Python packages
+            with redirect_stdout(io.StringIO()):
+                self._runtime.preload_dlls()
+
+    def _start(self) -> None:
+        """Try the provider on one operator: that it was compiled in says nothing about the machine."""
+        settings = RunSettings()
+        try:
+            with _translated(self.name, "cannot start"):
+                self._compile(_one_operator(), self._options(settings), settings, graph=False)
+        except BackendError as error:
+            raise BackendError(
+                self.name,
+                f"{self._kind.provider} does not start here ({error.reason}) It needs {self._kind.needs},"
+                f" each of the major version that onnxruntime {self._runtime.__version__} was built for.",
+            ) from error
+
+    def _typed(self, model: bytes, settings: RunSettings) -> bytes:
+        """The model with the types of its precision: both providers run what they are given."""
+        return to_fp16(self.name, model) if settings.precision == "fp16" else model
+
+    def _session(self, model: bytes | str, options: Any, settings: RunSettings) -> DeviceSession:
+        """With a CUDA graph, else without one, which is remembered."""
+        try:
+            return self._bound(model, options, settings, graph=True)
+        except BackendError as error:
+            if _MEMORY_FULL in error.reason:
+                raise
+            session = self._bound(model, options, settings, graph=False)
+            self._without_graph.append(error.reason)
+            return session
+
+    def _bound(
+        self, model: bytes | str, options: Any, settings: RunSettings, *, graph: bool
+    ) -> DeviceSession:
+        with _translated(self.name, "cannot load the model"):
+            compiled = self._compile(model, options, settings, graph=graph)
+            return DeviceSession(
+                self.name,
+                self._runtime,
+                compiled,
+                settings,
+                _translated,
+                cuda=self._cuda,
+            )
+
+    def _options(self, settings: RunSettings) -> Any:
+        options = session_options(self._runtime, settings)
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        return options
+
+    def _compile(
+        self,
+        model: bytes | str,
+        options: Any,
+        settings: RunSettings,
+        *,
+        graph: bool,
+        more: dict[str, str] | None = None,
+    ) -> Any:
+        chosen = {**self._provider_options(settings, graph=graph), **(more or {})}
+        compiled = self._runtime.InferenceSession(
+            model, options, providers=[(self._kind.provider, chosen)], enable_fallback=0
+        )
+        if compiled.get_providers()[0] != self._kind.provider:
+            raise RuntimeError(f"the session runs on {compiled.get_providers()[0]}")
+        return compiled
+
+    def _provider_options(self, settings: RunSettings, *, graph: bool) -> dict[str, str]:
+        common = {"device_id": "0", self._kind.graph_option: str(int(graph))}
+        if self._cuda is not None:
+            common["user_compute_stream"] = str(int(self._cuda.stream))
+        if self._kind is _CUDA:
+            return {
+                **common,
+                "use_tf32": str(int(settings.precision == "tf32")),
+                "cudnn_conv_algo_search": "EXHAUSTIVE",
+                "cudnn_conv_use_max_workspace": "1",
+                # A hundred sessions live side by side in a profile.
+                "arena_extend_strategy": "kSameAsRequested",
+            }
+        cache = store.home() / "cache" / self.name
+        cache.mkdir(parents=True, exist_ok=True)
+        return {
+            **common,
+            "trt_engine_cache_enable": "0",
+            "trt_timing_cache_enable": "1",
+            "trt_timing_cache_path": str(cache),
+        }
+
+    def _execution(self) -> str:
+        if not self._without_graph:
+            return "CUDA graph"
+        number, reason = len(self._without_graph), self._without_graph[0]
+        return f"CUDA graph; {number} models without, capture failed: {reason}"
+
+
+_TIMED = {
+    True: "K launches between two CUDA events, the stream held while they are enqueued",
+    False: "every run waited for, by the host's clock: launch and wait are in it (no stream: cuda-bindings)",
+}
+
+
+def _cuda_with_stream(name: str) -> Cuda | None:
+    """The GPU through `cuda-bindings`; None without that package: the provider then has its own stream."""
+    try:
+        return Cuda(name)
+    except BackendError:
+        return None
+
+
+def cuda() -> OnnxRuntimeGpuBackend:
+    """The backend called `onnxruntime-cuda`."""
+    return OnnxRuntimeGpuBackend(_CUDA)
+
+
+def tensorrt() -> OnnxRuntimeGpuBackend:
+    """The backend called `onnxruntime-tensorrt`."""
+    return OnnxRuntimeGpuBackend(_TENSORRT)
+
+
+@contextmanager
+def _translated(backend: str, what: str) -> Iterator[None]:
+    """The runtime's errors as ours, those of a GPU with what to do."""
+    try:
+        yield
+    except BackendError:
+        raise
+    except Exception as error:
+        text = str(error)
+        if any(sign in text for sign in _OUT_OF_MEMORY):
+            reason = _MEMORY_FULL
+        elif _NOT_ALONE in text:
+            reason = "the provider does not run all of it, and the CPU may not help out."
+        else:
+            reason = first_line(error)
+        raise BackendError(backend, f"{what}: {reason}") from error
+
+
+def _one_operator() -> bytes:
+    from onnx import TensorProto, helper
+
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 8]) for name in ("input", "output")]
+    node = helper.make_node("Relu", ["input"], ["output"])
+    graph = helper.make_graph([node], "one operator", ends[:1], ends[1:])
+    opsets = [helper.make_opsetid("", 17)]
+    return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString())

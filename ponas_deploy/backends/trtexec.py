@@ -1,0 +1,224 @@
+"""TensorRT through `trtexec`, the program of NVIDIA's board images: for boards without the Python packages.
+
+It is found in `$PONAS_TRTEXEC`, on PATH, or where JetPack puts it. Engines are built once, strongly typed,
+from ONNX whose types are the precision, with one timing cache for all; runs are timed by CUDA events,
+replayed as a CUDA graph, input and output on the GPU. TensorRT 11 does all that by default and calls the
+flags deprecated, so they are given to 10 only (sampleOptions.cpp of 10.0 to 11.1; `flags` below).
+
+A process of trtexec costs a second or more whatever it times, so one process serves one visit: it times
+everything that is asked for at once after another, and what is left of it is thrown away as soon as the
+session rests. Every round therefore has processes of its own, as it has samples of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ponas_deploy import nvidia, store
+from ponas_deploy.backends import RunSettings
+from ponas_deploy.backends import _trtexec_output as output
+from ponas_deploy.backends._buffers import check_settings, static_shape
+from ponas_deploy.backends._trtexec_session import NAME as _NAME
+from ponas_deploy.backends._trtexec_session import EngineInterface, TrtexecSession, run_program
+from ponas_deploy.backends.onnx_precision import read_model, to_fp16
+from ponas_deploy.errors import BackendError, FileFormatError
+from ponas_deploy.records import read_json, sha256, write_json
+
+VARIABLE = "PONAS_TRTEXEC"
+JETPACK = Path("/usr/src/tensorrt/bin/trtexec")
+FORMAT = "ponas.trtexec-engine/1"
+ENGINE, SIDECAR = "engine.trtexec.plan", "engine.trtexec.json"
+_OLDEST = (10, 0, 0)
+_SECOND_FAMILY = 11
+_BUILD_TIMEOUT_S = 3600
+_TYPES = {1: "float32", 10: "float16"}
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A trtexec that runs here: where it lies, and of which TensorRT it is."""
+
+    path: str
+    version: output.Version
+
+    @property
+    def text(self) -> str:
+        """`TensorRT 10.3.0`."""
+        return f"TensorRT {'.'.join(map(str, self.version))}"
+
+    def flags(self, phase: str) -> tuple[str, ...]:
+        """What `phase` ("build" or "run") needs said in this major version: 11 does it unasked."""
+        if self.version[0] >= _SECOND_FAMILY:
+            return ()
+        if phase == "build":
+            return ("--stronglyTyped",)
+        return "--useCudaGraph", "--useSpinWait", "--noDataTransfers"
+
+
+class TrtexecBackend:
+    """TensorRT on the first GPU that CUDA shows us; `path` overrides where trtexec is looked for."""
+
+    name = _NAME
+
+    def __init__(self, path: str | None = None) -> None:
+        self._program = _probe(_find(path))
+
+    @property
+    def device_name(self) -> str:
+        """What the GPU calls itself; `nvidia.gpu_slug` makes a table's device of it."""
+        return self.reading().name
+
+    def reading(self) -> nvidia.GpuReading:
+        """Clocks, power, temperature and throttle reasons of the GPU now."""
+        return nvidia.read_gpu(nvidia.visible_uuid())
+
+    def precisions(self) -> tuple[str, ...]:
+        """fp32 (TF32 off) first; half precision by the types of the model."""
+        return ("fp32", "tf32", "fp16") if nvidia.has_tf32(self.reading()) else ("fp32", "fp16")
+
+    def environment(self) -> tuple[tuple[str, str], ...]:
+        """Versions and settings that a latency depends on; clocks and heat are `reading`'s."""
+        return (
+            ("runtime", f"{_NAME} of {self._program.text}"),
+            ("trtexec", self._program.path),
+            ("execution", "CUDA graph, spin wait, no transfers, strongly typed"),
+            ("timed", "GPU compute time of each run, one process a visit"),
+            ("streams", "1"),
+            *self.reading().environment(),
+        )
+
+    def load(self, model: bytes, settings: RunSettings) -> TrtexecSession:
+        """Build an engine of an ONNX model, kept in a folder of its own until the session is closed."""
+        check_settings(_NAME, self.precisions(), settings)
+        folder = TemporaryDirectory(prefix="ponas-trtexec-")
+        try:
+            interface = self._build(model, settings, Path(folder.name) / ENGINE)
+        except BaseException:
+            folder.cleanup()
+            raise
+        return self._session(Path(folder.name) / ENGINE, interface, settings, folder)
+
+    def save(self, model: bytes, settings: RunSettings, folder: Path) -> tuple[Path, ...]:
+        """Build an engine into `folder`, beside it what it is of. It stays on this GPU and this TensorRT."""
+        check_settings(_NAME, self.precisions(), settings)
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder, prefix=".save-") as beside:
+            built = Path(beside).resolve() / ENGINE
+            interface = self._build(model, settings, built)
+            built.replace(folder / ENGINE)
+        document = {
+            "precision": settings.precision,
+            "tensorrt": self._program.text,
+            "gpu": self.device_name,
+            "sha256": sha256(folder / ENGINE),
+            **interface.document(),
+        }
+        write_json(folder / SIDECAR, FORMAT, document, overwrite=True)
+        return folder / ENGINE, folder / SIDECAR
+
+    def open(self, engine: Path, settings: RunSettings) -> TrtexecSession:
+        """A session of an engine that `save` wrote, as it is; BackendError where it is of something else."""
+        check_settings(_NAME, self.precisions(), settings)
+        try:
+            record = read_json(engine.with_name(SIDECAR), FORMAT)
+            interface = EngineInterface.of(record)
+            made = {name: record.text(name) for name in ("precision", "tensorrt", "gpu", "sha256")}
+        except FileFormatError as error:
+            raise BackendError(_NAME, f"cannot open the engine: {error}") from error
+        if not engine.is_file() or sha256(engine) != made["sha256"]:
+            raise BackendError(_NAME, f"{engine} is missing or was changed since {SIDECAR} was written.")
+        for what, here in (
+            ("precision", settings.precision),
+            ("tensorrt", self._program.text),
+            ("gpu", self.device_name),
+        ):
+            if made[what] != here:
+                raise BackendError(
+                    _NAME,
+                    f"{engine} was built for {what} {made[what] or 'unknown'}, here is {here or 'unknown'}:"
+                    " engines do not travel, build it again from the ONNX model.",
+                )
+        return self._session(engine.resolve(), interface, settings, None)
+
+    def _session(
+        self,
+        engine: Path,
+        interface: EngineInterface,
+        settings: RunSettings,
+        folder: TemporaryDirectory[str] | None,
+    ) -> TrtexecSession:
+        program = self._program
+        return TrtexecSession(
+            (program.path, f"--loadEngine={engine}"), program.flags("run"), interface, settings, folder
+        )
+
+    def _build(self, model: bytes, settings: RunSettings, engine: Path) -> EngineInterface:
+        """Build `engine` and say what it takes and gives."""
+        typed = to_fp16(_NAME, model) if settings.precision == "fp16" else model
+        interface = _interface(typed)
+        cached = store.home() / "cache" / _NAME
+        cached.mkdir(parents=True, exist_ok=True)
+        timings = f"{store.slug(self._program.text)}-{self.reading().slug or 'gpu'}.timing"
+        with TemporaryDirectory(prefix="ponas-onnx-") as folder:
+            given = Path(folder) / "model.onnx"
+            given.write_bytes(typed)
+            command = (
+                self._program.path,
+                f"--onnx={given}",
+                f"--saveEngine={engine}",
+                f"--timingCacheFile={(cached / timings).resolve()}",
+                "--maxAuxStreams=0",
+                "--skipInference",
+                *(() if settings.precision == "tf32" else ("--noTF32",)),
+                *self._program.flags("build"),
+            )
+            run_program(command, Path(folder), _BUILD_TIMEOUT_S, "cannot build the engine")
+        if not engine.is_file():
+            raise BackendError(_NAME, "cannot build the engine: trtexec ended well and wrote none.")
+        return interface
+
+
+def _find(path: str | None) -> str:
+    named = path or os.environ.get(VARIABLE, "")
+    found = shutil.which(named or _NAME) or (None if named else shutil.which(JETPACK))
+    if found is None:
+        where = f"'{named}' is no program" if named else f"it is neither on PATH nor {JETPACK}"
+        raise BackendError(
+            _NAME, f"{where}: install TensorRT {_OLDEST[0]} or later, or name the program in ${VARIABLE}."
+        )
+    return str(Path(found).resolve())
+
+
+@cache
+def _probe(path: str) -> Program:
+    """Ask a trtexec for its version: it prints it with its help, and needs no GPU for that."""
+    printed = run_program((path, "--help"), Path(path).parent, 60, "cannot be asked for its version")
+    version = output.version(printed)
+    if version is None:
+        raise BackendError(_NAME, f"{path} does not say which TensorRT it is of: is it another program?")
+    program = Program(path, version)
+    if version < _OLDEST:
+        raise BackendError(
+            _NAME, f"{path} is of {program.text}, and {_OLDEST[0]}.0 is the oldest supported (JetPack 6)."
+        )
+    return program
+
+
+def _interface(model: bytes) -> EngineInterface:
+    graph = read_model(_NAME, model).graph
+    ends = []
+    for value, what in ((graph.input[0], "input"), (graph.output[0], "output")):
+        tensor = value.type.tensor_type
+        if tensor.elem_type not in _TYPES:
+            raise BackendError(
+                _NAME, f"the model's {what} is of ONNX type {tensor.elem_type}: only float and half are read."
+            )
+        ends.append(static_shape(_NAME, tuple(size.dim_value for size in tensor.shape.dim), what))
+    return EngineInterface(
+        graph.input[0].name, ends[0], _TYPES[graph.input[0].type.tensor_type.elem_type], ends[1]
+    )

@@ -1,0 +1,157 @@
+"""The bench of a profile: builds models through one runtime, takes a first look, says how far it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+
+from ponas_deploy.backends import Backend, RunSettings, Session
+from ponas_deploy.build_time import estimate
+from ponas_deploy.devices import memory_mib, this_machine
+from ponas_deploy.errors import BackendError
+from ponas_deploy.measure import Plan, first_look
+from ponas_deploy.probes import block_model, blocks_of, network_bytes
+from ponas_deploy.progress import OnProgress, OnStep, Progress
+from ponas_deploy.tables import Conditions
+from searchspace.architecture import Architecture
+from searchspace.space import Space
+
+# A session was seen to hold 3.4 times the bytes of its model (ONNX Runtime), and networks differ in size.
+_SESSION_BYTES, _MEMORY_SHARE, _LEAST_WAVE = 5, 0.6, 4
+_LONG_S = 20.0
+"""Building that takes longer than this is said how long beforehand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One network built to see what networks take: bytes of its model, seconds to build, to run once.
+
+    `visit_s` is the least that a visit takes, whatever it runs; 0 where that is next to nothing.
+    """
+
+    model_bytes: int
+    build_s: float
+    run_s: float
+    visit_s: float = 0.0
+
+    def wave_size(self) -> int:
+        """How many whole networks the memory holds at once."""
+        free = _MEMORY_SHARE * memory_mib("available") * (1 << 20)
+        return max(_LEAST_WAVE, int(free / (_SESSION_BYTES * self.model_bytes)))
+
+
+@dataclass(slots=True)
+class Bench:
+    """What a space is built and timed on. `deadline` is in seconds of time.monotonic.
+
+    `runs` and `rough_ns` hold, by key, what the first looks said: runs of a sample, nanoseconds a run.
+    `built_s` are the seconds that models took to build, in their order; `visit_s` is the least that a visit
+    takes where each one starts a process.
+    """
+
+    space: Space
+    backend: Backend
+    settings: RunSettings
+    batch: int
+    device: str
+    plan: Plan
+    deadline: float
+    on_progress: OnProgress
+    on_step: OnStep
+    runs: dict[str, int] = field(default_factory=dict)
+    rough_ns: dict[str, float] = field(default_factory=dict)
+    built_s: list[float] = field(default_factory=list)
+    visit_s: float = 0.0
+
+    @property
+    def conditions(self) -> Conditions:
+        """What the latencies that come out are latencies of."""
+        settings = self.settings
+        return Conditions(self.device, self.backend.name, settings.precision, settings.threads, self.batch)
+
+    @property
+    def left_s(self) -> float:
+        """Seconds to the deadline, below zero after it."""
+        return self.deadline - time.monotonic()
+
+    def environment(self) -> tuple[tuple[str, str], ...]:
+        """Machine and runtime, as (name, value)."""
+        return (*this_machine().environment(), *self.backend.environment())
+
+    def blocks(self, stack: ExitStack, note: str) -> dict[str, Session]:
+        """Sessions of all cells, stem and head, with a first look at how long each takes."""
+        blocks, sessions = blocks_of(self.space), dict[str, Session]()
+        for done, (key, block) in enumerate(blocks.items()):
+            self.building(done, len(blocks), note or f"building block {key}")
+            sessions[key] = self._ready(stack, key, partial(block_model, key, block, self.batch))
+        return sessions
+
+    def networks(self, stack: ExitStack, texts: Sequence[str]) -> dict[str, Session]:
+        """Sessions of whole networks, by their text form."""
+        sessions = dict[str, Session]()
+        for done, text in enumerate(texts):
+            self.building(done, len(texts), f"building network {done + 1} of {len(texts)}")
+            architecture = Architecture(self.space, tuple(text.split(",")))
+            sessions[text] = self._ready(stack, text, partial(network_bytes, architecture, self.batch))
+        return sessions
+
+    def trial(self, indices: Sequence[int]) -> Trial:
+        """Build and run one network, by candidate index."""
+        architecture = Architecture.from_indices(self.space, indices)
+        start = time.monotonic()
+        model = network_bytes(architecture, self.batch)
+        with ExitStack() as stack:
+            session = self._load(stack, architecture.text, lambda: model)
+            build_s = time.monotonic() - start
+            run_s = first_look(session, self.plan)[1] / 1e9
+            return Trial(len(model), build_s, run_s, self.visit_s)
+
+    def building(self, done: int, total: int, text: str) -> None:
+        """Say which of `total` models is built next, and what building them will take where that is long."""
+        found = estimate(self.built_s, total - done)
+        if found and found.seconds > _LONG_S:
+            text = f"{text}; {found.text}"
+        self.tell("build", done, total, text, at_least_s=found.seconds if found else 0.0)
+
+    def running(self, key: str) -> None:
+        """Say which session is run next."""
+        self.on_step(f"running {_named(key)}")
+
+    def tell(
+        self,
+        stage: str,
+        done: int,
+        total: int,
+        text: str,
+        *,
+        at_least_s: float = 0.0,
+        at_most_s: float = float("inf"),
+    ) -> None:
+        """Say how far it is, and how many seconds are left: those to the deadline, within these bounds."""
+        left_s = max(at_least_s, min(self.left_s, at_most_s))
+        self.on_progress(Progress(stage, done, total, left_s, text))
+
+    def _ready(self, stack: ExitStack, key: str, model: Callable[[], bytes]) -> Session:
+        """A session that was run a few times, to know how long it takes."""
+        session = self._load(stack, key, model)
+        self.runs[key], self.rough_ns[key] = first_look(session, self.plan)
+        self.visit_s = max(self.visit_s, getattr(session, "visit_s", 0.0))
+        return session
+
+    def _load(self, stack: ExitStack, key: str, model: Callable[[], bytes]) -> Session:
+        self.on_step(f"building {_named(key)}")
+        start = time.monotonic()
+        try:
+            session = stack.enter_context(self.backend.load(model(), self.settings))
+        except BackendError as error:
+            raise BackendError(self.backend.name, f"{_named(key)} was refused ({error})") from error
+        self.built_s.append(time.monotonic() - start)
+        self.running(key)
+        return session
+
+
+def _named(key: str) -> str:
+    return f"network {key}" if "," in key else f"block {key}"

@@ -1,0 +1,99 @@
+"""`ponas networks`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ponas_deploy.commands.options import Batch, Classes, Force, Json, Resolution, Seed, SpaceName, Threads
+from ponas_deploy.commands.output import note, print_json
+
+
+def networks(
+    out: Annotated[
+        Path,
+        typer.Option("--out", metavar="FILE", show_default=False, help="The CSV to write, or to go on with."),
+    ],
+    count: Annotated[int, typer.Option("--count", metavar="N", min=1, help="Networks to measure.")] = 400,
+    device: Annotated[str, typer.Option(metavar="NAME", help="cpu or gpu of this machine.")] = "cpu",
+    backend: Annotated[
+        str, typer.Option(metavar="NAME", show_default="the device's first", help="The runtime.")
+    ] = "",
+    precision: Annotated[
+        str, typer.Option(metavar="NAME", show_default="the runtime's first", help="The precision.")
+    ] = "",
+    threads: Threads = 1,
+    batch: Batch = 1,
+    space: SpaceName = None,
+    resolution: Resolution = 224,
+    classes: Classes = 1000,
+    seed: Seed = 0,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Measure random whole networks into a CSV, for `ponas table fit`: no block is built alone.
+
+    For runtimes that take seconds to build a model and make something else of a block inside a network than
+    of the block alone. A fit needs about twice as many networks as there are candidates in all layers; with
+    another table to start from, `ponas profile --prior` needs only a few dozen. The file is safe after every
+    24 networks, and the same command again goes on with it; --count can be raised.
+
+    \b
+    Examples:
+      ponas networks --device gpu --backend tensorrt --precision fp16 --count 456 --out measured.csv
+      ponas table fit measured.csv --out latency.json
+    """
+    from ponas_deploy import store
+    from ponas_deploy.backends import RunSettings, get_backend
+    from ponas_deploy.commands.architectures import DEFAULT_SPACE
+    from ponas_deploy.commands.profiling import progress_bar
+    from ponas_deploy.errors import PonasError
+    from ponas_deploy.gpu import plan_for
+    from ponas_deploy.inventory import Wish, missing
+    from ponas_deploy.lock import machine_to_oneself
+    from ponas_deploy.whole import measure_networks, quick
+    from searchspace import build_space
+
+    if out.suffix.lower() != ".csv":
+        raise typer.BadParameter("networks are written as CSV: name it .csv.", param_hint="--out")
+    built = build_space(space or DEFAULT_SPACE, resolution, classes)
+    wish = Wish(
+        device, built, (backend,) if backend else (), (precision,) if precision else (), threads, batch
+    )
+    if not wish.local:
+        raise PonasError(f"'{device}' is not this machine: run `ponas networks` on it.")
+    conditions = missing(wish, ())[0]
+    note(f"measuring {count} networks: {conditions.text}, at {resolution} px")
+    with machine_to_oneself(store.lock_path(), conditions.text), progress_bar() as on_progress:
+        found = measure_networks(
+            built,
+            get_backend(conditions.backend),
+            RunSettings(conditions.precision, threads),
+            batch,
+            count,
+            out,
+            device=conditions.device,
+            plan=quick(plan_for(conditions.backend)),
+            seed=seed,
+            overwrite=force,
+            on_progress=on_progress,
+        )
+    if json:
+        print_json(
+            {
+                "path": str(out),
+                "conditions": conditions.document(),
+                "networks": len(set(found.choices)),
+                "rows": len(found),
+                "fastest_ms": min(found.values),
+                "slowest_ms": max(found.values),
+            }
+        )
+        return
+    typer.echo(
+        f"{out}: {len(set(found.choices))} networks of {min(found.values):.3f} to {max(found.values):.3f} ms,"
+        f" each measured twice. Next: ponas table fit {out} --out latency.json"
+        f" --resolution {resolution} --classes {classes}"
+    )

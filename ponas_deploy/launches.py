@@ -1,0 +1,42 @@
+"""Launch-bound blocks: those that take the GPU less time than the host needs to launch one run.
+
+A GPU session times K runs with its queue filled, which is what a block is worth inside a network. Run by
+itself a launch-bound block takes the launch's time; and a network of which all blocks are is as slow as its
+launches wherever it is not one CUDA graph. So they are counted, and the table says how many there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import median
+
+from ponas_deploy.backends import Session
+
+
+def launch_protocol(
+    sessions: Mapping[str, Session], run_ns: Mapping[str, float]
+) -> tuple[tuple[str, str], ...]:
+    """How many of the timed sessions are launch-bound, as (name, value) for a table's protocol.
+
+    `run_ns` is what each takes, by key. Empty for runtimes that launch nothing (`launch_ns` missing or 0).
+    """
+    launches = {key: int(getattr(session, "launch_ns", 0)) for key, session in sessions.items()}
+    launched = {key: launch_ns for key, launch_ns in launches.items() if launch_ns and key in run_ns}
+    if not launched:
+        return ()
+    bound = sum(run_ns[key] < launch_ns for key, launch_ns in launched.items())
+    return (
+        ("launch_us", f"{median(launched.values()) / 1e3:.1f}"),
+        ("launch_bound", f"{bound} of {len(launched)}"),
+    )
+
+
+def launch_note(protocol: Mapping[str, str]) -> str:
+    """What a report says of it; empty where nothing is launch-bound."""
+    bound, _, total = protocol.get("launch_bound", "").partition(" of ")
+    if not total or bound == "0":
+        return ""
+    return (
+        f"{bound} of {total} blocks take the GPU less than the {protocol['launch_us']} us that a launch takes"
+        " the host: alone they are launch-bound, in a network they count what the table says."
+    )

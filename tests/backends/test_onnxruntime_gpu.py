@@ -1,0 +1,409 @@
+"""ONNX Runtime's GPU providers: the session for real on the CPU, options and errors on a stand-in.
+
+The stand-in is the real runtime whose CPU provider wears a GPU provider's name: it computes, writes down
+what it was asked, and refuses options that the real providers do not know.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ponas_deploy import nvidia
+from ponas_deploy.backends import RunSettings, get_backend
+from ponas_deploy.backends._onnxruntime_device import DeviceSession
+from ponas_deploy.errors import BackendError, UnknownNameError
+from searchspace import Architecture, Space
+from searchspace.graph import network_model
+from searchspace.weights import random_weights
+
+onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
+
+# From ONNX Runtime's sources: cuda_execution_provider_info.cc and tensorrt_execution_provider_info.cc.
+KNOWN = {
+    "CUDAExecutionProvider": {
+        *("device_id", "has_user_compute_stream", "user_compute_stream", "gpu_mem_limit"),
+        *(
+            "arena_extend_strategy",
+            "cudnn_conv_algo_search",
+            "do_copy_in_default_stream",
+            "gpu_external_alloc",
+        ),
+        *(
+            "gpu_external_free",
+            "gpu_external_empty_cache",
+            "cudnn_conv_use_max_workspace",
+            "enable_cuda_graph",
+        ),
+        *("cudnn_conv1d_pad_to_nc1d", "tunable_op_enable", "tunable_op_tuning_enable", "prefer_nhwc"),
+        *("tunable_op_max_tuning_duration_ms", "enable_skip_layer_norm_strict_mode"),
+        *("use_ep_level_unified_stream", "use_tf32"),
+    },
+    "TensorrtExecutionProvider": {
+        *("device_id", "user_compute_stream", "trt_max_partition_iterations", "trt_min_subgraph_size"),
+        *("trt_max_workspace_size", "trt_fp16_enable", "trt_int8_enable", "trt_engine_cache_enable"),
+        *("trt_engine_cache_path", "trt_engine_cache_prefix", "trt_force_sequential_engine_build"),
+        *("trt_timing_cache_enable", "trt_timing_cache_path", "trt_force_timing_cache"),
+        *("trt_builder_optimization_level", "trt_auxiliary_streams", "trt_cuda_graph_enable"),
+        *("trt_ep_context_embed_mode", "trt_ep_context_file_path", "trt_dump_ep_context_model"),
+    },
+}
+NO_FALLBACK = (
+    "[ONNXRuntimeError] : 1 : FAIL : This session contains graph nodes that are assigned to the default"
+    " CPU EP, but fallback to CPU EP has been explicitly disabled by the user."
+)
+
+
+@pytest.fixture
+def model(tiny: Space) -> bytes:
+    architecture = Architecture.from_indices(tiny, (3, 0, 1))
+    return bytes(network_model(architecture, random_weights(architecture), batch=2).SerializeToString())
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    return np.random.default_rng(7).standard_normal((2, 3, 32, 32)).astype(np.float32)
+
+
+@pytest.fixture
+def expected(model: bytes, images: np.ndarray) -> np.ndarray:
+    compiled = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    return np.asarray(compiled.run(None, {"input": images})[0])
+
+
+class Options:
+    """`SessionOptions` that can be read."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, str] = {}
+        self.optimized_model_filepath = ""
+
+    def add_session_config_entry(self, key: str, value: str) -> None:
+        self.entries[key] = value
+
+
+class RunOptions:
+    """`RunOptions` that can be read, with the real ones inside."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, str] = {}
+        self.real = onnxruntime.RunOptions()
+
+    def add_run_config_entry(self, key: str, value: str) -> None:
+        self.entries[key] = value
+        self.real.add_run_config_entry(key, value)
+
+
+class Gpu:
+    """The runtime of a machine with a GPU; `sessions` are the (options, provider options) asked for."""
+
+    def __init__(self, *providers: str) -> None:
+        self.providers = providers or tuple(KNOWN)
+        self.sessions: list[tuple[Options, dict[str, str]]] = []
+        self.refuse_graph = self.refuse_all = ""
+        self.stands_in = False
+        self.runs: list[dict[str, str]] = []
+        self.inputs: list[str] = []
+        self.calls: list[str] = []
+
+    def cuda(self) -> SimpleNamespace:
+        """As `_cuda.Cuda`: a stream, and events 0.75 ms apart for each run between them."""
+        api = SimpleNamespace(
+            cudaEventCreate="create", cudaEventRecord="record", cudaEventElapsedTime="elapsed"
+        )
+
+        def call(what: str, function: str, *arguments: object) -> float:
+            first, *last = [number for number, call in enumerate(self.calls) if call == "record"][-2:] or [0]
+            self.calls.append(function)
+            return 0.75 * self.calls[first : last[0] if last else None].count("run")
+
+        return SimpleNamespace(
+            api=api,
+            stream=4711,
+            call=call,
+            hold_stream=lambda time_ns: self.calls.append("hold"),
+            synchronize=lambda what: self.calls.append("wait"),
+        )
+
+    def module(self) -> SimpleNamespace:
+        real = onnxruntime
+        values = SimpleNamespace(
+            ortvalue_from_numpy=lambda array, device, number: real.OrtValue.ortvalue_from_numpy(
+                array, "cpu", 0
+            ),
+            ortvalue_from_shape_and_type=lambda shape, kind, device, number: (
+                real.OrtValue.ortvalue_from_shape_and_type(shape, kind, "cpu", 0)
+            ),
+        )
+        return SimpleNamespace(
+            __version__="1.31.1",
+            cuda_version="13.0",
+            set_default_logger_severity=lambda level: None,
+            get_available_providers=lambda: [*self.providers, "CPUExecutionProvider"],
+            preload_dlls=lambda: print("this must not be seen"),
+            GraphOptimizationLevel=real.GraphOptimizationLevel,
+            ExecutionMode=real.ExecutionMode,
+            SessionOptions=Options,
+            RunOptions=RunOptions,
+            OrtValue=values,
+            InferenceSession=self.session,
+        )
+
+    def session(
+        self, model: bytes | str, options: Options, providers: list[Any], enable_fallback: int
+    ) -> SimpleNamespace:
+        [(name, chosen)] = providers
+        assert enable_fallback == 0
+        assert options.entries["session.disable_cpu_ep_fallback"] == "1"
+        if unknown := set(chosen) - KNOWN[name]:
+            raise RuntimeError(f"Unknown provider option: {unknown}")
+        self.sessions.append((options, chosen))
+        if self.refuse_all:
+            raise RuntimeError(self.refuse_all)
+        if self.refuse_graph and chosen.get("enable_cuda_graph") == "1":
+            raise RuntimeError(self.refuse_graph)
+        mine = onnxruntime.SessionOptions()
+        if options.optimized_model_filepath:
+            mine.optimized_model_filepath = options.optimized_model_filepath
+        if "trt_ep_context_file_path" in chosen:
+            Path(chosen["trt_ep_context_file_path"]).write_bytes(bytes(model))  # type: ignore[arg-type]
+        compiled = onnxruntime.InferenceSession(model, mine, providers=["CPUExecutionProvider"])
+
+        self.inputs.append(compiled.get_inputs()[0].type)
+
+        def run(binding: Any, options: RunOptions) -> None:
+            self.runs.append(dict(options.entries))
+            self.calls.append("run")
+            compiled.run_with_iobinding(binding, options.real)
+
+        return SimpleNamespace(
+            get_providers=lambda: ["CPUExecutionProvider"] if self.stands_in else [name],
+            get_inputs=compiled.get_inputs,
+            get_outputs=compiled.get_outputs,
+            io_binding=compiled.io_binding,
+            run_with_iobinding=run,
+        )
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Gpu:
+    there = Gpu()
+    monkeypatch.setenv("PONAS_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+    monkeypatch.setitem(sys.modules, "onnxruntime", there.module())
+    monkeypatch.setattr("ponas_deploy.backends.onnxruntime_gpu.Cuda", lambda name: there.cuda())
+    reading = nvidia.GpuReading("NVIDIA Stand-in", "580.1", compute_capability=(9, 0))
+    monkeypatch.setattr(nvidia, "read_gpu", lambda uuid="": reading)
+    return there
+
+
+def test_the_session_for_real(model: bytes, images: np.ndarray, expected: np.ndarray) -> None:
+    compiled = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    settings = RunSettings("fp32", 1)
+    with DeviceSession(
+        "here",
+        onnxruntime,
+        compiled,
+        settings,
+        lambda backend, what: nullcontext(),
+        device="cpu",
+    ) as session:
+        found = session.run(images)
+        assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+        session.run(-images)
+        session.time_ns(3)
+        assert np.array_equal(found, session.run(images))
+        assert session.settings() == settings
+        assert session.minimum_sample_ns == 2_000_000
+        assert session.launch_ns == 0
+        few, many = (min(session.time_ns(runs) for _ in range(5)) for runs in (2, 200))
+        assert 0 < few < many
+        with pytest.raises(BackendError, match="shape"):
+            session.run(images[:1])
+    with pytest.raises(BackendError, match="closed"):
+        session.time_ns(1)
+
+
+def test_a_model_in_half_precision_is_bound_in_half_precision() -> None:
+    from onnx import TensorProto, helper
+
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT16, [1, 4]) for name in ("input", "output")]
+    graph = helper.make_graph([helper.make_node("Relu", ["input"], ["output"])], "half", ends[:1], ends[1:])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    compiled = onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
+    with DeviceSession(
+        "here", onnxruntime, compiled, RunSettings(), lambda backend, what: nullcontext(), device="cpu"
+    ) as session:
+        found = session.run(np.array([[-1.0, 0.1, 2.0, 3.0]], np.float32))
+    assert found.dtype == np.float32
+    assert np.allclose(found, [[0.0, np.float16(0.1), 2.0, 3.0]], atol=0)
+    assert session.launch_ns == 0
+
+
+def test_the_cuda_provider_is_asked_for_alone_and_exactly(
+    gpu: Gpu, model: bytes, images: np.ndarray, expected: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backend = get_backend("onnxruntime-cuda")
+    assert backend.precisions() == ("fp32", "tf32", "fp16")
+    for precision, tf32 in (("fp32", "0"), ("tf32", "1")):
+        with backend.load(model, RunSettings(precision)) as session:
+            assert np.abs(session.run(images) - expected).max() <= 1e-5 * np.abs(expected).max()
+        options, chosen = gpu.sessions[-1]
+        assert chosen == {
+            "device_id": "0",
+            "enable_cuda_graph": "1",
+            "user_compute_stream": "4711",
+            "use_tf32": tf32,
+            "cudnn_conv_algo_search": "EXHAUSTIVE",
+            "cudnn_conv_use_max_workspace": "1",
+            "arena_extend_strategy": "kSameAsRequested",
+        }
+        assert options.entries["session.force_spinning_stop"] == "1"
+    assert gpu.runs[-1] == {"disable_synchronize_execution_providers": "1"}
+    assert capsys.readouterr().out == ""
+    environment = dict(backend.environment())
+    assert environment["runtime"] == "onnxruntime-cuda 1.31.1"
+    assert environment["execution"] == "CUDA graph"
+    assert environment["gpu"] == "NVIDIA Stand-in"
+    assert environment["timed"].startswith("K launches between two CUDA events")
+    assert environment["streams"] == "1"
+
+
+@pytest.mark.parametrize("name", ["onnxruntime-cuda", "onnxruntime-tensorrt"])
+def test_half_precision_is_in_the_types_of_the_model(
+    gpu: Gpu, model: bytes, images: np.ndarray, expected: np.ndarray, name: str
+) -> None:
+    with get_backend(name).load(model, RunSettings("fp16")) as session:
+        found = session.run(images)
+    assert 0 < np.abs(found - expected).max() <= 0.02 * np.abs(expected).max()
+    assert "trt_fp16_enable" not in gpu.sessions[-1][1]
+    assert gpu.inputs[-1] == "tensor(float16)"
+
+
+def test_runs_are_enqueued_behind_a_held_stream_and_timed_by_events(gpu: Gpu, model: bytes) -> None:
+    with get_backend("onnxruntime-cuda").load(model, RunSettings()) as session:
+        gpu.calls.clear()
+        assert session.time_ns(4) == 3_000_000
+        assert gpu.calls == ["hold", "run", "record", *["run"] * 4, "record", "wait", "elapsed"]
+        assert session.launch_ns > 0  # type: ignore[attr-defined]
+        assert session.minimum_sample_ns == 2_000_000  # type: ignore[attr-defined]
+
+
+def test_without_a_stream_every_run_waits_and_that_is_said(
+    gpu: Gpu, model: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(name: str) -> None:
+        raise BackendError(name, "the package cuda-bindings cannot be imported.")
+
+    monkeypatch.setattr("ponas_deploy.backends.onnxruntime_gpu.Cuda", refuse)
+    backend = get_backend("onnxruntime-cuda")
+    with backend.load(model, RunSettings()) as session:
+        session.time_ns(1)
+    assert "user_compute_stream" not in gpu.sessions[-1][1]
+    assert gpu.runs[-1] == {}
+    assert dict(backend.environment())["timed"].startswith("every run waited for")
+
+
+def test_where_no_graph_can_be_captured_it_runs_without_and_says_so(gpu: Gpu, model: bytes) -> None:
+    gpu.refuse_graph = "This session cannot use the graph capture feature as requested\nmore"
+    backend = get_backend("onnxruntime-cuda")
+    with backend.load(model, RunSettings()) as session:
+        assert session.time_ns(2) > 0
+    assert gpu.sessions[-1][1]["enable_cuda_graph"] == "0"
+    assert dict(backend.environment())["execution"] == (
+        "CUDA graph; 1 models without, capture failed: cannot load the model:"
+        " This session cannot use the graph capture feature as requested."
+    )
+
+
+def test_tensorrt_takes_its_precision_from_the_types_and_keeps_no_engines_by_name(
+    gpu: Gpu, model: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = get_backend("onnxruntime-tensorrt")
+    assert backend.precisions() == ("tf32", "fp16")
+    with backend.load(model, RunSettings("tf32")):
+        chosen = gpu.sessions[-1][1]
+    assert chosen == {
+        "device_id": "0",
+        "trt_cuda_graph_enable": "1",
+        "user_compute_stream": "4711",
+        "trt_engine_cache_enable": "0",
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": str(tmp_path / "home" / "cache" / "onnxruntime-tensorrt"),
+    }
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    assert backend.precisions() == ("fp32", "fp16")
+    with pytest.raises(UnknownNameError, match="unknown precision"):
+        backend.load(model, RunSettings("tf32"))
+
+
+@pytest.mark.parametrize(
+    ("name", "precision"), [("onnxruntime-cuda", "fp32"), ("onnxruntime-tensorrt", "tf32")]
+)
+def test_an_engine_is_written_and_opened_as_it_is(
+    gpu: Gpu,
+    model: bytes,
+    images: np.ndarray,
+    expected: np.ndarray,
+    tmp_path: Path,
+    name: str,
+    precision: str,
+) -> None:
+    backend = get_backend(name)
+    folder = tmp_path / "engine"
+    (engine,) = backend.save(model, RunSettings(precision), folder)
+    assert list(folder.iterdir()) == [engine]
+    with backend.open(engine, RunSettings(precision)) as session:
+        found = session.run(images)
+    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+    level = gpu.sessions[-1][0].graph_optimization_level  # type: ignore[attr-defined]
+    assert level == onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+
+
+def test_a_full_memory_says_what_to_do_and_is_not_tried_again(gpu: Gpu, model: bytes) -> None:
+    backend = get_backend("onnxruntime-cuda")
+    before = len(gpu.sessions)
+    gpu.refuse_all = "BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer of size 1"
+    with pytest.raises(BackendError, match=r"memory is full\. Take a smaller batch"):
+        backend.load(model, RunSettings())
+    assert len(gpu.sessions) == before + 1
+
+
+def test_an_operator_that_would_go_to_the_cpu_is_an_error(gpu: Gpu, model: bytes) -> None:
+    backend = get_backend("onnxruntime-cuda")
+    gpu.refuse_all = NO_FALLBACK
+    with pytest.raises(BackendError, match="does not run all of it, and the CPU may not help out"):
+        backend.load(model, RunSettings())
+
+
+def test_a_provider_that_does_not_start_names_what_it_needs(gpu: Gpu) -> None:
+    gpu.refuse_all = NO_FALLBACK
+    with pytest.raises(BackendError) as caught:
+        get_backend("onnxruntime-cuda")
+    assert "CUDAExecutionProvider does not start here" in str(caught.value)
+    assert "an NVIDIA driver, CUDA and cuDNN, each of the major version" in str(caught.value)
+    gpu.refuse_all, gpu.stands_in = "", True
+    with pytest.raises(BackendError, match="the session runs on CPUExecutionProvider"):
+        get_backend("onnxruntime-tensorrt")
+
+
+def test_a_package_without_the_provider_comes_with_the_install_line() -> None:
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("onnxruntime-gpu is installed")
+    with pytest.raises(BackendError) as caught:
+        get_backend("onnxruntime-cuda")
+    assert "has no CUDAExecutionProvider here" in str(caught.value)
+    assert "pip install 'onnxruntime-gpu[cuda,cudnn]'" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_runtime_at_all_comes_with_the_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(BackendError, match="pip install 'onnxruntime-gpu"):
+        get_backend("onnxruntime-tensorrt")
