@@ -119,12 +119,12 @@ def variants(wish: Wish, folder: Path) -> dict[str, Raw]:
 
 
 def of_statistics(raw: Raw, space: Space) -> Iterator[Row]:
-    """How each statistic repeats, with and without levels; prediction from and of a third of one process."""
+    """How each statistic repeats, with and without levels; prediction in the first half of one process."""
     cells = sorted({cell.key for row in space.cells() for cell in row})
     first = of_process(raw, 0)
-    third = part(first, np.arange(first.rounds_ns.shape[1] // 2))
+    half = part(first, np.arange(first.rounds_ns.shape[1] // 2))
     print(
-        "percent                    networks                              cells          third of the rounds"
+        "percent                    networks                              cells          half of the rounds"
     )
     print(
         f"{'statistic':16} {'levels':7} halves {'tau':>6} {'builds':>7} {'processes':>10} {'worse by':>9}",
@@ -134,7 +134,7 @@ def of_statistics(raw: Raw, space: Space) -> Iterator[Row]:
     for statistic, levelled in statistics():
         nets = repeats(raw, space, statistic, levelled, raw.networks())
         alone = repeats(raw, space, statistic, levelled, cells)
-        trial = Trial(third, space, statistic, levelled)
+        trial = Trial(half, space, statistic, levelled)
         line, ridge = judged(trial, FIT, by(Trial.isolated, ())), judged(trial, FIT, by(Trial.isolated))
         print(
             f"{statistic:16} {'out' if levelled else 'in':7} {nets.halves_pct:6.2f} {nets.halves_tau:6.3f}"

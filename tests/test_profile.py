@@ -299,7 +299,7 @@ def test_what_was_measured_otherwise_is_not_added_to(tiny: Space, tmp_path: Path
     with pytest.raises(MeasurementError, match="by way of a journal"):
         profiled(tiny, device="d", further=short)
     odd = replace(short, rounds=({"number": 0, "wind": "north"},))
-    with pytest.raises(TableMismatchError, match="conditions of a round .* cannot be read .*wind"):
+    with pytest.raises(TableMismatchError, match=r"conditions of a round .* cannot be read .*wind"):
         profiled(tiny, device="d", journal=journal, further=odd)
     assert not journal.exists()
 

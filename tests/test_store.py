@@ -138,7 +138,7 @@ def test_a_named_table_of_something_else_is_refused(tiny: Space) -> None:
 
 
 def test_unknown_runtimes_and_precisions_are_listed(tiny: Space) -> None:
-    with pytest.raises(UnknownNameError, match="onnxruntime, .*openvino, "):
+    with pytest.raises(UnknownNameError, match=r"onnxruntime, .*openvino, "):
         inventory.missing(Wish("cpu", tiny, backends=("tvm",)), ())
     with pytest.raises(UnknownNameError, match="fp32"):
         inventory.missing(Wish("cpu", tiny, backends=("onnxruntime",), precisions=("int4",)), ())
