@@ -24,7 +24,7 @@ from ponas_deploy.store import StoredTable
 from ponas_deploy.tables import AccuracyTable, Conditions, LatencyTable
 from ponas_deploy.task import Task
 from ponas_deploy.timing import EngineTiming
-from ponas_deploy.trust import Margin, margin
+from ponas_deploy.trust import Margin, margin, wander_pct
 from searchspace.space import Space
 
 CAUTION_PCT = 0.5
@@ -33,6 +33,8 @@ FADING = 0.5
 """What a residual counts for beside the one after it: a machine that was busy at first is forgotten."""
 MOST_ROOM_PCT = 3.0
 """The most room for noise: with more, too much of the budget stays unused."""
+_SAFE_SHARE = 0.5
+"""How much of the room that is aimed for must be left when an engine was measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Attempt:
     `choice.predicted_ms` is what the table says by itself, `expected_ms` what is likely after its
     certificate and the attempts before. `margin` is the certificate's, None without one. The budget is on
     the `percentile` of single inferences. `validation_top1_pct` is there where a shortlist was evaluated.
+    `wander_pct` is how far the machine's speed was seen to wander while the table was measured.
     """
 
     number: int
@@ -53,6 +56,7 @@ class Attempt:
     validation_top1_pct: float | None = None
     percentile: int = 50
     margin: Margin | None = None
+    wander_pct: float = 0.0
 
     @property
     def merit(self) -> tuple[float, float]:
@@ -86,6 +90,11 @@ class Attempt:
         return limit is None or self.measured_ms <= limit
 
     @property
+    def safe(self) -> bool:
+        """Whether it meets the budget with room for a machine that is a little slower later."""
+        return self.unused_pct >= _SAFE_SHARE * min(MOST_ROOM_PCT, self.wander_pct / 2)
+
+    @property
     def unused_pct(self) -> float:
         """How much of the latency budget is left, in percent; infinite where none was given."""
         limit = self.choice.budget.latency_ms
@@ -113,7 +122,7 @@ def stretch(before: Sequence[Attempt], certified: Margin | None) -> Stretch:
     residuals = [log(attempt.measured_ms / attempt.choice.predicted_ms) for attempt in before]
     weights = [FADING**age for age in reversed(range(len(before)))]
     level = exp(sum(map(mul, weights, residuals)) / sum(weights))
-    # Half of how far processes lie apart: about where one timing in twenty ends above its mean.
+    # Half of how far two timings lie apart: about where one in twenty ends above its mean.
     noise_pct = min(MOST_ROOM_PCT, median(attempt.noise_pct for attempt in before) / 2)
     misses = sum(not attempt.meets for attempt in before)
     return Stretch(level, level * (1 + (noise_pct + misses * CAUTION_PCT) / 100))
@@ -131,7 +140,7 @@ def next_attempt(
     for stored in task.tables:
         before = _on_table(stored, attempts)
         certified = margin(stored.table, task.confidence, task.percentile)
-        stretched = stretch(before, certified)
+        stretched, wander = stretch(before, certified), wander_pct(stored.table)
         try:
             choices = _choices(task, stored, before, stretched.factor, measured)
         except BudgetError as error:
@@ -142,7 +151,7 @@ def next_attempt(
             plain_ms = stored.table.predict_ms(fresh.choices)
             choice = replace(fresh, budget=task.budget, predicted_ms=plain_ms)
             attempt = Attempt(len(attempts) + 1, stored, choice, plain_ms * stretched.level)
-            found.append(replace(attempt, percentile=task.percentile, margin=certified))
+            found.append(replace(attempt, percentile=task.percentile, margin=certified, wander_pct=wander))
     if not found and not attempts and refusals:
         raise min(refusals, key=lambda error: inf if error.least is None else error.least)
     found = jury.judged(found) if jury else found

@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
-from ponas_deploy.backends import Backend, RunSettings, Session
+from ponas_deploy.backends import Backend, RunSettings, Session, TellsProgress
 from ponas_deploy.build_time import estimate
 from ponas_deploy.devices import memory_mib, this_machine
 from ponas_deploy.errors import BackendError
 from ponas_deploy.measure import Plan, first_look
 from ponas_deploy.probes import block_model, blocks_of, network_bytes
-from ponas_deploy.progress import OnProgress, OnStep, Progress
+from ponas_deploy.progress import BUILDING, BuildProgress, OnProgress, OnStep, Progress
 from ponas_deploy.tables import Conditions
 from searchspace.architecture import Architecture
 from searchspace.space import Space
@@ -23,6 +23,8 @@ from searchspace.space import Space
 _SESSION_BYTES, _MEMORY_SHARE, _LEAST_WAVE = 5, 0.6, 4
 _LONG_S = 20.0
 """Building that takes longer than this is said how long beforehand."""
+_TOLD_EVERY_S = 2.0
+"""Runtimes that pick kernels by timing them take many small steps; telling one takes time from them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,13 @@ class Bench:
     rough_ns: dict[str, float] = field(default_factory=dict)
     built_s: list[float] = field(default_factory=list)
     visit_s: float = 0.0
+    _said: Progress | None = None
+    """What was said last, and when (time.monotonic)."""
+    _told_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.backend, TellsProgress):
+            self.backend.on_progress = self._inside
 
     @property
     def conditions(self) -> Conditions:
@@ -132,7 +141,15 @@ class Bench:
     ) -> None:
         """Say how far it is, and how many seconds are left: those to the deadline, within these bounds."""
         left_s = max(at_least_s, min(self.left_s, at_most_s))
-        self.on_progress(Progress(stage, done, total, left_s, text))
+        self._said, self._told_s = Progress(stage, done, total, left_s, text), time.monotonic()
+        self.on_progress(self._said)
+
+    def _inside(self, build: BuildProgress) -> None:
+        """Say from time to time how far the model is that takes long: that is also a sign of life."""
+        now_s = time.monotonic()
+        if self._said and now_s - self._told_s > _TOLD_EVERY_S:
+            self._told_s = now_s
+            self.on_progress(replace(self._said, text=f"{self._said.text}, {build.text}"))
 
     def _ready(self, stack: ExitStack, key: str, model: Callable[[], bytes]) -> Session:
         """A session that was run a few times, to know how long it takes."""
@@ -142,7 +159,7 @@ class Bench:
         return session
 
     def _load(self, stack: ExitStack, key: str, model: Callable[[], bytes]) -> Session:
-        self.on_step(f"building {_named(key)}")
+        self.on_step(f"{BUILDING}{_named(key)}")
         start = time.monotonic()
         try:
             session = stack.enter_context(self.backend.load(model(), self.settings))

@@ -20,9 +20,9 @@ from typing import Any
 
 from ponas_deploy import store
 from ponas_deploy.attempts import Attempt, missed, next_attempt, second_chance
-from ponas_deploy.backends import RunSettings, get_backend
+from ponas_deploy.backends import RunSettings
 from ponas_deploy.devices import this_machine
-from ponas_deploy.engines import build, emit, refuse_existing, scratch_beside
+from ponas_deploy.engines import backend_for, build, emit, refuse_existing, scratch_beside
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
 from ponas_deploy.lock import machine_to_oneself
 from ponas_deploy.manifest import MODEL, Manifest, TableUsed, measured_document
@@ -157,8 +157,10 @@ class _Bench:
         shutil.rmtree(folder, ignore_errors=True)  # one that could not be measured
         folder.mkdir()
         architecture = Architecture(self.task.space, attempt.choice.choices)
-        engine = build(architecture, tensors(architecture), conditions, folder)
+        images = self.task.weights.scale_images(conditions.precision)
+        engine = build(architecture, tensors(architecture), conditions, folder, images)
         timing = time_engine(engine, conditions.backend, run_settings(conditions))
+        timing = replace(timing, wander_pct=attempt.wander_pct)
         done = replace(attempt, engine_file=engine.name, timing=timing)
         self.report(done)
         self.attempts.append(done)
@@ -175,7 +177,7 @@ class _Bench:
             if best and (monotonic() - start > patience_s or self._enough(best)):
                 return
             attempt = next_attempt(self.task, self.attempts, self.jury)
-            if attempt and not (best and attempt.merit >= best.merit):
+            if attempt and not (best and best.safe and attempt.merit >= best.merit):
                 step = partial(self.measured, attempt, self.task.weights.tensors)
             elif best and (again := second_chance(self.attempts, best, self.twice)):
                 step = partial(self.second_look, again)
@@ -190,13 +192,15 @@ class _Bench:
                 return
 
     def _best(self) -> Attempt | None:
-        return min((a for a in self.attempts if a.meets), key=lambda attempt: attempt.merit, default=None)
+        """The best that meets the budget; one that does so with room before one that just does."""
+        met = (attempt for attempt in self.attempts if attempt.meets)
+        return min(met, key=lambda attempt: (not attempt.safe, attempt.merit), default=None)
 
     def _enough(self, best: Attempt) -> bool:
         """Whether what is left of the budget is noise; where images decide, the latency says nothing."""
         least, most = _ENOUGH_PCT
         noise_pct = median(attempt.noise_pct for attempt in self.attempts)
-        return self.jury is None and best.unused_pct <= min(most, max(least, noise_pct))
+        return self.jury is None and best.safe and best.unused_pct <= min(most, max(least, noise_pct))
 
     def second_look(self, attempt: Attempt) -> Attempt:
         """Time an engine again, in fresh processes: what it took then and takes now count as one."""
@@ -258,7 +262,8 @@ def build_and_measure(
         source = scratch / "engine"
         source.mkdir()
         tensors = weights.finish or weights.tensors
-        engine = build(architecture, tensors(architecture), conditions, source)
+        images = weights.scale_images(conditions.precision)
+        engine = build(architecture, tensors(architecture), conditions, source, images)
         with machine_to_oneself(store.lock_path(), f"an engine for {folder}"):
             timing = time_engine(engine, conditions.backend, run_settings(conditions))
         manifest = replace(
@@ -335,7 +340,7 @@ _PREDICTED = ("method", "optimal", "predicted_ms", "predicted_loss_pp", "gap_pp"
 
 def _on_this_machine(weights: WeightsSource, conditions: Conditions, engine: Path) -> dict[str, Any]:
     """Accuracy through the engine, and what it was measured in, as fields of a manifest."""
-    backend = get_backend(conditions.backend)
+    backend = backend_for(conditions, weights.scale_images(conditions.precision))
     top1 = None
     if weights.top1_pct:
         with backend.open(engine, run_settings(conditions)) as session:

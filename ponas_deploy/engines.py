@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ponas_deploy import store
-from ponas_deploy.backends import RunSettings, get_backend
-from ponas_deploy.errors import FileFormatError, OverwriteError, PonasError
+from ponas_deploy.backends import Backend, Calibrated, RunSettings, TimesLayers, get_backend
+from ponas_deploy.errors import BackendError, FileFormatError, OverwriteError, PonasError
 from ponas_deploy.lock import machine_to_oneself
 from ponas_deploy.manifest import MANIFEST, MODEL, EngineFile, Manifest, read_manifest, write_manifest
 from ponas_deploy.records import sha256, write_bytes
@@ -38,12 +38,35 @@ _LATER_S = 10.0
 TOLERANCE = {"fp32": 1e-3, "tf32": 1e-2, "fp16": 2e-2, "bf16": 1e-1, "int8": 3e-1}
 
 
-def build(architecture: Architecture, weights: Weights, conditions: Conditions, folder: Path) -> Path:
-    """Write `model.onnx` and the backend's engine files into `folder`; returns the file that opens it."""
+def build(
+    architecture: Architecture,
+    weights: Weights,
+    conditions: Conditions,
+    folder: Path,
+    images: NDArray[np.float32] | None = None,
+) -> Path:
+    """Write `model.onnx` and the backend's engine files into `folder`; returns the file that opens it.
+
+    `images` are those of INT8 scales (`task.WeightsSource.scale_images`).
+    """
     model = network_model(architecture, weights, conditions.batch).SerializeToString()
     write_bytes(folder / MODEL, model)
     settings = RunSettings(conditions.precision, conditions.threads)
-    return get_backend(conditions.backend).save(model, settings, folder)[0]
+    return backend_for(conditions, images).save(model, settings, folder)[0]
+
+
+def backend_for(conditions: Conditions, images: NDArray[np.float32] | None) -> Backend:
+    """The backend of these conditions, its INT8 scales from `images` where there are any.
+
+    BackendError where it cannot take them.
+    """
+    backend = get_backend(conditions.backend)
+    if images is None:
+        return backend
+    if not isinstance(backend, Calibrated):
+        raise BackendError(backend.name, "takes no images for INT8 scales: take another backend.")
+    backend.calibrate(images)
+    return backend
 
 
 def refuse_existing(folder: Path, *, overwrite: bool) -> None:
@@ -193,6 +216,21 @@ def verify(folder: Path) -> tuple[Manifest, Verification]:
                 later = time_engine(engine, backend, manifest.settings)
                 found = replace(found, timing=timing.with_later(later))
     return manifest, found
+
+
+def layer_times_ms(folder: Path) -> tuple[tuple[str, float], ...]:
+    """Name and milliseconds of each layer of the engine in a folder, from runs of their own.
+
+    BackendError where its runtime does not time layers, or there is no engine.
+    """
+    manifest = read_manifest(folder)
+    backend = get_backend(manifest.conditions.backend)
+    if not manifest.engine_file:
+        raise BackendError(backend.name, f"{folder} holds no engine: build it on its device first.")
+    with backend.open(folder / manifest.engine_file, manifest.settings) as session:
+        if not isinstance(session, TimesLayers):
+            raise BackendError(backend.name, "does not time layers: tensorrt does.")
+        return session.layer_times_ms()
 
 
 def _refuse_hidden_engine(folder: Path, manifest: Manifest) -> None:

@@ -7,14 +7,12 @@ board's, because boards of different speed have GPUs of one name.
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from ponas_deploy.backends import Backend
+from ponas_deploy.backends._cuda import first_gpu_name
 from ponas_deploy.devices import ROOT
 from ponas_deploy.errors import PonasError
 from ponas_deploy.measure import Plan
@@ -34,13 +32,18 @@ _PLAN_OF_PROCESSES = replace(PLAN, retakes=0, sentinel_visits=200)
 """Of a runtime whose every visit is a process: none is spent on what the process does by itself."""
 
 
+_SLOW_BUILD_S = 1800.0
+"""A build of which nothing is heard may take so long where kernels are compiled or picked by timing them."""
+
+
 @cache
 def this_gpu(root: Path = ROOT) -> str:
     """The name of the first GPU that this process may use, as tables carry it: `nvidia-h200`; empty without.
 
-    From the board's device tree, NVML or `nvidia-smi`, whichever answers first.
+    From the board's device tree, NVML or the driver's own library, whichever answers first: the last needs no
+    package, so that PyTorch alone is enough.
     """
-    name = _jetson(root) or read_gpu(visible_uuid()).name or _from_nvidia_smi()
+    name = _jetson(root) or read_gpu(visible_uuid()).name or first_gpu_name()
     return gpu_slug(name) if name else ""
 
 
@@ -57,13 +60,21 @@ def plan_for(backend: str) -> Plan:
     return PLAN if on_gpu else Plan()
 
 
+def silent_s(backend: str) -> float:
+    """Seconds that a build of a runtime may take without a sign of life; 0 where models build in no time."""
+    return _SLOW_BUILD_S if backend in (*_ONLY_ON_A_GPU, *_EITHER) else 0.0
+
+
 def refuse_other_processor(backend: Backend, *, on_gpu: bool) -> None:
     """PonasError where a runtime does not run on what its table would be named after."""
     if runs_on_gpu(backend) == on_gpu:
         return
     if on_gpu:
+        why = getattr(backend, "why_not_gpu", "")
+        others = ", ".join(name for name in RUNTIMES if name != backend.name)
         raise PonasError(
-            f"{backend.name} runs on the CPU here: for the GPU, ask for one of {_words(RUNTIMES)}."
+            f"{backend.name} runs on the CPU here{why and f' ({why})'}: for the GPU, mend that or ask for one"
+            f" of {others}."
         )
     raise PonasError(f"{backend.name} runs on the GPU here: ask for --device {GPU}.")
 
@@ -85,22 +96,3 @@ def _jetson(root: Path) -> str:
         return ""
     board = re.sub(r"\b(Developer Kit|Engineering Reference)\b.*", "", board.rstrip("\0")).strip()
     return board if "Jetson" in board else ""
-
-
-def _from_nvidia_smi() -> str:
-    """What the driver's own program says, where the Python package is not installed."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return ""
-    command = [program, "--query-gpu=name", "--format=csv,noheader"]
-    if uuid := visible_uuid():
-        command.append(f"--id={uuid}")
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip().splitlines()[0] if done.returncode == 0 and done.stdout.strip() else ""
-
-
-def _words(names: Sequence[str]) -> str:
-    return ", ".join(names)

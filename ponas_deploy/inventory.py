@@ -257,7 +257,7 @@ def make_table(
     """
     from ponas_deploy.lock import machine_to_oneself
     from ponas_deploy.prior import NETWORKS
-    from ponas_deploy.supervise import profile_in_worker
+    from ponas_deploy.supervise import Patience, profile_in_worker
     from ponas_deploy.tables import load_latency_table
     from ponas_deploy.worker import Request
 
@@ -281,7 +281,7 @@ def make_table(
         networks=networks or NETWORKS,
     )
     with machine_to_oneself(store.lock_path(), conditions.text):
-        profile_in_worker(request, on_progress)
+        profile_in_worker(request, on_progress, Patience(building_s=gpu.silent_s(conditions.backend)))
     journal.unlink(missing_ok=True)
     return StoredTable(path, load_latency_table(path))
 

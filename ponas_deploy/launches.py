@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from statistics import median
 
-from ponas_deploy.backends import Session
+from ponas_deploy.backends import Backend, Session
 
 
 def launch_protocol(
@@ -31,12 +31,26 @@ def launch_protocol(
     )
 
 
-def launch_note(protocol: Mapping[str, str]) -> str:
-    """What a report says of it; empty where nothing is launch-bound."""
+def capture_protocol(backend: Backend) -> tuple[tuple[str, str], ...]:
+    """How many models so far run without the CUDA graph that they should run in, and why the first does."""
+    reasons = getattr(backend, "uncaptured", ())
+    if not reasons:
+        return ()
+    return (("not_captured", f"{len(reasons)} models run without a CUDA graph, the first one: {reasons[0]}"),)
+
+
+def launch_notes(protocol: Mapping[str, str]) -> tuple[str, ...]:
+    """What a report says of launches; nothing where all is as it should be."""
+    notes = []
     bound, _, total = protocol.get("launch_bound", "").partition(" of ")
-    if not total or bound == "0":
-        return ""
-    return (
-        f"{bound} of {total} blocks take the GPU less than the {protocol['launch_us']} us that a launch takes"
-        " the host: alone they are launch-bound, in a network they count what the table says."
-    )
+    if total and bound != "0":
+        notes.append(
+            f"{bound} of {total} blocks take the GPU less than the {protocol['launch_us']} us that a launch"
+            " takes the host: alone they are launch-bound, in a network they count what the table says."
+        )
+    if failed := protocol.get("not_captured"):
+        notes.append(
+            f"{failed.rstrip('.')}. Their times hold the launch of every operator; a newer driver or runtime"
+            " may capture them."
+        )
+    return tuple(notes)

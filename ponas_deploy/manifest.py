@@ -219,7 +219,8 @@ def _read_timing(record: Record) -> EngineTiming:
         raise record.error("started_s", f"holds {len(started_s)} times of {len(processes)} processes.")
     timed = tuple(_read_process(record, index) for index in range(len(processes)))
     weather = tuple(map(_read_round, record.records("weather"))) if "weather" in record else ()
-    return EngineTiming(timed, started_s, weather)
+    wander_pct = record.number("wander_pct") if "wander_pct" in record else 0.0
+    return EngineTiming(timed, started_s, weather, wander_pct)
 
 
 def _read_round(record: Record) -> Round:
@@ -267,6 +268,7 @@ def _document(manifest: Manifest) -> Mapping[str, Any]:
         measured = {
             **measured_document(manifest.measured, manifest.percentile),
             "started_s": list(manifest.measured.started_s),
+            "wander_pct": manifest.measured.wander_pct,
             "weather": [one.document() for one in manifest.measured.weather],
             "processes_ns": processes,
         }

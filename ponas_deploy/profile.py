@@ -26,7 +26,7 @@ from ponas_deploy.calibrate import LEAST_CHECK, LEAST_FIT
 from ponas_deploy.devices import read_conditions, this_machine
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.journal import Journal
-from ponas_deploy.launches import launch_protocol
+from ponas_deploy.launches import capture_protocol, launch_protocol
 from ponas_deploy.measure import Outcome, Plan, Samples, measure
 from ponas_deploy.nvidia import GpuReading
 from ponas_deploy.prior import MOST_CHECKS, Prior, assemble_from
@@ -142,6 +142,7 @@ class _Job:
         protocol = (
             *self._protocol(outcomes),
             *launch_protocol(blocks, bench.rough_ns),
+            *capture_protocol(bench.backend),
             *((f"{name}_at_start", value) for name, value in start),
             *((f"{name}_at_end", value) for name, value in end),
             *weather.summary(),

@@ -20,6 +20,23 @@ class Progress:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class BuildProgress:
+    """How far a runtime is with one model: `done` of the `steps` of a phase."""
+
+    phase: str
+    done: int
+    steps: int
+
+    @property
+    def text(self) -> str:
+        """`Building engine: 3 of 12`."""
+        return f"{self.phase}: {self.done} of {self.steps}"
+
+
 OnProgress = Callable[[Progress], None]
+OnBuildProgress = Callable[[BuildProgress], None]
 OnStep = Callable[[str], None]
 """Hears what is about to be built or run, before it is."""
+BUILDING = "building "
+"""How the step begins before a model is built."""

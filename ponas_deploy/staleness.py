@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ponas_deploy.backends import get_backend
 from ponas_deploy.devices import read_conditions, this_machine
 from ponas_deploy.errors import MeasurementError, PonasError
+from ponas_deploy.gpu import this_gpu
 from ponas_deploy.store import StoredTable
 from ponas_deploy.tables import LatencyTable
 
@@ -56,7 +57,7 @@ def differences(stored: StoredTable) -> tuple[Difference, ...]:
 def refuse_stale(stored: StoredTable) -> None:
     """MeasurementError where a table of this machine would promise what it was never measured with."""
     known = stored.table.conditions
-    if known is None or stored.shipped or known.device != this_machine().name:
+    if known is None or stored.shipped or known.device not in (this_machine().name, this_gpu()):
         return
     try:
         found = differences(stored)

@@ -22,7 +22,7 @@ from typing import IO
 
 from ponas_deploy import fresh
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
-from ponas_deploy.progress import OnProgress, Progress
+from ponas_deploy.progress import BUILDING, OnProgress, Progress
 from ponas_deploy.worker import STEP_BYTES, Request, Step
 
 MODULE = "ponas_deploy.worker"
@@ -36,11 +36,15 @@ _NO_MEMORY = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a process may give no sign of life: at first, at least, and in terms of its longest yet."""
+    """How long a process may give no sign of life: at first, at least, and in terms of its longest yet.
+
+    `building_s` is what it may at least while it builds: of a network, after blocks that took far less.
+    """
 
     first_s: float = 600.0
     least_s: float = 60.0
     times: float = 20.0
+    building_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,4 +216,6 @@ class _Silence:
             self.broken()
         patience, longest_s = self._patience, self._longest_s
         most_s = patience.first_s if longest_s is None else max(patience.least_s, patience.times * longest_s)
+        if seen.startswith(BUILDING):
+            most_s = max(most_s, patience.building_s)
         return self.lasted_s > most_s

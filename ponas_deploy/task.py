@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from ponas_deploy.backends import Session
+import numpy as np
+from numpy.typing import NDArray
+
+from ponas_deploy.backends import INT8, Session
+from ponas_deploy.errors import PonasError
 from ponas_deploy.genetic import GeneticSettings
 from ponas_deploy.shortlist import Shortlist, Validate, refuse_shortlist, without_doubles
 from ponas_deploy.specialize import Budget, Specialization, shortlist, specialize
@@ -25,7 +29,8 @@ class WeightsSource:
     `finish` those of the chosen one, however long that takes (fine-tuning), None for the same.
     `top1_pct` measures the accuracy of an open engine of some batch on the test images that
     `tested_on` names; None where there is nothing to measure. `validate` evaluates networks before
-    anything of them is built, for a shortlist.
+    anything of them is built, for a shortlist. `images` are (count, 3, height, width) float32 as the network
+    wants them, which INT8 scales come from; weights that were not `trained` can do without.
     """
 
     description: str
@@ -34,11 +39,31 @@ class WeightsSource:
     top1_pct: Callable[[Session, int], float] | None = None
     tested_on: str = ""
     validate: Validate | None = None
+    images: Callable[[], NDArray[np.float32]] | None = None
+    trained: bool = True
+
+    def scale_images(self, precision: str) -> NDArray[np.float32] | None:
+        """The images that the scales of an engine come from; None where it has no scales, or random weights.
+
+        PonasError for trained weights without images: scales of random ones would ruin their accuracy.
+        """
+        if precision != INT8:
+            return None
+        if self.images is not None:
+            return self.images()
+        if self.trained:
+            raise PonasError(
+                f"{self.description}: {INT8} scales of trained weights come from images, and there are none."
+                " Give some with --calibration FILE.npy, or name their data set with --data (with the extra"
+                " 'train'), or ask for another --precision."
+            )
+        return None
 
 
 def random_source(seed: int = 0) -> WeightsSource:
     """Weights of a network that was never trained: right for latency, useless for images."""
-    return WeightsSource(f"random (seed {seed}), not trained", lambda a: random_weights(a, seed))
+    description = f"random (seed {seed}), not trained"
+    return WeightsSource(description, lambda a: random_weights(a, seed), trained=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,12 +41,14 @@ class EngineTiming:
 
     `started_s[i]` is when process i was started, in seconds of a clock of which only differences count;
     empty where nobody noted it. `weather` is what the machine did besides, a round a process, those that were
-    taken again among them.
+    taken again among them. `wander_pct` is how far two measurements at two moments are known to lie apart on
+    this machine (`trust.wander_pct`).
     """
 
     processes_ns: tuple[tuple[int, ...], ...]
     started_s: tuple[float, ...] = ()
     weather: tuple[Round, ...] = ()
+    wander_pct: float = 0.0
 
     def percentile_ms(self, percent: float) -> float:
         """A percentile of all inferences, in milliseconds."""
@@ -54,13 +56,20 @@ class EngineTiming:
         return quantile(pooled, percent / 100) / 1e6
 
     def noise_pct(self, percent: float) -> float:
+        """How far two timings of a percentile lie apart: as its processes do, or as the machine wanders.
+
+        Whichever is more: processes within seconds know nothing of the minutes to come.
+        """
+        return max(self.spread_pct(percent), self.wander_pct)
+
+    def spread_pct(self, percent: float) -> float:
         """How far the processes' own percentiles lie apart, in percent of the smallest."""
         own = [quantile(tuple(map(float, process)), percent / 100) for process in self.processes_ns]
         return 100 * (max(own) / min(own) - 1)
 
     @property
     def noise_floor_pct(self) -> float:
-        """How far the medians of the processes lie apart, in percent of the smallest."""
+        """The noise of the median."""
         return self.noise_pct(50)
 
     @property
@@ -97,6 +106,7 @@ class EngineTiming:
             (*self.processes_ns, *later.processes_ns),
             (*self.started_s, *later.started_s) if noted else (),
             (*self.weather, *later.weather),
+            max(self.wander_pct, later.wander_pct),
         )
 
 

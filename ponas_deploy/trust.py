@@ -12,7 +12,7 @@ Pure: no clock, no files.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, pi, sqrt
 from statistics import NormalDist, median
@@ -138,15 +138,45 @@ def drift_pct(table: LatencyTable) -> float | None:
     Every round visits every cell, so the median over cells of a round's value, relative to the cell's own
     median, is the machine's weather in that round.
     """
-    measured = [measurement.rounds_ns for _, measurement in table.measurements]
-    usual = Counter(map(len, measured)).most_common(1)
-    if not usual or usual[0][0] < _LEAST_ROUNDS:
+    weather = _by_round([measurement for _, measurement in table.measurements])
+    if not weather:
         return None
-    rows = [rounds for rounds in measured if len(rounds) == usual[0][0]]
-    relative = [[value / median(rounds) for value in rounds] for rounds in rows]
-    weather = [median(column) for column in zip(*relative, strict=True)]
     third = len(weather) // 3
     return float(100 * (median(weather[-third:]) / median(weather[:third]) - 1))
+
+
+def _by_round(measurements: Sequence[Measurement]) -> list[float]:
+    """What a round took relative to the usual one, the median over what was timed; empty with few rounds."""
+    measured = [measurement.rounds_ns for measurement in measurements]
+    usual = Counter(map(len, measured)).most_common(1)
+    if not usual or usual[0][0] < _LEAST_ROUNDS:
+        return []
+    rows = [rounds for rounds in measured if len(rounds) == usual[0][0]]
+    relative = [[value / median(rounds) for value in rounds] for rounds in rows]
+    return [median(column) for column in zip(*relative, strict=True)]
+
+
+def wander_pct(table: LatencyTable) -> float:
+    """How far two measurements of one engine lie apart because the machine's speed is another by then.
+
+    In percent, for 95 % of pairs of moments; the profile's minutes are what is known of it. From the machine's
+    level around each sample (`drift`) and, because networks can feel more of it than blocks do, from whole
+    networks round by round; 0 where neither was recorded.
+    """
+    proof, correction = table.certificate, table.correction
+    networks = (*(proof.networks if proof else ()), *(correction.networks if correction else ()))
+    levels = [level for _, measurement in table.measurements for level in measurement.levels]
+    rounds = _by_round([network.measurement for network in networks])
+    deviation = max(_deviation(levels), _deviation(rounds))
+    return 100 * sqrt(2) * NormalDist().inv_cdf(0.975) * deviation
+
+
+def _deviation(values: Sequence[float]) -> float:
+    """The standard deviation by the quantiles that a normal distribution has there; 0 of nothing."""
+    if not values:
+        return 0.0
+    low, high = (quantile(tuple(values), NormalDist().cdf(sigma)) for sigma in (-1, 1))
+    return (high - low) / 2
 
 
 @dataclass(frozen=True, slots=True)

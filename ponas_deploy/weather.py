@@ -53,6 +53,8 @@ class Round:
     asleep_s: float = 0.0
     clock_mhz: float | None = None
     gpu_clock_mhz: float | None = None
+    gpu_memory_clock_mhz: float | None = None
+    gpu_power_w: float | None = None
     temperature_c: float | None = None
     load: float | None = None
     governor: str = ""
@@ -99,6 +101,8 @@ def between(number: int, before: Look, after: Look) -> Round:
         asleep_s=round(end.asleep_s - start.asleep_s, 1),
         clock_mhz=after.reading.frequency_mhz,
         gpu_clock_mhz=after.gpu.sm_clock_mhz,
+        gpu_memory_clock_mhz=after.gpu.memory_clock_mhz,
+        gpu_power_w=after.gpu.power_w,
         temperature_c=after.gpu.temperature_c if after.gpu.present else after.reading.temperature_c,
         load=None if after.reading.load is None else round(after.reading.load, 2),
         governor=after.reading.governor,
@@ -194,6 +198,8 @@ _SPREADS = (
     "asleep_s",
     "clock_mhz",
     "gpu_clock_mhz",
+    "gpu_memory_clock_mhz",
+    "gpu_power_w",
     "temperature_c",
     "load",
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from io import StringIO
@@ -11,14 +14,15 @@ from types import SimpleNamespace
 import pytest
 
 from ponas_deploy import backends, gpu, inventory, nvidia
-from ponas_deploy.backends import RunSettings
+from ponas_deploy.backends import RunSettings, _cuda
 from ponas_deploy.backends.fake import FakeBackend
 from ponas_deploy.devices import this_machine
 from ponas_deploy.errors import BackendError, PonasError
 from ponas_deploy.inventory import Runtime, Wish
-from ponas_deploy.launches import launch_note, launch_protocol
+from ponas_deploy.launches import capture_protocol, launch_notes, launch_protocol
 from ponas_deploy.measure import Plan
 from ponas_deploy.profile import profile
+from ponas_deploy.supervise import Patience
 from ponas_deploy.tables import Conditions
 from searchspace import Space
 
@@ -35,6 +39,7 @@ class OnCpu(FakeBackend):
 
     name = "torch"
     on_gpu = False
+    why_not_gpu = "torch 2.15 sees no GPU"
 
 
 def refused() -> FakeBackend:
@@ -65,24 +70,43 @@ def h200(monkeypatch: pytest.MonkeyPatch) -> str:
     return "nvidia-h200"
 
 
-def script(folder: Path, name: str, text: str) -> None:
-    folder.mkdir(exist_ok=True)
-    (folder / name).write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
-    (folder / name).chmod(0o755)
+DRIVER = """
+int cuInit(unsigned flags) { return %(fails)d; }
+int cuDeviceGet(int *device, int ordinal) { *device = 7; return ordinal; }
+int cuDeviceGetName(char *name, int length, int device) {
+    const char *text = "Tesla T4";
+    if (device != 7 || length < 9) return 1;
+    for (int i = 0; i < 9; i++) name[i] = text[i];
+    return 0;
+}
+"""
 
 
-def test_the_name_from_nvml_from_nvidia_smi_and_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+def driver(folder: Path, fails: int) -> ctypes.CDLL:
+    """A real library with the three functions of a driver that are called."""
+    compiler = shutil.which("cc") or pytest.skip("no C compiler here")
+    source, library = folder / f"driver{fails}.c", folder / f"driver{fails}.so"
+    source.write_text(DRIVER % {"fails": fails}, encoding="utf-8")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], check=True)
+    return ctypes.CDLL(str(library))
+
+
+def test_the_name_from_nvml_from_the_driver_and_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With PyTorch alone there is neither NVML's package nor `nvidia-smi`, but a driver."""
+
+    def absent() -> None:
+        raise OSError("libcuda.so.1: cannot open shared object file")
+
     monkeypatch.setattr(gpu, "read_gpu", lambda uuid="": nvidia.GpuReading())
+    monkeypatch.setattr(_cuda, "driver_library", absent)
     assert gpu.this_gpu(tmp_path) == ""
     with pytest.raises(PonasError, match=r"no NVIDIA GPU answers here: check `nvidia-smi`"):
         gpu.required_gpu()
-    script(tmp_path / "bin", "nvidia-smi", 'echo "Tesla T4 $*"')
-    gpu.this_gpu.cache_clear()
-    assert gpu.this_gpu(tmp_path) == "nvidia-tesla-t4-query-gpu-name-format-csv-noheader"
-    script(tmp_path / "bin", "nvidia-smi", "echo 'NVIDIA-SMI has failed'; exit 9")
-    gpu.this_gpu.cache_clear()
-    assert gpu.this_gpu(tmp_path) == ""
+    for fails, name in ((0, "nvidia-tesla-t4"), (100, "")):
+        library = driver(tmp_path, fails)
+        monkeypatch.setattr(_cuda, "driver_library", lambda library=library: library)
+        gpu.this_gpu.cache_clear()
+        assert gpu.this_gpu(tmp_path) == name
     gpu.this_gpu.cache_clear()
     monkeypatch.setattr(gpu, "read_gpu", lambda uuid="": nvidia.GpuReading("NVIDIA H200"))
     assert gpu.this_gpu(tmp_path) == "nvidia-h200"
@@ -152,7 +176,8 @@ def test_what_a_gpu_is_profiled_with(h200: str, tiny: Space) -> None:
 
 
 def test_a_table_is_never_named_after_the_other_processor(h200: str, tiny: Space) -> None:
-    with pytest.raises(PonasError, match=r"torch runs on the CPU here: for the GPU, ask for one of tensorrt"):
+    why = r"torch runs on the CPU here \(torch 2.15 sees no GPU\): .* one of tensorrt, onnxruntime-cuda\."
+    with pytest.raises(PonasError, match=why):
         inventory.missing(Wish("gpu", tiny, ("torch",)), ())
     with pytest.raises(PonasError, match="onnxruntime-cuda runs on the GPU here: ask for --device gpu"):
         inventory.missing(Wish("cpu", tiny, ("onnxruntime-cuda",)), ())
@@ -168,12 +193,16 @@ def test_a_gpu_is_measured_in_samples_of_two_milliseconds(
     assert gpu.plan_for("trtexec").retakes == 0
     asked = []
 
-    def caught(request: SimpleNamespace, on_progress: Callable[..., None] | None) -> None:
-        asked.append(request)
+    def caught(request: SimpleNamespace, on_progress: Callable[..., None] | None, patience: Patience) -> None:
+        asked.append((request, patience))
         raise PonasError("that is enough.")
 
     monkeypatch.setattr("ponas_deploy.supervise.profile_in_worker", caught)
-    for backend, sample_ns in (("onnxruntime-cuda", 2_000_000), ("onnxruntime", 1_000_000)):
+    for backend, sample_ns, silent_s in (
+        ("onnxruntime-cuda", 2_000_000, 1800.0),
+        ("torch-compile", 2_000_000, 1800.0),
+        ("onnxruntime", 1_000_000, 0.0),
+    ):
         with pytest.raises(PonasError, match="enough"):
             inventory.make_table(
                 Conditions(h200, backend, "fp32", 1, 1),
@@ -181,7 +210,8 @@ def test_a_gpu_is_measured_in_samples_of_two_milliseconds(
                 time_budget_s=1,
                 path=tmp_path / f"{backend}.json",
             )
-        assert asked[-1].plan.sample_ns == sample_ns
+        request, patience = asked[-1]
+        assert (request.plan.sample_ns, patience.building_s) == (sample_ns, silent_s)
 
 
 def test_devices_show_the_gpu_with_its_runtimes() -> None:
@@ -210,9 +240,21 @@ def test_launch_bound_blocks_are_counted_and_said() -> None:
     run_ns = dict.fromkeys("acd", 5_000.0) | {"b": 20_000.0}
     found = dict(launch_protocol(sessions, run_ns))  # type: ignore[arg-type]
     assert found == {"launch_us": "8.2", "launch_bound": "1 of 2"}
-    assert launch_note(found).startswith("1 of 2 blocks take the GPU less than the 8.2 us")
+    assert launch_notes(found)[0].startswith("1 of 2 blocks take the GPU less than the 8.2 us")
     assert launch_protocol({"d": sessions["d"]}, run_ns) == ()  # type: ignore[dict-item]
-    assert launch_note({}) == launch_note({"launch_us": "8.2", "launch_bound": "0 of 2"}) == ""
+    assert launch_notes({}) == launch_notes({"launch_us": "8.2", "launch_bound": "0 of 2"}) == ()
+
+
+def test_models_that_could_not_be_captured_are_counted_and_said() -> None:
+    assert capture_protocol(OnGpu()) == ()
+    backend = OnGpu()
+    backend.uncaptured = ("operation not permitted.", "out of space.")  # type: ignore[attr-defined]
+    found = dict(capture_protocol(backend))
+    assert found == {
+        "not_captured": "2 models run without a CUDA graph, the first one: operation not permitted."
+    }
+    (note,) = launch_notes(found)
+    assert note.startswith(found["not_captured"])
 
 
 def test_a_profile_through_trtexec(tiny: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

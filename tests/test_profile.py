@@ -240,9 +240,7 @@ def test_a_journal_of_other_conditions_is_not_mixed_in(tiny: Space, tmp_path: Pa
     assert table.grid == profiled(tiny, FakeDevice(node_ns=9_000), device="d").grid
 
 
-def test_slow_builds_are_estimated_before_they_are_over(
-    tiny: Space, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_slow_builds_are_estimated_before_they_are_over(tiny: Space, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Progress] = []
     monkeypatch.setattr(module, "_LONG_S", 0.0)
     profiled(tiny, time_budget_s=0.0, on_progress=seen.append)

@@ -23,7 +23,7 @@ from ponas_deploy.specialize import Budget, Specialization
 from ponas_deploy.store import StoredTable
 from ponas_deploy.tables import Certificate, LatencyTable, Measurement, NetworkLatency, write_latency_table
 from ponas_deploy.timing import EngineTiming
-from ponas_deploy.trust import margin
+from ponas_deploy.trust import margin, wander_pct
 from searchspace import SPACES
 from searchspace.space import Space
 from searchspace.weights import random_weights
@@ -155,6 +155,41 @@ def test_a_machine_that_was_busy_at_first_is_forgotten(tiny: Space, tmp_path: Pa
     assert levels == sorted(levels, reverse=True)
     assert levels[-1] < 1.02
     assert stretch([now, slow], None).level == pytest.approx(1.5 ** (2 / 3)), "and noticed at once"
+
+
+def with_levels(stored: StoredTable, *levels: float) -> StoredTable:
+    """The same table, of a machine that was seen at these levels of its speed."""
+    rounds = Measurement(1, (1e6,) * len(levels), levels)
+    table = replace(stored.table, measurements=(("cell", rounds),))
+    write_latency_table(table, stored.path, overwrite=True)
+    return replace(stored, table=table)
+
+
+def test_a_machine_that_wanders_is_left_room(tiny: Space, tmp_path: Path) -> None:
+    """On a steady machine the budget is used to the brim; on one that wanders what just fits is not taken."""
+    steady, folder = tables(tiny, tmp_path), tmp_path / "wandering"
+    folder.mkdir()
+    some = deploy(task(tiny, tmp_path, middle_ms(tiny), steady), tmp_path / "any")
+    limit_ms = 1.001 * some.chosen.measured_ms
+    brim = deploy(task(tiny, tmp_path, limit_ms, steady), tmp_path / "brim")
+    assert brim.chosen.unused_pct < 0.2
+    wandering = with_levels(tables(tiny, folder), 0.98, 0.98, 1.0, 1.02, 1.02)
+    done = deploy(task(tiny, tmp_path, limit_ms, wandering), tmp_path / "engine")
+    assert done.chosen.unused_pct >= 1.3
+    assert done.chosen.merit > brim.chosen.merit
+    measured = done.manifest.measured
+    assert measured is not None
+    assert measured.noise_floor_pct == pytest.approx(wander_pct(wandering.table))
+    assert read_manifest(done.folder).measured == measured
+    assert "as the machine's speed wanders; 0.0 % between 4 fresh processes" in shown(deployment_report(done))
+
+
+def test_what_just_fits_is_better_than_nothing(tiny: Space, tmp_path: Path) -> None:
+    fastest = device_ms(tiny, tuple(layer.labels[0] for layer in tiny.layers))
+    wandering = with_levels(tables(tiny, tmp_path), 0.98, 0.98, 1.0, 1.02, 1.02)
+    done = deploy(task(tiny, tmp_path, 1.001 * fastest, wandering), tmp_path / "engine")
+    assert done.chosen.meets
+    assert not done.chosen.safe
 
 
 class Recovering:

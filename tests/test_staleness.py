@@ -10,7 +10,7 @@ import pytest
 from ponas_deploy import devices, inventory, staleness, store
 from ponas_deploy.commands import profiling
 from ponas_deploy.devices import Reading, this_machine
-from ponas_deploy.errors import PonasError, TableMismatchError
+from ponas_deploy.errors import MeasurementError, PonasError, TableMismatchError
 from ponas_deploy.inventory import Wish
 from ponas_deploy.staleness import Difference, differing, in_words, made_with
 from ponas_deploy.store import StoredTable
@@ -136,3 +136,15 @@ def test_what_can_be_rechecked_here(tiny: Space, tmp_path: Path) -> None:
         inventory.own_tables(Wish("cpu", tiny, threads=2))
     with pytest.raises(TableMismatchError, match=r"is of jetson, this machine is .*: recheck it there"):
         inventory.refuse_elsewhere(stored(tiny, "jetson"))
+
+
+def test_a_stale_table_of_this_machines_gpu_makes_no_promise(
+    tiny: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = stored(tiny, "nvidia-h200")
+    environment = {**dict(made.table.environment), "runtime": "onnxruntime 0.1"}
+    made = stored(tiny, "nvidia-h200", environment=tuple(environment.items()))
+    staleness.refuse_stale(made)  # of another machine: nothing to compare with
+    monkeypatch.setattr(staleness, "this_gpu", lambda: "nvidia-h200")
+    with pytest.raises(MeasurementError, match=r"with onnxruntime 0\.1, here is .* No engine is promised"):
+        staleness.refuse_stale(made)

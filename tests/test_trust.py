@@ -10,7 +10,7 @@ import pytest
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.tables import Certificate, Grid, LatencyTable, Measurement, NetworkLatency
 from ponas_deploy.tables.check import check_table
-from ponas_deploy.trust import doubts, drift_pct, margin, trusted
+from ponas_deploy.trust import doubts, drift_pct, margin, trusted, wander_pct
 from sample_tables import latency_table
 
 GRID = Grid(("1", "2"), (("a", "b"),) * 2, ((1.0, 2.0), (1.0, 2.0)), 1.0)
@@ -148,6 +148,18 @@ def test_what_happened_while_it_was_measured_is_a_doubt() -> None:
     (slower,) = words(drifting(1.2), "warning")
     assert slower.startswith("drift: the machine became 13 % slower from the first third")
     assert "faster" in words(drifting(0.8), "warning")[0]
+
+
+def test_a_machine_wanders_as_far_as_pairs_of_its_levels_lie_apart() -> None:
+    levels = np.exp(np.random.default_rng(0).normal(0.0, 0.02, (20, 30)))
+    rounds = tuple(Measurement(9, (1e5,) * 30, tuple(map(float, row))) for row in levels)
+    table = replace(latency_table(), measurements=tuple((f"c{n}", one) for n, one in enumerate(rounds)))
+    pairs = levels.ravel()[:300] / levels.ravel()[300:]
+    seen = 100 * float(np.quantile(np.abs(pairs - 1), 0.95))
+    assert wander_pct(table) == pytest.approx(seen, rel=0.15)
+    assert wander_pct(latency_table()) == 0.0, "nobody recorded it"
+    slow = certified([1.0] * 20, rounds=tuple(map(float, np.repeat([1.0, 1.1], 10))))
+    assert wander_pct(slow) == pytest.approx(277 * 0.1 / 1.05 / 2, rel=0.01), "networks alone felt it"
 
 
 @pytest.mark.parametrize(

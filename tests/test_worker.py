@@ -23,9 +23,9 @@ from ponas_deploy.errors import BackendError, PonasError
 from ponas_deploy.measure import Plan
 from ponas_deploy.probes import blocks_of
 from ponas_deploy.progress import Progress
-from ponas_deploy.supervise import profile_in_worker
+from ponas_deploy.supervise import Patience, profile_in_worker
 from ponas_deploy.tables import LatencyTable, load_latency_table
-from ponas_deploy.worker import Request
+from ponas_deploy.worker import STEP_BYTES, Request, Step
 from searchspace import Space
 
 pytest.importorskip("onnxruntime")
@@ -168,7 +168,7 @@ _WAITING = """
     from pathlib import Path
     sys.path[:0] = {path!r}
     from ponas_deploy import supervise
-    from ponas_deploy.worker import Request
+    from ponas_deploy.worker import STEP_BYTES, Request, Step
     supervise.MODULE = "faulty_worker"
     supervise.profile_in_worker(Request.from_text({request!r}), patience=supervise.Patience(120, 2, 1))
 """
@@ -239,3 +239,18 @@ def test_the_sleep_of_a_machine_is_not_taken_for_silence(
     silence = re.match(r"gave no sign of life for (\d+) s while running", why)
     assert silence is not None
     assert int(silence[1]) < 6, "it had its time after the stop"
+
+
+def test_a_long_build_is_no_hang_where_kernels_are_picked_by_timing(tmp_path: Path) -> None:
+    """A network after blocks that took a second: minutes of silence in its build, but not while it runs."""
+    (tmp_path / "step").write_bytes(bytes(STEP_BYTES))
+    step = Step(tmp_path / "step")
+    for building_s, noted, most_s in (
+        (0.0, "building network", 60),
+        (1800.0, "building network", 1800),
+        (1800.0, "running network", 60),
+    ):
+        step(noted)
+        silence = supervise._Silence(tmp_path / "step", Patience(building_s=building_s))
+        assert not silence.too_long()  # the step is new: a sign of life
+        assert [silence.too_long() for _ in range(most_s + 1)].index(True) == most_s

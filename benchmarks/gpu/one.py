@@ -7,31 +7,35 @@ run by another process and times the picked networks again, beside stock network
 from __future__ import annotations
 
 import itertools
-import multiprocessing
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 
-from ponas_deploy.backends import RunSettings, Session
-from ponas_deploy.backends.torch import TorchBackend
+from benchmarks.gpu.networks import (
+    STOCK,
+    Config,
+    compile_ahead,
+    interleaved,
+    open_network,
+    open_stock,
+    quick_ms,
+)
+from ponas_deploy.backends import Backend, Session
 from ponas_deploy.calibrate import LEAST_CHECK, LEAST_FIT
 from ponas_deploy.devices import this_machine
 from ponas_deploy.errors import BudgetError
 from ponas_deploy.frontier import Front
+from ponas_deploy.gpu import required_gpu, runs_on_gpu
 from ponas_deploy.journal import Journal
-from ponas_deploy.measure import Plan, Samples, first_look, measure, repeatability, take_sample
-from ponas_deploy.nvidia import GpuReading, gpu_slug
-from ponas_deploy.probes import HEAD, STEM, block_model, blocks_of, network_bytes
+from ponas_deploy.probes import HEAD, STEM, block_model, blocks_of
 from ponas_deploy.profile import profile
 from ponas_deploy.progress import Progress
+from ponas_deploy.reopen import header
 from ponas_deploy.specialize import Budget, front, shortlist, slowest_useful_ms
 from ponas_deploy.spread import divide, spread_networks
 from ponas_deploy.tables import (
@@ -47,46 +51,9 @@ from searchspace import PUBLISHED, Architecture, build_space, parse_architecture
 from searchspace.cost import cost_table, network_cost
 from searchspace.space import Space
 
-GPU_PLAN = Plan(sample_ns=2_000_000, settled_ns=50.0, max_rounds=24)
-FRESH_PLAN = replace(GPU_PLAN, min_rounds=12, max_rounds=12)
 BUDGETS = 10
 TRIES = 5
-STOCK = ("mobilenet_v2", "mobilenet_v3_large")
-_LOOKS = 9
-_COMPILING_PROCESSES = 12
 _LEAST_PROFILE_S = 60.0
-
-
-@dataclass(frozen=True)
-class Config:
-    """What is measured, written `torch:fp16:1` (backend, precision, batch)."""
-
-    backend: str
-    precision: str
-    batch: int
-    resolution: int = 224
-    layout: str | None = None
-
-    @classmethod
-    def of(cls, text: str, resolution: int) -> Config:
-        backend, precision, batch, *layout = text.split(":")
-        return cls(backend, precision, int(batch), resolution, layout[0] if layout else None)
-
-    @property
-    def text(self) -> str:
-        return f"{self.backend}:{self.precision}:{self.batch}" + (f":{self.layout}" if self.layout else "")
-
-    @property
-    def settings(self) -> RunSettings:
-        return RunSettings(self.precision)
-
-    @property
-    def file_name(self) -> str:
-        layout = f"-{self.layout}" if self.layout else ""
-        return f"{self.backend}-{self.precision}-t1-b{self.batch}-ponas-{self.resolution}{layout}.json"
-
-    def build(self, device: str | None = None) -> TorchBackend:
-        return TorchBackend(self.backend, device=device, layout=self.layout)
 
 
 @dataclass(frozen=True)
@@ -103,36 +70,70 @@ class Pick:
     macs: int = 0
 
 
-# --- building
+# --- the table
 
 
-def open_network(backend: TorchBackend, config: Config, architecture: Architecture) -> Session:
-    return backend.load(network_bytes(architecture, config.batch), config.settings)
+def device_name(backend: Backend) -> str:
+    return required_gpu() if runs_on_gpu(backend) else this_machine().name
 
 
-def open_stock(backend: TorchBackend, config: Config, name: str) -> Session:
-    """A torchvision network without weights, batch norm folded as in ours."""
-    import torchvision
+def make_table(config: Config, backend: Backend, space: Space, seconds: float, out: Path) -> LatencyTable:
+    """Profile and write the table.
 
-    network = folded(getattr(torchvision.models, name)(weights=None).eval())
-    return backend.session_of(
-        network, (config.batch, 3, config.resolution, config.resolution), config.settings
+    Where it fails its journal stays. Compiling ahead counts towards `seconds`.
+    """
+    journal = out / f"{config.file_name}.journal"
+    if config.backend == "torch-compile":
+        texts = fix_networks(config, backend, space, journal, seed=0)
+        networks = [Architecture(space, tuple(text.split(","))) for text in texts]
+        published = [parse_architecture(name, space) for name in PUBLISHED]
+        compiling_s = compile_ahead(config, [*networks, *published], blocks=True)
+        print(f"compiled ahead in {compiling_s:.0f} s", flush=True)
+        seconds = max(_LEAST_PROFILE_S, seconds - compiling_s)
+    table = profile(
+        space,
+        backend,
+        config.settings,
+        config.batch,
+        device=device_name(backend),
+        time_budget_s=seconds,
+        journal=journal,
+        on_progress=_stages(),
+        plan=config.plan,
     )
+    write_latency_table(table, out / config.file_name, overwrite=True)
+    journal.unlink()
+    return table
 
 
-def folded(network: Any) -> Any:
-    """`network` with each batch norm that follows a convolution in a Sequential folded into it."""
-    import torch
+def _stages() -> Callable[[Progress], None]:
+    """Prints each stage of a profile once."""
+    seen = set()
 
-    for sequence in network.modules():
-        if not isinstance(sequence, torch.nn.Sequential):
-            continue
-        for index in range(len(sequence) - 1):
-            first, second = sequence[index], sequence[index + 1]
-            if isinstance(first, torch.nn.Conv2d) and isinstance(second, torch.nn.BatchNorm2d):
-                sequence[index] = torch.nn.utils.fusion.fuse_conv_bn_eval(first, second)
-                sequence[index + 1] = torch.nn.Identity()
-    return network
+    def listen(progress: Progress) -> None:
+        if progress.stage not in seen:
+            seen.add(progress.stage)
+            print(f"  {progress.stage}: {progress.text}, {progress.seconds_left:.0f} s left", flush=True)
+
+    return listen
+
+
+def fix_networks(config: Config, backend: Backend, space: Space, journal: Path, seed: int) -> list[str]:
+    """Choose a profile's networks before it starts, by MACs, so that they can be compiled ahead.
+
+    They are handed over in its journal; where it does not accept them it chooses its own.
+    """
+    _, macs = cost_table("macs", space)
+    spread = spread_networks([list(map(float, row)) for row in macs], LEAST_FIT + LEAST_CHECK + 8, seed)
+    texts = [Architecture.from_indices(space, indices).text for indices in spread]
+    checks = divide(len(texts), LEAST_FIT, LEAST_CHECK, LEAST_CHECK)
+    conditions = Conditions(device_name(backend), config.backend, config.precision, 1, config.batch)
+    environment = (*this_machine().environment(), *backend.environment())
+    wanted = header(SpaceKey.of(space), conditions, environment, config.plan, seed)
+    with Journal(journal, wanted) as book:
+        fit = [text for text, check in zip(texts, checks, strict=True) if not check]
+        book.append({"fit": fit, "check": [text for text in texts if text not in fit]})
+    return texts
 
 
 def accuracy_table(path: Path | None, space: Space) -> tuple[AccuracyTable, str]:
@@ -147,143 +148,7 @@ def accuracy_table(path: Path | None, space: Space) -> tuple[AccuracyTable, str]
     return AccuracyTable(grid, space=SpaceKey.of(space)), "a stand-in from MACs, not accuracies"
 
 
-# --- compiling in parallel
-
-
-def compile_ahead(config: Config, architectures: Iterable[Architecture], blocks: bool) -> float:
-    """Fill Inductor's cache on disk from many processes; seconds it took. Only for `torch-compile`."""
-    start = time.monotonic()
-    space = build_space("ponas", config.resolution)
-    jobs: list[tuple[Config, str]] = [(config, f"network {arch.text}") for arch in architectures]
-    if blocks:
-        jobs += [(config, f"block {key}") for key in blocks_of(space)]
-        jobs += [(config, f"stock {name}") for name in STOCK]
-    processes = min(_COMPILING_PROCESSES, os.cpu_count() or 1, max(1, len(jobs)))
-    context = multiprocessing.get_context("spawn")
-    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
-    with ProcessPoolExecutor(processes, context) as pool:
-        for (_, job), failure in zip(jobs, pool.map(_compile, jobs), strict=True):
-            if failure:
-                print(f"compiling {job[:40]} failed: {failure}", flush=True)
-    del os.environ["TORCHINDUCTOR_COMPILE_THREADS"]
-    return time.monotonic() - start
-
-
-def _compile(job: tuple[Config, str]) -> str:
-    config, text = job
-    kind, _, name = text.partition(" ")
-    space = build_space("ponas", config.resolution)
-    try:
-        backend = config.build()
-        if kind == "network":
-            session = open_network(backend, config, Architecture(space, tuple(name.split(","))))
-        elif kind == "stock":
-            session = open_stock(backend, config, name)
-        else:
-            session = backend.load(block_model(name, blocks_of(space)[name], config.batch), config.settings)
-        session.close()
-    except Exception as error:  # one failure must not end the pool
-        return f"{type(error).__name__}: {error}"
-    return ""
-
-
-def fix_networks(config: Config, backend: TorchBackend, space: Space, journal: Path, seed: int) -> list[str]:
-    """Choose a profile's networks before it starts, by MACs, so that they can be compiled ahead.
-
-    They are handed over in its journal; where it does not accept them it chooses its own.
-    """
-    _, macs = cost_table("macs", space)
-    spread = spread_networks([list(map(float, row)) for row in macs], LEAST_FIT + LEAST_CHECK + 8, seed)
-    texts = [Architecture.from_indices(space, indices).text for indices in spread]
-    checks = divide(len(texts), LEAST_FIT, LEAST_CHECK, LEAST_CHECK)
-    conditions = Conditions(device_name(backend), config.backend, config.precision, 1, config.batch)
-    header = {
-        "space": SpaceKey.of(space).document(),
-        "conditions": conditions.document(),
-        "environment": dict((*this_machine().environment(), *backend.environment())),
-        "protocol": {**dict(GPU_PLAN.document()), "seed": str(seed)},
-    }
-    with Journal(journal, header) as book:
-        fit = [text for text, check in zip(texts, checks, strict=True) if not check]
-        book.append({"fit": fit, "check": [text for text in texts if text not in fit]})
-    return texts
-
-
-# --- the table
-
-
-def device_name(backend: TorchBackend) -> str:
-    return gpu_slug(backend.device_name) if backend.on_gpu else this_machine().name
-
-
-def make_table(
-    config: Config, backend: TorchBackend, space: Space, seconds: float, out: Path
-) -> LatencyTable:
-    """Profile, add the GPU's conditions over the rounds, write the table.
-
-    Where it fails its journal stays. Compiling ahead counts towards `seconds`.
-    """
-    journal = out / f"{config.file_name}.journal"
-    if config.backend == "torch-compile":
-        texts = fix_networks(config, backend, space, journal, seed=0)
-        networks = [Architecture(space, tuple(text.split(","))) for text in texts]
-        published = [parse_architecture(name, space) for name in PUBLISHED]
-        compiling_s = compile_ahead(config, [*networks, *published], blocks=True)
-        print(f"compiled ahead in {compiling_s:.0f} s", flush=True)
-        seconds = max(_LEAST_PROFILE_S, seconds - compiling_s)
-    readings = [backend.reading()]
-    table = profile(
-        space,
-        backend,
-        config.settings,
-        config.batch,
-        device=device_name(backend),
-        time_budget_s=seconds,
-        journal=journal,
-        on_progress=listener(backend, readings),
-        plan=GPU_PLAN,
-    )
-    table = replace(table, protocol=(*table.protocol, *round_conditions(readings)))
-    write_latency_table(table, out / config.file_name, overwrite=True)
-    journal.unlink()
-    return table
-
-
-def listener(backend: TorchBackend, readings: list[GpuReading]) -> Callable[[Progress], None]:
-    """Prints each stage of a profile once and looks at the GPU after each round."""
-    seen = set()
-
-    def listen(progress: Progress) -> None:
-        if progress.stage == "measure":
-            readings.append(backend.reading())
-        if progress.stage not in seen:
-            seen.add(progress.stage)
-            print(f"  {progress.stage}: {progress.text}, {progress.seconds_left:.0f} s left", flush=True)
-
-    return listen
-
-
-def round_conditions(readings: list[GpuReading]) -> Iterator[tuple[str, str]]:
-    """The range of each reading over the rounds, and every throttle reason seen."""
-    columns: dict[str, list[float]] = {}
-    for reading in readings:
-        for name, value in reading.conditions():
-            if name != "gpu_throttle":
-                columns.setdefault(name, []).append(float(value))
-    for name, values in columns.items():
-        yield name, f"{min(values):g} to {max(values):g} over {len(values)} readings"
-    if any(reading.present for reading in readings):
-        reasons = sorted({reason for reading in readings for reason in reading.throttle})
-        yield "gpu_throttle", ", ".join(reasons) or "none"
-
-
 # --- budgets
-
-
-def quick_ms(session: Session) -> float:
-    """The median of a few samples, in milliseconds."""
-    runs, _ = first_look(session, GPU_PLAN)
-    return median(take_sample(session, runs, GPU_PLAN) for _ in range(_LOOKS)) / 1e6
 
 
 @dataclass
@@ -291,7 +156,7 @@ class Chooser:
     """Finds for a budget the best network that measures within it."""
 
     config: Config
-    backend: TorchBackend
+    backend: Backend
     space: Space
     latency: LatencyTable
     accuracy: AccuracyTable
@@ -376,16 +241,15 @@ _CERTIFIED = (
 )
 
 
-def described(table: LatencyTable, backend: TorchBackend, launch_ns: int) -> dict[str, Any]:
+def described(table: LatencyTable, backend: Backend, launch_ns: int) -> dict[str, Any]:
     """What a summary says of a table."""
     return {
         "environment": dict(backend.environment()),
-        "reading": dict(backend.reading().conditions()),
+        "protocol": dict(table.protocol),
         "certificate": {key: getattr(table.certificate, key) for key in _CERTIFIED},
         "correction": table.correction and table.correction.method,
         "statistic": table.statistic,
         "unsettled": len(table.unsettled),
-        "rounds": dict(table.protocol).get("rounds"),
         "launch_us": launch_ns / 1e3,
         "launch_bound_cells": _below(table, launch_ns),
     }
@@ -395,11 +259,11 @@ def _plain(pick: Pick) -> dict[str, Any]:
     return {name: getattr(pick, name) for name in Pick.__dataclass_fields__}
 
 
-def _launch_ns(backend: TorchBackend, config: Config, space: Space) -> int:
+def _launch_ns(backend: Backend, config: Config, space: Space) -> int:
     """What the host needs to launch a block."""
     proto = block_model(STEM, blocks_of(space)[STEM], config.batch)
     with backend.load(proto, config.settings) as session:
-        return session.launch_ns
+        return int(getattr(session, "launch_ns", 0))
 
 
 def _below(table: LatencyTable, launch_ns: int) -> str:
@@ -407,7 +271,7 @@ def _below(table: LatencyTable, launch_ns: int) -> str:
     return f"{sum(1e6 * value < launch_ns for value in values)} of {len(values)}"
 
 
-def _timed_stock(backend: TorchBackend, config: Config, name: str) -> float | None:
+def _timed_stock(backend: Backend, config: Config, name: str) -> float | None:
     try:
         with open_stock(backend, config, name) as session:
             return quick_ms(session)
@@ -433,10 +297,10 @@ def remeasured(config: Config, picks: list[dict[str, Any]]) -> dict[str, Any]:
         openers[name] = lambda name=name: open_stock(backend, config, name)
     with ExitStack() as stack:
         sessions = dict(_opened(openers, stack))
-        return _interleaved(sessions)
+        return interleaved(sessions, config.fresh_plan)
 
 
-def _opener(backend: TorchBackend, config: Config, architecture: Architecture) -> Callable[[], Session]:
+def _opener(backend: Backend, config: Config, architecture: Architecture) -> Callable[[], Session]:
     return lambda: open_network(backend, config, architecture)
 
 
@@ -446,15 +310,3 @@ def _opened(openers: Mapping[str, Callable[[], Session]], stack: ExitStack) -> I
             yield name, stack.enter_context(opener())
         except Exception as error:  # one network less
             print(f"{name} was not measured again: {type(error).__name__}: {error}", flush=True)
-
-
-def _interleaved(sessions: Mapping[str, Session]) -> dict[str, Any]:
-    runs = {name: first_look(session, FRESH_PLAN)[0] for name, session in sessions.items()}
-    samples = Samples()
-    deadline = time.monotonic() + 30
-    measure(sessions, runs, samples, FRESH_PLAN, seed=1, sentinel=next(iter(sessions)), deadline=deadline)
-    measurements = {name: samples.measurement(name) for name in sessions}
-    return {
-        "median_ms": {name: m.value_ms("median") for name, m in measurements.items()},
-        "noise_floor_pct": repeatability(list(measurements.values()), "median").difference_pct,
-    }

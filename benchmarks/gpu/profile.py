@@ -63,7 +63,8 @@ def _options() -> argparse.Namespace:
 
 def _stage(options: argparse.Namespace) -> None:
     """The part of one configuration that runs in a process of its own."""
-    from benchmarks.gpu.one import Config, chosen, remeasured
+    from benchmarks.gpu.networks import Config
+    from benchmarks.gpu.one import chosen, remeasured
 
     config = Config.of(options.configs, options.resolution)
     if options.stage == "choose":

@@ -9,15 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.gpu.one import (
-    GPU_PLAN,
-    STOCK,
-    Config,
-    _interleaved,
-    open_network,
-    open_stock,
-    quick_ms,
-)
+from benchmarks.gpu.networks import STOCK, Config, interleaved, open_network, open_stock, quick_ms
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.backends.torch import LAYOUTS
 from ponas_deploy.probes import block_model, blocks_of
@@ -134,7 +126,7 @@ def noise(resolution: int, device: str | None) -> dict[str, Any]:
     space, config = build_space("ponas", resolution), Config("torch", _best(device), 1, resolution)
     backend = config.build(device)
     sessions = {n: open_network(backend, config, parse_architecture(n, space)) for n in PUBLISHED}
-    return {"sample_ns": GPU_PLAN.sample_ns, **_interleaved(sessions)}
+    return {"sample_ns": config.plan.sample_ns, **interleaved(sessions, config.fresh_plan)}
 
 
 def stock(resolution: int, device: str | None) -> dict[str, float]:

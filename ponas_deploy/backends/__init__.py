@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ponas_deploy.errors import UnknownNameError
+from ponas_deploy.progress import OnBuildProgress
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,31 @@ class Backend(Protocol):
         ...
 
 
+@runtime_checkable
+class Calibrated(Protocol):
+    """What a backend has besides where its INT8 scales come from images."""
+
+    def calibrate(self, images: NDArray[np.float32]) -> None:
+        """Take scales from these images, (count, 3, height, width) as the network wants them."""
+        ...
+
+
+@runtime_checkable
+class TimesLayers(Protocol):
+    """What a session has besides where the runtime times the layers of an engine."""
+
+    def layer_times_ms(self) -> tuple[tuple[str, float], ...]:
+        """Name and median milliseconds of each layer in order, from runs of their own."""
+        ...
+
+
+@runtime_checkable
+class TellsProgress(Protocol):
+    """What a backend has besides where it says how far a build is, from any thread."""
+
+    on_progress: OnBuildProgress | None
+
+
 _BACKENDS = {
     "onnxruntime": "ponas_deploy.backends.onnxruntime:OnnxRuntimeBackend",
     "openvino": "ponas_deploy.backends.openvino:OpenVinoBackend",
@@ -97,6 +123,7 @@ _BACKENDS = {
     "fake": "ponas_deploy.backends.fake:FakeBackend",
 }
 FAKE = "fake"
+INT8 = "int8"
 BACKENDS = ("onnxruntime", "openvino")
 """The runtimes a CPU is profiled with by default."""
 

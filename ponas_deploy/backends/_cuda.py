@@ -34,6 +34,21 @@ def driver_library() -> Any:
     return ctypes.CDLL("libcuda.so.1")
 
 
+def first_gpu_name() -> str:
+    """What the driver calls the first GPU that CUDA shows this process; empty without one."""
+    device, name = ctypes.c_int(), ctypes.create_string_buffer(256)
+    try:
+        driver = driver_library()
+        failed = (
+            driver.cuInit(0)
+            or driver.cuDeviceGet(ctypes.byref(device), 0)
+            or driver.cuDeviceGetName(name, len(name), device)
+        )
+    except (OSError, AttributeError):
+        return ""
+    return "" if failed else name.value.decode(errors="replace")
+
+
 class Cuda:
     """The first GPU that CUDA shows this process, and one stream on it that waits for no other.
 
@@ -44,7 +59,7 @@ class Cuda:
         self._backend = backend
         try:
             self.api: Any = import_module("cuda.bindings.runtime")
-        except ImportError as error:
+        except (ImportError, OSError, RuntimeError) as error:
             raise BackendError(
                 backend, f"the package cuda-bindings cannot be imported ({error}): {INSTALL}."
             ) from error

@@ -1,9 +1,9 @@
 """A session of ONNX Runtime whose input and output stay on the device, bound once.
 
 Every run of the runtime waits for the device, unless it was given a stream of the caller's and told not to
-(`disable_synchronize_execution_providers`, onnxruntime_run_options_config_keys.h). With a stream the GPU
-protocol is that of the other GPU runtimes: the stream is held while K runs are enqueued, and CUDA events see
-what they take the GPU. Without one a sample is K runs by the host's clock, each with its launch and its wait.
+(`disable_synchronize_execution_providers`, onnxruntime_run_options_config_keys.h). With a stream the protocol
+is that of all GPU runtimes (`_gpu_protocol`). Without one a sample is K runs by the host's clock, each with
+its launch and its wait.
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ from numpy.typing import NDArray
 from ponas_deploy.backends import RunSettings
 from ponas_deploy.backends._buffers import aligned_buffer, check_images, static_shape
 from ponas_deploy.backends._cuda import Cuda
+from ponas_deploy.backends._gpu_protocol import MINIMUM_SAMPLE_NS, EventClock
 from ponas_deploy.errors import BackendError
 
 # The CUDA provider captures its graph in the third run at the latest.
 _WARM_UP_RUNS = 4
-_LAUNCH_PROBES = 20
-_LEAST_HOLD_NS, _HOLD_MARGIN = 50_000, 1.5
 _TYPES: dict[str, type[np.floating[Any]]] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
@@ -37,12 +36,14 @@ class Translated(Protocol):
 class DeviceSession:
     """A model with its buffers on `device` ("cuda", or "cpu" in tests); see `backends.Session`.
 
-    `cuda` has the stream that the runtime was given; without it every run waits. `launch_ns` is what the host
-    needs to enqueue one run: a run that takes the GPU less is bound by its launches when it stands alone. It
-    is 0 where every run waits, because launch and run cannot be told apart there.
+    `cuda` has the stream that the runtime was given; without it every run waits. `captured` says whether the
+    runtime replays a CUDA graph. `launch_ns` is what the host needs to enqueue one run: a run that takes the
+    GPU less is bound by its launches when it stands alone. It is 0 where every run waits, because launch and
+    run cannot be told apart there.
     """
 
-    minimum_sample_ns = 2_000_000
+    minimum_sample_ns = MINIMUM_SAMPLE_NS
+    launch_ns = 0
 
     def __init__(
         self,
@@ -54,9 +55,12 @@ class DeviceSession:
         *,
         device: str = "cuda",
         cuda: Cuda | None = None,
+        captured: bool = False,
     ) -> None:
         self._backend, self._compiled, self._settings = backend, compiled, settings
         self._translated, self._cuda = translated, cuda
+        self._clock: EventClock | None = None
+        self.captured = captured
         source, target = compiled.get_inputs()[0], compiled.get_outputs()[0]
         self._shape = static_shape(backend, source.shape, "input")
         self._type = _type(backend, source.type)
@@ -69,12 +73,12 @@ class DeviceSession:
         self._binding.bind_ortvalue_input(source.name, self._input)
         self._binding.bind_ortvalue_output(target.name, self._output)
         self._options = runtime.RunOptions()
-        self.launch_ns = 0
         self._run_all(_WARM_UP_RUNS)
         if cuda is not None:
             self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
-            self._events = [cuda.call("no event can be made", cuda.api.cudaEventCreate) for _ in "se"]
-            self.launch_ns = self._probe_launch(cuda)
+            self._clock = EventClock(cuda)
+            self._clock.probe(self._enqueue)
+            self.launch_ns = self._clock.launch_ns
 
     def settings(self) -> RunSettings:
         """What it was loaded with."""
@@ -97,22 +101,17 @@ class DeviceSession:
     def time_ns(self, runs: int) -> int:
         """Nanoseconds of GPU time that `runs` back-to-back runs took; the host's without a stream."""
         self._open()
-        if self._cuda is None:
+        if self._clock is None or self._cuda is None:
             start = perf_counter_ns()
             self._run_all(runs)
             return perf_counter_ns() - start
-        what, cuda, (start_event, end_event) = "failed while being timed", self._cuda, self._events
-        cuda.hold_stream(max(_LEAST_HOLD_NS, _HOLD_MARGIN * (runs + 1) * self.launch_ns))
-        self._enqueue(1)
-        cuda.call(what, cuda.api.cudaEventRecord, start_event, cuda.stream)
-        self._enqueue(runs)
-        cuda.call(what, cuda.api.cudaEventRecord, end_event, cuda.stream)
-        cuda.synchronize(what)
-        elapsed_ms = float(cuda.call(what, cuda.api.cudaEventElapsedTime, start_event, end_event))
-        return max(1, round(elapsed_ms * 1e6))
+        held = self.captured and self._cuda.fills_queue
+        return self._clock.time_ns(self._enqueue, runs, held=held)
 
     def close(self) -> None:
-        """Free the runtime's memory."""
+        """Free the runtime's memory and the events."""
+        if self._clock is not None:
+            self._clock.close()
         self._binding = self._input = self._output = self._compiled = None
 
     def __enter__(self) -> DeviceSession:
@@ -123,25 +122,17 @@ class DeviceSession:
     ) -> None:
         self.close()
 
-    def _probe_launch(self, cuda: Cuda) -> int:
-        """Nanoseconds the host needs to enqueue a run."""
-        start = perf_counter_ns()
-        self._enqueue(_LAUNCH_PROBES)
-        taken_ns = perf_counter_ns() - start
-        cuda.synchronize("failed while being prepared")
-        return taken_ns // _LAUNCH_PROBES
-
     def _run_all(self, runs: int) -> None:
         """Run so often, and wait until all is done."""
-        self._enqueue(runs)
+        for _ in range(runs):
+            self._enqueue()
         with self._translated(self._backend, "failed while running"):
             self._binding.synchronize_outputs()
 
-    def _enqueue(self, runs: int) -> None:
-        run, binding, options = self._open().run_with_iobinding, self._binding, self._options
+    def _enqueue(self) -> None:
+        run = self._open().run_with_iobinding
         with self._translated(self._backend, "failed while running"):
-            for _ in range(runs):
-                run(binding, options)
+            run(self._binding, self._options)
 
     def _open(self) -> Any:
         if self._compiled is None:

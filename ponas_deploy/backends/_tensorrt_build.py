@@ -8,12 +8,12 @@ Source: https://docs.nvidia.com/deeplearning/tensorrt (Python API; "Migrating fr
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ponas_deploy.errors import BackendError
+from ponas_deploy.progress import BuildProgress, OnBuildProgress
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -42,18 +42,6 @@ class BuildPlan:
             f"strongly typed, optimization level {self.optimization_level}, workspace"
             f" {self.workspace_mib} MiB, no auxiliary streams"
         )
-
-
-@dataclass(frozen=True, slots=True)
-class BuildProgress:
-    """How far a phase of a build is: `done` of `steps`."""
-
-    phase: str
-    done: int
-    steps: int
-
-
-OnBuildProgress = Callable[[BuildProgress], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,23 +1,22 @@
 """What of TensorRT lies on disk: engines with their record, and the user's cache of engines and timings.
 
-An engine belongs to the GPU, the driver and the TensorRT that it was built with; its record says which, and
-is compared before TensorRT sees a byte of it. Kernels are picked by timing, so that building the same model
-again gives another engine: what was built is kept, and is what is opened, timed and saved from then on.
+An engine belongs to the GPU, the driver and the TensorRT that it was built with (`_engine_record`). Kernels
+are picked by timing, so that building the same model again gives another engine: what was built is kept, and
+is what is opened, timed and saved from then on.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ponas_deploy import store
 from ponas_deploy.backends import RunSettings
-from ponas_deploy.errors import BackendError, FileFormatError
-from ponas_deploy.records import read_json, write_bytes, write_json
+from ponas_deploy.backends._engine_record import Identity, read_record, write_record
+from ponas_deploy.records import write_bytes
 
 FORMAT = "ponas.tensorrt-engine/1"
 ENGINE, RECORD, FED, TIMING_CACHE = (
@@ -26,10 +25,6 @@ ENGINE, RECORD, FED, TIMING_CACHE = (
     "engine.onnx",
     "engine.timing-cache",
 )
-_UNKNOWN = "unknown"
-
-Identity = Mapping[str, str]
-"""What an engine is bound to: "gpu", "compute_capability", "driver", "tensorrt"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,61 +107,11 @@ def write_engine(
     files = {ENGINE: engine, FED: fed, TIMING_CACHE: timings}
     for name, content in files.items():
         write_bytes(folder / name, content, overwrite=True)
-    document = {
-        "precision": settings.precision,
-        "build": plan,
-        "built_for": dict(identity),
-        "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
-    }
-    write_json(folder / RECORD, FORMAT, document, overwrite=True)
+    write_record(folder / RECORD, FORMAT, folder / ENGINE, settings, identity, build=plan)
     return tuple(folder / name for name in (*files, RECORD))
 
 
 def read_engine(backend: str, engine: Path, settings: RunSettings, identity: Identity) -> bytes:
     """The bytes of an engine that was built for this machine; BackendError says what it was built for."""
-    try:
-        record = read_json(engine.with_name(RECORD), FORMAT)
-        built_for = dict(record.strings("built_for"))
-        precision, wanted = record.text("precision"), dict(record.strings("sha256")).get(ENGINE)
-    except FileFormatError as error:
-        raise BackendError(backend, f"cannot open the engine: {error}") from error
-    if precision != settings.precision:
-        raise BackendError(
-            backend, f"{engine} is for {precision}, not {settings.precision}: open it with {precision}."
-        )
-    if differ := different(built_for, identity):
-        was, here = (
-            ", ".join(f"{_WORDS[name]} {one[name]}" for name in differ) for one in (built_for, identity)
-        )
-        raise BackendError(
-            backend, f"{engine} was built for {was}, and here is {here}: build it again on this machine."
-        )
-    try:
-        content = engine.read_bytes()
-    except OSError as error:
-        raise BackendError(backend, f"{engine} cannot be read: {error.strerror}.") from error
-    if hashlib.sha256(content).hexdigest() != wanted:
-        raise BackendError(
-            backend,
-            f"{engine} was changed or cut short since it was written: build it again on this machine.",
-        )
-    return content
-
-
-def different(built_for: Identity, here: Identity) -> tuple[str, ...]:
-    """In what an engine's machine and this one differ; what one of them does not know is not compared."""
-    return tuple(
-        name
-        for name in _WORDS
-        if _UNKNOWN not in (was := built_for.get(name, _UNKNOWN), now := here.get(name, _UNKNOWN))
-        and was != now
-    )
-
-
-_WORDS = {
-    "gpu": "the GPU",
-    "compute_capability": "compute capability",
-    "driver": "driver",
-    "tensorrt": "TensorRT",
-    "cuda": "a driver for CUDA",
-}
+    read_record(backend, engine.with_name(RECORD), FORMAT, engine, settings, identity)
+    return engine.read_bytes()

@@ -1,10 +1,7 @@
 """A TensorRT engine on the GPU: buffers bound once, a CUDA graph on one stream, timed by CUDA events.
 
-The GPU protocol is that of the `torch` backend: K launches between two events, and the stream held while
-they are enqueued, so that the events see the GPU's time and not how fast Python launches. Without torch there
-is no spinning kernel; a host function that sleeps holds the stream instead (`_cuda.py`), and as the GPU idles
-meanwhile, one run that is not timed follows it. An engine that could not be captured is launched on an idle
-stream: its launches are what its users wait for.
+Timed by the protocol of all GPU runtimes (`_gpu_protocol`). Without torch there is no spinning kernel; a host
+function that sleeps holds the stream instead (`_cuda`).
 """
 
 from __future__ import annotations
@@ -13,7 +10,6 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from math import prod
 from statistics import median
-from time import perf_counter_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +19,7 @@ from numpy.typing import NDArray
 from ponas_deploy.backends import RunSettings
 from ponas_deploy.backends._buffers import check_images, static_shape
 from ponas_deploy.backends._cuda import Cuda
+from ponas_deploy.backends._gpu_protocol import MINIMUM_SAMPLE_NS, EventClock
 from ponas_deploy.backends._tensorrt_build import import_tensorrt, reason_of
 from ponas_deploy.errors import BackendError
 
@@ -30,27 +27,20 @@ if TYPE_CHECKING:
     import tensorrt as trt
 
 _WARM_UP_RUNS = 3
-_LAUNCH_PROBES = 20
-_LEAST_HOLD_NS = 50_000
-_HOLD_MARGIN = 1.5
 
 
 @dataclass(slots=True)
 class SharedGpu:
-    """What all sessions on one GPU share. Sessions run one at a time, on one stream."""
+    """What all sessions on one GPU share. Sessions run one at a time, on one stream.
+
+    `uncaptured` holds why engines run without a CUDA graph, one reason for each.
+    """
 
     backend: str
     cuda: Cuda
     log: trt.ILogger
     runtime: trt.Runtime
     uncaptured: list[str] = field(default_factory=list)
-
-    @property
-    def execution(self) -> str:
-        """How engines run here, those that could not be captured named."""
-        if not self.uncaptured:
-            return "CUDA graph"
-        return f"CUDA graph; {len(self.uncaptured)} engines without, capture failed: {self.uncaptured[0]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +64,14 @@ class TensorRtSession:
     launches when it stands alone. `captured` says whether a CUDA graph is replayed.
     """
 
-    minimum_sample_ns = 2_000_000
+    minimum_sample_ns = MINIMUM_SAMPLE_NS
+    launch_ns = 0
 
     def __init__(self, shared: SharedGpu, serialized: bytes, settings: RunSettings, what: str) -> None:
         self._shared, self._cuda, self._settings = shared, shared.cuda, settings
         self._backend = shared.backend
         self._graph: Any = None
-        self._events: list[Any] = []
+        self._clock: EventClock | None = None
         self._addresses: list[int] = []
         self._context: trt.IExecutionContext | None = None
         self._engine: trt.ICudaEngine | None = shared.runtime.deserialize_cuda_engine(serialized)
@@ -126,22 +117,9 @@ class TensorRtSession:
     def time_ns(self, runs: int) -> int:
         """Nanoseconds of GPU time between the events around `runs` launches."""
         self._open()
-        what, call, api, stream = (
-            "failed while being timed",
-            self._cuda.call,
-            self._cuda.api,
-            self._cuda.stream,
-        )
-        start, end = self._events
-        if self.captured and self._cuda.fills_queue:
-            self._cuda.hold_stream(max(_LEAST_HOLD_NS, _HOLD_MARGIN * (runs + 1) * self.launch_ns))
-            self._launch()
-        call(what, api.cudaEventRecord, start, stream)
-        for _ in range(runs):
-            self._launch()
-        call(what, api.cudaEventRecord, end, stream)
-        call(what, api.cudaEventSynchronize, end)
-        return max(1, round(float(call(what, api.cudaEventElapsedTime, start, end)) * 1e6))
+        assert self._clock is not None
+        held = self.captured and self._cuda.fills_queue
+        return self._clock.time_ns(self._launch, runs, held=held)
 
     def layer_times_ms(self, runs: int = 20) -> tuple[tuple[str, float], ...]:
         """The median milliseconds of each layer of the engine, in its order, from runs of their own.
@@ -173,13 +151,13 @@ class TensorRtSession:
     def close(self) -> None:
         """Free the graph, the engine and the buffers; what failed before would only fail here again."""
         api = self._cuda.api
-        graph, events, addresses = self._graph, self._events, self._addresses
-        self._graph, self._events, self._addresses = None, [], []
+        graph, addresses = self._graph, self._addresses
+        self._graph, self._addresses = None, []
         self._context = self._engine = None
         if graph is not None:
             api.cudaGraphExecDestroy(graph)
-        for event in events:
-            api.cudaEventDestroy(event)
+        if self._clock is not None:
+            self._clock.close()
         for address in addresses:
             api.cudaFree(address)
 
@@ -195,13 +173,14 @@ class TensorRtSession:
         """Bind buffers, warm up, capture, and see what a launch costs the host."""
         self._context = self._new_context(engine)
         self._input, self._output = self._tensors(engine)
-        self._events = [self._cuda.call("no event can be made", self._cuda.api.cudaEventCreate) for _ in "se"]
+        self._clock = EventClock(self._cuda)
         self.run(np.random.default_rng(0).standard_normal(self._input.shape, dtype=np.float32))
         for _ in range(_WARM_UP_RUNS):
             self._launch()
         self._cuda.synchronize("the first run failed")
         self._capture()
-        self.launch_ns = self._probe_launch()
+        self._clock.probe(self._launch)
+        self.launch_ns = self._clock.launch_ns
 
     def _new_context(self, engine: trt.ICudaEngine) -> trt.IExecutionContext:
         context = engine.create_execution_context()
@@ -288,17 +267,6 @@ class TensorRtSession:
         finally:
             if graph is not None:
                 api.cudaGraphDestroy(graph)
-
-    def _probe_launch(self) -> int:
-        """Nanoseconds the host needs to enqueue a run, while the stream is held."""
-        taken = []
-        self._cuda.hold_stream(_LAUNCH_PROBES * 100_000)
-        for _ in range(_LAUNCH_PROBES):
-            start = perf_counter_ns()
-            self._launch()
-            taken.append(perf_counter_ns() - start)
-        self._cuda.synchronize("failed while launches were timed")
-        return round(median(taken))
 
     def _open(self) -> None:
         if self._context is None:

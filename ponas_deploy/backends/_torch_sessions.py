@@ -1,9 +1,7 @@
 """How a torch module runs and is timed: on the CPU by the host's clock, on a GPU by CUDA events.
 
-The GPU protocol: K launches on one stream between two events. For captured modules the stream is kept
-busy with a spinning kernel while the launches are enqueued, so that the events see the GPU's time and
-not how fast Python launches. Eager modules are launched on an idle stream, because the launches are
-what their users wait for.
+On a GPU by the protocol of all GPU runtimes (`_gpu_protocol`), with PyTorch's own stream and events; what
+holds the stream is a spinning kernel, so that the GPU does not idle and no run is left uncounted.
 """
 
 from __future__ import annotations
@@ -12,7 +10,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from statistics import median
 from time import perf_counter_ns
 from types import TracebackType
 from typing import Any
@@ -22,18 +19,23 @@ from numpy.typing import NDArray
 
 from ponas_deploy.backends import RunSettings
 from ponas_deploy.backends._buffers import check_images, first_line
+from ponas_deploy.backends._gpu_protocol import (
+    MINIMUM_SAMPLE_NS,
+    PROBE_HOLD_NS,
+    hold_ns,
+    median_launch_ns,
+)
 from ponas_deploy.errors import BackendError
 
 _WARM_UP_RUNS = 3
-_LAUNCH_PROBES = 20
-_LEAST_FILL_NS, _MOST_FILL_NS = 50_000, 1_000_000_000
-_FILL_MARGIN = 1.5
+_LONGEST_HOLD_NS = 1_000_000_000
 
 
 class SharedGpu:
     """What all sessions on one GPU share: the stream, the graphs' memory, the spinning kernel's speed.
 
-    Sessions run one at a time, so that their graphs can share one pool of intermediate buffers.
+    Sessions run one at a time, so that their graphs can share one pool of intermediate buffers. `uncaptured`
+    holds why modules run eagerly, one reason for each.
     """
 
     def __init__(self, device: Any) -> None:
@@ -45,27 +47,17 @@ class SharedGpu:
             self.pool = torch.cuda.graph_pool_handle()
             self._spin: Callable[[int], None] | None = getattr(torch.cuda, "_sleep", None)
             self._cycles_per_ns = self._calibrate() if self._spin else 0.0
-        self._uncaptured: list[str] = []
+        self.uncaptured: list[str] = []
 
     @property
     def fills_queue(self) -> bool:
         """Whether a kernel spins while launches are enqueued."""
         return self._spin is not None
 
-    def describe(self, execution: str) -> str:
-        """How modules run here, those that could not be captured named."""
-        if not self._uncaptured:
-            return execution
-        return f"{execution}; {len(self._uncaptured)} models eager, capture failed: {self._uncaptured[0]}"
-
-    def not_captured(self, reason: str) -> None:
-        """Remember a module that runs eagerly instead."""
-        self._uncaptured.append(reason)
-
     def fill(self, time_ns: float) -> None:
         """Keep the current stream busy for about `time_ns`."""
         if self._spin is not None:
-            self._spin(int(self._cycles_per_ns * min(max(time_ns, _LEAST_FILL_NS), _MOST_FILL_NS)))
+            self._spin(int(self._cycles_per_ns * min(time_ns, _LONGEST_HOLD_NS)))
 
     def _calibrate(self) -> float:
         """Cycles of the spinning kernel in a nanosecond, once the clocks are up."""
@@ -172,7 +164,7 @@ class GpuSession(_Session):
     launches when it stands alone. `captured` says whether a CUDA graph is replayed.
     """
 
-    minimum_sample_ns = 2_000_000
+    minimum_sample_ns = MINIMUM_SAMPLE_NS
 
     def __init__(
         self,
@@ -221,7 +213,7 @@ class GpuSession(_Session):
             start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
             stream, launch = self._shared.stream, self._launch
             if self.captured:
-                self._shared.fill(_FILL_MARGIN * runs * self.launch_ns)
+                self._shared.fill(hold_ns(runs, self.launch_ns))
             start.record(stream)
             for _ in range(runs):
                 launch()
@@ -261,22 +253,18 @@ class GpuSession(_Session):
             raise
         except RuntimeError as error:
             torch.cuda.synchronize(shared.device)
-            shared.not_captured(first_line(error))
+            shared.uncaptured.append(first_line(error))
             return
         self._graph = graph
         self._launch()
 
     def _probe_launch(self) -> int:
         """Nanoseconds the host needs to enqueue a run, while the GPU is busy with something else."""
-        taken = []
         self._shared.stream.synchronize()
-        self._shared.fill(_LAUNCH_PROBES * 100_000)
-        for _ in range(_LAUNCH_PROBES):
-            start = perf_counter_ns()
-            self._launch()
-            taken.append(perf_counter_ns() - start)
+        self._shared.fill(PROBE_HOLD_NS)
+        found = median_launch_ns(self._launch)
         self._shared.stream.synchronize()
-        return round(median(taken))
+        return found
 
     @contextmanager
     def _on_stream(self, what: str) -> Iterator[None]:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ponas_deploy.backends import RunSettings
-from ponas_deploy.backends._buffers import static_shape
+from ponas_deploy.backends._buffers import first_line, static_shape
 from ponas_deploy.backends.onnx_precision import quantised_values, read_model
 from ponas_deploy.backends.onnxruntime import import_onnxruntime, session_options, translated
-from ponas_deploy.errors import BackendError
+from ponas_deploy.errors import BackendError, FileFormatError
 
 RANDOM_BATCHES = 4
 
@@ -27,8 +28,8 @@ class Calibration:
     """The images that INT8 scales come from, and which percentile of their values a scale covers.
 
     `images` is (count, channels, height, width) float32, prepared as the network wants them; None stands for
-    random ones, which also stand in for a block whose input has another shape. 100 is the plain maximum; a
-    smaller percentile lets the rarest values saturate, so that the others are resolved more finely.
+    random ones. 100 is the plain maximum; a smaller percentile lets the rarest values saturate, so that the
+    others are resolved more finely. BackendError for images that scales cannot come from.
     """
 
     images: NDArray[np.float32] | None = None
@@ -38,6 +39,15 @@ class Calibration:
         if not 50 < self.percentile <= 100:
             raise BackendError(
                 "calibration", f"the percentile {self.percentile:g} is not above 50 and at most 100."
+            )
+        if self.images is None:
+            return
+        shape, kind = self.images.shape, self.images.dtype
+        if len(shape) != 4 or not shape[0] or kind != np.float32 or not np.isfinite(self.images).all():
+            raise BackendError(
+                "calibration",
+                f"the images are {kind} of shape {shape}: give finite float32 values of shape (count,"
+                " channels, height, width), prepared as the network wants them.",
             )
 
     @property
@@ -52,8 +62,14 @@ class Calibration:
         return f"symmetric, {statistic} of {source}"
 
     def batches(self, shape: tuple[int, ...]) -> Iterator[NDArray[np.float32]]:
-        """Inputs of `shape`; the last images fill the last batch up again from the first ones."""
-        if self.images is not None and len(self.images) and self.images.shape[1:] == shape[1:]:
+        """Inputs of `shape`; the first images fill the last batch up. BackendError for other images."""
+        if self.images is not None:
+            if self.images.shape[1:] != shape[1:]:
+                raise BackendError(
+                    "calibration",
+                    f"the images are {self.images.shape[1:]} each, the model takes {shape[1:]}: scales come"
+                    " from images of its own size.",
+                )
             for start in range(0, len(self.images), shape[0]):
                 chosen = np.arange(start, start + shape[0]) % len(self.images)
                 yield np.ascontiguousarray(self.images[chosen], np.float32)
@@ -61,6 +77,17 @@ class Calibration:
         random = np.random.default_rng(0)
         for _ in range(RANDOM_BATCHES):
             yield random.standard_normal(shape, dtype=np.float32)
+
+
+def read_images(path: Path) -> NDArray[np.float32]:
+    """Images for `Calibration` out of a .npy file; FileFormatError where it is none."""
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise FileFormatError(path, "", f"is no .npy file of images ({first_line(error)})") from error
+    if not isinstance(found, np.ndarray):
+        raise FileFormatError(path, "", "holds several arrays: write the images alone, with numpy.save.")
+    return found
 
 
 def largest_magnitudes(backend: str, model: bytes, calibration: Calibration) -> Mapping[str, float]:

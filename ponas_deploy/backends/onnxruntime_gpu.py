@@ -25,6 +25,8 @@ from ponas_deploy import nvidia, store
 from ponas_deploy.backends import RunSettings
 from ponas_deploy.backends._buffers import check_settings, first_line
 from ponas_deploy.backends._cuda import Cuda
+from ponas_deploy.backends._engine_record import read_record, write_record
+from ponas_deploy.backends._gpu_protocol import GRAPH, ONE_STREAM
 from ponas_deploy.backends._onnxruntime_device import DeviceSession
 from ponas_deploy.backends.onnx_precision import to_fp16
 from ponas_deploy.backends.onnxruntime import import_onnxruntime, session_options
@@ -34,6 +36,7 @@ _PACKAGE = "'onnxruntime-gpu[cuda,cudnn]'"
 _NOT_ALONE = "but fallback to CPU EP has been explicitly disabled"
 _OUT_OF_MEMORY = ("out of memory", "Failed to allocate memory", "bad allocation")
 _MEMORY_FULL = "the GPU's memory is full. Take a smaller batch, or end what else uses it."
+FORMAT = "ponas.onnxruntime-engine/1"
 _TF32_OFF = "NVIDIA_TF32_OVERRIDE"
 
 
@@ -46,6 +49,11 @@ class _Kind:
     engine: str
     graph_option: str
     needs: str
+
+    @property
+    def record(self) -> str:
+        """What lies beside the engine file."""
+        return f"{Path(self.engine).stem}.json"
 
 
 _CUDA = _Kind(
@@ -95,14 +103,19 @@ class OnnxRuntimeGpuBackend:
         return (
             ("runtime", f"{self.name} {self._runtime.__version__}"),
             ("provider", self._kind.provider),
-            ("execution", self._execution()),
+            ("execution", GRAPH),
             ("timed", _TIMED[self._cuda is not None]),
-            ("streams", "1"),
+            ONE_STREAM,
             *self.reading().environment(),
             ("cuda", str(getattr(self._runtime, "cuda_version", "") or "unknown")),
             *((("conv_algorithms", "searched exhaustively"),) if self._kind is _CUDA else ()),
             ("graph_optimization", "all"),
         )
+
+    @property
+    def uncaptured(self) -> tuple[str, ...]:
+        """Why models so far run without a CUDA graph, one reason for each."""
+        return tuple(self._without_graph)
 
     def load(self, model: bytes, settings: RunSettings) -> DeviceSession:
         """Compile an ONNX model; without a CUDA graph where none can be captured."""
@@ -129,14 +142,22 @@ class OnnxRuntimeGpuBackend:
             with _translated(self.name, "cannot write the engine"):
                 self._compile(typed, options, settings, graph=False, more=more)
                 written.replace(folder / self._kind.engine)
-        return (folder / self._kind.engine,)
+        engine, record = folder / self._kind.engine, folder / self._kind.record
+        write_record(record, FORMAT, engine, settings, self._identity())
+        return engine, record
 
     def open(self, engine: Path, settings: RunSettings) -> DeviceSession:
-        """A session of what `save` wrote: nothing is optimised or built again."""
+        """A session of what `save` wrote on this machine: nothing is optimised or built again."""
         check_settings(self.name, self.precisions(), settings)
+        record = engine.with_name(self._kind.record)
+        read_record(self.name, record, FORMAT, engine, settings, self._identity())
         options = self._options(settings)
         options.graph_optimization_level = self._runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
         return self._session(str(engine), options, settings)
+
+    def _identity(self) -> dict[str, str]:
+        reading = self.reading()
+        return {"gpu": reading.name, "driver": reading.driver, "onnxruntime": self._runtime.__version__}
 
     def _find_provider(self) -> None:
         kind, known = self._kind, self._runtime.get_available_providers()
@@ -190,6 +211,7 @@ class OnnxRuntimeGpuBackend:
                 settings,
                 _translated,
                 cuda=self._cuda,
+                captured=graph,
             )
 
     def _options(self, settings: RunSettings) -> Any:
@@ -235,12 +257,6 @@ class OnnxRuntimeGpuBackend:
             "trt_timing_cache_enable": "1",
             "trt_timing_cache_path": str(cache),
         }
-
-    def _execution(self) -> str:
-        if not self._without_graph:
-            return "CUDA graph"
-        number, reason = len(self._without_graph), self._without_graph[0]
-        return f"CUDA graph; {number} models without, capture failed: {reason}"
 
 
 _TIMED = {

@@ -12,16 +12,20 @@ Source: https://docs.nvidia.com/deeplearning/tensorrt.
 from __future__ import annotations
 
 import platform
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ponas_deploy import nvidia
 from ponas_deploy.backends import RunSettings
 from ponas_deploy.backends._buffers import check_settings, static_shape
 from ponas_deploy.backends._cuda import Cuda
+from ponas_deploy.backends._gpu_protocol import GRAPH, ONE_STREAM
 from ponas_deploy.backends._tensorrt_build import (
     BuildPlan,
-    OnBuildProgress,
     build_engine,
     import_tensorrt,
     make_log,
@@ -32,6 +36,7 @@ from ponas_deploy.backends._tensorrt_session import SharedGpu, TensorRtSession
 from ponas_deploy.backends.onnx_calibration import Calibration, largest_magnitudes
 from ponas_deploy.backends.onnx_precision import read_model, to_fp16, to_int8
 from ponas_deploy.errors import BackendError
+from ponas_deploy.progress import OnBuildProgress
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -65,9 +70,13 @@ class TensorRtBackend:
         self._shared = SharedGpu(_NAME, cuda, log, _runtime(log))
         self._workspace_mib, self._level = workspace_mib, optimization_level
         self._calibration = calibration or Calibration()
-        self._on_progress = on_progress
+        self.on_progress = on_progress
         self._identity = self._identify()
         self._cache = Cache.of(self._identity)
+
+    def calibrate(self, images: NDArray[np.float32]) -> None:
+        """Take INT8 scales from these images from now on, see `Calibration`."""
+        self._calibration = replace(self._calibration, images=images)
 
     @property
     def device_name(self) -> str:
@@ -88,8 +97,9 @@ class TensorRtBackend:
         filled = self._shared.cuda.fills_queue
         return (
             ("runtime", f"tensorrt {self._version}"),
-            ("execution", self._shared.execution),
+            ("execution", GRAPH),
             ("queue", "filled before the clock starts (a host function sleeps)" if filled else "not filled"),
+            ONE_STREAM,
             ("build", self._plan("fp32").text),
             ("int8_scales", self._calibration.text),
             ("gpu", self._identity["gpu"]),
@@ -98,6 +108,11 @@ class TensorRtBackend:
             ("cuda", self._identity["cuda"]),
             ("python", platform.python_version()),
         )
+
+    @property
+    def uncaptured(self) -> tuple[str, ...]:
+        """Why engines so far run without a CUDA graph, one reason for each."""
+        return tuple(self._shared.uncaptured)
 
     def load(self, model: bytes, settings: RunSettings) -> TensorRtSession:
         """Build the engine of an ONNX model, or take the one that was built for it before."""
@@ -141,7 +156,7 @@ class TensorRtBackend:
             plan,
             self._shared.log,
             timing_cache=self._cache.timings(),
-            on_progress=self._on_progress,
+            on_progress=self.on_progress,
         )
         self._cache.keep(key, built.engine, built.timing_cache)
         return built.engine, fed

@@ -20,7 +20,8 @@ from typing import Any
 
 from ponas_deploy import nvidia
 from ponas_deploy.backends import RunSettings
-from ponas_deploy.backends._buffers import check_settings
+from ponas_deploy.backends._buffers import check_settings, first_line
+from ponas_deploy.backends._gpu_protocol import GRAPH, ONE_STREAM
 from ponas_deploy.backends._torch_sessions import CpuSession, GpuSession, SharedGpu, import_torch, translated
 from ponas_deploy.backends.onnx_fx import torch_module
 from ponas_deploy.errors import BackendError, FileFormatError
@@ -32,9 +33,9 @@ FORMAT = "ponas.torch-engine/1"
 ENGINE, MODEL = "engine.torch.json", "model.onnx"
 
 _EXECUTION = {
-    "torch": "CUDA graph",
+    "torch": GRAPH,
     "torch-eager": "eager",
-    "torch-compile": "torch.compile (Inductor), CUDA graph",
+    "torch-compile": f"torch.compile (Inductor), {GRAPH}",
 }
 _DTYPES = {"fp32": "float32", "tf32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 # Tensor cores and oneDNN read NHWC; float32 runs on the CUDA cores, whose kernels are made for NCHW.
@@ -56,8 +57,10 @@ class TorchBackend:
     def __init__(self, name: str = "torch", *, device: str | None = None, layout: str | None = None) -> None:
         try:
             torch = import_torch()
-        except ImportError as error:
-            raise BackendError(name, f"cannot be imported ({error}): pip install torch.") from error
+        except (ImportError, OSError) as error:  # OSError: a library of CUDA that is missing
+            raise BackendError(
+                name, f"cannot be imported ({first_line(error).rstrip('.')}): pip install torch."
+            ) from error
         if layout is not None and layout not in LAYOUTS:
             raise BackendError(name, f"the layout '{layout}' is none of {', '.join(LAYOUTS)}.")
         self.name = name
@@ -70,6 +73,17 @@ class TorchBackend:
     def on_gpu(self) -> bool:
         """Whether it runs on a GPU."""
         return self._shared is not None
+
+    @property
+    def why_not_gpu(self) -> str:
+        """Why PyTorch sees no GPU, as the part of a sentence; empty on a GPU."""
+        if self.on_gpu:
+            return ""
+        torch = self._torch
+        built_for = f"CUDA {torch.version.cuda}" if torch.version.cuda else torch.version.hip and "ROCm"
+        if not built_for:
+            return f"torch {torch.__version__} is built for the CPU only: pytorch.org has builds for CUDA"
+        return f"torch {torch.__version__} sees no GPU: the driver must be there, and as new as {built_for}"
 
     @property
     def device_name(self) -> str:
@@ -105,8 +119,9 @@ class TorchBackend:
         major, minor = torch.cuda.get_device_capability(self._device)
         return (
             *common,
-            ("execution", self._shared.describe(_EXECUTION[self.name])),
+            ("execution", _EXECUTION[self.name]),
             ("queue", "filled before the clock starts" if self._shared.fills_queue else "not filled"),
+            ONE_STREAM,
             ("gpu", self.device_name),
             ("gpu_driver", self.reading().driver or "unknown"),
             ("compute_capability", f"{major}.{minor}"),
@@ -115,6 +130,11 @@ class TorchBackend:
             ("cudnn_benchmark", "on"),
             ("python", platform.python_version()),
         )
+
+    @property
+    def uncaptured(self) -> tuple[str, ...]:
+        """Why modules so far run without a CUDA graph, one reason for each."""
+        return tuple(self._shared.uncaptured) if self._shared else ()
 
     def load(self, model: bytes, settings: RunSettings) -> CpuSession | GpuSession:
         """Build the module, move it to the device, and capture or compile it."""

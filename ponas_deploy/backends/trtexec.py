@@ -23,11 +23,12 @@ from ponas_deploy import nvidia, store
 from ponas_deploy.backends import RunSettings
 from ponas_deploy.backends import _trtexec_output as output
 from ponas_deploy.backends._buffers import check_settings, static_shape
+from ponas_deploy.backends._engine_record import read_record, write_record
+from ponas_deploy.backends._gpu_protocol import ONE_STREAM
 from ponas_deploy.backends._trtexec_session import NAME as _NAME
 from ponas_deploy.backends._trtexec_session import EngineInterface, TrtexecSession, run_program
 from ponas_deploy.backends.onnx_precision import read_model, to_fp16
 from ponas_deploy.errors import BackendError, FileFormatError
-from ponas_deploy.records import read_json, sha256, write_json
 
 VARIABLE = "PONAS_TRTEXEC"
 JETPACK = Path("/usr/src/tensorrt/bin/trtexec")
@@ -88,7 +89,7 @@ class TrtexecBackend:
             ("trtexec", self._program.path),
             ("execution", "CUDA graph, spin wait, no transfers, strongly typed"),
             ("timed", "GPU compute time of each run, one process a visit"),
-            ("streams", "1"),
+            ONE_STREAM,
             *self.reading().environment(),
         )
 
@@ -111,39 +112,24 @@ class TrtexecBackend:
             built = Path(beside).resolve() / ENGINE
             interface = self._build(model, settings, built)
             built.replace(folder / ENGINE)
-        document = {
-            "precision": settings.precision,
-            "tensorrt": self._program.text,
-            "gpu": self.device_name,
-            "sha256": sha256(folder / ENGINE),
-            **interface.document(),
-        }
-        write_json(folder / SIDECAR, FORMAT, document, overwrite=True)
+        identity, interfaced = self._identity(), interface.document()
+        write_record(folder / SIDECAR, FORMAT, folder / ENGINE, settings, identity, **interfaced)
         return folder / ENGINE, folder / SIDECAR
 
     def open(self, engine: Path, settings: RunSettings) -> TrtexecSession:
         """A session of an engine that `save` wrote, as it is; BackendError where it is of something else."""
         check_settings(_NAME, self.precisions(), settings)
+        record = read_record(_NAME, engine.with_name(SIDECAR), FORMAT, engine, settings, self._identity())
         try:
-            record = read_json(engine.with_name(SIDECAR), FORMAT)
             interface = EngineInterface.of(record)
-            made = {name: record.text(name) for name in ("precision", "tensorrt", "gpu", "sha256")}
         except FileFormatError as error:
             raise BackendError(_NAME, f"cannot open the engine: {error}") from error
-        if not engine.is_file() or sha256(engine) != made["sha256"]:
-            raise BackendError(_NAME, f"{engine} is missing or was changed since {SIDECAR} was written.")
-        for what, here in (
-            ("precision", settings.precision),
-            ("tensorrt", self._program.text),
-            ("gpu", self.device_name),
-        ):
-            if made[what] != here:
-                raise BackendError(
-                    _NAME,
-                    f"{engine} was built for {what} {made[what] or 'unknown'}, here is {here or 'unknown'}:"
-                    " engines do not travel, build it again from the ONNX model.",
-                )
         return self._session(engine.resolve(), interface, settings, None)
+
+    def _identity(self) -> dict[str, str]:
+        reading = self.reading()
+        version = self._program.text.removeprefix("TensorRT ")
+        return {"gpu": reading.name, "driver": reading.driver, "tensorrt": version}
 
     def _session(
         self,

@@ -15,6 +15,7 @@ from ponas_deploy.commands.options import (
     Finetune,
     Force,
     Json,
+    ScaleImages,
     Seed,
     SpaceName,
     Threads,
@@ -39,6 +40,7 @@ def export(
     classes: EngineClasses = None,
     weights: Weights = None,
     data: WeightsData = None,
+    calibration: ScaleImages = None,
     finetune: Finetune = 0,
     seed: Seed = 0,
     out: Annotated[
@@ -61,7 +63,7 @@ def export(
     from ponas_deploy.deploy import build_and_measure, engine_document
     from ponas_deploy.inventory import local_conditions
 
-    carried = open_weights(weights, data, finetune, seed)
+    carried = open_weights(weights, data, finetune, seed, calibration)
     built = carried.space(space, resolution, classes)
     architecture = read_architecture(arch, built.name, built.resolution, built.classes)
     conditions = local_conditions(backend, precision, threads, batch)

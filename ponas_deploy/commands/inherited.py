@@ -6,7 +6,11 @@ Imported only where the extra `train` is installed.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ponas_deploy.accuracy import measure
 from ponas_deploy.commands.images import load_images
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from ponas_deploy.backends import Session
     from searchspace.architecture import Architecture
 
+_SCALE_IMAGES = 512
 _TOGETHER = 8
 """Networks of a shortlist that see a batch of images before the next one is decoded."""
 
@@ -58,6 +63,14 @@ def inherited(file: WeightsFile, data: str, finetune: int, seed: int, as_they_ar
         batches = ((images.numpy(), labels.numpy()) for images, labels in splits.test.batches(batch))
         return measure(session, batches, batch).top1_pct
 
+    @cache
+    def images() -> NDArray[np.float32]:
+        from train.seeds import shuffled
+
+        order = shuffled(len(splits.train.labels), _SCALE_IMAGES, "scales", seed=seed)[:_SCALE_IMAGES]
+        found, _ = next(splits.train.batches(_SCALE_IMAGES, order))
+        return np.ascontiguousarray(found.numpy(), np.float32)
+
     how = "as they are" if as_they_are else "inherited, batch norm recalibrated"
     tuned = f", fine-tuned {finetune} epochs" if finetune else ""
     return WeightsSource(
@@ -67,4 +80,5 @@ def inherited(file: WeightsFile, data: str, finetune: int, seed: int, as_they_ar
         top1,
         f"on the {len(splits.test.labels)} test images of {data}",
         validate if file.supernet else None,
+        images,
     )

@@ -130,6 +130,15 @@ WeightsData: TypeAlias = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="The data set of --weights, where the file does not say it."),
 ]
+ScaleImages: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibration",
+        metavar="FILE",
+        show_default="training images of --data",
+        help="Images for the scales of int8: a .npy file, (count, 3, PX, PX) float32 as the network wants.",
+    ),
+]
 Finetune: TypeAlias = Annotated[
     int, typer.Option(metavar="EPOCHS", min=0, help="Fine-tune the inherited weights so many epochs.")
 ]

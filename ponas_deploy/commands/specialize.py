@@ -20,6 +20,7 @@ from ponas_deploy.commands.options import (
     Latency,
     Params,
     Precisions,
+    ScaleImages,
     Seed,
     Size,
     SpaceName,
@@ -90,6 +91,7 @@ def specialize(
     classes: EngineClasses = None,
     weights: Weights = None,
     data: WeightsData = None,
+    calibration: ScaleImages = None,
     finetune: Finetune = 0,
     shortlist: Annotated[
         int,
@@ -154,6 +156,7 @@ def specialize(
             "--classes": classes,
             "--weights": weights,
             "--data": data,
+            "--calibration": calibration,
             "--finetune": finetune,
             "--shortlist": shortlist,
             "--out": out,
@@ -171,7 +174,9 @@ def specialize(
     from ponas_deploy.shortlist import refuse_shortlist
     from ponas_deploy.trust import CONFIDENCE
 
-    carried = open_weights(weights, data, finetune, seed)
+    carried = open_weights(weights, data, finetune, seed, calibration)
+    for one in precision or ():
+        carried.source.scale_images(one)
     if shortlist:
         refuse_shortlist(method, carried.source.validate, carried.source.description)
     built = carried.space(space, resolution, classes)

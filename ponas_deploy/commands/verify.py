@@ -14,6 +14,9 @@ from ponas_deploy.commands.output import print_json, show
 
 def verify(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="An engine folder.", show_default=False)],
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Print what each layer takes too, where the runtime says it.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Check an engine: its files, its outputs against ONNX Runtime, and its latency, measured again.
@@ -21,17 +24,21 @@ def verify(
     The budget is judged by the percentile that was promised, within the noise floor: the one printed with
     the engine, or that of now where it is larger. An engine over it is timed a second time before that is
     said. Exit code 1 when a file changed, the network is not the manifest's, the outputs differ or the
-    budget is not met on this machine now.
+    budget is not met on this machine now. Layers are timed in runs of their own, each waiting for the one
+    before, so that their sum is more than a run takes.
 
     \b
     Examples:
       ponas verify engines/amd-epyc-2c-3-ms
       ponas verify engines/amd-epyc-2c-3-ms --json
+      ponas verify engines/nvidia-h200-300us --layers
     """
+    from ponas_deploy.engines import layer_times_ms
     from ponas_deploy.engines import verify as verify_engine
     from ponas_deploy.manifest import measured_document
 
     manifest, found = verify_engine(folder)
+    timed = layer_times_ms(folder) if layers and not found.changed_files else ()
     if json:
         print_json(
             {
@@ -50,11 +57,15 @@ def verify(
                 "meets_budget": found.meets_budget,
                 "warnings": [found.timing.disturbed] if found.timing and found.timing.disturbed else [],
                 "measured": measured_document(found.timing, found.percentile) if found.timing else None,
+                "layers": [{"name": name, "ms": ms} for name, ms in timed] if layers else None,
             }
         )
     else:
         from ponas_deploy.reports.engine import verification_report
+        from ponas_deploy.reports.layers import layers_report
 
         show(verification_report(manifest, found))
+        if timed:
+            show(layers_report(timed))
     if not found.passed:
         raise typer.Exit(1)

@@ -6,7 +6,7 @@ converted once, into the user's store, and is a safetensors file from there on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -45,23 +45,37 @@ class Carried:
         )
 
 
-def open_weights(path: Path | None, data: str | None, finetune: int, seed: int) -> Carried:
+def open_weights(
+    path: Path | None, data: str | None, finetune: int, seed: int, calibration: Path | None = None
+) -> Carried:
     """Random weights without a file, else the file's.
 
     A supernet's weights are inherited and their batch norm is measured anew on the training images of
     `data` (the data set the file names, where it is None), which needs the extra `train`. A network's
-    own weights are carried as they are, and without that extra their accuracy is not measured.
+    own weights are carried as they are, and without that extra their accuracy is not measured. INT8 scales
+    come from the images of the file `calibration`, else from training images.
     """
     from ponas_deploy.deploy import random_source
 
     if path is None:
         if finetune:
             raise PonasError("--finetune needs --weights: random weights are not worth fine-tuning.")
-        return Carried(random_source(seed))
+        return Carried(_scaled_by(random_source(seed), calibration))
     file = read_file(path)
     data = data or file.metadata.get("data")
-    source = _source(file, data, finetune, seed)
+    source = _scaled_by(_source(file, data, finetune, seed), calibration)
     return Carried(source, file.metadata.get("space"), file.number("resolution"), file.number("classes"))
+
+
+def _scaled_by(source: WeightsSource, calibration: Path | None) -> WeightsSource:
+    """The same weights, with INT8 scales from the images of a file where one is named."""
+    if calibration is None:
+        return source
+    from ponas_deploy.backends.onnx_calibration import Calibration, read_images
+
+    images = read_images(calibration)
+    Calibration(images)  # refuses what scales cannot come from before anything is built
+    return replace(source, images=lambda: images)
 
 
 def read_file(path: Path) -> WeightsFile:

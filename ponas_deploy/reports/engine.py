@@ -123,11 +123,11 @@ def _measured(rows: Table, timing: EngineTiming, limit_ms: float | None, percent
         verdict.append(f"  p{percentile}: {share}", style=GOOD if met else BAD)
     rows.add_row("measured latency", verdict)
     over = f" over {timing.span_s:.0f} s" if timing.span_s >= 1 else ""
-    rows.add_row(
-        "noise floor",
-        f"{timing.noise_pct(percentile):.1f} % between {len(timing.processes_ns)} fresh processes{over},"
-        f" {timing.runs} inferences",
-    )
+    spread_pct, processes = timing.spread_pct(percentile), len(timing.processes_ns)
+    floor = f"{spread_pct:.1f} % between {processes} fresh processes{over}, {timing.runs} inferences"
+    if timing.wander_pct > spread_pct:
+        floor = f"{timing.wander_pct:.1f} %, as the machine's speed wanders; {floor}"
+    rows.add_row("noise floor", floor)
 
 
 def _chosen(rows: Table, solution: Specialization) -> None:

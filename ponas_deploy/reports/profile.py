@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ponas_deploy.launches import launch_note
+from ponas_deploy.launches import launch_notes
 from ponas_deploy.reports.style import FAINT, digits, table
 from ponas_deploy.store import StoredTable
 
@@ -43,10 +43,10 @@ def profile_report(made: Sequence[StoredTable]) -> RenderableType:
                 f"{proof.isolated_mean_error_pct:.1f} % off",
             ]
         rows.add_row(*row)
-    said = (launch_note(dict(stored.table.protocol)) for stored in made)
+    said = (note for stored in made for note in launch_notes(dict(stored.table.protocol)))
     return Group(
         rows,
-        *(Text(note) for note in said if note),
+        *map(Text, said),
         *(Text(str(stored.path), style=FAINT) for stored in made),
     )
 

@@ -13,7 +13,17 @@ from pathlib import Path
 from typing import Any
 
 BACKENDS = Path(__file__).resolve().parents[2] / "ponas_deploy" / "backends"
-FILES = (*sorted(BACKENDS.glob("_tensorrt_*.py")), BACKENDS / "tensorrt.py", BACKENDS / "_cuda.py")
+FILES = tuple(
+    BACKENDS / f"{name}.py"
+    for name in (
+        "_cuda",
+        "_gpu_protocol",
+        "_tensorrt_build",
+        "_tensorrt_files",
+        "_tensorrt_session",
+        "tensorrt",
+    )
+)
 _MODULE = "module"
 
 

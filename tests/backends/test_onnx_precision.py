@@ -13,6 +13,7 @@ types and the numbers and says nothing about speed.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,9 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from ponas_deploy.backends.onnx_calibration import Calibration, largest_magnitudes
+from ponas_deploy.backends.onnx_calibration import Calibration, largest_magnitudes, read_images
 from ponas_deploy.backends.onnx_precision import quantised_values, to_fp16, to_int8
-from ponas_deploy.errors import BackendError
+from ponas_deploy.errors import BackendError, FileFormatError
 from searchspace import Architecture, Space, build_space
 from searchspace.graph import model as block_model
 from searchspace.graph import network_model
@@ -152,8 +153,28 @@ def test_real_images_set_the_scales_and_a_percentile_narrows_them(model: bytes) 
     assert all(narrow[name] <= full[name] for name in full)
     assert narrow["input"] < full["input"]
     assert tuple(full) == quantised_values(onnx.load_model_from_string(model))
-    other_shape = Calibration(images[:, :, :16])
-    assert largest_magnitudes("test", model, other_shape) == largest_magnitudes("test", model, Calibration())
+    with pytest.raises(BackendError, match=r"images are \(3, 16, 32\) each, the model takes \(3, 32, 32\)"):
+        largest_magnitudes("test", model, Calibration(images[:, :, :16]))
+
+
+def test_what_scales_cannot_come_from_is_refused(tmp_path: Path) -> None:
+    for wrong in (
+        np.zeros((0, 3, 8, 8), np.float32),
+        np.zeros((3, 8, 8), np.float32),
+        np.zeros((2, 3, 8, 8), np.uint8),
+        np.full((2, 3, 8, 8), np.nan, np.float32),
+    ):
+        with pytest.raises(BackendError, match="give finite float32 values"):
+            Calibration(wrong)
+    images = np.ones((2, 3, 8, 8), np.float32)
+    np.save(tmp_path / "images.npy", images)
+    assert np.array_equal(read_images(tmp_path / "images.npy"), images)
+    np.savez(tmp_path / "several.npz", images)
+    np.save(tmp_path / "objects.npy", np.array([object()]))
+    (tmp_path / "empty.npy").touch()
+    for name in ("several.npz", "objects.npy", "empty.npy", "missing.npy"):
+        with pytest.raises(FileFormatError, match=name):
+            read_images(tmp_path / name)
 
 
 def test_every_image_is_seen_however_they_fill_batches() -> None:

@@ -115,7 +115,10 @@ class Gpu:
     def cuda(self) -> SimpleNamespace:
         """As `_cuda.Cuda`: a stream, and events 0.75 ms apart for each run between them."""
         api = SimpleNamespace(
-            cudaEventCreate="create", cudaEventRecord="record", cudaEventElapsedTime="elapsed"
+            cudaEventCreate="create",
+            cudaEventRecord="record",
+            cudaEventElapsedTime="elapsed",
+            cudaEventDestroy=lambda event: self.calls.append("destroy"),
         )
 
         def call(what: str, function: str, *arguments: object) -> float:
@@ -126,6 +129,7 @@ class Gpu:
         return SimpleNamespace(
             api=api,
             stream=4711,
+            fills_queue=True,
             call=call,
             hold_stream=lambda time_ns: self.calls.append("hold"),
             synchronize=lambda what: self.calls.append("wait"),
@@ -293,6 +297,7 @@ def test_runs_are_enqueued_behind_a_held_stream_and_timed_by_events(gpu: Gpu, mo
         assert gpu.calls == ["hold", "run", "record", *["run"] * 4, "record", "wait", "elapsed"]
         assert session.launch_ns > 0  # type: ignore[attr-defined]
         assert session.minimum_sample_ns == 2_000_000  # type: ignore[attr-defined]
+    assert gpu.calls[-2:] == ["destroy"] * 2
 
 
 def test_without_a_stream_every_run_waits_and_that_is_said(
@@ -314,12 +319,14 @@ def test_where_no_graph_can_be_captured_it_runs_without_and_says_so(gpu: Gpu, mo
     gpu.refuse_graph = "This session cannot use the graph capture feature as requested\nmore"
     backend = get_backend("onnxruntime-cuda")
     with backend.load(model, RunSettings()) as session:
+        gpu.calls.clear()
         assert session.time_ns(2) > 0
+        assert "hold" not in gpu.calls
     assert gpu.sessions[-1][1]["enable_cuda_graph"] == "0"
-    assert dict(backend.environment())["execution"] == (
-        "CUDA graph; 1 models without, capture failed: cannot load the model:"
-        " This session cannot use the graph capture feature as requested."
+    assert backend.uncaptured == (  # type: ignore[attr-defined]
+        "cannot load the model: This session cannot use the graph capture feature as requested.",
     )
+    assert dict(backend.environment())["execution"] == "CUDA graph"
 
 
 def test_tensorrt_takes_its_precision_from_the_types_and_keeps_no_engines_by_name(
@@ -357,13 +364,44 @@ def test_an_engine_is_written_and_opened_as_it_is(
 ) -> None:
     backend = get_backend(name)
     folder = tmp_path / "engine"
-    (engine,) = backend.save(model, RunSettings(precision), folder)
-    assert list(folder.iterdir()) == [engine]
+    engine, record = backend.save(model, RunSettings(precision), folder)
+    assert sorted(folder.iterdir()) == sorted((engine, record))
     with backend.open(engine, RunSettings(precision)) as session:
         found = session.run(images)
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
     level = gpu.sessions[-1][0].graph_optimization_level  # type: ignore[attr-defined]
     assert level == onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+
+
+def test_an_engine_of_another_machine_or_content_is_refused_in_words(
+    gpu: Gpu, model: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = get_backend("onnxruntime-cuda")
+    engine, record = backend.save(model, RunSettings(), tmp_path)
+    opened = len(gpu.sessions)
+    here = "NVIDIA Stand-in"
+    for reading, sentence in (
+        (nvidia.GpuReading("Other", "580.1"), f"for the GPU {here}, and here is the GPU Other: build it"),
+        (nvidia.GpuReading(here, "590.2"), "for driver 580.1, and here is driver 590.2: build it"),
+    ):
+        monkeypatch.setattr(nvidia, "read_gpu", lambda uuid="", reading=reading: reading)
+        with pytest.raises(BackendError, match=sentence):
+            backend.open(engine, RunSettings())
+    monkeypatch.setattr(nvidia, "read_gpu", lambda uuid="": nvidia.GpuReading())
+    backend.open(engine, RunSettings()).close()
+    assert len(gpu.sessions) == opened + 1
+    with pytest.raises(BackendError, match="is for fp32, not fp16"):
+        backend.open(engine, RunSettings("fp16"))
+    backend._runtime.__version__ = "1.32.0"  # type: ignore[attr-defined]
+    with pytest.raises(BackendError, match=r"ONNX Runtime 1\.31\.1, and here is ONNX Runtime 1\.32\.0"):
+        backend.open(engine, RunSettings())
+    backend._runtime.__version__ = "1.31.1"  # type: ignore[attr-defined]
+    engine.write_bytes(engine.read_bytes()[:50])
+    with pytest.raises(BackendError, match="was changed or cut short"):
+        backend.open(engine, RunSettings())
+    record.unlink()
+    with pytest.raises(BackendError, match="cannot open the engine"):
+        backend.open(engine, RunSettings())
 
 
 def test_a_full_memory_says_what_to_do_and_is_not_tried_again(gpu: Gpu, model: bytes) -> None:

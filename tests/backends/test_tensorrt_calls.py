@@ -7,7 +7,9 @@ import json
 import os
 import shutil
 import subprocess
+from contextlib import ExitStack
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
@@ -16,19 +18,27 @@ import numpy as np
 import pytest
 import tensorrt_standin
 import test_contract
+from rich.console import Console
 from tensorrt_standin import MS_A_RUN, Code, Machine
 from test_contract import *  # noqa: F403  (the contract, over the backend below)
 from test_contract import SHAPE
 
 from ponas_deploy.backends import RunSettings, _cuda, get_backend
-from ponas_deploy.backends._tensorrt_build import BuildPlan, BuildProgress
+from ponas_deploy.backends._tensorrt_build import BuildPlan
 from ponas_deploy.backends._tensorrt_files import Cache
 from ponas_deploy.backends.onnx_calibration import Calibration
 from ponas_deploy.backends.tensorrt import TensorRtBackend
-from ponas_deploy.engines import build
-from ponas_deploy.errors import BackendError
+from ponas_deploy.bench import Bench
+from ponas_deploy.deploy import _on_this_machine, build_and_measure
+from ponas_deploy.engines import backend_for, build, emit, layer_times_ms
+from ponas_deploy.errors import BackendError, PonasError
+from ponas_deploy.manifest import Manifest
+from ponas_deploy.measure import Plan
+from ponas_deploy.progress import BuildProgress
+from ponas_deploy.reports.layers import layers_report
 from ponas_deploy.tables import Conditions
-from searchspace import Architecture, Space
+from ponas_deploy.task import WeightsSource, random_source
+from searchspace import Architecture, Space, build_space, parse_architecture
 from searchspace.graph import network_model
 from searchspace.weights import random_weights
 
@@ -142,10 +152,12 @@ def test_a_session_runs_captures_and_then_replays(
             "cudaEventRecord",
             *launches,
             "cudaEventRecord",
-            "cudaEventSynchronize",
+            "cudaStreamSynchronize",
         ]
         assert session.launch_ns > 0
-    assert dict(backend.environment())["execution"] == "CUDA graph"
+    environment = dict(backend.environment())
+    assert (environment["execution"], environment["streams"]) == ("CUDA graph", "1")
+    assert backend.uncaptured == ()
     assert "a host function sleeps" in dict(backend.environment())["queue"]
 
 
@@ -164,9 +176,10 @@ def test_where_a_capture_fails_runs_are_enqueued_and_it_is_told(
         assert session.time_ns(2) == round(2 * MS_A_RUN * 1e6)
         assert "cuLaunchHostFunc" not in machine.calls
         assert machine.calls.count("execute") == 2
-    execution = dict(backend.environment())["execution"]
-    assert "1 engines without" in execution
-    assert "words for cudaErrorStreamCaptureUnsupported" in execution
+    (reason,) = backend.uncaptured
+    assert "words for cudaErrorStreamCaptureUnsupported" in reason
+    # What a journal and a table are compared by stays the same, so that the profile can go on.
+    assert backend.environment() == again(machine).environment()
 
 
 def test_without_host_functions_the_queue_is_not_filled_and_that_is_told(
@@ -431,6 +444,86 @@ def test_ctrl_c_in_a_build_ends_it(machine: Machine, model: bytes) -> None:
     with pytest.raises(KeyboardInterrupt):
         TensorRtBackend(on_progress=interrupt).load(model, RunSettings())
     assert machine.builds == 0
+
+
+def test_a_profile_says_how_far_a_long_build_is(
+    machine: Machine, tiny: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ponas_deploy.bench._TOLD_EVERY_S", -1.0)
+    told: list[str] = []
+    backend = TensorRtBackend()
+    bench = Bench(
+        space=tiny,
+        backend=backend,
+        settings=RunSettings(),
+        batch=1,
+        device="gpu",
+        plan=Plan(),
+        deadline=0.0,
+        on_progress=lambda progress: told.append(progress.text),
+        on_step=lambda step: None,
+    )
+    with ExitStack() as stack:
+        bench.networks(stack, [Architecture.from_indices(tiny, (3, 0, 1)).text])
+    network = "building network 1 of 1"
+    assert told == [network, *(f"{network}, Building: {done} of 2" for done in (0, 1, 2, 2))]
+
+
+def test_the_layers_of_an_engine_folder_are_timed(machine: Machine, tmp_path: Path) -> None:
+    architecture = parse_architecture("PONAS-A", build_space("ponas", 32, 10))
+    for backend, precision in (("tensorrt", "fp16"), ("onnxruntime", "fp32"), ("tensorrt", "")):
+        conditions = Conditions("gpu", backend, precision or "fp16", 1, 1)
+        folder = tmp_path / f"{backend}{precision}"
+
+        def fill(to: Path, conditions: Conditions = conditions) -> None:
+            build(architecture, random_weights(architecture), conditions, to)
+
+        names = {"tensorrt": "engine.plan", "onnxruntime": "engine.optimized.onnx"}
+        manifest = Manifest.of(architecture, conditions, "random", "2026-11-20T00:00:00+00:00")
+        emit(replace(manifest, engine_file=names[backend] if precision else ""), folder, fill)
+    assert layer_times_ms(tmp_path / "tensorrtfp16") == (("first", 0.5), ("second", 1.5))
+    with pytest.raises(BackendError, match="onnxruntime: does not time layers"):
+        layer_times_ms(tmp_path / "onnxruntimefp32")
+    with pytest.raises(BackendError, match="holds no engine"):
+        layer_times_ms(tmp_path / "tensorrt")
+    console = Console(file=StringIO(), width=80)
+    console.print(layers_report((("[conv] + relu", 0.5), ("gemm", 1.5))))
+    written = console.file.getvalue()  # type: ignore[attr-defined]
+    rows = [" ".join(line.split()) for line in written.splitlines()]
+    assert "[conv] + relu 0.5000 ms 25.0 %" in rows
+
+
+def test_trained_weights_get_no_scales_of_random_images(
+    machine: Machine, tiny: Space, images: np.ndarray, tmp_path: Path
+) -> None:
+    """By way of the command line's own steps, to the manifest."""
+    architecture = Architecture.from_indices(tiny, (3, 0, 1))
+    trained = WeightsSource("w.safetensors, as they are", lambda a: random_weights(a, 0))
+    conditions = Conditions("gpu", "tensorrt", "int8", 1, 2)
+    with pytest.raises(PonasError, match=r"w.safetensors.* --calibration FILE.npy, or name .* --data"):
+        build_and_measure(architecture, trained, conditions, tmp_path / "none")
+    assert machine.builds == 0
+    assert trained.scale_images("fp16") is None
+    assert random_source().scale_images("int8") is None
+
+    size = tiny.resolution
+    shown = np.random.default_rng(1).standard_normal((3, 3, size, size)).astype(np.float32)
+    source = replace(trained, images=lambda: shown)
+    folder = tmp_path / "engine"
+    folder.mkdir()
+    given = source.scale_images("int8")
+    assert given is not None
+    engine = build(architecture, source.tensors(architecture), conditions, folder, given)
+    fed = (folder / "engine.onnx").read_bytes()
+    model = (folder / "model.onnx").read_bytes()
+    wanted = TensorRtBackend(calibration=Calibration(shown)).fed_model(model, "int8")
+    assert fed == wanted != TensorRtBackend().fed_model(model, "int8")
+    made_in = _on_this_machine(source, conditions, engine)["environment"]
+    assert "maximum of 3 images" in dict(made_in)["int8_scales"]
+    with pytest.raises(BackendError, match=r"the images are \(3, 8, 8\) each, the model takes"):
+        build(architecture, source.tensors(architecture), conditions, tmp_path / "other", shown[:, :, :8, :8])
+    with pytest.raises(BackendError, match="takes no images"):
+        backend_for(Conditions("cpu", "fake", "fp32", 1, 1), shown)
 
 
 def test_scales_come_from_the_images_that_are_given(

@@ -202,21 +202,25 @@ def test_an_engine_of_another_precision_version_gpu_or_content_is_refused(
 ) -> None:
     backend = TrtexecBackend()
     engine, _ = backend.save(model, RunSettings(), tmp_path / "engine")
-    with pytest.raises(
-        BackendError, match="was built for precision fp32, here is fp16: engines do not travel"
-    ):
+    with pytest.raises(BackendError, match="is for fp32, not fp16: open it with fp32"):
         backend.open(engine, RunSettings("fp16"))
     with monkeypatch.context() as patch:
         patch.setenv("STAND_IN_VERSION", "101600")
         _probe.cache_clear()
-        with pytest.raises(BackendError, match=r"tensorrt TensorRT 10\.3\.0, here is TensorRT 10\.16\.0"):
+        with pytest.raises(
+            BackendError, match=r"for TensorRT 10\.3\.0, and here is TensorRT 10\.16\.0: build"
+        ):
             TrtexecBackend().open(engine, RunSettings())
-    with monkeypatch.context() as patch:
-        patch.setattr(nvidia, "read_gpu", lambda uuid="": nvidia.GpuReading("Xavier"))
-        with pytest.raises(BackendError, match=r"gpu Orin \(nvgpu\), here is Xavier"):
-            backend.open(engine, RunSettings())
+    for reading, sentence in (
+        (nvidia.GpuReading("Xavier"), r"for the GPU Orin \(nvgpu\), and here is the GPU Xavier: build"),
+        (nvidia.GpuReading("Orin (nvgpu)", "999.9"), "for driver .*, and here is driver 999.9: build"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(nvidia, "read_gpu", lambda uuid="", reading=reading: reading)
+            with pytest.raises(BackendError, match=sentence):
+                backend.open(engine, RunSettings())
     engine.write_bytes(engine.read_bytes()[:50])
-    with pytest.raises(BackendError, match="missing or was changed"):
+    with pytest.raises(BackendError, match="was changed or cut short"):
         backend.open(engine, RunSettings())
     with pytest.raises(BackendError, match="cannot open the engine"):
         backend.open(tmp_path / "nowhere" / ENGINE, RunSettings())

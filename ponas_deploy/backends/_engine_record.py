@@ -1,0 +1,85 @@
+"""What lies beside an engine that belongs to one machine: precision, what it was built for, its sha256.
+
+An engine is bound to a GPU, a driver and a runtime; opened elsewhere a runtime says something about magic
+numbers, or takes it and is slow. So the record is compared before the runtime sees a byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ponas_deploy.backends import RunSettings
+from ponas_deploy.errors import BackendError, FileFormatError
+from ponas_deploy.records import Record, read_json, sha256, write_json
+
+Identity = Mapping[str, str]
+"""What an engine is bound to, by the names below; what is not known is empty or "unknown"."""
+
+_WORDS = {
+    "gpu": "the GPU",
+    "compute_capability": "compute capability",
+    "driver": "driver",
+    "tensorrt": "TensorRT",
+    "onnxruntime": "ONNX Runtime",
+    "cuda": "a driver for CUDA",
+}
+_UNKNOWN = ("", "unknown")
+
+
+def write_record(
+    path: Path, kind: str, engine: Path, settings: RunSettings, identity: Identity, **more: Any
+) -> None:
+    """Write the record of an engine file in format `kind`; `more` is what else belongs to it."""
+    document = {
+        "precision": settings.precision,
+        "built_for": dict(identity),
+        "sha256": sha256(engine),
+        **more,
+    }
+    write_json(path, kind, document, overwrite=True)
+
+
+def read_record(
+    backend: str, path: Path, kind: str, engine: Path, settings: RunSettings, identity: Identity
+) -> Record:
+    """The record of an engine that was built for this machine; BackendError says what it was built for."""
+    try:
+        record = read_json(path, kind)
+        built_for = dict(record.strings("built_for"))
+        precision, wanted = record.text("precision"), record.text("sha256")
+    except FileFormatError as error:
+        raise BackendError(backend, f"cannot open the engine: {error}") from error
+    if precision != settings.precision:
+        raise BackendError(
+            backend, f"{engine} is for {precision}, not {settings.precision}: open it with {precision}."
+        )
+    if differ := _different(built_for, identity):
+        was, here = (
+            ", ".join(f"{_WORDS[name]} {one[name]}" for name in differ) for one in (built_for, identity)
+        )
+        raise BackendError(
+            backend, f"{engine} was built for {was}, and here is {here}: build it again on this machine."
+        )
+    try:
+        found = sha256(engine)
+    except OSError as error:
+        raise BackendError(backend, f"{engine} cannot be read: {error.strerror}.") from error
+    if found != wanted:
+        raise BackendError(
+            backend,
+            f"{engine} was changed or cut short since it was written: build it again on this machine.",
+        )
+    return record
+
+
+def _different(built_for: Identity, here: Identity) -> tuple[str, ...]:
+    """In what an engine's machine and this one differ; what one of them does not know is not compared."""
+    return tuple(
+        name
+        for name in _WORDS
+        if (was := built_for.get(name, "")) not in _UNKNOWN
+        and (now := here.get(name, "")) not in _UNKNOWN
+        and was != now
+    )
