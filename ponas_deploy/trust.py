@@ -159,9 +159,9 @@ def _by_round(measurements: Sequence[Measurement]) -> list[float]:
 def wander_pct(table: LatencyTable) -> float:
     """How far two measurements of one engine lie apart because the machine's speed is another by then.
 
-    In percent, for 95 % of pairs of moments; the profile's minutes are what is known of it. From the machine's
-    level around each sample (`drift`) and, because networks can feel more of it than blocks do, from whole
-    networks round by round; 0 where neither was recorded.
+    In percent, for 95 % of pairs of moments; the profile's minutes are what is known of it. From the level
+    of the machine around each sample (`drift`) and, because networks can feel more of it than blocks do, from
+    whole networks round by round; 0 where neither was recorded.
     """
     proof, correction = table.certificate, table.correction
     networks = (*(proof.networks if proof else ()), *(correction.networks if correction else ()))
