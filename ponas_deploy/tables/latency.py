@@ -17,13 +17,17 @@ FORMAT = "ponas.latency-table/1"
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What a latency is a latency of: tables that differ here are never mixed."""
+    """What a latency is a latency of: tables that differ here are never mixed.
+
+    `streams` are those that runs overlap on; what is measured here runs on one.
+    """
 
     device: str
     backend: str
     precision: str
     threads: int
     batch: int
+    streams: int = 1
 
     @classmethod
     def from_record(cls, record: Record) -> Conditions:
@@ -34,6 +38,7 @@ class Conditions:
             record.text("precision"),
             record.integer("threads", least=1),
             record.integer("batch", least=1),
+            record.integer("streams", least=1) if "streams" in record else 1,
         )
 
     def document(self) -> dict[str, str | int]:
@@ -44,7 +49,8 @@ class Conditions:
     def text(self) -> str:
         """One line for people."""
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
-        return f"{self.device}, {self.backend} {self.precision}, {threads}, batch {self.batch}"
+        streams = f", {self.streams} streams" if self.streams > 1 else ""
+        return f"{self.device}, {self.backend} {self.precision}, {threads}, batch {self.batch}{streams}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,21 @@ def test_tables_without_any_provenance_come_back_exactly(tmp_path: Path) -> None
     write_accuracy_table(AccuracyTable(grid), tmp_path / "a.json")
     assert load_table(tmp_path / "l.json") == LatencyTable(grid)
     assert load_table(tmp_path / "a.json") == AccuracyTable(grid)
+
+
+def test_streams_are_a_key_and_one_where_a_table_does_not_say(tmp_path: Path) -> None:
+    table = latency_table()
+    assert table.conditions is not None
+    several = replace(table, conditions=replace(table.conditions, streams=2))
+    write_latency_table(several, tmp_path / "several.json")
+    read = load_latency_table(tmp_path / "several.json").conditions
+    assert read == several.conditions != table.conditions
+    assert read is not None
+    assert read.text.endswith(", batch 1, 2 streams")
+    document = json.loads((tmp_path / "several.json").read_text())
+    del document["conditions"]["streams"]
+    (tmp_path / "older.json").write_text(json.dumps(document))
+    assert load_latency_table(tmp_path / "older.json").conditions == table.conditions
 
 
 def test_a_document_is_what_the_file_holds(tmp_path: Path) -> None:
