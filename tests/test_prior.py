@@ -205,7 +205,9 @@ def test_another_runtimes_table_is_fitted_and_its_certificate_is_honest() -> Non
         assert proof is not None
         assert proof.isolated_mean_error_pct > 25, "by itself it is another runtime's"
         assert proof.kendall_tau > 0.9
-        assert errors[count] < 2 * proof.mean_error_pct + 0.2, "the certificate is honest"
+        # With 12 networks it is not: 1.6 % certified, 2.7 % over random networks (docs/profiling.md).
+        allowed = 2 if count == 12 else 1.5
+        assert errors[count] < allowed * proof.mean_error_pct + 0.2, "the certificate is honest"
 
 
 @pytest.mark.parametrize("seed", range(3))
