@@ -25,6 +25,15 @@ ROOT = Path("/")
 _MIB = 1 << 20
 # What a processor's name says besides what it is: "Intel(R) Xeon(R) CPU @ 2.20GHz", "8-Core Processor".
 _NOISE = re.compile(r"\((?:R|TM|C)\)|@.*$|\b\d+-Core\b|\bProcessor\b|\bCPU\b", re.IGNORECASE)
+# Keys of /proc/cpuinfo: those of an x86, then those of an ARM core.
+_MODEL = (
+    ("cpu family", "family"),
+    ("model", "model"),
+    ("CPU implementer", "implementer"),
+    ("CPU part", "part"),
+)
+# Vector and matrix instructions, by the key that an x86 lists its own under (`sme` is no such thing there), and ARM.
+_VECTORS = {"flags": r"sse4_2|fma|avx\w*|amx_\w+", "Features": r"neon|asimd\w*|i8mm|bf16|sve\w*|sme\w*"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +41,9 @@ class Machine:
     """A processor and what of it this process may use.
 
     `cores` is the smaller of the cores it may run on and the container's quota (`quota_cores`, None
-    without one), rounded up.
+    without one), rounded up. `processor` is the name it gives itself, which a virtual machine may shorten to
+    that of five generations; `model` is the maker's number of it, `instruction_sets` those that runtimes pick
+    kernels by.
     """
 
     processor: str
@@ -43,6 +54,8 @@ class Machine:
     os: str
     python: str
     power_mode: str = ""
+    model: str = ""
+    instruction_sets: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -53,6 +66,8 @@ class Machine:
         """What stays as it is while measuring, as (name, value)."""
         values = {
             "processor": self.processor,
+            "processor_model": self.model or None,
+            "instruction_sets": " ".join(self.instruction_sets) or None,
             "architecture": self.architecture,
             "cores": self.cores,
             "quota_cores": self.quota_cores,
@@ -131,6 +146,8 @@ def describe_machine(root: Path = ROOT) -> Machine:
         os=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
         power_mode=power_mode(root),
+        model=processor_model(root),
+        instruction_sets=instruction_sets(root),
     )
 
 
@@ -186,11 +203,28 @@ def power_mode(root: Path = ROOT) -> str:
 
 def processor_name(root: Path = ROOT) -> str:
     """The processor as it calls itself, or the board it is on; the architecture when nothing says more."""
-    match = re.search(r"^model name\s*:\s*(.+)$", _text(root / "proc/cpuinfo"), re.MULTILINE)
-    if match:
-        return match.group(1).strip()
+    if named := _of_processor(root, "model name"):
+        return named
     board = _text(root / "proc/device-tree/model").rstrip("\0").strip()
     return board or _macos_processor() or platform.processor() or platform.machine()
+
+
+def processor_model(root: Path = ROOT) -> str:
+    """The maker's number of a processor: family and model of an x86, implementer and part of an ARM core."""
+    found = [(word, _of_processor(root, key)) for key, word in _MODEL]
+    return " ".join(f"{word} {number}" for word, number in found if number)
+
+
+def instruction_sets(root: Path = ROOT) -> tuple[str, ...]:
+    """Those of the processor's flags that runtimes pick kernels by, in the order of the alphabet."""
+    found = ((flag, names) for key, names in _VECTORS.items() for flag in _of_processor(root, key).split())
+    return tuple(sorted(flag for flag, names in found if re.fullmatch(names, flag)))
+
+
+def _of_processor(root: Path, key: str) -> str:
+    """What the first core says of itself under a key of /proc/cpuinfo, empty where it says nothing."""
+    match = re.search(rf"^{key}[ \t]*:[ \t]*(.+)$", _text(root / "proc/cpuinfo"), re.MULTILINE)
+    return match.group(1).strip() if match else ""
 
 
 def _own_cores() -> tuple[int, ...]:

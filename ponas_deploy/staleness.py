@@ -22,6 +22,8 @@ _ALWAYS = ("processor", "runtime")
 # What is compared, as it is recorded, and how a sentence names it: "with governor performance".
 _WORDS = {
     "processor": "processor ",
+    "processor_model": "",
+    "instruction_sets": "instruction sets ",
     "runtime": "",
     "cores": "cores: ",
     "quota_cores": "a quota of cores of ",

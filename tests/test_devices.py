@@ -50,6 +50,30 @@ def test_a_board_without_a_model_name_is_named_by_its_device_tree(tmp_path: Path
     assert processor_name(tmp_path) == "AMD EPYC"
 
 
+X86 = "cpu family\t: 25\nmodel\t\t: 1\nmodel name\t: AMD EPYC\nflags\t\t: sse4_2 smep sme avx2 fma bf16\n"
+ARM = "Features\t: fp asimd asimddp sve smei16i64\nCPU implementer\t: 0x41\nCPU part\t: 0xd42\n"
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "model", "sets"),
+    [
+        (X86, "family 25 model 1", ("avx2", "fma", "sse4_2")),
+        (ARM, "implementer 0x41 part 0xd42", ("asimd", "asimddp", "smei16i64", "sve")),
+        ("processor\t: 0\nmodel name\t: A processor\nflags\t\t:\nbugs\t\t: spectre\n", "", ()),
+        ("", "", ()),
+    ],
+)
+def test_processors_of_one_name_are_told_apart(
+    tmp_path: Path, cpuinfo: str, model: str, sets: tuple[str, ...]
+) -> None:
+    write(tmp_path, "proc/cpuinfo", f"processor\t: 0\n{cpuinfo}\nprocessor\t: 1\n{cpuinfo}")
+    machine = describe_machine(tmp_path)
+    assert (machine.model, machine.instruction_sets) == (model, sets)
+    said = dict(machine.environment())
+    assert said.get("processor_model", "") == model
+    assert said.get("instruction_sets", "") == " ".join(sets)
+
+
 def test_the_quota_of_a_container(tmp_path: Path) -> None:
     assert quota_cores(tmp_path) is None
     write(tmp_path, "sys/fs/cgroup/cpu.max", "max 100000\n")

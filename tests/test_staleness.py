@@ -46,12 +46,19 @@ def test_a_table_that_says_nothing_of_its_making_is_stale() -> None:
             {"power_mode": "nvpmodel 2 (15W)"},
             "with power mode nvpmodel 2 (15W), here is power mode nvpmodel 0",
         ),
+        ({"processor_model": "family 25 model 17"}, "with family 25 model 17, here is family 25 model 1"),
+        (
+            {"instruction_sets": "avx2 avx512f"},
+            "with instruction sets avx2 avx512f, here is instruction sets avx2",
+        ),
         ({"quota_cores": "1.5"}, "with a quota of cores of 1.5, here is a quota of cores of 2.0"),
     ],
 )
 def test_what_differs_is_a_sentence(made: dict[str, str], text: str) -> None:
     here = {
         "processor": "A",
+        "processor_model": "family 25 model 1",
+        "instruction_sets": "avx2",
         "runtime": "onnxruntime 1.31",
         "gpu_driver": "560.2",
         "power_mode": "nvpmodel 0",

@@ -23,7 +23,8 @@ def devices_report(
     problems: Sequence[str],
 ) -> Iterator[RenderableType]:
     """This machine with its runtimes and its GPU with others, then the tables that there are by device."""
-    described = f"{here.processor}, {here.cores} cores, {here.os}"
+    model = f" ({here.model})" if here.model else ""
+    described = f"{here.processor}{model}, {here.cores} cores, {here.os}"
     yield _runtimes(f"This machine: {here.name}", described, runtimes)
     name, on_gpu = gpu
     if name:
@@ -39,7 +40,8 @@ def devices_report(
         tables.add_column(column, overflow="fold")
     for device, stored in found.items():
         for place, one in enumerate(stored):
-            tables.add_row("" if place else device, one.name, one.made_on)
+            origin = "came with the package: " if one.shipped else ""
+            tables.add_row("" if place else device, one.name, f"{origin}{one.made_on}")
     yield tables
 
 
