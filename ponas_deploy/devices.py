@@ -211,7 +211,7 @@ def processor_name(root: Path = ROOT) -> str:
 
 def processor_model(root: Path = ROOT) -> str:
     """The maker's number of a processor: family and model of an x86, implementer and part of an ARM core."""
-    found = [(word, _of_processor(root, key)) for key, word in _MODEL]
+    found = [(word, _of_processor(root, key)) for key, word in _MODEL.items()]
     return " ".join(f"{word} {number}" for word, number in found if number)
 
 
