@@ -26,13 +26,8 @@ _MIB = 1 << 20
 # What a processor's name says besides what it is: "Intel(R) Xeon(R) CPU @ 2.20GHz", "8-Core Processor".
 _NOISE = re.compile(r"\((?:R|TM|C)\)|@.*$|\b\d+-Core\b|\bProcessor\b|\bCPU\b", re.IGNORECASE)
 # Keys of /proc/cpuinfo: those of an x86, then those of an ARM core.
-_MODEL = (
-    ("cpu family", "family"),
-    ("model", "model"),
-    ("CPU implementer", "implementer"),
-    ("CPU part", "part"),
-)
-# Vector and matrix instructions, by the key that an x86 lists its own under (`sme` is no such thing there), and ARM.
+_MODEL = {"cpu family": "family", "model": "model", "CPU implementer": "implementer", "CPU part": "part"}
+# Vector and matrix instructions, under the key that an x86 lists them by, and an ARM.
 _VECTORS = {"flags": r"sse4_2|fma|avx\w*|amx_\w+", "Features": r"neon|asimd\w*|i8mm|bf16|sve\w*|sme\w*"}
 
 
