@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from ponas_deploy.backends import Backend, RunSettings, Session, TellsProgress
-from ponas_deploy.build_time import estimate
+from ponas_deploy.build_time import Builds, BuildTimes
 from ponas_deploy.devices import memory_mib, this_machine
 from ponas_deploy.errors import BackendError
 from ponas_deploy.measure import Plan, first_look
@@ -50,7 +50,7 @@ class Bench:
     """What a space is built and timed on. `deadline` is in seconds of time.monotonic.
 
     `runs` and `rough_ns` hold, by key, what the first looks said: runs of a sample, nanoseconds a run.
-    `built_s` are the seconds that models took to build, in their order; `visit_s` is the least that a visit
+    `built_before` is what models took to build in an earlier profile; `visit_s` is the least that a visit
     takes where each one starts a process.
     """
 
@@ -65,13 +65,15 @@ class Bench:
     on_step: OnStep
     runs: dict[str, int] = field(default_factory=dict)
     rough_ns: dict[str, float] = field(default_factory=dict)
-    built_s: list[float] = field(default_factory=list)
+    built_before: BuildTimes | None = None
+    builds: Builds = field(init=False)
     visit_s: float = 0.0
     _said: Progress | None = None
     """What was said last, and when (time.monotonic)."""
     _told_s: float = 0.0
 
     def __post_init__(self) -> None:
+        self.builds = Builds(len(self.space.layers), self.built_before)
         if isinstance(self.backend, TellsProgress):
             self.backend.on_progress = self._inside
 
@@ -93,16 +95,18 @@ class Bench:
     def blocks(self, stack: ExitStack, note: str) -> dict[str, Session]:
         """Sessions of all cells, stem and head, with a first look at how long each takes."""
         blocks, sessions = blocks_of(self.space), dict[str, Session]()
-        for done, (key, block) in enumerate(blocks.items()):
-            self.building(done, len(blocks), note or f"building block {key}")
+        self.builds.blocks_left = len(blocks)
+        for key, block in blocks.items():
+            self.building(note or f"building block {key}")
             sessions[key] = self._ready(stack, key, partial(block_model, key, block, self.batch))
         return sessions
 
     def networks(self, stack: ExitStack, texts: Sequence[str]) -> dict[str, Session]:
         """Sessions of whole networks, by their text form."""
         sessions = dict[str, Session]()
-        for done, text in enumerate(texts):
-            self.building(done, len(texts), f"building network {done + 1} of {len(texts)}")
+        self.builds.networks_left = max(self.builds.networks_left, len(texts))
+        for number, text in enumerate(texts, start=1):
+            self.building(f"building network {number} of {len(texts)}")
             architecture = Architecture(self.space, tuple(text.split(",")))
             sessions[text] = self._ready(stack, text, partial(network_bytes, architecture, self.batch))
         return sessions
@@ -110,6 +114,7 @@ class Bench:
     def trial(self, indices: Sequence[int]) -> Trial:
         """Build and run one network, by candidate index."""
         architecture = Architecture.from_indices(self.space, indices)
+        self.building("building a network to see what they take")
         start = time.monotonic()
         model = network_bytes(architecture, self.batch)
         with ExitStack() as stack:
@@ -118,12 +123,14 @@ class Bench:
             run_s = first_look(session, self.plan)[1] / 1e9
             return Trial(len(model), build_s, run_s, self.visit_s)
 
-    def building(self, done: int, total: int, text: str) -> None:
-        """Say which of `total` models is built next, and what building them will take where that is long."""
-        found = estimate(self.built_s, total - done)
+    def building(self, text: str) -> None:
+        """Say which model is built next, and what all that is to be built will take where that is long."""
+        builds, found = self.builds, self.builds.estimate()
         if found and found.seconds > _LONG_S:
             text = f"{text}; {found.text}"
-        self.tell("build", done, total, text, at_least_s=found.seconds if found else 0.0)
+            builds.keep(found)
+        total = builds.done + builds.left
+        self.tell("build", builds.done, total, text, at_least_s=found.seconds if found else 0.0)
 
     def running(self, key: str) -> None:
         """Say which session is run next."""
@@ -165,10 +172,14 @@ class Bench:
             session = stack.enter_context(self.backend.load(model(), self.settings))
         except BackendError as error:
             raise BackendError(self.backend.name, f"{_named(key)} was refused ({error})") from error
-        self.built_s.append(time.monotonic() - start)
+        self.builds.add(time.monotonic() - start, network=_is_network(key))
         self.running(key)
         return session
 
 
 def _named(key: str) -> str:
-    return f"network {key}" if "," in key else f"block {key}"
+    return f"network {key}" if _is_network(key) else f"block {key}"
+
+
+def _is_network(key: str) -> bool:
+    return "," in key

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ponas_deploy import gpu, store
 from ponas_deploy.backends import BACKENDS, FAKE, Backend, get_backend, known_backends
+from ponas_deploy.build_time import BuildTimes
 from ponas_deploy.devices import this_machine
 from ponas_deploy.errors import OverwriteError, PonasError, TableMismatchError, UnknownNameError
 from ponas_deploy.staleness import Difference, differences, in_words
@@ -279,11 +280,25 @@ def make_table(
         accuracy=accuracy and accuracy.absolute(),
         prior=prior and prior.absolute(),
         networks=networks or NETWORKS,
+        built_before=built_before(conditions),
     )
     with machine_to_oneself(store.lock_path(), conditions.text):
         profile_in_worker(request, on_progress, Patience(building_s=gpu.silent_s(conditions.backend)))
     journal.unlink(missing_ok=True)
     return StoredTable(path, load_latency_table(path))
+
+
+def built_before(conditions: Conditions) -> BuildTimes | None:
+    """What models took to build in the last profile of this runtime here, rather of the same precision."""
+    tables, _ = store.latency_tables()
+    device = store.slug(conditions.device)
+    ours = [stored for stored in tables if not stored.shipped and stored.device == device]
+    found = [
+        (stored.conditions.precision == conditions.precision, stored.table.created, took)
+        for stored in ours
+        if stored.conditions.backend == conditions.backend and (took := BuildTimes.of(stored.table.protocol))
+    ]
+    return max(found, key=lambda one: one[:2])[2] if found else None
 
 
 def local_conditions(backend: str, precision: str | None, threads: int, batch: int) -> Conditions:

@@ -22,6 +22,7 @@ import numpy as np
 from ponas_deploy.assemble import Networks, assemble
 from ponas_deploy.backends import Backend, RunSettings, Session, get_backend
 from ponas_deploy.bench import Bench, Trial
+from ponas_deploy.build_time import BuildTimes
 from ponas_deploy.calibrate import LEAST_CHECK, LEAST_FIT
 from ponas_deploy.devices import read_conditions, this_machine
 from ponas_deploy.errors import MeasurementError
@@ -58,6 +59,7 @@ def profile(
     further: LatencyTable | None = None,
     accuracy: AccuracyTable | None = None,
     prior: Prior | None = None,
+    built_before: BuildTimes | None = None,
     on_progress: OnProgress | None = None,
     on_step: OnStep | None = None,
     seed: int = 0,
@@ -70,6 +72,7 @@ def profile(
     `further`, by way of the journal, and networks where the time is enough for more of them. When the time
     is short, the cells that the Pareto front with `accuracy` can contain are visited most; without that table
     more parameters are taken for less loss. With `prior` no cell is timed: that table is fitted on networks.
+    `built_before` is what models took to build in an earlier profile, for an estimate before there is one.
     `on_step` hears what is about to be built or run. Raises BackendError when the runtime is missing or
     refuses a block, UnknownNameError for an unknown backend or precision, TableMismatchError when `further`
     was measured otherwise or `accuracy` or `prior` is of another space, MeasurementError when nothing
@@ -87,6 +90,7 @@ def profile(
         deadline=time.monotonic() + time_budget_s,
         on_progress=on_progress or (lambda progress: None),
         on_step=on_step or (lambda step: None),
+        built_before=built_before,
     )
     if prior:
         prior.refuse_same(bench.conditions, space)
@@ -126,6 +130,7 @@ class _Job:
         note = book.note if book else ""
         known = before(book.entries if book else ())
         weather = self._journaled(known, book)
+        bench.builds.networks_left = 1 + self._least_networks(known.networks)
         blocks = {} if self.prior else bench.blocks(stack, note)
         costs = self._costs()
         trial = bench.trial(spread_networks(costs, 1, self.seed)[0])
@@ -133,6 +138,7 @@ class _Job:
         if book and networks != known.networks:
             book.append({"fit": networks.fit, "check": networks.check})
         waves = networks.waves(trial.wave_size())
+        bench.builds.networks_left = sum(map(len, waves))
         outcomes = [
             self._wave(number, waves, blocks, known.samples, weather, book) for number in range(len(waves))
         ]
@@ -141,6 +147,7 @@ class _Job:
         bench.on_step("fitting the table")
         protocol = (
             *self._protocol(outcomes),
+            *bench.builds.protocol(),
             *launch_protocol(blocks, bench.rough_ns),
             *capture_protocol(bench.backend),
             *((f"{name}_at_start", value) for name, value in start),
@@ -180,6 +187,12 @@ class _Job:
             return self.prior_costs
         rough_ns = self.bench.rough_ns
         return [np.array([rough_ns[cell.key] for cell in row]) for row in self.bench.space.cells()]
+
+    def _least_networks(self, known: Networks | None) -> int:
+        """How many networks are built at least, which is known before there is time for more."""
+        if known:
+            return len(known.fit) + len(known.check)
+        return (self.prior.networks if self.prior else LEAST_FIT) + LEAST_CHECK
 
     def _networks(self, trial: Trial, costs: list[Floats], known: Networks | None) -> Networks:
         """Those of before, more of them where there is time, or as many as the time allows."""
@@ -257,7 +270,8 @@ class _Job:
         most = self.bench.plan.max_rounds
         done, total = wave * most + rounds, waves * most
         text = f"round {rounds} of {most} at most"
-        self.bench.tell("measure", done, total, text, at_most_s=(total - done) * took_s)
+        at_most_s = (total - done) * took_s + self.bench.builds.left_s
+        self.bench.tell("measure", done, total, text, at_most_s=at_most_s)
 
     def _protocol(self, outcomes: Sequence[Outcome]) -> tuple[tuple[str, str], ...]:
         return (

@@ -131,9 +131,9 @@ class _Job:
         ]
 
     def tell(self, building: Progress | None = None) -> None:
-        """Say how far it is; the time left is from what the groups before took, 0 before the first."""
+        """Say how far it is; the time left is what groups took before, or what building will."""
         done, wanted = self.done, self.wanted
-        left_s = ceil((wanted - done) / GROUP) * fmean(self.took_s or [0.0])
+        left_s = max(ceil((wanted - done) / GROUP) * fmean(self.took_s or [0.0]), self.bench.builds.left_s)
         text = f"{done} of {wanted} networks{f', {building.text}' if building else ''}"
         self.on_progress(Progress("build" if building else "measure", done, wanted, left_s, text))
 
@@ -182,6 +182,8 @@ def measure_networks(
         for choices, _ in rows[:_ANCHORS]
     }
     job.done = count - len(left)
+    groups = ceil(len(left) / GROUP)
+    bench.builds.networks_left = len(left) + _ANCHORS * (groups if rows else max(0, groups - 1))
     job.tell()
     for start in range(0, len(left), GROUP):
         begun, texts = clock(), left[start : start + GROUP]

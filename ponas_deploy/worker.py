@@ -22,6 +22,7 @@ from threading import Semaphore, Thread
 from typing import Any
 
 from ponas_deploy.backends import RunSettings
+from ponas_deploy.build_time import BuildTimes
 from ponas_deploy.errors import BackendError, PonasError, TableMismatchError
 from ponas_deploy.measure import Plan
 from ponas_deploy.prior import NETWORKS, load_prior
@@ -43,8 +44,8 @@ class Request:
     """What is to be profiled, and where table and journal go.
 
     With `further` rounds are added to the table that is there. `accuracy` and `prior` are tables, `networks`
-    are timed to fit the prior on. `falls` are what ended the processes that
-    tried before, in words, for the table's protocol.
+    are timed to fit the prior on. `built_before` is what models took to build in an earlier profile. `falls`
+    are what ended the processes that tried before, in words, for the table's protocol.
     """
 
     conditions: Conditions
@@ -59,6 +60,7 @@ class Request:
     accuracy: Path | None = None
     prior: Path | None = None
     networks: int = NETWORKS
+    built_before: BuildTimes | None = None
     falls: tuple[str, ...] = ()
 
     def text(self) -> str:
@@ -79,6 +81,7 @@ class Request:
                 "accuracy": values["accuracy"] and Path(values["accuracy"]),
                 "prior": values["prior"] and Path(values["prior"]),
                 "plan": Plan(**values["plan"]),
+                "built_before": values["built_before"] and BuildTimes(**values["built_before"]),
                 "falls": tuple(values["falls"]),
             }
         )
@@ -135,6 +138,7 @@ def _make(request: Request, step: Step, say: Callable[[dict[str, Any]], None]) -
         further=load_latency_table(request.table) if request.further else None,
         accuracy=load_accuracy_table(request.accuracy) if request.accuracy else None,
         prior=load_prior(request.prior, request.networks) if request.prior else None,
+        built_before=request.built_before,
         on_progress=lambda progress: say({"progress": asdict(progress)}),
         on_step=step,
         seed=request.seed,

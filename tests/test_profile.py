@@ -240,15 +240,6 @@ def test_a_journal_of_other_conditions_is_not_mixed_in(tiny: Space, tmp_path: Pa
     assert table.grid == profiled(tiny, FakeDevice(node_ns=9_000), device="d").grid
 
 
-def test_slow_builds_are_estimated_before_they_are_over(tiny: Space, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Progress] = []
-    monkeypatch.setattr(module, "_LONG_S", 0.0)
-    profiled(tiny, time_budget_s=0.0, on_progress=seen.append)
-    builds = [one.text for one in seen if one.stage == "build"]
-    assert "to build at" not in builds[0]
-    assert "to build at 0.0 s each: about 0 s" in builds[-1]
-
-
 def test_launches_are_counted_where_a_runtime_launches(tiny: Space, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "launch_bound" not in dict(profiled(tiny).protocol)
     monkeypatch.setattr(FakeSession, "launch_ns", 10_000_000, raising=False)

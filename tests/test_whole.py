@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from ponas_deploy import build_time
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.backends.fake import FakeBackend, FakeDevice
 from ponas_deploy.errors import MeasurementError, TableMismatchError
@@ -134,11 +133,3 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere = CliRunner().invoke(app, [*asked, str(path), "--device", "moon"])
     assert elsewhere.exit_code == 1
     assert "'moon' is not this machine" in elsewhere.output
-
-
-def test_what_builds_take_is_estimated_from_the_latest() -> None:
-    assert build_time.estimate([9.0, 4.0, 4.0], 10) is None
-    found = build_time.estimate([30.0, *[8.0] * 10, *[4.0] * 16], 132)
-    assert found == build_time.BuildEstimate(132, 4.0)
-    assert found.text == "132 to build at 4.0 s each: about 9 min"
-    assert build_time.in_time(9000) == "2.5 h"
