@@ -26,6 +26,7 @@ from ponas_deploy.engines import backend_for, build, emit, refuse_existing, scra
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
 from ponas_deploy.lock import machine_to_oneself
 from ponas_deploy.manifest import MODEL, Manifest, TableUsed, measured_document
+from ponas_deploy.progress import OnBuildProgress
 from ponas_deploy.records import sha256, write_bytes
 from ponas_deploy.shortlist import Shortlist
 from ponas_deploy.specialize import document
@@ -84,13 +85,14 @@ def deploy(
     overwrite: bool = False,
     on_attempt: OnAttempt | None = None,
     on_note: OnNote | None = None,
+    on_build: OnBuildProgress | None = None,
 ) -> Deployment:
     """Search, build, time, correct, until the measurement meets the budget; then emit the engine.
 
     Once one meets it, a better one is looked for until `patience_s` seconds have passed or the budget is
     used up. `on_attempt` is called before and after each attempt's measurement, `on_note` with what there is
-    to say. BudgetError when no network can meet the budget, by prediction or after `tries` measurements;
-    MeasurementError when somebody else is measuring.
+    to say, `on_build` while a runtime builds that says how far it is. BudgetError when no network can meet
+    the budget, by prediction or after `tries` measurements; MeasurementError when somebody else is measuring.
     """
     refuse_existing(folder, overwrite=overwrite)
     note = on_note or (lambda text: None)
@@ -99,7 +101,7 @@ def deploy(
         note(warning)
     jury = task.jury()
     with scratch_beside(folder) as scratch:
-        bench = _Bench(task, jury, scratch, on_attempt or (lambda attempt: None), note)
+        bench = _Bench(task, jury, scratch, on_attempt or (lambda attempt: None), note, on_build)
         with machine_to_oneself(store.lock_path(), f"a search for {folder}"):
             best = bench.search(tries, patience_s)
         best = _finished(best, task, bench, folder)
@@ -123,6 +125,7 @@ class _Bench:
     scratch: Path
     report: OnAttempt
     note: OnNote
+    on_build: OnBuildProgress | None
     attempts: list[Attempt] = field(default_factory=list)
     twice: set[int] = field(default_factory=set)
     """The numbers of those that had their second look."""
@@ -158,7 +161,8 @@ class _Bench:
         folder.mkdir()
         architecture = Architecture(self.task.space, attempt.choice.choices)
         images = self.task.weights.scale_images(conditions.precision)
-        engine = build(architecture, tensors(architecture), conditions, folder, images)
+        weights = tensors(architecture)
+        engine = build(architecture, weights, conditions, folder, images, self.on_build)
         timing = time_engine(engine, conditions.backend, run_settings(conditions))
         timing = replace(timing, wander_pct=attempt.wander_pct)
         done = replace(attempt, engine_file=engine.name, timing=timing)
@@ -255,15 +259,16 @@ def build_and_measure(
     folder: Path,
     *,
     overwrite: bool = False,
+    on_build: OnBuildProgress | None = None,
 ) -> Manifest:
     """A given network as an engine of this machine, timed in fresh processes: no budget, no search."""
     refuse_existing(folder, overwrite=overwrite)
     with scratch_beside(folder) as scratch:
         source = scratch / "engine"
         source.mkdir()
-        tensors = weights.finish or weights.tensors
+        tensors = (weights.finish or weights.tensors)(architecture)
         images = weights.scale_images(conditions.precision)
-        engine = build(architecture, tensors(architecture), conditions, source, images)
+        engine = build(architecture, tensors, conditions, source, images, on_build)
         with machine_to_oneself(store.lock_path(), f"an engine for {folder}"):
             timing = time_engine(engine, conditions.backend, run_settings(conditions))
         manifest = replace(

@@ -24,6 +24,7 @@ from ponas_deploy.backends import Backend, Calibrated, RunSettings, TimesLayers,
 from ponas_deploy.errors import BackendError, FileFormatError, OverwriteError, PonasError
 from ponas_deploy.lock import machine_to_oneself
 from ponas_deploy.manifest import MANIFEST, MODEL, EngineFile, Manifest, read_manifest, write_manifest
+from ponas_deploy.progress import OnBuildProgress
 from ponas_deploy.records import sha256, write_bytes
 from ponas_deploy.tables import Conditions
 from ponas_deploy.timing import EngineTiming, time_engine
@@ -44,23 +45,27 @@ def build(
     conditions: Conditions,
     folder: Path,
     images: NDArray[np.float32] | None = None,
+    on_build: OnBuildProgress | None = None,
 ) -> Path:
     """Write `model.onnx` and the backend's engine files into `folder`; returns the file that opens it.
 
-    `images` are those of INT8 scales (`task.WeightsSource.scale_images`).
+    `images` are those of INT8 scales (`task.WeightsSource.scale_images`). `on_build` hears how far a
+    build is, where the runtime says so.
     """
     model = network_model(architecture, weights, conditions.batch).SerializeToString()
     write_bytes(folder / MODEL, model)
     settings = RunSettings(conditions.precision, conditions.threads)
-    return backend_for(conditions, images).save(model, settings, folder)[0]
+    return backend_for(conditions, images, on_build).save(model, settings, folder)[0]
 
 
-def backend_for(conditions: Conditions, images: NDArray[np.float32] | None) -> Backend:
+def backend_for(
+    conditions: Conditions, images: NDArray[np.float32] | None, on_build: OnBuildProgress | None = None
+) -> Backend:
     """The backend of these conditions, its INT8 scales from `images` where there are any.
 
     BackendError where it cannot take them.
     """
-    backend = get_backend(conditions.backend)
+    backend = get_backend(conditions.backend, on_build)
     if images is None:
         return backend
     if not isinstance(backend, Calibrated):

@@ -16,6 +16,7 @@ from ponas_deploy.backends import RunSettings, Session, get_backend
 from ponas_deploy.calibrate import LEAST_CHECK, LEAST_FIT
 from ponas_deploy.measure import Plan, first_look
 from ponas_deploy.probes import block_model, blocks_of, network_bytes
+from ponas_deploy.progress import OnBuildProgress
 from ponas_deploy.tables import Conditions
 from searchspace.architecture import Architecture
 from searchspace.space import Space
@@ -48,10 +49,12 @@ def middle(space: Space) -> Architecture:
     return Architecture.from_indices(space, [len(layer.candidates) // 2 for layer in space.layers])
 
 
-def trial(conditions: Conditions, space: Space, plan: Plan | None = None) -> Trial:
+def trial(
+    conditions: Conditions, space: Space, plan: Plan | None = None, on_build: OnBuildProgress | None = None
+) -> Trial:
     """Build and run one network and one block; BackendError where the runtime refuses them."""
     plan = plan or Plan()
-    backend = get_backend(conditions.backend)
+    backend = get_backend(conditions.backend, on_build)
     settings = RunSettings(conditions.precision, conditions.threads)
 
     def looked(model: bytes) -> tuple[float, float]:

@@ -128,8 +128,8 @@ BACKENDS = ("onnxruntime", "openvino")
 """The runtimes a CPU is profiled with by default."""
 
 
-def get_backend(name: str) -> Backend:
-    """The backend called `name`.
+def get_backend(name: str, on_build: OnBuildProgress | None = None) -> Backend:
+    """The backend called `name`; `on_build` hears how far its builds are, where it tells (`TellsProgress`).
 
     Raises UnknownNameError that lists the backends, or BackendError with the install line when the
     runtime is not installed.
@@ -138,7 +138,10 @@ def get_backend(name: str) -> Backend:
         raise UnknownNameError("backend", name, known_backends())
     module, _, attribute = _BACKENDS[name].partition(":")
     factory: Callable[[], Backend] = getattr(import_module(module), attribute)
-    return factory()
+    backend = factory()
+    if on_build and isinstance(backend, TellsProgress):
+        backend.on_progress = on_build
+    return backend
 
 
 def known_backends() -> tuple[str, ...]:

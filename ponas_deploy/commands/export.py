@@ -59,6 +59,7 @@ def export(
       ponas export PONAS-C --backend onnxruntime --threads 2 --out engines/ponas-c
     """
     from ponas_deploy.commands.architectures import read_architecture
+    from ponas_deploy.commands.waiting import lines_of_a_build
     from ponas_deploy.commands.weights import open_weights
     from ponas_deploy.deploy import build_and_measure, engine_document
     from ponas_deploy.inventory import local_conditions
@@ -70,7 +71,9 @@ def export(
     name = f"{arch.lower() if len(arch) < 40 else 'network'}-{conditions.backend}-{conditions.precision}"
     folder = out or Path("engines") / Path(name).name
     note(f"building for {conditions.text}, then timing in fresh processes ...")
-    manifest = build_and_measure(architecture, carried.source, conditions, folder, overwrite=force)
+    manifest = build_and_measure(
+        architecture, carried.source, conditions, folder, overwrite=force, on_build=lines_of_a_build()
+    )
     if json:
         print_json(engine_document(manifest, folder))
         return

@@ -9,9 +9,8 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from ponas_deploy.commands.output import note, report_console
+from ponas_deploy.commands.waiting import SECONDS_A_LINE, lines_of_a_build
 
-# Where no bar can be drawn, a line so often says that it goes on.
-_SECONDS_A_LINE = 10.0
 # A profile that took so many times what it was given, and what starting takes, was too slow for its time.
 _OVERTIME, _STARTING_S = 1.1, 3.0
 
@@ -58,7 +57,7 @@ def _worth_profiling(
     trials = []
     for conditions in wanted:
         note(f"trying {conditions.text} ...")
-        trials.append(trial(conditions, space))
+        trials.append(trial(conditions, space, on_build=lines_of_a_build()))
     choices = middle(space).choices
     known_ms = min((stored.table.predict_ms(choices) for stored in tables), default=None)
     selection = select(trials, time_s, known_ms=known_ms)
@@ -167,11 +166,11 @@ def progress_bar() -> Iterator[OnProgress]:
     # Drawn from the callback alone: a thread that draws would run into what is being timed.
     with Bars(*columns, console=console, transient=True, auto_refresh=False) as bars:
         task = bars.add_task("", stage="", left="")
-        told = -_SECONDS_A_LINE
+        told = -SECONDS_A_LINE
 
         def on_progress(progress: Progress) -> None:
             nonlocal told
-            if not console.is_terminal and monotonic() - told >= _SECONDS_A_LINE:
+            if not console.is_terminal and monotonic() - told >= SECONDS_A_LINE:
                 told = monotonic()
                 note(f"{progress.stage}: {progress.text}, {progress.seconds_left:.0f} s left")
             bars.update(

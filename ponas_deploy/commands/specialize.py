@@ -294,9 +294,18 @@ def _choose(
 
 
 def _deploy(task: Task, folder: Path, tries: int, force: bool, json: bool) -> None:
+    from ponas_deploy.commands.waiting import lines_of_a_build
     from ponas_deploy.deploy import deploy, engine_document
 
-    deployment = deploy(task, folder, tries=tries, overwrite=force, on_attempt=_tell, on_note=note)
+    deployment = deploy(
+        task,
+        folder,
+        tries=tries,
+        overwrite=force,
+        on_attempt=_tell,
+        on_note=note,
+        on_build=lines_of_a_build(),
+    )
     if json:
         print_json(engine_document(deployment.manifest, folder))
         return

@@ -1,19 +1,37 @@
-"""A progress bar that appears only when there is something to wait for."""
+"""What is shown only when there is something to wait for: a bar, or a line now and then."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ponas_deploy.commands.output import report_console
+from ponas_deploy.commands.output import note, report_console
+
+if TYPE_CHECKING:
+    from ponas_deploy.progress import BuildProgress, OnBuildProgress
 
 PATIENCE_S = 2.0
 """What takes less shows no bar."""
+SECONDS_A_LINE = 10.0
+"""Where no bar is drawn, a line so often says that it goes on."""
 
 Advance = Callable[[int, int, str], None]
 """Units done, units in total, what is being done."""
+
+
+def lines_of_a_build() -> OnBuildProgress:
+    """Notes now and then how far a runtime is with a model: a bar would be drawn while something is timed."""
+    told = monotonic()
+
+    def on_build(build: BuildProgress) -> None:
+        nonlocal told
+        if monotonic() - told >= SECONDS_A_LINE:
+            told = monotonic()
+            note(build.text)
+
+    return on_build
 
 
 @contextmanager
