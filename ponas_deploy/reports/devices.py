@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ponas_deploy.devices import Machine
 from ponas_deploy.inventory import Runtime
-from ponas_deploy.reports.style import FAINT, WARN, table
+from ponas_deploy.reports.style import FAINT, WARN, table, titled
 from ponas_deploy.store import StoredTable
 
 
@@ -46,10 +46,10 @@ def devices_report(
 
 
 def _runtimes(title: str, caption: str, runtimes: Sequence[Runtime]) -> RenderableType:
-    rows = table(title, caption)
+    rows = table("")
     rows.add_column("runtime")
     rows.add_column("precisions")
     for runtime in runtimes:
         known = Text(runtime.problem, style=WARN) if runtime.problem else Text(", ".join(runtime.precisions))
         rows.add_row(runtime.backend, known)
-    return rows
+    return titled(title, rows, caption)
