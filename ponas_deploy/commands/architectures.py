@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from ponas_deploy.errors import PonasError
 from searchspace import PUBLISHED, Architecture, build_space, parse_architecture
 
 if TYPE_CHECKING:
     from ponas_deploy.tables import LatencyTable
+
+Found = TypeVar("Found")
 
 DEFAULT_SPACE = "ponas"
 
@@ -28,3 +31,10 @@ def read_choices(text: str, table: LatencyTable) -> tuple[str, ...]:
     choices = tuple(label for label in text.replace("|", ",").split(",") if label)
     table.grid.indices(choices)
     return choices
+
+
+def agreed(what: str, asked: Found | None, given: Found | None) -> Found | None:
+    """What was asked for or what the weights say; PonasError where they differ."""
+    if asked is not None and given is not None and asked != given:
+        raise PonasError(f"--{what} {asked} was asked for, but the weights are for {given}.")
+    return asked if given is None else given

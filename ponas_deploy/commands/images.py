@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ponas_deploy.commands.architectures import read_architecture
-from ponas_deploy.commands.weights import agreed
+from ponas_deploy.commands.architectures import agreed, read_architecture
 from ponas_deploy.errors import PonasError, WeightsError
 from ponas_deploy.weights import WeightsFile
 from searchspace.architecture import Architecture

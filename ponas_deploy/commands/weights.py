@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from ponas_deploy.commands.architectures import DEFAULT_SPACE
+from ponas_deploy.commands.architectures import DEFAULT_SPACE, agreed
 from ponas_deploy.commands.output import note
 from ponas_deploy.errors import MissingExtraError, PonasError
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from ponas_deploy.deploy import WeightsSource
     from ponas_deploy.weights import WeightsFile
     from searchspace.space import Space
-
-Found = TypeVar("Found")
 
 _RESOLUTION, _CLASSES = 224, 1000
 _CHECKPOINTS = (".pth", ".pt", ".ckpt", ".tar")
@@ -124,10 +122,3 @@ def _trains() -> bool:
     from importlib.util import find_spec
 
     return find_spec("torch") is not None
-
-
-def agreed(what: str, asked: Found | None, given: Found | None) -> Found | None:
-    """What was asked for or what the weights say; PonasError where they differ."""
-    if asked is not None and given is not None and asked != given:
-        raise PonasError(f"--{what} {asked} was asked for, but the weights are for {given}.")
-    return asked if given is None else given
