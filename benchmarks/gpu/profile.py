@@ -133,7 +133,7 @@ def _run(
         log.seek(0)
         said = log.read().strip()
     print(f"{stage} {reason}\n{said[-1500:]}", flush=True)
-    errors.append(f"{stage} {reason}: {(said.splitlines() or [''])[-1][:300]}")
+    errors.append(": ".join([f"{stage} {reason}", *(line[:300] for line in said.splitlines()[-1:])]))
     return False
 
 
@@ -187,6 +187,9 @@ def _picks(result: dict[str, Any]) -> list[str]:
     ]
     for pick in result["picks"]:
         later = again.get(pick["purpose"])
+        if not pick["choices"]:
+            lines.append(f"  {pick['purpose']:<28}{pick['budget_ms']:>9.4f}  not met, {pick['tries']} tries")
+            continue
         lines.append(
             f"  {pick['purpose']:<28}{pick['budget_ms']:>9.4f}{pick['predicted_ms']:>11.4f}"
             f"{pick['measured_ms']:>10.4f}{later if later else float('nan'):>9.4f}"
