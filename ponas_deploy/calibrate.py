@@ -47,18 +47,18 @@ class TimedNetwork:
 
 
 @dataclass(frozen=True, slots=True)
-class _Design:
+class Design:
     """How cells become columns: `cells` (L x C, P) holds each cell's share of every column, in ms."""
 
     cells: tuple[Floats, ...]
     kinds: tuple[str, ...]
 
-    def rows(self, grid: Grid, networks: Sequence[TimedNetwork]) -> Floats:
+    def rows(self, grid: Grid, networks: Sequence[Sequence[str]]) -> Floats:
         """One row a network, (N, P): the sums of its cells' shares."""
         return np.array(
             [
-                sum(layer[index] for layer, index in zip(self.cells, grid.indices(net.choices), strict=True))
-                for net in networks
+                sum(layer[index] for layer, index in zip(self.cells, grid.indices(choices), strict=True))
+                for choices in networks
             ]
         )
 
@@ -81,25 +81,25 @@ def correct(
             f"{len(networks)} whole networks were timed, a correction needs {least}: allow more time."
         )
     measured = np.array([net.measurement.value_ms(statistic) for net in networks])
-    design = _design(isolated, cells, kinds)
-    rows = design.rows(isolated, networks)
+    columns = design(isolated, cells, kinds)
+    rows = columns.rows(isolated, [net.choices for net in networks])
     rows[:, 0] = measured.mean()
     relative = rows / measured[:, None]
-    found = strengths(relative, design.kinds)
-    weights, _ = solve(relative, design.kinds, found)
+    found = strengths(relative, columns.kinds)
+    weights, _ = solve(relative, columns.kinds, found)
     if weights[1] <= 0:
         raise MeasurementError(
             "networks of slower cells are not slower here, so cells say nothing about networks:"
             " measure on a quieter machine, or with more time."
         )
-    grid = _corrected(isolated, design, weights, float(measured.mean()))
+    grid = _corrected(isolated, columns, weights, float(measured.mean()))
     used = {kind: variance for kind, variance in found.variances if variance > 0}
     parameters = (
         ("intercept_ms", float(weights[0] * measured.mean())),
         ("slope", float(weights[1])),
         *((f"{kind}_spread_pct", 100 * float(np.sqrt(variance))) for kind, variance in sorted(used.items())),
         ("residual_pct", 100 * float(np.sqrt(found.noise))),
-        ("cross_validated_pct", _cross_validated_pct(relative, design.kinds, found)),
+        ("cross_validated_pct", _cross_validated_pct(relative, columns.kinds, found)),
     )
     method = "line and ridge" if used else "line"
     return grid, Correction(method, parameters, _latencies(networks, isolated, grid, statistic))
@@ -143,7 +143,7 @@ def _latencies(
     )
 
 
-def _design(isolated: Grid, cells: Cells, kinds: Sequence[str]) -> _Design:
+def design(isolated: Grid, cells: Cells, kinds: Sequence[str] = KINDS) -> Design:
     """Columns: intercept (left empty here), sum, a factor a shape, a factor and a count a trait, own."""
     flat = [cell for row in cells for cell in row]
     values = np.array([value for row in isolated.values for value in row])
@@ -159,7 +159,7 @@ def _design(isolated: Grid, cells: Cells, kinds: Sequence[str]) -> _Design:
             columns.append(scale * [label in some for some in labels])
             names.append(kind)
     splits = np.cumsum([len(row) for row in cells])[:-1]
-    return _Design(tuple(np.split(np.array(columns).T, splits)), tuple(names))
+    return Design(tuple(np.split(np.array(columns).T, splits)), tuple(names))
 
 
 def traits(ops: tuple[Op, ...]) -> tuple[str, ...]:
@@ -188,7 +188,7 @@ def _cross_validated_pct(relative: Floats, kinds: Sequence[str], given: Strength
     return 100 * float(np.concatenate(errors).mean())
 
 
-def _corrected(isolated: Grid, design: _Design, weights: Floats, mean_ms: float) -> Grid:
+def _corrected(isolated: Grid, design: Design, weights: Floats, mean_ms: float) -> Grid:
     """The grid of a fit, every cell above zero.
 
     The intercept holds stem, head and what every run costs besides. Where it is below zero (isolated

@@ -201,11 +201,13 @@ class _Job:
         if self.prior:
             fit = self.prior.networks
             check = int(np.clip(count - fit, LEAST_CHECK, MOST_CHECKS))
-            return known or choose(bench.space, costs, fit + check, seed, least_fit=fit, least_check=check)
+            return known or choose(
+                bench.space, costs, self.loss, fit + check, seed, least_fit=fit, least_check=check
+            )
         count = int(np.clip(count, LEAST_FIT + LEAST_CHECK, MOST_FIT + MOST_CHECK))
         if known:
-            return grown(known, bench.space, costs, count, seed)
-        return choose(bench.space, costs, count, seed)
+            return grown(known, bench.space, costs, self.loss, count, seed)
+        return choose(bench.space, costs, self.loss, count, seed)
 
     def _wave(
         self,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Iterable, Mapping, Sequence
 
 from ponas_deploy.assemble import Networks
 from ponas_deploy.bench import Trial
 from ponas_deploy.calibrate import LEAST_CHECK, LEAST_FIT
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.measure import Plan
-from ponas_deploy.spread import divide, spread_networks
+from ponas_deploy.spread import Floats, evenly, total, varied_networks
+from ponas_deploy.tables import Grid
+from ponas_deploy.telling import most_telling
 from searchspace.architecture import Architecture
 from searchspace.space import Space
 
@@ -21,8 +20,12 @@ _WANTED_ROUNDS = 16
 _VISIT_RUNS = 2.2
 """A visit of a session in a round: the sample, the runs before it that are discarded, and retakes."""
 _WORTH_ADDING = 8
+_CHECKED = 0.56
+"""The share of the networks that certify, where there are enough of both."""
+_OF_A_KIND = 60
+"""So many networks of each kind are there to choose from."""
 
-Costs = Sequence[NDArray[np.float64]]
+Costs = Sequence[Floats]
 
 
 def round_s(rough_ns: Iterable[float], plan: Plan, visit_s: float = 0.0) -> float:
@@ -39,47 +42,54 @@ def affordable(left_s: float, blocks_s: float, trial: Trial) -> int:
 def choose(
     space: Space,
     costs: Costs,
+    losses: Costs,
     count: int,
     seed: int,
     *,
     least_fit: int = LEAST_FIT,
     least_check: int = LEAST_CHECK,
 ) -> Networks:
-    """About `count` networks spread over the range of `costs`; never fewer than a certificate needs."""
-    least = least_fit + least_check
-    texts = _spread(space, costs, max(count, least), seed)
-    if len(texts) < least:
+    """About `count` networks, those to fit on the most telling ones; never fewer than a certificate needs."""
+    pool, least = _pool(space, costs, losses, seed), least_fit + least_check
+    if len(pool) < least:
         raise MeasurementError(
-            f"space '{space.name}' has too few networks to certify a table: {len(texts)} were found,"
+            f"space '{space.name}' has too few networks to certify a table: {len(pool)} were found,"
             f" {least} are needed."
         )
-    return _divided(texts, divide(len(texts), least_fit, least_check, MOST_CHECK))
+    count = min(max(count, least), len(pool))
+    check = min(count - least_fit, MOST_CHECK, max(least_check, round(_CHECKED * count)))
+    return _added(Networks((), ()), space, costs, pool, count - check, check)
 
 
-def grown(networks: Networks, space: Space, costs: Costs, count: int, seed: int) -> Networks:
+def grown(networks: Networks, space: Space, costs: Costs, losses: Costs, count: int, seed: int) -> Networks:
     """The same networks in the same roles and new ones, about `count` in all.
 
     As they are where hardly any would be new.
     """
     known = {*networks.fit, *networks.check}
-    wanted = min(count, MOST_FIT + MOST_CHECK) - len(known)
-    fresh = [text for text in _spread(space, costs, max(count, 1), seed) if text not in known]
-    if min(wanted, len(fresh)) < _WORTH_ADDING:
+    pool = {text: cost for text, cost in _pool(space, costs, losses, seed).items() if text not in known}
+    wanted = min(count - len(known), MOST_FIT + MOST_CHECK - len(known), len(pool))
+    if wanted < _WORTH_ADDING:
         return networks
-    places = np.linspace(0, len(fresh) - 1, min(wanted, len(fresh))).round().astype(int)
-    texts = [fresh[place] for place in places]
-    more = _divided(texts, divide(len(texts), 0, 0, MOST_CHECK - len(networks.check)))
-    return Networks((*networks.fit, *more.fit), (*networks.check, *more.check))
+    check = min(MOST_CHECK - len(networks.check), round(_CHECKED * wanted))
+    return _added(networks, space, costs, pool, wanted - check, check)
 
 
-def _spread(space: Space, costs: Costs, count: int, seed: int) -> list[str]:
-    found = spread_networks(costs, count, seed)
-    return [Architecture.from_indices(space, indices).text for indices in found]
+def _pool(space: Space, costs: Costs, losses: Costs, seed: int) -> dict[str, float]:
+    """Networks of all kinds by their text form, kind by kind, with their costs."""
+    found = varied_networks(costs, losses, _OF_A_KIND, seed)
+    return {Architecture.from_indices(space, one).text: total(costs, one) for one in found}
 
 
-def _divided(texts: Sequence[str], checks: Sequence[bool]) -> Networks:
-    fit, check = (
-        tuple(text for text, is_check in zip(texts, checks, strict=True) if is_check == wanted)
-        for wanted in (False, True)
+def _added(
+    networks: Networks, space: Space, costs: Costs, pool: Mapping[str, float], fit: int, check: int
+) -> Networks:
+    """With more of the pool: to check with evenly of each kind, of the others to fit on what tells most."""
+    checks = evenly(list(pool), check)
+    others = [text for text in pool if text not in checks]
+    choices, known = ([tuple(text.split(",")) for text in texts] for texts in (others, networks.fit))
+    places = most_telling(
+        Grid.over(space, (row.tolist() for row in costs)), space.cells(), choices, fit, known
     )
-    return Networks(fit, check)
+    fits = sorted((others[place] for place in places), key=pool.__getitem__)
+    return Networks((*networks.fit, *fits), (*networks.check, *sorted(checks, key=pool.__getitem__)))

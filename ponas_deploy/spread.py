@@ -1,24 +1,52 @@
-"""Networks spread over the latency range: what a table is fitted to and certified on.
+"""Networks over the latency range, at random and of the Pareto front: to fit a table to, and certify it on.
 
 Uniformly drawn networks all cost about the same (sums over many layers concentrate), and say nothing
 about the cheap and the expensive end, where budgets lie. Here each layer draws candidate c with
 probability proportional to exp(-tilt * cost of c): the least presumptuous distribution with a given
 expected total (Jaynes, Phys. Rev. 106, 1957). One tilt for each of evenly spaced targets.
+
+They are not like the networks that a search returns. Those take in layer after layer what gains most for
+its cost, so an error in one kind of block adds up in all of them, and networks that are merely spread do not
+show it. Nor are they like random ones, which vary more. So there are some of each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ponas_deploy.frontier import pareto_front
+
 Floats = NDArray[np.float64]
 Choices = tuple[int, ...]
+Thing = TypeVar("Thing")
 
 _MARGIN = 0.05
 """The share of the range left out at both ends, where there is but one network."""
 _DRAWS = 8
+
+
+def varied_networks(
+    costs: Sequence[Floats], losses: Sequence[Floats], each: int, seed: int
+) -> tuple[Choices, ...]:
+    """Different networks: `each` spread over the range, as many at random, as many of the Pareto front.
+
+    `costs` and `losses` (layers, candidates) in any units. They stand kind by kind, what is spread and what
+    is of the front in order of cost. Fewer where a kind has fewer that are new.
+    """
+    rng = np.random.default_rng(seed)
+    front = [tuple(map(int, row)) for row in pareto_front(costs, losses).choices]
+    random = [tuple(int(rng.integers(len(layer))) for layer in costs) for _ in range(each)]
+    return tuple(dict.fromkeys((*spread_networks(costs, each, seed), *random, *evenly(front, each))))
+
+
+def evenly(things: Sequence[Thing], count: int) -> list[Thing]:
+    """`count` of the things at even distances; all where there are fewer."""
+    count = min(count, len(things))
+    return [things[int((number + 0.5) * len(things) / count)] for number in range(count)]
 
 
 def spread_networks(costs: Sequence[Sequence[float] | Floats], count: int, seed: int) -> tuple[Choices, ...]:
@@ -71,10 +99,7 @@ def total(layers: Sequence[Floats], choices: Choices) -> float:
 
 
 def divide(count: int, least_fit: int, least_check: int, most_check: int) -> tuple[bool, ...]:
-    """Which of `count` networks in order of cost are for checking: evenly among those for fitting.
-
-    The ends are for fitting, so that checking never extrapolates.
-    """
+    """Which of `count` networks in a row are for checking: evenly among those for fitting, the ends never."""
     checks = max(0, min(count - least_fit, most_check, max(least_check, round(0.56 * count))))
     places = {round(place) for place in np.linspace(0, count - 1, checks + 2)[1:-1]}
     return tuple(index in places for index in range(count))

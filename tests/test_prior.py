@@ -14,6 +14,7 @@ from ponas_deploy.calibrate import LEAST_CHECK
 from ponas_deploy.errors import MeasurementError, TableMismatchError
 from ponas_deploy.measure import Plan, Samples
 from ponas_deploy.prior import MOST_CHECKS, NETWORKS, Prior, assemble_from, load_prior
+from ponas_deploy.priority import losses
 from ponas_deploy.probes import network_bytes
 from ponas_deploy.profile import profile
 from ponas_deploy.sampling import choose
@@ -173,7 +174,9 @@ def planted(prior: Prior, truth: LatencyTable, noise: float = 0.005) -> LatencyT
     """The table that comes of a prior on a machine of which another table is the truth."""
     space, rng = build_space("ponas"), np.random.default_rng(3)
     costs, least = prior.grid(space).arrays(), prior.networks
-    networks = choose(space, costs, least + MOST_CHECKS, 0, least_fit=least, least_check=MOST_CHECKS)
+    networks = choose(
+        space, costs, losses(space, None), least + MOST_CHECKS, 0, least_fit=least, least_check=MOST_CHECKS
+    )
     samples = Samples()
     for number in range(10):
         for text in rng.permutation([*networks.fit, *networks.check]):
