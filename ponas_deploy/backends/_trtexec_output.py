@@ -17,6 +17,28 @@ _BANNER = re.compile(r"&&&& RUNNING TensorRT\.trtexec \[TensorRT v(\d+)\]")
 _SUMMARY = re.compile(r"\[I\] ((?:[A-Z][\w -]* )?(?:Time|Latency)): (min = .*)$", re.MULTILINE)
 _VALUE = re.compile(r"(\w+)(?:\(([\d.]+)%\))? = ([\d.eE+-]+) ms")
 _ERROR = re.compile(r"\[E\] (?:\[TRT\] )?(.+)$", re.MULTILINE)
+# What it says of troubles that have a remedy (samples/common/sampleDevice.h, the ONNX parser, the dynamic
+# linker), with the remedy. The first one that is found counts; a group in it says more than the first error.
+_TROUBLES = tuple(
+    (re.compile(pattern), remedy)
+    for pattern, remedy in (
+        (
+            r"(?i:cuda failure)[^:\n]*: ([^\n]+)|((?i:cuda initialization failure)[^\n]*)",
+            "See `nvidia-smi`, and whether this TensorRT is for the driver's CUDA.",
+        ),
+        (
+            r"error while loading shared libraries: ([^\n]+)",
+            "Install TensorRT and CUDA of the version that this trtexec is of, or name another one in"
+            " $PONAS_TRTEXEC.",
+        ),
+        (
+            r"(No importer registered for op: \w+)|While parsing node number",
+            "Take another operator, another backend, or a newer TensorRT.",
+        ),
+        (r"Failed to parse onnx", "Check the model with `onnx.checker.check_model`."),
+        (r"MAGIC_TAG|[Mm]agic ?tag|deserialization failed", "Delete the engine, and build it again here."),
+    )
+)
 _OUT_OF_MEMORY = re.compile(r"out of memory|OutOfMemory", re.IGNORECASE)
 
 
@@ -70,9 +92,13 @@ def compute_ns(exported: str) -> tuple[float, ...]:
 
 
 def failure(output: str, code: int) -> str:
-    """Why trtexec failed: out of memory, the first error it printed, or its exit code."""
+    """Why trtexec failed, and what to do where that is known: from what it printed, else its exit code."""
     if _OUT_OF_MEMORY.search(output):
         return "the GPU's memory is full. Take a smaller batch, or end what else uses it."
-    found = _ERROR.search(output)
-    reason = found.group(1).strip() if found else f"it ended with code {code}"
-    return reason if reason.endswith(".") else f"{reason}."
+    error = _ERROR.search(output)
+    cause = error.group(1) if error else f"it ended with code {code}"
+    for pattern, remedy in _TROUBLES:
+        if trouble := pattern.search(output):
+            said = next(filter(None, trouble.groups()), cause)
+            return f"{said.strip().rstrip('.')}. {remedy}"
+    return f"{cause.strip().rstrip('.')}."

@@ -60,7 +60,9 @@ class _Converter:
             writer = _WRITERS.get(node.op_type)
             if writer is None:
                 known = ", ".join(_WRITERS)
-                raise self.error(node, f"is an operator this backend does not run; it runs {known}")
+                raise self.error(
+                    node, f"is an operator this backend does not run: take another one; it runs {known}"
+                )
             attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
             self.values[node.output[0]] = writer(self, node, attributes)
         self.graph.output(self.value(self.onnx_graph.output[0].name))

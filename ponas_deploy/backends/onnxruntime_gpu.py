@@ -36,6 +36,7 @@ _PACKAGE = "'onnxruntime-gpu[cuda,cudnn]'"
 _NOT_ALONE = "but fallback to CPU EP has been explicitly disabled"
 _OUT_OF_MEMORY = ("out of memory", "Failed to allocate memory", "bad allocation")
 _MEMORY_FULL = "the GPU's memory is full. Take a smaller batch, or end what else uses it."
+_REMEDY = "Check the model with `onnx.checker.check_model`, or take another backend."
 FORMAT = "ponas.onnxruntime-engine/1"
 _TF32_OFF = "NVIDIA_TF32_OVERRIDE"
 
@@ -202,7 +203,7 @@ class OnnxRuntimeGpuBackend:
     def _bound(
         self, model: bytes | str, options: Any, settings: RunSettings, *, graph: bool
     ) -> DeviceSession:
-        with _translated(self.name, "cannot load the model"):
+        with _translated(self.name, "cannot load the model", "" if graph else _REMEDY):
             compiled = self._compile(model, options, settings, graph=graph)
             return DeviceSession(
                 self.name,
@@ -284,8 +285,8 @@ def tensorrt() -> OnnxRuntimeGpuBackend:
 
 
 @contextmanager
-def _translated(backend: str, what: str) -> Iterator[None]:
-    """The runtime's errors as ours, those of a GPU with what to do."""
+def _translated(backend: str, what: str, remedy: str = "") -> Iterator[None]:
+    """The runtime's errors as ours, those of a GPU with what to do; `remedy` is that for all others."""
     try:
         yield
     except BackendError:
@@ -295,9 +296,11 @@ def _translated(backend: str, what: str) -> Iterator[None]:
         if any(sign in text for sign in _OUT_OF_MEMORY):
             reason = _MEMORY_FULL
         elif _NOT_ALONE in text:
-            reason = "the provider does not run all of it, and the CPU may not help out."
+            reason = (
+                "the provider does not run all of it, and the CPU may not help out: take another backend."
+            )
         else:
-            reason = first_line(error)
+            reason = f"{first_line(error)} {remedy}".rstrip()
         raise BackendError(backend, f"{what}: {reason}") from error
 
 

@@ -416,8 +416,23 @@ def test_a_full_memory_says_what_to_do_and_is_not_tried_again(gpu: Gpu, model: b
 def test_an_operator_that_would_go_to_the_cpu_is_an_error(gpu: Gpu, model: bytes) -> None:
     backend = get_backend("onnxruntime-cuda")
     gpu.refuse_all = NO_FALLBACK
-    with pytest.raises(BackendError, match="does not run all of it, and the CPU may not help out"):
+    with pytest.raises(
+        BackendError, match="does not run all of it, and the CPU may not help out: take another"
+    ):
         backend.load(model, RunSettings())
+
+
+def test_a_model_that_is_not_parsed_or_built_is_one_sentence_with_a_next_step(gpu: Gpu, model: bytes) -> None:
+    backend = get_backend("onnxruntime-tensorrt")
+    for bad, refusal in ((b"no model", ""), (model, "TensorRT EP failed to create engine from network.")):
+        gpu.refuse_all = refusal
+        with pytest.raises(BackendError) as caught:
+            backend.load(bad, RunSettings("tf32"))
+        said = str(caught.value)
+        assert said.startswith("onnxruntime-tensorrt: cannot load the model: "), said
+        assert refusal in said
+        assert said.endswith("Check the model with `onnx.checker.check_model`, or take another backend.")
+        assert "\n" not in said
 
 
 def test_a_provider_that_does_not_start_names_what_it_needs(gpu: Gpu) -> None:

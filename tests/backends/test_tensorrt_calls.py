@@ -96,6 +96,28 @@ def test_what_is_not_installed_comes_with_the_install_line(
         TensorRtBackend()
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        ModuleNotFoundError("No module named 'tensorrt'"),
+        OSError("libnvinfer.so.11: cannot open shared object file: No such file or directory"),
+        RuntimeError("TensorRT libraries are not installed"),
+    ],
+)
+def test_a_tensorrt_that_is_missing_or_lacks_its_library_is_one_sentence(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def missing() -> None:
+        raise error
+
+    monkeypatch.setattr("ponas_deploy.backends.tensorrt.import_tensorrt", missing)
+    with pytest.raises(BackendError) as caught:
+        get_backend("tensorrt")
+    assert f"cannot be imported ({error}): pip install tensorrt" in str(caught.value)
+    assert "--system-site-packages" in str(caught.value)
+    assert machine.calls == [], "and CUDA is not touched"
+
+
 def test_an_old_tensorrt_is_refused(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(__import__("sys").modules["tensorrt"], "__version__", "8.6.1")
     with pytest.raises(BackendError, match=r"TensorRT 8\.6\.1 is too old: install 10\.0 or later"):

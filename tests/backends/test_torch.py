@@ -135,7 +135,7 @@ def one_node(kind: str, shape: tuple[int, ...] = (1, 4, 8, 8), **attributes: obj
     [
         (
             one_node("HardSwish"),
-            "HardSwish 'lone' is an operator this backend does not run; it runs Conv",
+            "HardSwish 'lone' is an operator this backend does not run: take another one; it runs Conv",
         ),
         (one_node("Flatten", axis=2), "Flatten 'lone' has axis 2"),
         (one_node("Relu", shape=(0, 4, 8, 8)), "open shape"),
@@ -174,8 +174,9 @@ def test_gemm_either_way_round(transposed: int) -> None:
 
 
 def test_a_saved_engine_opens_and_refuses_another_precision_or_a_changed_model(
-    space: Space, tmp_path
+    space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(TorchBackend, "precisions", lambda self: ("fp32", "bf16"))
     backend, proto = TorchBackend(device="cpu"), network(parse_architecture("PONAS-B", space))
     engine, beside = backend.save(proto, RunSettings(), tmp_path)
     assert (engine.name, beside.name) == (ENGINE, MODEL)

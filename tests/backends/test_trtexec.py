@@ -78,6 +78,36 @@ def test_why_it_failed() -> None:
     assert output.failure("Segmentation fault", -11) == "it ended with code -11."
 
 
+@pytest.mark.parametrize(
+    ("printed", "said"),
+    [
+        (
+            "Cuda failure: no CUDA-capable device is detected\n",
+            "no CUDA-capable device is detected. See `nvidia-smi`, and whether this TensorRT is for",
+        ),
+        (
+            "[E] [TRT] CUDA initialization failure with error: 35.\n",
+            "CUDA initialization failure with error: 35. See `nvidia-smi`",
+        ),
+        (
+            "trtexec: error while loading shared libraries: libnvinfer.so.10: cannot open it\n",
+            "libnvinfer.so.10: cannot open it. Install TensorRT and CUDA of the version",
+        ),
+        (
+            "[I] [TRT] No importer registered for op: NonZero. Attempting to import as plugin.\n"
+            "[E] [TRT] ModelImporter.cpp:949: While parsing node number 3 [NonZero]:\n",
+            "No importer registered for op: NonZero. Take another operator, another backend, or a newer",
+        ),
+        (
+            "[E] [TRT] ModelImporter.cpp:720: the model is cut short\n[E] Failed to parse onnx file\n",
+            "ModelImporter.cpp:720: the model is cut short. Check the model with `onnx.checker.check_model`.",
+        ),
+    ],
+)
+def test_what_to_do_about_a_failure_is_said(printed: str, said: str) -> None:
+    assert output.failure(printed, 1).startswith(said)
+
+
 @pytest.mark.parametrize("text", ["{}", "[1]", "[{}]", "not json"])
 def test_exported_times_that_are_none(text: str) -> None:
     with pytest.raises(ValueError, match=r"no list of runs|Expecting value"):
@@ -230,7 +260,7 @@ def test_an_engine_of_another_precision_version_gpu_or_content_is_refused(
     ("mishap", "message"),
     [
         ("out of memory", r"cannot build the engine: the GPU's memory is full\. Take a smaller batch"),
-        ("unsupported", r"cannot build the engine: ModelImporter.*Tile"),
+        ("unsupported", r"cannot build the engine: ModelImporter.*Tile.*\. Take another operator"),
         ("no engine", "ended well and wrote none"),
     ],
 )
@@ -272,7 +302,7 @@ def test_an_engine_that_trtexec_cannot_read(log: Path, model: bytes) -> None:
         folder = session._folder
         assert folder is not None
         (Path(folder.name) / ENGINE).write_bytes(b"something else")
-        with pytest.raises(BackendError, match="Serialization assertion"):
+        with pytest.raises(BackendError, match=r"Serialization assertion.*\. Delete the engine, and build"):
             session.time_ns(1)
     assert not Path(folder.name).exists()
     with pytest.raises(BackendError, match="closed"):
