@@ -8,8 +8,7 @@ additive over layers, because the exact search needs that:
 
 `a` and `b` are the straight line. The rest (a factor of each input shape, factor and constant of
 each trait such as squeeze-and-excite or a residual, a factor of each cell) is drawn to zero as strongly
-as the networks say (`shrink`); where they say that the line is all there is, it stays alone. The errors
-are relative, and a disturbed network hardly moves them.
+as the networks say (`shrink`). The errors are relative, and a disturbed network hardly moves them.
 """
 
 from __future__ import annotations
@@ -34,6 +33,8 @@ LEAST_FIT, LEAST_CHECK = 16, 12
 """The fewest networks to fit a correction on, and to certify it on."""
 KINDS = ("cell", "count", "shape", "trait")
 """What a correction may hold besides the line."""
+USUAL = Strengths((("cell", 1e-3), ("count", 1e-3), ("shape", 1e-2), ("trait", 1e-3)), noise=1e-4)
+"""Factors of shapes differ by about 10 %, all else by 3 %; networks are timed to 1 % (docs/measuring.md)."""
 _LEAST_SHARE = 0.1
 """No correction takes a cell below this share of what the line says, so that all stay positive."""
 
@@ -85,7 +86,7 @@ def correct(
     rows = columns.rows(isolated, [net.choices for net in networks])
     rows[:, 0] = measured.mean()
     relative = rows / measured[:, None]
-    found = strengths(relative, columns.kinds)
+    found = strengths(relative, columns.kinds, USUAL)
     weights, _ = solve(relative, columns.kinds, found)
     if weights[1] <= 0:
         raise MeasurementError(
@@ -93,15 +94,17 @@ def correct(
             " measure on a quieter machine, or with more time."
         )
     grid = _corrected(isolated, columns, weights, float(measured.mean()))
-    used = {kind: variance for kind, variance in found.variances if variance > 0}
     parameters = (
         ("intercept_ms", float(weights[0] * measured.mean())),
         ("slope", float(weights[1])),
-        *((f"{kind}_spread_pct", 100 * float(np.sqrt(variance))) for kind, variance in sorted(used.items())),
+        *(
+            (f"{kind}_spread_pct", 100 * float(np.sqrt(variance)))
+            for kind, variance in sorted(found.variances)
+        ),
         ("residual_pct", 100 * float(np.sqrt(found.noise))),
         ("cross_validated_pct", _cross_validated_pct(relative, columns.kinds, found)),
     )
-    method = "line and ridge" if used else "line"
+    method = "line and ridge" if kinds else "line"
     return grid, Correction(method, parameters, _latencies(networks, isolated, grid, statistic))
 
 

@@ -1,9 +1,10 @@
 """A regression whose columns come in kinds, each kind drawn to zero as strongly as the data say.
 
 A column's weight is taken to be normal around zero, with one variance for all columns of a kind. The
-variances and that of the noise are those under which the data are most likely (empirical Bayes: MacKay,
-Neural Computation 4, 1992). A kind that explains nothing gets none, so nothing has to be left out by hand and
-nothing is cross-validated. The loss is Huber's (Ann. Math. Statist. 35, 1964).
+variances and that of the noise are the most probable ones (empirical Bayes: MacKay, Neural Computation 4,
+1992). Few rows hardly tell one variance from another, and the likeliest is often none for one kind and far
+too much for another: so each is also held near what is usual for its kind, the less the more rows there are.
+Nothing is cross-validated. The loss is Huber's (Ann. Math. Statist. 35, 1964).
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ Floats = NDArray[np.float64]
 FREE = "free"
 """The kind of a column whose weight is not drawn to zero."""
 _FREE_VARIANCE = 1e2
-_VARIANCES = (0.0, *(float(value) for value in np.geomspace(1e-6, 0.3, 12)))
+_VARIANCES = tuple(float(value) for value in np.geomspace(1e-6, 0.3, 12))
 _NOISES = tuple(float(value) for value in np.geomspace(1e-8, 1e-2, 19))
 _SWEEPS, _PASSES = 4, 3
-_A_KIND_COSTS = 1.0
-"""How much more likely, as a logarithm, a kind must make the data to be let in: Akaike's price."""
+_UNUSUAL = 1.5
+"""Standard deviation of the logarithm of a variance around what is usual."""
 _HUBER_SIGMAS = 1.345
 
 
@@ -40,16 +41,17 @@ class Strengths:
         return np.array([known[kind] for kind in kinds])
 
 
-def strengths(rows: Floats, kinds: Sequence[str]) -> Strengths:
-    """The most likely strengths for targets that are all 1; `rows` (N, P), `kinds` (P,).
+def strengths(rows: Floats, kinds: Sequence[str], usual: Strengths) -> Strengths:
+    """The most probable strengths for targets that are all 1; `rows` (N, P), `kinds` (P,).
 
     Rows that do not fit are doubted, and the strengths found again without the doubt they cast.
     """
     names = sorted({kind for kind in kinds if kind != FREE})
     kernels = {name: _kernel(rows, kinds, name) for name in (FREE, *names)}
-    doubt, found = np.ones(len(rows)), Strengths(tuple((name, 1e-3) for name in names), 1e-4)
+    start = {name: variance for name, variance in usual.variances if name in names}
+    doubt, found = np.ones(len(rows)), Strengths(tuple(start.items()), usual.noise)
     for _ in range(_PASSES):
-        found = _climb(kernels, found, doubt)
+        found = _climb(kernels, found, doubt, start)
         doubt = solve(rows, kinds, found)[1]
     return found
 
@@ -76,7 +78,9 @@ def _kernel(rows: Floats, kinds: Sequence[str], name: str) -> Floats:
     return np.asarray(some @ some.T, dtype=np.float64)
 
 
-def _climb(kernels: Mapping[str, Floats], start: Strengths, doubt: Floats) -> Strengths:
+def _climb(
+    kernels: Mapping[str, Floats], start: Strengths, doubt: Floats, usual: Mapping[str, float]
+) -> Strengths:
     """One strength after the other to its best value, the others held, a few times around."""
     variances, noise = dict(start.variances), start.noise
 
@@ -92,6 +96,9 @@ def _climb(kernels: Mapping[str, Floats], start: Strengths, doubt: Floats) -> St
         noise = min(_NOISES, key=unlikely)
         for name in variances:
             variances[name] = min(
-                _VARIANCES, key=lambda value: unlikely(noise, **{name: value}) + _A_KIND_COSTS * (value > 0)
+                _VARIANCES,
+                key=lambda value: (
+                    unlikely(noise, **{name: value}) + 0.5 * (np.log(value / usual[name]) / _UNUSUAL) ** 2
+                ),
             )
     return Strengths(tuple(variances.items()), noise)

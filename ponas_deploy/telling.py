@@ -12,12 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ponas_deploy.calibrate import Cells, Floats, design
-from ponas_deploy.shrink import Strengths
+from ponas_deploy.calibrate import USUAL, Cells, Floats, design
 from ponas_deploy.tables import Grid
-
-USUAL = Strengths((("cell", 1e-3), ("count", 1e-3), ("shape", 1e-2), ("trait", 1e-3)), noise=1e-4)
-"""Factors of shapes differ by about 10 %, all else by 3 %; networks are timed to 1 % (docs/measuring.md)."""
 
 
 def most_telling(

@@ -10,7 +10,7 @@ import pytest
 from ponas_deploy.calibrate import LEAST_CHECK, LEAST_FIT, TimedNetwork, certify, correct, traits
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.spread import spread_networks
-from ponas_deploy.tables import Grid, Measurement
+from ponas_deploy.tables import Correction, Grid, Measurement
 from searchspace import build_space
 
 SPACE = build_space("ponas")
@@ -52,10 +52,15 @@ def grown(layer: int, index: int) -> float:
     return (1.15 + 0.3 * at_28_px) * value + (0.05 if CELLS[layer][index].key.count("se@") else 0.0)
 
 
+def spreads_pct(correction: Correction) -> float:
+    """How far the factors of all kinds may go, the largest."""
+    return max(value for name, value in correction.parameters if name.endswith("_spread_pct"))
+
+
 def test_an_additive_device_is_predicted_without_error() -> None:
     grid, correction = correct(ISOLATED, CELLS, timed(LEAST_FIT, 1), "median")
     proof = certify(grid, ISOLATED, timed(LEAST_CHECK, 2), "median")
-    assert correction.method == "line"
+    assert spreads_pct(correction) < 2
     assert proof.worst_error_pct < 1e-3
     assert proof.kendall_tau == 1
     assert proof.isolated_mean_error_pct > 10
@@ -79,7 +84,7 @@ def test_what_the_line_cannot_say_the_ridge_does() -> None:
 def test_noise_is_said_and_not_learnt() -> None:
     grid, correction = correct(ISOLATED, CELLS, timed(48, 1, noise=0.02), "median")
     proof = certify(grid, ISOLATED, timed(40, 2, noise=0.02), "median")
-    assert correction.method == "line"
+    assert spreads_pct(correction) < 10, "no more than is usual"
     assert 0.3 < proof.noise_floor_pct < 3
     assert proof.mean_error_pct < 2.5
 
