@@ -177,7 +177,7 @@ def _tau(proof: Certificate) -> float:
 
 def _doubt(prior: Prior, own: float, without: float, proof: Certificate) -> str:
     """Why the prior was no help, by the cross-validated errors with it and without; empty where it was."""
-    sound = proof.mean_error_pct <= CERTIFIED_ERROR_PCT and proof.kendall_tau >= CERTIFIED_TAU
+    sound = proof.error_bound_pct <= CERTIFIED_ERROR_PCT and proof.kendall_tau >= CERTIFIED_TAU
     advice = "Take another prior, or profile without one."
     if own >= without:
         rest = "What the table knows comes from the networks that were timed here." if sound else advice

@@ -96,10 +96,3 @@ def tilted(layers: Sequence[Floats], target: float) -> list[Floats]:
 def total(layers: Sequence[Floats], choices: Choices) -> float:
     """The cost of a network."""
     return sum(float(layer[index]) for layer, index in zip(layers, choices, strict=True))
-
-
-def divide(count: int, least_fit: int, least_check: int, most_check: int) -> tuple[bool, ...]:
-    """Which of `count` networks in a row are for checking: evenly among those for fitting, the ends never."""
-    checks = max(0, min(count - least_fit, most_check, max(least_check, round(0.56 * count))))
-    places = {round(place) for place in np.linspace(0, count - 1, checks + 2)[1:-1]}
-    return tuple(index in places for index in range(count))

@@ -28,7 +28,7 @@ CONFIDENCE = 0.95
 """The share of networks that a margin keeps under the budget, where nothing else is asked for."""
 
 CERTIFIED_ERROR_PCT, CERTIFIED_TAU = 3.0, 0.97
-"""A certificate worse than this asks for more measurements (mean error, rank correlation)."""
+"""A certificate worse than this asks for more measurements (bound of the mean error, rank correlation)."""
 
 HOPELESS_ERROR_PCT, HOPELESS_TAU = 30.0, 0.5
 """A table worse than this chooses hardly better than chance."""
@@ -69,9 +69,10 @@ def doubts(table: LatencyTable) -> tuple[Doubt, ...]:
 
 
 def _of_certificate(proof: Certificate) -> Iterator[tuple[Severity, str]]:
-    error, tau = proof.mean_error_pct, proof.kendall_tau
-    if error > CERTIFIED_ERROR_PCT:
-        message = f"mean error {error:.1f} % (noise floor {proof.noise_floor_pct:.1f} %):"
+    error, tau, bound = proof.mean_error_pct, proof.kendall_tau, proof.error_bound_pct
+    if bound > CERTIFIED_ERROR_PCT:
+        few = f", perhaps {bound:.1f} % by so few networks" if error <= CERTIFIED_ERROR_PCT else ""
+        message = f"mean error {error:.1f} %{few} (noise floor {proof.noise_floor_pct:.1f} %):"
         advice = "profile with more networks, with one thread, or ask for budgets with that much to spare."
         if error > HOPELESS_ERROR_PCT:
             yield "error", f"{message} sums of blocks do not predict networks here; {_cause(proof)}."

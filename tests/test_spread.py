@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ponas_deploy.calibrate import LEAST_CHECK, LEAST_FIT
-from ponas_deploy.spread import divide, spread_networks, tilted, total
+from ponas_deploy.frontier import pareto_front
+from ponas_deploy.spread import evenly, spread_networks, tilted, total, varied_networks
 
 COSTS = [np.random.default_rng(layer).uniform(1, 10, 12) for layer in range(19)]
 
@@ -25,6 +25,23 @@ def test_networks_are_different_ascend_and_reach_both_ends() -> None:
     assert np.diff(places).max() < 0.1
     assert found == spread_networks(COSTS, 60, seed=1)
     assert found != spread_networks(COSTS, 60, seed=2)
+
+
+def test_some_are_spread_some_of_the_front_and_some_at_random() -> None:
+    losses = [-values + np.random.default_rng(99).normal(0, 2, values.size) for values in COSTS]
+    found = varied_networks(COSTS, losses, 20, seed=1)
+    assert len(set(found)) == len(found) == 60
+    assert found[:20] == spread_networks(COSTS, 20, seed=1)
+    best = {tuple(row) for row in pareto_front(COSTS, losses).choices.tolist()}
+    assert [choices in best for choices in found] == [False] * 40 + [True] * 20
+    at_random = [total(COSTS, choices) for choices in found[20:40]]
+    assert np.std(at_random) < 0.5 * np.std([total(COSTS, choices) for choices in found[:20]])
+
+
+def test_evenly_takes_from_the_whole_row() -> None:
+    assert evenly(range(10), 5) == [1, 3, 5, 7, 9]
+    assert evenly(range(3), 5) == [0, 1, 2]
+    assert evenly((), 5) == evenly(range(3), 0) == []
 
 
 def test_layers_vary_on_their_own() -> None:
@@ -44,13 +61,3 @@ def test_a_small_space_gives_what_it_has() -> None:
     found = spread_networks([[1, 2], [3, 9]], 28, seed=0)
     assert len(found) == 4
     assert spread_networks([[1.0], [2.0]], 5, seed=0) == ((0, 0),)
-
-
-@given(st.integers(LEAST_FIT + LEAST_CHECK, 200))
-def test_dividing_leaves_enough_on_both_sides(count: int) -> None:
-    checks = divide(count, LEAST_FIT, LEAST_CHECK, 40)
-    assert len(checks) == count
-    assert LEAST_CHECK <= sum(checks) <= 40
-    assert count - sum(checks) >= LEAST_FIT
-    assert not checks[0]
-    assert not checks[-1]

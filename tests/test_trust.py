@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.tables import Certificate, Grid, LatencyTable, Measurement, NetworkLatency
@@ -117,6 +118,19 @@ def test_a_sound_table_leaves_no_doubt_and_one_without_proof_is_said_so() -> Non
     assert note.message.startswith("is absent: nobody checked")
 
 
+def test_few_networks_bound_the_mean_error_loosely_and_that_is_a_doubt() -> None:
+    ratios = [1 / (1 + error / 100) for error in (0.4, 3.6, 1.8, 2.2, 4.0, 1.0, 2.8, 2.6, 0.6, 5.0, 1.2, 3.2)]
+    errors = np.array([100 * (1 / ratio - 1) for ratio in ratios])
+    table = certified(ratios, mean_error_pct=float(errors.mean()))
+    assert table.certificate is not None
+    bound = errors.mean() + t.ppf(0.95, 11) * errors.std(ddof=1) / np.sqrt(12 / 3)
+    assert table.certificate.error_bound_pct == pytest.approx(bound, rel=0.01)
+    (message,) = words(table, "warning")
+    assert "mean error 2.4 %, perhaps 3.6 % by so few networks (noise floor" in message
+    assert doubts(certified(ratios * 20, mean_error_pct=float(errors.mean()))) == ()
+    assert replace(table.certificate, networks=()).error_bound_pct == table.certificate.mean_error_pct
+
+
 @pytest.mark.parametrize(
     ("table", "because"),
     [
@@ -191,7 +205,7 @@ def test_check_finds_what_the_search_doubts() -> None:
 
 # Who is trusted with what
 
-HOPELESS = certified([0.8, 1.2, 1.0, 2.0], kendall_tau=0.3)
+HOPELESS = certified([0.98, 1.02, 1.0, 1.01], kendall_tau=0.3)
 SOUND = certified([1.0] * 40)
 
 

@@ -32,12 +32,13 @@ from ponas_deploy.errors import BudgetError
 from ponas_deploy.frontier import Front
 from ponas_deploy.gpu import required_gpu, runs_on_gpu
 from ponas_deploy.journal import Journal
+from ponas_deploy.priority import losses
 from ponas_deploy.probes import HEAD, STEM, block_model, blocks_of
 from ponas_deploy.profile import profile
 from ponas_deploy.progress import Progress
 from ponas_deploy.reopen import header
+from ponas_deploy.sampling import choose
 from ponas_deploy.specialize import Budget, front, shortlist, slowest_useful_ms
-from ponas_deploy.spread import divide, spread_networks
 from ponas_deploy.tables import (
     AccuracyTable,
     Conditions,
@@ -124,16 +125,15 @@ def fix_networks(config: Config, backend: Backend, space: Space, journal: Path, 
     They are handed over in its journal; where it does not accept them it chooses its own.
     """
     _, macs = cost_table("macs", space)
-    spread = spread_networks([list(map(float, row)) for row in macs], LEAST_FIT + LEAST_CHECK + 8, seed)
-    texts = [Architecture.from_indices(space, indices).text for indices in spread]
-    checks = divide(len(texts), LEAST_FIT, LEAST_CHECK, LEAST_CHECK)
+    costs = [np.asarray(row, dtype=np.float64) for row in macs]
+    fit, count = LEAST_FIT + 8, LEAST_FIT + 8 + LEAST_CHECK
+    networks = choose(space, costs, losses(space, None), count, seed, least_fit=fit)
     conditions = Conditions(device_name(backend), config.backend, config.precision, 1, config.batch)
     environment = (*this_machine().environment(), *backend.environment())
     wanted = header(SpaceKey.of(space), conditions, environment, config.plan, seed)
     with Journal(journal, wanted) as book:
-        fit = [text for text, check in zip(texts, checks, strict=True) if not check]
-        book.append({"fit": fit, "check": [text for text in texts if text not in fit]})
-    return texts
+        book.append({"fit": networks.fit, "check": networks.check})
+    return [*networks.fit, *networks.check]
 
 
 def accuracy_table(path: Path | None, space: Space) -> tuple[AccuracyTable, str]:

@@ -75,7 +75,12 @@ def _latency_proof(table: LatencyTable) -> Iterator[RenderableType]:
 def certificate_lines(certificate: Certificate) -> Iterator[Text]:
     """What the certificate says, with the noise floor beside each figure."""
     proof = certificate
-    networks = f", on {counted(len(proof.networks), 'other network')}" if proof.networks else ""
+    networks = (
+        f", on {counted(len(proof.networks), 'other network')}: the mean error is at most"
+        f" {proof.error_bound_pct:.1f} % with 95 % confidence"
+        if proof.networks
+        else ""
+    )
     yield Text(
         f"certificate: mean error {proof.mean_error_pct:.1f} %, worst {proof.worst_error_pct:.1f} %"
         f" (noise floor {proof.noise_floor_pct:.1f} %), rank correlation {proof.kendall_tau:.2f}"

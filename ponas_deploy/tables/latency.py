@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from math import sqrt
 from pathlib import Path
+from statistics import NormalDist, stdev
 from typing import Any
 
 from ponas_deploy.records import Faults, Record, write_json
@@ -13,6 +15,8 @@ from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.measurement import Measurement
 
 FORMAT = "ponas.latency-table/1"
+_KINDS = 3
+"""So many kinds of networks certify a table (`spread`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,19 @@ class Certificate:
     noise_floor_pct: float
     noise_tau: float
     networks: tuple[NetworkLatency, ...]
+
+    @property
+    def error_bound_pct(self) -> float:
+        """What the mean error over networks of one kind is at most, with 95 % confidence.
+
+        Student's bound of a mean, its quantile from the normal one (Abramowitz and Stegun, 26.7.5), as if only
+        networks of that kind had been measured (front, random or spread): errors of a kind are alike.
+        """
+        errors, z = [abs(network.error_pct) for network in self.networks], NormalDist().inv_cdf(0.95)
+        if len(errors) < 2:
+            return self.mean_error_pct
+        t = z + (z**3 + z) / (4 * (len(errors) - 1))
+        return self.mean_error_pct + t * stdev(errors) * sqrt(_KINDS / len(errors))
 
 
 @dataclass(frozen=True, slots=True)

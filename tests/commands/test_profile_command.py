@@ -23,7 +23,7 @@ PRIOR = "amd-epyc-2c/openvino-bf16-t1-b1-ponas-224px-1000c"
 
 def test_a_prior_gives_a_certified_table_in_seconds() -> None:
     pytest.importorskip("onnxruntime")
-    options = ["--backend", "onnxruntime", "--resolution", "64", "--time", "5s", "--measurements", "24"]
+    options = ["--backend", "onnxruntime", "--resolution", "32", "--time", "5s", "--measurements", "10"]
     done = CliRunner().invoke(app, ["profile", *options, "--prior", PRIOR, "--json"])
     assert done.exit_code == 0, done.output
     (made,) = json.loads(done.stdout)["tables"]
@@ -31,12 +31,12 @@ def test_a_prior_gives_a_certified_table_in_seconds() -> None:
     assert made["prior"]["prior_conditions"] == "amd-epyc-2c, openvino bf16, 1 thread, batch 1"
     assert made["reached"]["cells"] == 0
     assert made["reached"]["networks_pct"] > 0
-    assert made["mean_error_pct"] > 0
+    assert 0 < made["mean_error_pct"] < made["error_bound_pct"]
     assert "whole networks ±" in done.stderr
     table = load_latency_table(Path(made["path"]))
     assert table.correction is not None
     assert table.certificate is not None
-    assert (len(table.correction.networks), len(table.certificate.networks) >= 12) == (24, True)
+    assert (len(table.correction.networks), len(table.certificate.networks) >= 12) == (10, True)
     again = CliRunner().invoke(app, ["profile", *options[:-2], "--json"])
     assert again.exit_code == 0
     assert json.loads(again.stdout)["tables"] == [made], "a full profile replaces it only with --force"
