@@ -40,6 +40,7 @@ class Promise:
 
     budget_ms: float
     first_try_met: bool
+    first_over_predicted: float
     tries: int
     seconds: float
     used: float
@@ -107,6 +108,7 @@ def proof(done: Deployment, seconds: float, emitted_s: float, least_pp: float) -
     return Promise(
         limit,
         done.attempts[0].meets,
+        done.attempts[0].measured_ms / done.attempts[0].choice.predicted_ms,
         len(done.attempts),
         seconds,
         done.chosen.measured_ms / limit,
@@ -126,11 +128,13 @@ def summary(found: list[Promise], asked: int) -> dict[str, float]:
     return {
         "asked": asked,
         "emitted": len(found),
+        "median_first_over_predicted": median(one.first_over_predicted for one in found),
         "first_try_met": sum(one.first_try_met for one in found),
         "best_there_is": len(found) - len(usable),
         "median_used": median(usable) if usable else 1.0,
         "median_noise_floor_pct": median(one.noise_floor_pct for one in found),
         "median_seconds": median(one.seconds for one in found),
+        "at_or_under_later": sum(one.later_ms <= one.budget_ms for one in found),
         "over_printed_floor": sum(one.over_printed_floor for one in found),
         "verified": sum(one.verified for one in found),
     }

@@ -31,7 +31,7 @@ CAUTION_PCT = 0.5
 """The room that every miss asks for beyond the residual."""
 FADING = 0.5
 """What a residual counts for beside the one after it: a machine that was busy at first is forgotten."""
-MOST_ROOM_PCT = 3.0
+MOST_ROOM_PCT = 3.5
 """The most room for noise: with more, too much of the budget stays unused."""
 _SAFE_SHARE = 0.5
 """How much of the room that is aimed for must be left when an engine was measured."""
@@ -92,7 +92,7 @@ class Attempt:
     @property
     def safe(self) -> bool:
         """Whether it meets the budget with room for a machine that is a little slower later."""
-        return self.unused_pct >= _SAFE_SHARE * min(MOST_ROOM_PCT, self.wander_pct / 2)
+        return self.unused_pct >= _SAFE_SHARE * min(MOST_ROOM_PCT, self.wander_pct)
 
     @property
     def unused_pct(self) -> float:
@@ -122,8 +122,8 @@ def stretch(before: Sequence[Attempt], certified: Margin | None) -> Stretch:
     residuals = [log(attempt.measured_ms / attempt.choice.predicted_ms) for attempt in before]
     weights = [FADING**age for age in reversed(range(len(before)))]
     level = exp(sum(map(mul, weights, residuals)) / sum(weights))
-    # Half of how far two timings lie apart: about where one in twenty ends above its mean.
-    noise_pct = min(MOST_ROOM_PCT, median(attempt.noise_pct for attempt in before) / 2)
+    # How far two timings lie apart: this one may have been the fast one.
+    noise_pct = min(MOST_ROOM_PCT, median(attempt.noise_pct for attempt in before))
     misses = sum(not attempt.meets for attempt in before)
     return Stretch(level, level * (1 + (noise_pct + misses * CAUTION_PCT) / 100))
 

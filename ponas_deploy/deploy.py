@@ -55,8 +55,8 @@ __all__ = [
 TRIES = 8
 PATIENCE_S = 30.0
 """A slow machine builds and times one network in that time."""
-_ENOUGH_PCT = (1.0, 3.0)
-"""An unused budget of less than the noise is used up: the noise, but within these bounds."""
+_ENOUGH_PCT, _ENOUGH = (1.0, 4.0), 1.5
+"""An unused budget of less than so many times the noise, within these bounds, is the room for it."""
 _CHANCES = 3
 _FINISHED_WAIT_S = 3600.0
 """How long weights that took hours wait for somebody who measures."""
@@ -204,7 +204,8 @@ class _Bench:
         """Whether what is left of the budget is noise; where images decide, the latency says nothing."""
         least, most = _ENOUGH_PCT
         noise_pct = median(attempt.noise_pct for attempt in self.attempts)
-        return self.jury is None and best.safe and best.unused_pct <= min(most, max(least, noise_pct))
+        room_pct = min(most, max(least, _ENOUGH * noise_pct))
+        return self.jury is None and best.safe and best.unused_pct <= room_pct
 
     def second_look(self, attempt: Attempt) -> Attempt:
         """Time an engine again, in fresh processes: what it took then and takes now count as one."""

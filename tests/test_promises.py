@@ -142,9 +142,9 @@ def test_the_residual_takes_the_margins_place_and_leaves_room_for_noise(tiny: Sp
     restless = attempt(stored, 1.0, 1.089, 1.111, budget_ms=1.2)
     found = stretch([restless], wide)
     assert found.level == pytest.approx(1.1)
-    assert found.factor == pytest.approx(1.1 * (1 + restless.noise_pct / 200))
+    assert found.factor == pytest.approx(1.1 * (1 + restless.noise_pct / 100))
     wild = attempt(stored, 1.0, 0.8, 1.4, budget_ms=1.2)
-    assert stretch([wild], wide).factor == pytest.approx(1.1 * 1.03)
+    assert stretch([wild], wide).factor == pytest.approx(1.1 * 1.035)
 
 
 def test_a_machine_that_was_busy_at_first_is_forgotten(tiny: Space, tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_machine_that_wanders_is_left_room(tiny: Space, tmp_path: Path) -> Non
     assert brim.chosen.unused_pct < 0.2
     wandering = with_levels(tables(tiny, folder), 0.98, 0.98, 1.0, 1.02, 1.02)
     done = deploy(task(tiny, tmp_path, limit_ms, wandering), tmp_path / "engine")
-    assert done.chosen.unused_pct >= 1.3
+    assert done.chosen.unused_pct >= 1.75
     assert done.chosen.merit > brim.chosen.merit
     measured = done.manifest.measured
     assert measured is not None
