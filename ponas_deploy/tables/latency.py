@@ -111,8 +111,8 @@ class Certificate:
     def error_bound_pct(self) -> float:
         """What the mean error over networks of one kind is at most, with 95 % confidence.
 
-        Student's bound of a mean, its quantile from the normal one (Abramowitz and Stegun, 26.7.5), as if only
-        networks of that kind had been measured (front, random or spread): errors of a kind are alike.
+        Student's bound of a mean, its quantile from the normal one (Abramowitz and Stegun, 26.7.5), as if
+        only networks of that kind had been measured (front, random or spread): errors of a kind are alike.
         """
         errors, z = [abs(network.error_pct) for network in self.networks], NormalDist().inv_cdf(0.95)
         if len(errors) < 2:
