@@ -22,6 +22,8 @@ STATISTICS: dict[str, float] = {
 `fastest_quarter` is the mean of the fastest quarter, `midmean` that of the middle half, with the interval of
 the quantile in its middle. Which one repeats best where: `docs/measuring.md`.
 """
+MIDDLE = ("midmean", "median")
+"""Those that say what half of all inferences take, as an engine's p50 does."""
 
 
 @dataclass(frozen=True, slots=True)
