@@ -21,8 +21,9 @@ from typing import Any
 from ponas_deploy import store
 from ponas_deploy.attempts import Attempt, missed, next_attempt, second_chance
 from ponas_deploy.backends import RunSettings
+from ponas_deploy.building import backend_for
 from ponas_deploy.devices import this_machine
-from ponas_deploy.engines import backend_for, build, emit, refuse_existing, scratch_beside
+from ponas_deploy.engines import build, emit, refuse_existing, scratch_beside
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
 from ponas_deploy.lock import machine_to_oneself
 from ponas_deploy.manifest import MODEL, Manifest, TableUsed, measured_document

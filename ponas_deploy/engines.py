@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ponas_deploy import store
-from ponas_deploy.backends import Backend, Calibrated, RunSettings, TimesLayers, get_backend
+from ponas_deploy.backends import RunSettings, TimesLayers, get_backend
+from ponas_deploy.building import Images, build_apart
 from ponas_deploy.errors import BackendError, FileFormatError, OverwriteError, PonasError
 from ponas_deploy.lock import machine_to_oneself
 from ponas_deploy.manifest import MANIFEST, MODEL, EngineFile, Manifest, read_manifest, write_manifest
@@ -44,7 +45,7 @@ def build(
     weights: Weights,
     conditions: Conditions,
     folder: Path,
-    images: NDArray[np.float32] | None = None,
+    images: Images | None = None,
     on_build: OnBuildProgress | None = None,
 ) -> Path:
     """Write `model.onnx` and the backend's engine files into `folder`; returns the file that opens it.
@@ -52,26 +53,9 @@ def build(
     `images` are those of INT8 scales (`task.WeightsSource.scale_images`). `on_build` hears how far a
     build is, where the runtime says so.
     """
-    model = network_model(architecture, weights, conditions.batch).SerializeToString()
-    write_bytes(folder / MODEL, model)
-    settings = RunSettings(conditions.precision, conditions.threads)
-    return backend_for(conditions, images, on_build).save(model, settings, folder)[0]
-
-
-def backend_for(
-    conditions: Conditions, images: NDArray[np.float32] | None, on_build: OnBuildProgress | None = None
-) -> Backend:
-    """The backend of these conditions, its INT8 scales from `images` where there are any.
-
-    BackendError where it cannot take them.
-    """
-    backend = get_backend(conditions.backend, on_build)
-    if images is None:
-        return backend
-    if not isinstance(backend, Calibrated):
-        raise BackendError(backend.name, "takes no images for INT8 scales: take another backend.")
-    backend.calibrate(images)
-    return backend
+    model = folder / MODEL
+    write_bytes(model, network_model(architecture, weights, conditions.batch).SerializeToString())
+    return build_apart(model, conditions, images, on_build)
 
 
 def refuse_existing(folder: Path, *, overwrite: bool) -> None:

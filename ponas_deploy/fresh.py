@@ -7,11 +7,17 @@ that crashes takes its process with it. Start it in an empty folder: `python -c`
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from pathlib import Path
+from typing import IO
 
 _KILLED = -9
+# What Python, C++, protobuf, BLAS and CUDA say when they get no memory.
+_NO_MEMORY = re.compile(
+    r"out of memory|bad_alloc|alloc\w* (still )?failed|(fail\w*|cannot) (to )?alloc", re.IGNORECASE
+)
 
 # The path is set before anything that is not built in is imported.
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from {module} import main; main(sys.argv[1:])"
@@ -27,6 +33,32 @@ def ending(code: int) -> str:
     if code == _KILLED:
         return "was killed (SIGKILL), as the system does when it is out of memory"
     return f"ended with {signal.Signals(-code).name if code < 0 else f'code {code}'}"
+
+
+def lacks_memory(said: str) -> bool:
+    """Whether what a process said or ended with is that it got no memory."""
+    return bool(_NO_MEMORY.search(said))
+
+
+def advice(said: str) -> str:
+    """What may help where a process fell."""
+    if lacks_memory(said):
+        return "close other programs, or ask for a smaller batch"
+    return "more free memory, another version of the runtime or another runtime (--backend) may help"
+
+
+def words(code: int, errors: Path) -> str:
+    """What a process ended with that has this exit code, and the last line of its `errors`."""
+    said = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return f"{ending(code)}{f' ({said[-1]})' if said else ''}"
+
+
+def lines_out() -> IO[str]:
+    """The standard output of this process, for itself: what a runtime prints goes to stderr from now on."""
+    sys.stdout.flush()
+    lines = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return lines
 
 
 def _import_path() -> list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -28,10 +27,6 @@ from ponas_deploy.worker import STEP_BYTES, Request, Step
 MODULE = "ponas_deploy.worker"
 MOST_FALLS = 3
 _TICK_S = 1.0
-# What Python, C++, protobuf, BLAS and CUDA say when they get no memory.
-_NO_MEMORY = re.compile(
-    r"out of memory|bad_alloc|alloc\w* (still )?failed|(fail\w*|cannot) (to )?alloc", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +53,6 @@ class Fall:
     def text(self) -> str:
         """Step and what happened."""
         return f"{self.what} while {self.step}"
-
-    @property
-    def advice(self) -> str:
-        """What may help."""
-        if _NO_MEMORY.search(self.what):
-            return "close other programs, or ask for a smaller batch"
-        return "more free memory, another version of the runtime or another runtime (--backend) may help"
 
 
 def profile_in_worker(
@@ -95,8 +83,8 @@ def profile_in_worker(
 def _sentence(fall: Fall, same: int, falls: int, journal: Path) -> str:
     times = f"{same} times" if same > 1 else f"the last of {falls} falls"
     return (
-        f"its process {fall.text}, {times}: {fall.advice}; what was measured is kept in {journal},"
-        " and the same command goes on from there."
+        f"its process {fall.text}, {times}: {fresh.advice(fall.what)}; what was measured is kept in"
+        f" {journal}, and the same command goes on from there."
     )
 
 
@@ -174,7 +162,7 @@ def _follow(worker: _Worker, on_progress: OnProgress, patience: Patience, backen
         if "fallen" in message:
             return worker.fall(message["fallen"])
         trouble = message.get("refused") or message.get("bug", "")
-        if _NO_MEMORY.search(trouble):
+        if fresh.lacks_memory(trouble):
             return worker.fall(f"got no memory ({trouble.strip().splitlines()[-1]})")
         if "refused" in message:
             raise BackendError(backend, message["refused"])
@@ -188,9 +176,7 @@ def _follow(worker: _Worker, on_progress: OnProgress, patience: Patience, backen
 
 def _ended(worker: _Worker) -> Fall:
     """What a process ended with that said no last word."""
-    code = worker.process.wait()
-    said = worker.errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return worker.fall(f"{fresh.ending(code)}{f' ({said[-1]})' if said else ''}")
+    return worker.fall(fresh.words(worker.process.wait(), worker.errors))
 
 
 class _Silence:

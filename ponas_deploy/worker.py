@@ -21,6 +21,7 @@ from pathlib import Path
 from threading import Semaphore, Thread
 from typing import Any
 
+from ponas_deploy import fresh
 from ponas_deploy.backends import RunSettings
 from ponas_deploy.build_time import BuildTimes
 from ponas_deploy.errors import BackendError, PonasError, TableMismatchError
@@ -151,10 +152,7 @@ def _make(request: Request, step: Step, say: Callable[[dict[str, Any]], None]) -
 
 def _channel() -> Callable[[dict[str, Any]], None]:
     """Says a message and waits until it was heard. What a runtime prints goes to stderr from now on."""
-    sys.stdout.flush()
-    lines = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    heard = Semaphore(0)
+    lines, heard = fresh.lines_out(), Semaphore(0)
 
     def listen() -> None:
         for _ in sys.stdin:

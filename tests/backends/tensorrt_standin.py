@@ -18,7 +18,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from ponas_deploy import engines
 from ponas_deploy.backends import _cuda
+from ponas_deploy.building import build_here
 
 MS_A_RUN = 0.25
 MAGIC = b"plan of the stand-in\n"
@@ -62,7 +64,7 @@ class Machine:
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """Put both modules where the backend imports them from."""
+    """Put both modules where the backend imports them from, in this process: engines are built in it."""
     machine = Machine()
     runtime = cuda_runtime(machine)
     for name in ("cuda", "cuda.bindings"):
@@ -70,6 +72,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", runtime)
     monkeypatch.setitem(sys.modules, "tensorrt", tensorrt(machine))
     monkeypatch.setattr(_cuda, "driver_library", lambda: driver(machine))
+    monkeypatch.setattr(engines, "build_apart", build_here)
     return machine
 
 

@@ -29,8 +29,9 @@ from ponas_deploy.backends._tensorrt_files import Cache
 from ponas_deploy.backends.onnx_calibration import Calibration
 from ponas_deploy.backends.tensorrt import TensorRtBackend
 from ponas_deploy.bench import Bench
+from ponas_deploy.building import backend_for
 from ponas_deploy.deploy import _on_this_machine, build_and_measure
-from ponas_deploy.engines import backend_for, build, emit, layer_times_ms
+from ponas_deploy.engines import build, emit, layer_times_ms
 from ponas_deploy.errors import BackendError, PonasError
 from ponas_deploy.manifest import Manifest
 from ponas_deploy.measure import Plan
