@@ -25,8 +25,8 @@ import numpy as np
 from ponas_deploy.calibrate import traits
 from ponas_deploy.frontier import pareto_front
 from ponas_deploy.measure import Samples
-from ponas_deploy.prior import Prior, assemble_from, load_prior
-from ponas_deploy.sampling import choose
+from ponas_deploy.profile.prior import Prior, assemble_from, load_prior
+from ponas_deploy.profile.sampling import choose
 from ponas_deploy.store import SHIPPED
 from ponas_deploy.tables import Conditions, Grid, LatencyTable, load_accuracy_table
 from searchspace import Space, build_space

@@ -27,8 +27,8 @@ from ponas_deploy.backends import BACKENDS, RunSettings
 from ponas_deploy.calibrate import TimedNetwork, certify, correct
 from ponas_deploy.devices import this_machine
 from ponas_deploy.measure import kendall_tau
-from ponas_deploy.prior import LEAST_NETWORKS, Prior, load_prior, macs_in_ms
 from ponas_deploy.profile import profile
+from ponas_deploy.profile.prior import LEAST_NETWORKS, Prior, load_prior, macs_in_ms
 from ponas_deploy.tables import Certificate, Grid, LatencyTable
 from searchspace import Space, build_space
 

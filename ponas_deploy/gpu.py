@@ -14,9 +14,9 @@ from pathlib import Path
 from ponas_deploy.backends import Backend
 from ponas_deploy.backends._cuda import first_gpu_name
 from ponas_deploy.devices import ROOT
+from ponas_deploy.devices.nvidia import gpu_slug, read_gpu, visible_uuid
 from ponas_deploy.errors import PonasError
 from ponas_deploy.measure import Plan
-from ponas_deploy.nvidia import gpu_slug, read_gpu, visible_uuid
 
 GPU = "gpu"
 RUNTIMES = ("tensorrt", "onnxruntime-cuda", "torch")

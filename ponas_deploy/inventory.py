@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from ponas_deploy import gpu, store
 from ponas_deploy.backends import BACKENDS, FAKE, Backend, get_backend, known_backends
-from ponas_deploy.build_time import BuildTimes
 from ponas_deploy.devices import this_machine
 from ponas_deploy.errors import OverwriteError, PonasError, TableMismatchError, UnknownNameError
+from ponas_deploy.profile.build_time import BuildTimes
 from ponas_deploy.staleness import Difference, differences, in_words
 from ponas_deploy.store import StoredTable
 from ponas_deploy.tables import Conditions, SpaceKey
@@ -257,10 +257,10 @@ def make_table(
     `networks` how many are timed to fit the prior on.
     """
     from ponas_deploy.lock import machine_to_oneself
-    from ponas_deploy.prior import NETWORKS
-    from ponas_deploy.supervise import Patience, profile_in_worker
+    from ponas_deploy.profile.prior import NETWORKS
+    from ponas_deploy.profile.supervise import Patience, profile_in_worker
+    from ponas_deploy.profile.worker import Request
     from ponas_deploy.tables import load_latency_table
-    from ponas_deploy.worker import Request
 
     key = SpaceKey.of(space)
     path = path or store.latency_path(conditions, key)

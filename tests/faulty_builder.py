@@ -1,6 +1,6 @@
 """The process that builds an engine, with something that really happens in it (variable FAULT).
 
-`ponas_deploy.building.MODULE` names this module in tests.
+`ponas_deploy.engines.building.MODULE` names this module in tests.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ponas_deploy import building
 from ponas_deploy.backends import RunSettings
 from ponas_deploy.backends.onnxruntime import OnnxRuntimeBackend
+from ponas_deploy.engines import building
 from ponas_deploy.errors import BackendError, PonasError
 from ponas_deploy.progress import BuildProgress, OnBuildProgress
 

@@ -1,6 +1,6 @@
 """The process that profiles through ONNX Runtime, with one fault that really happens in it (variable FAULT).
 
-`ponas_deploy.supervise.MODULE` names this module in tests; `fault` writes the variable.
+`ponas_deploy.profile.supervise.MODULE` names this module in tests; `fault` writes the variable.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from typing import Any
 import onnx
 
 from conftest import tiny_space
-from ponas_deploy import backends, profile, worker
+from ponas_deploy import backends, profile
 from ponas_deploy.backends import RunSettings, Session
 from ponas_deploy.backends.fake import FakeBackend
 from ponas_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from ponas_deploy.measure import Plan
-from ponas_deploy.supervise import Patience
+from ponas_deploy.profile import worker
+from ponas_deploy.profile.supervise import Patience
+from ponas_deploy.profile.worker import Request
 from ponas_deploy.tables import Conditions, SpaceKey
-from ponas_deploy.worker import Request
 from searchspace import Space
 from searchspace.spaces import SPACES
 

@@ -24,7 +24,7 @@ PACKAGES = {
     "onnxruntime": (["ponas_deploy/backends/onnxruntime.py"], []),
     "openvino": (["ponas_deploy/backends/openvino.py"], []),
     "tensorrt": (["ponas_deploy/backends/*"], []),
-    "cuda": (["ponas_deploy/backends/*", "ponas_deploy/nvidia.py"], []),
+    "cuda": (["ponas_deploy/backends/*", "ponas_deploy/devices/nvidia.py"], []),
     "onnx": (
         ["searchspace/graph.py", "ponas_deploy/*"],
         ["searchspace/graph.py", "ponas_deploy/backends/onnx_fx.py"],

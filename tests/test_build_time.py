@@ -7,14 +7,14 @@ import time
 
 import pytest
 
-from ponas_deploy import bench, build_time, inventory, store
+from ponas_deploy import inventory, store
 from ponas_deploy.backends import RunSettings
 from ponas_deploy.backends.fake import FakeBackend, FakeSession
-from ponas_deploy.build_time import BuildEstimate, Builds, BuildTimes
 from ponas_deploy.calibrate import LEAST_CHECK, LEAST_FIT
 from ponas_deploy.measure import Plan
-from ponas_deploy.prior import Prior
-from ponas_deploy.profile import profile
+from ponas_deploy.profile import bench, build_time, profile
+from ponas_deploy.profile.build_time import BuildEstimate, Builds, BuildTimes
+from ponas_deploy.profile.prior import Prior
 from ponas_deploy.progress import Progress
 from ponas_deploy.tables import Conditions, LatencyTable, write_latency_table
 from searchspace import Space

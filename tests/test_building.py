@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ponas_deploy import building
-from ponas_deploy.building import build_apart
+from ponas_deploy.engines import building
+from ponas_deploy.engines.building import build_apart
+from ponas_deploy.engines.timing import time_engine
 from ponas_deploy.errors import BackendError, PonasError
-from ponas_deploy.probes import network_bytes
+from ponas_deploy.profile.probes import network_bytes
 from ponas_deploy.tables import Conditions
-from ponas_deploy.timing import time_engine
 from searchspace import Architecture, Space
 
 HERE = Conditions("here", "onnxruntime", "fp32", 1, 1)

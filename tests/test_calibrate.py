@@ -9,7 +9,7 @@ import pytest
 
 from ponas_deploy.calibrate import LEAST_CHECK, LEAST_FIT, TimedNetwork, certify, correct, traits
 from ponas_deploy.errors import MeasurementError
-from ponas_deploy.spread import spread_networks
+from ponas_deploy.profile.spread import spread_networks
 from ponas_deploy.tables import Correction, Grid, Measurement
 from searchspace import build_space
 

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from conftest import tiny_space
-from ponas_deploy import store, timing
+from ponas_deploy import store
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.deploy import Attempt, Deployment, Task, WeightsSource, deploy, emit_portable, random_source
-from ponas_deploy.engines import verify
+from ponas_deploy.engines import timing, verify
+from ponas_deploy.engines.manifest import MANIFEST, MODEL, read_manifest
+from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.errors import BudgetError, FileFormatError, MeasurementError, OverwriteError, PonasError
-from ponas_deploy.manifest import MANIFEST, MODEL, read_manifest
 from ponas_deploy.measure import Plan
 from ponas_deploy.specialize import Budget
 from ponas_deploy.store import StoredAccuracy, StoredTable
@@ -28,7 +29,6 @@ from ponas_deploy.tables import (
     write_accuracy_table,
     write_latency_table,
 )
-from ponas_deploy.timing import EngineTiming
 from ponas_deploy.weights import read_weights
 from searchspace import SPACES, Architecture
 from searchspace.cost import network_cost

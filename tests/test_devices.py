@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from ponas_deploy.cgroup import free_memory_bytes, held_by_quota_s, quota_cores
 from ponas_deploy.devices import (
     Machine,
     describe_machine,
@@ -19,6 +18,7 @@ from ponas_deploy.devices import (
     read_counters,
     this_machine,
 )
+from ponas_deploy.devices.cgroup import free_memory_bytes, held_by_quota_s, quota_cores
 
 
 def write(root: Path, name: str, text: str) -> None:

@@ -10,17 +10,18 @@ import pytest
 from typer.testing import CliRunner
 
 from conftest import tiny_space
-from ponas_deploy import doctor, store, timing, vitals
+from ponas_deploy import doctor, store
 from ponas_deploy.commands import app
 from ponas_deploy.devices import Machine, Reading
-from ponas_deploy.doctor import Diagnosis, doctor_document, examine, verdict_of
+from ponas_deploy.doctor import Diagnosis, doctor_document, examine, verdict_of, vitals
+from ponas_deploy.doctor.steadiness import Steadiness, steadiness
+from ponas_deploy.doctor.vitals import Busy, Vitals
+from ponas_deploy.engines import timing
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.inventory import Runtime
 from ponas_deploy.lock import machine_to_oneself
+from ponas_deploy.measure.weather import Round
 from ponas_deploy.reports.doctor import doctor_report
-from ponas_deploy.steadiness import Steadiness, steadiness
-from ponas_deploy.vitals import Busy, Vitals
-from ponas_deploy.weather import Round
 from test_shortlist import shown
 
 MACHINE = Machine("AMD EPYC", "x86_64", 2, None, 8000, "Linux 6.1", "3.11.7")

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ponas_deploy import drift
 from ponas_deploy.errors import FileFormatError
-from ponas_deploy.measure import Samples, repeatability
+from ponas_deploy.measure import Samples, drift, repeatability
 from ponas_deploy.tables import Measurement, load_latency_table, write_latency_table
 from tests.sample_tables import latency_table
 

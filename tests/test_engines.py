@@ -17,18 +17,18 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from conftest import tiny_space
-from ponas_deploy import store, timing
+from ponas_deploy import store
 from ponas_deploy.backends import RunSettings
 from ponas_deploy.backends.fake import ENGINE
 from ponas_deploy.commands import app
 from ponas_deploy.deploy import build_and_measure, random_source
-from ponas_deploy.engines import Verification, build, emit, refuse_existing, verify
+from ponas_deploy.engines import Verification, build, emit, refuse_existing, timing, verify
+from ponas_deploy.engines.manifest import MANIFEST, MODEL, Manifest, read_manifest
+from ponas_deploy.engines.timing import EngineTiming, time_engine
 from ponas_deploy.errors import FileFormatError, OverwriteError, PonasError
-from ponas_deploy.manifest import MANIFEST, MODEL, Manifest, read_manifest
 from ponas_deploy.records import write_bytes
 from ponas_deploy.reports.engine import verification_report
 from ponas_deploy.tables import Conditions
-from ponas_deploy.timing import EngineTiming, time_engine
 from searchspace import SPACES, Architecture
 from searchspace.graph import network_model
 from searchspace.space import Space

@@ -18,17 +18,17 @@ import psutil
 import pytest
 
 from faulty_worker import IMPATIENT, fault, quick_request, samples
-from ponas_deploy import inventory, store, supervise
+from ponas_deploy import inventory, store
 from ponas_deploy.backends.fake import FakeBackend
 from ponas_deploy.devices import read_counters
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
 from ponas_deploy.lock import machine_to_oneself
 from ponas_deploy.measure import Plan
-from ponas_deploy.probes import blocks_of
-from ponas_deploy.profile import profile
-from ponas_deploy.supervise import profile_in_worker
+from ponas_deploy.profile import profile, supervise
+from ponas_deploy.profile.probes import blocks_of
+from ponas_deploy.profile.supervise import profile_in_worker
+from ponas_deploy.profile.worker import Request
 from ponas_deploy.tables import LatencyTable, load_latency_table
-from ponas_deploy.worker import Request
 from searchspace import Space
 
 pytest.importorskip("onnxruntime")
@@ -244,7 +244,7 @@ def test_what_a_containers_quota_holds_up_is_counted() -> None:
         Path({group!r}, "cgroup.procs").write_text("0")
         from ponas_deploy.devices import this_machine
         from ponas_deploy.measure import Plan
-        from ponas_deploy.weather import Weather
+        from ponas_deploy.measure.weather import Weather
         weather = Weather(Plan())
         weather.begin()
         end = time.monotonic() + 1

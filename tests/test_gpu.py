@@ -13,16 +13,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from ponas_deploy import backends, gpu, inventory, nvidia
+from ponas_deploy import backends, gpu, inventory
 from ponas_deploy.backends import RunSettings, _cuda
 from ponas_deploy.backends.fake import FakeBackend
-from ponas_deploy.devices import this_machine
+from ponas_deploy.devices import nvidia, this_machine
 from ponas_deploy.errors import BackendError, PonasError
 from ponas_deploy.inventory import Runtime, Wish
-from ponas_deploy.launches import capture_protocol, launch_notes, launch_protocol
 from ponas_deploy.measure import Plan
+from ponas_deploy.measure.launches import capture_protocol, launch_notes, launch_protocol
 from ponas_deploy.profile import profile
-from ponas_deploy.supervise import Patience
+from ponas_deploy.profile.supervise import Patience
 from ponas_deploy.tables import Conditions
 from searchspace import Space
 
@@ -197,7 +197,7 @@ def test_a_gpu_is_measured_in_samples_of_two_milliseconds(
         asked.append((request, patience))
         raise PonasError("that is enough.")
 
-    monkeypatch.setattr("ponas_deploy.supervise.profile_in_worker", caught)
+    monkeypatch.setattr("ponas_deploy.profile.supervise.profile_in_worker", caught)
     for backend, sample_ns, silent_s in (
         ("onnxruntime-cuda", 2_000_000, 1800.0),
         ("torch-compile", 2_000_000, 1800.0),

@@ -30,7 +30,7 @@ from ponas_deploy.measure import (
     repeatability,
     sample_runs,
 )
-from ponas_deploy.probes import block_model, blocks_of
+from ponas_deploy.profile.probes import block_model, blocks_of
 from ponas_deploy.tables import STATISTICS, Measurement
 from ponas_deploy.tables.measurement import MIDDLE
 from searchspace import Space

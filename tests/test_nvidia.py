@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ponas_deploy.nvidia import GpuReading, gpu_slug, read_gpu
+from ponas_deploy.devices.nvidia import GpuReading, gpu_slug, read_gpu
 
 
 class NVMLError(Exception):

@@ -13,11 +13,11 @@ from ponas_deploy.backends.fake import FakeBackend, FakeDevice
 from ponas_deploy.calibrate import LEAST_CHECK
 from ponas_deploy.errors import MeasurementError, TableMismatchError
 from ponas_deploy.measure import Plan, Samples
-from ponas_deploy.prior import MOST_CHECKS, NETWORKS, Prior, assemble_from, load_prior
-from ponas_deploy.priority import losses
-from ponas_deploy.probes import network_bytes
 from ponas_deploy.profile import profile
-from ponas_deploy.sampling import choose
+from ponas_deploy.profile.prior import MOST_CHECKS, NETWORKS, Prior, assemble_from, load_prior
+from ponas_deploy.profile.priority import losses
+from ponas_deploy.profile.probes import network_bytes
+from ponas_deploy.profile.sampling import choose
 from ponas_deploy.store import SHIPPED
 from ponas_deploy.tables import Conditions, Grid, LatencyTable, load_latency_table, write_latency_table
 from ponas_deploy.trust import doubts

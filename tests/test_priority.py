@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from ponas_deploy.backends.fake import FakeBackend, FakeDevice
-from ponas_deploy.drift import measurements
 from ponas_deploy.errors import TableMismatchError
 from ponas_deploy.frontier import pareto_front
 from ponas_deploy.measure import Plan, Samples, measure
-from ponas_deploy.priority import EVERYTHING_EVERY, Priority, contenders, losses
+from ponas_deploy.measure.drift import measurements
 from ponas_deploy.profile import profile
-from ponas_deploy.reached import half_pct, reached
+from ponas_deploy.profile.priority import EVERYTHING_EVERY, Priority, contenders, losses
+from ponas_deploy.profile.reached import half_pct, reached
 from ponas_deploy.store import SHIPPED
 from ponas_deploy.tables import (
     AccuracyTable,

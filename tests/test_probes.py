@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from ponas_deploy.probes import network_bytes
+from ponas_deploy.profile.probes import network_bytes
 from searchspace import Architecture, Space
 
 

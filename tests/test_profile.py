@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import ponas_deploy.bench as module
+import ponas_deploy.profile.bench as module
 from ponas_deploy.backends import RunSettings
 from ponas_deploy.backends.fake import FakeBackend, FakeDevice, FakeSession
 from ponas_deploy.calibrate import LEAST_CHECK, LEAST_FIT
 from ponas_deploy.errors import BackendError, MeasurementError, TableMismatchError, UnknownNameError
 from ponas_deploy.measure import Plan
-from ponas_deploy.probes import network_bytes
 from ponas_deploy.profile import profile
+from ponas_deploy.profile.probes import network_bytes
 from ponas_deploy.progress import Progress
 from ponas_deploy.tables import LatencyTable, SpaceKey, load_latency_table, write_latency_table
 from searchspace import Architecture, Space

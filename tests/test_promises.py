@@ -12,17 +12,18 @@ import numpy as np
 import pytest
 
 from conftest import tiny_space
-from ponas_deploy.attempts import Attempt, choose_within, second_chance, stretch
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.deploy import Task, WeightsSource, deploy, emit_portable, engine_document
+from ponas_deploy.deploy.attempt import Attempt
+from ponas_deploy.deploy.attempts import choose_within, second_chance, stretch
 from ponas_deploy.engines import verify
+from ponas_deploy.engines.manifest import MANIFEST, read_manifest
+from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.errors import BackendError, BudgetError, FileFormatError, MeasurementError
-from ponas_deploy.manifest import MANIFEST, read_manifest
 from ponas_deploy.reports.engine import deployment_report, verification_report
 from ponas_deploy.specialize import Budget, Specialization
 from ponas_deploy.store import StoredTable
 from ponas_deploy.tables import Certificate, LatencyTable, Measurement, NetworkLatency, write_latency_table
-from ponas_deploy.timing import EngineTiming
 from ponas_deploy.trust import margin, wander_pct
 from searchspace import SPACES
 from searchspace.space import Space

@@ -21,10 +21,10 @@ from ponas_deploy.errors import MeasurementError, TableMismatchError
 from ponas_deploy.frontier import best_within
 from ponas_deploy.lock import machine_to_oneself
 from ponas_deploy.measure import Plan
-from ponas_deploy.moves import Recheck, judge
-from ponas_deploy.probes import HEAD, STEM, network_bytes
 from ponas_deploy.profile import profile
+from ponas_deploy.profile.probes import HEAD, STEM, network_bytes
 from ponas_deploy.recheck import BUDGETS, NETWORKS, recheck, recheck_document, select
+from ponas_deploy.recheck.moves import Recheck, judge
 from ponas_deploy.reports.recheck import recheck_report
 from ponas_deploy.specialize import front
 from ponas_deploy.store import StoredTable

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ponas_deploy.assemble import Networks
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.frontier import pareto_front
-from ponas_deploy.priority import losses
-from ponas_deploy.sampling import MOST_CHECK, MOST_FIT, choose, grown
+from ponas_deploy.profile.assemble import Networks
+from ponas_deploy.profile.priority import losses
+from ponas_deploy.profile.sampling import MOST_CHECK, MOST_FIT, choose, grown
 from searchspace import Architecture, Space, build_space
 from searchspace.cost import cost_table
 

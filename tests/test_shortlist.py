@@ -13,7 +13,6 @@ import pytest
 from rich.console import Console, RenderableType
 
 from conftest import tiny_space
-from ponas_deploy import timing
 from ponas_deploy.deploy import (
     Attempt,
     Task,
@@ -23,10 +22,11 @@ from ponas_deploy.deploy import (
     engine_document,
     random_source,
 )
+from ponas_deploy.deploy.shortlist import Shortlist
+from ponas_deploy.engines import timing
+from ponas_deploy.engines.manifest import MANIFEST, read_manifest
 from ponas_deploy.errors import PonasError
-from ponas_deploy.manifest import MANIFEST, read_manifest
 from ponas_deploy.reports.engine import deployment_report, manifest_report
-from ponas_deploy.shortlist import Shortlist
 from ponas_deploy.specialize import Budget, Specialization
 from ponas_deploy.tables import AccuracyTable, Grid
 from searchspace import SPACES, Architecture, build_space

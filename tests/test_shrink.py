@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ponas_deploy.shrink import FREE, Strengths, solve, strengths
+from ponas_deploy.calibrate.shrink import FREE, Strengths, solve, strengths
 
 Floats = NDArray[np.float64]
 COUNT, COLUMNS = 60, 20

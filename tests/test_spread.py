@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ponas_deploy.frontier import pareto_front
-from ponas_deploy.spread import evenly, spread_networks, tilted, total, varied_networks
+from ponas_deploy.profile.spread import evenly, spread_networks, tilted, total, varied_networks
 
 COSTS = [np.random.default_rng(layer).uniform(1, 10, 12) for layer in range(19)]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ponas_deploy.calibrate import USUAL, design
-from ponas_deploy.spread import varied_networks
+from ponas_deploy.profile.spread import varied_networks
+from ponas_deploy.profile.telling import most_telling
 from ponas_deploy.tables import Grid
-from ponas_deploy.telling import most_telling
 from searchspace import build_space
 from searchspace.cost import cost_table
 

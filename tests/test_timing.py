@@ -16,18 +16,18 @@ import psutil
 import pytest
 
 from conftest import tiny_space
-from ponas_deploy import store, timing
+from ponas_deploy import store
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.deploy import WeightsSource, deploy
 from ponas_deploy.devices import read_counters
-from ponas_deploy.engines import verify
+from ponas_deploy.engines import timing, verify
+from ponas_deploy.engines.manifest import read_manifest
+from ponas_deploy.engines.timing import time_engine
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
-from ponas_deploy.manifest import read_manifest
 from ponas_deploy.measure import Plan
-from ponas_deploy.probes import network_bytes
-from ponas_deploy.timing import time_engine
-from ponas_deploy.trial import middle
-from ponas_deploy.weather import Round
+from ponas_deploy.measure.weather import Round
+from ponas_deploy.profile.probes import network_bytes
+from ponas_deploy.profile.trial import middle
 from ponas_deploy.weights import read_weights
 from searchspace import SPACES
 from searchspace.space import Space
@@ -59,7 +59,9 @@ def killing(most: int, sent: int = signal.SIGKILL) -> Iterator[list[int]]:
     def hunt() -> None:
         while not over.is_set() and len(killed) < most:
             for child in psutil.Process().children():
-                if child.pid not in killed and any("ponas_deploy.timing" in a for a in child.cmdline()):
+                if child.pid not in killed and any(
+                    "ponas_deploy.engines.timing" in a for a in child.cmdline()
+                ):
                     os.kill(child.pid, sent)
                     killed.append(child.pid)
             time.sleep(0.005)

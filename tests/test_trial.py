@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ponas_deploy.errors import PonasError
+from ponas_deploy.profile.trial import HOPELESS, Trial, select, trial
 from ponas_deploy.tables import Conditions
-from ponas_deploy.trial import HOPELESS, Trial, select, trial
 from searchspace import build_space
 
 

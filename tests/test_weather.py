@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 
 from ponas_deploy.devices import Counters, Reading
+from ponas_deploy.devices.nvidia import GpuReading
 from ponas_deploy.measure import Plan
-from ponas_deploy.nvidia import GpuReading
-from ponas_deploy.weather import Look, Round, Weather, between, complaints, look_around
+from ponas_deploy.measure.weather import Look, Round, Weather, between, complaints, look_around
 
 START = Look(Counters(at_s=100.0, cores=2, busy_s=50.0, own_s=7.0), Reading(), GpuReading())
 PLAN = Plan()

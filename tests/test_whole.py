@@ -14,8 +14,8 @@ from ponas_deploy.errors import MeasurementError, TableMismatchError
 from ponas_deploy.fit import fit_networks
 from ponas_deploy.measure import Plan
 from ponas_deploy.networks_csv import Networks, read_networks
+from ponas_deploy.profile.whole import GROUP, draws, measure_networks, quick
 from ponas_deploy.progress import Progress
-from ponas_deploy.whole import GROUP, draws, measure_networks, quick
 from searchspace import Space
 
 PLAN = Plan(sample_ns=100_000, min_rounds=4, floor_rounds=4, max_rounds=4, retakes=0, redone_pct=0)
@@ -120,7 +120,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ponas_deploy.commands import app
 
     pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
-    monkeypatch.setattr("ponas_deploy.whole.quick", lambda plan: PLAN)
+    monkeypatch.setattr("ponas_deploy.profile.whole.quick", lambda plan: PLAN)
     path = tmp_path / "measured.csv"
     asked = ["networks", "--count", "2", "--resolution", "32", "--classes", "10", "--out"]
     done = CliRunner().invoke(app, [*asked, str(path), "--backend", "onnxruntime"], catch_exceptions=False)

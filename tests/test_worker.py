@@ -18,14 +18,14 @@ import psutil
 import pytest
 
 from faulty_worker import IMPATIENT, fault, quick_request, samples
-from ponas_deploy import supervise
 from ponas_deploy.errors import BackendError, PonasError
 from ponas_deploy.measure import Plan
-from ponas_deploy.probes import blocks_of
+from ponas_deploy.profile import supervise
+from ponas_deploy.profile.probes import blocks_of
+from ponas_deploy.profile.supervise import Patience, profile_in_worker
+from ponas_deploy.profile.worker import STEP_BYTES, Request, Step
 from ponas_deploy.progress import Progress
-from ponas_deploy.supervise import Patience, profile_in_worker
 from ponas_deploy.tables import LatencyTable, load_latency_table
-from ponas_deploy.worker import STEP_BYTES, Request, Step
 from searchspace import Space
 
 pytest.importorskip("onnxruntime")
@@ -167,8 +167,8 @@ _WAITING = """
     import sys
     from pathlib import Path
     sys.path[:0] = {path!r}
-    from ponas_deploy import supervise
-    from ponas_deploy.worker import STEP_BYTES, Request, Step
+    from ponas_deploy.profile import supervise
+    from ponas_deploy.profile.worker import STEP_BYTES, Request, Step
     supervise.MODULE = "faulty_worker"
     supervise.profile_in_worker(Request.from_text({request!r}), patience=supervise.Patience(120, 2, 1))
 """

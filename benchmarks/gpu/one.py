@@ -31,13 +31,13 @@ from ponas_deploy.devices import this_machine
 from ponas_deploy.errors import BudgetError
 from ponas_deploy.frontier import Front
 from ponas_deploy.gpu import required_gpu, runs_on_gpu
-from ponas_deploy.journal import Journal
-from ponas_deploy.priority import losses
-from ponas_deploy.probes import HEAD, STEM, block_model, blocks_of
 from ponas_deploy.profile import profile
+from ponas_deploy.profile.journal import Journal
+from ponas_deploy.profile.priority import losses
+from ponas_deploy.profile.probes import HEAD, STEM, block_model, blocks_of
+from ponas_deploy.profile.reopen import header
+from ponas_deploy.profile.sampling import choose
 from ponas_deploy.progress import Progress
-from ponas_deploy.reopen import header
-from ponas_deploy.sampling import choose
 from ponas_deploy.specialize import Budget, front, shortlist, slowest_useful_ms
 from ponas_deploy.tables import (
     AccuracyTable,

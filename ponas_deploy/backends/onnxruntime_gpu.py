@@ -21,7 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ponas_deploy import nvidia, store
+from ponas_deploy import store
 from ponas_deploy.backends import RunSettings
 from ponas_deploy.backends._buffers import check_settings, first_line
 from ponas_deploy.backends._cuda import Cuda
@@ -30,6 +30,7 @@ from ponas_deploy.backends._gpu_protocol import GRAPH, ONE_STREAM
 from ponas_deploy.backends._onnxruntime_device import DeviceSession
 from ponas_deploy.backends.onnx_precision import to_fp16
 from ponas_deploy.backends.onnxruntime import import_onnxruntime, session_options
+from ponas_deploy.devices import nvidia
 from ponas_deploy.errors import BackendError
 
 _PACKAGE = "'onnxruntime-gpu[cuda,cudnn]'"

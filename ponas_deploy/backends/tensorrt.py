@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ponas_deploy import nvidia
 from ponas_deploy.backends import RunSettings
 from ponas_deploy.backends._buffers import check_settings, static_shape
 from ponas_deploy.backends._cuda import Cuda
@@ -35,6 +34,7 @@ from ponas_deploy.backends._tensorrt_files import Cache, engine_key, read_engine
 from ponas_deploy.backends._tensorrt_session import SharedGpu, TensorRtSession
 from ponas_deploy.backends.onnx_calibration import Calibration, largest_magnitudes
 from ponas_deploy.backends.onnx_precision import read_model, to_fp16, to_int8
+from ponas_deploy.devices import nvidia
 from ponas_deploy.errors import BackendError
 from ponas_deploy.progress import OnBuildProgress
 

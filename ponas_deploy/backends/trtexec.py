@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ponas_deploy import nvidia, store
+from ponas_deploy import store
 from ponas_deploy.backends import RunSettings
 from ponas_deploy.backends import _trtexec_output as output
 from ponas_deploy.backends._buffers import check_settings, static_shape
@@ -28,6 +28,7 @@ from ponas_deploy.backends._gpu_protocol import ONE_STREAM
 from ponas_deploy.backends._trtexec_session import NAME as _NAME
 from ponas_deploy.backends._trtexec_session import EngineInterface, TrtexecSession, run_program
 from ponas_deploy.backends.onnx_precision import read_model, to_fp16
+from ponas_deploy.devices import nvidia
 from ponas_deploy.errors import BackendError, FileFormatError
 
 VARIABLE = "PONAS_TRTEXEC"

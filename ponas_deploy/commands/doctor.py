@@ -30,10 +30,10 @@ def doctor(
       ponas doctor --backend openvino --json
     """
     from ponas_deploy.doctor import doctor_document, examine
+    from ponas_deploy.doctor.steadiness import steadiness
+    from ponas_deploy.doctor.vitals import read_vitals
     from ponas_deploy.errors import MeasurementError
     from ponas_deploy.inventory import runtimes
-    from ponas_deploy.steadiness import steadiness
-    from ponas_deploy.vitals import read_vitals
 
     vitals, here = read_vitals(), runtimes()
     chosen = backend or next((one.backend for one in here if not one.problem), None)

@@ -17,13 +17,13 @@ from ponas_deploy.commands.images import fitting, load_images
 from ponas_deploy.commands.output import note
 from ponas_deploy.commands.waiting import Advance
 from ponas_deploy.commands.weights import read_file
+from ponas_deploy.engines.manifest import Manifest, read_manifest
 from ponas_deploy.errors import (
     MissingExtraError,
     PonasError,
     TableMismatchError,
     UnknownNameError,
 )
-from ponas_deploy.manifest import Manifest, read_manifest
 from ponas_deploy.tables import SpaceKey
 from ponas_deploy.weights import WeightsFile
 from searchspace.architecture import Architecture

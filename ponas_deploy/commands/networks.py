@@ -53,7 +53,7 @@ def networks(
     from ponas_deploy.gpu import plan_for
     from ponas_deploy.inventory import Wish, missing
     from ponas_deploy.lock import machine_to_oneself
-    from ponas_deploy.whole import measure_networks, quick
+    from ponas_deploy.profile.whole import measure_networks, quick
     from searchspace import build_space
 
     if out.suffix.lower() != ".csv":

@@ -96,7 +96,7 @@ def profile(
     from ponas_deploy.commands.profiling import accuracy_of, profile_with_bar, to_go_on
     from ponas_deploy.errors import PonasError
     from ponas_deploy.inventory import Wish, missing
-    from ponas_deploy.prior import NETWORKS, load_prior
+    from ponas_deploy.profile.prior import NETWORKS, load_prior
     from ponas_deploy.store import latency_path
     from ponas_deploy.tables import SpaceKey, load_accuracy_table
     from searchspace import build_space
@@ -153,7 +153,7 @@ def profile(
 
 def _reached(stored: StoredTable, accuracy: AccuracyTable | None) -> str:
     """How exact a table is, and what may make it more so."""
-    from ponas_deploy.reached import reached
+    from ponas_deploy.profile.reached import reached
 
     said = dict(stored.table.protocol)
     more = "; the same command again goes on with it" if said.get("stopped_by") == "time" else ""
@@ -164,7 +164,7 @@ def _reached(stored: StoredTable, accuracy: AccuracyTable | None) -> str:
 def _document(stored: StoredTable, accuracy: AccuracyTable | None) -> dict[str, object]:
     from dataclasses import asdict
 
-    from ponas_deploy.reached import reached
+    from ponas_deploy.profile.reached import reached
 
     certificate, said = stored.table.certificate, dict(stored.table.protocol)
     return {

@@ -52,7 +52,7 @@ def _worth_profiling(
     """Which of several runtimes to profile, after a trial of each; the others are named with the reason."""
     if len(wanted) == 1 and not tables:
         return tuple(wanted)
-    from ponas_deploy.trial import middle, select, trial
+    from ponas_deploy.profile.trial import middle, select, trial
 
     trials = []
     for conditions in wanted:

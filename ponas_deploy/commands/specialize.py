@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 def _percentile(value: int) -> int:
     """One of those that are measured; a usage error otherwise."""
-    from ponas_deploy.timing import PERCENTILES
+    from ponas_deploy.engines.timing import PERCENTILES
 
     if value not in PERCENTILES:
         raise typer.BadParameter(f"{value} is not one of {', '.join(map(str, PERCENTILES))}.")
@@ -170,8 +170,8 @@ def specialize(
     from ponas_deploy.commands.profiling import tables_for
     from ponas_deploy.commands.weights import open_weights
     from ponas_deploy.deploy import Task
+    from ponas_deploy.deploy.shortlist import refuse_shortlist
     from ponas_deploy.engines import refuse_existing
-    from ponas_deploy.shortlist import refuse_shortlist
     from ponas_deploy.trust import CONFIDENCE
 
     carried = open_weights(weights, data, finetune, seed, calibration)
@@ -240,7 +240,7 @@ def _choose(
     json: bool,
 ) -> None:
     from ponas_deploy import store
-    from ponas_deploy.attempts import choose_within
+    from ponas_deploy.deploy.attempts import choose_within
     from ponas_deploy.specialize import document
     from ponas_deploy.tables.spaces import space_of
     from ponas_deploy.trust import margin, trusted

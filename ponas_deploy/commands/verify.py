@@ -34,7 +34,7 @@ def verify(
       ponas verify engines/nvidia-h200-300us --layers
     """
     from ponas_deploy.engines import verify as verify_engine
-    from ponas_deploy.manifest import measured_document
+    from ponas_deploy.engines.manifest import measured_document
 
     manifest, found = verify_engine(folder)
     timed = _layers(folder) if layers and not found.changed_files else ()

@@ -11,10 +11,10 @@ from rich.text import Text
 
 from ponas_deploy.deploy import Deployment
 from ponas_deploy.engines import Verification
-from ponas_deploy.manifest import Manifest
+from ponas_deploy.engines.manifest import Manifest
+from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.reports.style import BAD, BEST, FAINT, GOOD, WARN, digits, millions, table
 from ponas_deploy.specialize import Budget, Specialization, quantity
-from ponas_deploy.timing import EngineTiming
 from ponas_deploy.trust import Margin
 from searchspace.cost import network_cost
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ponas_deploy.launches import launch_notes
+from ponas_deploy.measure.launches import launch_notes
 from ponas_deploy.reports.style import FAINT, digits, table
 from ponas_deploy.store import StoredTable
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ponas_deploy.moves import Recheck, Verdict
+from ponas_deploy.recheck.moves import Recheck, Verdict
 from ponas_deploy.reports.style import BAD, FAINT, GOOD, WARN, counted, digits, table
 
 _STYLES: dict[Verdict, str] = {"holds": GOOD, "shifted": WARN, "moved": BAD, "unknown": WARN}

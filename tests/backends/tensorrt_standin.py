@@ -20,7 +20,7 @@ import pytest
 
 from ponas_deploy import engines
 from ponas_deploy.backends import _cuda
-from ponas_deploy.building import build_here
+from ponas_deploy.engines.building import build_here
 
 MS_A_RUN = 0.25
 MAGIC = b"plan of the stand-in\n"

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ponas_deploy import nvidia
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.backends._onnxruntime_device import DeviceSession
+from ponas_deploy.devices import nvidia
 from ponas_deploy.errors import BackendError, UnknownNameError
 from searchspace import Architecture, Space
 from searchspace.graph import network_model

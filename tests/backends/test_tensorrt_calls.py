@@ -28,17 +28,17 @@ from ponas_deploy.backends._tensorrt_build import BuildPlan
 from ponas_deploy.backends._tensorrt_files import Cache
 from ponas_deploy.backends.onnx_calibration import Calibration
 from ponas_deploy.backends.tensorrt import TensorRtBackend
-from ponas_deploy.bench import Bench
-from ponas_deploy.building import backend_for
 from ponas_deploy.deploy import _on_this_machine, build_and_measure
+from ponas_deploy.deploy.task import WeightsSource, random_source
 from ponas_deploy.engines import build, emit, layer_times_ms
+from ponas_deploy.engines.building import backend_for
+from ponas_deploy.engines.manifest import Manifest
 from ponas_deploy.errors import BackendError, PonasError
-from ponas_deploy.manifest import Manifest
 from ponas_deploy.measure import Plan
+from ponas_deploy.profile.bench import Bench
 from ponas_deploy.progress import BuildProgress
 from ponas_deploy.reports.layers import layers_report
 from ponas_deploy.tables import Conditions
-from ponas_deploy.task import WeightsSource, random_source
 from searchspace import Architecture, Space, build_space, parse_architecture
 from searchspace.graph import network_model
 from searchspace.weights import random_weights
@@ -472,7 +472,7 @@ def test_ctrl_c_in_a_build_ends_it(machine: Machine, model: bytes) -> None:
 def test_a_profile_says_how_far_a_long_build_is(
     machine: Machine, tiny: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ponas_deploy.bench._TOLD_EVERY_S", -1.0)
+    monkeypatch.setattr("ponas_deploy.profile.bench._TOLD_EVERY_S", -1.0)
     told: list[str] = []
     backend = TensorRtBackend()
     bench = Bench(

@@ -11,9 +11,12 @@ import tensorrt_standin
 from tensorrt_standin import Machine
 from typer.testing import CliRunner, Result
 
-from ponas_deploy import gpu, timing
+from ponas_deploy import gpu
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.commands import app, waiting
+from ponas_deploy.engines import timing
+from ponas_deploy.engines.timing import single_runs
+from ponas_deploy.profile.trial import trial
 from ponas_deploy.tables import (
     Conditions,
     LatencyTable,
@@ -21,8 +24,6 @@ from ponas_deploy.tables import (
     write_accuracy_table,
     write_latency_table,
 )
-from ponas_deploy.timing import single_runs
-from ponas_deploy.trial import trial
 from sample_tables import accuracy_table, latency_table
 from searchspace import Space, build_space
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ponas_deploy import nvidia
 from ponas_deploy.backends import RunSettings, _trtexec_session, get_backend
 from ponas_deploy.backends import _trtexec_output as output
 from ponas_deploy.backends.trtexec import ENGINE, SIDECAR, VARIABLE, TrtexecBackend, _probe
+from ponas_deploy.devices import nvidia
 from ponas_deploy.errors import BackendError, UnknownNameError
 from searchspace import Architecture, Space
 from searchspace.graph import network_model

@@ -19,9 +19,9 @@ pytest.importorskip("sklearn", reason="needs the train extra (scikit-learn)")
 from authors_layout import theirs
 from conftest import tiny_space
 from photos import COLOURS, fill
-from ponas_deploy import timing
 from ponas_deploy.accuracy import Accuracy, agree, measure
 from ponas_deploy.commands import app, waiting
+from ponas_deploy.engines import timing
 from ponas_deploy.errors import PonasError
 from ponas_deploy.weights import read_weights, write_weights
 from searchspace import SPACES, Architecture, build_space

@@ -15,8 +15,8 @@ torch = pytest.importorskip("torch", reason="needs the train extra (torch)")
 pytest.importorskip("sklearn", reason="needs the train extra (scikit-learn)")
 
 from conftest import tiny_space
-from ponas_deploy import timing
 from ponas_deploy.commands import app
+from ponas_deploy.engines import timing
 from ponas_deploy.tables import Conditions, Grid, LatencyTable, SpaceKey, write_latency_table
 from ponas_deploy.weights import read_weights, write_weights
 from searchspace import SPACES

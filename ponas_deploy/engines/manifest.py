@@ -13,17 +13,30 @@ from pathlib import Path
 from typing import Any
 
 from ponas_deploy.backends import RunSettings
+from ponas_deploy.engines.timing import PERCENTILES, EngineTiming
 from ponas_deploy.errors import PonasError
+from ponas_deploy.measure.weather import Round
 from ponas_deploy.records import Record, is_number, read_json, write_json
-from ponas_deploy.shortlist import Shortlisted
 from ponas_deploy.tables import Conditions, SpaceKey
-from ponas_deploy.timing import PERCENTILES, EngineTiming
-from ponas_deploy.weather import Round
 from searchspace.architecture import Architecture
 from searchspace.spaces import SPACES, build_space
 
 FORMAT = "ponas.engine/1"
 MODEL, MANIFEST = "model.onnx", "manifest.json"
+
+
+Choices = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shortlisted:
+    """A network that was evaluated: what the tables said of it, what the images said, and who won."""
+
+    choices: Choices
+    predicted_ms: float
+    predicted_loss_pp: float
+    validation_top1_pct: float
+    chosen: bool = False
 
 
 @dataclass(frozen=True, slots=True)

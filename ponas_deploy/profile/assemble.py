@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from ponas_deploy.calibrate import TimedNetwork, certify, correct
-from ponas_deploy.drift import measurements
 from ponas_deploy.measure import Plan, Samples, choose_statistic, is_settled
-from ponas_deploy.probes import HEAD, STEM, blocks_of
+from ponas_deploy.measure.drift import measurements
+from ponas_deploy.profile.probes import HEAD, STEM, blocks_of
 from ponas_deploy.tables import Conditions, Grid, LatencyTable, Measurement, SpaceKey
 from searchspace.space import Space
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ponas_deploy.backends import INT8, Session
+from ponas_deploy.deploy.shortlist import Shortlist, Validate, refuse_shortlist, without_doubles
 from ponas_deploy.errors import PonasError
 from ponas_deploy.genetic import GeneticSettings
-from ponas_deploy.shortlist import Shortlist, Validate, refuse_shortlist, without_doubles
 from ponas_deploy.specialize import Budget, Specialization, shortlist, specialize
 from ponas_deploy.store import StoredAccuracy, StoredTable
 from ponas_deploy.tables import LatencyTable

@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 
 from ponas_deploy.frontier import Front, best_within
 from ponas_deploy.measure import repeatability
-from ponas_deploy.probes import HEAD, STEM
+from ponas_deploy.profile.probes import HEAD, STEM
 from ponas_deploy.specialize import front
 from ponas_deploy.tables import AccuracyTable, LatencyTable, Measurement
 from ponas_deploy.trust import NOISY_PCT

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ponas_deploy.backends import RunSettings, Session, get_backend
 from ponas_deploy.calibrate import LEAST_CHECK, LEAST_FIT
 from ponas_deploy.measure import Plan, first_look
-from ponas_deploy.probes import block_model, blocks_of, network_bytes
+from ponas_deploy.profile.probes import block_model, blocks_of, network_bytes
 from ponas_deploy.progress import OnBuildProgress
 from ponas_deploy.tables import Conditions
 from searchspace.architecture import Architecture

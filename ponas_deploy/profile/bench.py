@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from ponas_deploy.backends import Backend, RunSettings, Session, TellsProgress
-from ponas_deploy.build_time import Builds, BuildTimes
 from ponas_deploy.devices import memory_mib, this_machine
 from ponas_deploy.errors import BackendError
 from ponas_deploy.measure import Plan, first_look
-from ponas_deploy.probes import block_model, blocks_of, network_bytes
+from ponas_deploy.profile.build_time import Builds, BuildTimes
+from ponas_deploy.profile.probes import block_model, blocks_of, network_bytes
 from ponas_deploy.progress import BUILDING, BuildProgress, OnProgress, OnStep, Progress
 from ponas_deploy.tables import Conditions
 from searchspace.architecture import Architecture

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
+from ponas_deploy.doctor.steadiness import Steadiness
+from ponas_deploy.doctor.vitals import Vitals
 from ponas_deploy.inventory import Runtime
 from ponas_deploy.measure import Plan
-from ponas_deploy.steadiness import Steadiness
 from ponas_deploy.trust import NOISY_PCT
-from ponas_deploy.vitals import Vitals
 
 Verdict: TypeAlias = Literal["good", "mind", "bad"]
 

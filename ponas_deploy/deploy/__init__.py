@@ -19,26 +19,26 @@ from time import monotonic
 from typing import Any
 
 from ponas_deploy import store
-from ponas_deploy.attempts import Attempt, missed, next_attempt, second_chance
 from ponas_deploy.backends import RunSettings
-from ponas_deploy.building import backend_for
+from ponas_deploy.deploy.attempt import Attempt
+from ponas_deploy.deploy.attempts import missed, next_attempt, second_chance
+from ponas_deploy.deploy.shortlist import Shortlist
+from ponas_deploy.deploy.task import Task, WeightsSource, random_source
 from ponas_deploy.devices import this_machine
 from ponas_deploy.engines import build, emit, refuse_existing, scratch_beside
+from ponas_deploy.engines.building import backend_for
+from ponas_deploy.engines.manifest import MODEL, Manifest, TableUsed, measured_document
+from ponas_deploy.engines.timing import EngineTiming, time_engine
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
 from ponas_deploy.lock import machine_to_oneself
-from ponas_deploy.manifest import MODEL, Manifest, TableUsed, measured_document
 from ponas_deploy.progress import OnBuildProgress
 from ponas_deploy.records import sha256, write_bytes
-from ponas_deploy.shortlist import Shortlist
 from ponas_deploy.specialize import document
 from ponas_deploy.store import StoredAccuracy, StoredTable
 from ponas_deploy.tables import Conditions, SpaceKey
-from ponas_deploy.task import Task, WeightsSource, random_source
-from ponas_deploy.timing import EngineTiming, time_engine
 from ponas_deploy.weights import write_weights
 from searchspace.architecture import Architecture
 from searchspace.cost import COLUMNS, network_cost
-from searchspace.graph import network_model
 from searchspace.weights import Weights
 
 __all__ = [
@@ -289,6 +289,8 @@ def emit_portable(task: Task, folder: Path, *, overwrite: bool = False) -> Manif
     Its prediction is all there is to promise: the network fits with the table's margin, and a hopeless
     table is refused (MeasurementError).
     """
+    from searchspace.graph import network_model
+
     refuse_existing(folder, overwrite=overwrite)
     task = task.trusting(promise=True)
     jury = task.jury()

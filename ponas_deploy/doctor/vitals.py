@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ponas_deploy.devices import ROOT, Machine, Reading, memory_mib, read_conditions, this_machine
-from ponas_deploy.weather import Round, between, look_around
+from ponas_deploy.measure.weather import Round, between, look_around
 
 _MIB = 1 << 20
 _CPU = "sys/devices/system/cpu"

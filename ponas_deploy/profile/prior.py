@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ponas_deploy.assemble import Networks, Texts, timed
 from ponas_deploy.calibrate import TimedNetwork, certify, correct
-from ponas_deploy.drift import measurements
 from ponas_deploy.errors import MeasurementError, TableMismatchError
 from ponas_deploy.measure import Samples, choose_statistic, kendall_tau
+from ponas_deploy.measure.drift import measurements
+from ponas_deploy.profile.assemble import Networks, Texts, timed
 from ponas_deploy.records import sha256
 from ponas_deploy.tables import (
     Certificate,

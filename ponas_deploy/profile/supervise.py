@@ -21,10 +21,10 @@ from typing import IO
 
 from ponas_deploy import fresh
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
+from ponas_deploy.profile.worker import STEP_BYTES, Request, Step
 from ponas_deploy.progress import BUILDING, OnProgress, Progress
-from ponas_deploy.worker import STEP_BYTES, Request, Step
 
-MODULE = "ponas_deploy.worker"
+MODULE = "ponas_deploy.profile.worker"
 MOST_FALLS = 3
 _TICK_S = 1.0
 

@@ -20,12 +20,12 @@ from ponas_deploy.errors import TableMismatchError
 from ponas_deploy.gpu import plan_for
 from ponas_deploy.lock import machine_to_oneself
 from ponas_deploy.measure import Samples, first_look, measure
-from ponas_deploy.moves import Recheck, Selection, best_choice, judge
-from ponas_deploy.probes import HEAD, STEM, block_model, blocks_of, network_bytes
+from ponas_deploy.measure.weather import Weather
+from ponas_deploy.profile.probes import HEAD, STEM, block_model, blocks_of, network_bytes
+from ponas_deploy.recheck.moves import Recheck, Selection, best_choice, judge
 from ponas_deploy.specialize import front
 from ponas_deploy.store import StoredTable
 from ponas_deploy.tables import AccuracyTable, LatencyTable, Measurement, SpaceKey
-from ponas_deploy.weather import Weather
 from searchspace.architecture import Architecture
 from searchspace.spaces import SPACES, build_space
 

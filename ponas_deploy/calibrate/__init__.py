@@ -19,9 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ponas_deploy.calibrate.shrink import FREE, Strengths, solve, strengths
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.measure import kendall_tau, repeatability
-from ponas_deploy.shrink import FREE, Strengths, solve, strengths
 from ponas_deploy.tables import Certificate, Correction, Grid, Measurement, NetworkLatency
 from searchspace.ops import Op, Residual, SqueezeExcite
 from searchspace.space import Cell, convolutions

@@ -22,13 +22,13 @@ from statistics import fmean, median
 import numpy as np
 
 from ponas_deploy.backends import Backend, RunSettings
-from ponas_deploy.bench import Bench
 from ponas_deploy.errors import FileFormatError, MeasurementError, TableMismatchError
 from ponas_deploy.measure import Plan, Samples, measure
 from ponas_deploy.networks_csv import Networks, read_networks, write_networks
+from ponas_deploy.profile.bench import Bench
+from ponas_deploy.profile.reopen import header
 from ponas_deploy.progress import OnProgress, Progress
 from ponas_deploy.records import read_json, write_json
-from ponas_deploy.reopen import header
 from ponas_deploy.tables import SpaceKey
 from searchspace.architecture import Architecture
 from searchspace.space import Space

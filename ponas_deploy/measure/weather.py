@@ -16,8 +16,8 @@ from statistics import median
 from typing import Any
 
 from ponas_deploy.devices import Counters, Reading, power_mode, read_conditions, read_counters
+from ponas_deploy.devices.nvidia import GpuReading
 from ponas_deploy.measure import Plan
-from ponas_deploy.nvidia import GpuReading
 
 # Processor time is counted in ticks of up to 10 ms, and a core's may come one late at either end of a round.
 _TICKS_S = 0.02

@@ -19,26 +19,26 @@ from typing import Any
 
 import numpy as np
 
-from ponas_deploy.assemble import Networks, assemble
 from ponas_deploy.backends import Backend, RunSettings, Session, get_backend
-from ponas_deploy.bench import Bench, Trial
-from ponas_deploy.build_time import BuildTimes
 from ponas_deploy.calibrate import LEAST_CHECK, LEAST_FIT
 from ponas_deploy.devices import read_conditions, this_machine
+from ponas_deploy.devices.nvidia import GpuReading
 from ponas_deploy.errors import MeasurementError
-from ponas_deploy.journal import Journal
-from ponas_deploy.launches import capture_protocol, launch_protocol
 from ponas_deploy.measure import Outcome, Plan, Samples, measure
-from ponas_deploy.nvidia import GpuReading
-from ponas_deploy.prior import MOST_CHECKS, Prior, assemble_from
-from ponas_deploy.priority import Floats, Priority, losses
+from ponas_deploy.measure.launches import capture_protocol, launch_protocol
+from ponas_deploy.measure.weather import Weather, look_around
+from ponas_deploy.profile.assemble import Networks, assemble
+from ponas_deploy.profile.bench import Bench, Trial
+from ponas_deploy.profile.build_time import BuildTimes
+from ponas_deploy.profile.journal import Journal
+from ponas_deploy.profile.prior import MOST_CHECKS, Prior, assemble_from
+from ponas_deploy.profile.priority import Floats, Priority, losses
+from ponas_deploy.profile.reopen import Before, before, entries_of, header
+from ponas_deploy.profile.sampling import MOST_CHECK, MOST_FIT, affordable, choose, grown, round_s
+from ponas_deploy.profile.spread import spread_networks
 from ponas_deploy.progress import OnProgress, OnStep
 from ponas_deploy.records import write_bytes
-from ponas_deploy.reopen import Before, before, entries_of, header
-from ponas_deploy.sampling import MOST_CHECK, MOST_FIT, affordable, choose, grown, round_s
-from ponas_deploy.spread import spread_networks
 from ponas_deploy.tables import AccuracyTable, LatencyTable, SpaceKey
-from ponas_deploy.weather import Weather, look_around
 from searchspace.space import Space
 
 TIME_BUDGET_S = 75.0

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ponas_deploy.assemble import Networks
-from ponas_deploy.bench import Trial
 from ponas_deploy.calibrate import LEAST_CHECK, LEAST_FIT
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.measure import Plan
-from ponas_deploy.spread import Floats, evenly, total, varied_networks
+from ponas_deploy.profile.assemble import Networks
+from ponas_deploy.profile.bench import Trial
+from ponas_deploy.profile.spread import Floats, evenly, total, varied_networks
+from ponas_deploy.profile.telling import most_telling
 from ponas_deploy.tables import Grid
-from ponas_deploy.telling import most_telling
 from searchspace.architecture import Architecture
 from searchspace.space import Space
 

@@ -21,16 +21,15 @@ from numpy.typing import NDArray
 
 from ponas_deploy import store
 from ponas_deploy.backends import RunSettings, TimesLayers, get_backend
-from ponas_deploy.building import Images, build_apart
+from ponas_deploy.engines.building import Images, build_apart
+from ponas_deploy.engines.manifest import MANIFEST, MODEL, EngineFile, Manifest, read_manifest, write_manifest
+from ponas_deploy.engines.timing import EngineTiming, time_engine
 from ponas_deploy.errors import BackendError, FileFormatError, OverwriteError, PonasError
 from ponas_deploy.lock import machine_to_oneself
-from ponas_deploy.manifest import MANIFEST, MODEL, EngineFile, Manifest, read_manifest, write_manifest
 from ponas_deploy.progress import OnBuildProgress
 from ponas_deploy.records import sha256, write_bytes
 from ponas_deploy.tables import Conditions
-from ponas_deploy.timing import EngineTiming, time_engine
 from searchspace.architecture import Architecture
-from searchspace.graph import network_model
 from searchspace.weights import Weights, network_parameters
 
 # Largest difference from ONNX Runtime's float32 output, relative to the largest output.
@@ -54,6 +53,8 @@ def build(
     build is, where the runtime says so.
     """
     model = folder / MODEL
+    from searchspace.graph import network_model
+
     write_bytes(model, network_model(architecture, weights, conditions.batch).SerializeToString())
     return build_apart(model, conditions, images, on_build)
 

@@ -22,8 +22,8 @@ from ponas_deploy import fresh
 from ponas_deploy.backends import RunSettings, Session, get_backend
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
 from ponas_deploy.measure import Plan
+from ponas_deploy.measure.weather import Round, Weather
 from ponas_deploy.tables.measurement import quantile
-from ponas_deploy.weather import Round, Weather
 
 PROCESSES, SECONDS, WARM_UP_S = 3, 0.6, 0.2
 LEAST_RUNS, MOST_RUNS = 30, 2000
@@ -141,7 +141,7 @@ def _in_fresh_process(engine: Path, backend: str, settings: RunSettings, seconds
     try:
         with tempfile.TemporaryDirectory() as empty:
             done = subprocess.run(
-                fresh.command("ponas_deploy.timing", *request),
+                fresh.command("ponas_deploy.engines.timing", *request),
                 capture_output=True,
                 text=True,
                 timeout=_TIMEOUT_S,

@@ -23,11 +23,11 @@ from typing import Any
 
 from ponas_deploy import fresh
 from ponas_deploy.backends import RunSettings
-from ponas_deploy.build_time import BuildTimes
 from ponas_deploy.errors import BackendError, PonasError, TableMismatchError
 from ponas_deploy.measure import Plan
-from ponas_deploy.prior import NETWORKS, load_prior
 from ponas_deploy.profile import profile
+from ponas_deploy.profile.build_time import BuildTimes
+from ponas_deploy.profile.prior import NETWORKS, load_prior
 from ponas_deploy.tables import (
     Conditions,
     SpaceKey,

@@ -18,7 +18,7 @@ from functools import cache
 from math import ceil
 from pathlib import Path
 
-from ponas_deploy.cgroup import free_memory_bytes, held_by_quota_s, quota_cores
+from ponas_deploy.devices.cgroup import free_memory_bytes, held_by_quota_s, quota_cores
 from ponas_deploy.store import slug
 
 ROOT = Path("/")

@@ -24,7 +24,7 @@ from ponas_deploy.errors import BackendError, MeasurementError, PonasError
 from ponas_deploy.progress import BuildProgress, OnBuildProgress
 from ponas_deploy.tables import Conditions
 
-MODULE = "ponas_deploy.building"
+MODULE = "ponas_deploy.engines.building"
 Images = NDArray[np.float32]
 
 

@@ -12,19 +12,15 @@ kernel of 7 sees no more there than one of 3.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
+from ponas_deploy.deploy.attempt import Attempt
+from ponas_deploy.engines.manifest import Choices, Shortlisted
 from ponas_deploy.errors import PonasError
 from ponas_deploy.specialize import Specialization, matched_loss
 from ponas_deploy.tables import AccuracyTable, LatencyTable
 from searchspace.architecture import Architecture
 from searchspace.space import Space
-
-if TYPE_CHECKING:
-    from ponas_deploy.attempts import Attempt
-
-Choices = tuple[str, ...]
 
 DRAWN = 20
 """So many of a table's best networks are looked at for each place of the list."""
@@ -35,17 +31,6 @@ _NOBODY_PAYS = 1000.0  # times the slowest network
 
 Validate = Callable[[Sequence[Architecture]], Sequence[float]]
 """Networks -> the top-1 of each in percent on validation images, with the weights that it inherits."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shortlisted:
-    """A network that was evaluated: what the tables said of it, what the images said, and who won."""
-
-    choices: Choices
-    predicted_ms: float
-    predicted_loss_pp: float
-    validation_top1_pct: float
-    chosen: bool = False
 
 
 def refuse_shortlist(method: str, validate: Validate | None, weights: str) -> None:

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ponas_deploy.assemble import Networks, Texts
 from ponas_deploy.errors import TableMismatchError
-from ponas_deploy.journal import difference
 from ponas_deploy.measure import Plan, Samples
+from ponas_deploy.measure.weather import Round
+from ponas_deploy.profile.assemble import Networks, Texts
+from ponas_deploy.profile.journal import difference
 from ponas_deploy.tables import Conditions, LatencyTable, SpaceKey
-from ponas_deploy.weather import Round
 
 _PRIOR = ("prior", "prior_sha256", "prior_networks")
 
