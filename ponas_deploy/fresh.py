@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import IO
 
 _KILLED = -9
-# What Python, C++, protobuf, BLAS and CUDA say when they get no memory.
+# What Python, C++, protobuf (twice), BLAS and CUDA say when they get no memory.
 _NO_MEMORY = re.compile(
-    r"out of memory|bad_alloc|alloc\w* (still )?failed|(fail\w*|cannot) (to )?alloc", re.IGNORECASE
+    r"out of memory|bad_alloc|alloc\w* (still )?failed|(fail\w*|cannot) (to )?alloc"
+    r"|failed to serialize proto",
+    re.IGNORECASE,
 )
 
 # The path is set before anything that is not built in is imported.

@@ -19,12 +19,12 @@ from typing import Any
 import onnx
 
 from conftest import tiny_space
-from ponas_deploy import backends, profile
+from ponas_deploy import backends
 from ponas_deploy.backends import RunSettings, Session
 from ponas_deploy.backends.fake import FakeBackend
 from ponas_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from ponas_deploy.measure import Plan
-from ponas_deploy.profile import worker
+from ponas_deploy.profile import bench, worker
 from ponas_deploy.profile.supervise import Patience
 from ponas_deploy.profile.worker import Request
 from ponas_deploy.tables import Conditions, SpaceKey
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> None:
     if FaultyBackend.fault.get("what") == "clock":
         time.time = iter(range(0, 10**12, 3600)).__next__  # type: ignore[assignment]
     if FaultyBackend.fault.get("what") == "memory":
-        profile.memory_mib = lambda kind: 1  # networks are built in waves, between the rounds
+        bench.memory_mib = lambda kind: 1  # networks are built in waves, between the rounds
     worker.main(arguments)
 
 
@@ -76,11 +76,14 @@ class FaultyBackend(OnnxRuntimeBackend):
 
     def load(self, model: bytes, settings: RunSettings) -> Any:
         here = onnx.load_model_from_string(model).graph.name == self.fault.get("key")
+        clock = FakeBackend().load(model, settings)
         if here and not self.fault["after"]:
             strike(self.fault)
+        if "reserve" in self.fault:
+            no_more_memory(self.fault)  # what was given back since
         spoilt = here and self.fault["what"] == "refusal"
         session = super().load(model[:-100] if spoilt else model, settings)
-        return FaultySession(session, FakeBackend().load(model, settings), self.fault if here else {})
+        return FaultySession(session, clock, self.fault if here else {})
 
 
 class FaultySession:
