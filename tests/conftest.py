@@ -9,6 +9,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from pathlib import Path
 
+import psutil
 import pytest
 
 from searchspace.blocks import mbconv
@@ -41,3 +42,9 @@ def tiny_space(resolution: int = 32, classes: int = 10) -> Space:
 @pytest.fixture
 def tiny() -> Space:
     return tiny_space()
+
+
+def children() -> list[psutil.Process]:
+    """The processes that this one started, but for multiprocessing's tracker, which torch.compile leaves."""
+    found = psutil.Process().children()
+    return [child for child in found if not any("resource_tracker" in word for word in child.cmdline())]

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from conftest import children
 from faulty_worker import IMPATIENT, fault, quick_request, samples
 from ponas_deploy import inventory, store
 from ponas_deploy.backends.fake import FakeBackend
@@ -111,8 +112,7 @@ def test_a_sample_during_which_the_machine_stood_still_is_taken_again(
     stopped = None
     while stopped is None:
         assert waiting.is_alive()
-        children = psutil.Process().children()
-        stopped = next((c for c in children if c.status() == psutil.STATUS_STOPPED), None)
+        stopped = next((c for c in children() if c.status() == psutil.STATUS_STOPPED), None)
         time.sleep(0.01)
     time.sleep(2)
     stopped.send_signal(signal.SIGCONT)

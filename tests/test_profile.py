@@ -30,7 +30,7 @@ from searchspace.space import Layer
 
 ROOT = Path(__file__).resolve().parent.parent
 QUICK = Plan(max_rounds=10, pause_s=0.0, retakes=0, redone_pct=0)
-REAL = Plan(sample_ns=50_000, min_rounds=3, floor_rounds=3, max_rounds=4)
+REAL = Plan(sample_ns=50_000, min_rounds=8, floor_rounds=8, max_rounds=8)
 
 
 def profiled(space: Space, fake: FakeDevice | None = None, **more: object) -> LatencyTable:

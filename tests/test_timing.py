@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from conftest import tiny_space
+from conftest import children, tiny_space
 from ponas_deploy import store
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.deploy import WeightsSource, deploy
@@ -58,7 +58,7 @@ def killing(most: int, sent: int = signal.SIGKILL) -> Iterator[list[int]]:
 
     def hunt() -> None:
         while not over.is_set() and len(killed) < most:
-            for child in psutil.Process().children():
+            for child in children():
                 if child.pid not in killed and any(
                     "ponas_deploy.engines.timing" in a for a in child.cmdline()
                 ):
@@ -99,7 +99,7 @@ def test_one_that_hangs_is_stopped(engine: Path, monkeypatch: pytest.MonkeyPatch
         pytest.raises(MeasurementError, match=r"took over 2.0 s and was stopped"),
     ):
         time_engine(engine, "onnxruntime", RunSettings())
-    assert not psutil.Process().children()
+    assert not children()
 
 
 def test_processes_that_others_disturb_are_taken_again_and_what_was_kept_is_said_so(engine: Path) -> None:

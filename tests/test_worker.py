@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from conftest import children
 from faulty_worker import IMPATIENT, fault, quick_request, samples
 from ponas_deploy.errors import BackendError, PonasError
 from ponas_deploy.measure import Plan
@@ -136,7 +137,7 @@ def test_falls_at_many_places_end_too(quick: Request) -> None:
     victims = []
 
     def kill(progress: Progress) -> None:
-        for worker in psutil.Process().children():
+        for worker in children():
             if "building network" in progress.text:
                 victims.append(worker.pid)
                 worker.kill()
