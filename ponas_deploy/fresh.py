@@ -1,7 +1,8 @@
 """Python in a fresh process: with this process's import path, and nothing of the user's folder in it.
 
-What measures runs there, because a runtime's speed varies from process to process and because a runtime
-that crashes takes its process with it. Start it in an empty folder: `python -c` looks there first.
+What measures and builds runs there, because a runtime's speed varies from process to process and because a
+runtime that crashes takes its process with it. Start it in an empty folder: `python -c` looks there first.
+What such a process ended with is put in words here, with what may help.
 """
 
 from __future__ import annotations
@@ -11,15 +12,15 @@ import re
 import signal
 import sys
 from pathlib import Path
-from typing import IO
 
 _KILLED = -9
-# What Python, C++, protobuf (twice), BLAS and CUDA say when they get no memory.
+# What Python, NumPy, C++, protobuf (twice), BLAS and CUDA say when they get no memory.
 _NO_MEMORY = re.compile(
-    r"out of memory|bad_alloc|alloc\w* (still )?failed|(fail\w*|cannot) (to )?alloc"
-    r"|failed to serialize proto",
+    r"out.of.memory|MemoryError|bad.alloc|alloc\w*( of \S+)? (still )?failed"
+    r"|(fail\w*|cannot|unable) (to )?alloc|failed to serialize proto",
     re.IGNORECASE,
 )
+_PATHS = ("PONAS_HOME", "PONAS_TRTEXEC")
 
 # The path is set before anything that is not built in is imported.
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from {module} import main; main(sys.argv[1:])"
@@ -42,25 +43,17 @@ def lacks_memory(said: str) -> bool:
     return bool(_NO_MEMORY.search(said))
 
 
-def advice(said: str) -> str:
-    """What may help where a process fell."""
-    if lacks_memory(said):
+def advice(fall: str) -> str:
+    """What may help where a process fell, by what is known of that."""
+    if lacks_memory(fall):
         return "close other programs, or ask for a smaller batch"
     return "more free memory, another version of the runtime or another runtime (--backend) may help"
 
 
-def words(code: int, errors: Path) -> str:
-    """What a process ended with that has this exit code, and the last line of its `errors`."""
-    said = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return f"{ending(code)}{f' ({said[-1]})' if said else ''}"
-
-
-def lines_out() -> IO[str]:
-    """The standard output of this process, for itself: what a runtime prints goes to stderr from now on."""
-    sys.stdout.flush()
-    lines = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    return lines
+def environment() -> dict[str, str]:
+    """This process's environment for one in another folder: our own paths in it are absolute."""
+    here = {name: os.path.abspath(os.environ[name]) for name in _PATHS if os.sep in os.environ.get(name, "")}
+    return {**os.environ, **here}
 
 
 def _import_path() -> list[str]:

@@ -46,5 +46,12 @@ def tiny() -> Space:
 
 def children() -> list[psutil.Process]:
     """The processes that this one started, but for multiprocessing's tracker, which torch.compile leaves."""
-    found = psutil.Process().children()
-    return [child for child in found if not any("resource_tracker" in word for word in child.cmdline())]
+    return [child for child in psutil.Process().children() if "resource_tracker" not in command_of(child)]
+
+
+def command_of(process: psutil.Process) -> str:
+    """The command line of a process; empty where it is gone."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -53,19 +54,18 @@ def _full() -> None:
     raise PonasError("the disk is full.")
 
 
-def _no_memory() -> None:
-    raise MemoryError("cannot allocate 3 GiB")
+def _hangs() -> None:
+    with subprocess.Popen(["sleep", "60"]) as compiler:
+        Path(os.environ["PIDS"]).write_text(f"{os.getpid()} {compiler.pid}")
 
 
-FAULTS: dict[str, Callable[[], None]] = {
-    "none": lambda: os.system("echo what a runtime prints"),  # type: ignore[dict-item,return-value]
-    "crash": lambda: void(ctypes.string_at(0)),
+FAULTS: dict[str, Callable[[], object]] = {
+    "none": lambda: os.write(1, b"what a runtime prints"),
+    "crash": lambda: ctypes.string_at(0),
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
-    "memory": _no_memory,
+    "memory": lambda: np.empty(1 << 50, np.float32),
     "refused": _refused,
     "full": _full,
+    "bug": lambda: 1 // 0,
+    "hang": _hangs,
 }
-
-
-def void(_: object) -> None:
-    """Nothing, of something."""

@@ -152,7 +152,7 @@ def test_a_bug_in_it_shows_its_traceback(
     quick: Request, tiny: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAULT", fault("bug", block(tiny)))
-    with pytest.raises(RuntimeError, match=r"(?s)in the process that profiles:.*ZeroDivisionError"):
+    with pytest.raises(RuntimeError, match=r"(?s)in a process of its own:.*ZeroDivisionError"):
         profile_in_worker(quick)
 
 

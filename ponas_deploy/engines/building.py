@@ -1,26 +1,24 @@
 """Build an engine in a process of its own: a runtime that crashes while it builds takes that process with it.
 
 The process says how far the build is, where its runtime does, and at last the name of the file that opens the
-engine; everything else that happens to it ends in one sentence.
+engine; what brings it down ends in one sentence.
 """
 
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ponas_deploy import fresh
+from ponas_deploy import child, fresh
 from ponas_deploy.backends import Backend, Calibrated, RunSettings, get_backend
-from ponas_deploy.errors import BackendError, MeasurementError, PonasError
+from ponas_deploy.errors import BackendError
 from ponas_deploy.progress import BuildProgress, OnBuildProgress
 from ponas_deploy.tables import Conditions
 
@@ -58,68 +56,52 @@ def build_apart(
 ) -> Path:
     """`build_here` in a process of its own.
 
-    BackendError where the runtime is missing, refuses the network or brings its process down.
+    BackendError where the runtime is missing, refuses the network or brings its process down, PonasError
+    where a file cannot be written.
     """
-    with tempfile.TemporaryDirectory() as empty:
-        shown, errors = Path(empty) / "images.npy", Path(empty) / "errors"
-        if images is not None:
-            np.save(shown, images)
-        given = [str(model.resolve()), json.dumps(asdict(conditions)), "" if images is None else str(shown)]
+    backend = conditions.backend
+    with ExitStack() as stack:
         try:
-            with errors.open("wb") as said:
-                process = subprocess.Popen(
-                    fresh.command(MODULE, *given),
-                    stdout=subprocess.PIPE,
-                    stderr=said,
-                    text=True,
-                    cwd=empty,
-                )
+            empty = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            images_file = _saved(images, empty / "images.npy")
+            given = (str(model.resolve()), json.dumps(asdict(conditions)), images_file)
+            process = stack.enter_context(child.started(MODULE, *given, folder=empty))
         except OSError as error:
-            raise MeasurementError(f"the process that builds {model} cannot start: {error}.") from error
-        with process:
-            try:
-                name = _heard(process.stdout or (), conditions.backend, on_build or (lambda build: None))
-            except BaseException:
-                process.kill()
-                raise
-        if name:
-            return model.with_name(name)
-        fell = fresh.words(process.returncode, errors)
-        raise BackendError(
-            conditions.backend, f"the process that builds the engine {fell}: {fresh.advice(fell)}."
-        )
+            raise BackendError(
+                backend, f"the process that builds the engine cannot start: {error}."
+            ) from error
+        for line in process.stdout or ():
+            message = json.loads(line)
+            if "done" in message:
+                return model.with_name(message["done"])
+            if what := child.fallen(message):
+                raise _fell(backend, what)
+            child.raise_told(message, backend)
+            if on_build:
+                on_build(BuildProgress(**message["progress"]))
+            child.answer(process)
+        raise _fell(backend, child.last_words(process, empty))
 
 
-def _heard(lines: Iterable[str], backend: str, on_build: OnBuildProgress) -> str:
-    """Hear a process out: the file that it names, nothing when it ends before."""
-    for line in lines:
-        message = json.loads(line)
-        if "refused" in message:
-            raise BackendError(backend, message["refused"])
-        if "error" in message:
-            raise PonasError(message["error"])
-        if "engine" in message:
-            return str(message["engine"])
-        on_build(BuildProgress(**message["progress"]))
-    return ""
+def _saved(images: Images | None, to: Path) -> str:
+    """The file that images lie in; empty where there are none."""
+    if images is None:
+        return ""
+    np.save(to, images)
+    return str(to)
+
+
+def _fell(backend: str, what: str) -> BackendError:
+    return BackendError(backend, f"the process that builds the engine {what}: {fresh.advice(what)}.")
 
 
 def main(arguments: Sequence[str]) -> None:
     """The process: the ONNX file, conditions as JSON, and a file of images or nothing."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to both; the other process ends this one
-    model, conditions, shown = arguments
-    lines = fresh.lines_out()
+    model, conditions, images_file = arguments
 
-    def say(message: dict[str, Any]) -> None:
-        print(json.dumps(message), file=lines, flush=True)
+    def build(say: child.Say) -> str:
+        images = np.load(images_file, allow_pickle=False) if images_file else None
+        asked = Conditions(**json.loads(conditions))
+        return build_here(Path(model), asked, images, lambda told: say({"progress": asdict(told)})).name
 
-    tell: Callable[[BuildProgress], None] = lambda build: say({"progress": asdict(build)})  # noqa: E731
-    try:
-        images = np.load(shown, allow_pickle=False) if shown else None
-        engine = build_here(Path(model), Conditions(**json.loads(conditions)), images, tell)
-    except BackendError as error:
-        say({"refused": error.reason})
-    except PonasError as error:
-        say({"error": str(error)})
-    else:
-        say({"engine": engine.name})
+    child.speak(build)

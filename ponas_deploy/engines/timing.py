@@ -147,6 +147,7 @@ def _in_fresh_process(engine: Path, backend: str, settings: RunSettings, seconds
                 timeout=_TIMEOUT_S,
                 check=False,
                 cwd=empty,
+                env=fresh.environment(),
             )
     except subprocess.TimeoutExpired as error:
         raise MeasurementError(f"timing {engine} took over {_TIMEOUT_S} s and was stopped.") from error
@@ -154,7 +155,8 @@ def _in_fresh_process(engine: Path, backend: str, settings: RunSettings, seconds
         raise MeasurementError(f"the process that times {engine} cannot start: {error}.") from error
     if done.returncode:
         said = done.stderr.strip().splitlines() if done.returncode > 0 else []
-        reason = (said or [f"it {fresh.ending(done.returncode)}"])[-1]
+        ended = fresh.ending(done.returncode)
+        reason = said[-1] if said else f"it {ended}: {fresh.advice(ended)}."
         raise BackendError(backend, f"the process that timed {engine} failed: {reason}")
     return tuple(json.loads(done.stdout))
 

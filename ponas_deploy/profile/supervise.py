@@ -7,11 +7,10 @@ twice at the same step, or too often, that ends in one sentence that names the s
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, Queue
@@ -19,14 +18,15 @@ from threading import Thread
 from time import monotonic
 from typing import IO
 
-from ponas_deploy import fresh
-from ponas_deploy.errors import BackendError, MeasurementError, PonasError
+from ponas_deploy import child, fresh
+from ponas_deploy.errors import BackendError, MeasurementError
 from ponas_deploy.profile.worker import STEP_BYTES, Request, Step
 from ponas_deploy.progress import BUILDING, OnProgress, Progress
 
 MODULE = "ponas_deploy.profile.worker"
 MOST_FALLS = 3
 _TICK_S = 1.0
+_STEP = "step"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +94,12 @@ class _Worker:
 
     process: subprocess.Popen[bytes]
     lines: Queue[bytes]
-    step: Path
-    errors: Path
+    folder: Path
 
-    def go_on(self) -> None:
-        """Answer a line: the process waits until then."""
-        if self.process.stdin is not None:
-            with suppress(OSError):  # it has fallen meanwhile
-                os.write(self.process.stdin.fileno(), b"\n")
+    @property
+    def step(self) -> Path:
+        """The file in which it notes its steps."""
+        return self.folder / _STEP
 
     def fall(self, what: str) -> Fall:
         """What happened to it, at the step that it noted last."""
@@ -111,29 +109,22 @@ class _Worker:
 @contextmanager
 def _started(request: Request) -> Iterator[_Worker]:
     """Start a process in an empty folder; it is gone at the end, whatever happened."""
-    with tempfile.TemporaryDirectory() as empty:
-        step, errors = Path(empty) / "step", Path(empty) / "errors"
+    with ExitStack() as stack:
         try:
-            step.write_bytes(bytes(STEP_BYTES))
-            with errors.open("wb") as said:
-                process = subprocess.Popen(
-                    fresh.command(MODULE, request.text(), str(step)),
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=said,
-                    cwd=empty,
-                )
+            empty = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            (empty / _STEP).write_bytes(bytes(STEP_BYTES))
+            given = (request.text(), str(empty / _STEP))
+            process = stack.enter_context(child.started(MODULE, *given, folder=empty))
         except OSError as error:
             raise MeasurementError(f"the process that profiles cannot start: {error}.") from error
         lines: Queue[bytes] = Queue()
-        with process:
-            listener = Thread(target=_listen, args=(process.stdout, lines), daemon=True)
-            listener.start()
-            try:
-                yield _Worker(process, lines, step, errors)
-            finally:
-                process.kill()
-                listener.join()
+        listener = Thread(target=_listen, args=(process.stdout, lines), daemon=True)
+        listener.start()
+        try:
+            yield _Worker(process, lines, empty)
+        finally:
+            child.end(process)
+            listener.join()
 
 
 def _listen(said: IO[bytes], lines: Queue[bytes]) -> None:
@@ -154,29 +145,16 @@ def _follow(worker: _Worker, on_progress: OnProgress, patience: Patience, backen
                 return worker.fall(f"gave no sign of life for {silence.lasted_s:.0f} s")
             continue
         if not line:
-            return _ended(worker)
+            return worker.fall(child.last_words(worker.process, worker.folder))
         silence.broken()
         message = json.loads(line)
         if "done" in message:
             return None
-        if "fallen" in message:
-            return worker.fall(message["fallen"])
-        trouble = message.get("refused") or message.get("bug", "")
-        if fresh.lacks_memory(trouble):
-            return worker.fall(f"got no memory ({trouble.strip().splitlines()[-1]})")
-        if "refused" in message:
-            raise BackendError(backend, message["refused"])
-        if "error" in message:
-            raise PonasError(message["error"])
-        if "bug" in message:
-            raise RuntimeError(f"in the process that profiles:\n{message['bug']}")
+        if what := child.fallen(message):
+            return worker.fall(what)
+        child.raise_told(message, backend)
         on_progress(Progress(**message["progress"]))
-        worker.go_on()
-
-
-def _ended(worker: _Worker) -> Fall:
-    """What a process ended with that said no last word."""
-    return worker.fall(fresh.words(worker.process.wait(), worker.errors))
+        child.answer(worker.process)
 
 
 class _Silence:

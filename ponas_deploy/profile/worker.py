@@ -10,20 +10,13 @@ from __future__ import annotations
 
 import json
 import mmap
-import os
-import signal
-import sys
-import traceback
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from threading import Semaphore, Thread
-from typing import Any
 
-from ponas_deploy import fresh
+from ponas_deploy import child
 from ponas_deploy.backends import RunSettings
-from ponas_deploy.errors import BackendError, PonasError, TableMismatchError
+from ponas_deploy.errors import TableMismatchError
 from ponas_deploy.measure import Plan
 from ponas_deploy.profile import profile
 from ponas_deploy.profile.build_time import BuildTimes
@@ -107,23 +100,11 @@ class Step:
 
 def main(arguments: Sequence[str]) -> None:
     """Profile what the first argument asks for, noting each step in the file that the second one names."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to both; the other process ends this one
-    request, step, say = Request.from_text(arguments[0]), Step(Path(arguments[1])), _channel()
-    try:
-        _make(request, step, say)
-    except BackendError as error:
-        say({"refused": error.reason})
-    except PonasError as error:
-        say({"error": str(error)})
-    except MemoryError:
-        say({"fallen": "ran out of memory"})
-    except Exception:
-        say({"bug": traceback.format_exc()})
-    else:
-        say({"done": True})
+    request, step = Request.from_text(arguments[0]), Step(Path(arguments[1]))
+    child.speak(lambda say: _make(request, step, say))
 
 
-def _make(request: Request, step: Step, say: Callable[[dict[str, Any]], None]) -> None:
+def _make(request: Request, step: Step, say: child.Say) -> None:
     conditions, key = request.conditions, request.space
     space = build_space(key.name, key.resolution, key.classes)
     if SpaceKey.of(space) != key:
@@ -148,21 +129,3 @@ def _make(request: Request, step: Step, say: Callable[[dict[str, Any]], None]) -
     if request.falls:
         table = replace(table, protocol=(*table.protocol, ("restarted_because", "; ".join(request.falls))))
     write_latency_table(table, request.table, overwrite=request.overwrite or request.further)
-
-
-def _channel() -> Callable[[dict[str, Any]], None]:
-    """Says a message and waits until it was heard. What a runtime prints goes to stderr from now on."""
-    lines, heard = fresh.lines_out(), Semaphore(0)
-
-    def listen() -> None:
-        for _ in sys.stdin:
-            heard.release()
-        os._exit(1)  # nobody waits for the table any more, even if a runtime hangs
-
-    def say(message: dict[str, Any]) -> None:
-        with suppress(BrokenPipeError):
-            print(json.dumps(message), file=lines, flush=True)
-        heard.acquire()
-
-    Thread(target=listen, daemon=True).start()
-    return say
