@@ -71,7 +71,11 @@ def doubts(table: LatencyTable) -> tuple[Doubt, ...]:
 def _of_certificate(proof: Certificate) -> Iterator[tuple[Severity, str]]:
     error, tau, bound = proof.mean_error_pct, proof.kendall_tau, proof.error_bound_pct
     if bound > CERTIFIED_ERROR_PCT:
-        few = f", perhaps {bound:.1f} % by so few networks" if error <= CERTIFIED_ERROR_PCT else ""
+        few = (
+            f", by {len(proof.networks)} networks perhaps {bound:.1f} %"
+            if error <= CERTIFIED_ERROR_PCT
+            else ""
+        )
         message = f"mean error {error:.1f} %{few} (noise floor {proof.noise_floor_pct:.1f} %):"
         advice = "profile with more networks, with one thread, or ask for budgets with that much to spare."
         if error > HOPELESS_ERROR_PCT:

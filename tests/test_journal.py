@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ponas_deploy.errors import FileFormatError, MeasurementError
-from ponas_deploy.profile.journal import Journal
+from ponas_deploy.journal import Journal
 
 HEADER = {"conditions": {"threads": 1, "backend": "fake"}, "seed": 3}
 
@@ -101,7 +101,7 @@ def test_a_full_disk_is_one_sentence_and_what_came_before_is_kept(path: Path) ->
         import resource, sys
         from pathlib import Path
         from ponas_deploy.errors import MeasurementError
-        from ponas_deploy.profile.journal import Journal
+        from ponas_deploy.journal import Journal
         with Journal(Path(sys.argv[1]), {"seed": 1}) as book:
             resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
             try:

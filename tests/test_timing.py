@@ -9,13 +9,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
-from conftest import children, tiny_space
+from conftest import children, command_of, tiny_space
 from ponas_deploy import store
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.deploy import WeightsSource, deploy
@@ -59,10 +59,9 @@ def killing(most: int, sent: int = signal.SIGKILL) -> Iterator[list[int]]:
     def hunt() -> None:
         while not over.is_set() and len(killed) < most:
             for child in children():
-                if child.pid not in killed and any(
-                    "ponas_deploy.engines.timing" in a for a in child.cmdline()
-                ):
-                    os.kill(child.pid, sent)
+                if child.pid not in killed and "engines.timing" in command_of(child):
+                    with suppress(ProcessLookupError):
+                        os.kill(child.pid, sent)
                     killed.append(child.pid)
             time.sleep(0.005)
 

@@ -31,8 +31,8 @@ from ponas_deploy.devices import this_machine
 from ponas_deploy.errors import BudgetError
 from ponas_deploy.frontier import Front
 from ponas_deploy.gpu import required_gpu, runs_on_gpu
+from ponas_deploy.journal import Journal
 from ponas_deploy.profile import profile
-from ponas_deploy.profile.journal import Journal
 from ponas_deploy.profile.priority import losses
 from ponas_deploy.profile.probes import HEAD, STEM, block_model, blocks_of
 from ponas_deploy.profile.reopen import header

@@ -8,7 +8,8 @@ additive over layers, because the exact search needs that:
 
 `a` and `b` are the straight line. The rest (a factor of each input shape, factor and constant of
 each trait such as squeeze-and-excite or a residual, a factor of each cell) is drawn to zero as strongly
-as the networks say (`shrink`). The errors are relative, and a disturbed network hardly moves them.
+as the networks say, and near what is usual (`shrink`). The errors are relative, and a disturbed network
+hardly moves them.
 """
 
 from __future__ import annotations

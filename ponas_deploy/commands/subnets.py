@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from ponas_deploy.commands.images import load_images
 from ponas_deploy.commands.output import note
 from ponas_deploy.errors import PonasError, WeightsError
+from ponas_deploy.journal import Journal
 from ponas_deploy.networks_csv import Networks, write_networks
-from ponas_deploy.profile.journal import Journal
 from ponas_deploy.records import sha256
 from ponas_deploy.weights import WeightsFile, read_weights
 from searchspace import Space, build_space

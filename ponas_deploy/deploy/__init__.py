@@ -56,7 +56,7 @@ __all__ = [
 TRIES = 8
 PATIENCE_S = 30.0
 """A slow machine builds and times one network in that time."""
-_ENOUGH_PCT, _ENOUGH = (1.0, 4.0), 1.5
+_ROOM_PER_NOISE, _ROOM_BOUNDS_PCT = 1.5, (1.0, 4.0)
 """An unused budget of less than so many times the noise, within these bounds, is the room for it."""
 _CHANCES = 3
 _FINISHED_WAIT_S = 3600.0
@@ -203,9 +203,9 @@ class _Bench:
 
     def _enough(self, best: Attempt) -> bool:
         """Whether what is left of the budget is noise; where images decide, the latency says nothing."""
-        least, most = _ENOUGH_PCT
+        least, most = _ROOM_BOUNDS_PCT
         noise_pct = median(attempt.noise_pct for attempt in self.attempts)
-        room_pct = min(most, max(least, _ENOUGH * noise_pct))
+        room_pct = min(most, max(least, _ROOM_PER_NOISE * noise_pct))
         return self.jury is None and best.safe and best.unused_pct <= room_pct
 
     def second_look(self, attempt: Attempt) -> Attempt:

@@ -56,7 +56,7 @@ class Attempt:
 
     @property
     def noise_pct(self) -> float:
-        """How far the percentile differed between the processes that timed it."""
+        """How far two timings of the percentile lie apart: its processes, or the machine as it wanders."""
         return self._timed.noise_pct(self.percentile)
 
     @property

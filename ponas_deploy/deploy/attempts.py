@@ -5,8 +5,7 @@ certificate: the factor that keeps the asked share of networks under the budget 
 first timing on, the residual: measured over predicted, of networks that share most of their blocks with the
 next one, on the machine as it is now, so the latest counts most. That is worth more than the certificate's
 scatter over unlike networks, so it takes the margin's place and leaves only the room that the noise of a
-timing asks for, and a little more for every miss. So the first try usually meets the budget, and the next
-ones use it up.
+timing asks for, and a little more for every miss.
 """
 
 from __future__ import annotations

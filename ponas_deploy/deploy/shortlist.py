@@ -15,12 +15,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ponas_deploy.deploy.attempt import Attempt
-from ponas_deploy.engines.manifest import Choices, Shortlisted
+from ponas_deploy.engines.manifest import Shortlisted
 from ponas_deploy.errors import PonasError
 from ponas_deploy.specialize import Specialization, matched_loss
 from ponas_deploy.tables import AccuracyTable, LatencyTable
 from searchspace.architecture import Architecture
 from searchspace.space import Space
+
+Choices = tuple[str, ...]
 
 DRAWN = 20
 """So many of a table's best networks are looked at for each place of the list."""

@@ -32,10 +32,10 @@ from ponas_deploy.tables import Conditions
 from searchspace.architecture import Architecture
 from searchspace.weights import Weights, network_parameters
 
-# Largest difference from ONNX Runtime's float32 output, relative to the largest output.
 _LATER_S = 10.0
 """Before an engine that is over its budget is timed again: a machine's whims last seconds."""
 
+# Largest difference from ONNX Runtime's float32 output, relative to the largest output.
 TOLERANCE = {"fp32": 1e-3, "tf32": 1e-2, "fp16": 2e-2, "bf16": 1e-1, "int8": 3e-1}
 
 
@@ -49,12 +49,11 @@ def build(
 ) -> Path:
     """Write `model.onnx` and the backend's engine files into `folder`; returns the file that opens it.
 
-    `images` are those of INT8 scales (`task.WeightsSource.scale_images`). `on_build` hears how far a
-    build is, where the runtime says so.
+    `images` are those of INT8 scales. `on_build` hears how far a build is, where the runtime says so.
     """
-    model = folder / MODEL
     from searchspace.graph import network_model
 
+    model = folder / MODEL
     write_bytes(model, network_model(architecture, weights, conditions.batch).SerializeToString())
     return build_apart(model, conditions, images, on_build)
 

@@ -25,14 +25,11 @@ FORMAT = "ponas.engine/1"
 MODEL, MANIFEST = "model.onnx", "manifest.json"
 
 
-Choices = tuple[str, ...]
-
-
 @dataclass(frozen=True, slots=True)
 class Shortlisted:
     """A network that was evaluated: what the tables said of it, what the images said, and who won."""
 
-    choices: Choices
+    choices: tuple[str, ...]
     predicted_ms: float
     predicted_loss_pp: float
     validation_top1_pct: float

@@ -31,6 +31,8 @@ except ImportError:  # Windows: interruptions go unnoticed there.
     resource = None  # type: ignore[assignment]
 
 _HELD_UP_AT_MOST = 4
+_BADLY_PCT = 1.0
+"""As much as a low quantile lies below the middle."""
 _PAUSES_A_ROUND = 8
 """Before a round is taken again: so many of the pauses that a visit waits for at first."""
 
@@ -347,13 +349,13 @@ def repeatability(measurements: Sequence[Measurement], statistic: str) -> Repeat
 
 
 def choose_statistic(measurements: Sequence[Measurement]) -> str:
-    """The statistic of MIDDLE that repeats best, or another one that repeats twice as well.
+    """The statistic of MIDDLE that repeats best; another where those repeat badly and it twice as well.
 
     First against last rounds was tried too: it judges the weather between them, which hits all alike.
     """
     differ = {name: repeatability(measurements, name).difference_pct for name in STATISTICS}
     middle, best = min(MIDDLE, key=differ.__getitem__), min(differ, key=differ.__getitem__)
-    return best if 2 * differ[best] < differ[middle] else middle
+    return best if differ[middle] > max(_BADLY_PCT, 2 * differ[best]) else middle
 
 
 def kendall_tau(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:

@@ -24,15 +24,16 @@ from ponas_deploy.calibrate import LEAST_CHECK, LEAST_FIT
 from ponas_deploy.devices import read_conditions, this_machine
 from ponas_deploy.devices.nvidia import GpuReading
 from ponas_deploy.errors import MeasurementError
+from ponas_deploy.journal import Journal
 from ponas_deploy.measure import Outcome, Plan, Samples, measure
 from ponas_deploy.measure.launches import capture_protocol, launch_protocol
 from ponas_deploy.measure.weather import Weather, look_around
 from ponas_deploy.profile.assemble import Networks, assemble
 from ponas_deploy.profile.bench import Bench, Trial
 from ponas_deploy.profile.build_time import BuildTimes
-from ponas_deploy.profile.journal import Journal
 from ponas_deploy.profile.prior import MOST_CHECKS, Prior, assemble_from
 from ponas_deploy.profile.priority import Floats, Priority, losses
+from ponas_deploy.profile.probes import WEIGHTS
 from ponas_deploy.profile.reopen import Before, before, entries_of, header
 from ponas_deploy.profile.sampling import MOST_CHECK, MOST_FIT, affordable, choose, grown, round_s
 from ponas_deploy.profile.spread import spread_networks
@@ -279,7 +280,7 @@ class _Job:
         return (
             *self.bench.plan.document(),
             ("seed", str(self.seed)),
-            ("weights", "random"),
+            ("weights", WEIGHTS),
             ("rounds", "+".join(str(outcome.rounds) for outcome in outcomes)),
             ("stopped_by", outcomes[-1].reason),
             ("redone_visits", str(sum(outcome.redone_visits for outcome in outcomes))),

@@ -21,7 +21,7 @@ Texts = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """Whole networks by their text form, in order of cost: those to fit on, and those to check with."""
+    """Whole networks by their text form: those to fit on, and those to check with."""
 
     fit: tuple[str, ...]
     check: tuple[str, ...]

@@ -2,9 +2,9 @@
 
 Another device's table, or another runtime's, already knows which cells are expensive. Whole networks timed
 here say what that is worth here, by the correction that isolated cells get too (`calibrate`): a straight
-line, and factors of each shape, of each trait and of each cell as far as the networks speak for them. No
-cell is timed alone. Other networks, without a part in the fit, certify it; and the same fit on MACs in place
-of the prior says whether the prior was any help.
+line, and factors of each shape, of each trait and of each cell as far as the networks speak for them and is
+usual. No cell is timed alone. Other networks, without a part in the fit, certify it; and the same fit on MACs
+in place of the prior says whether the prior was any help.
 """
 
 from __future__ import annotations

@@ -17,6 +17,8 @@ STEM, HEAD = "stem", "head"
 Block = tuple[tuple[Op, ...], Shape]
 """Operations and the shape of their input."""
 
+WEIGHTS = "random, with biases"
+"""What a profile times, as tables and journals say it."""
 _POOL = np.random.default_rng(0).standard_normal(1 << 12, dtype=np.float32)
 
 

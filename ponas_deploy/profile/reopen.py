@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ponas_deploy.errors import TableMismatchError
+from ponas_deploy.journal import difference
 from ponas_deploy.measure import Plan, Samples
 from ponas_deploy.measure.weather import Round
 from ponas_deploy.profile.assemble import Networks, Texts
-from ponas_deploy.profile.journal import difference
+from ponas_deploy.profile.probes import WEIGHTS
 from ponas_deploy.tables import Conditions, LatencyTable, SpaceKey
 
 _PRIOR = ("prior", "prior_sha256", "prior_networks")
@@ -55,7 +56,7 @@ def header(
         "space": space.document(),
         "conditions": conditions.document(),
         "environment": dict(environment),
-        "protocol": {**dict(plan.document()), "seed": str(seed)},
+        "protocol": {**dict(plan.document()), "seed": str(seed), "weights": WEIGHTS},
     }
 
 

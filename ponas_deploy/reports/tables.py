@@ -76,8 +76,8 @@ def certificate_lines(certificate: Certificate) -> Iterator[Text]:
     """What the certificate says, with the noise floor beside each figure."""
     proof = certificate
     networks = (
-        f", on {counted(len(proof.networks), 'other network')}: the mean error is at most"
-        f" {proof.error_bound_pct:.1f} % with 95 % confidence"
+        f", on {counted(len(proof.networks), 'other network')}: the mean error is likely"
+        f" at most {proof.error_bound_pct:.1f} %"
         if proof.networks
         else ""
     )

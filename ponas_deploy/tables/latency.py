@@ -109,16 +109,19 @@ class Certificate:
 
     @property
     def error_bound_pct(self) -> float:
-        """What the mean error over networks of one kind is at most, with 95 % confidence.
+        """What the mean error is likely at most, by a third of the networks: as many as of a kind.
 
-        Student's bound of a mean, its quantile from the normal one (Abramowitz and Stegun, 26.7.5), as if
-        only networks of that kind had been measured (front, random or spread): errors of a kind are alike.
+        Student's 95 % bound of a mean, its quantile from the normal one (Abramowitz and Stegun, 26.7.5), as
+        if only so many had been measured, because errors within a kind (`spread`) are alike.
+        `docs/profiling.md` has how often it holds.
         """
         errors, z = [abs(network.error_pct) for network in self.networks], NormalDist().inv_cdf(0.95)
         if len(errors) < 2:
             return self.mean_error_pct
-        t = z + (z**3 + z) / (4 * (len(errors) - 1))
-        return self.mean_error_pct + t * stdev(errors) * sqrt(_KINDS / len(errors))
+        kind = max(len(errors) / _KINDS, 2.0)
+        free = kind - 1
+        t = z + (z**3 + z) / (4 * free) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * free**2)
+        return self.mean_error_pct + t * stdev(errors) / sqrt(kind)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ STATISTICS: dict[str, float] = {
 the quantile in its middle. Which one repeats best where: `docs/measuring.md`.
 """
 MIDDLE = ("midmean", "median")
-"""Those that say what half of all inferences take, as an engine's p50 does."""
+"""The middle of the rounds: what comes closest to the p50 of an engine."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ sys.path[:0] = [{str(HERE)!r}, {str(HERE.parent.parent)!r}]
 import pytest, torch
 import tiny_training
 from ponas_deploy.commands import app
-from ponas_deploy.profile.journal import Journal
+from ponas_deploy.journal import Journal
 
 torch.set_num_threads(1)
 tiny_training.known(pytest.MonkeyPatch())
