@@ -42,6 +42,7 @@ def _known_space(monkeypatch: pytest.MonkeyPatch) -> None:
     for user in ("deploy", "engines"):
         monkeypatch.setattr(f"ponas_deploy.{user}.time_engine", spread([1.0]))
     monkeypatch.setattr("ponas_deploy.engines._LATER_S", 0.0)
+    monkeypatch.setattr("ponas_deploy.deploy._WAIT_S", 0.0)
 
 
 def with_certificate(stored: StoredTable, **figures: float) -> StoredTable:
@@ -218,6 +219,36 @@ def test_the_search_goes_on_where_the_second_look_leaves_room(
     assert done.chosen.timing is not None
     assert done.chosen.meets
     assert len(done.chosen.timing.processes_ns) == 4, "what is returned was looked at twice"
+
+
+def test_where_nothing_meets_the_budget_that_tables_say_fits_it_is_timed_again_later(
+    tiny: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half as slow again until somebody waits: the slow inferences count, but they are not the median."""
+    factors, waited, notes = [1.5], list[float](), list[str]()
+
+    def clock(engine: Path, backend: str, settings: RunSettings) -> EngineTiming:
+        return spread(factors)(engine, backend, settings)
+
+    def wait(seconds: float) -> None:
+        waited.append(seconds)
+        factors[:] = [1.0]
+
+    monkeypatch.setattr("ponas_deploy.deploy.time_engine", clock)
+    monkeypatch.setattr("ponas_deploy.deploy.sleep", wait)
+    fastest_ms = min(device_ms(tiny, choices) for choices in EVERY)
+    given = task(tiny, tmp_path, 1.05 * fastest_ms)
+    done = deploy(given, tmp_path / "engine", tries=1, on_note=notes.append)
+    assert len(waited) == 2
+    assert any("by the tables some would: waiting 0 s" in note for note in notes)
+    assert done.chosen.meets
+    assert done.chosen.timing is not None
+    assert done.chosen.timing.noise_floor_pct == pytest.approx(50, abs=0.1), "as it was seen to vary"
+    factors[:], waited[:] = [1.5], []
+    monkeypatch.setattr("ponas_deploy.deploy.sleep", waited.append)
+    with pytest.raises(BudgetError, match="no engine met"):
+        deploy(given, tmp_path / "other", tries=1)
+    assert len(waited) == 3
 
 
 def test_what_missed_while_the_machine_was_slow_gets_a_second_chance(tiny: Space, tmp_path: Path) -> None:
