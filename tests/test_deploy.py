@@ -196,7 +196,7 @@ def test_weights_that_took_long_are_kept_when_the_clock_disagrees(
         calls.append(engine)
         return EngineTiming(((int(budget * 1e6 * (0.9 if len(calls) == 1 else 1.1)),),))
 
-    monkeypatch.setattr("ponas_deploy.deploy.time_engine", slower_later)
+    monkeypatch.setattr("ponas_deploy.deploy.search.time_engine", slower_later)
     tuned = list[str]()
     source = WeightsSource(
         "trained", random_weights, finish=lambda a: tuned.append(a.text) or random_weights(a, seed=3)

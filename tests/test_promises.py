@@ -39,10 +39,10 @@ Clock = Callable[[Path, str, RunSettings], EngineTiming]
 def _known_space(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SPACES, "tiny", tiny_space)
     # Real processes are `test_deploy`'s matter; here the clock is what a test plants.
-    for user in ("deploy", "engines"):
+    for user in ("deploy.search", "engines"):
         monkeypatch.setattr(f"ponas_deploy.{user}.time_engine", spread([1.0]))
     monkeypatch.setattr("ponas_deploy.engines._LATER_S", 0.0)
-    monkeypatch.setattr("ponas_deploy.deploy._WAIT_S", 0.0)
+    monkeypatch.setattr("ponas_deploy.deploy.search._WAIT_S", 0.0)
 
 
 def with_certificate(stored: StoredTable, **figures: float) -> StoredTable:
@@ -211,7 +211,7 @@ def test_the_search_goes_on_where_the_second_look_leaves_room(
 ) -> None:
     """The first one meets the budget by its margin; with its second look there is room for a better one."""
     clock = Recovering()
-    monkeypatch.setattr("ponas_deploy.deploy.time_engine", clock)
+    monkeypatch.setattr("ponas_deploy.deploy.search.time_engine", clock)
     stored = with_certificate(tables(tiny, tmp_path, optimism=1 / 1.5))
     done = deploy(task(tiny, tmp_path, 1.6 * middle_ms(tiny), stored), tmp_path / "engine")
     place = clock.seen.index(clock.seen[0], 1)
@@ -234,8 +234,8 @@ def test_where_nothing_meets_the_budget_that_tables_say_fits_it_is_timed_again_l
         waited.append(seconds)
         factors[:] = [1.0]
 
-    monkeypatch.setattr("ponas_deploy.deploy.time_engine", clock)
-    monkeypatch.setattr("ponas_deploy.deploy.sleep", wait)
+    monkeypatch.setattr("ponas_deploy.deploy.search.time_engine", clock)
+    monkeypatch.setattr("ponas_deploy.deploy.search.sleep", wait)
     fastest_ms = min(device_ms(tiny, choices) for choices in EVERY)
     given = task(tiny, tmp_path, 1.05 * fastest_ms)
     done = deploy(given, tmp_path / "engine", tries=1, on_note=notes.append)
@@ -245,7 +245,7 @@ def test_where_nothing_meets_the_budget_that_tables_say_fits_it_is_timed_again_l
     assert done.chosen.timing is not None
     assert done.chosen.timing.noise_floor_pct == pytest.approx(50, abs=0.1), "as it was seen to vary"
     factors[:], waited[:] = [1.5], []
-    monkeypatch.setattr("ponas_deploy.deploy.sleep", waited.append)
+    monkeypatch.setattr("ponas_deploy.deploy.search.sleep", waited.append)
     with pytest.raises(BudgetError, match="no engine met"):
         deploy(given, tmp_path / "other", tries=1)
     assert len(waited) == 3
@@ -278,7 +278,7 @@ def test_a_network_that_cannot_be_timed_ends_the_search_with_what_was_found(
             raise BackendError("fake", "the process that timed it failed: it ended with SIGSEGV")
         return spread([1.0])(engine, backend, settings)
 
-    monkeypatch.setattr("ponas_deploy.deploy.time_engine", breaks)
+    monkeypatch.setattr("ponas_deploy.deploy.search.time_engine", breaks)
     pessimistic = tables(tiny, tmp_path, optimism=0.8)
     given = task(tiny, tmp_path, middle_ms(tiny), pessimistic)
     done = deploy(given, tmp_path / "engine", on_note=notes.append)
@@ -286,7 +286,7 @@ def test_a_network_that_cannot_be_timed_ends_the_search_with_what_was_found(
     assert done.chosen.meets
     assert len(set(seen)) == 2
     assert any(note.endswith("SIGSEGV The search ends with what was found.") for note in notes)
-    monkeypatch.setattr("ponas_deploy.deploy.time_engine", breaks)
+    monkeypatch.setattr("ponas_deploy.deploy.search.time_engine", breaks)
     seen[:] = [Path("another")]
     with pytest.raises(BackendError, match="SIGSEGV"):
         deploy(given, tmp_path / "other")
@@ -299,7 +299,7 @@ def test_the_budget_is_on_the_percentile_that_was_asked_for(
     tiny: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One inference in ten takes half as long again: only p99 minds."""
-    monkeypatch.setattr("ponas_deploy.deploy.time_engine", spread([1.0] * 9 + [1.5]))
+    monkeypatch.setattr("ponas_deploy.deploy.search.time_engine", spread([1.0] * 9 + [1.5]))
     budget, found = 1.2 * middle_ms(tiny), {}
     for percentile in (50, 99):
         given = replace(task(tiny, tmp_path, budget), percentile=percentile)
@@ -373,7 +373,7 @@ def test_what_is_returned_met_the_budget_in_both_looks_together(
 ) -> None:
     """A look later everything takes 20 % longer: half of the inferences, so that the median is in between."""
     clock, notes = Wandering(1.2), list[str]()
-    monkeypatch.setattr("ponas_deploy.deploy.time_engine", clock)
+    monkeypatch.setattr("ponas_deploy.deploy.search.time_engine", clock)
     budget = middle_ms(tiny)
     done = deploy(task(tiny, tmp_path, budget), tmp_path / "engine", on_note=notes.append)
     assert done.chosen.timing is not None
@@ -388,7 +388,7 @@ def test_what_is_returned_met_the_budget_in_both_looks_together(
 def test_a_device_that_never_holds_is_an_error(
     tiny: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ponas_deploy.deploy.time_engine", Wandering(9.0))
+    monkeypatch.setattr("ponas_deploy.deploy.search.time_engine", Wandering(9.0))
     with pytest.raises(BudgetError, match=r"no engine met .* in \d tries: the fastest one measured"):
         deploy(task(tiny, tmp_path, middle_ms(tiny)), tmp_path / "engine", tries=4)
     assert not (tmp_path / "engine").exists()
@@ -397,7 +397,7 @@ def test_a_device_that_never_holds_is_an_error(
 def test_the_floor_covers_all_the_time_and_verify_grants_it(
     tiny: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ponas_deploy.deploy.time_engine", Wandering(1.06))
+    monkeypatch.setattr("ponas_deploy.deploy.search.time_engine", Wandering(1.06))
     done = deploy(task(tiny, tmp_path, middle_ms(tiny)), tmp_path / "engine")
     assert done.chosen.timing is not None
     floor_pct = done.chosen.timing.noise_floor_pct
@@ -429,7 +429,7 @@ def test_finished_weights_get_a_second_look_too(
     given = task(tiny, tmp_path, middle_ms(tiny), weights=finish)
     done = deploy(given, tmp_path / "engine")
     assert [len(one.timing.processes_ns) for one in done.attempts if one.timing] == [2, 4]
-    monkeypatch.setattr("ponas_deploy.deploy.time_engine", Wandering(9.0))
+    monkeypatch.setattr("ponas_deploy.deploy.search.time_engine", Wandering(9.0))
     with pytest.raises(MeasurementError, match=r"other-weights\.safetensors"):
         deploy(given, tmp_path / "other")
 

@@ -9,28 +9,23 @@ end, and must meet it in both measurements together: a few seconds do not show h
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
-from functools import partial
-from math import inf
 from pathlib import Path
-from statistics import median
-from time import monotonic, sleep
 from typing import Any
 
 from ponas_deploy import store
-from ponas_deploy.backends import RunSettings
 from ponas_deploy.deploy.attempt import Attempt
-from ponas_deploy.deploy.attempts import missed, next_attempt, second_chance
+from ponas_deploy.deploy.attempts import next_attempt
+from ponas_deploy.deploy.search import CHANCES, OnAttempt, OnNote, Search
 from ponas_deploy.deploy.shortlist import Shortlist
 from ponas_deploy.deploy.task import Task, WeightsSource, random_source
 from ponas_deploy.devices import this_machine
 from ponas_deploy.engines import build, emit, refuse_existing, scratch_beside
-from ponas_deploy.engines.building import backend_for
+from ponas_deploy.engines.building import backend_for, run_settings
 from ponas_deploy.engines.manifest import MODEL, Manifest, TableUsed, measured_document
 from ponas_deploy.engines.timing import EngineTiming, time_engine
-from ponas_deploy.errors import BackendError, MeasurementError, PonasError
+from ponas_deploy.errors import MeasurementError, PonasError
 from ponas_deploy.lock import machine_to_oneself
 from ponas_deploy.progress import OnBuildProgress
 from ponas_deploy.records import sha256, write_bytes
@@ -40,7 +35,6 @@ from ponas_deploy.tables import Conditions, SpaceKey
 from ponas_deploy.weights import write_weights
 from searchspace.architecture import Architecture
 from searchspace.cost import COLUMNS, network_cost
-from searchspace.weights import Weights
 
 __all__ = [
     "Attempt",
@@ -57,11 +51,6 @@ __all__ = [
 TRIES = 8
 PATIENCE_S = 30.0
 """A slow machine builds and times one network in that time."""
-_ROOM_PER_NOISE, _ROOM_BOUNDS_PCT = 1.5, (1.0, 4.0)
-"""An unused budget of less than so many times the noise, within these bounds, is the room for it."""
-_CHANCES = 3
-_WAIT_S = 10.0
-"""A machine that is slower than its table for a while may be itself again after that."""
 _FINISHED_WAIT_S = 3600.0
 """How long weights that took hours wait for somebody who measures."""
 
@@ -74,10 +63,6 @@ class Deployment:
     manifest: Manifest
     chosen: Attempt
     attempts: tuple[Attempt, ...]
-
-
-OnAttempt = Callable[[Attempt], None]
-OnNote = Callable[[str], None]
 
 
 def deploy(
@@ -105,146 +90,22 @@ def deploy(
         note(warning)
     jury = task.jury()
     with scratch_beside(folder) as scratch:
-        bench = _Bench(task, jury, scratch, on_attempt or (lambda attempt: None), note, on_build)
+        search = Search(task, jury, scratch, on_attempt or (lambda attempt: None), note, on_build)
         with machine_to_oneself(store.lock_path(), f"a search for {folder}"):
-            best = bench.search(tries, patience_s)
-        best = _finished(best, task, bench, folder)
+            best = search.run(tries, patience_s)
+        best = _finished(best, task, search, folder)
         manifest = replace(
-            _manifest(task, best, len(bench.attempts), jury),
-            **_on_this_machine(task.weights, best.conditions, bench.engine(best)),
+            _manifest(task, best, len(search.attempts), jury),
+            **_on_this_machine(task.weights, best.conditions, search.engine(best)),
         )
-        source = bench.engine(best).parent
+        source = search.engine(best).parent
         complete = emit(manifest, folder, lambda to: _move_all(source, to), overwrite=overwrite)
     if task.weights.finish:
         _finished_weights(folder).unlink()
-    return Deployment(folder, complete, best, tuple(bench.attempts))
+    return Deployment(folder, complete, best, tuple(search.attempts))
 
 
-@dataclass(slots=True)
-class _Bench:
-    """Where networks are built and timed, each in a folder below `scratch`; it remembers them all."""
-
-    task: Task
-    jury: Shortlist | None
-    scratch: Path
-    report: OnAttempt
-    note: OnNote
-    on_build: OnBuildProgress | None
-    attempts: list[Attempt] = field(default_factory=list)
-    twice: set[int] = field(default_factory=set)
-    """The numbers of those that had their second look."""
-    waits: int = 0
-
-    def engine(self, attempt: Attempt) -> Path:
-        """The engine file of an attempt, in a folder of its own."""
-        return self.scratch / str(attempt.number) / attempt.engine_file
-
-    def search(self, tries: int, patience_s: float) -> Attempt:
-        """The best network that meets the budget in all measurements of it together.
-
-        What a second look says counts like any other measurement: where it leaves room after all, the search
-        goes on. With weights that are still to be finished it will be built and timed again anyway, so that
-        the second look is left to that. The first looks that a second one took back do not count as tries.
-        """
-        start, most_tries = monotonic(), tries + _CHANCES
-        while True:
-            self._try(start, tries, patience_s)
-            best = self._best()
-            if best is None:
-                if self._look_again():
-                    continue
-                raise missed(self.task.budget, self.attempts)
-            if self.task.weights.finish or best.number in self.twice:
-                return best
-            if not self.second_look(best).meets:
-                tries = min(tries + 1, most_tries)
-
-    def measured(self, attempt: Attempt, tensors: Callable[[Architecture], Weights]) -> Attempt:
-        """Build a network and time it."""
-        attempt = replace(attempt, number=len(self.attempts) + 1, timing=None)
-        self.report(attempt)
-        folder, conditions = self.scratch / str(attempt.number), attempt.conditions
-        shutil.rmtree(folder, ignore_errors=True)  # one that could not be measured
-        folder.mkdir()
-        architecture = Architecture(self.task.space, attempt.choice.choices)
-        images = self.task.weights.scale_images(conditions.precision)
-        weights = tensors(architecture)
-        engine = build(architecture, weights, conditions, folder, images, self.on_build)
-        timing = time_engine(engine, conditions.backend, run_settings(conditions))
-        timing = replace(timing, wander_pct=attempt.wander_pct)
-        done = replace(attempt, engine_file=engine.name, timing=timing)
-        self.report(done)
-        self.attempts.append(done)
-        return done
-
-    def _try(self, start: float, tries: int, patience_s: float) -> None:
-        """Build and time networks until none is better, the budget is used up, or the time or the tries.
-
-        Where no new network is expected to fit and to be better, one that missed while the machine was slower
-        is looked at again.
-        """
-        while len(self.attempts) < tries:
-            best = self._best()
-            if best and (monotonic() - start > patience_s or self._enough(best)):
-                return
-            attempt = next_attempt(self.task, self.attempts, self.jury)
-            if attempt and not (best and best.safe and attempt.merit >= best.merit):
-                step = partial(self.measured, attempt, self.task.weights.tensors)
-            elif best and (again := second_chance(self.attempts, best, self.twice)):
-                step = partial(self.second_look, again)
-            else:
-                return
-            try:
-                step()
-            except (BackendError, MeasurementError) as error:
-                if best is None:
-                    raise
-                self.note(f"{error} The search ends with what was found.")
-                return
-
-    def _look_again(self) -> bool:
-        """Wait, and time once more what missed the budget although its table says it fits.
-
-        Whether there is such a one, and the waits are not used up.
-        """
-        limit_ms = self.task.budget.latency_ms or inf
-        hopeful = [attempt for attempt in self.attempts if attempt.choice.predicted_ms <= limit_ms]
-        if not hopeful or self.waits == _CHANCES:
-            return False
-        self.waits += 1
-        self.note(f"nothing met the budget, and by the tables some would: waiting {_WAIT_S:.0f} s ...")
-        sleep(_WAIT_S)
-        self.second_look(min(hopeful, key=lambda attempt: attempt.measured_ms))
-        return True
-
-    def _best(self) -> Attempt | None:
-        """The best that meets the budget; one that does so with room before one that just does."""
-        met = (attempt for attempt in self.attempts if attempt.meets)
-        return min(met, key=lambda attempt: (not attempt.safe, attempt.merit), default=None)
-
-    def _enough(self, best: Attempt) -> bool:
-        """Whether what is left of the budget is noise; where images decide, the latency says nothing."""
-        least, most = _ROOM_BOUNDS_PCT
-        noise_pct = median(attempt.noise_pct for attempt in self.attempts)
-        room_pct = min(most, max(least, _ROOM_PER_NOISE * noise_pct))
-        return self.jury is None and best.safe and best.unused_pct <= room_pct
-
-    def second_look(self, attempt: Attempt) -> Attempt:
-        """Time an engine again, in fresh processes: what it took then and takes now count as one."""
-        if attempt.timing is None:
-            raise PonasError("this attempt was not measured yet.")
-        conditions = attempt.conditions
-        self.note(f"timing the engine of try {attempt.number} once more ...")
-        later = time_engine(self.engine(attempt), conditions.backend, run_settings(conditions))
-        again = replace(attempt, timing=attempt.timing.with_later(later))
-        self.attempts[attempt.number - 1] = again
-        self.twice.add(attempt.number)
-        if not again.meets:
-            self.note(f"try {again.number}: {again.measured_ms:.3f} ms with a second look, over the budget")
-        return again
-
-
-def _finished(chosen: Attempt, task: Task, bench: _Bench, folder: Path) -> Attempt:
+def _finished(chosen: Attempt, task: Task, search: Search, folder: Path) -> Attempt:
     """The chosen network with its final weights, where there are others, built and timed again.
 
     Noise gets several chances. The weights, which may have taken hours, lie beside `folder` until the engine
@@ -258,9 +119,9 @@ def _finished(chosen: Attempt, task: Task, bench: _Bench, folder: Path) -> Attem
     write_weights(weights, tensors, {"layout": "network", "space": key.name, **header})
     try:
         with machine_to_oneself(store.lock_path(), f"an engine for {folder}", _FINISHED_WAIT_S):
-            for _ in range(_CHANCES):
-                again = bench.measured(chosen, lambda architecture: tensors)
-                again = bench.second_look(again) if again.meets else again
+            for _ in range(CHANCES):
+                again = search.measured(chosen, lambda architecture: tensors)
+                again = search.second_look(again) if again.meets else again
                 if again.meets:
                     return again
     except PonasError as error:
@@ -325,11 +186,6 @@ def emit_portable(task: Task, folder: Path, *, overwrite: bool = False) -> Manif
     return emit(
         manifest, folder, lambda to: write_bytes(to / MODEL, model.SerializeToString()), overwrite=overwrite
     )
-
-
-def run_settings(conditions: Conditions) -> RunSettings:
-    """What a session for these conditions is compiled with."""
-    return RunSettings(conditions.precision, conditions.threads)
 
 
 def _move_all(source: Path, target: Path) -> None:

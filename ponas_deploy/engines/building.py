@@ -42,13 +42,17 @@ def backend_for(
     return backend
 
 
+def run_settings(conditions: Conditions) -> RunSettings:
+    """What a session for these conditions is compiled with."""
+    return RunSettings(conditions.precision, conditions.threads)
+
+
 def build_here(
     model: Path, conditions: Conditions, images: Images | None, on_build: OnBuildProgress | None
 ) -> Path:
     """Build the engine of an ONNX file beside it, in this process; returns the file that opens it."""
     backend = backend_for(conditions, images, on_build)
-    settings = RunSettings(conditions.precision, conditions.threads)
-    return backend.save(model.read_bytes(), settings, model.parent)[0]
+    return backend.save(model.read_bytes(), run_settings(conditions), model.parent)[0]
 
 
 def build_apart(
