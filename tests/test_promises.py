@@ -32,7 +32,7 @@ from test_deploy import accuracy, device_ms, middle_ms, tables, task
 from test_shortlist import shown
 
 EVERY = list(product(*tiny_space().labels))
-Clock = Callable[[Path, str, RunSettings], EngineTiming]
+Clock = Callable[..., EngineTiming]
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +65,7 @@ def with_certificate(stored: StoredTable, **figures: float) -> StoredTable:
 def spread(factors: Sequence[float]) -> Clock:
     """A clock on which every inference takes the device's own time times one of `factors`, in turn."""
 
-    def clock(engine: Path, backend: str, settings: RunSettings) -> EngineTiming:
+    def clock(engine: Path, backend: str, settings: RunSettings, core_ns: float = 0.0) -> EngineTiming:
         with get_backend(backend).open(engine, settings) as session:
             true_ns = session.time_ns(1)
         return EngineTiming(tuple(tuple(round(true_ns * factor) for factor in factors) for _ in range(2)))
@@ -200,7 +200,9 @@ class Recovering:
     def __init__(self) -> None:
         self.seen = list[Path]()
 
-    def __call__(self, engine: Path, backend: str, settings: RunSettings) -> EngineTiming:
+    def __call__(
+        self, engine: Path, backend: str, settings: RunSettings, core_ns: float = 0.0
+    ) -> EngineTiming:
         self.seen.append(engine)
         itself = self.seen.count(self.seen[0]) > 1
         return replace(spread([1.0 if itself else 1.5])(engine, backend, settings), weather=())
@@ -227,7 +229,7 @@ def test_where_nothing_meets_the_budget_that_tables_say_fits_it_is_timed_again_l
     """Half as slow again until somebody waits: the slow inferences count, but they are not the median."""
     factors, waited, notes = [1.5], list[float](), list[str]()
 
-    def clock(engine: Path, backend: str, settings: RunSettings) -> EngineTiming:
+    def clock(engine: Path, backend: str, settings: RunSettings, core_ns: float = 0.0) -> EngineTiming:
         return spread(factors)(engine, backend, settings)
 
     def wait(seconds: float) -> None:
@@ -272,7 +274,7 @@ def test_a_network_that_cannot_be_timed_ends_the_search_with_what_was_found(
 ) -> None:
     seen, notes = list[Path](), list[str]()
 
-    def breaks(engine: Path, backend: str, settings: RunSettings) -> EngineTiming:
+    def breaks(engine: Path, backend: str, settings: RunSettings, core_ns: float = 0.0) -> EngineTiming:
         seen.append(engine)
         if len(set(seen)) > 1 and engine != seen[0]:
             raise BackendError("fake", "the process that timed it failed: it ended with SIGSEGV")
@@ -362,7 +364,9 @@ class Wandering:
         self.later = later
         self.seen: list[Path] = []
 
-    def __call__(self, engine: Path, backend: str, settings: RunSettings) -> EngineTiming:
+    def __call__(
+        self, engine: Path, backend: str, settings: RunSettings, core_ns: float = 0.0
+    ) -> EngineTiming:
         factor = self.later if engine in self.seen else 1.0
         self.seen.append(engine)
         return spread([factor])(engine, backend, settings)

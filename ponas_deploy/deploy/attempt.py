@@ -7,6 +7,7 @@ from math import inf
 
 from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.errors import PonasError
+from ponas_deploy.measure.weather import usual_core_ns
 from ponas_deploy.specialize import Specialization
 from ponas_deploy.store import StoredTable
 from ponas_deploy.tables import Conditions
@@ -48,6 +49,11 @@ class Attempt:
     def conditions(self) -> Conditions:
         """Runtime, precision, threads and batch of the attempt."""
         return self.stored.conditions
+
+    @property
+    def core_ns(self) -> float:
+        """What the core's arithmetic took when the table was measured; 0 where nobody looked."""
+        return usual_core_ns(self.stored.table.rounds)
 
     @property
     def measured_ms(self) -> float:

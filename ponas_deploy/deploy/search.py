@@ -83,7 +83,7 @@ class Search:
         images = self.task.weights.scale_images(conditions.precision)
         weights = tensors(architecture)
         engine = build(architecture, weights, conditions, folder, images, self.on_build)
-        timing = time_engine(engine, conditions.backend, run_settings(conditions))
+        timing = time_engine(engine, conditions.backend, run_settings(conditions), attempt.core_ns)
         timing = replace(timing, wander_pct=attempt.wander_pct)
         done = replace(attempt, engine_file=engine.name, timing=timing)
         self.report(done)
@@ -148,7 +148,8 @@ class Search:
             raise PonasError("this attempt was not measured yet.")
         conditions = attempt.conditions
         self.note(f"timing the engine of try {attempt.number} once more ...")
-        later = time_engine(self.engine(attempt), conditions.backend, run_settings(conditions))
+        settings = run_settings(conditions)
+        later = time_engine(self.engine(attempt), conditions.backend, settings, attempt.core_ns)
         again = replace(attempt, timing=attempt.timing.with_later(later))
         self.attempts[attempt.number - 1] = again
         self.twice.add(attempt.number)

@@ -17,6 +17,7 @@ from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.engines.timing import time_engine
 from ponas_deploy.lock import machine_to_oneself
 from ponas_deploy.measure import Plan, Samples, choose_statistic, first_look, measure, repeatability
+from ponas_deploy.measure.core import core_for
 from ponas_deploy.profile.probes import network_bytes
 from searchspace.architecture import Architecture
 from searchspace.space import Space
@@ -74,6 +75,7 @@ def _between_rounds(name: str, models: list[bytes], deadline: float) -> float:
             for number, model in enumerate(models)
         }
         runs = {key: first_look(session, _PLAN)[0] for key, session in sessions.items()}
-        measure(sessions, runs, samples, _PLAN, seed=0, sentinel="network 0", deadline=deadline)
+        core = core_for(name, 1)
+        measure(sessions, runs, samples, _PLAN, seed=0, sentinel="network 0", deadline=deadline, core=core)
     found = [samples.measurement(key) for key in sessions]
     return repeatability(found, choose_statistic(found)).difference_pct

@@ -2,9 +2,9 @@
 
 Each run is timed on its own, so that percentiles are those of single inferences. Several processes are
 started one after another, because a runtime's speed varies from process to process; how far their
-medians lie apart is the noise floor. A process that others disturbed is taken again (`weather`). Seconds
-say nothing about slow drift: an engine that is to keep a promise is timed again later, and both measurements
-count as one (`with_later`).
+medians lie apart is the noise floor. An inference counts while nobody shares the core (`core`), a process
+that others disturbed is taken again (`weather`). Seconds say nothing about slow drift: an engine that is to
+keep a promise is timed again later, and both measurements count as one (`with_later`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from time import monotonic, perf_counter_ns, sleep
 
@@ -22,7 +23,8 @@ from ponas_deploy import fresh
 from ponas_deploy.backends import RunSettings, Session, get_backend
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
 from ponas_deploy.measure import Plan
-from ponas_deploy.measure.weather import Round, Weather
+from ponas_deploy.measure.core import Core, CoreReading, core_for, readings
+from ponas_deploy.measure.weather import Round, Weather, look_around
 from ponas_deploy.tables.measurement import quantile
 
 PROCESSES, SECONDS, WARM_UP_S = 3, 0.6, 0.2
@@ -32,7 +34,7 @@ PERCENTILES = (50, 90, 95, 99)
 _TIMEOUT_S = 300
 _PLAN = Plan(redone_pct=50)
 """Half of the processes may be taken again."""
-_PAUSE_S = 0.5
+_PAUSE_S, _PATIENCE_S = 0.5, 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,11 @@ class EngineTiming:
         return max(self.started_s) - min(self.started_s) if self.started_s else 0.0
 
     @property
+    def core_ns(self) -> float:
+        """What a fixed piece of arithmetic took while nobody shared the core; 0 where nobody looked."""
+        return min((one.core_ns for one in self.weather if one.core_ns), default=0.0)
+
+    @property
     def disturbed(self) -> str:
         """A sentence where processes were kept although something was wrong; empty where nothing was."""
         kept = [one for one in self.weather if not one.discarded]
@@ -110,34 +117,63 @@ class EngineTiming:
         )
 
 
-def time_engine(engine: Path, backend: str, settings: RunSettings) -> EngineTiming:
+def time_engine(engine: Path, backend: str, settings: RunSettings, core_ns: float = 0.0) -> EngineTiming:
     """Time an engine in PROCESSES fresh processes of SECONDS each; BackendError when one fails twice.
 
-    One under wrong conditions is discarded and taken again while that is seldom and helps.
+    One under wrong conditions is discarded and taken again while that is seldom and helps, one whose core was
+    shared for up to _PATIENCE_S; two that were not are enough then. `core_ns` is what the core's arithmetic
+    takes on this machine while nobody shares the core, where that is known.
     """
-    processes, started_s, weather = list[tuple[int, ...]](), list[float](), Weather(_PLAN)
-    while len(processes) < PROCESSES:
+    kept, core = list[tuple[float, Taken]](), CoreReading(core_ns)
+    weather, give_up_s = Weather(_PLAN, lambda: look_around(core=lambda: core)), monotonic() + _PATIENCE_S
+    while len(kept) < PROCESSES:
         start_s = round(monotonic(), 3)
         weather.begin()
-        taken = _at_the_second_try(engine, backend, settings)
-        if weather.end(len(processes), may_redo=True):
+        taken = _at_the_second_try(engine, backend, settings, core.usual_ns)
+        core += taken.core
+        late, enough = monotonic() > give_up_s, len(kept) > 1
+        if weather.end(len(kept), may_redo=True, insist=taken.core.is_spoiled and (enough or not late)):
+            if late and enough:
+                break
             sleep(_PAUSE_S)
             continue
-        processes.append(taken)
-        started_s.append(start_s)
-    return EngineTiming(tuple(processes), tuple(started_s), tuple(weather.rounds))
+        # What an earlier process took for usual, a later one may know better.
+        kept = [one for one in (*kept, (start_s, taken)) if not one[1].core.shared_by(core.usual_ns)]
+    started_s, processes = zip(*((start_s, taken.runs_ns) for start_s, taken in kept), strict=True)
+    return EngineTiming(processes, started_s, tuple(weather.rounds))
 
 
-def _at_the_second_try(engine: Path, backend: str, settings: RunSettings) -> tuple[int, ...]:
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a fresh process found: nanoseconds of single inferences, and how its core was."""
+
+    runs_ns: tuple[int, ...]
+    core: CoreReading
+
+    def text(self) -> str:
+        """As JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_text(cls, text: str) -> Taken:
+        """Read what `text` wrote."""
+        document = json.loads(text)
+        return cls(tuple(document["runs_ns"]), CoreReading(**document["core"]))
+
+
+def _at_the_second_try(engine: Path, backend: str, settings: RunSettings, core_ns: float) -> Taken:
     """What takes a process down once (the system's want of memory, say) may not do so twice."""
     try:
-        return _in_fresh_process(engine, backend, settings, SECONDS)
+        return _in_fresh_process(engine, backend, settings, SECONDS, core_ns)
     except BackendError:
-        return _in_fresh_process(engine, backend, settings, SECONDS)
+        return _in_fresh_process(engine, backend, settings, SECONDS, core_ns)
 
 
-def _in_fresh_process(engine: Path, backend: str, settings: RunSettings, seconds: float) -> tuple[int, ...]:
-    request = [str(engine.resolve()), backend, settings.precision, str(settings.threads), str(seconds)]
+def _in_fresh_process(
+    engine: Path, backend: str, settings: RunSettings, seconds: float, core_ns: float
+) -> Taken:
+    numbers = map(str, (settings.threads, seconds, core_ns))
+    request = [str(engine.resolve()), backend, settings.precision, *numbers]
     try:
         with tempfile.TemporaryDirectory() as empty:
             done = subprocess.run(
@@ -158,27 +194,35 @@ def _in_fresh_process(engine: Path, backend: str, settings: RunSettings, seconds
         ended = fresh.ending(done.returncode)
         reason = said[-1] if said else f"it {ended}: {fresh.advice(ended)}."
         raise BackendError(backend, f"the process that timed {engine} failed: {reason}")
-    return tuple(json.loads(done.stdout))
+    return Taken.from_text(done.stdout)
 
 
-def single_runs(session: Session, seconds: float) -> list[int]:
-    """Nanoseconds of single inferences after a warm-up, for `seconds` and at least LEAST_RUNS."""
+def single_runs(session: Session, seconds: float, core: Core | None = None) -> list[int]:
+    """Nanoseconds of single inferences after a warm-up, for `seconds` and at least LEAST_RUNS.
+
+    With `core` those while nobody shared it, unless they are too few.
+    """
     start = perf_counter_ns()
     while perf_counter_ns() - start < min(WARM_UP_S, seconds) * 1e9:
         session.time_ns(1)
-    start, runs = perf_counter_ns(), list[int]()
+    once, start, runs, undisturbed = partial(session.time_ns, 1), perf_counter_ns(), list[int](), list[int]()
     while len(runs) < LEAST_RUNS or perf_counter_ns() - start < seconds * 1e9:
-        runs.append(session.time_ns(1))
+        taken_ns, calm = core.undisturbed(once) if core else (once(), True)
+        runs.append(taken_ns)
+        if calm:
+            undisturbed.append(taken_ns)
         if len(runs) == MOST_RUNS:
             break
-    return runs
+    return undisturbed if len(undisturbed) >= LEAST_RUNS else runs
 
 
 def main(arguments: Sequence[str]) -> None:
-    """The fresh process: print the nanoseconds of single inferences as JSON, or end with the reason."""
-    engine, backend, precision, threads, seconds = arguments
+    """The fresh process: print what it found as JSON, or end with the reason."""
+    engine, backend, precision, threads, seconds, core_ns = arguments
+    core = core_for(backend, int(threads), float(core_ns))
     try:
         with get_backend(backend).open(Path(engine), RunSettings(precision, int(threads))) as session:
-            print(json.dumps(single_runs(session, float(seconds))))
+            runs = single_runs(session, float(seconds), core)
+            print(Taken(tuple(runs), readings(core)()).text())
     except PonasError as failure:
         sys.exit(str(failure))

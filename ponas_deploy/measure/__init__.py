@@ -66,6 +66,8 @@ class Plan:
     """... when a container's quota held it up for a larger part of the time."""
     most_clock_drop_pct: float = 20.0
     """... when the clocks fell by more."""
+    most_spoiled_pct: float = 20.0
+    """... when something shared the core during more of its samples."""
 
     def document(self) -> tuple[tuple[str, str], ...]:
         """The plan as text, for a table's protocol."""
@@ -135,6 +137,14 @@ class Watch(Protocol):
         ...
 
 
+class Guard(Protocol):
+    """Who sees to it that a sample is taken while nobody shares the core (`core.Core`)."""
+
+    def undisturbed(self, take: Callable[[], float]) -> tuple[float, bool]:
+        """What `take` returns, and whether it was undisturbed."""
+        ...
+
+
 def first_look(session: Session, plan: Plan) -> tuple[int, float]:
     """Runs a sample of this session needs, and nanoseconds a run, from a few quick runs."""
     session.time_ns(plan.discarded_runs)
@@ -195,6 +205,7 @@ def measure(
     on_round: Callable[[int, float], None] | None = None,
     on_visit: Callable[[str], None] | None = None,
     watch: Watch | None = None,
+    core: Guard | None = None,
     due: Callable[[str, int], bool] = lambda key, number: True,
 ) -> Outcome:
     """Measure all sessions in rounds, into `samples`, which may hold rounds from before.
@@ -203,10 +214,11 @@ def measure(
     would end after `deadline` (seconds of `clock`; never before `floor_rounds`, which are then taken
     without measuring anything twice). Rounds count from `first_round`. `on_visit` hears of each key before
     it is run, `on_round` how many rounds are done and the seconds the last one took. `watch` looks at the
-    conditions of each round, and has those under wrong ones taken again. `due` says which sessions are
-    visited in which round (`priority`); each must be in `floor_rounds` of them.
+    conditions of each round, and has those under wrong ones taken again; `core` has samples wait for a core
+    that nobody shares, before the deadline. `due` says which sessions are visited in which round
+    (`priority`); each must be in `floor_rounds` of them.
     """
-    visits = _Visits(sessions, runs, samples, sentinel, plan, on_visit)
+    visits = _Visits(sessions, runs, samples, sentinel, plan, on_visit, core)
     done, longest_s = 0, 0.0
 
     def once(order: Sequence[str], number: int) -> tuple[float, bool]:
@@ -214,6 +226,7 @@ def measure(
         start = clock()
         late = start > deadline
         care = replace(plan, retakes=0) if late else plan
+        visits.core = None if late else core
         if watch is not None:
             watch.begin()
         visits.round(order, number, care, 0.0 if late else plan.redone_pct / 100 * len(sessions) * (done + 1))
@@ -251,11 +264,12 @@ class _Visits:
         sentinel: str,
         plan: Plan,
         on_visit: Callable[[str], None] | None,
+        core: Guard | None,
     ) -> None:
-        self._sessions, self._runs, self._samples = sessions, runs, samples
+        self._sessions, self._runs, self._samples, self.core = sessions, runs, samples, core
         self._watched, self._on_visit = sentinel, on_visit or (lambda key: None)
         self._on_visit(sentinel)
-        self.sentinel = _Sentinel(sessions[sentinel], runs[sentinel], plan)
+        self.sentinel = _Sentinel(lambda: self._sample(sentinel, plan), plan)
 
     def round(self, order: Sequence[str], number: int, plan: Plan, allowed_redos: float) -> None:
         """Visit `order` in stretches; a stretch in which the machine changed is measured once more."""
@@ -272,8 +286,13 @@ class _Visits:
     def _visit(self, stretch: Sequence[str], number: int, plan: Plan) -> None:
         for key in stretch:
             self._on_visit(key)
-            runs = self._runs[key]
-            self._samples.add(key, number, runs, take_sample(self._sessions[key], runs, plan))
+            self._samples.add(key, number, self._runs[key], self._sample(key, plan))
+
+    def _sample(self, key: str, plan: Plan) -> float:
+        def take() -> float:
+            return take_sample(self._sessions[key], self._runs[key], plan)
+
+        return self.core.undisturbed(take)[0] if self.core else take()
 
 
 class _Sentinel:
@@ -282,14 +301,14 @@ class _Sentinel:
     _PAUSES = 4
     _MEMORY = 32
 
-    def __init__(self, session: Session, runs: int, plan: Plan) -> None:
-        self._session, self._runs, self._plan = session, runs, plan
-        self._seen: list[float] = [take_sample(session, runs, plan) for _ in range(3)]
+    def __init__(self, take: Callable[[], float], plan: Plan) -> None:
+        self._take, self._plan = take, plan
+        self._seen: list[float] = [take() for _ in range(3)]
         self.redone = 0
 
     def drifted(self) -> bool:
         """Whether it now takes longer than it used to, beyond what it always varies by."""
-        now = take_sample(self._session, self._runs, self._plan)
+        now = self._take()
         recent = np.array(self._seen[-self._MEMORY :])
         usual = float(np.median(recent))
         spread = 1.4826 * float(np.median(np.abs(recent - usual)))

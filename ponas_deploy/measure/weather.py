@@ -18,6 +18,7 @@ from typing import Any
 from ponas_deploy.devices import Counters, Reading, power_mode, read_conditions, read_counters
 from ponas_deploy.devices.nvidia import GpuReading
 from ponas_deploy.measure import Plan
+from ponas_deploy.measure.core import CoreReading
 
 # Processor time is counted in ticks of up to 10 ms, and a core's may come one late at either end of a round.
 _TICKS_S = 0.02
@@ -36,13 +37,16 @@ class Look:
     reading: Reading
     gpu: GpuReading
     power_mode: str = ""
+    core: CoreReading = CoreReading()  # noqa: RUF009 (frozen)
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
     """The weather of one round; percentages are of the time of the cores that this process may use.
 
-    `held` names what throttled processor or GPU. `wrong` says what was too much, empty where nothing was.
+    `core_ns` is what a fixed piece of arithmetic takes while nobody shares the core (`core`), `shared_pct`
+    how often somebody was seen to share it, `spoiled_pct` how much was kept although somebody did. `held`
+    names what throttled processor or GPU. `wrong` says what was too much, empty where nothing was.
     Load, governor, affinity and power mode are those at its end.
     """
 
@@ -51,6 +55,9 @@ class Round:
     stolen_pct: float = 0.0
     quota_pct: float = 0.0
     asleep_s: float = 0.0
+    core_ns: float | None = None
+    shared_pct: float = 0.0
+    spoiled_pct: float = 0.0
     clock_mhz: float | None = None
     gpu_clock_mhz: float | None = None
     gpu_memory_clock_mhz: float | None = None
@@ -77,9 +84,16 @@ class Round:
         return read
 
 
-def look_around(gpu: Callable[[], GpuReading] = GpuReading) -> Look:
-    """Look now; `gpu` reads the GPU where one is measured."""
-    return Look(read_counters(), read_conditions(), gpu(), power_mode())
+def usual_core_ns(rounds: Iterable[Mapping[str, Any]]) -> float:
+    """What the core's arithmetic took by the documents of a table's rounds; 0 where nobody looked."""
+    return min((float(found) for one in rounds if (found := one.get("core_ns"))), default=0.0)
+
+
+def look_around(
+    gpu: Callable[[], GpuReading] = GpuReading, core: Callable[[], CoreReading] = CoreReading
+) -> Look:
+    """Look now; `gpu` reads the GPU where one is measured, `core` the core where it is watched."""
+    return Look(read_counters(), read_conditions(), gpu(), power_mode(), core())
 
 
 def between(number: int, before: Look, after: Look) -> Round:
@@ -90,6 +104,11 @@ def between(number: int, before: Look, after: Look) -> Round:
     def share_pct(used_s: float, slack_s: float = 0.0) -> float:
         return round(100 * max(0.0, used_s - slack_s) / (seconds * end.cores), 1)
 
+    def part_pct(count: int, of: int) -> float:
+        return round(100 * count / of, 1) if of else 0.0
+
+    was, core = before.core, after.core
+    kept = core.kept - was.kept
     others_s = (end.busy_s - start.busy_s) - (end.own_s - start.own_s)
     heat = ("heat",) if end.hot > start.hot else ()
     gpu = tuple(f"GPU {reason}" for reason in after.gpu.throttle if reason not in _ASKED_FOR)
@@ -99,6 +118,9 @@ def between(number: int, before: Look, after: Look) -> Round:
         stolen_pct=share_pct(end.stolen_s - start.stolen_s, _TICKS_S * end.cores),
         quota_pct=share_pct((end.quota_s - start.quota_s) * end.cores),
         asleep_s=round(end.asleep_s - start.asleep_s, 1),
+        core_ns=round(core.usual_ns, 1) or None,
+        shared_pct=part_pct(core.shared - was.shared, kept),
+        spoiled_pct=part_pct(core.spoiled - was.spoiled, kept),
         clock_mhz=after.reading.frequency_mhz,
         gpu_clock_mhz=after.gpu.sm_clock_mhz,
         gpu_memory_clock_mhz=after.gpu.memory_clock_mhz,
@@ -120,6 +142,7 @@ def complaints(now: Round, rounds: Sequence[Round], plan: Plan) -> str:
         (now.stolen_pct, plan.most_stolen_pct, "the hypervisor took {:.0f} % of the cores"),
         (now.quota_pct, plan.most_quota_pct, "the container's quota held it up for {:.0f} % of the time"),
         (now.asleep_s, _LONG_ASLEEP_S, "the machine slept for {:.1f} s"),
+        (now.spoiled_pct, plan.most_spoiled_pct, "something shared the core during {:.0f} % of the samples"),
     ):
         if value > most:
             found.append(text.format(value))
@@ -157,11 +180,11 @@ class Weather:
         """A round begins."""
         self._before = self._look()
 
-    def end(self, number: int, *, may_redo: bool) -> bool:
-        """It has ended: whether it is to be taken again."""
+    def end(self, number: int, *, may_redo: bool, insist: bool = False) -> bool:
+        """It has ended: whether it is to be taken again. `insist` on that, often as it happened before."""
         now = between(number, self._before, self._look())
         wrong = complaints(now, self.rounds, self._plan)
-        again = bool(wrong) and may_redo and self._may_help()
+        again = bool(wrong) and may_redo and (insist or self._may_help())
         self.rounds.append(replace(now, wrong=wrong, discarded=again))
         if self.on_round is not None:
             self.on_round(self.rounds[-1])
@@ -196,6 +219,9 @@ _SPREADS = (
     "stolen_pct",
     "quota_pct",
     "asleep_s",
+    "core_ns",
+    "shared_pct",
+    "spoiled_pct",
     "clock_mhz",
     "gpu_clock_mhz",
     "gpu_memory_clock_mhz",

@@ -26,6 +26,7 @@ from ponas_deploy.devices.nvidia import GpuReading
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.journal import Journal
 from ponas_deploy.measure import Outcome, Plan, Samples, measure
+from ponas_deploy.measure.core import readings
 from ponas_deploy.measure.launches import capture_protocol, launch_protocol
 from ponas_deploy.measure.weather import Weather, look_around
 from ponas_deploy.profile.assemble import Networks, assemble
@@ -174,7 +175,8 @@ class _Job:
         """The weather, after that of before; from now on everything goes into the journal."""
         # A runtime on a GPU knows which one it reads.
         read_gpu: Callable[[], GpuReading] = getattr(self.bench.backend, "reading", GpuReading)
-        weather = Weather(self.bench.plan, lambda: look_around(read_gpu), known.rounds)
+        read_core = readings(self.bench.core)
+        weather = Weather(self.bench.plan, lambda: look_around(read_gpu, read_core), known.rounds)
         if book:
             known.samples.on_sample = lambda key, number, runs, run_ns: book.append(
                 {"key": key, "round": number, "runs": runs, "ns": run_ns}
@@ -236,6 +238,7 @@ class _Job:
                 on_round=lambda rounds, took_s: self._after_round(book, number, len(waves), rounds, took_s),
                 on_visit=bench.running,
                 watch=weather,
+                core=bench.core,
                 due=self._due(sessions, wave, samples, first_round, left_s),
             )
 

@@ -10,6 +10,7 @@ import time
 from collections import defaultdict
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,8 @@ from ponas_deploy.errors import TableMismatchError
 from ponas_deploy.gpu import plan_for
 from ponas_deploy.lock import machine_to_oneself
 from ponas_deploy.measure import Samples, first_look, measure
-from ponas_deploy.measure.weather import Weather
+from ponas_deploy.measure.core import core_for, readings
+from ponas_deploy.measure.weather import Weather, look_around, usual_core_ns
 from ponas_deploy.profile.probes import HEAD, STEM, block_model, blocks_of, network_bytes
 from ponas_deploy.recheck.moves import Recheck, Selection, best_choice, judge
 from ponas_deploy.specialize import front
@@ -91,9 +93,22 @@ def _measured(
             name: stack.enter_context(backend.load(model, settings)) for name, model in models.items()
         }
         runs = {name: first_look(session, plan)[0] for name, session in sessions.items()}
-        samples, weather = Samples(), Weather(plan)
-        sentinel = ",".join(wanted.networks[len(wanted.networks) // 2])
-        measure(sessions, runs, samples, plan, seed=seed, sentinel=sentinel, deadline=deadline, watch=weather)
+        core = core_for(conditions.backend, conditions.threads, usual_core_ns(stored.table.rounds))
+        samples, weather = (
+            Samples(),
+            Weather(plan, partial(look_around, core=readings(core))),
+        )
+        measure(
+            sessions,
+            runs,
+            samples,
+            plan,
+            seed=seed,
+            sentinel=",".join(wanted.networks[len(wanted.networks) // 2]),
+            deadline=deadline,
+            watch=weather,
+            core=core,
+        )
     return {name: samples.measurement(name) for name in models}, weather.summary()
 
 

@@ -15,7 +15,8 @@ from ponas_deploy import gpu
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.commands import app, waiting
 from ponas_deploy.engines import timing
-from ponas_deploy.engines.timing import single_runs
+from ponas_deploy.engines.timing import Taken, single_runs
+from ponas_deploy.measure.core import CoreReading
 from ponas_deploy.profile.trial import trial
 from ponas_deploy.tables import (
     Conditions,
@@ -43,9 +44,11 @@ def heard(result: Result) -> list[str]:
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     """TensorRT and its GPU, in this process only: engines are timed here."""
 
-    def timed_here(engine: Path, backend: str, settings: RunSettings, seconds: float) -> tuple[int, ...]:
+    def timed_here(
+        engine: Path, backend: str, settings: RunSettings, seconds: float, core_ns: float
+    ) -> Taken:
         with get_backend(backend).open(engine, settings) as session:
-            return tuple(single_runs(session, 0.0))
+            return Taken(tuple(single_runs(session, 0.0)), CoreReading())
 
     monkeypatch.setattr(timing, "_in_fresh_process", timed_here)
     monkeypatch.setattr(timing, "PROCESSES", 1)
