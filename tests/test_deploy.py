@@ -43,6 +43,7 @@ def _known_space(monkeypatch: pytest.MonkeyPatch) -> None:
     # The fake device's clock is arithmetic: a few inferences tell as much as a second of them.
     monkeypatch.setattr(timing, "SECONDS", 0.01)
     monkeypatch.setattr(timing, "PROCESSES", 2)
+    monkeypatch.setattr("ponas_deploy.deploy.search._WAIT_S", 0.0)
     monkeypatch.setattr(timing, "_PLAN", Plan(redone_pct=0))
 
 

@@ -106,8 +106,8 @@ def test_processes_that_others_disturb_are_taken_again_and_what_was_kept_is_said
         found = time_engine(engine, "onnxruntime", RunSettings())
     discarded = [one for one in found.weather if one.discarded]
     assert (len(found.processes_ns), len(found.weather)) == (2, 2 + len(discarded))
-    assert 1 <= len(discarded) <= 2
-    assert all("other processes used" in one.wrong for one in discarded)
+    assert sum("other processes used" in one.wrong for one in discarded) >= 1
+    assert all("other processes used" in one.wrong or "shared the core" in one.wrong for one in discarded)
     assert found.disturbed.startswith("2 of the 2 processes that timed the engine were disturbed (other")
     assert found.with_later(found).disturbed.startswith("4 of the 4")
 

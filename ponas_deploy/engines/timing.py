@@ -124,7 +124,7 @@ def time_engine(engine: Path, backend: str, settings: RunSettings, core_ns: floa
     shared for up to _PATIENCE_S; two that were not are enough then. `core_ns` is what the core's arithmetic
     takes on this machine while nobody shares the core, where that is known.
     """
-    kept, core = list[tuple[float, Taken]](), CoreReading(core_ns)
+    kept, core = list[tuple[float, Taken, int]](), CoreReading(core_ns)
     weather, give_up_s = Weather(_PLAN, lambda: look_around(core=lambda: core)), monotonic() + _PATIENCE_S
     while len(kept) < PROCESSES:
         start_s = round(monotonic(), 3)
@@ -137,9 +137,12 @@ def time_engine(engine: Path, backend: str, settings: RunSettings, core_ns: floa
                 break
             sleep(_PAUSE_S)
             continue
+        kept.append((start_s, taken, len(weather.rounds) - 1))
         # What an earlier process took for usual, a later one may know better.
-        kept = [one for one in (*kept, (start_s, taken)) if not one[1].core.shared_by(core.usual_ns)]
-    started_s, processes = zip(*((start_s, taken.runs_ns) for start_s, taken in kept), strict=True)
+        for one in [one for one in kept if one[1].core.shared_by(core.usual_ns)]:
+            weather.discard(one[2], "something shared the core all the time")
+            kept.remove(one)
+    started_s, processes = zip(*((start_s, taken.runs_ns) for start_s, taken, _ in kept), strict=True)
     return EngineTiming(processes, started_s, tuple(weather.rounds))
 
 

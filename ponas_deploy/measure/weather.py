@@ -190,6 +190,10 @@ class Weather:
             self.on_round(self.rounds[-1])
         return again
 
+    def discard(self, place: int, wrong: str) -> None:
+        """The round at a place of `rounds` turned out to be wrong after it was kept."""
+        self.rounds[place] = replace(self.rounds[place], wrong=wrong, discarded=True)
+
     def _may_help(self) -> bool:
         """Whether few rounds were taken again, and those since the last good one not in vain."""
         kept = sum(not one.discarded for one in self.rounds)
