@@ -62,6 +62,7 @@ def profile(
     accuracy: AccuracyTable | None = None,
     prior: Prior | None = None,
     built_before: BuildTimes | None = None,
+    one_at_a_time: bool = False,
     on_progress: OnProgress | None = None,
     on_step: OnStep | None = None,
     seed: int = 0,
@@ -74,7 +75,8 @@ def profile(
     `further`, by way of the journal, and networks where the time is enough for more of them. When the time
     is short, the cells that the Pareto front with `accuracy` can contain are visited most; without that table
     more parameters are taken for less loss. With `prior` no cell is timed: that table is fitted on networks.
-    `built_before` is what models took to build in an earlier profile, for an estimate before there is one.
+    `built_before` is what models took to build in an earlier profile, for an estimate before there is one;
+    `one_at_a_time` builds no two models at once, to know which one brings the process down.
     `on_step` hears what is about to be built or run. Raises BackendError when the runtime is missing or
     refuses a block, UnknownNameError for an unknown backend or precision, TableMismatchError when `further`
     was measured otherwise or `accuracy` or `prior` is of another space, MeasurementError when nothing
@@ -93,6 +95,7 @@ def profile(
         on_progress=on_progress or (lambda progress: None),
         on_step=on_step or (lambda step: None),
         built_before=built_before,
+        one_at_a_time=one_at_a_time,
     )
     if prior:
         prior.refuse_same(bench.conditions, space)

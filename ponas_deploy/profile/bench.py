@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from ponas_deploy.backends import Backend, RunSettings, Session, TellsProgress
+from ponas_deploy.backends import BACKENDS, Backend, RunSettings, Session, TellsProgress
 from ponas_deploy.devices import memory_mib, this_machine
 from ponas_deploy.errors import BackendError
 from ponas_deploy.measure import Plan, first_look
@@ -22,6 +24,7 @@ from searchspace.space import Space
 
 # A session was seen to hold 3.4 times the bytes of its model (ONNX Runtime), and networks differ in size.
 _SESSION_BYTES, _MEMORY_SHARE, _LEAST_WAVE = 5, 0.6, 4
+_MOST_BUILDERS = 4
 _LONG_S = 20.0
 """Building that takes longer than this is said how long beforehand."""
 _TOLD_EVERY_S = 2.0
@@ -30,7 +33,7 @@ _TOLD_EVERY_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One network built to see what networks take: bytes of its model, seconds to build, to run once.
+    """One network built to see what networks take: bytes of its model, seconds to build one, to run once.
 
     `visit_s` is the least that a visit takes, whatever it runs; 0 where that is next to nothing.
     """
@@ -52,7 +55,8 @@ class Bench:
 
     `runs` and `rough_ns` hold, by key, what the first looks said: runs of a sample, nanoseconds a run.
     `built_before` is what models took to build in an earlier profile; `visit_s` is the least that a visit
-    takes where each one starts a process.
+    takes where each one starts a process. For the processor several models are built at once, unless
+    `one_at_a_time`, so that whoever brings the process down is known.
     """
 
     space: Space
@@ -69,6 +73,7 @@ class Bench:
     built_before: BuildTimes | None = None
     builds: Builds = field(init=False)
     visit_s: float = 0.0
+    one_at_a_time: bool = False
     core: Core | None = field(init=False)
     _said: Progress | None = None
     """What was said last, and when (time.monotonic)."""
@@ -97,22 +102,17 @@ class Bench:
 
     def blocks(self, stack: ExitStack, note: str) -> dict[str, Session]:
         """Sessions of all cells, stem and head, with a first look at how long each takes."""
-        blocks, sessions = blocks_of(self.space), dict[str, Session]()
+        blocks = blocks_of(self.space)
         self.builds.blocks_left = len(blocks)
-        for key, block in blocks.items():
-            self.building(note or f"building block {key}")
-            sessions[key] = self._ready(stack, key, partial(block_model, key, block, self.batch))
-        return sessions
+        models = {key: partial(block_model, key, block, self.batch) for key, block in blocks.items()}
+        return self._ready(stack, models, lambda number, key: note or f"building block {key}")
 
     def networks(self, stack: ExitStack, texts: Sequence[str]) -> dict[str, Session]:
         """Sessions of whole networks, by their text form."""
-        sessions = dict[str, Session]()
         self.builds.networks_left = max(self.builds.networks_left, len(texts))
-        for number, text in enumerate(texts, start=1):
-            self.building(f"building network {number} of {len(texts)}")
-            architecture = Architecture(self.space, tuple(text.split(",")))
-            sessions[text] = self._ready(stack, text, partial(network_bytes, architecture, self.batch))
-        return sessions
+        found = {text: Architecture(self.space, tuple(text.split(","))) for text in texts}
+        models = {text: partial(network_bytes, network, self.batch) for text, network in found.items()}
+        return self._ready(stack, models, lambda number, key: f"building network {number} of {len(texts)}")
 
     def trial(self, indices: Sequence[int]) -> Trial:
         """Build and run one network, by candidate index."""
@@ -121,8 +121,11 @@ class Bench:
         start = time.monotonic()
         model = network_bytes(architecture, self.batch)
         with ExitStack() as stack:
-            session = self._load(stack, architecture.text, lambda: model)
-            build_s = time.monotonic() - start
+            self.on_step(f"{BUILDING}{_named(architecture.text)}")
+            session = stack.enter_context(self._built(architecture.text, lambda: model))
+            self.builds.add(time.monotonic() - start, network=True)
+            build_s = (time.monotonic() - start) / self._builders
+            self.running(architecture.text)
             run_s = first_look(session, self.plan)[1] / 1e9
             return Trial(len(model), build_s, run_s, self.visit_s)
 
@@ -161,25 +164,48 @@ class Bench:
             self._told_s = now_s
             self.on_progress(replace(self._said, text=f"{self._said.text}, {build.text}"))
 
-    def _ready(self, stack: ExitStack, key: str, model: Callable[[], bytes]) -> Session:
-        """A session that was run a few times, to know how long it takes."""
-        session = self._load(stack, key, model)
-        if self.core:  # these looks are spread over the time that building takes
-            self.core.calm()
-        self.runs[key], self.rough_ns[key] = first_look(session, self.plan)
-        self.visit_s = max(self.visit_s, getattr(session, "visit_s", 0.0))
-        return session
+    def _ready(
+        self, stack: ExitStack, models: Mapping[str, Callable[[], bytes]], text: Callable[[int, str], str]
+    ) -> dict[str, Session]:
+        """Sessions of models, each run a few times when all are built, to know how long it takes.
 
-    def _load(self, stack: ExitStack, key: str, model: Callable[[], bytes]) -> Session:
-        self.on_step(f"{BUILDING}{_named(key)}")
-        start = time.monotonic()
+        `text` says what is built next, of its number (from 1) and its key.
+        """
+        sessions, under_way = dict[str, Session](), deque[tuple[str, Future[Session]]]()
+
+        def finish(key: str, built: Future[Session]) -> None:
+            start = time.monotonic()
+            sessions[key] = stack.enter_context(built.result())
+            self.builds.add(time.monotonic() - start, network=_is_network(key))
+            if self.core:  # these looks are spread over the time that building takes
+                self.core.calm()
+
+        with ThreadPoolExecutor(self._builders) as pool:
+            for number, (key, model) in enumerate(models.items(), start=1):
+                self.building(text(number, key))
+                under_way.append((key, pool.submit(self._built, key, model)))
+                self.on_step(BUILDING + " and ".join(_named(key) for key, _ in under_way))
+                if len(under_way) == self._builders:
+                    finish(*under_way.popleft())
+            while under_way:
+                finish(*under_way.popleft())
+        for key, session in sessions.items():
+            self.running(key)
+            self.runs[key], self.rough_ns[key] = first_look(session, self.plan)
+            self.visit_s = max(self.visit_s, getattr(session, "visit_s", 0.0))
+        return sessions
+
+    @property
+    def _builders(self) -> int:
+        """How many models are built at once."""
+        on_processor = self.backend.name in BACKENDS and not self.one_at_a_time
+        return min(_MOST_BUILDERS, this_machine().cores) if on_processor else 1
+
+    def _built(self, key: str, model: Callable[[], bytes]) -> Session:
         try:
-            session = stack.enter_context(self.backend.load(model(), self.settings))
+            return self.backend.load(model(), self.settings)
         except BackendError as error:
             raise BackendError(self.backend.name, f"{_named(key)} was refused ({error})") from error
-        self.builds.add(time.monotonic() - start, network=_is_network(key))
-        self.running(key)
-        return session
 
 
 def _named(key: str) -> str:

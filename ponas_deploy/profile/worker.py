@@ -121,6 +121,7 @@ def _make(request: Request, step: Step, say: child.Say) -> None:
         accuracy=load_accuracy_table(request.accuracy) if request.accuracy else None,
         prior=load_prior(request.prior, request.networks) if request.prior else None,
         built_before=request.built_before,
+        one_at_a_time=bool(request.falls),
         on_progress=lambda progress: say({"progress": asdict(progress)}),
         on_step=step,
         seed=request.seed,
