@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from ponas_deploy.backends import Backend, RunSettings, Session, get_backend
 from ponas_deploy.measure import Plan, Samples, first_look, measure
+from ponas_deploy.measure.core import core_for, readings
 from ponas_deploy.measure.weather import Weather, look_around
 from ponas_deploy.profile.probes import block_model, blocks_of, network_bytes, quick_weights
 from ponas_deploy.profile.spread import spread_networks
@@ -262,7 +263,9 @@ class Record:
 
 def _timed(shop: Shop, wish: Wish, number: int, start: float) -> Raw:
     """Rounds until the time is over."""
-    record, weather = Record(tuple(shop.sessions)), Weather(RAW, look_around)
+    core = core_for(wish.backend, wish.threads)
+    record = Record(tuple(shop.sessions))
+    weather = Weather(RAW, lambda: look_around(core=readings(core)))
     outcome = measure(
         shop.sessions,
         shop.runs,
@@ -273,6 +276,7 @@ def _timed(shop: Shop, wish: Wish, number: int, start: float) -> Raw:
         deadline=start + wish.seconds,
         on_visit=record.before,
         watch=weather,
+        core=core,
     )
     record.rounds = outcome.rounds
     return record.raw(tuple(shop.sessions), number, weather, shop.build_s)

@@ -16,6 +16,7 @@ from pathlib import Path
 from benchmarks.protocol_data import RAW, Raw, Record, Shop, Wish, furnish
 from ponas_deploy.backends import Backend, RunSettings, get_backend
 from ponas_deploy.measure import Plan, measure, sample_runs
+from ponas_deploy.measure.core import core_for
 from ponas_deploy.measure.weather import Weather, look_around
 from searchspace import build_space
 
@@ -24,11 +25,12 @@ _ONE = replace(RAW, min_rounds=1, max_rounds=1, floor_rounds=1)
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A plan, and whether all threads are kept on one core (the last) while it is followed."""
+    """A plan, whether all threads are kept on one core (the last) while it is followed, and the core watched."""
 
     name: str
     plan: Plan
     pinned: bool = False
+    watched: bool = True
 
 
 VARIANTS = (
@@ -40,6 +42,7 @@ VARIANTS = (
     Variant("interrupted samples kept", replace(_ONE, retakes=0)),
     Variant("sentinel, stretches redone", replace(_ONE, sentinel_visits=24, redone_pct=25.0)),
     Variant("pinned to a core", _ONE, pinned=True),
+    Variant("whoever shares the core", _ONE, watched=False),
 )
 
 
@@ -52,6 +55,7 @@ def vary(wish: Wish, backend: Backend | None = None) -> dict[str, Raw]:
         furnish(shop, space, wish)
         keys = tuple(shop.sessions)
         records = {variant.name: Record(keys) for variant in VARIANTS}
+        core = core_for(wish.backend, wish.threads)
         skies = {variant.name: Weather(RAW, look_around) for variant in VARIANTS}
         used = dict.fromkeys(records, 0.0)
         while time.monotonic() < start + wish.seconds or min(one.rounds for one in records.values()) < 4:
@@ -70,6 +74,7 @@ def vary(wish: Wish, backend: Backend | None = None) -> dict[str, Raw]:
                     first_round=record.rounds,
                     on_visit=record.before,
                     watch=skies[variant.name],
+                    core=core if variant.watched else None,
                 )
             record.rounds += 1
             used[variant.name] += time.monotonic() - begun

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from searchspace import SPACES
 from searchspace.blocks import mbconv
 from searchspace.ops import Conv, GlobalPool, Linear
 from searchspace.space import Candidate, Layer, Space
@@ -37,6 +38,18 @@ def tiny_space(resolution: int = 32, classes: int = 10) -> Space:
         )
         layers.append(Layer(str(index), candidates))
     return Space("tiny", stem, tuple(layers), head, resolution, classes)
+
+
+@pytest.fixture
+def planted_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny space is known, and engines take what a test plants; `test_deploy` has real processes."""
+    from planted_clocks import spread
+
+    monkeypatch.setitem(SPACES, "tiny", tiny_space)
+    for user in ("deploy.search", "engines"):
+        monkeypatch.setattr(f"ponas_deploy.{user}.time_engine", spread([1.0]))
+    monkeypatch.setattr("ponas_deploy.engines._LATER_S", 0.0)
+    monkeypatch.setattr("ponas_deploy.deploy.search._WAIT_S", 0.0)
 
 
 @pytest.fixture

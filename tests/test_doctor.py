@@ -129,6 +129,14 @@ def test_the_measured_noise_decides(rounds_pct: float, processes_pct: float, ver
     assert verdict_of(examine(busy, None, RUNTIMES)) == "bad"
 
 
+@pytest.mark.parametrize(("shared_pct", "verdict"), [(3.0, ""), (12.0, "mind"), (60.0, "bad")])
+def test_neighbours_that_no_counter_shows_are_named(shared_pct: float, verdict: str) -> None:
+    everything = examine(QUIET, replace(STEADY, shared_pct=shared_pct), RUNTIMES)
+    said = [one for one in everything if one.about == "neighbours"]
+    assert [one.verdict for one in said] == ([verdict] if verdict else [])
+    assert all(f"shared the core in {shared_pct:.0f} % of the samples" in one.says for one in said)
+
+
 def test_the_runtimes_are_counted() -> None:
     assert found("runtimes").says == "onnxruntime (fp32), openvino (fp32, bf16)"
     half = doctor.runtimes_installed((RUNTIMES[0], Runtime("openvino", problem="not there")))

@@ -20,7 +20,7 @@ Verdict: TypeAlias = Literal["good", "mind", "bad"]
 
 _PLAN = Plan()
 """What spoils a round is bad; less than that is to be minded from here on:"""
-_SOME_OTHERS_PCT, _SOME_STOLEN_PCT, _RESTLESS_PCT = 5.0, 0.5, 2.0
+_SOME_OTHERS_PCT, _SOME_STOLEN_PCT, _SOME_SHARED_PCT, _RESTLESS_PCT = 5.0, 0.5, 5.0, 2.0
 _LITTLE_MEMORY_MIB = 1024
 _NEAR_C = 10.0
 _SLOW_MODES = ("low-power", "quiet", "cool")
@@ -46,7 +46,7 @@ def examine(vitals: Vitals, steady: Steadiness | None, runtimes: Sequence[Runtim
     found = [diagnosis for diagnosis in rest if diagnosis is not None]
     order: tuple[Verdict, ...] = ("bad", "mind", "good")
     found.sort(key=lambda diagnosis: order.index(diagnosis.verdict))
-    return (*noise(steady), *found)
+    return (*noise(steady), *neighbours(steady), *found)
 
 
 def noise(steady: Steadiness | None) -> Iterator[Diagnosis]:
@@ -67,6 +67,22 @@ def noise(steady: Steadiness | None) -> Iterator[Diagnosis]:
         yield Diagnosis("noise floor", "mind", says, do)
     else:
         yield Diagnosis("noise floor", "good", says)
+
+
+def neighbours(steady: Steadiness | None) -> Iterator[Diagnosis]:
+    """Whether something that no counter shows shares the cores: the other half of a physical core, mostly."""
+    if steady is None or steady.shared_pct < _SOME_SHARED_PCT:
+        return
+    says = (
+        f"something that the system does not see shared the core in {steady.shared_pct:.0f} % of the samples:"
+        " everything takes 1.3 to 2 times as long then"
+    )
+    verdict: Verdict = "bad" if steady.shared_pct > _PLAN.most_spoiled_pct else "mind"
+    do = (
+        "such samples are taken again; what runs here will meet them, though: use a machine with dedicated"
+        " cores, and keep the other half of a physical core free (taskset)"
+    )
+    yield Diagnosis("neighbours", verdict, says, do)
 
 
 def other_processes(vitals: Vitals) -> Diagnosis | None:

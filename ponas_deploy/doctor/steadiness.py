@@ -11,6 +11,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from ponas_deploy import store
 from ponas_deploy.backends import RunSettings, get_backend
@@ -35,7 +36,7 @@ class Steadiness:
 
     `rounds_pct` is the mean over networks between odd and even rounds in one process, by the statistic that
     repeats best; `processes_pct` how far the medians of fresh processes lie apart. `tail` is the 99th over
-    the 50th percentile of single inferences.
+    the 50th percentile of single inferences. `shared_pct` is how many of those found the core shared at first.
     """
 
     backend: str
@@ -44,6 +45,7 @@ class Steadiness:
     p50_ms: float
     tail: float
     seconds: float
+    shared_pct: float = 0.0
 
 
 def steadiness(backend: str, space: Space | None = None) -> Steadiness:
@@ -58,7 +60,8 @@ def steadiness(backend: str, space: Space | None = None) -> Steadiness:
             timing = time_engine(engine, backend, RunSettings())
     p50_ms = timing.percentile_ms(50)
     tail, seconds = timing.percentile_ms(99) / p50_ms, time.monotonic() - start
-    return Steadiness(backend, rounds_pct, timing.noise_floor_pct, p50_ms, tail, seconds)
+    shared_pct = fmean(one.shared_pct for one in timing.weather)
+    return Steadiness(backend, rounds_pct, timing.noise_floor_pct, p50_ms, tail, seconds, shared_pct)
 
 
 def _model(space: Space, place: float) -> bytes:
