@@ -25,7 +25,7 @@ _ONE = replace(RAW, min_rounds=1, max_rounds=1, floor_rounds=1)
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A plan, whether all threads are kept on one core (the last) while it is followed, and the core watched."""
+    """A plan, whether all threads are kept on the last core meanwhile, and whether the core is watched."""
 
     name: str
     plan: Plan

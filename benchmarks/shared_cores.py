@@ -51,17 +51,15 @@ def main() -> None:
                 medians[way].append(median_ms)
                 took_s[way].append(monotonic() - start)
     found = {way: summary(medians[way], took_s[way]) for way in WAYS}
-    shared_pct = 100 * core.shared / max(1, core.kept)
-    print(
-        f"{options.backend}, {options.processes} processes each; core shared in {shared_pct:.0f} % of samples"
-    )
+    shared = f"the core was shared in {core.shared_pct:.0f} % of the samples"
+    print(f"{options.backend}, {options.processes} processes each; {shared}")
     print(f"{'':10}  median ms  between processes  furthest  seconds")
     for way, one in found.items():
         print(
             f"{way:10}  {one['median_ms']:9.4g}  {one['between_pct']:15.1f} %  {one['furthest_pct']:6.1f} %"
             f"  {one['seconds']:7.2f}"
         )
-    print(json.dumps({"backend": options.backend, "shared_pct": shared_pct, **found}))
+    print(json.dumps({"backend": options.backend, "shared_pct": core.shared_pct, **found}))
 
 
 def timed(engine: Path, backend: str, core_ns: float) -> tuple[float, CoreReading]:

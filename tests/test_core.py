@@ -13,6 +13,7 @@ import pytest
 
 from ponas_deploy.backends import RunSettings
 from ponas_deploy.engines import timing
+from ponas_deploy.engines.manifest import measured_document
 from ponas_deploy.engines.timing import Taken, single_runs, time_engine
 from ponas_deploy.measure import Plan, Samples, core, measure
 from ponas_deploy.measure.core import Arithmetic, Core, CoreReading, core_for
@@ -53,22 +54,30 @@ def test_the_arithmetic_repeats_and_a_core_that_takes_twice_as_long_is_shared() 
     assert [watched.calm() for _ in range(3)] == [True, False, True]
 
 
+@pytest.fixture
+def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is nowhere to move."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0}, raising=False)
+
+
 def test_what_is_known_from_before_tells_a_machine_that_is_shared_from_the_start() -> None:
     always = looks(last=USUAL)
     assert Core(look=always).calm()
     assert not Core(USUAL / 2, look=always).calm()
 
 
-def test_a_sample_that_was_shared_before_or_after_is_taken_again_without_the_first_after_a_pause() -> None:
-    watched, values = Core(movable=False, look=looks(USUAL, SHARED, SHARED)), iter(range(9))
+def test_a_sample_that_was_shared_before_or_after_is_taken_again_without_the_first_after_a_pause(
+    one_core: None,
+) -> None:
+    watched, values = Core(look=looks(USUAL, SHARED, SHARED)), iter(range(9))
     assert watched.undisturbed(lambda: next(values)) == (2, True), "0 was shared after it, 1 after a pause"
     assert watched.reading() == CoreReading(USUAL, 1, 1, 0)
     assert watched.undisturbed(lambda: next(values)) == (3, True)
     assert watched.reading() == CoreReading(USUAL, 2, 1, 0)
 
 
-def test_patience_ends_and_says_so() -> None:
-    watched, start = Core(movable=False, look=looks(last=SHARED)), time.monotonic()
+def test_patience_ends_and_says_so(one_core: None) -> None:
+    watched, start = Core(look=looks(last=SHARED)), time.monotonic()
     taken = [watched.undisturbed(lambda: 7) for _ in range(20)]
     assert taken == [(7, False)] * 20
     assert time.monotonic() - start < 3
@@ -91,6 +100,23 @@ def test_what_runs_in_one_thread_moves_to_a_core_that_nobody_shares() -> None:
     assert (value, calm) == (None, True)
     assert os.sched_getaffinity(0) == allowed, "it may run anywhere again"
     assert watched.reading().shared == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux moves threads")
+def test_where_all_cores_are_timed_all_are_looked_at() -> None:
+    allowed = sorted(os.sched_getaffinity(0))
+    if len(allowed) < 2:
+        pytest.skip("there is no other core")
+    shared, before = {allowed[-1]}, iter(CALM)
+
+    def look() -> float:
+        return next(before, SHARED if os.sched_getaffinity(0) == shared else USUAL)
+
+    watched = Core(threads=len(allowed), look=look)
+    assert not watched.calm()
+    assert sorted(os.sched_getaffinity(0)) == allowed
+    shared.clear()
+    assert watched.calm()
 
 
 def test_only_what_runs_on_the_processor_is_watched() -> None:
@@ -139,7 +165,9 @@ def test_a_process_whose_core_was_shared_is_taken_again(monkeypatch: pytest.Monk
     assert seen == [0.0, SHARED, USUAL, USUAL, USUAL]
     assert (len(found.started_s), found.core_ns) == (3, USUAL)
     assert [one.discarded for one in found.weather] == [True, False, True, False, False]
-    assert "something shared the core during 100 % of the samples" in found.weather[2].wrong
+    assert "something shared or slowed the core during 100 % of the samples" in found.weather[2].wrong
+    assert found.shared_pct == pytest.approx(50 / 3)
+    assert measured_document(found)["shared_pct"] == found.shared_pct
 
 
 def test_a_round_says_how_often_the_core_was_shared() -> None:
@@ -151,8 +179,8 @@ def test_a_round_says_how_often_the_core_was_shared() -> None:
     assert usual_core_ns([{}]) == 0.0
 
 
-def test_rounds_wait_for_the_core_until_the_deadline_and_no_longer() -> None:
-    watched, samples = Core(movable=False, look=looks(SHARED)), Samples()
+def test_rounds_wait_for_the_core_until_the_deadline_and_no_longer(one_core: None) -> None:
+    watched, samples = Core(look=looks(SHARED)), Samples()
     sessions = {key: Steady() for key in "ab"}
     plan = Plan(min_rounds=3, max_rounds=3, floor_rounds=1, sentinel_visits=100)
     weather = Weather(plan, lambda: look_around(core=watched.reading))

@@ -36,7 +36,7 @@ class Steadiness:
 
     `rounds_pct` is the mean over networks between odd and even rounds in one process, by the statistic that
     repeats best; `processes_pct` how far the medians of fresh processes lie apart. `tail` is the 99th over
-    the 50th percentile of single inferences. `shared_pct` is how many of those found the core shared at first.
+    the 50th percentile of single inferences. `shared_pct` of those found their core shared at first.
     """
 
     backend: str

@@ -263,6 +263,7 @@ def measured_document(timing: EngineTiming, percentile: int = 50) -> dict[str, f
         "runs": timing.runs,
         "processes": len(timing.processes_ns),
         "span_s": timing.span_s,
+        "shared_pct": timing.shared_pct,
     }
 
 

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from time import monotonic, perf_counter_ns, sleep
 
 from ponas_deploy import fresh
@@ -34,7 +35,7 @@ PERCENTILES = (50, 90, 95, 99)
 _TIMEOUT_S = 300
 _PLAN = Plan(redone_pct=50)
 """Half of the processes may be taken again."""
-_PAUSE_S, _PATIENCE_S = 0.5, 20.0
+_PAUSE_S, _PATIENCE_S = 0.5, 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,12 @@ class EngineTiming:
         return min((one.core_ns for one in self.weather if one.core_ns), default=0.0)
 
     @property
+    def shared_pct(self) -> float:
+        """How many inferences met a core that somebody shared, and were taken again for it."""
+        kept = [one.shared_pct for one in self.weather if not one.discarded]
+        return fmean(kept) if kept else 0.0
+
+    @property
     def disturbed(self) -> str:
         """A sentence where processes were kept although something was wrong; empty where nothing was."""
         kept = [one for one in self.weather if not one.discarded]
@@ -131,8 +138,9 @@ def time_engine(engine: Path, backend: str, settings: RunSettings, core_ns: floa
         weather.begin()
         taken = _at_the_second_try(engine, backend, settings, core.usual_ns)
         core += taken.core
+        spoiled = taken.core.spoiled_pct > _PLAN.most_spoiled_pct
         late, enough = monotonic() > give_up_s, len(kept) > 1
-        if weather.end(len(kept), may_redo=True, insist=taken.core.is_spoiled and (enough or not late)):
+        if weather.end(len(kept), may_redo=True, insist=spoiled and (enough or not late)):
             if late and enough:
                 break
             sleep(_PAUSE_S)

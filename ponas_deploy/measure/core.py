@@ -34,7 +34,6 @@ _USUAL_QUANTILE = 0.1
 _PAUSE_S = 0.01
 _CREDIT_S = 2.0
 """Waiting may take as long as what it is for, and so much more."""
-_SPOILED_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +49,14 @@ class CoreReading:
     spoiled: int = 0
 
     @property
-    def is_spoiled(self) -> bool:
-        """Whether too much was kept although somebody shared the core."""
-        return self.spoiled > _SPOILED_SHARE * self.kept
+    def shared_pct(self) -> float:
+        """The part that had the core shared at first."""
+        return 100 * self.shared / self.kept if self.kept else 0.0
+
+    @property
+    def spoiled_pct(self) -> float:
+        """The part that was kept although somebody shared the core."""
+        return 100 * self.spoiled / self.kept if self.kept else 0.0
 
     def shared_by(self, usual_ns: float) -> bool:
         """Whether what was taken for usual here was a shared core's, when `usual_ns` is what is usual."""
@@ -67,10 +71,16 @@ class CoreReading:
             self.spoiled + later.spoiled,
         )
 
+    def since(self, before: CoreReading) -> CoreReading:
+        """What was seen after `before`."""
+        return CoreReading(
+            self.usual_ns, self.kept - before.kept, self.shared - before.shared, self.spoiled - before.spoiled
+        )
+
 
 def core_for(backend: str, threads: int, known_ns: float = 0.0) -> Core | None:
     """The watch over the core for what runs on the processor; None for a GPU, which has its own clocks."""
-    return Core(known_ns, movable=threads == 1) if backend in BACKENDS else None
+    return Core(known_ns, threads) if backend in BACKENDS else None
 
 
 def readings(core: Core | None) -> Callable[[], CoreReading]:
@@ -79,18 +89,20 @@ def readings(core: Core | None) -> Callable[[], CoreReading]:
 
 
 class Core:
-    """The core that this thread runs on, from look to look.
+    """The core that this thread runs on, from look to look; all cores where so many `threads` are timed.
 
     `known_ns` is what the arithmetic took earlier on this machine while nobody shared the core; without it
-    (0) the looks themselves tell: a tenth of them is expected to be undisturbed. `movable`: where the core is
-    shared another one may be taken, which helps what runs in this thread alone. `look` is the arithmetic.
+    (0) the looks themselves tell: a tenth of them is expected to be undisturbed. Where the core is shared,
+    another one is taken for what runs in this thread alone. `look` is the arithmetic.
     """
 
     def __init__(
-        self, known_ns: float = 0.0, *, movable: bool = True, look: Callable[[], float] | None = None
+        self, known_ns: float = 0.0, threads: int = 1, look: Callable[[], float] | None = None
     ) -> None:
         self._look_ns, self._known_ns = look or Arithmetic(), known_ns
-        self._movable = movable and hasattr(os, "sched_setaffinity")
+        cores = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else set[int]()
+        self._movable = threads == 1 and len(cores) > 1
+        self._all = 1 < len(cores) <= threads
         self._seen_ns = deque((self._look_ns() for _ in range(_AT_FIRST)), maxlen=_MEMORY)
         self._usual_ns, self._looks, self._credit_s = 0.0, 0, _CREDIT_S
         self._kept = self._shared = self._spoiled = 0
@@ -100,7 +112,10 @@ class Core:
         return CoreReading(self._usual_ns, self._kept, self._shared, self._spoiled)
 
     def calm(self) -> bool:
-        """Look: whether nobody shares the core now."""
+        """Look: whether nobody shares the core, or any of those that are timed, now."""
+        return not self._on_some_core(calm=False) if self._all else self._is_calm_here()
+
+    def _is_calm_here(self) -> bool:
         taken_ns = self._look_ns()
         self._seen_ns.append(taken_ns)
         if self._looks % _REMEMBERED == 0:
@@ -135,7 +150,7 @@ class Core:
     def _settled(self, take: Callable[[], object]) -> bool:
         """Wait, or move, until nobody shares the core; False where the time for it is used up."""
         give_up_s = time.monotonic() + self._credit_s
-        while not (self._movable and self._moved()):
+        while not (self._movable and self._on_some_core(calm=True)):
             if time.monotonic() > give_up_s:
                 return False
             time.sleep(_PAUSE_S)
@@ -144,17 +159,17 @@ class Core:
         take()
         return self.calm()
 
-    def _moved(self) -> bool:
-        """Move to another core that nobody shares, if there is one among those this thread may use."""
+    def _on_some_core(self, *, calm: bool) -> bool:
+        """Move from core to core until one is calm, or shared, as asked: whether one was. It is not left."""
         cores = os.sched_getaffinity(0)
         try:
             for core in cores:
                 os.sched_setaffinity(0, {core})
-                if self.calm():
+                if self._is_calm_here() is calm:
                     return True
+            return False
         finally:
             os.sched_setaffinity(0, cores)
-        return False
 
 
 class Arithmetic:

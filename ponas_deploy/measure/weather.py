@@ -104,11 +104,7 @@ def between(number: int, before: Look, after: Look) -> Round:
     def share_pct(used_s: float, slack_s: float = 0.0) -> float:
         return round(100 * max(0.0, used_s - slack_s) / (seconds * end.cores), 1)
 
-    def part_pct(count: int, of: int) -> float:
-        return round(100 * count / of, 1) if of else 0.0
-
-    was, core = before.core, after.core
-    kept = core.kept - was.kept
+    core = after.core.since(before.core)
     others_s = (end.busy_s - start.busy_s) - (end.own_s - start.own_s)
     heat = ("heat",) if end.hot > start.hot else ()
     gpu = tuple(f"GPU {reason}" for reason in after.gpu.throttle if reason not in _ASKED_FOR)
@@ -119,8 +115,8 @@ def between(number: int, before: Look, after: Look) -> Round:
         quota_pct=share_pct((end.quota_s - start.quota_s) * end.cores),
         asleep_s=round(end.asleep_s - start.asleep_s, 1),
         core_ns=round(core.usual_ns, 1) or None,
-        shared_pct=part_pct(core.shared - was.shared, kept),
-        spoiled_pct=part_pct(core.spoiled - was.spoiled, kept),
+        shared_pct=round(core.shared_pct, 1),
+        spoiled_pct=round(core.spoiled_pct, 1),
         clock_mhz=after.reading.frequency_mhz,
         gpu_clock_mhz=after.gpu.sm_clock_mhz,
         gpu_memory_clock_mhz=after.gpu.memory_clock_mhz,
@@ -142,7 +138,11 @@ def complaints(now: Round, rounds: Sequence[Round], plan: Plan) -> str:
         (now.stolen_pct, plan.most_stolen_pct, "the hypervisor took {:.0f} % of the cores"),
         (now.quota_pct, plan.most_quota_pct, "the container's quota held it up for {:.0f} % of the time"),
         (now.asleep_s, _LONG_ASLEEP_S, "the machine slept for {:.1f} s"),
-        (now.spoiled_pct, plan.most_spoiled_pct, "something shared the core during {:.0f} % of the samples"),
+        (
+            now.spoiled_pct,
+            plan.most_spoiled_pct,
+            "something shared or slowed the core during {:.0f} % of the samples",
+        ),
     ):
         if value > most:
             found.append(text.format(value))

@@ -18,6 +18,8 @@ from ponas_deploy.specialize import Budget, Specialization, quantity
 from ponas_deploy.trust import Margin
 from searchspace.cost import network_cost
 
+_SHARED_PCT = 1.0
+
 
 def specialization_report(
     solution: Specialization, margin: Margin | None = None, notes: Sequence[str] = ()
@@ -128,6 +130,9 @@ def _measured(rows: Table, timing: EngineTiming, limit_ms: float | None, percent
     if timing.wander_pct > spread_pct:
         floor = f"{timing.wander_pct:.1f} %, as the machine's speed wanders; {floor}"
     rows.add_row("noise floor", floor)
+    if timing.shared_pct >= _SHARED_PCT:
+        shared = f"{timing.shared_pct:.0f} % of the inferences met one that something else shared"
+        rows.add_row("core", f"{shared}: they take 1.3 to 2 times as long, and were taken again")
 
 
 def _chosen(rows: Table, solution: Specialization) -> None:
