@@ -15,7 +15,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from statistics import fmean
 from time import monotonic, perf_counter_ns, sleep
@@ -216,7 +215,13 @@ def single_runs(session: Session, seconds: float, core: Core | None = None) -> l
     start = perf_counter_ns()
     while perf_counter_ns() - start < min(WARM_UP_S, seconds) * 1e9:
         session.time_ns(1)
-    once, start, runs, undisturbed = partial(session.time_ns, 1), perf_counter_ns(), list[int](), list[int]()
+
+    def once() -> int:
+        if core and core.wanders:
+            session.time_ns(1)
+        return session.time_ns(1)
+
+    start, runs, undisturbed = perf_counter_ns(), list[int](), list[int]()
     while len(runs) < LEAST_RUNS or perf_counter_ns() - start < seconds * 1e9:
         taken_ns, calm = core.undisturbed(once) if core else (once(), True)
         runs.append(taken_ns)

@@ -102,7 +102,8 @@ class Core:
         self._look_ns, self._known_ns = look or Arithmetic(), known_ns
         cores = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else set[int]()
         self._movable = threads == 1 and len(cores) > 1
-        self._all = 1 < len(cores) <= threads
+        self.wanders = 1 < len(cores) <= threads
+        """Whether a look takes this thread over all cores: what runs next finds the caches of another one."""
         self._seen_ns = deque((self._look_ns() for _ in range(_AT_FIRST)), maxlen=_MEMORY)
         self._usual_ns, self._looks, self._credit_s = 0.0, 0, _CREDIT_S
         self._kept = self._shared = self._spoiled = 0
@@ -113,7 +114,7 @@ class Core:
 
     def calm(self) -> bool:
         """Look: whether nobody shares the core, or any of those that are timed, now."""
-        return not self._on_some_core(calm=False) if self._all else self._is_calm_here()
+        return not self._on_some_core(calm=False) if self.wanders else self._is_calm_here()
 
     def _is_calm_here(self) -> bool:
         taken_ns = self._look_ns()
