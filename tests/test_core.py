@@ -119,6 +119,16 @@ def test_where_all_cores_are_timed_all_are_looked_at() -> None:
     assert watched.calm()
 
 
+def test_where_a_thread_may_not_choose_its_core_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(process: int, cores: set[int]) -> None:
+        raise PermissionError("not here")
+
+    monkeypatch.setattr(os, "sched_setaffinity", refused, raising=False)
+    assert Core(look=looks(SHARED)).undisturbed(lambda: 7) == (7, True)
+    monkeypatch.delattr(os, "sched_setaffinity")
+    assert Core(threads=64, look=looks(SHARED)).undisturbed(lambda: 7) == (7, True)
+
+
 def test_only_what_runs_on_the_processor_is_watched() -> None:
     assert core_for("onnxruntime", 1) is not None
     assert core_for("onnxruntime-cuda", 1) is None

@@ -15,6 +15,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter_ns
 from typing import TypeVar
@@ -100,7 +101,7 @@ class Core:
         self, known_ns: float = 0.0, threads: int = 1, look: Callable[[], float] | None = None
     ) -> None:
         self._look_ns, self._known_ns = look or Arithmetic(), known_ns
-        cores = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else set[int]()
+        cores = _cores_to_move_to()
         self._movable = threads == 1 and len(cores) > 1
         self.wanders = 1 < len(cores) <= threads
         """Whether a look takes this thread over all cores: what runs next finds the caches of another one."""
@@ -165,12 +166,23 @@ class Core:
         cores = os.sched_getaffinity(0)
         try:
             for core in cores:
-                os.sched_setaffinity(0, {core})
+                with suppress(OSError):  # it went offline
+                    os.sched_setaffinity(0, {core})
                 if self._is_calm_here() is calm:
                     return True
             return False
         finally:
             os.sched_setaffinity(0, cores)
+
+
+def _cores_to_move_to() -> set[int]:
+    """The cores this thread may use; none where the system, or a sandbox, does not let it choose."""
+    try:
+        cores = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, cores)
+    except (AttributeError, OSError):
+        return set()
+    return cores
 
 
 class Arithmetic:
