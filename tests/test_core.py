@@ -57,7 +57,7 @@ def test_the_arithmetic_repeats_and_a_core_that_takes_twice_as_long_is_shared() 
 @pytest.fixture
 def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is nowhere to move."""
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0}, raising=False)
+    monkeypatch.setattr(core, "_cores_to_move_to", lambda: {0})
 
 
 def test_what_is_known_from_before_tells_a_machine_that_is_shared_from_the_start() -> None:
