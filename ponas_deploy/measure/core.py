@@ -33,8 +33,8 @@ _AT_FIRST, _REMEMBERED, _MEMORY = 40, 64, 8192
 """Looks: before the first question, from one judgement of what is usual to the next, remembered for it."""
 _USUAL_QUANTILE = 0.1
 _PAUSE_S = 0.01
-_CREDIT_S = 2.0
-"""Waiting may take as long as what it is for, and so much more."""
+_CREDIT_S, _MOST_CREDIT_S = 2.0, 4.0
+"""Waiting may take as long as what it is for, and so much more at first; so much at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,8 @@ class Core:
             calm = self.calm() and ready
             end_s = time.monotonic()
             # Waiting costs, and so does a value that does not count; one that does pays.
-            self._credit_s += (end_s - ready_s) - (ready_s - start_s) if calm else start_s - end_s
+            earned_s = (end_s - ready_s) - (ready_s - start_s) if calm else start_s - end_s
+            self._credit_s = min(self._credit_s + earned_s, _MOST_CREDIT_S)
             if calm or self._credit_s < 0:
                 self._kept, self._shared = self._kept + 1, self._shared + (shared or not calm)
                 self._spoiled += not calm
