@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain, repeat
@@ -16,7 +17,7 @@ from ponas_deploy.engines import timing
 from ponas_deploy.engines.manifest import measured_document
 from ponas_deploy.engines.timing import Taken, single_runs, time_engine
 from ponas_deploy.measure import Plan, Samples, core, measure
-from ponas_deploy.measure.core import Arithmetic, Core, CoreReading, core_for
+from ponas_deploy.measure.core import Arithmetic, Core, CoreReading, core_for, core_kinds
 from ponas_deploy.measure.weather import Weather, between, look_around, usual_core_ns
 
 USUAL, SHARED = 100.0, 190.0
@@ -57,7 +58,7 @@ def test_the_arithmetic_repeats_and_a_core_that_takes_twice_as_long_is_shared() 
 @pytest.fixture
 def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is nowhere to move."""
-    monkeypatch.setattr(core, "_cores_to_move_to", lambda: {0})
+    monkeypatch.setattr(core, "_cores_to_move_to", lambda: deque([0]))
 
 
 def test_what_is_known_from_before_tells_a_machine_that_is_shared_from_the_start() -> None:
@@ -176,8 +177,44 @@ def test_a_process_whose_core_was_shared_is_taken_again(monkeypatch: pytest.Monk
     assert (len(found.started_s), found.core_ns) == (3, USUAL)
     assert [one.discarded for one in found.weather] == [True, False, True, False, False]
     assert "something shared or slowed the core during 100 % of the samples" in found.weather[2].wrong
-    assert found.shared_pct == pytest.approx(50 / 3)
+    assert found.shared_pct == 30.0
     assert measured_document(found)["shared_pct"] == found.shared_pct
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "kept"),
+    [
+        ((True, False, False), (2, 3)),
+        ((True, True, False), (3,)),
+        ((True, True, True), (1, 2, 3)),
+    ],
+)
+def test_when_patience_ends_those_that_had_their_core_count_and_else_all(
+    spoiled: tuple[bool, ...], kept: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither plan nor patience lets any be taken again."""
+    script = iter(
+        Taken((number, number), CoreReading(USUAL, 2, 2 * bad, 2 * bad))
+        for number, bad in enumerate(spoiled, start=1)
+    )
+    monkeypatch.setattr(timing, "_in_fresh_process", lambda *given: next(script))
+    monkeypatch.setattr(timing, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(timing, "_PLAN", Plan(redone_pct=0, most_others_pct=100, most_stolen_pct=100))
+    found = time_engine(Path("engine"), "onnxruntime", RunSettings())
+    assert found.processes_ns == tuple((number, number) for number in kept)
+    assert bool(found.disturbed) == all(spoiled)
+    assert [place + 1 for place, one in enumerate(found.weather) if not one.discarded] == list(kept)
+
+
+def test_cores_of_several_kinds_are_not_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert core_kinds(tmp_path) == 1.0
+    for number, capacity in enumerate(("1024", "1024", "430")):
+        folder = tmp_path / f"sys/devices/system/cpu/cpu{number}"
+        folder.mkdir(parents=True)
+        (folder / "cpu_capacity").write_text(f"{capacity}\n")
+    assert core_kinds(tmp_path) == pytest.approx(1024 / 430)
+    monkeypatch.setattr(core, "core_kinds", lambda: 2.0)
+    assert core_for("onnxruntime", 1) is None
 
 
 def test_a_round_says_how_often_the_core_was_shared() -> None:

@@ -83,7 +83,7 @@ class Search:
         images = self.task.weights.scale_images(conditions.precision)
         weights = tensors(architecture)
         engine = build(architecture, weights, conditions, folder, images, self.on_build)
-        timing = time_engine(engine, conditions.backend, run_settings(conditions), attempt.core_ns)
+        timing = time_engine(engine, conditions.backend, run_settings(conditions), self._core_ns(attempt))
         timing = replace(timing, wander_pct=attempt.wander_pct)
         done = replace(attempt, engine_file=engine.name, timing=timing)
         self.report(done)
@@ -142,6 +142,11 @@ class Search:
         room_pct = min(most, max(least, _ROOM_PER_NOISE * noise_pct))
         return self.jury is None and best.safe and best.unused_pct <= room_pct
 
+    def _core_ns(self, attempt: Attempt) -> float:
+        """What the core's arithmetic is known to take while nobody shares it, by table and timings."""
+        timed = [one.timing.core_ns for one in self.attempts if one.timing]
+        return min(filter(None, (attempt.core_ns, *timed)), default=0.0)
+
     def second_look(self, attempt: Attempt) -> Attempt:
         """Time an engine again, in fresh processes: what it took then and takes now count as one."""
         if attempt.timing is None:
@@ -149,7 +154,7 @@ class Search:
         conditions = attempt.conditions
         self.note(f"timing the engine of try {attempt.number} once more ...")
         settings = run_settings(conditions)
-        later = time_engine(self.engine(attempt), conditions.backend, settings, attempt.core_ns)
+        later = time_engine(self.engine(attempt), conditions.backend, settings, self._core_ns(attempt))
         again = replace(attempt, timing=attempt.timing.with_later(later))
         self.attempts[attempt.number - 1] = again
         self.twice.add(attempt.number)

@@ -75,7 +75,7 @@ def neighbours(steady: Steadiness | None) -> Iterator[Diagnosis]:
         return
     says = (
         f"something that the system does not see shared the core in {steady.shared_pct:.0f} % of the samples:"
-        " everything takes 1.3 to 2 times as long then"
+        " everything takes 1.3 to 1.8 times as long then"
     )
     verdict: Verdict = "bad" if steady.shared_pct > _PLAN.most_spoiled_pct else "mind"
     do = (

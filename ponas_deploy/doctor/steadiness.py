@@ -11,7 +11,6 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 
 from ponas_deploy import store
 from ponas_deploy.backends import RunSettings, get_backend
@@ -60,8 +59,7 @@ def steadiness(backend: str, space: Space | None = None) -> Steadiness:
             timing = time_engine(engine, backend, RunSettings())
     p50_ms = timing.percentile_ms(50)
     tail, seconds = timing.percentile_ms(99) / p50_ms, time.monotonic() - start
-    shared_pct = fmean(one.shared_pct for one in timing.weather)
-    return Steadiness(backend, rounds_pct, timing.noise_floor_pct, p50_ms, tail, seconds, shared_pct)
+    return Steadiness(backend, rounds_pct, timing.noise_floor_pct, p50_ms, tail, seconds, timing.shared_pct)
 
 
 def _model(space: Space, place: float) -> bytes:

@@ -203,7 +203,7 @@ def verify(folder: Path) -> tuple[Manifest, Verification]:
             found = replace(found, timing=timing)
             if not found.meets_budget:
                 sleep(_LATER_S)
-                later = time_engine(engine, backend, manifest.settings, core_ns)
+                later = time_engine(engine, backend, manifest.settings, timing.core_ns)
                 found = replace(found, timing=timing.with_later(later))
     return manifest, found
 

@@ -14,7 +14,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from math import inf
 from pathlib import Path
 from statistics import fmean
 from time import monotonic, perf_counter_ns, sleep
@@ -91,9 +92,8 @@ class EngineTiming:
 
     @property
     def shared_pct(self) -> float:
-        """How many inferences met a core that somebody shared, and were taken again for it."""
-        kept = [one.shared_pct for one in self.weather if not one.discarded]
-        return fmean(kept) if kept else 0.0
+        """How many inferences met a core that something shared, those that were discarded among them."""
+        return fmean(one.shared_pct for one in self.weather) if self.weather else 0.0
 
     @property
     def disturbed(self) -> str:
@@ -127,30 +127,40 @@ def time_engine(engine: Path, backend: str, settings: RunSettings, core_ns: floa
     """Time an engine in PROCESSES fresh processes of SECONDS each; BackendError when one fails twice.
 
     One under wrong conditions is discarded and taken again while that is seldom and helps, one whose core was
-    shared for up to _PATIENCE_S; two that were not are enough then. `core_ns` is what the core's arithmetic
-    takes on this machine while nobody shares the core, where that is known.
+    shared for up to _PATIENCE_S after the first of them. Two that had their core are enough then; where any
+    had it, those that had not do not count. `core_ns` is what the core's arithmetic takes on this machine
+    while nobody shares the core, where that is known.
     """
-    kept, core = list[tuple[float, Taken, int]](), CoreReading(core_ns)
-    weather, give_up_s = Weather(_PLAN, lambda: look_around(core=lambda: core)), monotonic() + _PATIENCE_S
+    kept, core = list[_Process](), CoreReading(core_ns)
+    weather, give_up_s = Weather(_PLAN, lambda: look_around(core=lambda: core)), inf
     while len(kept) < PROCESSES:
         start_s = round(monotonic(), 3)
         weather.begin()
         taken = _at_the_second_try(engine, backend, settings, core.usual_ns)
         core += taken.core
-        spoiled = taken.core.spoiled_pct > _PLAN.most_spoiled_pct
-        late, enough = monotonic() > give_up_s, len(kept) > 1
-        if weather.end(len(kept), may_redo=True, insist=spoiled and (enough or not late)):
-            if late and enough:
-                break
+        if taken.is_spoiled:
+            give_up_s = min(give_up_s, monotonic() + _PATIENCE_S)
+        in_time = monotonic() < give_up_s
+        if weather.end(len(kept), may_redo=True, insist=taken.is_spoiled and in_time):
             sleep(_PAUSE_S)
             continue
-        kept.append((start_s, taken, len(weather.rounds) - 1))
+        kept.append(_Process(start_s, taken, len(weather.rounds) - 1))
         # What an earlier process took for usual, a later one may know better.
-        for one in [one for one in kept if one[1].core.shared_by(core.usual_ns)]:
-            weather.discard(one[2], "something shared the core all the time")
-            kept.remove(one)
-    started_s, processes = zip(*((start_s, taken.runs_ns) for start_s, taken, _ in kept), strict=True)
-    return EngineTiming(processes, started_s, tuple(weather.rounds))
+        _discard(kept, weather, [one for one in kept if one.taken.core.shared_by(core.usual_ns)])
+        if not in_time and sum(not one.taken.is_spoiled for one in kept) > 1:
+            break
+    if not all(one.taken.is_spoiled for one in kept):
+        _discard(kept, weather, [one for one in kept if one.taken.is_spoiled])
+    return EngineTiming(
+        tuple(one.taken.runs_ns for one in kept), tuple(one.started_s for one in kept), tuple(weather.rounds)
+    )
+
+
+def _discard(kept: list[_Process], weather: Weather, wrong: Sequence[_Process]) -> None:
+    """Take back those that turned out to be wrong."""
+    for one in wrong:
+        weather.discard(one.round, "something shared or slowed the core all the time")
+        kept.remove(one)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +169,11 @@ class Taken:
 
     runs_ns: tuple[int, ...]
     core: CoreReading
+
+    @property
+    def is_spoiled(self) -> bool:
+        """Whether too many of these were taken while something shared the core."""
+        return self.core.spoiled_pct > _PLAN.most_spoiled_pct
 
     def text(self) -> str:
         """As JSON."""
@@ -169,6 +184,15 @@ class Taken:
         """Read what `text` wrote."""
         document = json.loads(text)
         return cls(tuple(document["runs_ns"]), CoreReading(**document["core"]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Process:
+    """What one process found, when it was started, and where the weather of it stands."""
+
+    started_s: float
+    taken: Taken
+    round: int
 
 
 def _at_the_second_try(engine: Path, backend: str, settings: RunSettings, core_ns: float) -> Taken:
@@ -239,6 +263,9 @@ def main(arguments: Sequence[str]) -> None:
     try:
         with get_backend(backend).open(Path(engine), RunSettings(precision, int(threads))) as session:
             runs = single_runs(session, float(seconds), core)
-            print(Taken(tuple(runs), readings(core)()).text())
+            seen = readings(core)()
+            if len(runs) < seen.kept:  # those that were shared are not among them
+                seen = replace(seen, spoiled=0)
+            print(Taken(tuple(runs), seen).text())
     except PonasError as failure:
         sys.exit(str(failure))

@@ -114,7 +114,7 @@ def between(number: int, before: Look, after: Look) -> Round:
         stolen_pct=share_pct(end.stolen_s - start.stolen_s, _TICKS_S * end.cores),
         quota_pct=share_pct((end.quota_s - start.quota_s) * end.cores),
         asleep_s=round(end.asleep_s - start.asleep_s, 1),
-        core_ns=round(core.usual_ns, 1) or None,
+        core_ns=round(core.usual_ns, 1) if core.kept else None,
         shared_pct=round(core.shared_pct, 1),
         spoiled_pct=round(core.spoiled_pct, 1),
         clock_mhz=after.reading.frequency_mhz,

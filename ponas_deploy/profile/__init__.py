@@ -28,7 +28,7 @@ from ponas_deploy.journal import Journal
 from ponas_deploy.measure import Outcome, Plan, Samples, measure
 from ponas_deploy.measure.core import readings
 from ponas_deploy.measure.launches import capture_protocol, launch_protocol
-from ponas_deploy.measure.weather import Weather, look_around
+from ponas_deploy.measure.weather import Weather, look_around, usual_core_ns
 from ponas_deploy.profile.assemble import Networks, assemble
 from ponas_deploy.profile.bench import Bench, Trial
 from ponas_deploy.profile.build_time import BuildTimes
@@ -134,6 +134,7 @@ class _Job:
         start = read_conditions().conditions()
         note = book.note if book else ""
         known = before(book.entries if book else ())
+        bench.watch_core(usual_core_ns(one.document() for one in known.rounds))
         weather = self._journaled(known, book)
         bench.builds.networks_left = 1 + self._least_networks(known.networks)
         blocks = {} if self.prior else bench.blocks(stack, note)

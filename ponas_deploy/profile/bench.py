@@ -74,16 +74,20 @@ class Bench:
     builds: Builds = field(init=False)
     visit_s: float = 0.0
     one_at_a_time: bool = False
-    core: Core | None = field(init=False)
+    core: Core | None = None
     _said: Progress | None = None
     """What was said last, and when (time.monotonic)."""
     _told_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.builds = Builds(len(self.space.layers), self.built_before)
-        self.core = core_for(self.backend.name, self.settings.threads)
+        self.watch_core()
         if isinstance(self.backend, TellsProgress):
             self.backend.on_progress = self._inside
+
+    def watch_core(self, known_ns: float = 0.0) -> None:
+        """Watch the core; `known_ns` as in `Core`, where rounds of before tell."""
+        self.core = core_for(self.backend.name, self.settings.threads, known_ns)
 
     @property
     def conditions(self) -> Conditions:
@@ -120,11 +124,14 @@ class Bench:
         self.building("building a network to see what they take")
         start = time.monotonic()
         model = network_bytes(architecture, self.batch)
+        made_s = time.monotonic() - start
         with ExitStack() as stack:
             self.on_step(f"{BUILDING}{_named(architecture.text)}")
             session = stack.enter_context(self._built(architecture.text, lambda: model))
-            self.builds.add(time.monotonic() - start, network=True)
-            build_s = (time.monotonic() - start) / self._builders
+            built_s = time.monotonic() - start
+            self.builds.add(built_s, network=True)
+            # Making the model is Python's work, which no two threads do at once.
+            build_s = max(made_s, built_s / self._builders)
             self.running(architecture.text)
             run_s = first_look(session, self.plan)[1] / 1e9
             return Trial(len(model), build_s, run_s, self.visit_s)
@@ -171,28 +178,43 @@ class Bench:
 
         `text` says what is built next, of its number (from 1) and its key.
         """
-        sessions, under_way = dict[str, Session](), deque[tuple[str, Future[Session]]]()
+        sessions, under_way, last_s = (
+            dict[str, Session](),
+            deque[tuple[str, Future[Session]]](),
+            time.monotonic(),
+        )
 
-        def finish(key: str, built: Future[Session]) -> None:
-            start = time.monotonic()
+        def finish() -> None:
+            nonlocal last_s
+            key, built = under_way.popleft()
             sessions[key] = stack.enter_context(built.result())
-            self.builds.add(time.monotonic() - start, network=_is_network(key))
-            if self.core:  # these looks are spread over the time that building takes
-                self.core.calm()
+            self.builds.add(time.monotonic() - last_s, network=_is_network(key))
+            last_s = time.monotonic()
 
         with ThreadPoolExecutor(self._builders) as pool:
-            for number, (key, model) in enumerate(models.items(), start=1):
-                self.building(text(number, key))
-                under_way.append((key, pool.submit(self._built, key, model)))
-                self.on_step(BUILDING + " and ".join(_named(key) for key, _ in under_way))
-                if len(under_way) == self._builders:
-                    finish(*under_way.popleft())
-            while under_way:
-                finish(*under_way.popleft())
+            # One by one they are built in this thread, where Ctrl-C reaches the runtime.
+            submit = pool.submit if self._builders > 1 else _at_once
+            try:
+                for number, (key, model) in enumerate(models.items(), start=1):
+                    self.building(text(number, key))
+                    names = [*(name for name, _ in under_way), key]
+                    self.on_step(BUILDING + " and ".join(map(_named, names)))
+                    under_way.append((key, submit(self._built, key, model)))
+                    if len(under_way) == self._builders:
+                        finish()
+                while under_way:
+                    finish()
+            finally:
+                for _, built in under_way:
+                    built.add_done_callback(_close)
         for key, session in sessions.items():
             self.running(key)
             self.runs[key], self.rough_ns[key] = first_look(session, self.plan)
             self.visit_s = max(self.visit_s, getattr(session, "visit_s", 0.0))
+            if (
+                self.core
+            ):  # the more looks there are before the first round, the better it knows what is usual
+                self.core.calm()
         return sessions
 
     @property
@@ -206,6 +228,19 @@ class Bench:
             return self.backend.load(model(), self.settings)
         except BackendError as error:
             raise BackendError(self.backend.name, f"{_named(key)} was refused ({error})") from error
+
+
+def _at_once(build: Callable[..., Session], *given: object) -> Future[Session]:
+    """What an executor does, in this thread."""
+    built = Future[Session]()
+    built.set_result(build(*given))
+    return built
+
+
+def _close(built: Future[Session]) -> None:
+    """Of a session that nobody takes, because another one was refused."""
+    if not built.exception():
+        built.result().close()
 
 
 def _named(key: str) -> str:

@@ -132,7 +132,7 @@ def _measured(rows: Table, timing: EngineTiming, limit_ms: float | None, percent
     rows.add_row("noise floor", floor)
     if timing.shared_pct >= _SHARED_PCT:
         shared = f"{timing.shared_pct:.0f} % of the inferences met one that something else shared"
-        rows.add_row("core", f"{shared}: they take 1.3 to 2 times as long, and were taken again")
+        rows.add_row("core", f"{shared}: they take 1.3 to 1.8 times as long; most were taken again")
 
 
 def _chosen(rows: Table, solution: Specialization) -> None:
