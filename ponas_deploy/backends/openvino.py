@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter_ns
@@ -35,6 +36,16 @@ _PRECISIONS = {"fp32": ("FP32", "f32"), "bf16": ("BF16", "bf16"), "fp16": ("FP16
 ENGINE = ("engine.xml", "engine.bin")
 
 
+@cache
+def _core(runtime: Any) -> Any:
+    """OpenVINO's core, one for the process.
+
+    Its CPU plug-in gives the thread that loads it a stack for signals and frees it when it is unloaded. Where
+    another thread does that, the next Ctrl-C ends in a segmentation fault.
+    """
+    return runtime.Core()
+
+
 class OpenVinoBackend:
     """The CPU device of OpenVINO."""
 
@@ -48,7 +59,7 @@ class OpenVinoBackend:
             raise BackendError(_NAME, reason) from error
         self._runtime = openvino
         with _translated("cannot start"):
-            self._core = openvino.Core()
+            self._core = _core(openvino)
             self._capabilities = tuple(self._core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES"))
 
     def precisions(self) -> tuple[str, ...]:
