@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.protocol_data import RAW, Raw, Record, Shop, Wish, furnish
 from ponas_deploy.backends import Backend, RunSettings, get_backend
 from ponas_deploy.measure import Plan, measure, sample_runs
-from ponas_deploy.measure.core import core_for
+from ponas_deploy.measure.shared_core import core_for
 from ponas_deploy.measure.weather import Weather, look_around
 from searchspace import build_space
 

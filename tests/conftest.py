@@ -8,14 +8,22 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import psutil
 import pytest
 
-from searchspace import SPACES
+from ponas_deploy.backends.tensorrt import TensorRtBackend
+from searchspace import SPACES, Architecture
 from searchspace.blocks import mbconv
+from searchspace.graph import network_model
 from searchspace.ops import Conv, GlobalPool, Linear
 from searchspace.space import Candidate, Layer, Space
+from searchspace.weights import random_weights
+
+if TYPE_CHECKING:
+    from tensorrt_standin import Machine
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +63,34 @@ def planted_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def tiny() -> Space:
     return tiny_space()
+
+
+@pytest.fixture
+def model(tiny: Space) -> bytes:
+    """A tiny network that takes two images of 32 px."""
+    architecture = Architecture.from_indices(tiny, (3, 0, 1))
+    made = network_model(architecture, random_weights(architecture), batch=2)
+    return bytes(made.SerializeToString())
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    """Of the shape that `model` takes."""
+    return np.random.default_rng(7).standard_normal((2, 3, 32, 32)).astype(np.float32)
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """A machine with TensorRT and a GPU, both stand-ins (`backends/tensorrt_standin.py`)."""
+    import tensorrt_standin
+
+    return tensorrt_standin.install(monkeypatch)
+
+
+@pytest.fixture
+def tensorrt(machine: Machine) -> TensorRtBackend:
+    """The backend on that machine."""
+    return TensorRtBackend()
 
 
 def children() -> list[psutil.Process]:

@@ -97,3 +97,16 @@ def write(path: Path, networks: Networks) -> Path:
         lines.append(",".join([*choices, *([repr(networks.values[row])] if column else [])]))
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+def planted(
+    truth: Truth,
+    rows: int,
+    seed: int,
+    noise: float = 0.01,
+    size: tuple[int, int] = (22, 9),
+    again: float = 0.0,
+) -> tuple[Plant, Networks]:
+    plant = Plant.of(*size, seed)
+    drawn = plant.draw(rows, again)
+    return plant, plant.networks(drawn, plant.noisy(truth(plant, drawn), noise))

@@ -17,7 +17,7 @@ from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.engines.timing import time_engine
 from ponas_deploy.lock import machine_to_oneself
 from ponas_deploy.measure import Plan, Samples, choose_statistic, first_look, measure, repeatability
-from ponas_deploy.measure.core import core_for
+from ponas_deploy.measure.shared_core import core_for
 from ponas_deploy.profile.probes import network_bytes
 from searchspace.architecture import Architecture
 from searchspace.space import Space

@@ -2,9 +2,9 @@
 
 Each run is timed on its own, so that percentiles are those of single inferences. Several processes are
 started one after another, because a runtime's speed varies from process to process; how far their
-medians lie apart is the noise floor. An inference counts while nobody shares the core (`core`), a process
-that others disturbed is taken again (`weather`). Seconds say nothing about slow drift: an engine that is to
-keep a promise is timed again later, and both measurements count as one (`with_later`).
+medians lie apart is the noise floor. An inference counts while nobody shares the core (`shared_core`), a
+process that others disturbed is taken again (`weather`). Seconds say nothing about slow drift: an engine that
+is to keep a promise is timed again later, and both measurements count as one (`with_later`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ponas_deploy import fresh
 from ponas_deploy.backends import RunSettings, Session, get_backend
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
 from ponas_deploy.measure import Plan
-from ponas_deploy.measure.core import Core, CoreReading, core_for, readings
+from ponas_deploy.measure.shared_core import Core, CoreReading, core_for, readings
 from ponas_deploy.measure.weather import Round, Weather, look_around
 from ponas_deploy.tables.measurement import quantile
 

@@ -138,7 +138,7 @@ class Watch(Protocol):
 
 
 class Guard(Protocol):
-    """Who sees to it that a sample is taken while nobody shares the core (`core.Core`)."""
+    """Who sees to it that a sample is taken while nobody shares the core (`shared_core.Core`)."""
 
     def undisturbed(self, take: Callable[[], float]) -> tuple[float, bool]:
         """What `take` returns, and whether it was undisturbed."""

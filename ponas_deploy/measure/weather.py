@@ -18,7 +18,7 @@ from typing import Any
 from ponas_deploy.devices import Counters, Reading, power_mode, read_conditions, read_counters
 from ponas_deploy.devices.nvidia import GpuReading
 from ponas_deploy.measure import Plan
-from ponas_deploy.measure.core import CoreReading
+from ponas_deploy.measure.shared_core import CoreReading
 
 # Processor time is counted in ticks of up to 10 ms, and a core's may come one late at either end of a round.
 _TICKS_S = 0.02
@@ -44,10 +44,10 @@ class Look:
 class Round:
     """The weather of one round; percentages are of the time of the cores that this process may use.
 
-    `core_ns` is what a fixed piece of arithmetic takes while nobody shares the core (`core`), `shared_pct`
-    how often somebody was seen to share it, `spoiled_pct` how much was kept although somebody did. `held`
-    names what throttled processor or GPU. `wrong` says what was too much, empty where nothing was.
-    Load, governor, affinity and power mode are those at its end.
+    `core_ns` is what a fixed piece of arithmetic takes while nobody shares the core (`shared_core`),
+    `shared_pct` how often somebody was seen to share it, `spoiled_pct` how much was kept although somebody
+    did. `held` names what throttled processor or GPU. `wrong` says what was too much, empty where nothing
+    was. Load, governor, affinity and power mode are those at its end.
     """
 
     number: int

@@ -26,8 +26,8 @@ from ponas_deploy.devices.nvidia import GpuReading
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.journal import Journal
 from ponas_deploy.measure import Outcome, Plan, Samples, measure
-from ponas_deploy.measure.core import readings
 from ponas_deploy.measure.launches import capture_protocol, launch_protocol
+from ponas_deploy.measure.shared_core import readings
 from ponas_deploy.measure.weather import Weather, look_around, usual_core_ns
 from ponas_deploy.profile.assemble import Networks, assemble
 from ponas_deploy.profile.bench import Bench, Trial

@@ -14,7 +14,7 @@ from ponas_deploy.backends import BACKENDS, Backend, RunSettings, Session, Tells
 from ponas_deploy.devices import memory_mib, this_machine
 from ponas_deploy.errors import BackendError
 from ponas_deploy.measure import Plan, first_look
-from ponas_deploy.measure.core import Core, core_for
+from ponas_deploy.measure.shared_core import Core, core_for
 from ponas_deploy.profile.build_time import Builds, BuildTimes
 from ponas_deploy.profile.probes import block_model, blocks_of, network_bytes
 from ponas_deploy.progress import BUILDING, BuildProgress, OnProgress, OnStep, Progress
@@ -178,11 +178,8 @@ class Bench:
 
         `text` says what is built next, of its number (from 1) and its key.
         """
-        sessions, under_way, last_s = (
-            dict[str, Session](),
-            deque[tuple[str, Future[Session]]](),
-            time.monotonic(),
-        )
+        sessions, last_s = dict[str, Session](), time.monotonic()
+        under_way = deque[tuple[str, Future[Session]]]()
 
         def finish() -> None:
             nonlocal last_s
@@ -211,9 +208,7 @@ class Bench:
             self.running(key)
             self.runs[key], self.rough_ns[key] = first_look(session, self.plan)
             self.visit_s = max(self.visit_s, getattr(session, "visit_s", 0.0))
-            if (
-                self.core
-            ):  # the more looks there are before the first round, the better it knows what is usual
+            if self.core:  # it knows the better what is usual, the more looks it had before the first round
                 self.core.calm()
         return sessions
 

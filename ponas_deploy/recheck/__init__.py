@@ -21,7 +21,7 @@ from ponas_deploy.errors import TableMismatchError
 from ponas_deploy.gpu import plan_for
 from ponas_deploy.lock import machine_to_oneself
 from ponas_deploy.measure import Samples, first_look, measure
-from ponas_deploy.measure.core import core_for, readings
+from ponas_deploy.measure.shared_core import core_for, readings
 from ponas_deploy.measure.weather import Weather, look_around, usual_core_ns
 from ponas_deploy.profile.probes import HEAD, STEM, block_model, blocks_of, network_bytes
 from ponas_deploy.recheck.moves import Recheck, Selection, best_choice, judge
@@ -94,10 +94,7 @@ def _measured(
         }
         runs = {name: first_look(session, plan)[0] for name, session in sessions.items()}
         core = core_for(conditions.backend, conditions.threads, usual_core_ns(stored.table.rounds))
-        samples, weather = (
-            Samples(),
-            Weather(plan, partial(look_around, core=readings(core))),
-        )
+        weather, samples = Weather(plan, partial(look_around, core=readings(core))), Samples()
         measure(
             sessions,
             runs,

@@ -11,9 +11,6 @@ import pytest
 
 from ponas_deploy.backends import Backend, RunSettings, get_backend
 from ponas_deploy.errors import BackendError, PonasError, UnknownNameError
-from searchspace import Architecture, Space
-from searchspace.graph import network_model
-from searchspace.weights import random_weights
 
 NAMES = ("fake", "onnxruntime", "openvino")
 SHAPE = (2, 3, 32, 32)
@@ -24,18 +21,6 @@ def backend(request: pytest.FixtureRequest) -> Backend:
     if request.param in ("onnxruntime", "openvino") and find_spec(request.param) is None:
         pytest.skip(f"{request.param} is not installed")
     return get_backend(request.param)
-
-
-@pytest.fixture
-def model(tiny: Space) -> bytes:
-    architecture = Architecture.from_indices(tiny, (3, 0, 1))
-    made = network_model(architecture, random_weights(architecture), batch=2)
-    return bytes(made.SerializeToString())
-
-
-@pytest.fixture
-def images() -> np.ndarray:
-    return np.random.default_rng(7).standard_normal(SHAPE).astype(np.float32)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import test_contract
-from test_contract import expected, images, model  # noqa: F401 (fixtures)
+from test_contract import expected  # noqa: F401 (fixture)
 from test_onnxruntime_gpu import gpu  # noqa: F401 (fixture)
 from test_trtexec import log  # noqa: F401 (fixture)
 

@@ -16,7 +16,7 @@ from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.commands import app, waiting
 from ponas_deploy.engines import timing
 from ponas_deploy.engines.timing import Taken, single_runs
-from ponas_deploy.measure.core import CoreReading
+from ponas_deploy.measure.shared_core import CoreReading
 from ponas_deploy.profile.trial import trial
 from ponas_deploy.tables import (
     Conditions,

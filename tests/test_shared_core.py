@@ -16,8 +16,8 @@ from ponas_deploy.backends import RunSettings
 from ponas_deploy.engines import timing
 from ponas_deploy.engines.manifest import measured_document
 from ponas_deploy.engines.timing import Taken, single_runs, time_engine
-from ponas_deploy.measure import Plan, Samples, core, measure
-from ponas_deploy.measure.core import Arithmetic, Core, CoreReading, core_for, core_kinds
+from ponas_deploy.measure import Plan, Samples, measure, shared_core
+from ponas_deploy.measure.shared_core import Arithmetic, Core, CoreReading, core_for, core_kinds
 from ponas_deploy.measure.weather import Weather, between, look_around, usual_core_ns
 
 USUAL, SHARED = 100.0, 190.0
@@ -44,7 +44,7 @@ def looks(*then: float, last: float = USUAL) -> Callable[[], float]:
 
 @pytest.fixture(autouse=True)
 def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core, "_CREDIT_S", 0.1)
+    monkeypatch.setattr(shared_core, "_CREDIT_S", 0.1)
 
 
 def test_the_arithmetic_repeats_and_a_core_that_takes_twice_as_long_is_shared() -> None:
@@ -58,7 +58,7 @@ def test_the_arithmetic_repeats_and_a_core_that_takes_twice_as_long_is_shared() 
 @pytest.fixture
 def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is nowhere to move."""
-    monkeypatch.setattr(core, "_cores_to_move_to", lambda: deque([0]))
+    monkeypatch.setattr(shared_core, "_cores_to_move_to", lambda: deque([0]))
 
 
 def test_what_is_known_from_before_tells_a_machine_that_is_shared_from_the_start() -> None:
@@ -213,7 +213,7 @@ def test_cores_of_several_kinds_are_not_watched(tmp_path: Path, monkeypatch: pyt
         folder.mkdir(parents=True)
         (folder / "cpu_capacity").write_text(f"{capacity}\n")
     assert core_kinds(tmp_path) == pytest.approx(1024 / 430)
-    monkeypatch.setattr(core, "core_kinds", lambda: 2.0)
+    monkeypatch.setattr(shared_core, "core_kinds", lambda: 2.0)
     assert core_for("onnxruntime", 1) is None
 
 
