@@ -13,26 +13,26 @@ from typing import Any
 import numpy as np
 import torch
 
-from ponas_deploy.fit import fit_networks, table_of
-from ponas_deploy.networks_csv import Networks
-from ponas_deploy.records import read_json, write_json
+from ponas_deploy.files.records import read_json, write_json
+from ponas_deploy.files.weights import Arrays
+from ponas_deploy.fitting import fit_networks, table_of
 from ponas_deploy.tables import AccuracyTable
-from ponas_deploy.weights import Arrays
+from ponas_deploy.tables.networks_csv import Networks
 from searchspace import Architecture, Space
-from train.compute import Compute
+from train.compute.device import Compute
+from train.compute.seeds import generator
 from train.data import Images, Splits
-from train.fairness import train_fair
-from train.loop import Evaluation, evaluate
-from train.meta import stepped, train_meta
-from train.modules import Network, initialise
-from train.progress import Progress, silent
-from train.progressive import fine_tune
-from train.sampling import Choices
-from train.seeds import generator
-from train.settings import FineTuneSettings, MetaSettings, SpecializedSettings
-from train.specialized import train_network
-from train.subnets import Subnet, Supernet, evaluate_subnets
-from train.weights import to_arrays
+from train.networks.modules import Network, initialise
+from train.networks.weights import to_arrays
+from train.settings.progress import Progress, silent
+from train.settings.settings import FineTuneSettings, MetaSettings, SpecializedSettings
+from train.stages.fairness import train_fair
+from train.stages.loop import Evaluation, evaluate
+from train.stages.meta import stepped, train_meta
+from train.stages.progressive import fine_tune
+from train.stages.sampling import Choices
+from train.stages.specialized import train_network
+from train.stages.subnets import Subnet, Supernet, evaluate_subnets
 
 FORMAT = "ponas.ablation/1"
 TOGETHER = 8  # networks that are evaluated side by side

@@ -48,21 +48,21 @@ from benchmarks.ablation_parts import (
     stages,
     variants,
 )
-from ponas_deploy.certify import EvaluationNoise, certified, noise_of_halves
 from ponas_deploy.errors import PonasError
-from ponas_deploy.fit.ranks import intervals, rank_correlation
-from ponas_deploy.networks_csv import write_networks
-from ponas_deploy.records import sha256
+from ponas_deploy.files.records import sha256
+from ponas_deploy.files.weights import read_weights
+from ponas_deploy.fitting.certify import EvaluationNoise, certified, noise_of_halves
+from ponas_deploy.fitting.ranks import intervals, rank_correlation
 from ponas_deploy.tables import load_accuracy_table
-from ponas_deploy.weights import read_weights
+from ponas_deploy.tables.networks_csv import write_networks
 from searchspace import Architecture, build_space
 from searchspace.cost import network_cost
-from train.claim import claim
-from train.compute import Compute
+from train.compute.device import Compute
 from train.data import load
-from train.run import train_run
-from train.sampling import Choices, sample
-from train.settings import PRESETS, SpecializedSettings, preset
+from train.runs.claim import claim
+from train.runs.run import train_run
+from train.settings.settings import PRESETS, SpecializedSettings, preset
+from train.stages.sampling import Choices, sample
 
 FORMAT = "ponas.ablations/1"
 PARTS = ("stages", "tau", "importance")

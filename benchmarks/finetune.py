@@ -38,21 +38,21 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ponas_deploy.weights import read_weights
+from ponas_deploy.files.weights import read_weights
 from searchspace import Architecture, Candidate, Space, build_space
-from train.candidates import Contest
-from train.compute import Compute, Module
-from train.convolution import Convolution
-from train.crop import crop, largest
+from train.compute.device import Compute, Module
+from train.compute.seeds import shuffled
 from train.data import Images, Splits, TensorImages, load
-from train.loop import Evaluation, evaluate, sgd
-from train.meta import train_meta
-from train.modules import BatchNorm, Block, Network
-from train.progressive import TunedLayer, fine_tune
-from train.seeds import shuffled
-from train.settings import FineTuneSettings, preset
-from train.twins import stand_ins
-from train.weights import load_arrays
+from train.networks.convolution import Convolution
+from train.networks.crop import crop, largest
+from train.networks.modules import BatchNorm, Block, Network
+from train.networks.weights import load_arrays
+from train.settings.settings import FineTuneSettings, preset
+from train.stages.candidates import Contest
+from train.stages.equivalent import stand_ins
+from train.stages.loop import Evaluation, evaluate, sgd
+from train.stages.meta import train_meta
+from train.stages.progressive import TunedLayer, fine_tune
 
 SEED = 0
 PHASES = ("train", "recalibrate", "evaluate")

@@ -27,8 +27,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command does
 
 import numpy as np
 
-from ponas_deploy.fit import fit_networks, predict, table_of
-from ponas_deploy.networks_csv import Networks, read_networks
+from ponas_deploy.fitting import fit_networks, predict, table_of
+from ponas_deploy.tables.networks_csv import Networks, read_networks
 
 ROWS = (20, 50, 200, 400, 5_000, 20_000)
 NOISE = 0.01

@@ -22,13 +22,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from ponas_deploy.calibrate import traits
-from ponas_deploy.frontier import pareto_front
-from ponas_deploy.measure import Samples
-from ponas_deploy.profile.prior import Prior, assemble_from, load_prior
-from ponas_deploy.profile.sampling import choose
-from ponas_deploy.store import SHIPPED
+from ponas_deploy.fitting.correction import traits
+from ponas_deploy.measuring.protocol import Samples
+from ponas_deploy.profiling.prior import Prior, assemble_from, load_prior
+from ponas_deploy.profiling.sampling import choose
+from ponas_deploy.search.frontier import pareto_front
 from ponas_deploy.tables import Conditions, Grid, LatencyTable, load_accuracy_table
+from ponas_deploy.tables.store import SHIPPED
 from searchspace import Space, build_space
 
 COUNTS, CHECKS = (10, 12, 24, 48), (12, 20)

@@ -24,12 +24,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from ponas_deploy.backends import BACKENDS, RunSettings
-from ponas_deploy.calibrate import TimedNetwork, certify, correct
-from ponas_deploy.devices import this_machine
-from ponas_deploy.measure import kendall_tau
-from ponas_deploy.profile import profile
-from ponas_deploy.profile.prior import LEAST_NETWORKS, Prior, load_prior, macs_in_ms
+from ponas_deploy.fitting.correction import TimedNetwork, certify, correct
+from ponas_deploy.machines.machine import this_machine
+from ponas_deploy.profiling.prior import LEAST_NETWORKS, Prior, load_prior, macs_in_ms
+from ponas_deploy.profiling.profile import profile
 from ponas_deploy.tables import Certificate, Grid, LatencyTable
+from ponas_deploy.tables.statistics import kendall_tau
 from searchspace import Space, build_space
 
 COUNTS = (12, 24, 48)

@@ -15,10 +15,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ponas_deploy.backends import BACKENDS, RunSettings
-from ponas_deploy.devices import this_machine
-from ponas_deploy.profile import priority, profile
-from ponas_deploy.profile.reached import reached
-from ponas_deploy.store import accuracy_table
+from ponas_deploy.machines.machine import this_machine
+from ponas_deploy.profiling import priority
+from ponas_deploy.profiling.precision import reached
+from ponas_deploy.profiling.profile import profile
+from ponas_deploy.tables.store import accuracy_table
 from searchspace import build_space
 
 EVERY = {"with": priority.EVERYTHING_EVERY, "without": 1}

@@ -25,11 +25,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ponas_deploy.backends import BACKENDS, RunSettings, get_backend
-from ponas_deploy.calibrate import KINDS, LEAST_FIT, TimedNetwork, certify, correct
-from ponas_deploy.devices import read_conditions, this_machine
-from ponas_deploy.measure import repeatability
-from ponas_deploy.profile import TIME_BUDGET_S, profile
+from ponas_deploy.fitting.correction import KINDS, LEAST_FIT, TimedNetwork, certify, correct
+from ponas_deploy.machines.machine import read_conditions, this_machine
+from ponas_deploy.profiling.profile import TIME_BUDGET_S, profile
 from ponas_deploy.tables import STATISTICS, Certificate, Grid, LatencyTable
+from ponas_deploy.tables.statistics import repeatability
 from searchspace import Space, build_space
 
 

@@ -21,13 +21,13 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ponas_deploy import inventory, store
-from ponas_deploy.deploy import Deployment, Task, deploy, random_source
-from ponas_deploy.engines import verify
+from ponas_deploy.checks.engine import verify
+from ponas_deploy.engines.deploy import Deployment, Task, deploy, random_source
 from ponas_deploy.errors import BudgetError
-from ponas_deploy.specialize import Budget, front
-from ponas_deploy.store import StoredTable
-from ponas_deploy.tables import AccuracyTable
+from ponas_deploy.profiling import inventory
+from ponas_deploy.search.specialize import Budget, front
+from ponas_deploy.tables import AccuracyTable, store
+from ponas_deploy.tables.store import StoredTable
 from searchspace import build_space
 
 

@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ponas_deploy.backends import Backend, RunSettings, Session, get_backend
-from ponas_deploy.measure import Plan, Samples, first_look, measure
-from ponas_deploy.measure.shared_core import core_for, readings
-from ponas_deploy.measure.weather import Weather, look_around
-from ponas_deploy.profile.probes import block_model, blocks_of, network_bytes, quick_weights
-from ponas_deploy.profile.spread import spread_networks
+from ponas_deploy.measuring.contention import core_for, readings
+from ponas_deploy.measuring.interference import Weather, look_around
+from ponas_deploy.measuring.protocol import Plan, Samples, first_look, measure
+from ponas_deploy.profiling.models import block_model, blocks_of, network_bytes, quick_weights
+from ponas_deploy.profiling.spread import spread_networks
 from searchspace import build_space
 from searchspace.architecture import Architecture
 from searchspace.graph import model

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.protocol_data import CHAIN, CONTEXT, TWIN, Raw, context_of
-from ponas_deploy.calibrate import KINDS, TimedNetwork, correct
 from ponas_deploy.errors import MeasurementError
-from ponas_deploy.measure import drift, kendall_tau
+from ponas_deploy.fitting.correction import KINDS, TimedNetwork, correct
+from ponas_deploy.measuring import detrend as drift
 from ponas_deploy.tables import STATISTICS, Grid, Measurement
+from ponas_deploy.tables.statistics import kendall_tau
 from searchspace import build_space
 from searchspace.space import Space
 

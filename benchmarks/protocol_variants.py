@@ -15,9 +15,9 @@ from pathlib import Path
 
 from benchmarks.protocol_data import RAW, Raw, Record, Shop, Wish, furnish
 from ponas_deploy.backends import Backend, RunSettings, get_backend
-from ponas_deploy.measure import Plan, measure, sample_runs
-from ponas_deploy.measure.shared_core import core_for
-from ponas_deploy.measure.weather import Weather, look_around
+from ponas_deploy.measuring.contention import core_for
+from ponas_deploy.measuring.interference import Weather, look_around
+from ponas_deploy.measuring.protocol import Plan, measure, sample_runs
 from searchspace import build_space
 
 _ONE = replace(RAW, min_rounds=1, max_rounds=1, floor_rounds=1)

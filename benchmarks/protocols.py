@@ -42,7 +42,7 @@ from benchmarks.protocol_judges import (
     statistics,
 )
 from benchmarks.protocol_variants import VARIANTS, vary
-from ponas_deploy.devices import this_machine
+from ponas_deploy.machines.machine import this_machine
 from searchspace.space import Space
 
 STATISTIC, FIT = "midmean", 32

@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from ponas_deploy.constrained import k_best_constrained, solve_constrained
-from ponas_deploy.frontier import Floats, best_within, k_best, pareto_front, total
-from ponas_deploy.genetic import evolve
+from ponas_deploy.search.constrained import k_best_constrained, solve_constrained
+from ponas_deploy.search.frontier import Floats, best_within, k_best, pareto_front, total
+from ponas_deploy.search.genetic import evolve
 
 Column = list[Floats]
 SIZES = ((19, 12), (22, 9), (40, 20))
@@ -114,7 +114,7 @@ def measure(cost: Column, loss: Column, fixed: float, seeds: int) -> dict[str, A
 
 
 def from_files(latency_file: Path, accuracy_file: Path) -> tuple[Column, Column, float]:
-    from ponas_deploy.specialize import matched_loss
+    from ponas_deploy.search.specialize import matched_loss
     from ponas_deploy.tables import load_accuracy_table, load_latency_table
 
     latency = load_latency_table(latency_file)

@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.engines.timing import SECONDS, single_runs
-from ponas_deploy.measure.shared_core import CoreReading, core_for, readings
-from ponas_deploy.profile.probes import network_bytes
-from ponas_deploy.profile.trial import middle
+from ponas_deploy.measuring.contention import CoreReading, core_for, readings
+from ponas_deploy.profiling.models import network_bytes
+from ponas_deploy.profiling.trial import middle
 from searchspace import build_space
 
 WAYS = ("unwatched", "watched")

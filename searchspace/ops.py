@@ -1,7 +1,7 @@
 """The operations a block is made of, and the parameters each of them has.
 
 A block is a tuple of operations, described once. Three readers build from it: a torch module
-(`train/modules.py`), an ONNX graph (`searchspace/graph.py`) and a cost (`searchspace/cost.py`).
+(`train/networks/modules.py`), an ONNX graph (`searchspace/graph.py`) and a cost (`searchspace/cost.py`).
 Tensors are NCHW; every convolution pads by `kernel // 2`, so that stride 1 keeps the size.
 """
 

@@ -56,8 +56,8 @@ def planted_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SPACES, "tiny", tiny_space)
     for user in ("deploy.search", "engines"):
         monkeypatch.setattr(f"ponas_deploy.{user}.time_engine", spread([1.0]))
-    monkeypatch.setattr("ponas_deploy.engines._LATER_S", 0.0)
-    monkeypatch.setattr("ponas_deploy.deploy.search._WAIT_S", 0.0)
+    monkeypatch.setattr("ponas_deploy.checks.engine._LATER_S", 0.0)
+    monkeypatch.setattr("ponas_deploy.engines.search._WAIT_S", 0.0)
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from ponas_deploy.backends import RunSettings
 from ponas_deploy.backends.onnxruntime import OnnxRuntimeBackend
+from ponas_deploy.backends.progress import BuildProgress, OnBuildProgress
 from ponas_deploy.engines import building
 from ponas_deploy.errors import BackendError, PonasError
-from ponas_deploy.progress import BuildProgress, OnBuildProgress
 
 
 def main(arguments: Sequence[str]) -> None:

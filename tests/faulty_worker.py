@@ -1,6 +1,6 @@
 """The process that profiles through ONNX Runtime, with one fault that really happens in it (variable FAULT).
 
-`ponas_deploy.profile.supervise.MODULE` names this module in tests; `fault` writes the variable.
+`ponas_deploy.profiling.supervise.MODULE` names this module in tests; `fault` writes the variable.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import Any
 import onnx
 
 from conftest import tiny_space
-from ponas_deploy import backends
 from ponas_deploy.backends import RunSettings, Session
+from ponas_deploy.backends import protocol as backends
 from ponas_deploy.backends.fake import FakeBackend
 from ponas_deploy.backends.onnxruntime import OnnxRuntimeBackend
-from ponas_deploy.measure import Plan
-from ponas_deploy.profile import bench, worker
-from ponas_deploy.profile.supervise import Patience
-from ponas_deploy.profile.worker import Request
+from ponas_deploy.measuring.protocol import Plan
+from ponas_deploy.profiling import bench, worker
+from ponas_deploy.profiling.supervise import Patience
+from ponas_deploy.profiling.worker import Request
 from ponas_deploy.tables import Conditions, SpaceKey
 from searchspace import Space
 from searchspace.spaces import SPACES

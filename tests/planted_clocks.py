@@ -8,13 +8,13 @@ from itertools import product
 from pathlib import Path
 
 from conftest import tiny_space
+from planted_search import device_ms
 from ponas_deploy.backends import RunSettings, get_backend
-from ponas_deploy.deploy.attempt import Attempt
+from ponas_deploy.engines.attempt import Attempt
 from ponas_deploy.engines.timing import EngineTiming
-from ponas_deploy.specialize import Budget, Specialization
-from ponas_deploy.store import StoredTable
+from ponas_deploy.search.specialize import Budget, Specialization
 from ponas_deploy.tables import Certificate, Measurement, NetworkLatency, write_latency_table
-from test_deploy import device_ms
+from ponas_deploy.tables.store import StoredTable
 
 EVERY = list(product(*tiny_space().labels))
 Clock = Callable[..., EngineTiming]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ponas_deploy.networks_csv import Kind, Networks
+from ponas_deploy.tables.networks_csv import Kind, Networks
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]

@@ -16,6 +16,30 @@ FILES = {
     path.relative_to(ROOT).as_posix(): path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))
 }
 
+# The rooms, each above all that it imports. `machines` is DESIGN's `devices`: that word is a public function.
+FLOORS = (
+    ("searchspace",),
+    ("ponas_deploy.errors",),
+    ("ponas_deploy.machines", "ponas_deploy.files"),
+    ("ponas_deploy.tables", "ponas_deploy.backends"),
+    ("ponas_deploy.search", "ponas_deploy.fitting", "ponas_deploy.measuring", "train"),
+    ("ponas_deploy.profiling",),
+    ("ponas_deploy.engines",),
+    ("ponas_deploy.checks",),
+    ("ponas_deploy.commands",),
+)
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+TRAIN_FLOORS = (
+    ("train.errors",),
+    ("train.compute", "train.settings"),
+    ("train.fractal",),
+    ("train.data",),
+    ("train.networks",),
+    ("train.stages",),
+    ("train.runs",),
+)
+TRAIN_FLOOR = {room: floor for floor, rooms in enumerate(TRAIN_FLOORS) for room in rooms}
+
 # Where a package may be imported at all, and where even when a file is merely loaded.
 PACKAGES = {
     "torch": (["train/*", "ponas_deploy/backends/*"], ["train/*"]),
@@ -24,18 +48,18 @@ PACKAGES = {
     "onnxruntime": (["ponas_deploy/backends/onnxruntime.py"], []),
     "openvino": (["ponas_deploy/backends/openvino.py"], []),
     "tensorrt": (["ponas_deploy/backends/*"], []),
-    "cuda": (["ponas_deploy/backends/*", "ponas_deploy/devices/nvidia.py"], []),
+    "cuda": (["ponas_deploy/backends/*", "ponas_deploy/machines/nvidia.py"], []),
     "onnx": (
         ["searchspace/graph.py", "ponas_deploy/*"],
         ["searchspace/graph.py", "ponas_deploy/backends/onnx_fx.py"],
     ),
     "safetensors": (["ponas_deploy/*", "train/*"], ["train/*"]),
-    "rich": (["ponas_deploy/reports/*", "ponas_deploy/commands/*"], ["ponas_deploy/reports/*"]),
+    "rich": (["ponas_deploy/commands/*"], ["ponas_deploy/commands/reports/*"]),
     "typer": (["ponas_deploy/commands/*"], ["ponas_deploy/commands/*"]),
     "pandas": (["ponas_deploy/*", "train/*"], []),
     "scipy": (["ponas_deploy/*", "train/*"], []),
     "psutil": (["ponas_deploy/*"], []),
-    "platformdirs": (["ponas_deploy/store.py", "train/*"], ["train/*"]),
+    "platformdirs": (["ponas_deploy/files/home.py", "train/*"], ["train/*"]),
 }
 
 
@@ -89,12 +113,54 @@ def from_room(room: str) -> list[Import]:
     return [found for found in IMPORTS if found.file.startswith(f"{room}/")]
 
 
-def test_searchspace_needs_nothing_of_ours() -> None:
-    wrong([i for i in from_room("searchspace") if i.module.split(".")[0] in ("ponas_deploy", "train")])
+def test_imports_between_rooms_only_point_down() -> None:
+    """Rooms of one floor do not know each other; commands alone may import `train`, when they run."""
+    wrong(
+        [
+            found
+            for found in IMPORTS
+            if (above := room_of(module_of(found.file), FLOOR)) != (below := room_of(found.module, FLOOR))
+            and above
+            and below
+            and FLOOR[below] >= FLOOR[above]
+        ]
+    )
 
 
-def test_train_needs_only_the_spaces_and_four_doors() -> None:
-    rooms = ("errors", "records", "tables", "weights", "__version__")
+def test_imports_between_the_rooms_of_training_only_point_down() -> None:
+    wrong(
+        [
+            found
+            for found in from_room("train")
+            if (above := room_of(module_of(found.file), TRAIN_FLOOR))
+            != (below := room_of(found.module, TRAIN_FLOOR))
+            and above
+            and below
+            and TRAIN_FLOOR[below] >= TRAIN_FLOOR[above]
+        ]
+    )
+
+
+def room_of(module: str, floors: dict[str, int]) -> str:
+    """The room that a module or a name in it belongs to; empty for what is no room's."""
+    return next((room for room in floors if module == room or module.startswith(f"{room}.")), "")
+
+
+def test_every_file_is_in_a_room() -> None:
+    loose = {module_of(file) for file in FILES} - {"ponas_deploy", "train"}
+    assert not {module for module in loose if not room_of(module, FLOOR)}
+
+
+def test_a_door_defines_nothing() -> None:
+    """An `__init__.py` hands names on; that of the package itself also says how it loads them."""
+    for file in FILES:
+        if file.endswith("/__init__.py") and file not in ("ponas_deploy/__init__.py"):
+            body = ast.parse(FILES[file].read_text(encoding="utf-8")).body
+            assert not [node for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))], file
+
+
+def test_train_needs_only_the_spaces_and_three_rooms() -> None:
+    rooms = ("errors", "files", "tables", "__version__")
     doors = tuple(f"ponas_deploy.{room}" for room in rooms)
     ours = [i for i in from_room("train") if i.module.startswith("ponas_deploy")]
     wrong([i for i in ours if not i.module.startswith(doors)])
@@ -114,11 +180,6 @@ def test_only_commands_need_train_and_only_when_they_run() -> None:
 def test_nobody_needs_the_commands() -> None:
     inside = "ponas_deploy/commands/"
     wrong([i for i in IMPORTS if "ponas_deploy.commands" in i.module and not i.file.startswith(inside)])
-
-
-def test_nobody_but_commands_needs_the_reports() -> None:
-    allowed = ("ponas_deploy/commands/", "ponas_deploy/reports/")
-    wrong([i for i in IMPORTS if "ponas_deploy.reports" in i.module and not i.file.startswith(allowed)])
 
 
 def test_commands_load_no_report_and_no_table_until_they_run() -> None:

@@ -17,19 +17,20 @@ from pathlib import Path
 import psutil
 import pytest
 
+from busy import burning, held
 from conftest import children
 from faulty_worker import IMPATIENT, fault, quick_request, samples
-from ponas_deploy import inventory, store
 from ponas_deploy.backends.fake import FakeBackend
-from ponas_deploy.devices import read_counters
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
-from ponas_deploy.lock import machine_to_oneself
-from ponas_deploy.measure import Plan
-from ponas_deploy.profile import profile, supervise
-from ponas_deploy.profile.probes import blocks_of
-from ponas_deploy.profile.supervise import profile_in_worker
-from ponas_deploy.profile.worker import Request
-from ponas_deploy.tables import LatencyTable, load_latency_table
+from ponas_deploy.files.lock import machine_to_oneself
+from ponas_deploy.machines.machine import read_counters
+from ponas_deploy.measuring.protocol import Plan
+from ponas_deploy.profiling import inventory, supervise
+from ponas_deploy.profiling.models import blocks_of
+from ponas_deploy.profiling.profile import profile
+from ponas_deploy.profiling.supervise import profile_in_worker
+from ponas_deploy.profiling.worker import Request
+from ponas_deploy.tables import LatencyTable, load_latency_table, store
 from searchspace import Space
 
 pytest.importorskip("onnxruntime")
@@ -126,29 +127,6 @@ def test_a_sample_during_which_the_machine_stood_still_is_taken_again(
 # --- two at once
 
 
-_HOLDER = """
-    import sys, time
-    from pathlib import Path
-    sys.path.insert(0, {root!r})
-    from ponas_deploy.lock import machine_to_oneself
-    with machine_to_oneself(Path({path!r}), "rpi, onnxruntime fp32, 1 thread, batch 1"):
-        print("held", flush=True)
-        time.sleep(600)
-"""
-
-
-@contextmanager
-def held(path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    script = textwrap.dedent(_HOLDER.format(root=str(ROOT), path=str(path)))
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"held\n"
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
 def test_two_profiles_at_once_are_refused_and_a_dead_one_holds_nobody_up(quick: Request, tiny: Space) -> None:
     def make() -> None:
         inventory.make_table(quick.conditions, tiny, time_budget_s=0.0, path=quick.table)
@@ -178,18 +156,6 @@ def test_a_store_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
 
 
 # --- a machine that others use
-
-
-@contextmanager
-def burning(processes: int) -> Iterator[None]:
-    command = [sys.executable, "-c", "while True: pass"]
-    running = [subprocess.Popen(command) for _ in range(processes)]
-    try:
-        yield
-    finally:
-        for process in running:
-            process.kill()
-            process.wait()
 
 
 class SlowFake(FakeBackend):
@@ -242,9 +208,9 @@ def test_what_a_containers_quota_holds_up_is_counted() -> None:
         sys.path.insert(0, {root!r})
         from pathlib import Path
         Path({group!r}, "cgroup.procs").write_text("0")
-        from ponas_deploy.devices import this_machine
-        from ponas_deploy.measure import Plan
-        from ponas_deploy.measure.weather import Weather
+        from ponas_deploy.machines.machine import this_machine
+        from ponas_deploy.measuring.protocol import Plan
+        from ponas_deploy.measuring.interference import Weather
         weather = Weather(Plan())
         weather.begin()
         end = time.monotonic() + 1

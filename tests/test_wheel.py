@@ -36,7 +36,7 @@ def test_an_installed_wheel_finds_the_shipped_tables(wheel: Path, tmp_path: Path
     site = tmp_path / "site"
     options = ("--no-deps", "--no-index", "--quiet", "--target", str(site))
     subprocess.run([sys.executable, "-m", "pip", "install", *options, str(wheel)], check=True)
-    script = "from ponas_deploy import store; print(store.accuracy_table('accuracy/ponas').path)"
+    script = "from ponas_deploy.tables import store; print(store.accuracy_table('accuracy/ponas').path)"
     environment = {**os.environ, "PYTHONPATH": str(site)}
     done = subprocess.run(
         [sys.executable, "-c", script],

@@ -13,9 +13,10 @@ from typing import Any
 
 from ponas_deploy.backends import Backend, RunSettings, Session, get_backend
 from ponas_deploy.backends.torch import NAMES, TorchBackend
-from ponas_deploy.gpu import PLAN, plan_for
-from ponas_deploy.measure import Plan, Samples, first_look, measure, repeatability, take_sample
-from ponas_deploy.profile.probes import block_model, blocks_of, network_bytes
+from ponas_deploy.measuring.protocol import Plan, Samples, first_look, measure, take_sample
+from ponas_deploy.profiling.gpu import PLAN, plan_for
+from ponas_deploy.profiling.models import block_model, blocks_of, network_bytes
+from ponas_deploy.tables.statistics import repeatability
 from searchspace import Architecture, build_space
 
 STOCK = ("mobilenet_v2", "mobilenet_v3_large")

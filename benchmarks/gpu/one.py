@@ -26,19 +26,19 @@ from benchmarks.gpu.networks import (
     quick_ms,
 )
 from ponas_deploy.backends import Backend, Session
-from ponas_deploy.calibrate import LEAST_CHECK, LEAST_FIT
-from ponas_deploy.devices import this_machine
 from ponas_deploy.errors import BudgetError
-from ponas_deploy.frontier import Front
-from ponas_deploy.gpu import required_gpu, runs_on_gpu
-from ponas_deploy.journal import Journal
-from ponas_deploy.profile import profile
-from ponas_deploy.profile.priority import losses
-from ponas_deploy.profile.probes import HEAD, STEM, block_model, blocks_of
-from ponas_deploy.profile.reopen import header
-from ponas_deploy.profile.sampling import choose
-from ponas_deploy.progress import Progress
-from ponas_deploy.specialize import Budget, front, shortlist, slowest_useful_ms
+from ponas_deploy.files.journal import Journal
+from ponas_deploy.fitting.correction import LEAST_CHECK, LEAST_FIT
+from ponas_deploy.machines.machine import this_machine
+from ponas_deploy.profiling.gpu import required_gpu, runs_on_gpu
+from ponas_deploy.profiling.models import HEAD, STEM, block_model, blocks_of
+from ponas_deploy.profiling.priority import losses
+from ponas_deploy.profiling.profile import profile
+from ponas_deploy.profiling.progress import Progress
+from ponas_deploy.profiling.resume import header
+from ponas_deploy.profiling.sampling import choose
+from ponas_deploy.search.frontier import Front
+from ponas_deploy.search.specialize import Budget, front, shortlist, slowest_useful_ms
 from ponas_deploy.tables import (
     AccuracyTable,
     Conditions,

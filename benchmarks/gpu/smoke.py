@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.gpu.networks import STOCK, Config, interleaved, open_network, open_stock, quick_ms
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.backends.torch import LAYOUTS
-from ponas_deploy.profile.probes import block_model, blocks_of
+from ponas_deploy.profiling.models import block_model, blocks_of
 from searchspace import PUBLISHED, build_space, parse_architecture
 from searchspace.graph import network_model
 from searchspace.weights import random_weights

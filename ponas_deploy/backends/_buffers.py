@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from ponas_deploy.backends import RunSettings
+from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError, UnknownNameError
 
 _ALIGNMENT_BYTES = 64

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ponas_deploy.backends import RunSettings
+from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError, FileFormatError
-from ponas_deploy.records import Record, read_json, sha256, write_json
+from ponas_deploy.files.records import Record, read_json, sha256, write_json
 
 Identity = Mapping[str, str]
 """What an engine is bound to, by the names below; what is not known is empty or "unknown"."""

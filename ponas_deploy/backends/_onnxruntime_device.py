@@ -16,10 +16,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ponas_deploy.backends import RunSettings
 from ponas_deploy.backends._buffers import aligned_buffer, check_images, static_shape
 from ponas_deploy.backends._cuda import Cuda
 from ponas_deploy.backends._gpu_protocol import MINIMUM_SAMPLE_NS, EventClock
+from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError
 
 # The CUDA provider captures its graph in the third run at the latest.

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ponas_deploy.backends.progress import BuildProgress, OnBuildProgress
 from ponas_deploy.errors import BackendError
-from ponas_deploy.progress import BuildProgress, OnBuildProgress
 
 if TYPE_CHECKING:
     import tensorrt as trt

@@ -13,10 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ponas_deploy import store
-from ponas_deploy.backends import RunSettings
 from ponas_deploy.backends._engine_record import Identity, read_record, write_record
-from ponas_deploy.records import write_bytes
+from ponas_deploy.backends.protocol import RunSettings
+from ponas_deploy.files.home import home
+from ponas_deploy.files.records import write_bytes
+from ponas_deploy.machines.names import slug
 
 FORMAT = "ponas.tensorrt-engine/1"
 ENGINE, RECORD, FED, TIMING_CACHE = (
@@ -41,8 +42,8 @@ class Cache:
     @classmethod
     def of(cls, identity: Identity) -> Cache:
         """The cache of this GPU, TensorRT and driver."""
-        name = store.slug("-".join(identity.values()))
-        return cls(store.home() / "tensorrt" / name)
+        name = slug("-".join(identity.values()))
+        return cls(home() / "tensorrt" / name)
 
     def engine(self, key: str) -> bytes | None:
         """The engine kept under this key, if there is one."""

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ponas_deploy.backends import RunSettings
 from ponas_deploy.backends._buffers import check_images, static_shape
 from ponas_deploy.backends._cuda import Cuda
 from ponas_deploy.backends._gpu_protocol import MINIMUM_SAMPLE_NS, EventClock
 from ponas_deploy.backends._tensorrt_build import import_tensorrt, reason_of
+from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError
 
 if TYPE_CHECKING:

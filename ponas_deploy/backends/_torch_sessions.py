@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ponas_deploy.backends import RunSettings
 from ponas_deploy.backends._buffers import check_images, first_line
 from ponas_deploy.backends._gpu_protocol import (
     MINIMUM_SAMPLE_NS,
@@ -25,6 +24,7 @@ from ponas_deploy.backends._gpu_protocol import (
     hold_ns,
     median_launch_ns,
 )
+from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError
 
 _WARM_UP_RUNS = 3

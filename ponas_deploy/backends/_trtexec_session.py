@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ponas_deploy.backends import RunSettings
 from ponas_deploy.backends import _trtexec_output as output
 from ponas_deploy.backends._buffers import check_images
+from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError
-from ponas_deploy.records import Record
+from ponas_deploy.files.records import Record
 
 NAME = "trtexec"
 REST_S = 0.5

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ponas_deploy.backends import RunSettings
 from ponas_deploy.backends._buffers import check_images, check_settings, first_line, static_shape
+from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError
 
 _NAME = "fake"

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ponas_deploy.backends import RunSettings
 from ponas_deploy.backends._buffers import first_line, static_shape
 from ponas_deploy.backends.onnx_precision import quantised_values, read_model
 from ponas_deploy.backends.onnxruntime import import_onnxruntime, session_options, translated
+from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError, FileFormatError
 
 RANDOM_BATCHES = 4

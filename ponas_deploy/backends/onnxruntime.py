@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ponas_deploy.backends import RunSettings
 from ponas_deploy.backends._buffers import (
     aligned_buffer,
     check_images,
@@ -26,6 +25,7 @@ from ponas_deploy.backends._buffers import (
     first_line,
     static_shape,
 )
+from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError
 
 _NAME = "onnxruntime"

@@ -21,8 +21,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ponas_deploy import store
-from ponas_deploy.backends import RunSettings
 from ponas_deploy.backends._buffers import check_settings, first_line
 from ponas_deploy.backends._cuda import Cuda
 from ponas_deploy.backends._engine_record import read_record, write_record
@@ -30,8 +28,10 @@ from ponas_deploy.backends._gpu_protocol import GRAPH, ONE_STREAM
 from ponas_deploy.backends._onnxruntime_device import DeviceSession
 from ponas_deploy.backends.onnx_precision import to_fp16
 from ponas_deploy.backends.onnxruntime import import_onnxruntime, session_options
-from ponas_deploy.devices import nvidia
+from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError
+from ponas_deploy.files.home import home
+from ponas_deploy.machines import nvidia
 
 _PACKAGE = "'onnxruntime-gpu[cuda,cudnn]'"
 _NOT_ALONE = "but fallback to CPU EP has been explicitly disabled"
@@ -251,7 +251,7 @@ class OnnxRuntimeGpuBackend:
                 # A hundred sessions live side by side in a profile.
                 "arena_extend_strategy": "kSameAsRequested",
             }
-        cache = store.home() / "cache" / self.name
+        cache = home() / "cache" / self.name
         cache.mkdir(parents=True, exist_ok=True)
         return {
             **common,

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ponas_deploy.backends import RunSettings
 from ponas_deploy.backends._buffers import check_settings, static_shape
 from ponas_deploy.backends._cuda import Cuda
 from ponas_deploy.backends._gpu_protocol import GRAPH, ONE_STREAM
@@ -34,9 +33,10 @@ from ponas_deploy.backends._tensorrt_files import Cache, engine_key, read_engine
 from ponas_deploy.backends._tensorrt_session import SharedGpu, TensorRtSession
 from ponas_deploy.backends.onnx_calibration import Calibration, largest_magnitudes
 from ponas_deploy.backends.onnx_precision import read_model, to_fp16, to_int8
-from ponas_deploy.devices import nvidia
+from ponas_deploy.backends.progress import OnBuildProgress
+from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError
-from ponas_deploy.progress import OnBuildProgress
+from ponas_deploy.machines import nvidia
 
 if TYPE_CHECKING:
     import tensorrt as trt

@@ -18,14 +18,14 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from ponas_deploy.backends import RunSettings
 from ponas_deploy.backends._buffers import check_settings, first_line
 from ponas_deploy.backends._gpu_protocol import GRAPH, ONE_STREAM
 from ponas_deploy.backends._torch_sessions import CpuSession, GpuSession, SharedGpu, import_torch, translated
 from ponas_deploy.backends.onnx_fx import torch_module
-from ponas_deploy.devices import nvidia
+from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError, FileFormatError
-from ponas_deploy.records import read_json, sha256, write_bytes, write_json
+from ponas_deploy.files.records import read_json, sha256, write_bytes, write_json
+from ponas_deploy.machines import nvidia
 
 NAMES = ("torch", "torch-eager", "torch-compile")
 LAYOUTS = ("channels_last", "contiguous")

@@ -19,8 +19,6 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ponas_deploy import store
-from ponas_deploy.backends import RunSettings
 from ponas_deploy.backends import _trtexec_output as output
 from ponas_deploy.backends._buffers import check_settings, static_shape
 from ponas_deploy.backends._engine_record import read_record, write_record
@@ -28,8 +26,11 @@ from ponas_deploy.backends._gpu_protocol import ONE_STREAM
 from ponas_deploy.backends._trtexec_session import NAME as _NAME
 from ponas_deploy.backends._trtexec_session import EngineInterface, TrtexecSession, run_program
 from ponas_deploy.backends.onnx_precision import read_model, to_fp16
-from ponas_deploy.devices import nvidia
+from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError, FileFormatError
+from ponas_deploy.files.home import home
+from ponas_deploy.machines import nvidia
+from ponas_deploy.machines.names import slug
 
 VARIABLE = "PONAS_TRTEXEC"
 JETPACK = Path("/usr/src/tensorrt/bin/trtexec")
@@ -148,9 +149,9 @@ class TrtexecBackend:
         """Build `engine` and say what it takes and gives."""
         typed = to_fp16(_NAME, model) if settings.precision == "fp16" else model
         interface = _interface(typed)
-        cached = store.home() / "cache" / _NAME
+        cached = home() / "cache" / _NAME
         cached.mkdir(parents=True, exist_ok=True)
-        timings = f"{store.slug(self._program.text)}-{self.reading().slug or 'gpu'}.timing"
+        timings = f"{slug(self._program.text)}-{self.reading().slug or 'gpu'}.timing"
         with TemporaryDirectory(prefix="ponas-onnx-") as folder:
             given = Path(folder) / "model.onnx"
             given.write_bytes(typed)

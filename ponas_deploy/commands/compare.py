@@ -32,9 +32,9 @@ def compare(
 
     from ponas_deploy.commands.architectures import read_choices
     from ponas_deploy.commands.files import read_latency_tables
-    from ponas_deploy.compare import predict_networks
-    from ponas_deploy.store import find_table
+    from ponas_deploy.search.predictions import predict_networks
     from ponas_deploy.tables import load_accuracy_table
+    from ponas_deploy.tables.store import find_table
 
     tables, names = read_latency_tables(latency_tables)
     accuracy = load_accuracy_table(find_table(accuracy_table)) if accuracy_table else None
@@ -46,6 +46,6 @@ def compare(
         ]
         print_json({"tables": list(names), "networks": documents})
         return
-    from ponas_deploy.reports.compare import compare_report
+    from ponas_deploy.commands.reports.compare import compare_report
 
     show(compare_report(networks, names))

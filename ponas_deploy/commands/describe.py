@@ -22,14 +22,14 @@ def describe(
       ponas describe my-network.txt --json
     """
     from ponas_deploy.commands.architectures import read_architecture
-    from ponas_deploy.describe import describe as describe_architecture
+    from searchspace.description import describe as describe_architecture
 
     description = describe_architecture(read_architecture(arch, space, resolution, classes))
     if json:
-        from ponas_deploy.describe import document
+        from searchspace.description import document
 
         print_json(document(description))
         return
-    from ponas_deploy.reports.describe import describe_report
+    from ponas_deploy.commands.reports.describe import describe_report
 
     show(describe_report(description))

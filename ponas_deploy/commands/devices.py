@@ -16,10 +16,11 @@ def devices(json: Json = False) -> None:
     Example:
       ponas devices
     """
-    from ponas_deploy import store
-    from ponas_deploy.devices import this_machine
-    from ponas_deploy.gpu import this_gpu
-    from ponas_deploy.inventory import Runtime, known_devices, runtimes
+    from ponas_deploy.files.home import home
+    from ponas_deploy.machines.machine import this_machine
+    from ponas_deploy.profiling.gpu import this_gpu
+    from ponas_deploy.profiling.inventory import Runtime, known_devices, runtimes
+    from ponas_deploy.tables import store
 
     here, found, gpu = this_machine(), known_devices(), this_gpu()
     on_gpu = runtimes(on_gpu=True) if gpu else ()
@@ -41,11 +42,11 @@ def devices(json: Json = False) -> None:
                     device: [{"table": t.name, "shipped": t.shipped, "made_on": t.made_on} for t in tables]
                     for device, tables in found.items()
                 },
-                "store": str(store.home()),
+                "store": str(home()),
                 "unreadable": problems,
             }
         )
         return
-    from ponas_deploy.reports.devices import devices_report
+    from ponas_deploy.commands.reports.devices import devices_report
 
-    show(*devices_report(here, runtimes(), (gpu, on_gpu), found, store.home(), problems))
+    show(*devices_report(here, runtimes(), (gpu, on_gpu), found, home(), problems))

@@ -29,11 +29,11 @@ def doctor(
       ponas doctor
       ponas doctor --backend openvino --json
     """
-    from ponas_deploy.doctor import doctor_document, examine
-    from ponas_deploy.doctor.steadiness import steadiness
-    from ponas_deploy.doctor.vitals import read_vitals
+    from ponas_deploy.checks.machine import doctor_document, examine
+    from ponas_deploy.checks.steadiness import steadiness
+    from ponas_deploy.checks.vitals import read_vitals
     from ponas_deploy.errors import MeasurementError
-    from ponas_deploy.inventory import runtimes
+    from ponas_deploy.profiling.inventory import runtimes
 
     vitals, here = read_vitals(), runtimes()
     chosen = backend or next((one.backend for one in here if not one.problem), None)
@@ -47,6 +47,6 @@ def doctor(
     if json:
         print_json(doctor_document(vitals, steady, found))
         return
-    from ponas_deploy.reports.doctor import doctor_report
+    from ponas_deploy.commands.reports.doctor import doctor_report
 
     show(doctor_report(vitals.machine.name, found))

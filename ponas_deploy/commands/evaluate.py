@@ -72,7 +72,7 @@ def evaluate(
     if json:
         print_json(_document(found))
     else:
-        from ponas_deploy.reports.evaluate import evaluation_report
+        from ponas_deploy.commands.reports.evaluate import evaluation_report
 
         show(evaluation_report(_document(found)))
     if found.agree is False:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ponas_deploy.accuracy import Accuracy, agree, measure
 from ponas_deploy.backends import get_backend
 from ponas_deploy.commands.images import fitting, load_images
 from ponas_deploy.commands.output import note
 from ponas_deploy.commands.waiting import Advance
 from ponas_deploy.commands.weights import read_file
+from ponas_deploy.engines.accuracy import Accuracy, agree, measure
 from ponas_deploy.engines.manifest import Manifest, read_manifest
 from ponas_deploy.errors import (
     MissingExtraError,
@@ -24,14 +24,14 @@ from ponas_deploy.errors import (
     TableMismatchError,
     UnknownNameError,
 )
+from ponas_deploy.files.weights import WeightsFile
 from ponas_deploy.tables import SpaceKey
-from ponas_deploy.weights import WeightsFile
 from searchspace.architecture import Architecture
 from searchspace.weights import Weights, inherit
 
 if TYPE_CHECKING:
     from train.data import Images, Splits
-    from train.progress import Progress
+    from train.settings.progress import Progress
 
 SPLITS = ("test", "validation", "train")
 
@@ -145,7 +145,7 @@ def _through_torch(
     images: Sequence[Images],
     advance: Advance,
 ) -> Evaluated:
-    from train.evaluation import evaluate_weights
+    from train.stages.evaluation import evaluate_weights
 
     weights, how = _fitted(architecture, file, splits, wanted.seed)
     evaluation = evaluate_weights(
@@ -165,7 +165,7 @@ def _through_torch(
 
 def _fitted(architecture: Architecture, file: WeightsFile, splits: Splits, seed: int) -> tuple[Weights, str]:
     """A network's own weights, or a supernet's as `ponas specialize` and `export` inherit them."""
-    from train.inherit import specialised
+    from train.stages.inherit import specialised
 
     if not file.supernet:
         return inherit(file.tensors, architecture), "as they are"
@@ -174,7 +174,7 @@ def _fitted(architecture: Architecture, file: WeightsFile, splits: Splits, seed:
 
 
 def _through_engine(folder: Path, manifest: Manifest, images: Sequence[Images], advance: Advance) -> Accuracy:
-    from train.evaluation import batches, count
+    from train.stages.evaluation import batches, count
 
     size, total = manifest.conditions.batch, count(images)
     backend = get_backend(manifest.conditions.backend)

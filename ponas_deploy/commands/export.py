@@ -61,8 +61,8 @@ def export(
     from ponas_deploy.commands.architectures import read_architecture
     from ponas_deploy.commands.waiting import lines_of_a_build
     from ponas_deploy.commands.weights import open_weights
-    from ponas_deploy.deploy import build_and_measure, engine_document
-    from ponas_deploy.inventory import local_conditions
+    from ponas_deploy.engines.deploy import build_and_measure, engine_document
+    from ponas_deploy.profiling.inventory import local_conditions
 
     carried = open_weights(weights, data, finetune, seed, calibration)
     built = carried.space(space, resolution, classes)
@@ -77,6 +77,6 @@ def export(
     if json:
         print_json(engine_document(manifest, folder))
         return
-    from ponas_deploy.reports.engine import manifest_report
+    from ponas_deploy.commands.reports.engine import manifest_report
 
     show(manifest_report(manifest, folder))

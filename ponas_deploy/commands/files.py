@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ponas_deploy.errors import PonasError
-from ponas_deploy.store import find_table
 from ponas_deploy.tables import AccuracyTable, LatencyTable, load_accuracy_table, load_latency_table
 from ponas_deploy.tables.names import short_names
 from ponas_deploy.tables.spaces import space_of
+from ponas_deploy.tables.store import find_table
 
 
 def read_latency_tables(files: Sequence[str]) -> tuple[list[LatencyTable], tuple[str, ...]]:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from ponas_deploy.commands.architectures import agreed, read_architecture
 from ponas_deploy.errors import PonasError, WeightsError
-from ponas_deploy.weights import WeightsFile
+from ponas_deploy.files.weights import WeightsFile
 from searchspace.architecture import Architecture
 
 if TYPE_CHECKING:
     from train.data import Splits
-    from train.progress import OnProgress
+    from train.settings.progress import OnProgress
 
 
 def load_images(
@@ -32,7 +32,7 @@ def load_images(
     files are for other images than these, or were trained on another cut than each other.
     """
     from train.data import load
-    from train.weights import refuse_other_images
+    from train.networks.weights import refuse_other_images
 
     cuts = {file.path: cut for file in files if (cut := file.number("seed")) is not None}
     if len(set(cuts.values())) > 1:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ponas_deploy.accuracy import measure
 from ponas_deploy.commands.images import load_images
 from ponas_deploy.commands.output import note
-from ponas_deploy.deploy import WeightsSource
-from ponas_deploy.weights import WeightsFile
+from ponas_deploy.engines.accuracy import measure
+from ponas_deploy.engines.deploy import WeightsSource
+from ponas_deploy.files.weights import WeightsFile
 from searchspace.weights import Weights, inherit
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ _TOGETHER = 8
 
 def inherited(file: WeightsFile, data: str, finetune: int, seed: int, as_they_are: bool) -> WeightsSource:
     """The source of an engine's weights and of its accuracy on the test images of `data`."""
-    from train.inherit import specialised
-    from train.progress import silent
+    from train.settings.progress import silent
+    from train.stages.inherit import specialised
 
     splits = load_images((file,), data=data, resolution=None, seed=seed, on_progress=silent)
 
@@ -45,8 +45,8 @@ def inherited(file: WeightsFile, data: str, finetune: int, seed: int, as_they_ar
         return specialised(architecture, file.path, splits, finetune_epochs=finetune, seed=seed)
 
     def validate(architectures: Sequence[Architecture]) -> list[float]:
-        from train.compute import Compute
-        from train.subnets import Supernet, evaluate_subnets
+        from train.compute.device import Compute
+        from train.stages.subnets import Supernet, evaluate_subnets
 
         images = len(splits.validation.labels)
         note(f"evaluating {len(architectures)} networks on {images} validation images of {data} ...")
@@ -65,7 +65,7 @@ def inherited(file: WeightsFile, data: str, finetune: int, seed: int, as_they_ar
 
     @cache
     def images() -> NDArray[np.float32]:
-        from train.seeds import shuffled
+        from train.compute.seeds import shuffled
 
         order = shuffled(len(splits.train.labels), _SCALE_IMAGES, "scales", seed=seed)[:_SCALE_IMAGES]
         found, _ = next(splits.train.batches(_SCALE_IMAGES, order))

@@ -45,15 +45,15 @@ def networks(
       ponas networks --device gpu --backend tensorrt --precision fp16 --count 456 --out measured.csv
       ponas table fit measured.csv --out latency.json
     """
-    from ponas_deploy import store
     from ponas_deploy.backends import RunSettings, get_backend
     from ponas_deploy.commands.architectures import DEFAULT_SPACE
     from ponas_deploy.commands.profiling import progress_bar
     from ponas_deploy.errors import PonasError
-    from ponas_deploy.gpu import plan_for
-    from ponas_deploy.inventory import Wish, missing
-    from ponas_deploy.lock import machine_to_oneself
-    from ponas_deploy.profile.whole import measure_networks, quick
+    from ponas_deploy.files.lock import machine_to_oneself
+    from ponas_deploy.profiling.gpu import plan_for
+    from ponas_deploy.profiling.inventory import Wish, missing
+    from ponas_deploy.profiling.random_networks import measure_networks, quick
+    from ponas_deploy.tables import store
     from searchspace import build_space
 
     if out.suffix.lower() != ".csv":

@@ -17,7 +17,7 @@ _PIPED_WIDTH = 120
 
 def print_json(document: Any) -> None:
     """The one document of a command with --json."""
-    from ponas_deploy.records import to_json
+    from ponas_deploy.files.records import to_json
 
     typer.echo(to_json(document))
 

@@ -8,7 +8,7 @@ from ponas_deploy.commands.options import AccuracyTableFile, Json, LatencyTables
 from ponas_deploy.commands.output import print_json, show
 
 if TYPE_CHECKING:
-    from ponas_deploy.pareto import NamedFront
+    from ponas_deploy.search.comparison import NamedFront
     from ponas_deploy.tables import LatencyTable
 
 
@@ -26,8 +26,8 @@ def pareto(
       ponas pareto --latency-table ort.json --latency-table openvino.json --accuracy-table acc.json
     """
     from ponas_deploy.commands.files import read_tables
-    from ponas_deploy.pareto import NamedFront, compare_fronts
-    from ponas_deploy.specialize import front
+    from ponas_deploy.search.comparison import NamedFront, compare_fronts
+    from ponas_deploy.search.specialize import front
 
     tables, names, accuracy = read_tables(latency_tables, accuracy_table)
     fronts = [NamedFront(name, front(table, accuracy)) for name, table in zip(names, tables, strict=True)]
@@ -36,7 +36,7 @@ def pareto(
         document = _document(fronts, tables)
         print_json({**document, "comparison": comparison.document()} if comparison else document)
         return
-    from ponas_deploy.reports.pareto import comparison_report, front_report
+    from ponas_deploy.commands.reports.pareto import comparison_report, front_report
 
     if comparison:
         show(comparison_report(comparison, fronts))
@@ -46,8 +46,8 @@ def pareto(
 
 def _document(fronts: list[NamedFront], tables: list[LatencyTable]) -> dict[str, Any]:
     """`points` is the front of one table, or that of all together, each point with its table."""
-    from ponas_deploy.pareto import joint_front
-    from ponas_deploy.specialize import points
+    from ponas_deploy.search.comparison import joint_front
+    from ponas_deploy.search.specialize import points
 
     documents = [list(points(named.front, table)) for named, table in zip(fronts, tables, strict=True)]
     if len(fronts) == 1:

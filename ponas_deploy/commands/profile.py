@@ -24,8 +24,8 @@ from ponas_deploy.commands.options import (
 from ponas_deploy.commands.output import note, print_json, show
 
 if TYPE_CHECKING:
-    from ponas_deploy.store import StoredTable
     from ponas_deploy.tables import AccuracyTable
+    from ponas_deploy.tables.store import StoredTable
 
 
 def profile(
@@ -91,14 +91,13 @@ def profile(
     """
     from dataclasses import replace
 
-    from ponas_deploy import store
     from ponas_deploy.commands.architectures import DEFAULT_SPACE
     from ponas_deploy.commands.profiling import accuracy_of, profile_with_bar, to_go_on
     from ponas_deploy.errors import PonasError
-    from ponas_deploy.inventory import Wish, missing
-    from ponas_deploy.profile.prior import NETWORKS, load_prior
-    from ponas_deploy.store import latency_path
-    from ponas_deploy.tables import SpaceKey, load_accuracy_table
+    from ponas_deploy.profiling.inventory import Wish, missing
+    from ponas_deploy.profiling.prior import NETWORKS, load_prior
+    from ponas_deploy.tables import SpaceKey, load_accuracy_table, store
+    from ponas_deploy.tables.store import latency_path
     from searchspace import build_space
 
     if measurements is not None and prior is None:
@@ -146,14 +145,14 @@ def profile(
     if json:
         print_json({"tables": [_document(stored, judge) for stored in made]})
         return
-    from ponas_deploy.reports.profile import profile_report
+    from ponas_deploy.commands.reports.profile import profile_report
 
     show(profile_report(made))
 
 
 def _reached(stored: StoredTable, accuracy: AccuracyTable | None) -> str:
     """How exact a table is, and what may make it more so."""
-    from ponas_deploy.profile.reached import reached
+    from ponas_deploy.profiling.precision import reached
 
     said = dict(stored.table.protocol)
     more = "; the same command again goes on with it" if said.get("stopped_by") == "time" else ""
@@ -164,7 +163,7 @@ def _reached(stored: StoredTable, accuracy: AccuracyTable | None) -> str:
 def _document(stored: StoredTable, accuracy: AccuracyTable | None) -> dict[str, object]:
     from dataclasses import asdict
 
-    from ponas_deploy.profile.reached import reached
+    from ponas_deploy.profiling.precision import reached
 
     certificate, said = stored.table.certificate, dict(stored.table.protocol)
     return {

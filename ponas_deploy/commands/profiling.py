@@ -15,10 +15,10 @@ from ponas_deploy.commands.waiting import SECONDS_A_LINE, lines_of_a_build
 _OVERTIME, _STARTING_S = 1.1, 3.0
 
 if TYPE_CHECKING:
-    from ponas_deploy.inventory import Wish
-    from ponas_deploy.progress import OnProgress, Progress
-    from ponas_deploy.store import StoredTable
+    from ponas_deploy.profiling.inventory import Wish
+    from ponas_deploy.profiling.progress import OnProgress, Progress
     from ponas_deploy.tables import Conditions
+    from ponas_deploy.tables.store import StoredTable
     from searchspace.space import Space
 
 
@@ -28,8 +28,8 @@ def tables_for(wish: Wish, time_budget_s: float) -> tuple[StoredTable, ...]:
     What was made with another runtime, driver, power mode, ... is named and made again. All of them
     together take about `time_budget_s`, unless the machine is too slow for a single one.
     """
-    from ponas_deploy.inventory import missing, outdated, serving
-    from ponas_deploy.staleness import in_words
+    from ponas_deploy.profiling.inventory import missing, outdated, serving
+    from ponas_deploy.profiling.staleness import in_words
 
     tables = serving(wish)
     wanted = missing(wish, tables, every_precision=True)
@@ -52,7 +52,7 @@ def _worth_profiling(
     """Which of several runtimes to profile, after a trial of each; the others are named with the reason."""
     if len(wanted) == 1 and not tables:
         return tuple(wanted)
-    from ponas_deploy.profile.trial import middle, select, trial
+    from ponas_deploy.profiling.trial import middle, select, trial
 
     trials = []
     for conditions in wanted:
@@ -87,7 +87,7 @@ def profile_with_bar(
 
     `accuracy` and `prior` are tables in files, `networks` how many are timed to fit the prior on.
     """
-    from ponas_deploy.inventory import make_table
+    from ponas_deploy.profiling.inventory import make_table
 
     origin = f" from {prior}" if prior else ""
     note(
@@ -117,8 +117,8 @@ def profile_with_bar(
 
 def accuracy_of(space: Space, name: str | None = None) -> Path | None:
     """The accuracy table that was named, or the space's own where it has one."""
-    from ponas_deploy import store
     from ponas_deploy.errors import UnknownNameError
+    from ponas_deploy.tables import store
 
     try:
         return store.find_table(name or f"accuracy/{space.name}")
@@ -130,8 +130,8 @@ def accuracy_of(space: Space, name: str | None = None) -> Path | None:
 
 def to_go_on(path: Path, *, from_prior: bool) -> tuple[StoredTable | None, bool]:
     """The table at `path` where it is kept as it is, and whether to add to the one that is there."""
-    from ponas_deploy.store import StoredTable
     from ponas_deploy.tables import load_latency_table
+    from ponas_deploy.tables.store import StoredTable
 
     if not path.exists():
         return None, False

@@ -34,9 +34,9 @@ from ponas_deploy.commands.quantities import LatencyBudget
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ponas_deploy.deploy import Attempt, Task
-    from ponas_deploy.specialize import Budget
-    from ponas_deploy.store import StoredAccuracy, StoredTable
+    from ponas_deploy.engines.deploy import Attempt, Task
+    from ponas_deploy.search.specialize import Budget
+    from ponas_deploy.tables.store import StoredAccuracy, StoredTable
 
 
 def _percentile(value: int) -> int:
@@ -166,13 +166,14 @@ def specialize(
             raise typer.BadParameter(f"{', '.join(idle)}: only with --device, where an engine is emitted.")
         _choose(asked, latency_table, accuracy_table, space, method, seed, confidence, json)
         return
-    from ponas_deploy import inventory, store
     from ponas_deploy.commands.profiling import tables_for
     from ponas_deploy.commands.weights import open_weights
-    from ponas_deploy.deploy import Task
-    from ponas_deploy.deploy.shortlist import refuse_shortlist
-    from ponas_deploy.engines import refuse_existing
-    from ponas_deploy.trust import CONFIDENCE
+    from ponas_deploy.engines.deploy import Task
+    from ponas_deploy.engines.emit import refuse_existing
+    from ponas_deploy.engines.reranker import refuse_shortlist
+    from ponas_deploy.profiling import inventory
+    from ponas_deploy.tables import store
+    from ponas_deploy.tables.margin import CONFIDENCE
 
     carried = open_weights(weights, data, finetune, seed, calibration)
     for one in precision or ():
@@ -218,7 +219,7 @@ class _Asked(NamedTuple):
 
     def budget(self, tables: Sequence[StoredTable], accuracy: StoredAccuracy) -> Budget:
         """The budget; a latency in percent is of the network that wins when latency does not matter."""
-        from ponas_deploy.specialize import Budget, slowest_useful_ms
+        from ponas_deploy.search.specialize import Budget, slowest_useful_ms
 
         latency_ms = None
         if self.latency is not None:
@@ -239,11 +240,12 @@ def _choose(
     confidence: float | None,
     json: bool,
 ) -> None:
-    from ponas_deploy import store
-    from ponas_deploy.deploy.attempts import choose_within
-    from ponas_deploy.specialize import document
+    from ponas_deploy.engines.attempts import choose_within
+    from ponas_deploy.search.specialize import document
+    from ponas_deploy.tables import store
+    from ponas_deploy.tables.margin import margin
+    from ponas_deploy.tables.quality import trusted
     from ponas_deploy.tables.spaces import space_of
-    from ponas_deploy.trust import margin, trusted
     from searchspace import build_space
 
     if latency_table is None:
@@ -263,7 +265,7 @@ def _choose(
     for warning in warnings:
         note(warning)
     if confidence:
-        from ponas_deploy.staleness import refuse_stale
+        from ponas_deploy.profiling.staleness import refuse_stale
 
         refuse_stale(latency)
     left = margin(latency.table, confidence) if confidence else None
@@ -288,14 +290,14 @@ def _choose(
             }
         )
         return
-    from ponas_deploy.reports.engine import specialization_report
+    from ponas_deploy.commands.reports.engine import specialization_report
 
     show(specialization_report(solution, left, [f"Accuracy table: {accuracy.made_on}."]))
 
 
 def _deploy(task: Task, folder: Path, tries: int, force: bool, json: bool) -> None:
     from ponas_deploy.commands.waiting import lines_of_a_build
-    from ponas_deploy.deploy import deploy, engine_document
+    from ponas_deploy.engines.deploy import deploy, engine_document
 
     deployment = deploy(
         task,
@@ -309,13 +311,13 @@ def _deploy(task: Task, folder: Path, tries: int, force: bool, json: bool) -> No
     if json:
         print_json(engine_document(deployment.manifest, folder))
         return
-    from ponas_deploy.reports.engine import deployment_report
+    from ponas_deploy.commands.reports.engine import deployment_report
 
     show(deployment_report(deployment))
 
 
 def _emit_portable(task: Task, folder: Path, tries: int, force: bool, json: bool) -> None:
-    from ponas_deploy.deploy import emit_portable, engine_document
+    from ponas_deploy.engines.deploy import emit_portable, engine_document
 
     manifest = emit_portable(task, folder, overwrite=force)
     for warning in manifest.warnings:
@@ -323,7 +325,7 @@ def _emit_portable(task: Task, folder: Path, tries: int, force: bool, json: bool
     if json:
         print_json(engine_document(manifest, folder))
         return
-    from ponas_deploy.reports.engine import manifest_report
+    from ponas_deploy.commands.reports.engine import manifest_report
 
     show(manifest_report(manifest, folder))
 
@@ -340,7 +342,7 @@ def _tell(attempt: Attempt) -> None:
 
 
 def _slug(asked: _Asked) -> str:
-    from ponas_deploy.store import slug
+    from ponas_deploy.machines.names import slug
 
     texts = [asked.latency.text if asked.latency else "", asked.flops, asked.params, asked.size]
     return slug("-".join(str(text) for text in texts if text).replace(".", "p"))

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 from ponas_deploy.commands.images import load_images
 from ponas_deploy.commands.output import note
 from ponas_deploy.errors import PonasError, WeightsError
-from ponas_deploy.journal import Journal
-from ponas_deploy.networks_csv import Networks, write_networks
-from ponas_deploy.records import sha256
-from ponas_deploy.weights import WeightsFile, read_weights
+from ponas_deploy.files.journal import Journal
+from ponas_deploy.files.records import sha256
+from ponas_deploy.files.weights import WeightsFile, read_weights
+from ponas_deploy.tables.networks_csv import Networks, write_networks
 from searchspace import Space, build_space
 
 if TYPE_CHECKING:
     from train.data import Splits
-    from train.progress import OnProgress
-    from train.sampling import Side
+    from train.settings.progress import OnProgress
+    from train.stages.sampling import Side
 
 _TOGETHER = 8
 """Networks that see a batch of images before the next one is decoded; a kill loses no more than these."""
@@ -99,8 +99,8 @@ def open_run(weights: Path, data: str | None, on_progress: OnProgress) -> Run:
 
 
 def evaluated(run: Run, wanted: Wanted, on_progress: OnProgress) -> Evaluated:
-    """Evaluate random networks of a run, or read what was evaluated before; see `train.subnets`."""
-    from train.progress import Progress
+    """Evaluate random networks of a run, or read what was evaluated before; see `train.stages.subnets`."""
+    from train.settings.progress import Progress
 
     path = run.file.path.with_name(f"subnets-{wanted.side}-{wanted.seed}.csv")
     started, found = monotonic(), Evaluated(Networks(path, run.layers, (), (), "accuracy", ()), ())
@@ -120,7 +120,7 @@ def evaluated(run: Run, wanted: Wanted, on_progress: OnProgress) -> Evaluated:
 
 def _header(run: Run, wanted: Wanted) -> dict[str, Any]:
     """Everything that decides the accuracies; a journal of anything else is set aside."""
-    from train.subnets import CALIBRATION_IMAGES
+    from train.stages.subnets import CALIBRATION_IMAGES
 
     return {
         "what": "subnets",
@@ -135,9 +135,9 @@ def _header(run: Run, wanted: Wanted) -> dict[str, Any]:
 
 def _groups(run: Run, wanted: Wanted, journal: Journal) -> Iterator[list[dict[str, Any]]]:
     """The journal's entries of the networks to evaluate, group by group; what it lacks is evaluated."""
-    from train.compute import Compute
-    from train.sampling import sample
-    from train.subnets import Supernet, evaluate_subnets
+    from train.compute.device import Compute
+    from train.stages.sampling import sample
+    from train.stages.subnets import Supernet, evaluate_subnets
 
     compute = Compute.on(wanted.device, lanes=0)
     supernet = Supernet(run.space, run.file.tensors, compute)

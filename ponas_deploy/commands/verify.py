@@ -33,7 +33,7 @@ def verify(
       ponas verify engines/amd-epyc-2c-3-ms --json
       ponas verify engines/nvidia-h200-300us --layers
     """
-    from ponas_deploy.engines import verify as verify_engine
+    from ponas_deploy.checks.engine import verify as verify_engine
     from ponas_deploy.engines.manifest import measured_document
 
     manifest, found = verify_engine(folder)
@@ -60,8 +60,8 @@ def verify(
             }
         )
     else:
-        from ponas_deploy.reports.engine import verification_report
-        from ponas_deploy.reports.layers import layers_report
+        from ponas_deploy.commands.reports.engine import verification_report
+        from ponas_deploy.commands.reports.layers import layers_report
 
         show(verification_report(manifest, found))
         if timed:
@@ -72,7 +72,7 @@ def verify(
 
 def _layers(folder: Path) -> tuple[tuple[str, float], ...]:
     """What each layer takes; a line says why where its runtime does not time layers: the rest was checked."""
-    from ponas_deploy.engines import layer_times_ms
+    from ponas_deploy.checks.engine import layer_times_ms
     from ponas_deploy.errors import BackendError
 
     try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ponas_deploy.commands.output import note, report_console
 
 if TYPE_CHECKING:
-    from ponas_deploy.progress import BuildProgress, OnBuildProgress
+    from ponas_deploy.backends.progress import BuildProgress, OnBuildProgress
 
 PATIENCE_S = 2.0
 """What takes less shows no bar."""

@@ -15,8 +15,8 @@ from ponas_deploy.commands.output import note
 from ponas_deploy.errors import MissingExtraError, PonasError
 
 if TYPE_CHECKING:
-    from ponas_deploy.deploy import WeightsSource
-    from ponas_deploy.weights import WeightsFile
+    from ponas_deploy.engines.deploy import WeightsSource
+    from ponas_deploy.files.weights import WeightsFile
     from searchspace.space import Space
 
 _RESOLUTION, _CLASSES = 224, 1000
@@ -53,7 +53,7 @@ def open_weights(
     own weights are carried as they are, and without that extra their accuracy is not measured. INT8 scales
     come from the images of the file `calibration`, else from training images.
     """
-    from ponas_deploy.deploy import random_source
+    from ponas_deploy.engines.deploy import random_source
 
     if path is None:
         if finetune:
@@ -77,8 +77,8 @@ def _scaled_by(source: WeightsSource, calibration: Path | None) -> WeightsSource
 
 
 def read_file(path: Path) -> WeightsFile:
-    """A weights file: safetensors without torch, a `.pth` by way of `train.authors`."""
-    from ponas_deploy.weights import read_weights
+    """A weights file: safetensors without torch, a `.pth` by way of `train.networks.authors`."""
+    from ponas_deploy.files.weights import read_weights
 
     return read_weights(_converted(path) if path.suffix.lower() in _CHECKPOINTS else path)
 
@@ -86,8 +86,9 @@ def read_file(path: Path) -> WeightsFile:
 def _converted(path: Path) -> Path:
     """A checkpoint as safetensors in the user's store, where it lies under its own hash."""
     from ponas_deploy.errors import FileFormatError
-    from ponas_deploy.records import sha256
-    from ponas_deploy.store import home, slug
+    from ponas_deploy.files.home import home
+    from ponas_deploy.files.records import sha256
+    from ponas_deploy.machines.names import slug
 
     if not path.is_file():
         raise FileFormatError(path, "", "there is no such file.")
@@ -95,7 +96,7 @@ def _converted(path: Path) -> Path:
     if not target.exists():
         if not _trains():
             raise MissingExtraError("torch, which reading a checkpoint needs,", "train")
-        from train.authors import convert
+        from train.networks.authors import convert
 
         name = convert(path, target).name or "a network of the PONAS space"
         note(f"{path} is {name} in its authors' layout; converted to {target}")
@@ -103,7 +104,7 @@ def _converted(path: Path) -> Path:
 
 
 def _source(file: WeightsFile, data: str | None, finetune: int, seed: int) -> WeightsSource:
-    from ponas_deploy.deploy import WeightsSource
+    from ponas_deploy.engines.deploy import WeightsSource
     from searchspace.weights import inherit
 
     as_they_are = not file.supernet and not finetune

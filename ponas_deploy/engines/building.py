@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ponas_deploy import child, fresh
 from ponas_deploy.backends import Backend, Calibrated, RunSettings, get_backend
+from ponas_deploy.backends.progress import BuildProgress, OnBuildProgress
 from ponas_deploy.errors import BackendError
-from ponas_deploy.progress import BuildProgress, OnBuildProgress
+from ponas_deploy.machines import processes
 from ponas_deploy.tables import Conditions
 
 MODULE = "ponas_deploy.engines.building"
@@ -69,7 +69,7 @@ def build_apart(
             empty = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             images_file = _saved(images, empty / "images.npy")
             given = (str(model.resolve()), json.dumps(asdict(conditions)), images_file)
-            process = stack.enter_context(child.started(MODULE, *given, folder=empty))
+            process = stack.enter_context(processes.started(MODULE, *given, folder=empty))
         except OSError as error:
             raise BackendError(
                 backend, f"the process that builds the engine cannot start: {error}."
@@ -78,13 +78,13 @@ def build_apart(
             message = json.loads(line)
             if "done" in message:
                 return model.with_name(message["done"])
-            if what := child.fallen(message):
+            if what := processes.fallen(message):
                 raise _fell(backend, what)
-            child.raise_told(message, backend)
+            processes.raise_told(message, backend)
             if on_build:
                 on_build(BuildProgress(**message["progress"]))
-            child.answer(process)
-        raise _fell(backend, child.last_words(process, empty))
+            processes.answer(process)
+        raise _fell(backend, processes.last_words(process, empty))
 
 
 def _saved(images: Images | None, to: Path) -> str:
@@ -96,16 +96,16 @@ def _saved(images: Images | None, to: Path) -> str:
 
 
 def _fell(backend: str, what: str) -> BackendError:
-    return BackendError(backend, f"the process that builds the engine {what}: {fresh.advice(what)}.")
+    return BackendError(backend, f"the process that builds the engine {what}: {processes.advice(what)}.")
 
 
 def main(arguments: Sequence[str]) -> None:
     """The process: the ONNX file, conditions as JSON, and a file of images or nothing."""
     model, conditions, images_file = arguments
 
-    def build(say: child.Say) -> str:
+    def build(say: processes.Say) -> str:
         images = np.load(images_file, allow_pickle=False) if images_file else None
         asked = Conditions(**json.loads(conditions))
         return build_here(Path(model), asked, images, lambda told: say({"progress": asdict(told)})).name
 
-    child.speak(build)
+    processes.speak(build)

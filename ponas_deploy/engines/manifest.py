@@ -15,8 +15,8 @@ from typing import Any
 from ponas_deploy.backends import RunSettings
 from ponas_deploy.engines.timing import PERCENTILES, EngineTiming
 from ponas_deploy.errors import PonasError
-from ponas_deploy.measure.weather import Round
-from ponas_deploy.records import Record, is_number, read_json, write_json
+from ponas_deploy.files.records import Record, is_number, read_json, write_json
+from ponas_deploy.measuring.interference import Round
 from ponas_deploy.tables import Conditions, SpaceKey
 from searchspace.architecture import Architecture
 from searchspace.spaces import SPACES, build_space

@@ -20,12 +20,12 @@ from pathlib import Path
 from statistics import fmean
 from time import monotonic, perf_counter_ns, sleep
 
-from ponas_deploy import fresh
 from ponas_deploy.backends import RunSettings, Session, get_backend
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
-from ponas_deploy.measure import Plan
-from ponas_deploy.measure.shared_core import Core, CoreReading, core_for, readings
-from ponas_deploy.measure.weather import Round, Weather, look_around
+from ponas_deploy.machines import processes
+from ponas_deploy.measuring.contention import Core, CoreReading, core_for, readings
+from ponas_deploy.measuring.interference import Round, Weather, look_around
+from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.tables.measurement import quantile
 
 PROCESSES, SECONDS, WARM_UP_S = 3, 0.6, 0.2
@@ -211,13 +211,13 @@ def _in_fresh_process(
     try:
         with tempfile.TemporaryDirectory() as empty:
             done = subprocess.run(
-                fresh.command("ponas_deploy.engines.timing", *request),
+                processes.command("ponas_deploy.engines.timing", *request),
                 capture_output=True,
                 text=True,
                 timeout=_TIMEOUT_S,
                 check=False,
                 cwd=empty,
-                env=fresh.environment(),
+                env=processes.environment(),
             )
     except subprocess.TimeoutExpired as error:
         raise MeasurementError(f"timing {engine} took over {_TIMEOUT_S} s and was stopped.") from error
@@ -225,8 +225,8 @@ def _in_fresh_process(
         raise MeasurementError(f"the process that times {engine} cannot start: {error}.") from error
     if done.returncode:
         said = done.stderr.strip().splitlines() if done.returncode > 0 else []
-        ended = fresh.ending(done.returncode)
-        reason = said[-1] if said else f"it {ended}: {fresh.advice(ended)}."
+        ended = processes.ending(done.returncode)
+        reason = said[-1] if said else f"it {ended}: {processes.advice(ended)}."
         raise BackendError(backend, f"the process that timed {engine} failed: {reason}")
     return Taken.from_text(done.stdout)
 

@@ -8,7 +8,7 @@ from math import sqrt
 from pathlib import Path
 from typing import Any
 
-from ponas_deploy.records import Faults, Record, write_json
+from ponas_deploy.files.records import Faults, Record, write_json
 from ponas_deploy.tables.cells import LOSS_PP, TOP1_PCT, grid_of, rows_of_record
 from ponas_deploy.tables.grid import Grid, SpaceKey
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ponas_deploy.errors import FileFormatError
-from ponas_deploy.records import Faults, Record, in_words, is_number
+from ponas_deploy.files.records import Faults, Record, in_words, is_number
 from ponas_deploy.tables.grid import Grid
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ponas_deploy.errors import FileFormatError
-from ponas_deploy.records import Faults
+from ponas_deploy.files.records import Faults
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.cells import LATENCY_MS, LOSS_PP, TOP1_PCT, Column, RawCell, arranged, grid_of
 from ponas_deploy.tables.grid import Grid

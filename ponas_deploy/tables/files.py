@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from ponas_deploy.records import Faults, read_json
+from ponas_deploy.files.records import Faults, read_json
 from ponas_deploy.tables import accuracy, csv_import, latency
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.cells import LATENCY_MS

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ponas_deploy.errors import ArchitectureError, TableMismatchError, UnknownNameError
-from ponas_deploy.records import Record
+from ponas_deploy.files.records import Record
 from searchspace.space import Space
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import NormalDist, stdev
 from typing import Any
 
-from ponas_deploy.records import Faults, Record, write_json
+from ponas_deploy.files.records import Faults, Record, write_json
 from ponas_deploy.tables.cells import ISOLATED_MS, LATENCY_MS, Column, Rows, grid_of, rows_of_record
 from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.measurement import Measurement

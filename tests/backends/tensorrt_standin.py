@@ -18,8 +18,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from ponas_deploy import engines
 from ponas_deploy.backends import _cuda
+from ponas_deploy.engines import emit as engines
 from ponas_deploy.engines.building import build_here
 
 MS_A_RUN = 0.25

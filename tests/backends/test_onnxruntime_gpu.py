@@ -12,8 +12,8 @@ from onnxruntime_standin import Gpu
 
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.backends._onnxruntime_device import DeviceSession
-from ponas_deploy.devices import nvidia
 from ponas_deploy.errors import BackendError, UnknownNameError
+from ponas_deploy.machines import nvidia
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
 

@@ -16,15 +16,15 @@ from ponas_deploy.backends import RunSettings
 from ponas_deploy.backends._tensorrt_build import BuildPlan
 from ponas_deploy.backends._tensorrt_files import Cache
 from ponas_deploy.backends.onnx_calibration import Calibration
+from ponas_deploy.backends.progress import BuildProgress
 from ponas_deploy.backends.tensorrt import TensorRtBackend
-from ponas_deploy.deploy import _on_this_machine, build_and_measure
-from ponas_deploy.deploy.task import WeightsSource, random_source
-from ponas_deploy.engines import build
 from ponas_deploy.engines.building import backend_for
+from ponas_deploy.engines.deploy import _on_this_machine, build_and_measure
+from ponas_deploy.engines.emit import build
+from ponas_deploy.engines.task import WeightsSource, random_source
 from ponas_deploy.errors import BackendError, PonasError
-from ponas_deploy.measure import Plan
-from ponas_deploy.profile.bench import Bench
-from ponas_deploy.progress import BuildProgress
+from ponas_deploy.measuring.protocol import Plan
+from ponas_deploy.profiling.bench import Bench
 from ponas_deploy.tables import Conditions
 from searchspace import Architecture, Space
 from searchspace.graph import network_model
@@ -162,7 +162,7 @@ def test_ctrl_c_in_a_build_ends_it(machine: Machine, model: bytes) -> None:
 def test_a_profile_says_how_far_a_long_build_is(
     machine: Machine, tiny: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ponas_deploy.profile.bench._TOLD_EVERY_S", -1.0)
+    monkeypatch.setattr("ponas_deploy.profiling.bench._TOLD_EVERY_S", -1.0)
     told: list[str] = []
     backend = TensorRtBackend()
     bench = Bench(

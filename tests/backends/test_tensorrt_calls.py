@@ -19,10 +19,11 @@ from test_contract import *  # noqa: F403  (the contract, over the backend below
 
 from ponas_deploy.backends import RunSettings, _cuda
 from ponas_deploy.backends.tensorrt import TensorRtBackend
-from ponas_deploy.engines import build, emit, layer_times_ms
+from ponas_deploy.checks.engine import layer_times_ms
+from ponas_deploy.commands.reports.layers import layers_report
+from ponas_deploy.engines.emit import build, emit
 from ponas_deploy.engines.manifest import Manifest
 from ponas_deploy.errors import BackendError
-from ponas_deploy.reports.layers import layers_report
 from ponas_deploy.tables import Conditions
 from searchspace import build_space, parse_architecture
 from searchspace.weights import random_weights

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.backends.torch import ENGINE, MODEL, NAMES, TorchBackend
 from ponas_deploy.errors import BackendError, PonasError
-from ponas_deploy.records import read_json
+from ponas_deploy.files.records import read_json
 from searchspace import PUBLISHED, Architecture, build_space, parse_architecture
 from searchspace.graph import model, network_model
 from searchspace.space import Space

@@ -12,8 +12,8 @@ import pytest
 from ponas_deploy.backends import RunSettings, _trtexec_session, get_backend
 from ponas_deploy.backends import _trtexec_output as output
 from ponas_deploy.backends.trtexec import ENGINE, SIDECAR, VARIABLE, TrtexecBackend, _probe
-from ponas_deploy.devices import nvidia
 from ponas_deploy.errors import BackendError, UnknownNameError
+from ponas_deploy.machines import nvidia
 from searchspace import Architecture, Space
 from searchspace.graph import network_model
 from searchspace.weights import random_weights

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from ponas_deploy.commands import app
 from ponas_deploy.commands.weights import open_weights
 from ponas_deploy.errors import BackendError
-from ponas_deploy.weights import write_weights
+from ponas_deploy.files.weights import write_weights
 from searchspace import build_space, parse_architecture
 from searchspace.weights import random_weights
 

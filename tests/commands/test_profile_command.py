@@ -14,8 +14,8 @@ from ponas_deploy.commands import app
 from ponas_deploy.commands.profiling import accuracy_of, to_go_on
 from ponas_deploy.commands.quantities import parse_duration
 from ponas_deploy.errors import UnknownNameError
-from ponas_deploy.store import SHIPPED
 from ponas_deploy.tables import load_latency_table, write_latency_table
+from ponas_deploy.tables.store import SHIPPED
 from searchspace import Space, build_space
 
 PRIOR = "amd-epyc-2c/openvino-bf16-t1-b1-ponas-224px-1000c"

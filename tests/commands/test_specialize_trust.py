@@ -13,8 +13,8 @@ from typer.testing import CliRunner, Result
 
 from ponas_deploy.backends import get_backend
 from ponas_deploy.commands import app
-from ponas_deploy.devices import this_machine
-from ponas_deploy.specialize import slowest_useful_ms
+from ponas_deploy.machines.machine import this_machine
+from ponas_deploy.search.specialize import slowest_useful_ms
 from ponas_deploy.tables import (
     Certificate,
     Conditions,

@@ -13,7 +13,6 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from ponas_deploy.commands import app
-from ponas_deploy.networks_csv import Networks, read_networks, write_networks
 from ponas_deploy.tables import (
     AccuracyCertificate,
     AccuracyTable,
@@ -21,6 +20,7 @@ from ponas_deploy.tables import (
     load_accuracy_table,
     write_accuracy_table,
 )
+from ponas_deploy.tables.networks_csv import Networks, read_networks, write_networks
 
 Run = Callable[..., Result]
 LAYERS, LABELS = ("one", "two", "three"), ("k3", "k5", "k7")

@@ -17,11 +17,11 @@ pytest.importorskip("sklearn", reason="needs the train extra (scikit-learn)")
 from conftest import tiny_space
 from ponas_deploy.commands import app
 from ponas_deploy.engines import timing
+from ponas_deploy.files.weights import read_weights, write_weights
 from ponas_deploy.tables import Conditions, Grid, LatencyTable, SpaceKey, write_latency_table
-from ponas_deploy.weights import read_weights, write_weights
 from searchspace import SPACES
-from train.run import TrainResult, train_run
-from train.settings import FineTuneSettings, MetaSettings, TrainSettings
+from train.runs.run import TrainResult, train_run
+from train.settings.settings import FineTuneSettings, MetaSettings, TrainSettings
 
 SETTINGS = TrainSettings(
     "digits",

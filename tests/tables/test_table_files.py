@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ponas_deploy.errors import FileFormatError, OverwriteError
-from ponas_deploy.records import write_json
+from ponas_deploy.files.records import write_json
 from ponas_deploy.tables import (
     AccuracyTable,
     Grid,

@@ -1,6 +1,6 @@
 """Progressive fine-tuning of one layer the plain way: every candidate its own network, pass and optimizer.
 
-Nothing is shared, kept or folded. An independent reference for `train.candidates`.
+Nothing is shared, kept or folded. An independent reference for `train.stages.candidates`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from searchspace import Space
-from train.compute import Compute
-from train.crop import crop
+from train.compute.device import Compute
+from train.compute.seeds import shuffled
 from train.data import Splits
-from train.loop import Evaluation, evaluate
-from train.modules import Block, Network
-from train.seeds import shuffled
-from train.settings import FineTuneSettings
+from train.networks.crop import crop
+from train.networks.modules import Block, Network
+from train.settings.settings import FineTuneSettings
+from train.stages.loop import Evaluation, evaluate
 
 
 def candidates_one_by_one(

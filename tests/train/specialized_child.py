@@ -16,9 +16,9 @@ from forked import child, die, ended
 from tiny_training import CPU, LABELS, one_thread, space, splits
 
 from searchspace import Architecture
-from train.progress import Progress
-from train.settings import SpecializedSettings
-from train.specialized_run import Lesson, SpecializedResult, specialized_run
+from train.runs.specialized_run import Lesson, SpecializedResult, specialized_run
+from train.settings.progress import Progress
+from train.settings.settings import SpecializedSettings
 
 SETTINGS = SpecializedSettings(epochs=3, batch=16, lr=0.05)
 STEPS = 4  # an epoch of 70 images

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from ponas_deploy.commands import app
 from ponas_deploy.errors import PonasError, UnknownNameError
-from train.assign import assigned, known, pairs_of
-from train.claim import dotted
-from train.settings import PRESETS, FineTuneSettings, MetaSettings, TrainSettings, preset
+from train.runs.claim import dotted
+from train.settings.assign import assigned, known, pairs_of
+from train.settings.settings import PRESETS, FineTuneSettings, MetaSettings, TrainSettings, preset
 
 
 def test_every_setting_has_a_name() -> None:

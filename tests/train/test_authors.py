@@ -18,12 +18,12 @@ from torch import nn
 
 from authors_layout import PUBLISHED, TENSORS, theirs
 from ponas_deploy.errors import FileFormatError, PonasError, WeightsError
-from ponas_deploy.weights import read_weights
+from ponas_deploy.files.weights import read_weights
 from searchspace import Architecture, build_space, parse_architecture
 from searchspace.weights import inherit
-from train.authors import convert, read_checkpoint
-from train.modules import Network
-from train.weights import load_arrays
+from train.networks.authors import convert, read_checkpoint
+from train.networks.modules import Network
+from train.networks.weights import load_arrays
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="needs the train extra (torch)")
 from tiny_training import one_thread
 from torch import Tensor, nn
 
-from train.convolution import Convolution
+from train.networks.convolution import Convolution
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +80,7 @@ def test_no_gradient_of_a_frozen_weight_is_computed(monkeypatch: pytest.MonkeyPa
     conv = Convolution(6, 6, 5, 1, 2, groups=6, bias=False).requires_grad_(False)
     x = images(3, 6, 4)
     wanted = torch.autograd.grad(nn.Conv2d.forward(conv, x).square().sum(), x)
-    monkeypatch.setattr("train.convolution._weight_gradient", None)
+    monkeypatch.setattr("train.networks.convolution._weight_gradient", None)
     torch.testing.assert_close(torch.autograd.grad(conv(x).square().sum(), x), wanted)
 
 

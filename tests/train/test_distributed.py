@@ -18,9 +18,9 @@ if not torch.distributed.is_available() or not hasattr(os, "fork"):
 from forked import PATH, ROOT, script
 from tiny_training import splits
 
+from ponas_deploy.files.weights import read_weights
 from ponas_deploy.tables import AccuracyTable, load_accuracy_table
-from ponas_deploy.weights import read_weights
-from train import distributed
+from train.compute import distributed
 from train.data import WHOLE, Share
 
 TOLERANCE = 1e-4

@@ -17,19 +17,19 @@ from tiny_training import CPU, LABELS, META, one_thread, space, splits
 from torch import Tensor, nn
 
 from ponas_deploy.errors import PonasError
-from ponas_deploy.weights import write_weights
+from ponas_deploy.files.weights import write_weights
 from searchspace import Architecture, Candidate, Layer, Space
 from searchspace.ops import Dropout
 from searchspace.weights import inherit
-from train.fairness import FairSupernet, summed, train_fair
-from train.inherit import specialised
-from train.loop import evaluate
-from train.meta import meta_architecture, train_meta
-from train.modules import Network, initialise
-from train.progress import Progress
-from train.seeds import generator
-from train.settings import MetaSettings
-from train.weights import load_arrays, to_arrays
+from train.compute.seeds import generator
+from train.networks.modules import Network, initialise
+from train.networks.weights import load_arrays, to_arrays
+from train.settings.progress import Progress
+from train.settings.settings import MetaSettings
+from train.stages.fairness import FairSupernet, summed, train_fair
+from train.stages.inherit import specialised
+from train.stages.loop import evaluate
+from train.stages.meta import meta_architecture, train_meta
 
 
 @pytest.fixture(autouse=True)
@@ -92,8 +92,8 @@ def paths_of(seen: list[tuple[str, str]]) -> list[tuple[str, ...]]:
 def test_every_candidate_gets_exactly_one_update_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seen from outside: what images go through between two steps, and what changes with each."""
     supernet = fresh()
-    monkeypatch.setattr("train.fairness.FairSupernet", lambda _: supernet)
-    monkeypatch.setattr("train.fairness.initialise", lambda *_: None)
+    monkeypatch.setattr("train.stages.fairness.FairSupernet", lambda _: supernet)
+    monkeypatch.setattr("train.stages.fairness.initialise", lambda *_: None)
     seen = watched(supernet)
     blocks = candidates(supernet)
     before = {key: weights_of(block) for key, block in blocks.items()}

@@ -15,14 +15,14 @@ from PIL import Image
 from tiny_training import FINE_TUNE, META, one_thread
 from tiny_training import space as tiny_space
 
-import searchspace.spaces
+import searchspace.spaces.registry
 from photos import COLOURS, fill, picture
 from ponas_deploy.errors import PonasError, UnknownNameError
 from train.data import Splits, load
 from train.data.pictures import FileImages
-from train.progress import Progress
-from train.run import train_run
-from train.settings import TrainSettings
+from train.runs.run import train_run
+from train.settings.progress import Progress
+from train.settings.settings import TrainSettings
 
 # Workers are forked where Python's default is to fork, as in every program that uses torch's loader.
 pytestmark = [
@@ -324,7 +324,7 @@ def test_a_name_with_options_reaches_the_fractals(tmp_path: Path) -> None:
 
 
 def test_a_run_trains_on_a_folder(imagenet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(searchspace.spaces.SPACES, "tiny", tiny_space)
+    monkeypatch.setitem(searchspace.spaces.registry.SPACES, "tiny", tiny_space)
     broken_images(imagenet)
     settings = TrainSettings(
         str(imagenet), "tiny", 16, seed=1, device="cpu", workers=1, meta=META, fine_tune=FINE_TUNE

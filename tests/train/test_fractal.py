@@ -17,7 +17,7 @@ import pytest
 
 from ponas_deploy.errors import FileFormatError, PonasError
 from train.fractal import FractalSettings, cache_folder, draw, fill_rate, fractal_images, systems
-from train.progress import Progress
+from train.settings.progress import Progress
 
 ROOT = Path(__file__).parents[2]
 SMALL = FractalSettings(classes=6, images_per_class=5, size=32, families=3)

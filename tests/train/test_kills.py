@@ -15,7 +15,7 @@ if not hasattr(os, "fork"):
     pytest.skip("needs fork, which this system has not", allow_module_level=True)
 from forked import script
 
-from ponas_deploy.weights import read_weights
+from ponas_deploy.files.weights import read_weights
 
 LEFT = {"accuracy.json", "log.csv", "meta.safetensors", "run.json", "weights.safetensors"}
 

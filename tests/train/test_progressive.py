@@ -15,15 +15,15 @@ from plain import candidates_one_by_one
 from tiny_training import CPU, FINE_TUNE, LABELS, META, one_thread, space, splits
 from torch import nn
 
-from train.candidates import Contest, cropped
-from train.compute import Compute
+from train.compute.device import Compute
 from train.data import Splits, TensorImages
 from train.errors import TrainingError
-from train.meta import train_meta
-from train.modules import Block, Network, frozen
-from train.progress import Progress
-from train.progressive import TunedLayer, fine_tune
-from train.settings import FineTuneSettings
+from train.networks.modules import Block, Network, frozen
+from train.settings.progress import Progress
+from train.settings.settings import FineTuneSettings
+from train.stages.candidates import Contest, cropped
+from train.stages.meta import train_meta
+from train.stages.progressive import TunedLayer, fine_tune
 
 
 @pytest.fixture(autouse=True)

@@ -17,22 +17,22 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the train extra (torch)")
 from tiny_training import FINE_TUNE, LABELS, META, SETTINGS, changed, known, one_thread, space, splits
 
-import train.folder
-import train.state
+import train.runs.folder
+import train.stages.state
 from ponas_deploy.errors import PonasError, UnknownNameError, WeightsError
+from ponas_deploy.files.weights import read_weights
 from ponas_deploy.tables import load_accuracy_table
-from ponas_deploy.weights import read_weights
 from searchspace import Architecture
 from searchspace.graph import INPUT, network_model
 from searchspace.weights import inherit
-from train.compute import Compute
+from train.compute.device import Compute
 from train.errors import RunMismatchError
-from train.inherit import specialised
-from train.loop import evaluate
-from train.modules import Network
-from train.progress import Progress
-from train.run import TrainResult, train_run
-from train.weights import load_arrays
+from train.networks.modules import Network
+from train.networks.weights import load_arrays
+from train.runs.run import TrainResult, train_run
+from train.settings.progress import Progress
+from train.stages.inherit import specialised
+from train.stages.loop import evaluate
 
 CPU = Compute(torch.device("cpu"))
 EVERY = [Architecture(space(), choices) for choices in product(LABELS, repeat=3)]
@@ -138,7 +138,7 @@ def test_a_disk_that_fails_at_any_write_loses_one_step_at_most(
     tmp_path: Path, unbroken: TrainResult, monkeypatch: pytest.MonkeyPatch, write: int
 ) -> None:
     """Three epochs, the meta network, two files for each of three layers, the supernet: eleven writes."""
-    left, real = write, train.folder.write_weights
+    left, real = write, train.runs.folder.write_weights
 
     def failing(*arguments: object) -> None:
         nonlocal left
@@ -148,8 +148,8 @@ def test_a_disk_that_fails_at_any_write_loses_one_step_at_most(
         real(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as broken:
-        broken.setattr(train.folder, "write_weights", failing)
-        broken.setattr(train.state, "write_weights", failing)
+        broken.setattr(train.runs.folder, "write_weights", failing)
+        broken.setattr(train.stages.state, "write_weights", failing)
         with pytest.raises(PonasError, match="the disk is full"):
             train_run(SETTINGS, tmp_path)
     same_outcome(train_run(SETTINGS, tmp_path), unbroken)

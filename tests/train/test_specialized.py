@@ -24,23 +24,23 @@ from specialized_child import FILES, MOMENTS, SETTINGS, STEPS, lesson, named, tr
 from tiny_training import CPU, LABELS, META, one_thread, space, splits
 
 from ponas_deploy.errors import FileFormatError, OverwriteError, PonasError, WeightsError
-from ponas_deploy.weights import read_weights, write_weights
+from ponas_deploy.files.weights import read_weights, write_weights
 from searchspace import SPACES, Architecture
 from searchspace.weights import random_weights
+from train.compute.seeds import derive, generator, shuffled
 from train.data import Splits, TensorImages
-from train.distill import load_teacher, taught
 from train.errors import OutOfMemoryError, RunMismatchError, TrainingError
-from train.inherit import specialised
-from train.log import read_log
-from train.loop import evaluate
-from train.meta import train_meta
-from train.modules import Network, initialise
-from train.progress import Progress
-from train.seeds import derive, generator, shuffled
-from train.settings import Distillation, SpecializedSettings
-from train.specialized import cosine, train_network
-from train.specialized_run import SpecializedResult, specialized_run
-from train.weights import describe, load_arrays, to_arrays
+from train.networks.modules import Network, initialise
+from train.networks.weights import describe, load_arrays, to_arrays
+from train.runs.log import read_log
+from train.runs.specialized_run import SpecializedResult, specialized_run
+from train.settings.progress import Progress
+from train.settings.settings import Distillation, SpecializedSettings
+from train.stages.distill import load_teacher, taught
+from train.stages.inherit import specialised
+from train.stages.loop import evaluate
+from train.stages.meta import train_meta
+from train.stages.specialized import cosine, train_network
 
 SMALL = Architecture(space(), LABELS[:3])
 

@@ -18,16 +18,16 @@ torch = pytest.importorskip("torch", reason="needs the train extra (torch)")
 from tiny_training import CPU, LABELS, META, SETTINGS, known, one_thread, space, splits
 
 from ponas_deploy.errors import UnknownNameError, WeightsError
-from ponas_deploy.weights import WeightsFile, read_weights
+from ponas_deploy.files.weights import WeightsFile, read_weights
 from searchspace import Architecture, build_space
-from train.compute import Compute
-from train.inherit import specialised
-from train.loop import evaluate
-from train.modules import Network
-from train.run import train_run
-from train.sampling import sample, side_of
-from train.subnets import Supernet, evaluate_subnets
-from train.weights import load_arrays
+from train.compute.device import Compute
+from train.networks.modules import Network
+from train.networks.weights import load_arrays
+from train.runs.run import train_run
+from train.stages.inherit import specialised
+from train.stages.loop import evaluate
+from train.stages.sampling import sample, side_of
+from train.stages.subnets import Supernet, evaluate_subnets
 
 EVERY = tuple(product(LABELS, repeat=3))
 SEED = 5

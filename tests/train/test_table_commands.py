@@ -25,12 +25,12 @@ from tiny_training import LABELS, META, SETTINGS, known, one_thread, space, spli
 
 import train.data
 from ponas_deploy.commands import app
-from ponas_deploy.networks_csv import read_networks
 from ponas_deploy.tables import AccuracyTable, Grid, SpaceKey, load_accuracy_table, write_accuracy_table
+from ponas_deploy.tables.networks_csv import read_networks
 from searchspace import SPACES, Architecture, build_space
 from searchspace.cost import network_cost
-from train.run import train_run
-from train.sampling import side_of
+from train.runs.run import train_run
+from train.stages.sampling import side_of
 
 Run = Callable[..., Result]
 HERE = Path(__file__).resolve().parent
@@ -41,7 +41,7 @@ sys.path[:0] = [{str(HERE)!r}, {str(HERE.parent.parent)!r}]
 import pytest, torch
 import tiny_training
 from ponas_deploy.commands import app
-from ponas_deploy.journal import Journal
+from ponas_deploy.files.journal import Journal
 
 torch.set_num_threads(1)
 tiny_training.known(pytest.MonkeyPatch())
@@ -126,9 +126,9 @@ def test_fitted_losses_follow_what_the_networks_have_in_common(
     run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Planted: every network's hits come from a known sum over its blocks, the fit must find it."""
-    import train.subnets
-    from train.loop import Evaluation
-    from train.subnets import Subnet
+    import train.stages.subnets
+    from train.stages.loop import Evaluation
+    from train.stages.subnets import Subnet
 
     worth = {label: index for index, label in enumerate(LABELS)}
 
@@ -141,7 +141,7 @@ def test_fitted_losses_follow_what_the_networks_have_in_common(
             for choices, error in zip(networks, errors, strict=True)
         )
 
-    monkeypatch.setattr(train.subnets, "evaluate_subnets", planted)
+    monkeypatch.setattr(train.stages.subnets, "evaluate_subnets", planted)
     found = document(run("train", "table", "--run", folder, "--networks", 40, "--json"))
     assert found["cross_validated_tau"] > 0.95
     loss = load_accuracy_table(Path(found["table"])).loss

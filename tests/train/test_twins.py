@@ -11,10 +11,10 @@ torch = pytest.importorskip("torch", reason="needs the train extra (torch)")
 from tiny_training import CPU, one_thread, space
 
 from searchspace import build_space
-from train.candidates import cropped
-from train.crop import largest
-from train.modules import Block
-from train.twins import stand_ins
+from train.networks.crop import largest
+from train.networks.modules import Block
+from train.stages.candidates import cropped
+from train.stages.equivalent import stand_ins
 
 
 @pytest.fixture(autouse=True)

@@ -9,14 +9,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-import searchspace.spaces
+import searchspace.spaces.registry
 import train.data
 from searchspace.blocks import mbconv
 from searchspace.ops import Conv, Dropout, GlobalPool, Linear
 from searchspace.space import Candidate, Layer, Space
-from train.compute import Compute
+from train.compute.device import Compute
 from train.data import Splits, TensorImages
-from train.settings import FineTuneSettings, MetaSettings, TrainSettings
+from train.settings.settings import FineTuneSettings, MetaSettings, TrainSettings
 
 CPU = Compute(torch.device("cpu"))
 META = MetaSettings(epochs=3, batch=16, lr=0.1)
@@ -66,7 +66,7 @@ def splits(seed: int = 1) -> Splits:
 
 def known(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `train_run` find the tiny space and the tiny images by name."""
-    monkeypatch.setitem(searchspace.spaces.SPACES, "tiny", space)
+    monkeypatch.setitem(searchspace.spaces.registry.SPACES, "tiny", space)
     monkeypatch.setitem(train.data.SOURCES, "blobs", lambda resolution, seed, workers: splits(seed))
 
 

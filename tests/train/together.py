@@ -22,16 +22,16 @@ from forked import child, ended
 from tiny_training import CPU, FINE_TUNE, META, changed, known, splits
 
 from ponas_deploy.errors import PonasError
-from ponas_deploy.weights import write_weights
+from ponas_deploy.files.weights import write_weights
 from searchspace import build_space
-from train import distributed
+from train.compute import distributed
 from train.data import TensorImages
 from train.errors import OtherProcessError
-from train.meta import train_meta
-from train.progress import OnProgress, Progress, silent
-from train.progressive import fine_tune
-from train.run import train_run
-from train.weights import to_arrays
+from train.networks.weights import to_arrays
+from train.runs.run import train_run
+from train.settings.progress import OnProgress, Progress, silent
+from train.stages.meta import train_meta
+from train.stages.progressive import fine_tune
 
 LEARNING = changed(meta=replace(META, epochs=12))
 """Long enough for the candidates to differ."""

@@ -1,61 +1,7 @@
-"""Images to train on, by name or by folder: a source a file, each returning `Splits`.
+"""Images to train on, by name or by folder."""
 
-    load("digits")    load("fractal:classes=20")    load("cifar10", data_dir=Path("/data"))
-    load("/data/photos", resolution=96, validation=20)
-
-A new source is one more file with a `load(resolution, seed, workers)` and one more line in SOURCES.
-What it takes behind a `*` are its options, and stand behind a colon where a data set is typed.
-"""
-
-from __future__ import annotations
-
-import os
-from dataclasses import replace
-from functools import partial
-from pathlib import Path
-from typing import Any
-
-from ponas_deploy.errors import PonasError, UnknownNameError
-from train.data.options import Lazy, Source, checked, divided, written
-from train.data.splits import WHOLE, Batch, Images, Share, Splits, TensorImages
+from train.compute.share import WHOLE, Share
+from train.data.sources import SOURCES, load
+from train.data.splits import Batch, Images, Splits, TensorImages
 
 __all__ = ["SOURCES", "WHOLE", "Batch", "Images", "Share", "Splits", "TensorImages", "load"]
-
-SOURCES: dict[str, Source] = {
-    "digits": Lazy("train.data.digits"),
-    "fractal": Lazy("train.data.fractal"),
-    "cifar10": Lazy("train.data.cifar", "cifar10"),
-    "cifar100": Lazy("train.data.cifar", "cifar100"),
-}
-
-
-def load(
-    name: str, *, resolution: int | None = None, seed: int = 0, workers: int = 0, **options: Any
-) -> Splits:
-    """The images called `name` at `resolution` pixels (None: their own), split by `seed`.
-
-    `name` is one of SOURCES or a folder of images, with options behind a colon
-    (`fractal:classes=20`); `options` are the same as values, and win. The result's name has them all, so
-    that it loads the same images again. `on_progress` reaches every source that reports.
-    UnknownNameError lists the data sets, or the options, that exist.
-    """
-    plain, typed = divided(name, SOURCES)
-    source = _source(plain, name)
-    ready = checked(plain, source, {**typed, **options})
-    splits = source(resolution, seed, workers, **ready)
-    return replace(splits, name=written(splits.name, ready))
-
-
-def _source(name: str, text: str) -> Source:
-    if name in SOURCES:
-        return SOURCES[name]
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        from train.data import folder as images
-
-        return partial(images.load, folder.resolve())
-    if os.sep in name or name.startswith((".", "~")):
-        raise PonasError(
-            f"there is no folder {name}: name a folder of images, or one of {', '.join(SOURCES)}."
-        )
-    raise UnknownNameError("data set", text, [*SOURCES, "a folder of images"])

@@ -19,9 +19,10 @@ from torchvision import datasets
 from torchvision.transforms.v2.functional import normalize
 
 from ponas_deploy.errors import PonasError
+from train.compute.seeds import generator
+from train.compute.share import WHOLE, Share
 from train.data.fractal import default_cache
-from train.data.splits import WHOLE, Batch, Share, Splits
-from train.seeds import generator
+from train.data.splits import Batch, Splits
 
 RESOLUTION = 32
 HELD_OUT = 5000  # images of all classes together

@@ -13,8 +13,8 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn import functional as F
 
+from train.compute.seeds import generator
 from train.data.splits import Splits, TensorImages
-from train.seeds import generator
 
 RESOLUTION = 32
 VALIDATION, TEST = 0.25, 0.20

@@ -24,9 +24,10 @@ from platformdirs import user_cache_path
 from torch import Tensor
 
 from ponas_deploy.errors import PonasError
-from train.data.splits import WHOLE, Batch, Share, Splits
+from train.compute.share import WHOLE, Share
+from train.data.splits import Batch, Splits
 from train.fractal import FractalSettings, fractal_images
-from train.progress import OnProgress, silent
+from train.settings.progress import OnProgress, silent
 
 DEFAULT = FractalSettings()
 RESOLUTION = DEFAULT.size

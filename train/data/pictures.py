@@ -26,12 +26,13 @@ from torchvision.datasets.folder import pil_loader
 from torchvision.transforms import v2
 
 from ponas_deploy.errors import FileFormatError, PonasError
-from ponas_deploy.records import read_json, write_json
-from train.compute import threads
+from ponas_deploy.files.records import read_json, write_json
+from train.compute.device import threads
+from train.compute.seeds import derive
+from train.compute.share import WHOLE, Share
 from train.data.layout import Part
-from train.data.splits import WHOLE, Batch, Share
-from train.progress import OnProgress, Progress
-from train.seeds import derive
+from train.data.splits import Batch
+from train.settings.progress import OnProgress, Progress
 
 FORMAT = "ponas.image-check/1"
 _AT_ONCE = 512  # images looked at between two reports

@@ -9,28 +9,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from train.compute.share import WHOLE, Share
+
 Batch = tuple[Tensor, Tensor]
 """Normalised images (N, C, H, W) float32 and their labels (N,) int64."""
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 """Normalised images (N, 3, H, W) -> the same, changed at random."""
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """One of `processes` equal parts of every batch: that of the process number `rank`, from 0."""
-
-    rank: int = 0
-    processes: int = 1
-
-    def of(self, batch: Tensor) -> Tensor:
-        """Its rows of a batch; a rest that cannot be shared equally is left out."""
-        count = len(batch) // self.processes
-        return batch[self.rank * count : (self.rank + 1) * count] if self.processes > 1 else batch
-
-
-WHOLE = Share()
-"""All of a batch, for a process that trains alone."""
 
 
 class Images(Protocol):

@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ponas_deploy.errors import FileFormatError, PonasError
-from ponas_deploy.records import read_json, sha256, write_json
+from ponas_deploy.files.records import read_json, sha256, write_json
 from train.fractal.pictures import Pixels, draw
 from train.fractal.systems import FractalSettings
-from train.progress import OnProgress, Progress, silent
+from train.settings.progress import OnProgress, Progress, silent
 
 try:
     import fcntl

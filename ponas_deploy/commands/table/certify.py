@@ -73,8 +73,8 @@ def certify(
 
     from ponas_deploy.commands.output import print_json, show
     from ponas_deploy.errors import OverwriteError
-    from ponas_deploy.store import find_table
     from ponas_deploy.tables import load_accuracy_table, write_accuracy_table
+    from ponas_deploy.tables.store import find_table
 
     if sum(given is not None for given in (run, weights, evaluated)) != 1:
         raise typer.BadParameter("give one of --run, --weights and --evaluated.")
@@ -93,14 +93,14 @@ def certify(
     if json:
         print_json({**asdict(proof), "table": str(target)})
         return
-    from ponas_deploy.reports.tables import accuracy_certificate_lines
+    from ponas_deploy.commands.reports.tables import accuracy_certificate_lines
 
     show(*accuracy_certificate_lines(proof), f"written to {target}")
 
 
 def _by_file(table: AccuracyTable, evaluated: Path, seed: int) -> AccuracyCertificate:
-    from ponas_deploy.certify import certified
-    from ponas_deploy.networks_csv import read_networks
+    from ponas_deploy.fitting.certify import certified
+    from ponas_deploy.tables.networks_csv import read_networks
     from ponas_deploy.tables.spaces import space_of
 
     found, space = read_networks(evaluated), space_of(table)
@@ -117,9 +117,9 @@ def _by_run(
     device: str,
     seed: int,
 ) -> AccuracyCertificate:
-    from ponas_deploy.certify import certified, noise_of_halves
     from ponas_deploy.commands.subnets import Wanted, evaluated, finished, open_run
     from ponas_deploy.commands.train.bars import needs_torch, training_bars
+    from ponas_deploy.fitting.certify import certified, noise_of_halves
 
     needs_torch()
     with training_bars() as on_progress:

@@ -29,10 +29,10 @@ def check(
       ponas table check their-latency.csv
       ponas table check latency.json accuracy.json --json
     """
+    from ponas_deploy.checks.table_file import check_file, check_pair, findings_document
     from ponas_deploy.commands.output import print_json
     from ponas_deploy.commands.output import show as show_report
-    from ponas_deploy.store import find_table
-    from ponas_deploy.tables.check import check_file, check_pair, findings_document
+    from ponas_deploy.tables.store import find_table
 
     checked = [check_file(find_table(name)) for name in (file, other) if name is not None]
     tables = [one.table for one in checked if one.table is not None]
@@ -40,7 +40,7 @@ def check(
     if json:
         print_json(findings_document(checked, pair))
     else:
-        from ponas_deploy.reports.check import check_report
+        from ponas_deploy.commands.reports.check import check_report
 
         show_report(check_report(checked, pair))
     findings = [*pair, *(finding for one in checked for finding in one.findings)]

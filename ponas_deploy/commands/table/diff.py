@@ -29,15 +29,15 @@ def diff(
     """
     from ponas_deploy.commands.output import print_json
     from ponas_deploy.commands.output import show as show_report
-    from ponas_deploy.store import find_table
     from ponas_deploy.tables import load_table
     from ponas_deploy.tables.diff import diff_document, diff_tables
+    from ponas_deploy.tables.store import find_table
 
     paths = find_table(before), find_table(after)
     found = diff_tables(load_table(paths[0]), load_table(paths[1]))
     if json:
         print_json(diff_document(found))
         return
-    from ponas_deploy.reports.diff import diff_report
+    from ponas_deploy.commands.reports.diff import diff_report
 
     show_report(diff_report(found, paths[0].name, paths[1].name))

@@ -59,9 +59,9 @@ def fit(
     one_thread()
     from ponas_deploy.commands.output import print_json, show
     from ponas_deploy.errors import OverwriteError
-    from ponas_deploy.fit import fit_document, fit_networks, table_of
-    from ponas_deploy.networks_csv import read_networks
+    from ponas_deploy.fitting import fit_document, fit_networks, table_of
     from ponas_deploy.tables import LatencyTable, write_accuracy_table, write_latency_table
+    from ponas_deploy.tables.networks_csv import read_networks
 
     if out.suffix.lower() == ".csv":
         raise typer.BadParameter("a fitted table is JSON: name it .json.", param_hint="--out")
@@ -77,6 +77,6 @@ def fit(
     if json:
         print_json({**fit_document(fitted), "table": str(out)})
         return
-    from ponas_deploy.reports.fit import fit_report
+    from ponas_deploy.commands.reports.fit import fit_report
 
     show(fit_report(fitted, str(out)))

@@ -40,16 +40,16 @@ def predict(
       ponas table predict accuracy.json evaluated.csv --json
     """
     from ponas_deploy.commands.output import print_json, show
-    from ponas_deploy.fit import predict_rows, predictions_document
-    from ponas_deploy.networks_csv import read_networks
-    from ponas_deploy.store import find_table
+    from ponas_deploy.fitting import predict_rows, predictions_document
     from ponas_deploy.tables import load_table
+    from ponas_deploy.tables.networks_csv import read_networks
+    from ponas_deploy.tables.store import find_table
 
     path = find_table(table)
     predicted = predict_rows(load_table(path), read_networks(file, values="optional"))
     if json:
         print_json(predictions_document(predicted))
         return
-    from ponas_deploy.reports.fit import predictions_report
+    from ponas_deploy.commands.reports.fit import predictions_report
 
     show(predictions_report(predicted, path.name))

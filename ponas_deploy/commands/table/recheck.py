@@ -19,7 +19,7 @@ from ponas_deploy.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from ponas_deploy.store import StoredTable
+    from ponas_deploy.tables.store import StoredTable
 
 
 def recheck(
@@ -68,12 +68,13 @@ def recheck(
       ponas table recheck --backend openvino --precision bf16 --json
       ponas table recheck my-cpu/onnxruntime-fp32-t1-b1-ponas-224px-1000c --time 30
     """
-    from ponas_deploy import inventory, store
+    from ponas_deploy.checks.recheck import recheck as measure_again
+    from ponas_deploy.checks.recheck import recheck_document
     from ponas_deploy.commands.architectures import DEFAULT_SPACE
     from ponas_deploy.commands.output import note, print_json, show
     from ponas_deploy.errors import PonasError
-    from ponas_deploy.recheck import recheck as measure_again
-    from ponas_deploy.recheck import recheck_document
+    from ponas_deploy.profiling import inventory
+    from ponas_deploy.tables import store
     from searchspace import build_space
 
     tables: tuple[StoredTable, ...]
@@ -100,7 +101,7 @@ def recheck(
         ]
         print_json({"holds": all(one.verdict == "holds" for one in found), "tables": documents})
     else:
-        from ponas_deploy.reports.recheck import recheck_report
+        from ponas_deploy.commands.reports.recheck import recheck_report
 
         show(*map(recheck_report, found))
     if any(one.verdict != "holds" for one in found):

@@ -25,8 +25,8 @@ def show(file: Table, json: Json = False) -> None:
     """
     from ponas_deploy.commands.output import print_json
     from ponas_deploy.commands.output import show as show_report
-    from ponas_deploy.store import find_table
     from ponas_deploy.tables import load_table
+    from ponas_deploy.tables.store import find_table
 
     path = find_table(file)
     table = load_table(path)
@@ -35,7 +35,7 @@ def show(file: Table, json: Json = False) -> None:
 
         print_json({**table_document(table), **_ties(table), **_doubts(table)})
         return
-    from ponas_deploy.reports.tables import table_report
+    from ponas_deploy.commands.reports.tables import table_report
 
     show_report(table_report(table, path.name))
 
@@ -45,7 +45,7 @@ def _doubts(table: AnyTable) -> dict[str, list[dict[str, str]]]:
     from dataclasses import asdict
 
     from ponas_deploy.tables import LatencyTable
-    from ponas_deploy.trust import doubts
+    from ponas_deploy.tables.quality import doubts
 
     return {"doubts": [asdict(doubt) for doubt in doubts(table)]} if isinstance(table, LatencyTable) else {}
 

@@ -14,8 +14,8 @@ import typer
 from ponas_deploy.commands.output import note, report_console
 
 if TYPE_CHECKING:
-    from train.pace import Speed
-    from train.progress import LayerRow, OnProgress, Progress
+    from train.settings.pace import Speed
+    from train.settings.progress import LayerRow, OnProgress, Progress
 
 
 def needs_torch() -> None:
@@ -32,7 +32,7 @@ def training_in(folder: Path) -> Iterator[OnProgress]:
 
     The others, when one of them fails, end without a word.
     """
-    from train import distributed
+    from train.compute import distributed
     from train.errors import OtherProcessError
 
     board = "" if find_spec("tensorboard") else " (for TensorBoard's too: pip install tensorboard)"
@@ -58,7 +58,7 @@ def training_bars(opening: str = "", *, quiet: bool = False) -> Iterator[OnProgr
     from rich.progress import Progress as Bars
     from rich.table import Column
 
-    from train.pace import Pace
+    from train.settings.pace import Pace
 
     columns = (
         TextColumn("{task.fields[stage]:9}"),

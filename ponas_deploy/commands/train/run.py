@@ -12,8 +12,8 @@ from ponas_deploy.commands.output import note, print_json, show
 from ponas_deploy.commands.train.bars import needs_torch, training_in
 
 if TYPE_CHECKING:
-    from train.run import TrainResult
-    from train.settings import TrainSettings
+    from train.runs.run import TrainResult
+    from train.settings.settings import TrainSettings
 
 
 def train(
@@ -67,8 +67,8 @@ def train(
     if context.invoked_subcommand:
         return
     needs_torch()
-    from train.assign import assigned
-    from train.settings import preset as preset_of
+    from train.settings.assign import assigned
+    from train.settings.settings import preset as preset_of
 
     folder = out or Path("runs") / f"{short(data)}-{preset}"
     typed = preset_of(preset, data=data, seed=seed, resolution=resolution, device=device)
@@ -87,7 +87,7 @@ def train(
             }
         )
         return
-    from ponas_deploy.reports.tables import table_report
+    from ponas_deploy.commands.reports.tables import table_report
 
     show(table_report(result.table, str(result.table_path)))
     note(f"weights: {result.weights}")
@@ -95,8 +95,8 @@ def train(
 
 def _trained(settings: TrainSettings, folder: Path) -> TrainResult | None:
     """Train; None in a process that only helps another one."""
-    from train import distributed
-    from train.run import train_run
+    from train.compute import distributed
+    from train.runs.run import train_run
 
     with training_in(folder) as on_progress:
         result = train_run(settings, folder, on_progress)
@@ -105,7 +105,7 @@ def _trained(settings: TrainSettings, folder: Path) -> TrainResult | None:
 
 def short(data: str) -> str:
     """A data set as part of a folder's name: `fractal-classes-20`, `photos`."""
-    from ponas_deploy.store import slug
+    from ponas_deploy.machines.names import slug
 
     name, _, options = data.partition(":")
     return slug(f"{Path(name).resolve().name}-{options}") or "images"

@@ -70,11 +70,11 @@ def specialized(
     needs_torch()
     from ponas_deploy.commands.images import data_of, fitting, load_images
     from ponas_deploy.commands.weights import read_file
-    from ponas_deploy.records import read_json
-    from train import distributed
-    from train.compute import Compute
-    from train.settings import Distillation, SpecializedSettings
-    from train.specialized_run import FORMAT, Lesson, specialized_run
+    from ponas_deploy.files.records import read_json
+    from train.compute import distributed
+    from train.compute.device import Compute
+    from train.runs.specialized_run import FORMAT, Lesson, specialized_run
+    from train.settings.settings import Distillation, SpecializedSettings
 
     taught = Distillation(temperature, distill_weight) if distill else None
     settings = SpecializedSettings(epochs, batch, lr, distillation=taught)
@@ -103,7 +103,7 @@ def specialized(
     if json:
         print_json({**document, "weights": str(result.weights), "result": str(result.path)})
         return
-    from ponas_deploy.reports.trained import trained_report
+    from ponas_deploy.commands.reports.trained import trained_report
 
     show(trained_report(document, str(result.weights)))
 

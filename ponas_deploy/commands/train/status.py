@@ -15,7 +15,7 @@ from ponas_deploy.commands.train.bars import in_hours
 
 if TYPE_CHECKING:
     from ponas_deploy.tables import AccuracyTable
-    from train.status import Status
+    from train.runs.status import Status
 
 
 def status(
@@ -34,7 +34,7 @@ def status(
       ponas train status runs/digits-quick
       ponas train status runs/imagenet-paper --json
     """
-    from train.status import read_status
+    from train.runs.status import read_status
 
     found = read_status(run)
     if json:
@@ -43,7 +43,7 @@ def status(
     for name, text in _lines(found):
         typer.echo(f"{name:9} {text}")  # never folded: a command is there to be copied
     if found.table:
-        from ponas_deploy.reports.tables import table_report
+        from ponas_deploy.commands.reports.tables import table_report
 
         typer.echo("")
         show(table_report(found.table, "the run so far"))

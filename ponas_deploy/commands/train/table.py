@@ -12,7 +12,7 @@ from ponas_deploy.commands.train.bars import needs_torch, training_bars
 
 if TYPE_CHECKING:
     from ponas_deploy.commands.subnets import Evaluated, Run
-    from ponas_deploy.fit import Fit
+    from ponas_deploy.fitting import Fit
     from ponas_deploy.tables import AccuracyTable
 
 METHODS = ("fitted", "progressive")
@@ -93,7 +93,7 @@ def table(
     if json:
         print_json({"method": method, **document, "table": str(target)})
         return
-    from ponas_deploy.reports.tables import table_report
+    from ponas_deploy.commands.reports.tables import table_report
 
     show(table_report(made, target.name), f"written to {target}")
 
@@ -109,7 +109,7 @@ def _fitted(
 ) -> tuple[AccuracyTable, dict[str, Any]]:
     """The fitted table, and what `ponas table fit --json` says of the fit."""
     from ponas_deploy.commands.subnets import Wanted, evaluated, open_run
-    from ponas_deploy.fit import LEAST_ROWS, fit_document, fit_networks
+    from ponas_deploy.fitting import LEAST_ROWS, fit_document, fit_networks
 
     if networks is None and seconds is None:
         seconds = _SECONDS
@@ -127,10 +127,10 @@ def _with_origin(fit: Fit, run: Run, found: Evaluated, progressive: AccuracyTabl
     from datetime import datetime, timezone
     from statistics import fmean
 
-    from ponas_deploy.certify import noise_of_halves
-    from ponas_deploy.fit import table_of
+    from ponas_deploy.fitting import table_of
+    from ponas_deploy.fitting.certify import noise_of_halves
     from ponas_deploy.tables import AccuracyTable
-    from train.subnets import CALIBRATION_IMAGES
+    from train.stages.subnets import CALIBRATION_IMAGES
 
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     made = table_of(fit, created=created, resolution=run.space.resolution, classes=run.space.classes)

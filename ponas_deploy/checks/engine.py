@@ -1,0 +1,201 @@
+"""Whether an engine folder is what its manifest says: its files, its outputs, its latency measured again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ponas_deploy.backends import RunSettings, TimesLayers, get_backend
+from ponas_deploy.engines.manifest import MANIFEST, MODEL, EngineFile, Manifest, read_manifest
+from ponas_deploy.engines.timing import EngineTiming, time_engine
+from ponas_deploy.errors import BackendError, FileFormatError
+from ponas_deploy.files.lock import machine_to_oneself
+from ponas_deploy.files.records import sha256
+from ponas_deploy.tables import store
+from searchspace.weights import network_parameters
+
+_LATER_S = 10.0
+"""Before an engine that is over its budget is timed again: a machine's whims last seconds."""
+
+
+# Largest difference from ONNX Runtime's float32 output, relative to the largest output.
+TOLERANCE = {"fp32": 1e-3, "tf32": 1e-2, "fp16": 2e-2, "bf16": 1e-1, "int8": 3e-1}
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What `verify` found; None is what was not run, because a check before it failed or there is no engine.
+
+    `architecture_agrees`: the portable network has the shapes of the manifest's architecture.
+    `portable_answers`: in ONNX Runtime it gives (batch, classes) finite outputs. `difference` is that
+    of the engine's outputs from them, relative to the largest. The budget is on the `percentile` of single
+    inferences; `promised_noise_pct` is the noise floor that was printed with the engine.
+    """
+
+    changed_files: tuple[str, ...]
+    difference: float | None
+    tolerance: float
+    timing: EngineTiming | None
+    budget_ms: float | None
+    architecture_agrees: bool | None = None
+    portable_answers: bool | None = None
+    percentile: int = 50
+    promised_noise_pct: float = 0.0
+
+    @property
+    def outputs_agree(self) -> bool:
+        """Whether the engine computes what ONNX Runtime computes from the portable model."""
+        return self.difference is None or self.difference <= self.tolerance
+
+    @property
+    def noise_pct(self) -> float:
+        """The noise floor: that printed with the engine or that of this measurement, whichever is larger."""
+        now_pct = self.timing.noise_pct(self.percentile) if self.timing else 0.0
+        return max(self.promised_noise_pct, now_pct)
+
+    @property
+    def meets_budget(self) -> bool:
+        """Whether the percentile measured now is at or under the budget, within the noise floor."""
+        if self.budget_ms is None or self.timing is None:
+            return True
+        return self.timing.percentile_ms(self.percentile) <= self.budget_ms * (1 + self.noise_pct / 100)
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything holds."""
+        portable = self.architecture_agrees is not False and self.portable_answers is not False
+        return not self.changed_files and portable and self.outputs_agree and self.meets_budget
+
+
+def verify(folder: Path) -> tuple[Manifest, Verification]:
+    """Check an engine folder, and measure the engine again.
+
+    The files are compared with the manifest, the portable network with the architecture, the engine's
+    outputs with the portable network's. An engine over its budget is timed once more, some seconds later, and
+    both measurements count as one. FileFormatError for a manifest that hides an engine of its folder,
+    MeasurementError when somebody else is measuring.
+    """
+    manifest = read_manifest(folder)
+    _refuse_hidden_engine(folder, manifest)
+    changed = tuple(file.name for file in manifest.files if not _intact(folder / file.name, file))
+    tolerance = TOLERANCE.get(manifest.conditions.precision, TOLERANCE["fp32"])
+    found = Verification(
+        changed,
+        None,
+        tolerance,
+        None,
+        dict(manifest.budget).get("latency_ms"),
+        percentile=manifest.percentile,
+        promised_noise_pct=manifest.measured.noise_pct(manifest.percentile) if manifest.measured else 0.0,
+    )
+    if changed:
+        return manifest, found
+    model = (folder / MODEL).read_bytes()
+    found = replace(found, architecture_agrees=_is_network(model, manifest))
+    if not found.architecture_agrees:
+        return manifest, found
+    images = _images(manifest)
+    with get_backend("onnxruntime").load(model, RunSettings()) as session:
+        expected = session.run(images)
+    answers = expected.shape == _output_shape(manifest) and bool(np.isfinite(expected).all())
+    found = replace(found, portable_answers=answers)
+    if answers and manifest.engine_file:
+        engine, backend = folder / manifest.engine_file, manifest.conditions.backend
+        with get_backend(backend).open(engine, manifest.settings) as session:
+            difference = _difference(session.run(images), expected)
+        found = replace(found, difference=difference)
+        with machine_to_oneself(store.lock_path(), f"verification of {folder}"):
+            core_ns = manifest.measured.core_ns if manifest.measured else 0.0
+            timing = time_engine(engine, backend, manifest.settings, core_ns)
+            found = replace(found, timing=timing)
+            if not found.meets_budget:
+                sleep(_LATER_S)
+                later = time_engine(engine, backend, manifest.settings, timing.core_ns)
+                found = replace(found, timing=timing.with_later(later))
+    return manifest, found
+
+
+def layer_times_ms(folder: Path) -> tuple[tuple[str, float], ...]:
+    """Name and milliseconds of each layer of the engine in a folder, from runs of their own.
+
+    BackendError where its runtime does not time layers, or there is no engine.
+    """
+    manifest = read_manifest(folder)
+    backend = get_backend(manifest.conditions.backend)
+    if not manifest.engine_file:
+        raise BackendError(backend.name, f"{folder} holds no engine: build it on its device first.")
+    with backend.open(folder / manifest.engine_file, manifest.settings) as session:
+        if not isinstance(session, TimesLayers):
+            raise BackendError(backend.name, "does not time layers: tensorrt does.")
+        return session.layer_times_ms()
+
+
+def _refuse_hidden_engine(folder: Path, manifest: Manifest) -> None:
+    """An engine that the manifest does not name would go unchecked and unmeasured."""
+    listed = {file.name for file in manifest.files}
+    here = {path.name for path in folder.glob("engine.*")}
+    if here - listed:
+        name = min(here - listed)
+        raise FileFormatError(folder / MANIFEST, "files", f"does not list {name}, which is in the folder.")
+    if manifest.engine_file:
+        return
+    if listed - {MODEL} or manifest.measured:
+        there = ", ".join(sorted(listed - {MODEL})) or "'measured'"
+        raise FileFormatError(
+            folder / MANIFEST, "engine_file", f"is empty, but there is {there}: name the file that opens it."
+        )
+
+
+def _intact(path: Path, file: EngineFile) -> bool:
+    return path.is_file() and path.stat().st_size == file.bytes and sha256(path) == file.sha256
+
+
+def _input_shape(manifest: Manifest) -> tuple[int, ...]:
+    return (manifest.conditions.batch, 3, manifest.space.resolution, manifest.space.resolution)
+
+
+def _output_shape(manifest: Manifest) -> tuple[int, ...]:
+    return (manifest.conditions.batch, manifest.space.classes)
+
+
+def _images(manifest: Manifest) -> NDArray[np.float32]:
+    return np.random.default_rng(0).standard_normal(_input_shape(manifest), dtype=np.float32)
+
+
+def _is_network(model: bytes, manifest: Manifest) -> bool:
+    """Whether an ONNX model has the input, the output and, in order, the weights of the architecture.
+
+    Kernel size, expansion and squeeze-and-excite of every layer show in the shapes of its weights.
+    """
+    import onnx
+
+    try:
+        graph = onnx.load_model_from_string(model).graph
+    except Exception:  # protobuf's DecodeError has no public home
+        return False
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    weights = [
+        shapes.get(node.input[1]) if len(node.input) > 1 else None
+        for node in graph.node
+        if node.op_type in ("Conv", "Gemm")
+    ]
+    wanted = [p.shape for p in network_parameters(manifest.architecture) if p.role == "weight"]
+    ends = [_sizes(value) for value in (*graph.input, *graph.output)]
+    return weights == wanted and ends == [_input_shape(manifest), _output_shape(manifest)]
+
+
+def _sizes(value: Any) -> tuple[int, ...]:
+    return tuple(dimension.dim_value for dimension in value.type.tensor_type.shape.dim)
+
+
+def _difference(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    """The largest difference, relative to the largest expected output; infinite for other shapes or NaN."""
+    if found.shape != expected.shape or not np.isfinite(found).all():
+        return float("inf")
+    largest = np.abs(expected).max() or 1.0
+    return float(np.abs(found - expected).max() / largest)

@@ -1,0 +1,127 @@
+"""Whether a latency table still holds: what matters most of it, measured again in seconds.
+
+About twenty cells, those that the networks of the front spend their time in, and a few whole networks of
+the front, by the same protocol as the profile; `moves` says what came of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ponas_deploy.backends import RunSettings, get_backend
+from ponas_deploy.checks.moves import Recheck, Selection, best_choice, judge
+from ponas_deploy.errors import TableMismatchError
+from ponas_deploy.files.lock import machine_to_oneself
+from ponas_deploy.measuring.contention import core_for, readings
+from ponas_deploy.measuring.interference import Weather, look_around, usual_core_ns
+from ponas_deploy.measuring.protocol import Samples, first_look, measure
+from ponas_deploy.profiling.gpu import plan_for
+from ponas_deploy.profiling.models import HEAD, STEM, block_model, blocks_of, network_bytes
+from ponas_deploy.search.specialize import front
+from ponas_deploy.tables import AccuracyTable, LatencyTable, Measurement, SpaceKey, store
+from ponas_deploy.tables.store import StoredTable
+from searchspace.architecture import Architecture
+from searchspace.spaces import SPACES, build_space
+
+CELLS, NETWORKS, BUDGETS = 20, 6, 10
+TIME_S = 15.0
+MIN_ROUNDS, MAX_ROUNDS = 12, 24
+
+
+def select(table: LatencyTable, accuracy: AccuracyTable) -> Selection:
+    """The cells that the front spends most time in, and networks spread over it."""
+    if not (table.cell_keys and table.measurements):
+        raise TableMismatchError("the table holds no raw rounds of cells: there is nothing to compare with.")
+    found = front(table, accuracy)
+    spent: dict[str, float] = defaultdict(float)
+    for row in found.choices.tolist():
+        for layer, index in enumerate(row):
+            spent[table.cell_keys[layer][index]] += table.grid.values[layer][index]
+    least, most = float(found.cost[0]), float(found.cost[-1])
+    budgets = tuple(float(place) for place in least + (most - least) * (np.arange(BUDGETS) + 0.5) / BUDGETS)
+    chosen = tuple(dict.fromkeys(best_choice(table, found, budget) for budget in budgets))
+    places = np.unique(np.linspace(0, len(chosen) - 1, min(NETWORKS, len(chosen))).round().astype(int))
+    keys = sorted(spent, key=lambda key: -spent[key])[:CELLS]
+    return Selection(tuple(keys), tuple(chosen[place] for place in places), budgets)
+
+
+def recheck(
+    stored: StoredTable, accuracy: AccuracyTable, *, time_s: float = TIME_S, seed: int = 0
+) -> Recheck:
+    """Measure a table of this machine again, in about `time_s` seconds, building included.
+
+    TableMismatchError for a table without raw rounds or of a space that is not known; MeasurementError when
+    somebody else is measuring.
+    """
+    key = _known_space(stored)
+    wanted = select(stored.table, accuracy)
+    with machine_to_oneself(store.lock_path(), f"recheck of {stored.name}"):
+        samples, weather = _measured(stored, key, wanted, time.monotonic() + time_s, seed)
+    return replace(judge(stored.name, stored.table, accuracy, wanted, samples), weather=weather)
+
+
+def _known_space(stored: StoredTable) -> SpaceKey:
+    key = stored.table.space
+    if key is None or key.name not in SPACES or build_space(key.name).fingerprint != key.fingerprint:
+        raise TableMismatchError(
+            f"{stored.name} is of no space that is known here, so its cells cannot be built: profile again."
+        )
+    return key
+
+
+def _measured(
+    stored: StoredTable, key: SpaceKey, wanted: Selection, deadline: float, seed: int
+) -> tuple[dict[str, Measurement], tuple[tuple[str, str], ...]]:
+    """The wanted cells, stem, head and networks (by their text), and the weather they were measured in."""
+    conditions, space = stored.conditions, build_space(key.name, key.resolution, key.classes)
+    backend, blocks = get_backend(conditions.backend), blocks_of(space)
+    plan = replace(plan_for(conditions.backend), min_rounds=MIN_ROUNDS, max_rounds=MAX_ROUNDS)
+    settings = RunSettings(conditions.precision, conditions.threads)
+    models = {name: block_model(name, blocks[name], conditions.batch) for name in (*wanted.keys, STEM, HEAD)}
+    for choices in wanted.networks:
+        models[",".join(choices)] = network_bytes(Architecture(space, choices), conditions.batch)
+    with ExitStack() as stack:
+        sessions = {
+            name: stack.enter_context(backend.load(model, settings)) for name, model in models.items()
+        }
+        runs = {name: first_look(session, plan)[0] for name, session in sessions.items()}
+        core = core_for(conditions.backend, conditions.threads, usual_core_ns(stored.table.rounds))
+        weather, samples = Weather(plan, partial(look_around, core=readings(core))), Samples()
+        measure(
+            sessions,
+            runs,
+            samples,
+            plan,
+            seed=seed,
+            sentinel=",".join(wanted.networks[len(wanted.networks) // 2]),
+            deadline=deadline,
+            watch=weather,
+            core=core,
+        )
+    return {name: samples.measurement(name) for name in models}, weather.summary()
+
+
+def recheck_document(found: Recheck) -> dict[str, Any]:
+    """A recheck as `ponas table recheck --json` prints it."""
+    figures = ("common_pct", "error_pct", "rest_pct", "allowed_pct", "noise_pct")
+    return {
+        "table": found.name,
+        "holds": found.verdict == "holds",
+        "verdict": found.verdict,
+        "text": found.text,
+        **{name: getattr(found, name) for name in figures},
+        "cells": [asdict(cell) for cell in found.cells],
+        "moved": len(found.moved),
+        "networks": [asdict(network) for network in found.networks],
+        "choices": [{**asdict(choice), "changed": choice.changed} for choice in found.choices],
+        "changed_choices": found.changed,
+        "reordered_choices": found.reordered,
+        "weather": dict(found.weather),
+    }

@@ -1,0 +1,83 @@
+"""How well this machine repeats itself, measured in a few seconds with small networks.
+
+In one process by the protocol of a profile, odd against even rounds: what a table can reach. And between
+fresh processes, single inferences: what the promise of an engine can hold.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from ponas_deploy.backends import RunSettings, get_backend
+from ponas_deploy.engines.timing import time_engine
+from ponas_deploy.files.lock import machine_to_oneself
+from ponas_deploy.measuring.contention import core_for
+from ponas_deploy.measuring.protocol import Plan, Samples, first_look, measure
+from ponas_deploy.profiling.models import network_bytes
+from ponas_deploy.tables import store
+from ponas_deploy.tables.statistics import choose_statistic, repeatability
+from searchspace.architecture import Architecture
+from searchspace.space import Space
+from searchspace.spaces import build_space
+
+NETWORKS, ROUNDS = 6, 16
+RESOLUTION = 32
+_PLAN = Plan(min_rounds=ROUNDS, max_rounds=ROUNDS)
+_AT_MOST_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Steadiness:
+    """What repeating differs by, in percent.
+
+    `rounds_pct` is the mean over networks between odd and even rounds in one process, by the statistic that
+    repeats best; `processes_pct` how far the medians of fresh processes lie apart. `tail` is the 99th over
+    the 50th percentile of single inferences. `shared_pct` of those found their core shared at first.
+    """
+
+    backend: str
+    rounds_pct: float
+    processes_pct: float
+    p50_ms: float
+    tail: float
+    seconds: float
+    shared_pct: float = 0.0
+
+
+def steadiness(backend: str, space: Space | None = None) -> Steadiness:
+    """Measure it; MeasurementError when somebody else is measuring, BackendError without the runtime."""
+    start = time.monotonic()
+    space = space or build_space("ponas", RESOLUTION)
+    models = [_model(space, place / (NETWORKS - 1)) for place in range(NETWORKS)]
+    with machine_to_oneself(store.lock_path(), "the noise floor, for the doctor"):
+        rounds_pct = _between_rounds(backend, models, start + _AT_MOST_S)
+        with tempfile.TemporaryDirectory() as folder:
+            engine = get_backend(backend).save(models[NETWORKS // 2], RunSettings(), Path(folder))[0]
+            timing = time_engine(engine, backend, RunSettings())
+    p50_ms = timing.percentile_ms(50)
+    tail, seconds = timing.percentile_ms(99) / p50_ms, time.monotonic() - start
+    return Steadiness(backend, rounds_pct, timing.noise_floor_pct, p50_ms, tail, seconds, timing.shared_pct)
+
+
+def _model(space: Space, place: float) -> bytes:
+    """The network of the candidates at a place between the first (0) and the last (1) of every layer."""
+    indices = [round(place * (len(layer.candidates) - 1)) for layer in space.layers]
+    return network_bytes(Architecture.from_indices(space, indices), 1)
+
+
+def _between_rounds(name: str, models: list[bytes], deadline: float) -> float:
+    backend, samples = get_backend(name), Samples()
+    with ExitStack() as stack:
+        sessions = {
+            f"network {number}": stack.enter_context(backend.load(model, RunSettings()))
+            for number, model in enumerate(models)
+        }
+        runs = {key: first_look(session, _PLAN)[0] for key, session in sessions.items()}
+        core = core_for(name, 1)
+        measure(sessions, runs, samples, _PLAN, seed=0, sentinel="network 0", deadline=deadline, core=core)
+    found = [samples.measurement(key) for key in sessions]
+    return repeatability(found, choose_statistic(found)).difference_pct

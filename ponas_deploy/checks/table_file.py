@@ -1,0 +1,245 @@
+"""What is wrong, odd or worth knowing about a table, as values.
+
+Public tables hold non-positive, missing and repeated entries, and the same block with times 1.6 to 2.9
+apart; so every table that comes in can be checked, and all that is found is named at once. An error
+makes the table useless or false, a warning asks for a look, a note explains.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from math import isfinite, isnan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ponas_deploy.checks.blocks import equal_blocks, odd_orders
+from ponas_deploy.errors import FileFormatError, TableMismatchError
+from ponas_deploy.files.records import Faults
+from ponas_deploy.search.frontier import swamping_cell
+from ponas_deploy.tables.files import AnyTable, sift_table
+from ponas_deploy.tables.grid import Grid, SpaceKey
+from ponas_deploy.tables.latency import LatencyTable
+from ponas_deploy.tables.quality import Severity, doubts
+from ponas_deploy.tables.spaces import is_sound, name_of, space_of, values_of
+from searchspace.space import Space
+from searchspace.spaces import SPACES, build_space
+
+EXPECTED_SHARE = 0.8
+"""A candidate that so many of the layers have is missed in the others (where the space is not known)."""
+
+WRONG_SPREAD, WIDE_SPREAD = 1.5, 1.1
+"""Largest over smallest time of one block: above the first one of them is wrong, above the second noisy."""
+
+_BESIDE_CELLS = ("stem", "head")
+"""Keys of what is measured besides the cells, see `probes`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was found. `where` is a line, a key, a layer or a part of the table; may be empty."""
+
+    severity: Severity
+    where: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedTable:
+    """A file that was checked. `table` is what could be read, None when nothing could."""
+
+    path: Path
+    table: AnyTable | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def kind(self) -> str:
+        """What the file holds, for people."""
+        return "unreadable" if self.table is None else kind_of(self.table)
+
+
+def kind_of(table: AnyTable) -> str:
+    """`latency` or `accuracy`."""
+    return "latency" if isinstance(table, LatencyTable) else "accuracy"
+
+
+def check_file(path: Path) -> CheckedTable:
+    """Check one file, JSON or CSV, of either kind; every fault that reading meets is among the findings."""
+    faults = Faults()
+    try:
+        table = sift_table(path, faults)
+    except FileFormatError as fault:
+        return CheckedTable(path, None, (Finding("error", fault.where, fault.reason),))
+    in_order = sorted(faults.found, key=lambda fault: [int(n) for n in re.findall(r"[0-9]+", fault.where)])
+    read = [Finding("error", fault.where, fault.reason) for fault in in_order]
+    return CheckedTable(path, table, (*read, *check_table(table)))
+
+
+def check_table(table: AnyTable) -> tuple[Finding, ...]:
+    """Everything about a table that was read."""
+    grid = values_of(table)
+    own = _latency_findings(table) if isinstance(table, LatencyTable) else _accuracy_findings(grid)
+    summed = table.grid if isinstance(table, LatencyTable) else table.loss
+    return (*_space_findings(table.space, grid), *_swamped(summed), *own)
+
+
+def check_pair(first: AnyTable, second: AnyTable) -> tuple[Finding, ...]:
+    """Whether two tables belong together: one space, the same layers and candidates, one resolution."""
+    names = f"the first ({kind_of(first)}) table", f"the second ({kind_of(second)}) table"
+    if first.space and second.space and first.space.fingerprint != second.space.fingerprint:
+        texts = " and ".join(f"'{key.name}' ({key.fingerprint})" for key in (first.space, second.space))
+        return (Finding("error", "both tables", f"are of two spaces, {texts}: take two of one space."),)
+    try:
+        values_of(second).aligned_to(values_of(first), names[1], names[0])
+    except TableMismatchError as error:
+        return (Finding("error", "both tables", str(error)),)
+    return tuple(_made_elsewhere(first, second))
+
+
+def _made_elsewhere(first: AnyTable, second: AnyTable) -> Iterator[Finding]:
+    if first.space and second.space:
+        for field in ("resolution", "classes"):
+            values = getattr(first.space, field), getattr(second.space, field)
+            if values[0] != values[1]:
+                message = f"{field} is {values[0]} in the first table and {values[1]} in the second:"
+                advice = "they can be used together, but the loss was not measured on this network."
+                yield Finding("warning", "both tables", f"{message} {advice}")
+
+
+def _space_findings(key: SpaceKey | None, grid: Grid) -> Iterator[Finding]:
+    if key is None:
+        yield from _missing_by_majority(grid)
+    elif key.resolution < 1 or key.classes < 1:
+        yield Finding("error", "space", f"{key.resolution} px and {key.classes} classes must be above zero.")
+    elif key.name not in SPACES and (known_as := name_of(key.fingerprint)):
+        message = f"is '{key.name}', but its fingerprint {key.fingerprint} is that of '{known_as}'."
+        yield Finding("error", "space", message)
+    elif key.name not in SPACES:
+        yield Finding("note", "space", f"'{key.name}' is not known here: only its labels can be checked.")
+        yield from _missing_by_majority(grid)
+    elif not is_sound(key):
+        known = build_space(key.name).fingerprint
+        message = f"is '{key.name}' with fingerprint {key.fingerprint}, but that space has {known}:"
+        yield Finding("error", "space", f"{message} the table was made for other layers or candidates.")
+    else:
+        yield from _differences_to(build_space(key.name, key.resolution, key.classes), grid)
+
+
+def _differences_to(space: Space, grid: Grid) -> Iterator[Finding]:
+    known = {layer.name: layer.labels for layer in space.layers}
+    found = dict(zip(grid.layers, grid.candidates, strict=True))
+    for name, labels in known.items():
+        if name not in found:
+            yield Finding("error", f"layer '{name}'", f"is missing: space '{space.name}' has it.")
+            continue
+        for label in _first_only(labels, found[name]):
+            yield Finding("error", f"layer '{name}'", f"candidate '{label}' is missing.")
+        for label in _first_only(found[name], labels):
+            message = f"candidate '{label}' does not exist in space '{space.name}'."
+            yield Finding("error", f"layer '{name}'", message)
+    for name in _first_only(grid.layers, tuple(known)):
+        yield Finding("error", f"layer '{name}'", f"does not exist in space '{space.name}'.")
+
+
+def _missing_by_majority(grid: Grid) -> Iterator[Finding]:
+    counts = Counter(label for labels in grid.candidates for label in labels)
+    layers = len(grid.layers)
+    expected = tuple(label for label, count in counts.items() if count >= EXPECTED_SHARE * layers)
+    for layer, labels in zip(grid.layers, grid.candidates, strict=True):
+        for label in _first_only(expected, labels):
+            message = f"candidate '{label}' is missing: {counts[label]} of {layers} layers have it."
+            yield Finding("error", f"layer '{layer}'", message)
+    numbers = sorted(int(layer) for layer in grid.layers if layer.isdecimal())
+    if len(numbers) == layers and layers > 1:
+        for number in sorted(set(range(numbers[0], numbers[-1])) - set(numbers)):
+            message = f"is missing between layers {numbers[0]} and {numbers[-1]}."
+            yield Finding("warning", f"layer '{number}'", message)
+
+
+def _swamped(grid: Grid) -> Iterator[Finding]:
+    """A cell so large that the sums lose what the others say: no search takes such a table whole."""
+    readable = [[value if isfinite(value) else 0.0 for value in row] for row in grid.values]
+    place = swamping_cell(list(map(np.array, readable)), grid.fixed) if readable else None
+    if place is not None:
+        layer, candidate = place
+        label, value = grid.candidates[layer][candidate], readable[layer][candidate]
+        message = f"candidate '{label}' is {value:g}, too large to be added up exactly with the others:"
+        yield Finding("error", f"layer '{grid.layers[layer]}'", f"{message} leave such a candidate out.")
+
+
+def _unknown_keys(table: LatencyTable) -> Iterator[Finding]:
+    """Measurements of nothing the table holds, and unsettled cells that were never measured."""
+    measured = [key for key, _ in table.measurements]
+    cells = {key for row in table.cell_keys for key in row}
+    for key in dict.fromkeys(measured if cells else ()):
+        if key not in cells and key not in _BESIDE_CELLS:
+            yield Finding("error", "measurements", f"'{key}' is the key of no cell of this table.")
+    for key in table.unsettled if measured or cells else ():
+        if key not in {*measured, *cells}:
+            yield Finding("error", "unsettled", f"'{key}' is the key of nothing in this table.")
+
+
+def _latency_findings(table: LatencyTable) -> Iterator[Finding]:
+    space = space_of(table)
+    for block in equal_blocks(table, space):
+        if block.spread > WIDE_SPREAD:
+            severity: Severity = "error" if block.spread > WRONG_SPREAD else "warning"
+            message = f"is one block, but takes {block.text}: {block.spread:.1f} times apart."
+            yield Finding(severity, block.name, f"{message} Measure it again.")
+    if space is not None:
+        for layer, message in odd_orders(table.grid, space):
+            yield Finding("note", f"layer '{layer}'", message)
+    for layer, labels, row in zip(table.grid.layers, table.grid.candidates, table.intervals_ms, strict=False):
+        for label, (low, high) in zip(labels, row, strict=True):
+            if not 0 < low <= high:
+                message = f"candidate '{label}': the interval {low:g} to {high:g} ms is not one."
+                yield Finding("error", f"layer '{layer}'", message)
+    yield from _unknown_keys(table)
+    if table.unsettled:
+        first = ", ".join(table.unsettled[:3]) + (", ..." if len(table.unsettled) > 3 else "")
+        cells = "1 cell" if len(table.unsettled) == 1 else f"{len(table.unsettled)} cells"
+        message = f"{cells} never settled ({first}):"
+        yield Finding("warning", "unsettled", f"{message} profile again on a quiet machine, or for longer.")
+    if table.certificate is not None and not table.certificate.networks:
+        message = "names no network: nothing shows how its figures were come by. Certify the table again."
+        yield Finding("error", "certificate", message)
+    yield from (Finding(doubt.severity, doubt.about, doubt.message) for doubt in doubts(table))
+
+
+def _accuracy_findings(grid: Grid) -> Iterator[Finding]:
+    flat = [
+        layer
+        for layer, row in zip(grid.layers, grid.values, strict=True)
+        if len(row) > 1 and len({value for value in row if not isnan(value)}) == 1
+    ]
+    if len(flat) == len(grid.layers) and flat:
+        message = "every layer's candidates are equal: this table cannot tell networks apart."
+        yield Finding("warning", "all layers", message)
+        return
+    for layer in flat:
+        yield Finding("note", f"layer '{layer}'", "all its candidates are equal: the cheapest is taken.")
+
+
+def _first_only(first: Sequence[str], second: Sequence[str]) -> tuple[str, ...]:
+    there = set(second)
+    return tuple(label for label in first if label not in there)
+
+
+def findings_document(checked: Sequence[CheckedTable], pair: Sequence[Finding]) -> dict[str, Any]:
+    """The findings as `ponas table check --json` prints them."""
+    everything = [*pair, *(finding for one in checked for finding in one.findings)]
+    counts = Counter(finding.severity for finding in everything)
+    return {
+        "errors": counts["error"],
+        "warnings": counts["warning"],
+        "notes": counts["note"],
+        "files": [
+            {"file": str(one.path), "kind": one.kind, "findings": [asdict(f) for f in one.findings]}
+            for one in checked
+        ],
+        "together": [asdict(finding) for finding in pair],
+    }

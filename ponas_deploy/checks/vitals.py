@@ -1,0 +1,166 @@
+"""What the doctor reads of a machine, in one value: everything that can make measurements wander.
+
+`Machine` and `Reading` of `devices` and the `Round` of `weather` are part of it; here is what only a doctor
+asks for. What cannot be read is empty or None. Files of Linux: https://docs.kernel.org/admin-guide/pm/ and
+https://docs.kernel.org/ABI/testing/sysfs-devices-system-cpu; psutil answers elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ponas_deploy.machines.machine import ROOT, Machine, Reading, memory_mib, read_conditions, this_machine
+from ponas_deploy.measuring.interference import Round, between, look_around
+
+_MIB = 1 << 20
+_CPU = "sys/devices/system/cpu"
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """Processes of one name that work: how many there are, and the share of one core they use together."""
+
+    name: str
+    count: int
+    share_pct: float
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """One look at a machine that is to measure.
+
+    `weather` is of the second of looking. `busy` are the processes that worked in it, the busiest first.
+    `governors` are those of the cores this process may use. `turbo` is whether clocks may go above the base
+    clock. `siblings` are groups of cores that share one physical core, as in "0,4", where this process may
+    use one of them. `passive_c` is where the machine starts to slow down for heat. `battery_pct` is None
+    where it is plugged in or has none.
+    """
+
+    machine: Machine
+    reading: Reading = field(default_factory=Reading)
+    weather: Round = field(default_factory=lambda: Round(0))
+    busy: tuple[Busy, ...] = ()
+    governors: tuple[str, ...] = ()
+    turbo: bool | None = None
+    siblings: tuple[str, ...] = ()
+    hypervisor: str = ""
+    passive_c: float | None = None
+    battery_pct: float | None = None
+    available_mib: int | None = None
+    swapped_mib: int = 0
+
+
+def read_vitals(seconds: float = 1.0, root: Path = ROOT) -> Vitals:
+    """Look at this machine for so many seconds, during which this process sleeps."""
+    before, used = look_around(), _used_s()
+    time.sleep(seconds)
+    after = look_around()
+    cores = _cores(read_conditions(root).affinity)
+    return Vitals(
+        machine=this_machine(),
+        reading=after.reading,
+        weather=between(0, before, after),
+        busy=_busy(used, _used_s(), after.counters.at_s - before.counters.at_s),
+        governors=governors(cores, root),
+        turbo=turbo(root),
+        siblings=siblings(cores, root),
+        hypervisor=hypervisor(root),
+        passive_c=passive_c(root),
+        battery_pct=_battery_pct(),
+        available_mib=memory_mib("available"),
+        swapped_mib=_swapped_mib(),
+    )
+
+
+def governors(cores: tuple[int, ...], root: Path = ROOT) -> tuple[str, ...]:
+    """The frequency governors of `cores`, each once."""
+    found = (_text(root / _CPU / f"cpu{core}/cpufreq/scaling_governor") for core in cores)
+    return tuple(sorted(set(found) - {""}))
+
+
+def turbo(root: Path = ROOT) -> bool | None:
+    """Whether clocks may go above the base clock; None where nothing says so."""
+    for name, on in (("intel_pstate/no_turbo", "0"), ("cpufreq/boost", "1")):
+        if text := _text(root / _CPU / name):
+            return text == on
+    return None
+
+
+def siblings(cores: tuple[int, ...], root: Path = ROOT) -> tuple[str, ...]:
+    """The groups of cores that are one physical core, of which one is in `cores`; none of a single core."""
+    found = (_text(root / _CPU / f"cpu{core}/topology/thread_siblings_list") for core in cores)
+    return tuple(dict.fromkeys(text for text in found if len(_cores(text)) > 1))
+
+
+def hypervisor(root: Path = ROOT) -> str:
+    """What this machine is a guest of, empty on bare metal: the vendor, or just that it is one."""
+    flags = re.search(r"^(?:flags|Features)\s*:(.*)$", _text(root / "proc/cpuinfo"), re.MULTILINE)
+    kind = _text(root / "sys/hypervisor/type")
+    if not kind and not (flags and "hypervisor" in flags.group(1).split()):
+        return ""
+    return kind or _text(root / "sys/class/dmi/id/sys_vendor") or "unknown"
+
+
+def passive_c(root: Path = ROOT) -> float | None:
+    """The lowest temperature at which some zone starts to slow the machine down."""
+    kinds = (root / "sys/class/thermal").glob("thermal_zone*/trip_point_*_type")
+    passive = (kind for kind in kinds if _text(kind) == "passive")
+    texts = (_text(kind.with_name(kind.name.replace("_type", "_temp"))) for kind in passive)
+    degrees = [int(text) / 1000 for text in texts if text.isdigit() and int(text) > 0]
+    return min(degrees, default=None)
+
+
+def _cores(ranges: str) -> tuple[int, ...]:
+    """The numbers in "0-3,6"."""
+    pairs = [part.partition("-") for part in ranges.split(",") if part]
+    return tuple(n for start, _, end in pairs for n in range(int(start), int(end or start) + 1))
+
+
+def _used_s() -> dict[tuple[int, str], float]:
+    """Processor seconds of every other process that may be looked at, by number and name."""
+    import psutil
+
+    found = {}
+    for process in psutil.process_iter(["pid", "name", "cpu_times"]):
+        times = process.info["cpu_times"]
+        if times is not None and process.info["pid"] != os.getpid():
+            found[process.info["pid"], process.info["name"] or "?"] = times.user + times.system
+    return found
+
+
+def _busy(
+    before: dict[tuple[int, str], float], after: dict[tuple[int, str], float], seconds: float
+) -> tuple[Busy, ...]:
+    """Who used at least a fiftieth of a core, by name."""
+    shares, counts = Counter[str](), Counter[str]()
+    for (number, name), used_s in after.items():
+        share_pct = 100 * (used_s - before.get((number, name), used_s)) / seconds
+        if share_pct >= 2:
+            shares[name] += round(share_pct)
+            counts[name] += 1
+    return tuple(Busy(name, counts[name], share_pct) for name, share_pct in shares.most_common())
+
+
+def _battery_pct() -> float | None:
+    import psutil
+
+    battery = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
+    return float(battery.percent) if battery and not battery.power_plugged else None
+
+
+def _swapped_mib() -> int:
+    import psutil
+
+    return int(psutil.swap_memory().used) // _MIB
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,82 @@
+"""The command line: options in, one library call, one report out. Nobody imports it but the entry point.
+
+To add a command, write `commands/<name>.py` with one typed function whose heavy imports stand inside
+it, and name it in the list below; its place there is its place in `ponas --help`. Options that several
+commands share are in `options.py`, quantities with units in `quantities.py`, printing in `output.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ponas_deploy import __version__
+from ponas_deploy.commands.boundary import ErrorBoundary, flush_quietly
+from ponas_deploy.commands.compare import compare
+from ponas_deploy.commands.describe import describe
+from ponas_deploy.commands.devices import devices
+from ponas_deploy.commands.doctor import doctor
+from ponas_deploy.commands.evaluate import evaluate
+from ponas_deploy.commands.export import export
+from ponas_deploy.commands.networks import networks
+from ponas_deploy.commands.pareto import pareto
+from ponas_deploy.commands.profile import profile
+from ponas_deploy.commands.specialize import specialize
+from ponas_deploy.commands.table import table_app
+from ponas_deploy.commands.train import train_app
+from ponas_deploy.commands.verify import verify
+
+app = typer.Typer(
+    cls=ErrorBoundary,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    # Plain help: the rich one alone takes longer to import than everything else `ponas --help` does.
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+# The order of `ponas --help`: look around, measure, choose, build, understand, train.
+app.command()(devices)
+app.command()(doctor)
+app.command()(describe)
+app.command()(profile)
+app.command()(networks)
+app.command()(specialize)
+app.command()(export)
+app.command()(verify)
+app.command()(pareto)
+app.command()(compare)
+app.add_typer(table_app, name="table")
+app.add_typer(train_app, name="train")
+app.command()(evaluate)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ponas-deploy {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def ponas(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Pick the best CNN for a latency budget on your device, from measurements of that device.
+
+    Every command explains itself with an example: ponas COMMAND --help. With --json a command prints
+    one JSON document on stdout and nothing else there.
+
+    Exit codes: 0 done, 1 an error that one sentence explains, 2 wrong usage.
+    """
+
+
+def main() -> None:
+    """The entry point of `ponas` and of `cli.py`."""
+    try:
+        app(prog_name="ponas")
+    finally:
+        flush_quietly()

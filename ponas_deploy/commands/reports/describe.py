@@ -1,0 +1,41 @@
+"""An architecture, layer by layer."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ponas_deploy.commands.reports.style import millions, table
+from searchspace.description import Description
+
+
+def describe_report(description: Description) -> RenderableType:
+    """The layers with their inputs and costs, the totals, and the text form that can be copied."""
+    architecture = description.architecture
+    space = architecture.space
+    report = table(f"{space.name}, {space.resolution} px, {space.classes} classes")
+    report.add_column("layer")
+    report.add_column("input", justify="right")
+    report.add_column("candidate")
+    for name in ("stride", "parameters", "MACs", "of all MACs"):
+        report.add_column(name, justify="right")
+    _add_parts(report, description)
+    total = f"{description.bytes / 1e6:.1f} MB of float32 weights, batch norm folded"
+    return Group(report, Text(total), Text(architecture.text, overflow="fold"))
+
+
+def _add_parts(report: Table, description: Description) -> None:
+    for part in description.parts:
+        report.add_row(
+            part.name,
+            "x".join(map(str, part.input_shape)),
+            part.candidate,
+            str(part.stride) if part.stride > 1 else "",
+            f"{part.params:,}",
+            f"{part.macs:,}",
+            f"{100 * part.macs / description.macs:.1f} %",
+        )
+    report.add_section()
+    totals = (f"{description.params:,}", f"{description.macs:,}", millions(description.macs))
+    report.add_row("total", "", "", "", *totals, style="bold")

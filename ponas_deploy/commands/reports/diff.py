@@ -1,0 +1,94 @@
+"""What moved between two tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from ponas_deploy.commands.reports.heat import HeatGrid
+from ponas_deploy.commands.reports.style import FAINT, GOOD, counted, digits, table, titled
+from ponas_deploy.tables.diff import Change, TableDiff
+
+_SHOWN = 10
+_COMMON_PCT = 0.5
+_FULL_HEAT = {"%": 30.0, "pp": 3.0}
+"""A change of this size has the strongest colour."""
+
+
+def diff_report(diff: TableDiff, before: str, after: str) -> RenderableType:
+    """The conditions that differ, the change of each cell, the shift of all and the largest moves."""
+    return Group(*_parts(diff, before, after))
+
+
+def _parts(diff: TableDiff, before: str, after: str) -> Iterator[RenderableType]:
+    yield Text(f"Change of {diff.column} in {diff.unit}, from {before} to {after}", style="bold")
+    if diff.conditions:
+        yield _conditions(diff.conditions)
+    else:
+        yield Text("made under the same conditions", style=FAINT)
+    significant = diff.significant
+    if not any(change.change for change in diff.changes):
+        yield Text("no cell differs", style=GOOD)
+        return
+    yield _grid(diff)
+    yield Text("")
+    yield Text(
+        f"mean change {diff.mean_change:+.1f} {diff.unit}, mean size {diff.mean_size:.1f} {diff.unit};"
+        f" {len(significant)} of {counted(len(diff.changes), 'cell')} moved by more than noise"
+        f" ({diff.judged_by}, marked *)"
+    )
+    if diff.unit == "%" and abs(diff.common_change) >= _COMMON_PCT:
+        yield Text(
+            f"all of them moved by {diff.common_change:+.1f} % together (the median);"
+            f" {counted(len(diff.own), 'cell')} moved otherwise, by more than noise"
+        )
+    if diff.fixed_before != diff.fixed_after:
+        yield Text(f"the constant went from {digits(diff.fixed_before)} to {digits(diff.fixed_after)}")
+    if significant:
+        yield Text("")
+        yield _moves(diff, significant)
+
+
+def _conditions(conditions: Sequence[tuple[str, str, str]]) -> RenderableType:
+    rows = table("")
+    for name in ("what differs", "before", "after"):
+        rows.add_column(name, overflow="fold")
+    for row in conditions:
+        rows.add_row(*map(Text, row))
+    return rows
+
+
+def _grid(diff: TableDiff) -> HeatGrid:
+    """The changes as a grid: worse is warm, better is cold."""
+    rows: dict[str, list[Change]] = {}
+    for change in diff.changes:
+        rows.setdefault(change.layer, []).append(change)
+    full = -_FULL_HEAT[diff.unit] if diff.column == "top1_pct" else _FULL_HEAT[diff.unit]
+    decimals = 0 if diff.unit == "%" else 2
+    return HeatGrid(
+        tuple(rows),
+        tuple(tuple(change.candidate for change in row) for row in rows.values()),
+        tuple(tuple(change.change for change in row) for row in rows.values()),
+        lambda value: 0.5 + value / (2 * full),
+        lambda value: f"{value:+.{decimals}f}" if round(value, decimals) else "0",
+        tuple(tuple("*" if change.significant else "" for change in row) for row in rows.values()),
+    )
+
+
+def _moves(diff: TableDiff, changes: Sequence[Change]) -> RenderableType:
+    """The largest moves; layers that share a block, and so a move, share a row."""
+    rows = table("")
+    rows.add_column("layers")
+    rows.add_column("candidate")
+    for name in (f"{diff.column} before", "after", "change"):
+        rows.add_column(name, justify="right")
+    alike: dict[tuple[str, float, float], list[Change]] = {}
+    for change in changes:
+        alike.setdefault((change.candidate, change.before, change.after), []).append(change)
+    for (candidate, before, after), same in list(alike.items())[:_SHOWN]:
+        moved = f"{same[0].change:+.1f} %" if diff.unit == "%" else f"{same[0].change:+.2f} pp"
+        layers = ", ".join(change.layer for change in same)
+        rows.add_row(layers, candidate, digits(before), digits(after), moved)
+    return titled("Largest moves", rows)

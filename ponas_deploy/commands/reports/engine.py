@@ -1,0 +1,212 @@
+"""Reports on a chosen network and on an engine: asked, predicted, measured, each in its own row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ponas_deploy.checks.engine import Verification
+from ponas_deploy.commands.reports.style import BAD, BEST, FAINT, GOOD, WARN, digits, millions, table
+from ponas_deploy.engines.deploy import Deployment
+from ponas_deploy.engines.manifest import Manifest
+from ponas_deploy.engines.timing import EngineTiming
+from ponas_deploy.search.specialize import Budget, Specialization, quantity
+from ponas_deploy.tables.margin import Margin
+from searchspace.cost import network_cost
+
+_SHARED_PCT = 1.0
+
+
+def specialization_report(
+    solution: Specialization, margin: Margin | None = None, notes: Sequence[str] = ()
+) -> RenderableType:
+    """A network that was chosen and not built, with the margin that was left, if one was."""
+    rows = _facts("Network for the budget")
+    _asked(rows, solution.budget)
+    rows.add_row("margin", margin.text if margin else "none")
+    rows.add_row("predicted latency", f"{digits(solution.predicted_ms)} ms")
+    _chosen(rows, solution)
+    rows.add_row("architecture", ",".join(solution.choices))
+    return Group(rows, *(Text(note, style=FAINT) for note in notes))
+
+
+def deployment_report(deployment: Deployment) -> RenderableType:
+    """An engine that was searched, built and measured."""
+    chosen, manifest = deployment.chosen, deployment.manifest
+    rows = _facts(f"Engine for {chosen.conditions.text}")
+    _asked(rows, chosen.choice.budget, manifest.percentile)
+    if chosen.margin:
+        rows.add_row("margin before measuring", chosen.margin.text)
+    rows.add_row("predicted latency", f"{digits(chosen.choice.predicted_ms)} ms")
+    if chosen.timing:
+        _measured(rows, chosen.timing, chosen.choice.budget.latency_ms, manifest.percentile)
+    rows.add_row("tries", str(manifest.tries))
+    _chosen(rows, chosen.choice)
+    _identity(rows, manifest)
+    rows.add_row("engine", str(deployment.folder))
+    return Group(rows, *_attempts(deployment), *_shortlisted(manifest), *_warnings(manifest))
+
+
+def manifest_report(manifest: Manifest, folder: Path) -> RenderableType:
+    """An engine folder by itself: exported, or still to be built on its device."""
+    rows = _facts(f"Engine for {manifest.conditions.text}")
+    budget = Budget(**dict(manifest.budget))
+    _asked(rows, budget, manifest.percentile)
+    predicted = dict(manifest.predicted)
+    if predicted.get("margin"):
+        kept = f"{100 * predicted['confidence']:g} % of networks"
+        rows.add_row("margin", f"{100 * (predicted['margin'] - 1):+.1f} % for {kept}")
+    if "predicted_ms" in predicted:
+        rows.add_row("predicted latency", f"{digits(predicted['predicted_ms'])} ms")
+        rows.add_row("predicted loss", f"{predicted['predicted_loss_pp']:.2f} pp")
+    if manifest.measured:
+        _measured(rows, manifest.measured, budget.latency_ms, manifest.percentile)
+    _identity(rows, manifest)
+    rows.add_row("status", Text(manifest.status, style=GOOD if manifest.measured else WARN))
+    rows.add_row("engine", str(folder))
+    return Group(rows, *_shortlisted(manifest), *_warnings(manifest))
+
+
+def verification_report(manifest: Manifest, found: Verification) -> RenderableType:
+    """What `ponas verify` found, one check a row."""
+    rows = table(f"Verification of an engine for {manifest.conditions.text}")
+    for column in ("check", "found", "expected", ""):
+        rows.add_column(column)
+    changed = ", ".join(found.changed_files) or "all intact"
+    _check(rows, "files", changed, f"{len(manifest.files)} files as emitted", not found.changed_files)
+    if found.architecture_agrees is not None:
+        space = manifest.space
+        expected = f"{space.name}, {space.resolution} px, {space.classes} classes, as chosen"
+        shapes = "that of the manifest" if found.architecture_agrees else "another network's"
+        _check(rows, "architecture", shapes, expected, found.architecture_agrees)
+    if found.portable_answers is not None:
+        answers = "finite" if found.portable_answers else "not finite, or of another shape"
+        _check(rows, "portable model", answers, "finite outputs", found.portable_answers)
+    if found.difference is not None:
+        difference = f"{found.difference:.2g} of the largest output"
+        _check(rows, "outputs", difference, f"at most {found.tolerance:g}", found.outputs_agree)
+    if found.timing:
+        now = f"p{found.percentile} {digits(found.timing.percentile_ms(found.percentile))} ms"
+        limit = f"at most {digits(found.budget_ms)} ms" if found.budget_ms is not None else "no budget"
+        _check(rows, "latency", f"{now} (noise {found.noise_pct:.1f} %)", limit, found.meets_budget)
+    disturbed = found.timing.disturbed if found.timing else ""
+    return Group(
+        rows, Text(manifest.status, style=FAINT), *([Text(disturbed, style=WARN)] if disturbed else [])
+    )
+
+
+def _facts(title: str) -> Table:
+    rows = table(title)
+    rows.show_header = False
+    rows.add_column(style=FAINT, no_wrap=True)
+    rows.add_column(overflow="fold")
+    return rows
+
+
+def _asked(rows: Table, budget: Budget, percentile: int = 50) -> None:
+    limits = [f"at most {quantity(name, value)}" for name, value in budget.limits().items()]
+    if budget.latency_ms is not None and percentile != 50:
+        limits[0] += f" in {percentile} of 100 inferences"
+    if limits:
+        rows.add_row("asked", ", ".join(limits))
+
+
+def _measured(rows: Table, timing: EngineTiming, limit_ms: float | None, percentile: int) -> None:
+    shown = sorted({50, 95, 99, percentile})
+    verdict = Text(", ".join(f"p{percent} {digits(timing.percentile_ms(percent))} ms" for percent in shown))
+    if limit_ms is not None:
+        found_ms = timing.percentile_ms(percentile)
+        met = found_ms <= limit_ms
+        share = f"{100 * found_ms / limit_ms:.0f} % of the budget" if met else "over the budget"
+        verdict.append(f"  p{percentile}: {share}", style=GOOD if met else BAD)
+    rows.add_row("measured latency", verdict)
+    over = f" over {timing.span_s:.0f} s" if timing.span_s >= 1 else ""
+    spread_pct, processes = timing.spread_pct(percentile), len(timing.processes_ns)
+    floor = f"{spread_pct:.1f} % between {processes} fresh processes{over}, {timing.runs} inferences"
+    if timing.wander_pct > spread_pct:
+        floor = f"{timing.wander_pct:.1f} %, as the machine's speed wanders; {floor}"
+    rows.add_row("noise floor", floor)
+    if timing.shared_pct >= _SHARED_PCT:
+        shared = f"{timing.shared_pct:.0f} % of the inferences met one that something else shared"
+        rows.add_row("core", f"{shared}: they take 1.3 to 1.8 times as long; most were taken again")
+
+
+def _chosen(rows: Table, solution: Specialization) -> None:
+    rows.add_row("predicted loss", f"{solution.predicted_loss_pp:.2f} pp")
+    rows.add_row("gap to the optimum", _gap(solution))
+
+
+def _gap(solution: Specialization) -> Text:
+    if solution.gap_pp is None:
+        return Text("not known", style=WARN)
+    if solution.optimal:
+        return Text(f"0 pp ({solution.method})", style=GOOD)
+    return Text(f"{solution.gap_pp:.3f} pp above the exact search ({solution.method})", style=WARN)
+
+
+def _identity(rows: Table, manifest: Manifest) -> None:
+    architecture = manifest.architecture
+    rows.add_row("parameters", millions(network_cost("params", architecture)))
+    rows.add_row("MACs", millions(network_cost("macs", architecture)))
+    for used in manifest.tables:
+        rows.add_row(f"{used.kind} table", f"{used.name}\n{used.made_on}")
+    if manifest.top1_pct is not None:
+        rows.add_row(
+            "top-1 through the engine", Text(f"{manifest.top1_pct:.2f} % {manifest.top1_on}", style=BEST)
+        )
+    random = manifest.weights.startswith("random")
+    rows.add_row("weights", Text(manifest.weights, style=WARN if random else ""))
+    rows.add_row("architecture", ",".join(manifest.choices))
+
+
+def _attempts(deployment: Deployment) -> list[RenderableType]:
+    if len(deployment.attempts) < 2:
+        return []
+    rows = table("Networks that were built and timed on the way")
+    for column in ("try", "runtime", "predicted ms", "expected ms", "measured ms", "loss pp", ""):
+        rows.add_column(column, justify="right" if column.endswith(("ms", "pp")) else "left")
+    for attempt in deployment.attempts:
+        chosen = attempt.number == deployment.chosen.number
+        verdict = "chosen" if chosen else ("met" if attempt.meets else "over")
+        rows.add_row(
+            str(attempt.number),
+            f"{attempt.conditions.backend} {attempt.conditions.precision}",
+            digits(attempt.choice.predicted_ms),
+            digits(attempt.expected_ms),
+            digits(attempt.measured_ms),
+            f"{attempt.choice.predicted_loss_pp:.2f}",
+            verdict,
+            style=BEST if chosen else "",
+        )
+    return [rows]
+
+
+def _shortlisted(manifest: Manifest) -> list[RenderableType]:
+    if not manifest.shortlist:
+        return []
+    rows = table("Shortlist: evaluated on validation images")
+    for column in ("validation top-1", "by the table", "loss pp", "predicted ms", ""):
+        rows.add_column(column, justify="left" if not column else "right")
+    by_table = sorted(manifest.shortlist, key=lambda entry: entry.predicted_loss_pp)
+    for entry in manifest.shortlist:
+        rows.add_row(
+            f"{entry.validation_top1_pct:.2f} %",
+            f"{by_table.index(entry) + 1}.",
+            f"{entry.predicted_loss_pp:.2f}",
+            digits(entry.predicted_ms),
+            "chosen" if entry.chosen else "",
+            style=BEST if entry.chosen else "",
+        )
+    return [rows]
+
+
+def _warnings(manifest: Manifest) -> list[RenderableType]:
+    return [Text(warning, style=WARN) for warning in manifest.warnings]
+
+
+def _check(rows: Table, name: str, found: str, expected: str, passed: bool) -> None:
+    rows.add_row(name, found, expected, Text("ok" if passed else "FAILED", style=GOOD if passed else BAD))

@@ -1,0 +1,109 @@
+"""What a fit found, and predictions beside what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from ponas_deploy.commands.reports.style import BAD, FAINT, GOOD, WARN, counted, digits, table, titled
+from ponas_deploy.fitting import Fit, Predictions
+
+_SHOWN = 20
+
+
+def fit_report(fit: Fit, out: str) -> RenderableType:
+    """How well held-out rows are predicted, the three verdicts, and every warning."""
+    return Group(*_parts(fit, out))
+
+
+def _parts(fit: Fit, out: str) -> Iterator[RenderableType]:
+    name = fit.networks.path.name
+    rows = counted(len(fit.networks), "row")
+    yield Text(f"{fit.kind.capitalize()} table from {rows} of {name}", style="bold")
+    space = f"space {fit.space.name}" if fit.space else "a space not known here"
+    cells = f"{counted(len(fit.layout.layers), 'layer')}, {counted(fit.layout.size, 'cell')}"
+    yield Text(f"{space}: {cells}; {counted(fit.distinct, 'different network')}", style=FAINT)
+    yield Text("")
+    unit = "%" if fit.kind == "latency" else "pp"
+    errors = fit.errors
+    tau = fit.tau
+    yield Text(f"held-out rows: rank correlation {tau.tau:.2f} ({tau.low:.2f} to {tau.high:.2f})")
+    mean, median, most = (
+        digits(float(value), 2) for value in (errors.mean(), np.median(errors), np.quantile(errors, 0.95))
+    )
+    yield Text(
+        f"error: mean {mean} {unit}, median {median} {unit}, 95 % within {most} {unit}; {_noise(fit, unit)}"
+    )
+    yield Text(f"effects: {_effects(fit)}", style=FAINT)
+    yield Text("")
+    yield from _verdicts(fit)
+    if fit.warnings:
+        yield Text("")
+        yield from (Text(f"- {warning}", style=WARN) for warning in fit.warnings)
+    yield Text("")
+    yield Text(f"written to {out}")
+
+
+def _noise(fit: Fit, unit: str) -> str:
+    if not fit.noise.freedom:
+        return "no network was measured twice, so the noise is not known"
+    return f"repeats scatter by {digits(fit.noise_value, 2)} {unit}"
+
+
+def _effects(fit: Fit) -> str:
+    alike = {
+        "cells": "each cell on its own",
+        "labels": "equal labels of all layers drawn together",
+        "factors": "equal parts of labels (kernel, expansion, ...) drawn together in each layer",
+        "shared factors": "equal parts of labels (kernel, expansion, ...) drawn together in all layers",
+    }
+    scale = {
+        "latency": "milliseconds",
+        "log-error": "the logarithm of the error",
+        "points": "points of accuracy",
+    }
+    return f"{scale[fit.scale]}, {alike[fit.model.prior]}, ridge of {counted_rows(fit.model.ridge)}"
+
+
+def counted_rows(ridge: float) -> str:
+    """A ridge as the number of rows a cell that it weighs: 3 rows, 0.1 rows."""
+    return "1 row" if ridge == 1 else f"{ridge:g} rows"
+
+
+def _verdicts(fit: Fit) -> Iterator[Text]:
+    judged = fit.additivity.judged
+    yield _verdict("identified", fit.identification.complete, "all candidates are told apart", "not all are")
+    sound = "sums explain the rows" if judged else "too few rows to doubt it"
+    yield _verdict("additive", fit.additivity.additive, sound, "sums do not explain the rows")
+    yield _verdict(
+        "steady", not fit.order.drift, "no drift over the rows", "residuals follow the order of rows"
+    )
+
+
+def _verdict(name: str, good: bool, yes: str, no: str) -> Text:
+    return Text.assemble((f"{name:<11}", "bold"), (yes, GOOD) if good else (no, BAD))
+
+
+def predictions_report(found: Predictions, name: str) -> RenderableType:
+    """The first predictions, beside what was measured, and how far they are off."""
+    unit = "ms" if found.kind == "latency" else "%"
+    same = found.networks.kind == found.kind
+    rows = table("")
+    for column in ("line", f"predicted {unit}", *([f"measured {unit}"] if same else [])):
+        rows.add_column(column, justify="right")
+    rows.add_column("network", overflow="ellipsis", no_wrap=True)
+    for index, value in enumerate(found.values[:_SHOWN]):
+        measured = [digits(found.networks.values[index])] if same else []
+        choices = Text(",".join(found.networks.choices[index]))
+        rows.add_row(str(found.networks.lines[index]), digits(value), *measured, choices)
+    parts: list[RenderableType] = [titled(f"{counted(len(found.values), 'network')} by {name}", rows)]
+    if len(found.values) > _SHOWN:
+        more = len(found.values) - _SHOWN
+        parts.append(Text(f"and {more:,} more: --json holds them all", style=FAINT))
+    if found.tau is not None and found.mean_error is not None:
+        error = f"{digits(found.mean_error, 2)} {'%' if found.kind == 'latency' else 'pp'}"
+        parts.append(Text(f"mean error {error}, rank correlation {found.tau.tau:.2f}"))
+    return Group(*parts)

@@ -1,0 +1,99 @@
+"""One front, or several side by side: who wins at which budget, and by how much."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from ponas_deploy.commands.reports.plot import COLOURS, MARKS, FrontPlot
+from ponas_deploy.commands.reports.style import BEST, FAINT, counted, digits, table, titled
+from ponas_deploy.search.comparison import FrontComparison, NamedFront, Rung, Standing, budget_ladder
+from ponas_deploy.search.frontier import best_within
+
+
+def front_report(named: NamedFront, rungs: int = 12) -> RenderableType:
+    """One front: what each step of a ladder of budgets buys, and a plot."""
+    front = named.front
+    rows = table("")
+    for name in ("budget ms", "loss pp", "predicted ms"):
+        rows.add_column(name, justify="right", no_wrap=True)
+    for budget in budget_ladder([front], rungs):
+        point = best_within(front, budget)
+        if point is not None:
+            rows.add_row(f"{budget:g}", f"{front.loss[point]:.2f}", digits(float(front.cost[point])))
+    title = f"{named.name}: {counted(len(front.cost), 'network')} on the exact front"
+    hint = "The networks themselves: --json, or `ponas specialize --latency TIME`."
+    return Group(titled(title, rows, hint), Text(""), FrontPlot((front,)))
+
+
+def comparison_report(comparison: FrontComparison, fronts: Sequence[NamedFront]) -> RenderableType:
+    """The ladder of budgets with the winner in bold, then shares, then a plot and the verdict."""
+    return Group(
+        _ladder(comparison),
+        _shares(comparison),
+        FrontPlot(tuple(named.front for named in fronts)),
+        Text(""),
+        Text(comparison.verdict, style="bold"),
+    )
+
+
+def _ladder(comparison: FrontComparison) -> RenderableType:
+    rows = table("")
+    rows.add_column("budget ms", justify="right")
+    for index, name in enumerate(comparison.names):
+        rows.add_column(_legend(index, name), justify="right", overflow="fold")
+    rows.add_column("wins by", justify="right")
+    for rung in comparison.ladder:
+        cells = [_standing(s, index in rung.winners) for index, s in enumerate(rung.standings)]
+        rows.add_row(f"{rung.budget_ms:g}", *cells, _margin(rung))
+    return titled("Least loss within a budget, in percentage points (predicted ms)", rows)
+
+
+def _standing(standing: Standing | None, wins: bool) -> Text:
+    if standing is None:
+        return Text("-", style=FAINT)
+    return Text(f"{standing.loss_pp:.2f} ({digits(standing.latency_ms, 3)})", style=BEST if wins else "")
+
+
+def _margin(rung: Rung) -> str:
+    """What the winner is ahead of the next: loss, or latency where the losses are equal."""
+    able = sorted((s.loss_pp, s.latency_ms) for s in rung.standings if s is not None)
+    if len(rung.winners) != 1:
+        return "tie" if rung.winners else ""
+    if len(able) == 1:
+        return "alone"
+    (loss, latency), (next_loss, next_latency) = able[:2]
+    if next_loss - loss > 1e-9:
+        return f"{next_loss - loss:.2f} pp"
+    return f"{100 * (1 - latency / next_latency):.0f} % time"
+
+
+def _shares(comparison: FrontComparison) -> RenderableType:
+    rows = table("")
+    rows.add_column("the whole fronts")
+    for index, name in enumerate(comparison.names):
+        rows.add_column(_legend(index, name), justify="right", overflow="fold")
+    best = max(comparison.hypervolume_pct)
+    shares = [
+        Text(f"{share:.1f} %", style=BEST if share == best else "") for share in comparison.hypervolume_pct
+    ]
+    rows.add_row("hypervolume, share of the box", *shares)
+    rows.add_row("time at equal loss, to the fastest", *[f"{value:.2f}x" for value in comparison.slowdown])
+    for index, other in enumerate(comparison.names):
+        shares = [
+            Text(_share(row[index], row is comparison.dominated_pct[index]))
+            for row in comparison.dominated_pct
+        ]
+        rows.add_row(f"beaten by {other}", *shares)
+    return rows
+
+
+def _share(percent: float, own: bool) -> str:
+    return "" if own else f"{percent:.0f} %"
+
+
+def _legend(index: int, name: str) -> Text:
+    mark = MARKS[index % len(MARKS)]
+    return Text.assemble((mark, f"bold {COLOURS[index % len(COLOURS)]}"), f" {name}")

@@ -1,0 +1,55 @@
+"""What a profile found out: one row a table, the certificate beside the noise floor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from ponas_deploy.commands.reports.style import FAINT, digits, table
+from ponas_deploy.measuring.launches import launch_notes
+from ponas_deploy.tables.store import StoredTable
+
+
+def profile_report(made: Sequence[StoredTable]) -> RenderableType:
+    """The tables that were just made."""
+    rows = table("Latency tables", "Errors are of networks that had no part in making the table.")
+    for column in (
+        "runtime",
+        "fastest",
+        "slowest",
+        "mean error",
+        "worst",
+        "tau",
+        "noise floor",
+        "plain sums",
+    ):
+        rows.add_column(column, justify="left" if column == "runtime" else "right")
+    for stored in made:
+        grid, proof = stored.table.grid, stored.table.certificate
+        conditions = stored.conditions
+        row = [
+            f"{conditions.backend} {conditions.precision}{_origin(stored)}",
+            f"{digits(grid.fixed + sum(map(min, grid.values)))} ms",
+            f"{digits(grid.fixed + sum(map(max, grid.values)))} ms",
+        ]
+        if proof:
+            row += [
+                f"{proof.mean_error_pct:.2f} %",
+                f"{proof.worst_error_pct:.1f} %",
+                f"{proof.kendall_tau:.3f}",
+                f"{proof.noise_floor_pct:.2f} %",
+                f"{proof.isolated_mean_error_pct:.1f} % off",
+            ]
+        rows.add_row(*row)
+    said = (note for stored in made for note in launch_notes(dict(stored.table.protocol)))
+    return Group(
+        rows,
+        *map(Text, said),
+        *(Text(str(stored.path), style=FAINT) for stored in made),
+    )
+
+
+def _origin(stored: StoredTable) -> str:
+    return ", from a prior" if "prior" in dict(stored.table.protocol) else ""

@@ -1,0 +1,94 @@
+"""One network that was built and timed, or is about to be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+
+from ponas_deploy.engines.timing import EngineTiming
+from ponas_deploy.errors import PonasError
+from ponas_deploy.measuring.interference import usual_core_ns
+from ponas_deploy.search.specialize import Specialization
+from ponas_deploy.tables import Conditions
+from ponas_deploy.tables.margin import Margin
+from ponas_deploy.tables.store import StoredTable
+
+MOST_ROOM_PCT = 3.5
+"""The most room for noise: with more, too much of the budget stays unused."""
+_SAFE_SHARE = 0.5
+"""How much of the room that is aimed for must be left when an engine was measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One network that was built and timed, or is about to be (`timing` None).
+
+    `choice.predicted_ms` is what the table says by itself, `expected_ms` what is likely after its
+    certificate and the attempts before. `margin` is the certificate's, None without one. The budget is on
+    the `percentile` of single inferences. `validation_top1_pct` is there where a shortlist was evaluated.
+    `wander_pct` is how far the machine's speed was seen to wander while the table was measured.
+    """
+
+    number: int
+    stored: StoredTable
+    choice: Specialization
+    expected_ms: float
+    engine_file: str = ""
+    timing: EngineTiming | None = None
+    validation_top1_pct: float | None = None
+    percentile: int = 50
+    margin: Margin | None = None
+    wander_pct: float = 0.0
+
+    @property
+    def merit(self) -> tuple[float, float]:
+        """The less the better: what the images say, where they were asked, before what the table says."""
+        return -(self.validation_top1_pct or 0.0), self.choice.predicted_loss_pp
+
+    @property
+    def conditions(self) -> Conditions:
+        """Runtime, precision, threads and batch of the attempt."""
+        return self.stored.conditions
+
+    @property
+    def core_ns(self) -> float:
+        """What the core's arithmetic took when the table was measured; 0 where nobody looked."""
+        return usual_core_ns(self.stored.table.rounds)
+
+    @property
+    def measured_ms(self) -> float:
+        """The measured percentile in milliseconds."""
+        return self._timed.percentile_ms(self.percentile)
+
+    @property
+    def noise_pct(self) -> float:
+        """How far two timings of the percentile lie apart: its processes, or the machine as it wanders."""
+        return self._timed.noise_pct(self.percentile)
+
+    @property
+    def last_s(self) -> float:
+        """When it was timed last."""
+        return self._timed.last_s
+
+    @property
+    def meets(self) -> bool:
+        """Whether the measured percentile is at or under the latency budget."""
+        limit = self.choice.budget.latency_ms
+        return limit is None or self.measured_ms <= limit
+
+    @property
+    def safe(self) -> bool:
+        """Whether it meets the budget with room for a machine that is a little slower later."""
+        return self.unused_pct >= _SAFE_SHARE * min(MOST_ROOM_PCT, self.wander_pct)
+
+    @property
+    def unused_pct(self) -> float:
+        """How much of the latency budget is left, in percent; infinite where none was given."""
+        limit = self.choice.budget.latency_ms
+        return inf if limit is None else 100 * (1 - self.measured_ms / limit)
+
+    @property
+    def _timed(self) -> EngineTiming:
+        if self.timing is None:
+            raise PonasError("this attempt was not measured yet.")
+        return self.timing

@@ -1,0 +1,163 @@
+"""What is built next: the best network by tables that are corrected by what the clock said so far.
+
+Two things say how far a table's predictions must be stretched. Before anything of it was timed, its own
+certificate: the factor that keeps the asked share of networks under the budget (`trust.margin`). From the
+first timing on, the residual: measured over predicted, of networks that share most of their blocks with the
+next one, on the machine as it is now, so the latest counts most. That is worth more than the certificate's
+scatter over unlike networks, so it takes the margin's place and leaves only the room that the noise of a
+timing asks for, and a little more for every miss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, replace
+from math import exp, inf, log
+from operator import mul
+from statistics import median
+
+from ponas_deploy.engines.attempt import MOST_ROOM_PCT, Attempt
+from ponas_deploy.engines.reranker import DRAWN, Shortlist
+from ponas_deploy.engines.task import Task
+from ponas_deploy.errors import BudgetError
+from ponas_deploy.search.specialize import Budget, Specialization, quantity, specialize
+from ponas_deploy.tables import AccuracyTable, LatencyTable
+from ponas_deploy.tables.margin import Margin, margin
+from ponas_deploy.tables.quality import wander_pct
+from ponas_deploy.tables.store import StoredTable
+from searchspace.space import Space
+
+CAUTION_PCT = 0.5
+"""The room that every miss asks for beyond the residual."""
+FADING = 0.5
+"""What a residual counts for beside the one after it: a machine that was busy at first is forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """What a table's predictions are multiplied with: `level` is likely, `factor` is safe."""
+
+    level: float
+    factor: float
+
+
+def stretch(before: Sequence[Attempt], certified: Margin | None) -> Stretch:
+    """The stretch of a table, from the attempts `before` on it in order of time, or from its margin."""
+    if not before:
+        return Stretch(certified.typical, certified.factor) if certified else Stretch(1.0, 1.0)
+    residuals = [log(attempt.measured_ms / attempt.choice.predicted_ms) for attempt in before]
+    weights = [FADING**age for age in reversed(range(len(before)))]
+    level = exp(sum(map(mul, weights, residuals)) / sum(weights))
+    # How far two timings lie apart: this one may have been the fast one.
+    noise_pct = min(MOST_ROOM_PCT, median(attempt.noise_pct for attempt in before))
+    misses = sum(not attempt.meets for attempt in before)
+    return Stretch(level, level * (1 + (noise_pct + misses * CAUTION_PCT) / 100))
+
+
+def next_attempt(
+    task: Task, attempts: Sequence[Attempt], jury: Shortlist | None, *, measured: bool = True
+) -> Attempt | None:
+    """The best network not yet tried over all tables, None when there is none.
+
+    Before anything was tried an impossible budget is a BudgetError, the most hopeful table's. Unless it
+    will be `measured`, a network must fit with its margin.
+    """
+    found, refusals = list[Attempt](), list[BudgetError]()
+    for stored in task.tables:
+        before = _on_table(stored, attempts)
+        certified = margin(stored.table, task.confidence, task.percentile)
+        stretched, wander = stretch(before, certified), wander_pct(stored.table)
+        try:
+            choices = _choices(task, stored, before, stretched.factor, measured)
+        except BudgetError as error:
+            refusals.append(error if measured else _beyond(error, certified))
+            continue
+        tried = {attempt.choice.choices for attempt in before}
+        for fresh in (choice for choice in choices if choice.choices not in tried):
+            plain_ms = stored.table.predict_ms(fresh.choices)
+            choice = replace(fresh, budget=task.budget, predicted_ms=plain_ms)
+            attempt = Attempt(len(attempts) + 1, stored, choice, plain_ms * stretched.level)
+            found.append(replace(attempt, percentile=task.percentile, margin=certified, wander_pct=wander))
+    if not found and not attempts and refusals:
+        raise min(refusals, key=lambda error: inf if error.least is None else error.least)
+    found = jury.judged(found) if jury else found
+    return min(found, key=lambda attempt: (attempt.merit, attempt.expected_ms), default=None)
+
+
+def second_chance(attempts: Sequence[Attempt], best: Attempt, twice: Set[int]) -> Attempt | None:
+    """The best one that missed the budget and, by all that is known now, would meet it.
+
+    None where no such one is better than the `best` that met it. Those in `twice` had their chance.
+    """
+    limit_ms = best.choice.budget.latency_ms or inf
+    found = (
+        attempt
+        for attempt in attempts
+        if attempt.number not in twice and not attempt.meets and attempt.merit < best.merit
+        if attempt.choice.predicted_ms * stretch(_on_table(attempt.stored, attempts), None).factor <= limit_ms
+    )
+    return min(found, key=lambda attempt: attempt.merit, default=None)
+
+
+def _on_table(stored: StoredTable, attempts: Sequence[Attempt]) -> list[Attempt]:
+    """The attempts on a table, the one that was timed last at the end."""
+    return sorted((one for one in attempts if one.stored == stored), key=lambda attempt: attempt.last_s)
+
+
+def _choices(
+    task: Task, stored: StoredTable, before: Sequence[Attempt], factor: float, measured: bool
+) -> Sequence[Specialization]:
+    """The best networks by a table times `factor`; where nothing fits, the fastest there is.
+
+    BudgetError where the table alone says that nothing fits, or the limits together leave nothing.
+    """
+    table = stored.table.scaled(factor)
+    try:
+        return task.choose(table, max(len(before) + 1, task.shortlist * DRAWN))
+    except BudgetError as error:
+        if error.least is None or error.constraint != "latency_ms" or not (measured or before):
+            raise
+        if not before:
+            task.choose(stored.table, 1)
+        # By margin or residuals nothing fits: let the clock say so of the fastest network there is.
+        return task.choose(table, 1, replace(task.budget, latency_ms=error.least))
+
+
+def choose_within(
+    certified: Margin | None,
+    latency: LatencyTable,
+    accuracy: AccuracyTable,
+    budget: Budget,
+    *,
+    space: Space | None = None,
+    method: str = "exact",
+    seed: int = 0,
+) -> Specialization:
+    """`specialize` with the latency budget divided by a table's margin; the prediction stays the table's."""
+    table = latency.scaled(certified.factor) if certified else latency
+    try:
+        found = specialize(table, accuracy, budget, space=space, method=method, seed=seed)
+    except BudgetError as error:
+        raise _beyond(error, certified) from error
+    return replace(found, predicted_ms=latency.predict_ms(found.choices)) if certified else found
+
+
+def _beyond(error: BudgetError, certified: Margin | None) -> BudgetError:
+    """The same refusal, which says that a margin is in its numbers."""
+    if certified is None or error.constraint != "latency_ms":
+        return error
+    text = f"{error} That is with a margin of {certified.text}."
+    return BudgetError(text, error.constraint, error.asked, error.least)
+
+
+def missed(budget: Budget, attempts: Sequence[Attempt]) -> BudgetError:
+    """That no attempt met the budget, and the latency that one reached."""
+    asked = budget.latency_ms or 0.0
+    fastest = min(attempt.measured_ms for attempt in attempts)
+    return BudgetError(
+        f"no engine met {quantity('latency_ms', asked)} in {len(attempts)} tries: the fastest one measured"
+        f" {quantity('latency_ms', fastest, up=True)}. Ask for that or more, or profile again.",
+        "latency_ms",
+        asked,
+        fastest,
+    )

@@ -1,0 +1,269 @@
+"""From tables and a budget to an engine that was measured to meet it: the loop closes on measurement.
+
+The best network over all tables of a device (one a runtime and precision) is built and timed in fresh
+processes. Where the clock disagrees with the table, the residual corrects that table and the search
+goes on, until the measured percentile meets the budget. The one that is chosen is timed once more at the
+end, and must meet it in both measurements together: a few seconds do not show how a machine wanders.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from ponas_deploy.backends.progress import OnBuildProgress
+from ponas_deploy.engines.attempt import Attempt
+from ponas_deploy.engines.attempts import next_attempt
+from ponas_deploy.engines.building import backend_for, run_settings
+from ponas_deploy.engines.emit import build, emit, refuse_existing, scratch_beside
+from ponas_deploy.engines.manifest import MODEL, Manifest, TableUsed, measured_document
+from ponas_deploy.engines.reranker import Shortlist
+from ponas_deploy.engines.search import CHANCES, OnAttempt, OnNote, Search
+from ponas_deploy.engines.task import Task, WeightsSource, random_source
+from ponas_deploy.engines.timing import EngineTiming, time_engine
+from ponas_deploy.errors import MeasurementError, PonasError
+from ponas_deploy.files.lock import machine_to_oneself
+from ponas_deploy.files.records import sha256, write_bytes
+from ponas_deploy.files.weights import write_weights
+from ponas_deploy.machines.machine import this_machine
+from ponas_deploy.search.specialize import document
+from ponas_deploy.tables import Conditions, SpaceKey, store
+from ponas_deploy.tables.store import StoredAccuracy, StoredTable
+from searchspace.architecture import Architecture
+from searchspace.cost import COLUMNS, network_cost
+
+__all__ = [
+    "Attempt",
+    "Deployment",
+    "Task",
+    "WeightsSource",
+    "build_and_measure",
+    "deploy",
+    "emit_portable",
+    "engine_document",
+    "random_source",
+]
+
+TRIES = 8
+PATIENCE_S = 30.0
+"""A slow machine builds and times one network in that time."""
+_FINISHED_WAIT_S = 3600.0
+"""How long weights that took hours wait for somebody who measures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """The emitted engine and how it was found."""
+
+    folder: Path
+    manifest: Manifest
+    chosen: Attempt
+    attempts: tuple[Attempt, ...]
+
+
+def deploy(
+    task: Task,
+    folder: Path,
+    *,
+    tries: int = TRIES,
+    patience_s: float = PATIENCE_S,
+    overwrite: bool = False,
+    on_attempt: OnAttempt | None = None,
+    on_note: OnNote | None = None,
+    on_build: OnBuildProgress | None = None,
+) -> Deployment:
+    """Search, build, time, correct, until the measurement meets the budget; then emit the engine.
+
+    Once one meets it, a better one is looked for until `patience_s` seconds have passed or the budget is
+    used up. `on_attempt` is called before and after each attempt's measurement, `on_note` with what there is
+    to say, `on_build` while a runtime builds that says how far it is. BudgetError when no network can meet
+    the budget, by prediction or after `tries` measurements; MeasurementError when somebody else is measuring.
+    """
+    refuse_existing(folder, overwrite=overwrite)
+    note = on_note or (lambda text: None)
+    task = task.trusting(promise=False)
+    for warning in task.warnings:
+        note(warning)
+    jury = task.jury()
+    with scratch_beside(folder) as scratch:
+        search = Search(task, jury, scratch, on_attempt or (lambda attempt: None), note, on_build)
+        with machine_to_oneself(store.lock_path(), f"a search for {folder}"):
+            best = search.run(tries, patience_s)
+        best = _finished(best, task, search, folder)
+        manifest = replace(
+            _manifest(task, best, len(search.attempts), jury),
+            **_on_this_machine(task.weights, best.conditions, search.engine(best)),
+        )
+        source = search.engine(best).parent
+        complete = emit(manifest, folder, lambda to: _move_all(source, to), overwrite=overwrite)
+    if task.weights.finish:
+        _finished_weights(folder).unlink()
+    return Deployment(folder, complete, best, tuple(search.attempts))
+
+
+def _finished(chosen: Attempt, task: Task, search: Search, folder: Path) -> Attempt:
+    """The chosen network with its final weights, where there are others, built and timed again.
+
+    Noise gets several chances. The weights, which may have taken hours, lie beside `folder` until the engine
+    is there.
+    """
+    if not task.weights.finish:
+        return chosen
+    tensors = task.weights.finish(Architecture(task.space, chosen.choice.choices))
+    weights, key = _finished_weights(folder), SpaceKey.of(task.space)
+    header = {name: str(value) for name, value in key.document().items() if name != "name"}
+    write_weights(weights, tensors, {"layout": "network", "space": key.name, **header})
+    try:
+        with machine_to_oneself(store.lock_path(), f"an engine for {folder}", _FINISHED_WAIT_S):
+            for _ in range(CHANCES):
+                again = search.measured(chosen, lambda architecture: tensors)
+                again = search.second_look(again) if again.meets else again
+                if again.meets:
+                    return again
+    except PonasError as error:
+        raise MeasurementError(f"{error} The final weights are kept in {weights}.") from error
+    raise MeasurementError(
+        f"with its final weights the chosen network measured {again.measured_ms:.4g} ms, over the budget that"
+        f" it met before: the weights are kept in {weights}; ask for a little more, or on a quieter machine."
+    )
+
+
+def _finished_weights(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}-weights.safetensors")
+
+
+def build_and_measure(
+    architecture: Architecture,
+    weights: WeightsSource,
+    conditions: Conditions,
+    folder: Path,
+    *,
+    overwrite: bool = False,
+    on_build: OnBuildProgress | None = None,
+) -> Manifest:
+    """A given network as an engine of this machine, timed in fresh processes: no budget, no search."""
+    refuse_existing(folder, overwrite=overwrite)
+    with scratch_beside(folder) as scratch:
+        source = scratch / "engine"
+        source.mkdir()
+        tensors = (weights.finish or weights.tensors)(architecture)
+        images = weights.scale_images(conditions.precision)
+        engine = build(architecture, tensors, conditions, source, images, on_build)
+        with machine_to_oneself(store.lock_path(), f"an engine for {folder}"):
+            timing = time_engine(engine, conditions.backend, run_settings(conditions))
+        manifest = replace(
+            Manifest.of(architecture, conditions, weights.description, now()),
+            engine_file=engine.name,
+            measured=timing,
+            warnings=_said(timing),
+            **_on_this_machine(weights, conditions, engine),
+        )
+        return emit(manifest, folder, lambda to: _move_all(source, to), overwrite=overwrite)
+
+
+def emit_portable(task: Task, folder: Path, *, overwrite: bool = False) -> Manifest:
+    """Choose for a device that is not this machine; emit portable ONNX, to be built and measured there.
+
+    Its prediction is all there is to promise: the network fits with the table's margin, and a hopeless
+    table is refused (MeasurementError).
+    """
+    from searchspace.graph import network_model
+
+    refuse_existing(folder, overwrite=overwrite)
+    task = task.trusting(promise=True)
+    jury = task.jury()
+    attempt = next_attempt(task, (), jury, measured=False)
+    if attempt is None:
+        raise PonasError("there is no latency table to choose with.")
+    architecture = Architecture(task.space, attempt.choice.choices)
+    model = network_model(architecture, task.weights.tensors(architecture), attempt.conditions.batch)
+    environment = attempt.stored.table.environment
+    manifest = replace(_manifest(task, attempt, 0, jury), environment=environment)
+    return emit(
+        manifest, folder, lambda to: write_bytes(to / MODEL, model.SerializeToString()), overwrite=overwrite
+    )
+
+
+def _move_all(source: Path, target: Path) -> None:
+    for path in source.iterdir():
+        shutil.move(path, target / path.name)
+
+
+def _manifest(task: Task, attempt: Attempt, tries: int, jury: Shortlist | None) -> Manifest:
+    choice = attempt.choice
+    architecture = Architecture(task.space, choice.choices)
+    return replace(
+        Manifest.of(architecture, attempt.conditions, task.weights.description, now()),
+        engine_file=attempt.engine_file,
+        budget=tuple(choice.budget.limits().items()),
+        percentile=task.percentile,
+        predicted=(
+            *((key, value) for key, value in document(choice).items() if key in _PREDICTED),
+            ("expected_ms", attempt.expected_ms),
+            ("confidence", task.confidence),
+            ("margin", attempt.margin and attempt.margin.factor),
+        ),
+        measured=attempt.timing,
+        tries=tries,
+        tables=(_used(attempt.stored), _used(task.accuracy)),
+        shortlist=jury.entries(choice.choices) if jury else (),
+        warnings=(*task.warnings, *_said(attempt.timing)),
+    )
+
+
+def _said(timing: EngineTiming | None) -> tuple[str, ...]:
+    """What disturbed a measurement, as warnings."""
+    return (timing.disturbed,) if timing and timing.disturbed else ()
+
+
+# The optimum is that of the table as the clock corrected it: `expected_ms` is what it then says.
+_PREDICTED = ("method", "optimal", "predicted_ms", "predicted_loss_pp", "gap_pp", "evaluations")
+
+
+def _on_this_machine(weights: WeightsSource, conditions: Conditions, engine: Path) -> dict[str, Any]:
+    """Accuracy through the engine, and what it was measured in, as fields of a manifest."""
+    backend = backend_for(conditions, weights.scale_images(conditions.precision))
+    top1 = None
+    if weights.top1_pct:
+        with backend.open(engine, run_settings(conditions)) as session:
+            top1 = weights.top1_pct(session, conditions.batch)
+    return {
+        "top1_pct": top1,
+        "top1_on": weights.tested_on,
+        "environment": (*this_machine().environment(), *backend.environment()),
+    }
+
+
+def _used(stored: StoredTable | StoredAccuracy) -> TableUsed:
+    return TableUsed(stored.kind, stored.path.name, sha256(stored.path), stored.made_on)
+
+
+def engine_document(manifest: Manifest, folder: Path) -> dict[str, Any]:
+    """An engine as `ponas specialize --json` and `ponas export --json` print it."""
+    architecture = manifest.architecture
+    return {
+        **dict(manifest.predicted),
+        "budget": dict(manifest.budget),
+        "percentile": manifest.percentile,
+        "choices": list(manifest.choices),
+        "engine": str(folder),
+        "measured": measured_document(manifest.measured, manifest.percentile) if manifest.measured else None,
+        **{column: network_cost(column, architecture) for column in COLUMNS},
+        "device": manifest.conditions.document(),
+        "status": manifest.status,
+        "tries": manifest.tries,
+        "weights": manifest.weights,
+        "top1_pct": manifest.top1_pct,
+        "shortlist": [asdict(entry) for entry in manifest.shortlist],
+        "warnings": list(manifest.warnings),
+        "tables": [{"kind": t.kind, "name": t.name, "made_on": t.made_on} for t in manifest.tables],
+        "files": [file.name for file in manifest.files],
+    }
+
+
+def now() -> str:
+    """The time as files carry it: UTC, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

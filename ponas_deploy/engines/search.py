@@ -1,0 +1,163 @@
+"""The search on this machine: build and time what is next, until the budget is met and used."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from math import inf
+from pathlib import Path
+from statistics import median
+from time import monotonic, sleep
+
+from ponas_deploy.backends.progress import OnBuildProgress
+from ponas_deploy.engines.attempt import Attempt
+from ponas_deploy.engines.attempts import missed, next_attempt, second_chance
+from ponas_deploy.engines.building import run_settings
+from ponas_deploy.engines.emit import build
+from ponas_deploy.engines.reranker import Shortlist
+from ponas_deploy.engines.task import Task
+from ponas_deploy.engines.timing import time_engine
+from ponas_deploy.errors import BackendError, MeasurementError, PonasError
+from searchspace.architecture import Architecture
+from searchspace.weights import Weights
+
+OnAttempt = Callable[[Attempt], None]
+OnNote = Callable[[str], None]
+
+_ROOM_PER_NOISE, _ROOM_BOUNDS_PCT = 1.5, (1.0, 4.0)
+"""An unused budget of less than so many times the noise, within these bounds, is the room for it."""
+CHANCES = 3
+_WAIT_S = 10.0
+"""A machine that is slower than its table for a while may be itself again after that."""
+
+
+@dataclass(slots=True)
+class Search:
+    """A search: networks are built and timed, each in a folder below `scratch`, and all are remembered."""
+
+    task: Task
+    jury: Shortlist | None
+    scratch: Path
+    report: OnAttempt
+    note: OnNote
+    on_build: OnBuildProgress | None
+    attempts: list[Attempt] = field(default_factory=list)
+    twice: set[int] = field(default_factory=set)
+    """The numbers of those that had their second look."""
+    waits: int = 0
+
+    def engine(self, attempt: Attempt) -> Path:
+        """The engine file of an attempt, in a folder of its own."""
+        return self.scratch / str(attempt.number) / attempt.engine_file
+
+    def run(self, tries: int, patience_s: float) -> Attempt:
+        """The best network that meets the budget in all measurements of it together.
+
+        What a second look says counts like any other measurement: where it leaves room after all, the search
+        goes on. With weights that are still to be finished it will be built and timed again anyway, so that
+        the second look is left to that. The first looks that a second one took back do not count as tries.
+        """
+        start, most_tries = monotonic(), tries + CHANCES
+        while True:
+            self._try(start, tries, patience_s)
+            best = self._best()
+            if best is None:
+                if self._look_again():
+                    continue
+                raise missed(self.task.budget, self.attempts)
+            if self.task.weights.finish or best.number in self.twice:
+                return best
+            if not self.second_look(best).meets:
+                tries = min(tries + 1, most_tries)
+
+    def measured(self, attempt: Attempt, tensors: Callable[[Architecture], Weights]) -> Attempt:
+        """Build a network and time it."""
+        attempt = replace(attempt, number=len(self.attempts) + 1, timing=None)
+        self.report(attempt)
+        folder, conditions = self.scratch / str(attempt.number), attempt.conditions
+        shutil.rmtree(folder, ignore_errors=True)  # one that could not be measured
+        folder.mkdir()
+        architecture = Architecture(self.task.space, attempt.choice.choices)
+        images = self.task.weights.scale_images(conditions.precision)
+        weights = tensors(architecture)
+        engine = build(architecture, weights, conditions, folder, images, self.on_build)
+        timing = time_engine(engine, conditions.backend, run_settings(conditions), self._core_ns(attempt))
+        timing = replace(timing, wander_pct=attempt.wander_pct)
+        done = replace(attempt, engine_file=engine.name, timing=timing)
+        self.report(done)
+        self.attempts.append(done)
+        return done
+
+    def _try(self, start: float, tries: int, patience_s: float) -> None:
+        """Build and time networks until none is better, the budget is used up, or the time or the tries.
+
+        Where no new network is expected to fit and to be better, one that missed while the machine was slower
+        is looked at again.
+        """
+        while len(self.attempts) < tries:
+            best = self._best()
+            if best and (monotonic() - start > patience_s or self._enough(best)):
+                return
+            attempt = next_attempt(self.task, self.attempts, self.jury)
+            if attempt and not (best and best.safe and attempt.merit >= best.merit):
+                step = partial(self.measured, attempt, self.task.weights.tensors)
+            elif best and (again := second_chance(self.attempts, best, self.twice)):
+                step = partial(self.second_look, again)
+            else:
+                return
+            try:
+                step()
+            except (BackendError, MeasurementError) as error:
+                if best is None:
+                    raise
+                self.note(f"{error} The search ends with what was found.")
+                return
+
+    def _look_again(self) -> bool:
+        """Wait, and time once more what missed the budget although its table says it fits.
+
+        Whether there is such a one, and the waits are not used up.
+        """
+        limit_ms = self.task.budget.latency_ms or inf
+        hopeful = [attempt for attempt in self.attempts if attempt.choice.predicted_ms <= limit_ms]
+        if not hopeful or self.waits == CHANCES:
+            return False
+        self.waits += 1
+        self.note(f"nothing met the budget, and by the tables some would: waiting {_WAIT_S:.0f} s ...")
+        sleep(_WAIT_S)
+        self.second_look(min(hopeful, key=lambda attempt: attempt.measured_ms))
+        return True
+
+    def _best(self) -> Attempt | None:
+        """The best that meets the budget; one that does so with room before one that just does."""
+        met = (attempt for attempt in self.attempts if attempt.meets)
+        return min(met, key=lambda attempt: (not attempt.safe, attempt.merit), default=None)
+
+    def _enough(self, best: Attempt) -> bool:
+        """Whether what is left of the budget is noise; where images decide, the latency says nothing."""
+        least, most = _ROOM_BOUNDS_PCT
+        noise_pct = median(attempt.noise_pct for attempt in self.attempts)
+        room_pct = min(most, max(least, _ROOM_PER_NOISE * noise_pct))
+        return self.jury is None and best.safe and best.unused_pct <= room_pct
+
+    def _core_ns(self, attempt: Attempt) -> float:
+        """What the core's arithmetic is known to take while nobody shares it, by table and timings."""
+        timed = [one.timing.core_ns for one in self.attempts if one.timing]
+        return min(filter(None, (attempt.core_ns, *timed)), default=0.0)
+
+    def second_look(self, attempt: Attempt) -> Attempt:
+        """Time an engine again, in fresh processes: what it took then and takes now count as one."""
+        if attempt.timing is None:
+            raise PonasError("this attempt was not measured yet.")
+        conditions = attempt.conditions
+        self.note(f"timing the engine of try {attempt.number} once more ...")
+        settings = run_settings(conditions)
+        later = time_engine(self.engine(attempt), conditions.backend, settings, self._core_ns(attempt))
+        again = replace(attempt, timing=attempt.timing.with_later(later))
+        self.attempts[attempt.number - 1] = again
+        self.twice.add(attempt.number)
+        if not again.meets:
+            self.note(f"try {again.number}: {again.measured_ms:.3f} ms with a second look, over the budget")
+        return again

@@ -1,0 +1,127 @@
+"""What is to be deployed, before anything of it is tried."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ponas_deploy.backends import INT8, Session
+from ponas_deploy.engines.reranker import Shortlist, Validate, refuse_shortlist, without_doubles
+from ponas_deploy.errors import PonasError
+from ponas_deploy.search.genetic import GeneticSettings
+from ponas_deploy.search.specialize import Budget, Specialization, shortlist, specialize
+from ponas_deploy.tables import LatencyTable
+from ponas_deploy.tables.margin import CONFIDENCE
+from ponas_deploy.tables.quality import trusted
+from ponas_deploy.tables.store import StoredAccuracy, StoredTable
+from searchspace.architecture import Architecture
+from searchspace.space import Space
+from searchspace.weights import Weights, random_weights
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsSource:
+    """Where an engine's weights come from.
+
+    `tensors` gives the weights of any network, quickly, since every attempt is built with them;
+    `finish` those of the chosen one, however long that takes (fine-tuning), None for the same.
+    `top1_pct` measures the accuracy of an open engine of some batch on the test images that
+    `tested_on` names; None where there is nothing to measure. `validate` evaluates networks before
+    anything of them is built, for a shortlist. `images` are (count, 3, height, width) float32 as the network
+    wants them, which INT8 scales come from; weights that were not `trained` can do without.
+    """
+
+    description: str
+    tensors: Callable[[Architecture], Weights]
+    finish: Callable[[Architecture], Weights] | None = None
+    top1_pct: Callable[[Session, int], float] | None = None
+    tested_on: str = ""
+    validate: Validate | None = None
+    images: Callable[[], NDArray[np.float32]] | None = None
+    trained: bool = True
+
+    def scale_images(self, precision: str) -> NDArray[np.float32] | None:
+        """The images that the scales of an engine come from; None where it has no scales, or random weights.
+
+        PonasError for trained weights without images: scales of random ones would ruin their accuracy.
+        """
+        if precision != INT8:
+            return None
+        if self.images is not None:
+            return self.images()
+        if self.trained:
+            raise PonasError(
+                f"{self.description}: {INT8} scales of trained weights come from images, and there are none."
+                " Give some with --calibration FILE.npy, or name their data set with --data (with the extra"
+                " 'train'), or ask for another --precision."
+            )
+        return None
+
+
+def random_source(seed: int = 0) -> WeightsSource:
+    """Weights of a network that was never trained: right for latency, useless for images."""
+    description = f"random (seed {seed}), not trained"
+    return WeightsSource(description, lambda a: random_weights(a, seed), trained=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is to be deployed: the device's tables, the accuracy table, the budget, the space, the weights.
+
+    The latency budget is on the `percentile` of single inferences. `confidence` is the share of networks
+    that the margin of a table keeps under it, where nothing was measured yet. With `shortlist` so many of
+    the best networks by the tables are evaluated on validation images, and those decide; 0: the tables
+    decide. `warnings` are what there is to say against the tables from outside of them.
+    """
+
+    tables: tuple[StoredTable, ...]
+    accuracy: StoredAccuracy
+    budget: Budget
+    space: Space
+    weights: WeightsSource
+    method: str = "exact"
+    seed: int = 0
+    settings: GeneticSettings | None = None
+    shortlist: int = 0
+    confidence: float = CONFIDENCE
+    percentile: int = 50
+    warnings: tuple[str, ...] = ()
+
+    def trusting(self, *, promise: bool) -> Task:
+        """The task with the tables that can be trusted and all warnings; see `trust.trusted`."""
+        named = {stored.name: stored.table for stored in self.tables}
+        kept, told = trusted(named, confidence=self.confidence, promise=promise)
+        tables = tuple(stored for stored in self.tables if stored.name in kept)
+        return replace(self, tables=tables, warnings=(*self.warnings, *told))
+
+    def jury(self) -> Shortlist | None:
+        """Who decides beside the tables; PonasError where the weights or the method allow no shortlist."""
+        if not self.shortlist:
+            return None
+        refuse_shortlist(self.method, self.weights.validate, self.weights.description)
+        return Shortlist(self.shortlist, self.space, self.weights.validate) if self.weights.validate else None
+
+    def choose(
+        self, table: LatencyTable, count: int, budget: Budget | None = None
+    ) -> Sequence[Specialization]:
+        """The best networks by a table, up to `count`; the genetic algorithm gives one, by `count`'s seed."""
+        wanted, accuracy = budget or self.budget, self.accuracy.table
+        if self.shortlist and [*wanted.limits()] == ["latency_ms"]:
+            table = without_doubles(table, accuracy)
+        if self.method == "exact":
+            return shortlist(table, accuracy, wanted, count, space=self.space)
+        seed = self.seed + count - 1
+        return [
+            specialize(
+                table,
+                accuracy,
+                wanted,
+                space=self.space,
+                method=self.method,
+                seed=seed,
+                settings=self.settings,
+            )
+        ]

@@ -1,0 +1,15 @@
+"""Where this user's files lie: tables, converted weights, caches, the lock of whoever measures."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def home() -> Path:
+    """The user's store."""
+    if given := os.environ.get("PONAS_HOME"):
+        return Path(given)
+    from platformdirs import user_data_dir
+
+    return Path(user_data_dir("ponas-deploy", appauthor=False))

@@ -1,0 +1,158 @@
+"""The journal of a measurement: one JSON line a finished sample, so that a kill loses only the last.
+
+The first line is a header that says what is measured. A journal whose header differs is set aside
+under another name and never mixed in; a last line cut short by a kill is dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ponas_deploy.errors import FileFormatError, MeasurementError
+from ponas_deploy.files.lock import lock
+
+FORMAT = "ponas.journal/1"
+
+
+class Journal:
+    """An open journal: what it held (`entries`), and a place to append. A context manager.
+
+    `note` says what was found: a journal continued, or one set aside; empty for a new one.
+    """
+
+    def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
+        self.path, self.note = path, ""
+        self.entries: tuple[dict[str, Any], ...] = ()
+        wanted = json.loads(json.dumps({"format": FORMAT, **header}))
+        self._file = _open(path)
+        try:
+            self._take_up(wanted)
+        except BaseException:
+            os.close(self._file)
+            raise
+
+    @staticmethod
+    def text(header: Mapping[str, Any], entries: Iterable[Mapping[str, Any]]) -> str:
+        """What a journal that holds these entries looks like."""
+        return "".join(map(_line, ({"format": FORMAT, **header}, *entries)))
+
+    def append(self, entry: Mapping[str, Any]) -> None:
+        """Add a line; it survives the end of this process, however it ends."""
+        line = _line(entry).encode()
+        with self._kept_when_full():
+            written = os.write(self._file, line)
+            if written < len(line):
+                os.write(self._file, line[written:])
+
+    def sync(self) -> None:
+        """Bring what was appended to the disk, so that it survives a power cut too."""
+        with self._kept_when_full():
+            os.fsync(self._file)
+
+    def close(self) -> None:
+        """Close the file; it stays where it is."""
+        os.close(self._file)
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextmanager
+    def _kept_when_full(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise MeasurementError(
+                f"{self.path} cannot be written ({error.strerror}): what was measured before is kept in it;"
+                " make room and start again to go on from there."
+            ) from error
+
+    def _take_up(self, wanted: dict[str, Any]) -> None:
+        _lock(self._file, self.path)
+        lines = _whole_lines(self._file)
+        entries = [_entry(self.path, number, line) for number, line in enumerate(lines, start=1)]
+        if entries and entries[0] != wanted:
+            aside = _free_name(self.path)
+            os.replace(self.path, aside)
+            os.close(self._file)
+            self._file = _open(self.path)
+            _lock(self._file, self.path)
+            self.note = (
+                f"{self.path} is of another measurement ({difference(entries[0], wanted)}): kept as {aside}"
+            )
+            entries = []
+        if entries:
+            self.entries = tuple(entries[1:])
+            os.ftruncate(self._file, sum(len(line) + 1 for line in lines))
+            self.note = f"continuing {self.path} ({len(self.entries)} entries)"
+        else:
+            os.ftruncate(self._file, 0)
+            self.append(wanted)
+
+
+def _open(path: Path) -> int:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    except OSError as error:
+        raise MeasurementError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def _lock(file: int, path: Path) -> None:
+    if not lock(file):
+        raise MeasurementError(
+            f"{path} is being written by another profile: wait for it, two at once spoil both."
+        )
+
+
+def _line(entry: Mapping[str, Any]) -> str:
+    return f"{json.dumps(entry, allow_nan=False)}\n"
+
+
+def _whole_lines(file: int) -> list[bytes]:
+    """The lines that end; what a kill cut short is left out."""
+    data = bytearray()
+    while chunk := os.pread(file, 1 << 20, len(data)):
+        data += chunk
+    return bytes(data).split(b"\n")[:-1]
+
+
+def _entry(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        entry = json.loads(line)
+    except ValueError as error:
+        raise FileFormatError(
+            path, f"line {number}", "is not JSON: move the file away to start anew."
+        ) from error
+    if not isinstance(entry, dict):
+        raise FileFormatError(path, f"line {number}", "is no entry: move the file away to start anew.")
+    return entry
+
+
+def _free_name(path: Path) -> Path:
+    number = 1
+    while (aside := path.with_name(f"{path.name}.old-{number}")).exists():
+        number += 1
+    return aside
+
+
+def difference(found: Mapping[str, Any], wanted: Mapping[str, Any], where: str = "") -> str:
+    """The first value in which two headers differ, in words."""
+    for key in (*wanted, *(key for key in found if key not in wanted)):
+        mine, theirs = wanted.get(key), found.get(key)
+        if mine == theirs:
+            continue
+        if isinstance(mine, dict) and isinstance(theirs, dict):
+            return difference(theirs, mine, f"{where}{key} ")
+        return f"{where}{key} {theirs} there, {mine} here"
+    return "the same values in another order"

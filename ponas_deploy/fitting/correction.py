@@ -1,0 +1,207 @@
+"""From isolated cells to what they cost inside a network, and the proof of it.
+
+An isolated block is not what a network runs: layouts are reordered at its boundaries, its weights
+stay in the cache, its residual is not fused. Whole networks say by how much. The correction stays
+additive over layers, because the exact search needs that:
+
+    T = a + sum over layers of  cell * (b + shape + traits + own) + traits' constants
+
+`a` and `b` are the straight line. The rest (a factor of each input shape, factor and constant of
+each trait such as squeeze-and-excite or a residual, a factor of each cell) is drawn to zero as strongly
+as the networks say, and near what is usual (`shrink`). The errors are relative, and a disturbed network
+hardly moves them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ponas_deploy.errors import MeasurementError
+from ponas_deploy.fitting.shrink import FREE, Strengths, solve, strengths
+from ponas_deploy.tables import Certificate, Correction, Grid, Measurement, NetworkLatency
+from ponas_deploy.tables.statistics import kendall_tau, repeatability
+from searchspace.ops import Op, Residual, SqueezeExcite
+from searchspace.space import Cell, convolutions
+
+Floats = NDArray[np.float64]
+Cells = tuple[tuple[Cell, ...], ...]
+
+LEAST_FIT, LEAST_CHECK = 16, 12
+"""The fewest networks to fit a correction on, and to certify it on."""
+KINDS = ("cell", "count", "shape", "trait")
+"""What a correction may hold besides the line."""
+USUAL = Strengths((("cell", 1e-3), ("count", 1e-3), ("shape", 1e-2), ("trait", 1e-3)), noise=1e-4)
+"""Factors of shapes differ by about 10 %, all else by 3 %; networks are timed to 1 % (docs/measuring.md)."""
+_LEAST_SHARE = 0.1
+"""No correction takes a cell below this share of what the line says, so that all stay positive."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimedNetwork:
+    """A whole network with its raw rounds."""
+
+    choices: tuple[str, ...]
+    measurement: Measurement
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """How cells become columns: `cells` (L x C, P) holds each cell's share of every column, in ms."""
+
+    cells: tuple[Floats, ...]
+    kinds: tuple[str, ...]
+
+    def rows(self, grid: Grid, networks: Sequence[Sequence[str]]) -> Floats:
+        """One row a network, (N, P): the sums of its cells' shares."""
+        return np.array(
+            [
+                sum(layer[index] for layer, index in zip(self.cells, grid.indices(choices), strict=True))
+                for choices in networks
+            ]
+        )
+
+
+def correct(
+    isolated: Grid,
+    cells: Cells,
+    networks: Sequence[TimedNetwork],
+    statistic: str,
+    kinds: Sequence[str] = KINDS,
+    least: int = LEAST_FIT,
+) -> tuple[Grid, Correction]:
+    """The corrected grid in milliseconds, and how it was fitted on `networks`.
+
+    Without any `kinds` it is the straight line. MeasurementError with fewer than `least` networks, or when
+    they do not get slower as their cells do.
+    """
+    if len(networks) < least:
+        raise MeasurementError(
+            f"{len(networks)} whole networks were timed, a correction needs {least}: allow more time."
+        )
+    measured = np.array([net.measurement.value_ms(statistic) for net in networks])
+    columns = design(isolated, cells, kinds)
+    rows = columns.rows(isolated, [net.choices for net in networks])
+    rows[:, 0] = measured.mean()
+    relative = rows / measured[:, None]
+    found = strengths(relative, columns.kinds, USUAL)
+    weights, _ = solve(relative, columns.kinds, found)
+    if weights[1] <= 0:
+        raise MeasurementError(
+            "networks of slower cells are not slower here, so cells say nothing about networks:"
+            " measure on a quieter machine, or with more time."
+        )
+    grid = _corrected(isolated, columns, weights, float(measured.mean()))
+    parameters = (
+        ("intercept_ms", float(weights[0] * measured.mean())),
+        ("slope", float(weights[1])),
+        *(
+            (f"{kind}_spread_pct", 100 * float(np.sqrt(variance)))
+            for kind, variance in sorted(found.variances)
+        ),
+        ("residual_pct", 100 * float(np.sqrt(found.noise))),
+        ("cross_validated_pct", _cross_validated_pct(relative, columns.kinds, found)),
+    )
+    method = "line and ridge" if kinds else "line"
+    return grid, Correction(method, parameters, _latencies(networks, isolated, grid, statistic))
+
+
+def certify(grid: Grid, isolated: Grid, networks: Sequence[TimedNetwork], statistic: str) -> Certificate:
+    """How well `grid` predicts `networks`, which must have had no part in fitting it."""
+    if len(networks) < LEAST_CHECK:
+        raise MeasurementError(
+            f"{len(networks)} whole networks are left to check the table with, a certificate needs"
+            f" {LEAST_CHECK}: allow more time."
+        )
+    checked = _latencies(networks, isolated, grid, statistic)
+    errors = np.array([abs(net.error_pct) for net in checked])
+    measured = np.array([net.measured_ms for net in checked])
+    sums = np.array([net.isolated_ms for net in checked])
+    noise = repeatability([net.measurement for net in networks], statistic)
+    return Certificate(
+        mean_error_pct=float(errors.mean()),
+        worst_error_pct=float(errors.max()),
+        isolated_mean_error_pct=float(np.abs(100 * (sums / measured - 1)).mean()),
+        kendall_tau=kendall_tau(np.array([net.predicted_ms for net in checked]), measured),
+        noise_floor_pct=noise.difference_pct,
+        noise_tau=noise.tau,
+        networks=checked,
+    )
+
+
+def _latencies(
+    networks: Sequence[TimedNetwork], isolated: Grid, grid: Grid, statistic: str
+) -> tuple[NetworkLatency, ...]:
+    return tuple(
+        NetworkLatency(
+            net.choices,
+            isolated.total(net.choices),
+            grid.total(net.choices),
+            net.measurement.value_ms(statistic),
+            net.measurement,
+        )
+        for net in networks
+    )
+
+
+def design(isolated: Grid, cells: Cells, kinds: Sequence[str] = KINDS) -> Design:
+    """Columns: intercept (left empty here), sum, a factor a shape, a factor and a count a trait, own."""
+    flat = [cell for row in cells for cell in row]
+    values = np.array([value for row in isolated.values for value in row])
+    described = [traits(cell.ops) for cell in flat]
+    columns, names = [np.zeros(len(flat)), values], [FREE, FREE]
+    for kind, labels, scale in (
+        ("shape", [(str(cell.input_shape),) for cell in flat], values),
+        ("trait", described, values),
+        ("count", described, np.full(len(flat), values.mean())),
+        ("cell", [(cell.key,) for cell in flat], values),
+    ):
+        for label in sorted({label for some in labels for label in some} if kind in kinds else ()):
+            columns.append(scale * [label in some for some in labels])
+            names.append(kind)
+    splits = np.cumsum([len(row) for row in cells])[:-1]
+    return Design(tuple(np.split(np.array(columns).T, splits)), tuple(names))
+
+
+def traits(ops: tuple[Op, ...]) -> tuple[str, ...]:
+    """What a block is like, in words that blocks of other shapes share."""
+    found = list(convolutions(ops))
+    body = tuple(inner for op in ops for inner in (op.body if isinstance(op, Residual) else (op,)))
+    words = [f"kernel {max((conv.kernel for conv in found), default=0)}"]
+    if found:
+        words.append(f"expansion {max(c.out_channels for c in found) / found[0].in_channels:.0f}")
+        words.append(f"stride {max(conv.stride for conv in found)}")
+    if any(isinstance(op, Residual) for op in ops):
+        words.append("residual")
+    if any(isinstance(op, SqueezeExcite) for op in body):
+        words.append("squeeze-and-excite")
+    return tuple(words)
+
+
+def _cross_validated_pct(relative: Floats, kinds: Sequence[str], given: Strengths, folds: int = 6) -> float:
+    """Mean error in percent of networks left out of the fit, all of them once; the strengths stay."""
+    # Neighbours in latency go to different folds, so that no fit has to extrapolate.
+    fold = np.arange(len(relative)) % folds
+    errors = []
+    for number in range(folds):
+        weights, _ = solve(relative[fold != number], kinds, given)
+        errors.append(np.abs(relative[fold == number] @ weights - 1.0))
+    return 100 * float(np.concatenate(errors).mean())
+
+
+def _corrected(isolated: Grid, design: Design, weights: Floats, mean_ms: float) -> Grid:
+    """The grid of a fit, every cell above zero.
+
+    The intercept holds stem, head and what every run costs besides. Where it is below zero (isolated
+    cells count the cost of a run too often), the layers carry it in equal parts and sums stay the same.
+    """
+    intercept = float(weights[0] * mean_ms)
+    carried = min(0.0, intercept) / len(isolated.layers)
+    values = []
+    for row, columns in zip(isolated.values, design.cells, strict=True):
+        least = _LEAST_SHARE * weights[1] * np.array(row)
+        values.append(tuple(float(value) for value in np.maximum(columns @ weights + carried, least)))
+    return Grid(isolated.layers, isolated.candidates, tuple(values), max(0.0, intercept))

@@ -1,0 +1,232 @@
+"""The whole fit: rows in, effects and everything that must be said about them out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ponas_deploy.errors import MeasurementError
+from ponas_deploy.fitting.additive import Additivity, Noise, judge_sums, noise_of
+from ponas_deploy.fitting.design import Floats, Layout, counts, priors
+from ponas_deploy.fitting.identify import Identification, identification
+from ponas_deploy.fitting.order import Order, judge_order
+from ponas_deploy.fitting.ranks import RankCorrelation
+from ponas_deploy.fitting.residuals import Leftover, tame
+from ponas_deploy.fitting.rows import Rows
+from ponas_deploy.fitting.scale import Scale, to_scale
+from ponas_deploy.fitting.solve import Model, Problem, fit
+from ponas_deploy.fitting.validate import HeldOut, hold_out
+from ponas_deploy.tables.networks_csv import Kind, Networks
+from searchspace.space import Space
+from searchspace.spaces import SPACES, build_space
+
+LEAST_ROWS, LEAST_NETWORKS = 20, 5
+_POINTS_BETTER = 0.93
+"""Plain points replace the log-error when their held-out error is below this share."""
+_EXPLAINS_NOTHING, _NO_TAU = 10, 0.15
+"""With so many networks a candidate, sums whose rank correlation is surely below that explain nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Effects of cells on a value, and their worth.
+
+    `effects` (P,) and `constant` are in `scale`: ms, or log(100 - top-1), or points of error. `noise`,
+    `additivity` and `order` are in units of the value for latencies, of the scale else. `tau` and
+    `mean_error` (percent of a latency, percentage points of top-1) are of held-out rows.
+    """
+
+    networks: Networks
+    space: Space | None
+    layout: Layout
+    scale: Scale
+    model: Model
+    distinct: int
+    held_out: HeldOut
+    tau: RankCorrelation
+    identification: Identification
+    noise: Noise
+    additivity: Additivity
+    order: Order
+    seed: int
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> Kind:
+        """`latency` or `accuracy`."""
+        return "latency" if self.scale == "latency" else "accuracy"
+
+    @property
+    def errors(self) -> Floats:
+        """Sizes of held-out errors, (N,): percent for latency, percentage points for accuracy."""
+        return self.held_out.errors(self.kind == "latency")
+
+    @property
+    def mean_error(self) -> float:
+        """The mean of them."""
+        return float(self.errors.mean())
+
+    @property
+    def points(self) -> float:
+        """What a unit of the scale is in percentage points, at the rows' own error (log-error only)."""
+        if self.scale != "log-error":
+            return 1.0
+        fitted = self.model.predict(self.layout.cells(self.networks.choices))
+        error, spread = np.exp(fitted), float(np.var(fitted))
+        slope = float(np.cov(fitted, error)[0, 1]) / spread if spread > 1e-18 else 0.0
+        return slope * (1 - 1 / len(fitted)) if slope > 0 else float(error.mean())
+
+    @property
+    def noise_value(self) -> float:
+        """The noise of one measurement: percent for latency, percentage points for accuracy."""
+        return self.noise.sigma * (100 if self.kind == "latency" else self.points)
+
+
+def fit_networks(networks: Networks, *, seed: int = 0) -> Fit:
+    """Fit a table to networks with values; MeasurementError with fewer than 20 rows or equal values."""
+    if networks.kind is None or len(networks) < LEAST_ROWS:
+        raise MeasurementError(f"{len(networks)} rows are too few for a table: give {LEAST_ROWS} or more.")
+    if len(set(networks.values)) == 1:
+        raise MeasurementError(f"all {len(networks)} rows have the value {networks.values[0]:g}.")
+    space, layout = known_layout(networks)
+    rows = Rows.of(networks, layout)
+    if rows.distinct < LEAST_NETWORKS:
+        raise MeasurementError(
+            f"{len(networks)} rows hold {rows.distinct} different networks: a table needs {LEAST_NETWORKS}."
+        )
+    alike = priors(layout)
+    scale, held_out = _best_scale(rows, layout, alike, networks.kind, seed)
+    problem = rows.problem(scale)
+    model = fit(problem, layout, alike)
+    known = identification(layout, counts(problem.cells, layout.size, np.ones(rows.distinct)), rows.distinct)
+    noise, order, additivity = _judged(rows, problem, model, alike[model.prior], scale)
+    tau = held_out.tau
+    if tau.high < _NO_TAU and rows.distinct >= _EXPLAINS_NOTHING * known.wanted:
+        additivity = replace(additivity, additive=False, kind=additivity.kind or "nothing")
+    if order.drift and order.sorted_by and not additivity.additive:
+        order = replace(order, drift=False)
+    found = Fit(
+        networks, space, layout, scale, model, rows.distinct, held_out, tau, known, noise, additivity,
+        order, seed,
+    )  # fmt: skip
+    return replace(found, warnings=tuple(_warnings(found)))
+
+
+def known_layout(networks: Networks) -> tuple[Space | None, Layout]:
+    """The known space whose layers these are, with all its candidates; else the labels that were seen."""
+    for name in SPACES:
+        space = build_space(name)
+        names = tuple(layer.name for layer in space.layers)
+        pairs = zip(networks.candidates, space.labels, strict=False)
+        if networks.layers == names and all(set(seen) <= set(labels) for seen, labels in pairs):
+            return space, Layout(names, space.labels)
+    return None, Layout(networks.layers, networks.candidates)
+
+
+def _best_scale(
+    rows: Rows, layout: Layout, alike: dict[str, Floats], kind: Kind, seed: int
+) -> tuple[Scale, HeldOut]:
+    if kind == "latency":
+        return "latency", hold_out(rows, layout, alike, "latency", seed)
+    logs = hold_out(rows, layout, alike, "log-error", seed)
+    plain = hold_out(rows, layout, alike, "points", seed)
+    better = plain.errors(False).mean() < _POINTS_BETTER * logs.errors(False).mean()
+    return ("points", plain) if better else ("log-error", logs)
+
+
+def _judged(
+    rows: Rows, problem: Problem, model: Model, root: Floats, scale: Scale
+) -> tuple[Noise, Order, Additivity]:
+    """Noise, drift and additivity, from residuals in units of the value (latency) or of the scale."""
+    size = len(model.effects)
+    every = replace(
+        problem, cells=rows.cells, target=to_scale(rows.values, scale), repeats=np.ones(len(rows.values))
+    )
+    predicted = model.predict(rows.cells)
+    tamed, unit = tame(every, predicted)
+    precision = np.asarray(np.linalg.inv(root @ root.T), dtype=np.float64)
+    leftover = Leftover.of(rows.cells, unit, model.ridge * precision)
+    order = judge_order(rows.values, tamed, leftover, len(rows.values) - model.freedom)
+    steady = tamed - order.trend if order.drift else tamed
+    noise = noise_of(steady * unit, unit, rows.group, problem.step)
+    trend = np.bincount(rows.group, order.trend) / problem.repeats if order.drift else None
+    network = model.predict(problem.cells)
+    tamed, unit = tame(problem, network)
+    additivity = judge_sums(
+        problem.cells, size, tamed, unit, network, model.effects, problem.repeats, noise, trend
+    )
+    return noise, order, additivity
+
+
+def _warnings(fit: Fit) -> Iterator[str]:
+    yield from fit.identification.sentences
+    unit = "%" if fit.kind == "latency" else "percentage points"
+    per = 100 if fit.kind == "latency" else fit.points
+    wanted = fit.identification.wanted
+    if not fit.additivity.judged:
+        yield (
+            f"{fit.distinct} different networks are too few to see whether sums explain them:"
+            f" it takes {wanted + 30} or more."
+        )
+    elif fit.distinct < 2 * wanted:
+        yield f"{fit.distinct} networks for {wanted - 1} effects: cells are rough, give {2 * wanted} or more."
+    if fit.additivity.kind == "nothing":
+        yield "sums over layers explain nothing of these rows: do not choose networks by this table."
+    elif not fit.additivity.additive:
+        what = "" if fit.additivity.kind == "more than noise" else f" ({fit.additivity.kind})"
+        yield (
+            f"layers interact{what}: sums miss {fit.additivity.structure * per:.2g} {unit} (one standard"
+            f" deviation), {100 * fit.additivity.share:.0f} % of what tells networks apart. Measure what is"
+            " chosen by this table."
+        )
+    if fit.order.drift:
+        yield (
+            f"values drift by {fit.order.span * per:.2g} {unit} over the rows: measure in random order, in"
+            " several rounds, on a machine at rest."
+        )
+    elif fit.order.sorted_by:
+        yield f"rows are in order of their {fit.order.sorted_by}: whether the machine drifted is hard to see."
+    if fit.tau.low <= 0:
+        yield f"the rank correlation of held-out rows may be zero ({fit.tau.low:.2f} to {fit.tau.high:.2f})."
+    fastest = fit.model.constant + sum(float(row.min()) for row in fit.layout.split(fit.model.effects))
+    if fit.kind == "latency" and fastest <= 0:
+        yield (
+            f"by these sums the fastest network takes {fastest:.3g} ms: far from the rows the table is wrong."
+        )
+    worst = float(np.median(fit.errors))
+    if fit.mean_error > 3 * worst > 0:
+        yield (
+            f"a few rows are far off: the mean held-out error is {fit.mean_error:.2g} {unit}, the median"
+            f" {worst:.2g} {unit}. They have little weight."
+        )
+
+
+def fit_document(fit: Fit) -> dict[str, Any]:
+    """The fit as `ponas table fit --json` prints it; errors in percent (latency) or points (accuracy)."""
+    return {
+        "kind": fit.kind,
+        "space": fit.space and fit.space.name,
+        "networks": len(fit.networks),
+        "different_networks": fit.distinct,
+        "layers": len(fit.layout.layers),
+        "cells": fit.layout.size,
+        "cross_validated_tau": fit.tau.tau,
+        "cross_validated_tau_interval": [fit.tau.low, fit.tau.high],
+        "mean_error": fit.mean_error,
+        "median_error": float(np.median(fit.errors)),
+        "p95_error": float(np.quantile(fit.errors, 0.95)),
+        "noise": fit.noise_value if fit.noise.freedom else None,
+        "identified": fit.identification.complete,
+        "additive": fit.additivity.additive,
+        "drift": fit.order.drift,
+        "scale": fit.scale,
+        "model": fit.model.prior,
+        "ridge": fit.model.ridge,
+        "non_additive_share": fit.additivity.share if fit.additivity.judged else None,
+        "drift_share": fit.order.share,
+        "seed": fit.seed,
+        "warnings": list(fit.warnings),
+    }

@@ -1,0 +1,198 @@
+"""From a fit to the ordinary tables, and from any table to predictions.
+
+A latency table holds each candidate's milliseconds above the cheapest of its layer; what layers have in
+common is in the fixed cost, because whole networks do not tell it apart. A cell must be above zero: every
+cell carries an equal small part of the fixed cost besides.
+
+An accuracy table holds losses in percentage points. Where the log of the error adds up, a loss is the
+effect on log(100 - top-1) times the points that a unit of it is worth at the rows' own error (the slope of
+the least-squares line of error over log-error). The order of networks by summed loss is then exactly that
+of the fitted model, and the model comes back from the table: `details` keep that factor and the top-1 at
+no loss, from which `predict` takes percent without the straight line's error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isfinite
+
+import numpy as np
+
+from ponas_deploy.errors import TableMismatchError
+from ponas_deploy.fitting.design import Floats, Layout
+from ponas_deploy.fitting.result import Fit
+from ponas_deploy.tables import (
+    AccuracyCertificate,
+    AccuracyOrigin,
+    AccuracyTable,
+    Certificate,
+    Grid,
+    LatencyTable,
+    Measurement,
+    NetworkLatency,
+    SpaceKey,
+)
+from searchspace.spaces import build_space
+
+SCALE, NO_LOSS, POINTS = "scale", "top1_at_no_loss_pct", "points_a_unit"
+"""Keys of an accuracy table's details."""
+_SHARE_OF_FIXED = 1e-3
+_CERTIFIED_NETWORKS = 200
+
+
+def table_of(
+    fit: Fit, *, created: str = "", resolution: int = 224, classes: int = 1000
+) -> LatencyTable | AccuracyTable:
+    """The table of a fit. `resolution` (pixels) and `classes` are those of the networks; with them the
+    space is attached where it is known."""
+    key = SpaceKey.of(build_space(fit.space.name, resolution, classes)) if fit.space else None
+    if fit.kind == "latency":
+        return LatencyTable(
+            grid=latency_grid(fit),
+            space=key,
+            created=created,
+            protocol=_protocol(fit),
+            certificate=_certificate(fit),
+        )
+    return _accuracy_table(fit, key, created, resolution, classes)
+
+
+def latency_grid(fit: Fit) -> Grid:
+    """Cells in ms above the cheapest of their layer, and the fixed cost, never below zero."""
+    layers = fit.layout.split(fit.model.effects)
+    fastest = fit.model.constant + sum(float(layer.min()) for layer in layers)
+    middle = float(np.median(fit.networks.values))
+    small = _SHARE_OF_FIXED * (fastest if fastest > 0 else middle) / len(layers)
+    values = tuple(tuple(float(value - layer.min()) + small for value in layer) for layer in layers)
+    return Grid(fit.layout.layers, fit.layout.candidates, values, max(0.0, fastest - small * len(layers)))
+
+
+def _protocol(fit: Fit) -> tuple[tuple[str, str], ...]:
+    return (
+        ("method", "additive least squares on whole networks, Huber loss on relative errors"),
+        ("networks", str(len(fit.networks))),
+        ("file", fit.networks.path.name),
+        *_figures(fit),
+    )
+
+
+def _figures(fit: Fit) -> tuple[tuple[str, str], ...]:
+    return (
+        ("model", fit.model.prior),
+        ("ridge", f"{fit.model.ridge:g}"),
+        ("cross_validated_tau", f"{fit.tau.tau:.4f} ({fit.tau.low:.4f} to {fit.tau.high:.4f})"),
+        ("mean_error", f"{fit.mean_error:.4g} {'%' if fit.kind == 'latency' else 'pp'}"),
+        ("identified", _word(fit.identification.complete)),
+        ("additive", _word(fit.additivity.additive)),
+        ("drift", _word(fit.order.drift)),
+        ("seed", str(fit.seed)),
+    )
+
+
+def _word(yes: bool) -> str:
+    return "yes" if yes else "no"
+
+
+def _certificate(fit: Fit) -> Certificate | None:
+    """Held-out errors as the table's certificate, where repeats say what the noise is.
+
+    There are no isolated cells: the plain sum is the prediction.
+    """
+    if not fit.noise.freedom:
+        return None
+    predicted, measured = fit.held_out.predicted[0], fit.held_out.measured
+    order = np.argsort(measured, kind="stable")
+    places = np.unique(np.linspace(0, len(order) - 1, min(len(order), _CERTIFIED_NETWORKS)).astype(int))
+    networks = tuple(
+        NetworkLatency(
+            fit.networks.choices[row],
+            float(predicted[row]),
+            float(predicted[row]),
+            float(measured[row]),
+            Measurement(1, (float(round(measured[row] * 1e6)),)),
+        )
+        for row in map(int, order[places])
+    )
+    return Certificate(
+        mean_error_pct=fit.mean_error,
+        worst_error_pct=float(fit.errors.max()),
+        isolated_mean_error_pct=fit.mean_error,
+        kendall_tau=fit.tau.tau,
+        noise_floor_pct=fit.noise_value * 2 / np.sqrt(np.pi).item(),
+        noise_tau=_noise_tau(fit),
+        networks=networks,
+    )
+
+
+def _noise_tau(fit: Fit) -> float:
+    """The rank correlation of two measurements of the same networks: bivariate normal with this noise."""
+    spread = float(np.std(fit.model.predict(fit.layout.cells(fit.networks.choices))))
+    spread /= float(np.median(fit.networks.values)) if fit.kind == "latency" else 1.0
+    total = spread**2 + fit.noise.sigma**2
+    return float(2 / np.pi * np.arcsin(spread**2 / total)) if total > 0 else 0.0
+
+
+def _accuracy_table(
+    fit: Fit, key: SpaceKey | None, created: str, resolution: int, classes: int
+) -> AccuracyTable:
+    layers = fit.layout.split(fit.model.effects)
+    best = fit.model.constant + sum(float(layer.min()) for layer in layers)
+    points = fit.points
+    values = tuple(tuple(float(points * (value - layer.min())) for value in layer) for layer in layers)
+    level = 100 - (float(np.exp(best)) if fit.scale == "log-error" else best)
+    details = ((SCALE, fit.scale), (NO_LOSS, repr(level)), (POINTS, repr(points)), *_figures(fit))
+    what = "log-error" if fit.scale == "log-error" else "error"
+    method = f"ridge on the {what} of whole networks"
+    origin = AccuracyOrigin(
+        fit.networks.path.name, method, resolution, classes, 0, (), fit.seed,
+        (("networks", str(len(fit.networks))), *details),
+    )  # fmt: skip
+    noise = fit.noise_value if fit.noise.freedom else 0.0
+    proof = AccuracyCertificate(
+        len(fit.networks), fit.tau.tau, fit.tau.low, fit.tau.high, fit.held_out.spearman, noise,
+        method="held out", made_on=fit.networks.path.name,
+    )  # fmt: skip
+    loss = Grid(fit.layout.layers, fit.layout.candidates, values)
+    return AccuracyTable(loss, space=key, origin=origin, created=created, certificate=proof)
+
+
+def predict(table: LatencyTable | AccuracyTable, choices: Sequence[Sequence[str]]) -> tuple[float, ...]:
+    """Milliseconds or percent top-1 of networks, by labels in the order of the table's layers.
+
+    An accuracy table that was not fitted predicts the best top-1 of a layer (the median over layers) less
+    the summed loss. TableMismatchError for a table of losses without a level.
+    """
+    grid = table.grid if isinstance(table, LatencyTable) else table.loss
+    layout = Layout(grid.layers, grid.candidates)
+    flat = np.array([value for row in grid.values for value in row])
+    total = np.array(flat[layout.cells(choices)].sum(axis=1))
+    if isinstance(table, LatencyTable):
+        return tuple((total + grid.fixed).tolist())
+    return tuple(np.clip(_top1(table, total), 0.0, 100.0).tolist())
+
+
+def _top1(table: AccuracyTable, loss: Floats) -> Floats:
+    """Percent top-1 at summed losses (N,) in percentage points."""
+    details = dict(table.origin.details) if table.origin else {}
+    if NO_LOSS in details:
+        level, points = _number(details, NO_LOSS), _number(details, POINTS)
+        error = 100 - level
+        return 100 - error * np.exp(loss / points) if details.get(SCALE) == "log-error" else level - loss
+    if table.top1 is not None:
+        return float(np.median([max(row) for row in table.top1.values])) - loss
+    if table.loss.fixed:
+        return 100 - table.loss.fixed - loss
+    raise TableMismatchError(
+        "the accuracy table holds losses and no level, so a network's top-1 is not known: give a table of"
+        " top1_pct, or one that `ponas table fit` made."
+    )
+
+
+def _number(details: dict[str, str], key: str) -> float:
+    try:
+        value = float(details.get(key, ""))
+    except ValueError:
+        value = float("nan")
+    if not isfinite(value):
+        raise TableMismatchError(f"the table's detail '{key}' is {details.get(key)!r}, expected a number.")
+    return value

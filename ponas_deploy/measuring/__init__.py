@@ -1,0 +1,1 @@
+"""The measuring protocol. Needs only the standard library, NumPy and a backend."""

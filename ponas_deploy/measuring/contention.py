@@ -1,0 +1,236 @@
+"""How fast the core is at this moment: a fixed piece of arithmetic, timed between samples.
+
+On a shared machine the other half of a physical core may be somebody else's, and for seconds everything
+takes 1.3 to 1.8 times as long. No counter of the system tells: nothing is stolen, nothing waits. Arithmetic
+within the first cache does, for it takes twice as long then. So a sample counts where nobody shared the core
+before and after it; else another core is tried, or the sample waits. `docs/measuring.md` has what this is
+worth.
+
+Nothing but NumPy, which keeps to one thread for matrices of this size.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter_ns
+from typing import TypeVar
+
+import numpy as np
+
+from ponas_deploy.backends import BACKENDS
+from ponas_deploy.machines.machine import ROOT
+
+Value = TypeVar("Value")
+
+SHARED_FACTOR = 1.25
+"""A core that takes so much longer than usual is shared: boost clocks differ by less, neighbours by more."""
+_SIDE, _RUNS, _REPEATS = 48, 4, 4
+_AT_FIRST, _REMEMBERED, _MEMORY = 40, 64, 8192
+"""Looks: before the first question, from one judgement of what is usual to the next, remembered for it."""
+_USUAL_QUANTILE = 0.1
+_PAUSE_S, _WARM_S = 0.01, 0.002
+"""Of work, for clocks fall in sleep: between looks while it waits, and before a look at an idle core."""
+_HANDFUL = 4
+"""So many cores are looked at, at most; others the next time."""
+_CREDIT_S, _MOST_CREDIT_S = 2.0, 4.0
+"""Waiting may take as long as what it is for, and so much more at first; so much at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class CoreReading:
+    """What was seen of a core so far: nanoseconds of the arithmetic while nobody shares it (0: never looked).
+
+    Of `kept` values `shared` had it shared at first, `spoiled` were kept although it still was.
+    """
+
+    usual_ns: float = 0.0
+    kept: int = 0
+    shared: int = 0
+    spoiled: int = 0
+
+    @property
+    def shared_pct(self) -> float:
+        """The part that had the core shared at first."""
+        return 100 * self.shared / self.kept if self.kept else 0.0
+
+    @property
+    def spoiled_pct(self) -> float:
+        """The part that was kept although somebody shared the core."""
+        return 100 * self.spoiled / self.kept if self.kept else 0.0
+
+    def shared_by(self, usual_ns: float) -> bool:
+        """Whether what was taken for usual here was a shared core's, when `usual_ns` is what is usual."""
+        return self.usual_ns > SHARED_FACTOR * usual_ns
+
+    def __add__(self, later: CoreReading) -> CoreReading:
+        """Both together; the later one knows what is usual."""
+        return CoreReading(
+            later.usual_ns or self.usual_ns,
+            self.kept + later.kept,
+            self.shared + later.shared,
+            self.spoiled + later.spoiled,
+        )
+
+    def since(self, before: CoreReading) -> CoreReading:
+        """What was seen after `before`."""
+        return CoreReading(
+            self.usual_ns, self.kept - before.kept, self.shared - before.shared, self.spoiled - before.spoiled
+        )
+
+
+def core_for(backend: str, threads: int, known_ns: float = 0.0) -> Core | None:
+    """The watch over the core for what runs on the processor.
+
+    None for a GPU, which has its own clocks, and where cores are of several kinds: a slow one is not shared.
+    """
+    if backend not in BACKENDS or core_kinds() > SHARED_FACTOR:
+        return None
+    return Core(known_ns, threads)
+
+
+def readings(core: Core | None) -> Callable[[], CoreReading]:
+    """What reads a core, where one is watched."""
+    return core.reading if core else CoreReading
+
+
+class Core:
+    """The core that this thread runs on, from look to look; all cores where so many `threads` are timed.
+
+    With more threads than one, and fewer than cores, nobody knows where the others run: this thread's core
+    stands for them. `known_ns` is what the arithmetic took earlier on this machine while nobody shared the
+    core; without it (0) the looks themselves tell: a tenth of them is expected to be undisturbed. Where the
+    core is shared, another one is taken for what runs in this thread alone. `look` is the arithmetic.
+    """
+
+    def __init__(
+        self, known_ns: float = 0.0, threads: int = 1, look: Callable[[], float] | None = None
+    ) -> None:
+        self._look_ns, self._known_ns = look or Arithmetic(), known_ns
+        self._cores = _cores_to_move_to()
+        self._movable = threads == 1 and len(self._cores) > 1
+        self.wanders = 1 < len(self._cores) <= threads
+        """Whether a look takes this thread over the cores: what runs next finds the caches of another one."""
+        self._seen_ns = deque((self._look_ns() for _ in range(_AT_FIRST)), maxlen=_MEMORY)
+        self._usual_ns, self._looks, self._credit_s = 0.0, 0, _CREDIT_S
+        self._kept = self._shared = self._spoiled = 0
+
+    def reading(self) -> CoreReading:
+        """What was seen so far."""
+        return CoreReading(self._usual_ns, self._kept, self._shared, self._spoiled)
+
+    def calm(self) -> bool:
+        """Look: whether nobody shares the core, or any of those that are timed, now."""
+        return not self._on_some_core(calm=False) if self.wanders else self._is_calm_here()
+
+    def undisturbed(self, take: Callable[[], Value]) -> tuple[Value, bool]:
+        """What `take` returns, and whether nobody shared the core before and after it.
+
+        Taken again while somebody did, as long as the time for that lasts. The first one after a pause or on
+        another core is discarded: its caches are cold.
+        """
+        ready = self.calm()
+        shared = not ready
+        while True:
+            start_s = time.monotonic()
+            ready = ready or self._settled(take)
+            ready_s = time.monotonic()
+            value = take()
+            calm = self.calm() and ready
+            end_s = time.monotonic()
+            # Waiting costs, and so does a value that is shared; one that is not pays. There are no debts.
+            earned_s = (end_s - ready_s) - (ready_s - start_s) if calm else start_s - end_s
+            self._credit_s = min(self._credit_s + earned_s, _MOST_CREDIT_S)
+            if calm or self._credit_s <= 0:
+                self._credit_s = max(self._credit_s, 0.0)
+                self._kept, self._shared = self._kept + 1, self._shared + (shared or not calm)
+                self._spoiled += not calm
+                return value, calm
+            ready, shared = False, True
+
+    def _is_calm_here(self, *, waiting: bool = False) -> bool:
+        """Look here. What is seen while waiting says nothing of what is usual."""
+        taken_ns = self._look_ns()
+        if not waiting:
+            self._seen_ns.append(taken_ns)
+            if self._looks % _REMEMBERED == 0:
+                own_ns = float(np.quantile(self._seen_ns, _USUAL_QUANTILE))
+                self._usual_ns = min(own_ns, self._known_ns or own_ns)
+            self._looks += 1
+        return taken_ns <= SHARED_FACTOR * self._usual_ns
+
+    def _settled(self, take: Callable[[], object]) -> bool:
+        """Wait, or move, until nobody shares the core; False where the time for it is used up."""
+        give_up_s = time.monotonic() + self._credit_s
+        while not (self._movable and self._on_some_core(calm=True)):
+            if time.monotonic() > give_up_s:
+                return False
+            self._work(_PAUSE_S)
+            if self._is_calm_here(waiting=True):
+                break
+        take()
+        return self.calm()
+
+    def _on_some_core(self, *, calm: bool) -> bool:
+        """Move from core to core until one is calm, or shared, as asked: whether one was. It is not left."""
+        allowed = os.sched_getaffinity(0)
+        try:
+            for core in list(self._cores)[:_HANDFUL]:
+                with suppress(OSError):  # it went offline
+                    os.sched_setaffinity(0, {core})
+                if calm:
+                    self._work(_WARM_S)
+                if self._is_calm_here(waiting=calm) is calm:
+                    return True
+            return False
+        finally:
+            os.sched_setaffinity(0, allowed)
+            self._cores.rotate(-_HANDFUL)
+
+    def _work(self, seconds: float) -> None:
+        end_s = time.monotonic() + seconds
+        while time.monotonic() < end_s:
+            self._look_ns()
+
+
+def _cores_to_move_to() -> deque[int]:
+    """The cores this thread may use; none where the system, or a sandbox, does not let it choose."""
+    try:
+        cores = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, cores)
+    except (AttributeError, OSError):
+        return deque()
+    return deque(sorted(cores))
+
+
+def core_kinds(root: Path = ROOT) -> float:
+    """How many times as fast the fastest kind of core is as the slowest, as the system says; else 1."""
+    for name in ("cpu_capacity", "cpufreq/cpuinfo_max_freq"):
+        texts = [path.read_text() for path in (root / "sys/devices/system/cpu").glob(f"cpu[0-9]*/{name}")]
+        speeds = [float(text) for text in texts if text.strip().isdigit() and int(text)]
+        if speeds:
+            return max(speeds) / min(speeds)
+    return 1.0
+
+
+class Arithmetic:
+    """Products of small matrices, the fastest of a few: one may be interrupted or start with cold caches."""
+
+    def __init__(self) -> None:
+        self._a, self._b = np.random.default_rng(0).random((2, _SIDE, _SIDE), dtype=np.float32)
+        self._c = np.empty_like(self._a)
+
+    def __call__(self) -> float:
+        """Nanoseconds of one product."""
+        return min(self._once_ns() for _ in range(_REPEATS))
+
+    def _once_ns(self) -> float:
+        start = perf_counter_ns()
+        for _ in range(_RUNS):
+            np.matmul(self._a, self._b, out=self._c)
+        return (perf_counter_ns() - start) / _RUNS

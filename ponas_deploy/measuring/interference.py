@@ -1,0 +1,239 @@
+"""The weather of a measurement: what the machine did besides, round by round, and whether it was too much.
+
+Between rounds, never inside one, the counters of the system are read: what other processes and a hypervisor
+took of the cores, what a container's quota or heat held up, how fast the clocks ran. A round under wrong
+conditions is taken again while that happened to few and helps; the others are kept and counted, and the
+table says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import takewhile
+from math import ceil
+from statistics import median
+from typing import Any
+
+from ponas_deploy.machines.machine import Counters, Reading, power_mode, read_conditions, read_counters
+from ponas_deploy.machines.nvidia import GpuReading
+from ponas_deploy.measuring.contention import CoreReading
+from ponas_deploy.measuring.protocol import Plan
+
+# Processor time is counted in ticks of up to 10 ms, and a core's may come one late at either end of a round.
+_TICKS_S = 0.02
+_LONG_ASLEEP_S = 0.1
+_IN_VAIN = 2
+"""When so many rounds were taken again and none was good since, the machine is simply like that."""
+# Lower clocks that somebody asked for, or that a processor without throttling has too.
+_ASKED_FOR = ("application clocks", "sync boost", "display clocks")
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at the machine, between two rounds."""
+
+    counters: Counters
+    reading: Reading
+    gpu: GpuReading
+    power_mode: str = ""
+    core: CoreReading = CoreReading()  # noqa: RUF009 (frozen)
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """The weather of one round; percentages are of the time of the cores that this process may use.
+
+    `core_ns` is what a fixed piece of arithmetic takes while nobody shares the core (`shared_core`),
+    `shared_pct` how often somebody was seen to share it, `spoiled_pct` how much was kept although somebody
+    did. `held` names what throttled processor or GPU. `wrong` says what was too much, empty where nothing
+    was. Load, governor, affinity and power mode are those at its end.
+    """
+
+    number: int
+    others_pct: float = 0.0
+    stolen_pct: float = 0.0
+    quota_pct: float = 0.0
+    asleep_s: float = 0.0
+    core_ns: float | None = None
+    shared_pct: float = 0.0
+    spoiled_pct: float = 0.0
+    clock_mhz: float | None = None
+    gpu_clock_mhz: float | None = None
+    gpu_memory_clock_mhz: float | None = None
+    gpu_power_w: float | None = None
+    temperature_c: float | None = None
+    load: float | None = None
+    governor: str = ""
+    affinity: str = ""
+    power_mode: str = ""
+    held: tuple[str, ...] = ()
+    wrong: str = ""
+    discarded: bool = False
+
+    def document(self) -> dict[str, Any]:
+        """The round as JSON; what is empty is left out."""
+        return {key: value for key, value in asdict(self).items() if value or key == "number"}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Round:
+        """Read what `document` wrote; TypeError or ValueError for anything else."""
+        read = cls(**{**document, "held": tuple(document.get("held", ()))})
+        for name in _SPREADS:
+            float(getattr(read, name) or 0.0)
+        return read
+
+
+def usual_core_ns(rounds: Iterable[Mapping[str, Any]]) -> float:
+    """What the core's arithmetic took by the documents of a table's rounds; 0 where nobody looked."""
+    return min((float(found) for one in rounds if (found := one.get("core_ns"))), default=0.0)
+
+
+def look_around(
+    gpu: Callable[[], GpuReading] = GpuReading, core: Callable[[], CoreReading] = CoreReading
+) -> Look:
+    """Look now; `gpu` reads the GPU where one is measured, `core` the core where it is watched."""
+    return Look(read_counters(), read_conditions(), gpu(), power_mode(), core())
+
+
+def between(number: int, before: Look, after: Look) -> Round:
+    """The weather of the round that lies between two looks; nothing is judged yet."""
+    start, end = before.counters, after.counters
+    seconds = max(end.at_s - start.at_s, 1e-9)
+
+    def share_pct(used_s: float, slack_s: float = 0.0) -> float:
+        return round(100 * max(0.0, used_s - slack_s) / (seconds * end.cores), 1)
+
+    core = after.core.since(before.core)
+    others_s = (end.busy_s - start.busy_s) - (end.own_s - start.own_s)
+    heat = ("heat",) if end.hot > start.hot else ()
+    gpu = tuple(f"GPU {reason}" for reason in after.gpu.throttle if reason not in _ASKED_FOR)
+    return Round(
+        number,
+        others_pct=share_pct(others_s, _TICKS_S * end.cores),
+        stolen_pct=share_pct(end.stolen_s - start.stolen_s, _TICKS_S * end.cores),
+        quota_pct=share_pct((end.quota_s - start.quota_s) * end.cores),
+        asleep_s=round(end.asleep_s - start.asleep_s, 1),
+        core_ns=round(core.usual_ns, 1) if core.kept else None,
+        shared_pct=round(core.shared_pct, 1),
+        spoiled_pct=round(core.spoiled_pct, 1),
+        clock_mhz=after.reading.frequency_mhz,
+        gpu_clock_mhz=after.gpu.sm_clock_mhz,
+        gpu_memory_clock_mhz=after.gpu.memory_clock_mhz,
+        gpu_power_w=after.gpu.power_w,
+        temperature_c=after.gpu.temperature_c if after.gpu.present else after.reading.temperature_c,
+        load=None if after.reading.load is None else round(after.reading.load, 2),
+        governor=after.reading.governor,
+        affinity=after.reading.affinity,
+        power_mode=after.power_mode,
+        held=(*after.reading.throttle, *heat, *gpu),
+    )
+
+
+def complaints(now: Round, rounds: Sequence[Round], plan: Plan) -> str:
+    """What was wrong with a round, after those before it; empty where it may be kept."""
+    found = []
+    for value, most, text in (
+        (now.others_pct, plan.most_others_pct, "other processes used {:.0f} % of the cores"),
+        (now.stolen_pct, plan.most_stolen_pct, "the hypervisor took {:.0f} % of the cores"),
+        (now.quota_pct, plan.most_quota_pct, "the container's quota held it up for {:.0f} % of the time"),
+        (now.asleep_s, _LONG_ASLEEP_S, "the machine slept for {:.1f} s"),
+        (
+            now.spoiled_pct,
+            plan.most_spoiled_pct,
+            "something shared or slowed the core during {:.0f} % of the samples",
+        ),
+    ):
+        if value > most:
+            found.append(text.format(value))
+    for what, field in (("clock", "clock_mhz"), ("GPU's clock", "gpu_clock_mhz")):
+        clock, before = getattr(now, field), [getattr(one, field) or 0.0 for one in rounds]
+        highest = max(before, default=0.0)
+        if clock and clock < (1 - plan.most_clock_drop_pct / 100) * highest:
+            found.append(f"the {what} fell from {highest:.0f} to {clock:.0f} MHz")
+    for what in ("governor", "affinity", "power_mode"):
+        first = next((text for one in rounds if (text := getattr(one, what))), "")
+        if first and getattr(now, what) != first:
+            found.append(f"the {what.replace('_', ' ')} changed from {first} to {getattr(now, what)}")
+    if now.held:
+        found.append(f"throttled ({', '.join(now.held)})")
+    return ", ".join(found)
+
+
+class Weather:
+    """The weather of all rounds of one measurement; see `measure.Watch`.
+
+    `rounds` may hold those from before; `on_round` hears of each one (the journal).
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        look: Callable[[], Look] = look_around,
+        rounds: Iterable[Round] = (),
+    ) -> None:
+        self._plan, self._look, self._before = plan, look, look()
+        self.rounds = list(rounds)
+        self.on_round: Callable[[Round], None] | None = None
+
+    def begin(self) -> None:
+        """A round begins."""
+        self._before = self._look()
+
+    def end(self, number: int, *, may_redo: bool, insist: bool = False) -> bool:
+        """It has ended: whether it is to be taken again. `insist` on that, often as it happened before."""
+        now = between(number, self._before, self._look())
+        wrong = complaints(now, self.rounds, self._plan)
+        again = bool(wrong) and may_redo and (insist or self._may_help())
+        self.rounds.append(replace(now, wrong=wrong, discarded=again))
+        if self.on_round is not None:
+            self.on_round(self.rounds[-1])
+        return again
+
+    def discard(self, place: int, wrong: str) -> None:
+        """The round at a place of `rounds` turned out to be wrong after it was kept."""
+        self.rounds[place] = replace(self.rounds[place], wrong=wrong, discarded=True)
+
+    def _may_help(self) -> bool:
+        """Whether few rounds were taken again, and those since the last good one not in vain."""
+        kept = sum(not one.discarded for one in self.rounds)
+        bad = takewhile(lambda one: one.wrong, reversed(self.rounds))
+        allowed = ceil(self._plan.redone_pct / 100 * (kept + 1))
+        return len(self.rounds) - kept < allowed and sum(one.discarded for one in bad) < _IN_VAIN
+
+    def summary(self) -> tuple[tuple[str, str], ...]:
+        """All rounds for a table's protocol, as (name, value).
+
+        `wrong_rounds` counts those that were kept although something was wrong, `wrong_because` says what
+        it was in the latest of them.
+        """
+        kept = [one for one in self.rounds if not one.discarded]
+        wrong = [one.wrong for one in kept if one.wrong]
+        values = {name: [getattr(one, name) or 0.0 for one in kept] for name in _SPREADS}
+        return (
+            *((name, _spread(numbers)) for name, numbers in values.items() if any(numbers)),
+            ("discarded_rounds", str(len(self.rounds) - len(kept))),
+            ("wrong_rounds", f"{len(wrong)} of {len(kept)}"),
+            *((("wrong_because", wrong[-1]),) if wrong else ()),
+        )
+
+
+_SPREADS = (
+    "others_pct",
+    "stolen_pct",
+    "quota_pct",
+    "asleep_s",
+    "core_ns",
+    "shared_pct",
+    "spoiled_pct",
+    "clock_mhz",
+    "gpu_clock_mhz",
+    "gpu_memory_clock_mhz",
+    "gpu_power_w",
+    "temperature_c",
+    "load",
+)
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{median(values):.4g} (lowest {min(values):.4g}, highest {max(values):.4g})"

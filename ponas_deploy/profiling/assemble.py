@@ -1,0 +1,101 @@
+"""From what the clock said to a certified table: statistic, correction, certificate, intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from ponas_deploy.fitting.correction import TimedNetwork, certify, correct
+from ponas_deploy.measuring.detrend import measurements
+from ponas_deploy.measuring.protocol import Plan, Samples, is_settled
+from ponas_deploy.profiling.models import HEAD, STEM, blocks_of
+from ponas_deploy.tables import Conditions, Grid, LatencyTable, Measurement, SpaceKey
+from ponas_deploy.tables.statistics import choose_statistic
+from searchspace.space import Space
+
+Measured = Mapping[str, Measurement]
+"""What was timed, by key, with the machine's level at each round."""
+Texts = tuple[tuple[str, str], ...]
+"""Names and what they stand for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """Whole networks by their text form: those to fit on, and those to check with."""
+
+    fit: tuple[str, ...]
+    check: tuple[str, ...]
+
+    def waves(self, size: int) -> tuple[tuple[str, ...], ...]:
+        """All of them in groups of at most `size`, each group spread over the range."""
+        networks = (*self.fit, *self.check)
+        groups = -(-len(networks) // size)
+        return tuple(networks[number::groups] for number in range(groups))
+
+
+def assemble(
+    space: Space,
+    conditions: Conditions,
+    samples: Samples,
+    networks: Networks,
+    plan: Plan,
+    *,
+    environment: Texts,
+    protocol: Texts,
+) -> LatencyTable:
+    """Choose the statistic, correct the cells, certify the result; MeasurementError when that fails."""
+    measured = measurements(samples)
+    fit, check = timed(measured, networks.fit), timed(measured, networks.check)
+    statistic = choose_statistic(tuple(measured.values()))
+    isolated = _isolated(space, measured, statistic)
+    grid, correction = correct(isolated, space.cells(), fit, statistic)
+    blocks = tuple((key, measured[key]) for key in blocks_of(space))
+    return LatencyTable(
+        grid=grid,
+        isolated=isolated,
+        space=SpaceKey.of(space),
+        conditions=conditions,
+        intervals_ms=_intervals(space, measured, statistic, isolated, grid),
+        statistic=statistic,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        environment=environment,
+        protocol=protocol,
+        cell_keys=tuple(tuple(cell.key for cell in row) for row in space.cells()),
+        measurements=blocks,
+        correction=correction,
+        certificate=certify(grid, isolated, check, statistic),
+        unsettled=tuple(key for key, m in blocks if not is_settled(m, plan, statistic)),
+    )
+
+
+def timed(measured: Measured, texts: Sequence[str]) -> tuple[TimedNetwork, ...]:
+    """Whole networks by their text form, with their rounds."""
+    return tuple(TimedNetwork(tuple(text.split(",")), measured[text]) for text in texts)
+
+
+def _isolated(space: Space, measured: Measured, statistic: str) -> Grid:
+    def value(key: str) -> float:
+        return measured[key].value_ms(statistic)
+
+    return Grid(
+        tuple(layer.name for layer in space.layers),
+        space.labels,
+        tuple(tuple(value(cell.key) for cell in row) for row in space.cells()),
+        value(STEM) + value(HEAD),
+    )
+
+
+def _intervals(
+    space: Space, measured: Measured, statistic: str, isolated: Grid, grid: Grid
+) -> tuple[tuple[tuple[float, float], ...], ...]:
+    """The isolated cells' intervals, scaled as their values were by the correction."""
+
+    def scaled(key: str, before: float, after: float) -> tuple[float, float]:
+        low, high = measured[key].interval_ms(statistic)
+        return low * after / before, high * after / before
+
+    return tuple(
+        tuple(scaled(cell.key, before, after) for cell, before, after in zip(row, old, new, strict=True))
+        for row, old, new in zip(space.cells(), isolated.values, grid.values, strict=True)
+    )

@@ -1,0 +1,256 @@
+"""The bench of a profile: builds models through one runtime, takes a first look, says how far it is."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from ponas_deploy.backends import BACKENDS, Backend, RunSettings, Session, TellsProgress
+from ponas_deploy.backends.progress import BuildProgress
+from ponas_deploy.errors import BackendError
+from ponas_deploy.machines.machine import memory_mib, this_machine
+from ponas_deploy.measuring.contention import Core, core_for
+from ponas_deploy.measuring.protocol import Plan, first_look
+from ponas_deploy.profiling.build_time import Builds, BuildTimes
+from ponas_deploy.profiling.models import block_model, blocks_of, network_bytes
+from ponas_deploy.profiling.progress import BUILDING, OnProgress, OnStep, Progress
+from ponas_deploy.tables import Conditions
+from searchspace.architecture import Architecture
+from searchspace.space import Space
+
+# A session was seen to hold 3.4 times the bytes of its model (ONNX Runtime), and networks differ in size.
+_SESSION_BYTES, _MEMORY_SHARE, _LEAST_WAVE = 5, 0.6, 4
+_MOST_BUILDERS = 4
+_LONG_S = 20.0
+"""Building that takes longer than this is said how long beforehand."""
+_TOLD_EVERY_S = 2.0
+"""Runtimes that pick kernels by timing them take many small steps; telling one takes time from them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One network built to see what networks take: bytes of its model, seconds to build one, to run once.
+
+    `visit_s` is the least that a visit takes, whatever it runs; 0 where that is next to nothing.
+    """
+
+    model_bytes: int
+    build_s: float
+    run_s: float
+    visit_s: float = 0.0
+
+    def wave_size(self) -> int:
+        """How many whole networks the memory holds at once."""
+        free = _MEMORY_SHARE * memory_mib("available") * (1 << 20)
+        return max(_LEAST_WAVE, int(free / (_SESSION_BYTES * self.model_bytes)))
+
+
+@dataclass(slots=True)
+class Bench:
+    """What a space is built and timed on. `deadline` is in seconds of time.monotonic.
+
+    `runs` and `rough_ns` hold, by key, what the first looks said: runs of a sample, nanoseconds a run.
+    `built_before` is what models took to build in an earlier profile; `visit_s` is the least that a visit
+    takes where each one starts a process. For the processor several models are built at once, unless
+    `one_at_a_time`, so that whoever brings the process down is known.
+    """
+
+    space: Space
+    backend: Backend
+    settings: RunSettings
+    batch: int
+    device: str
+    plan: Plan
+    deadline: float
+    on_progress: OnProgress
+    on_step: OnStep
+    runs: dict[str, int] = field(default_factory=dict)
+    rough_ns: dict[str, float] = field(default_factory=dict)
+    built_before: BuildTimes | None = None
+    builds: Builds = field(init=False)
+    visit_s: float = 0.0
+    one_at_a_time: bool = False
+    core: Core | None = None
+    _said: Progress | None = None
+    """What was said last, and when (time.monotonic)."""
+    _told_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.builds = Builds(len(self.space.layers), self.built_before)
+        self.watch_core()
+        if isinstance(self.backend, TellsProgress):
+            self.backend.on_progress = self._inside
+
+    def watch_core(self, known_ns: float = 0.0) -> None:
+        """Watch the core; `known_ns` as in `Core`, where rounds of before tell."""
+        self.core = core_for(self.backend.name, self.settings.threads, known_ns)
+
+    @property
+    def conditions(self) -> Conditions:
+        """What the latencies that come out are latencies of."""
+        settings = self.settings
+        return Conditions(self.device, self.backend.name, settings.precision, settings.threads, self.batch)
+
+    @property
+    def left_s(self) -> float:
+        """Seconds to the deadline, below zero after it."""
+        return self.deadline - time.monotonic()
+
+    def environment(self) -> tuple[tuple[str, str], ...]:
+        """Machine and runtime, as (name, value)."""
+        return (*this_machine().environment(), *self.backend.environment())
+
+    def blocks(self, stack: ExitStack, note: str) -> dict[str, Session]:
+        """Sessions of all cells, stem and head, with a first look at how long each takes."""
+        blocks = blocks_of(self.space)
+        self.builds.blocks_left = len(blocks)
+        models = {key: partial(block_model, key, block, self.batch) for key, block in blocks.items()}
+        return self._ready(stack, models, lambda number, key: note or f"building block {key}")
+
+    def networks(self, stack: ExitStack, texts: Sequence[str]) -> dict[str, Session]:
+        """Sessions of whole networks, by their text form."""
+        self.builds.networks_left = max(self.builds.networks_left, len(texts))
+        found = {text: Architecture(self.space, tuple(text.split(","))) for text in texts}
+        models = {text: partial(network_bytes, network, self.batch) for text, network in found.items()}
+        return self._ready(stack, models, lambda number, key: f"building network {number} of {len(texts)}")
+
+    def trial(self, indices: Sequence[int]) -> Trial:
+        """Build and run one network, by candidate index."""
+        architecture = Architecture.from_indices(self.space, indices)
+        self.building("building a network to see what they take")
+        build_s = list[float]()
+        with ExitStack() as stack:
+            # Where it is soon done it is done twice: something may have shared the core.
+            for _ in range(min(self._builders, 2)):
+                start = time.monotonic()
+                model = network_bytes(architecture, self.batch)
+                made_s = time.monotonic() - start
+                self.on_step(f"{BUILDING}{_named(architecture.text)}")
+                session = stack.enter_context(self._built(architecture.text, partial(bytes, model)))
+                built_s = time.monotonic() - start
+                # Making the model is Python's work, which no two threads do at once.
+                build_s.append(max(made_s, built_s / self._builders))
+            self.builds.add(built_s, network=True)
+            self.running(architecture.text)
+            run_s = self._first_look(session)[1] / 1e9
+            return Trial(len(model), min(build_s), run_s, self.visit_s)
+
+    def building(self, text: str) -> None:
+        """Say which model is built next, and what all that is to be built will take where that is long."""
+        builds, found = self.builds, self.builds.estimate()
+        if found and found.seconds > _LONG_S:
+            text = f"{text}; {found.text}"
+            builds.keep(found)
+        total = builds.done + builds.left
+        self.tell("build", builds.done, total, text, at_least_s=found.seconds if found else 0.0)
+
+    def running(self, key: str) -> None:
+        """Say which session is run next."""
+        self.on_step(f"running {_named(key)}")
+
+    def tell(
+        self,
+        stage: str,
+        done: int,
+        total: int,
+        text: str,
+        *,
+        at_least_s: float = 0.0,
+        at_most_s: float = float("inf"),
+    ) -> None:
+        """Say how far it is, and how many seconds are left: those to the deadline, within these bounds."""
+        left_s = max(at_least_s, min(self.left_s, at_most_s))
+        self._said, self._told_s = Progress(stage, done, total, left_s, text), time.monotonic()
+        self.on_progress(self._said)
+
+    def _inside(self, build: BuildProgress) -> None:
+        """Say from time to time how far the model is that takes long: that is also a sign of life."""
+        now_s = time.monotonic()
+        if self._said and now_s - self._told_s > _TOLD_EVERY_S:
+            self._told_s = now_s
+            self.on_progress(replace(self._said, text=f"{self._said.text}, {build.text}"))
+
+    def _ready(
+        self, stack: ExitStack, models: Mapping[str, Callable[[], bytes]], text: Callable[[int, str], str]
+    ) -> dict[str, Session]:
+        """Sessions of models, each run a few times when all are built, to know how long it takes.
+
+        `text` says what is built next, of its number (from 1) and its key.
+        """
+        sessions, last_s = dict[str, Session](), time.monotonic()
+        under_way = deque[tuple[str, Future[Session]]]()
+
+        def finish() -> None:
+            nonlocal last_s
+            key, built = under_way.popleft()
+            sessions[key] = stack.enter_context(built.result())
+            self.builds.add(time.monotonic() - last_s, network=_is_network(key))
+            last_s = time.monotonic()
+
+        with ThreadPoolExecutor(self._builders) as pool:
+            # One by one they are built in this thread, where Ctrl-C reaches the runtime.
+            submit = pool.submit if self._builders > 1 else _at_once
+            try:
+                for number, (key, model) in enumerate(models.items(), start=1):
+                    self.building(text(number, key))
+                    names = [*(name for name, _ in under_way), key]
+                    self.on_step(BUILDING + " and ".join(map(_named, names)))
+                    under_way.append((key, submit(self._built, key, model)))
+                    if len(under_way) == self._builders:
+                        finish()
+                while under_way:
+                    finish()
+            finally:
+                for _, built in under_way:
+                    built.add_done_callback(_close)
+        for key, session in sessions.items():
+            self.running(key)
+            self.runs[key], self.rough_ns[key] = self._first_look(session)
+            self.visit_s = max(self.visit_s, getattr(session, "visit_s", 0.0))
+        return sessions
+
+    def _first_look(self, session: Session) -> tuple[int, float]:
+        """`first_look` while nobody shares the core: how many networks there is time for depends on it."""
+
+        def look() -> tuple[int, float]:
+            return first_look(session, self.plan)
+
+        return self.core.undisturbed(look)[0] if self.core else look()
+
+    @property
+    def _builders(self) -> int:
+        """How many models are built at once."""
+        on_processor = self.backend.name in BACKENDS and not self.one_at_a_time
+        return min(_MOST_BUILDERS, this_machine().cores) if on_processor else 1
+
+    def _built(self, key: str, model: Callable[[], bytes]) -> Session:
+        try:
+            return self.backend.load(model(), self.settings)
+        except BackendError as error:
+            raise BackendError(self.backend.name, f"{_named(key)} was refused ({error})") from error
+
+
+def _at_once(build: Callable[..., Session], *given: object) -> Future[Session]:
+    """What an executor does, in this thread."""
+    built = Future[Session]()
+    built.set_result(build(*given))
+    return built
+
+
+def _close(built: Future[Session]) -> None:
+    """Of a session that nobody takes, because another one was refused."""
+    if not built.exception():
+        built.result().close()
+
+
+def _named(key: str) -> str:
+    return f"network {key}" if _is_network(key) else f"block {key}"
+
+
+def _is_network(key: str) -> bool:
+    return "," in key

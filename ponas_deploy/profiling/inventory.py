@@ -1,0 +1,326 @@
+"""Which latency tables serve a wish, and which are still to be made.
+
+A wish names a device, runtimes, precisions, threads, batch and a space. For this machine a table from
+the user's store serves while everything it was made with is the same (`staleness`); a table shipped with
+the package was measured elsewhere and serves only under its device's own name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ponas_deploy.backends import BACKENDS, FAKE, Backend, get_backend, known_backends
+from ponas_deploy.errors import OverwriteError, PonasError, TableMismatchError, UnknownNameError
+from ponas_deploy.machines.machine import this_machine
+from ponas_deploy.machines.names import slug
+from ponas_deploy.profiling import gpu
+from ponas_deploy.profiling.build_time import BuildTimes
+from ponas_deploy.profiling.staleness import Difference, differences, in_words
+from ponas_deploy.tables import Conditions, SpaceKey, store
+from ponas_deploy.tables.store import StoredTable
+from searchspace.space import Space
+
+if TYPE_CHECKING:
+    from ponas_deploy.profiling.progress import OnProgress
+
+THIS_MACHINE = "cpu"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody wants to deploy on. Empty `backends` and `precisions` leave the choice to us."""
+
+    device: str
+    space: Space
+    backends: tuple[str, ...] = ()
+    precisions: tuple[str, ...] = ()
+    threads: int = 1
+    batch: int = 1
+
+    @property
+    def local(self) -> bool:
+        """Whether the device is the machine this runs on: its processor or its GPU."""
+        return self._on_processor or self.on_gpu
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the device is the GPU of the machine this runs on."""
+        asked = slug(self.device)
+        return not self._on_processor and asked in (gpu.GPU, gpu.this_gpu() or gpu.GPU)
+
+    @property
+    def device_name(self) -> str:
+        """The name tables of the device carry; PonasError where a GPU is asked for and none answers."""
+        if self._on_processor:
+            return this_machine().name
+        return gpu.required_gpu() if self.on_gpu else slug(self.device)
+
+    @property
+    def _on_processor(self) -> bool:
+        return slug(self.device) in (THIS_MACHINE, this_machine().name)
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """A runtime and the precisions it has here; `problem` says why it cannot be used."""
+
+    backend: str
+    precisions: tuple[str, ...] = ()
+    problem: str = ""
+
+
+def runtimes(*, on_gpu: bool = False) -> tuple[Runtime, ...]:
+    """Every default runtime of the processor or of the GPU, installed or not."""
+    if not on_gpu:
+        return tuple(_runtime(name, on_gpu=False) for name in BACKENDS)
+    found = (_runtime(name, on_gpu=True) for name in gpu.RUNTIMES)
+    return tuple(found_or for one in found for found_or in _or_instead(one))
+
+
+def _runtime(name: str, *, on_gpu: bool) -> Runtime:
+    try:
+        return Runtime(name, _installed(name, on_gpu=on_gpu).precisions())
+    except PonasError as error:
+        return Runtime(name, problem=str(error))
+
+
+def _or_instead(runtime: Runtime) -> tuple[Runtime, ...]:
+    """A runtime, and behind one that cannot be used another way to the same engines."""
+    other = gpu.INSTEAD.get(runtime.backend)
+    return (runtime, _runtime(other, on_gpu=True)) if runtime.problem and other else (runtime,)
+
+
+def known_devices() -> dict[str, tuple[StoredTable, ...]]:
+    """Every device with latency tables that can be read, the user's own and the shipped ones."""
+    tables, _ = store.latency_tables()
+    names = sorted({stored.device for stored in tables})
+    return {name: tuple(stored for stored in tables if stored.device == name) for name in names}
+
+
+def serving(wish: Wish) -> tuple[StoredTable, ...]:
+    """The stored tables that serve a wish; for another device, UnknownNameError when it has none."""
+    devices = known_devices()
+    tables = devices.get(wish.device_name, ())
+    fitting = (stored for stored in tables if not misfit(wish, stored))
+    found = tuple(stored for stored in fitting if not wish.local or _serves_here(stored))
+    if not found and not wish.local:
+        if not tables:
+            raise UnknownNameError("device", wish.device, {THIS_MACHINE, gpu.GPU, *devices})
+        raise PonasError(
+            f"no table of {wish.device_name} serves: {misfit(wish, tables[0])}; see `ponas devices`."
+        )
+    return found
+
+
+def outdated(wish: Wish) -> tuple[tuple[StoredTable, tuple[Difference, ...]], ...]:
+    """The user's own tables that would serve, were this machine still as it was; with what differs."""
+    found = ((stored, differences(stored)) for stored in _ours(wish))
+    return tuple((stored, differ) for stored, differ in found if differ)
+
+
+def own_tables(wish: Wish) -> tuple[StoredTable, ...]:
+    """The user's own tables of this machine that fit, fresh or not; PonasError where there is none."""
+    if not (found := _ours(wish)):
+        raise PonasError(
+            f"no table of yours is of this machine ({wish.device_name}) and fits: `ponas profile` makes one,"
+            " `ponas devices` lists those there are."
+        )
+    return found
+
+
+def _ours(wish: Wish) -> tuple[StoredTable, ...]:
+    tables = known_devices().get(wish.device_name, ()) if wish.local else ()
+    ours = (stored for stored in tables if not (stored.shipped or misfit(wish, stored)))
+    return tuple(stored for stored in ours if _has_runtime(stored))
+
+
+def refuse_elsewhere(stored: StoredTable) -> tuple[Difference, ...]:
+    """What a table was made with that is another thing here; TableMismatchError for another device's."""
+    if stored.device not in (this_machine().name, gpu.this_gpu()):
+        raise TableMismatchError(
+            f"{stored.name} is of {stored.device}, this machine is {this_machine().name}: recheck it there."
+        )
+    return differences(stored)
+
+
+def misfit(wish: Wish, stored: StoredTable) -> str:
+    """Why a table is not one of what is wished, empty when it is."""
+    conditions, space = stored.conditions, SpaceKey.of(wish.space)
+    found = stored.table.space or space
+    for what, asked, made in (
+        ("device", wish.device_name, stored.device),
+        ("space", space.name, found.name),
+        ("fingerprint", space.fingerprint, found.fingerprint),
+        ("resolution", space.resolution, found.resolution),
+        ("classes", space.classes, found.classes),
+        ("threads", wish.threads, conditions.threads),
+        ("batch", wish.batch, conditions.batch),
+    ):
+        if asked != made:
+            return f"{stored.name} is of {what} {made}, not {asked}"
+    for what, wished, is_of in (
+        ("backend", wish.backends, conditions.backend),
+        ("precision", wish.precisions, conditions.precision),
+    ):
+        if wished and is_of not in wished:
+            return f"{stored.name} is of {what} {is_of}, not {' or '.join(wished)}"
+    return ""
+
+
+def given(wish: Wish, stored: StoredTable) -> tuple[StoredTable, ...]:
+    """A table that was named, checked against the wish; TableMismatchError says where it differs."""
+    if reason := misfit(wish, stored):
+        raise TableMismatchError(f"{reason}: an engine is not built from another one's latencies.")
+    return (stored,)
+
+
+def reservations(wish: Wish, stored: StoredTable) -> tuple[str, ...]:
+    """What there is to say against a table of this machine that was named all the same."""
+    if not wish.local or not _has_runtime(stored):
+        return ()
+    advice = f"its predictions may be off (ponas table recheck {stored.name})."
+    if stored.shipped:
+        return (f"table {stored.name} came with the package, measured on another machine: {advice}",)
+    differ = differences(stored)
+    return (f"{in_words(stored, differ)}: {advice}",) if differ else ()
+
+
+def missing(
+    wish: Wish, tables: Sequence[StoredTable], *, every_precision: bool = False
+) -> tuple[Conditions, ...]:
+    """What this machine must be profiled for: each runtime at the precisions that were wished.
+
+    Without a wish that is a runtime's default precision, or with `every_precision` all it has here. A
+    runtime that is not installed is left out, unless it was wished for.
+    """
+    if not wish.local:
+        return ()
+    device = wish.device_name
+    have = {stored.table.conditions for stored in tables}
+    known = _precisions(wish.backends, on_gpu=wish.on_gpu)
+    for precision in wish.precisions:
+        if not any(precision in precisions for precisions in known.values()):
+            raise UnknownNameError(
+                "precision on this machine", precision, {p for ps in known.values() for p in ps}
+            )
+    wanted = (
+        Conditions(device, name, precision, wish.threads, wish.batch)
+        for name, precisions in known.items()
+        for precision in (wish.precisions or (precisions if every_precision else precisions[:1]))
+        if precision in precisions
+    )
+    return tuple(conditions for conditions in wanted if conditions not in have)
+
+
+def _precisions(backends: Sequence[str], *, on_gpu: bool) -> dict[str, tuple[str, ...]]:
+    """The precisions of each runtime here: of those named, or of all that are installed."""
+    if backends:
+        return {name: _installed(name, on_gpu=on_gpu).precisions() for name in backends}
+    known = runtimes(on_gpu=on_gpu)
+    found = {runtime.backend: runtime.precisions for runtime in known if not runtime.problem}
+    if not found:
+        why = f" ({known[0].problem})" if on_gpu else ": pip install onnxruntime."
+        raise PonasError(f"no runtime {'for the GPU ' if on_gpu else ''}is installed{why}")
+    return found
+
+
+def _installed(name: str, *, on_gpu: bool) -> Backend:
+    """A real runtime on the processor asked for: the fake one is for tests, and measures no machine."""
+    if name == FAKE:
+        raise UnknownNameError("backend", name, known_backends())
+    backend = get_backend(name)
+    gpu.refuse_other_processor(backend, on_gpu=on_gpu)
+    return backend
+
+
+def make_table(
+    conditions: Conditions,
+    space: Space,
+    *,
+    time_budget_s: float,
+    path: Path | None = None,
+    overwrite: bool = False,
+    further: bool = False,
+    accuracy: Path | None = None,
+    prior: Path | None = None,
+    networks: int | None = None,
+    on_progress: OnProgress | None = None,
+    seed: int = 0,
+) -> StoredTable:
+    """Profile this machine for `conditions` and store the table, in the user's store or at `path`.
+
+    A process of its own does it, and one at a time on a machine. The journal lies beside the table until
+    that is safe; an interrupted profile goes on from it. An existing table is replaced only with `overwrite`,
+    and rounds are added to it only with `further`. `accuracy` and `prior` are tables in files (`profile`),
+    `networks` how many are timed to fit the prior on.
+    """
+    from ponas_deploy.files.lock import machine_to_oneself
+    from ponas_deploy.profiling.prior import NETWORKS
+    from ponas_deploy.profiling.supervise import Patience, profile_in_worker
+    from ponas_deploy.profiling.worker import Request
+    from ponas_deploy.tables import load_latency_table
+
+    key = SpaceKey.of(space)
+    path = path or store.latency_path(conditions, key)
+    if path.exists() and not (overwrite or further):
+        raise OverwriteError(path)
+    file, journal = path.absolute(), path.with_suffix(".journal").absolute()
+    request = Request(
+        conditions,
+        key,
+        file,
+        journal,
+        time_budget_s,
+        seed,
+        gpu.plan_for(conditions.backend),
+        overwrite=overwrite,
+        further=further,
+        accuracy=accuracy and accuracy.absolute(),
+        prior=prior and prior.absolute(),
+        networks=networks or NETWORKS,
+        built_before=built_before(conditions),
+    )
+    with machine_to_oneself(store.lock_path(), conditions.text):
+        profile_in_worker(request, on_progress, Patience(building_s=gpu.silent_s(conditions.backend)))
+    journal.unlink(missing_ok=True)
+    return StoredTable(path, load_latency_table(path))
+
+
+def built_before(conditions: Conditions) -> BuildTimes | None:
+    """What models took to build in the last profile of this runtime here, rather of the same precision."""
+    tables, _ = store.latency_tables()
+    device = slug(conditions.device)
+    ours = [stored for stored in tables if not stored.shipped and stored.device == device]
+    found = [
+        (stored.conditions.precision == conditions.precision, stored.table.created, took)
+        for stored in ours
+        if stored.conditions.backend == conditions.backend and (took := BuildTimes.of(stored.table.protocol))
+    ]
+    return max(found, key=lambda one: one[:2])[2] if found else None
+
+
+def local_conditions(backend: str, precision: str | None, threads: int, batch: int) -> Conditions:
+    """Conditions on this machine; the runtime's default precision where none is named."""
+    if backend == FAKE:
+        raise UnknownNameError("backend", backend, known_backends())
+    runtime = get_backend(backend)
+    known, on_gpu = runtime.precisions(), gpu.runs_on_gpu(runtime)
+    if precision is not None and precision not in known:
+        raise UnknownNameError(f"precision of {backend} on this machine", precision, known)
+    device = gpu.required_gpu() if on_gpu else this_machine().name
+    return Conditions(device, backend, precision or known[0], threads, batch)
+
+
+def _serves_here(stored: StoredTable) -> bool:
+    return not stored.shipped and _has_runtime(stored) and not differences(stored)
+
+
+def _has_runtime(stored: StoredTable) -> bool:
+    try:
+        get_backend(stored.conditions.backend)
+    except PonasError:
+        return False
+    return True

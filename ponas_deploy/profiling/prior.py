@@ -1,0 +1,209 @@
+"""A latency table from another one and a few measurements here.
+
+Another device's table, or another runtime's, already knows which cells are expensive. Whole networks timed
+here say what that is worth here, by the correction that isolated cells get too (`calibrate`): a straight
+line, and factors of each shape, of each trait and of each cell as far as the networks speak for them and is
+usual. No cell is timed alone. Other networks, without a part in the fit, certify it; and the same fit on MACs
+in place of the prior says whether the prior was any help.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+
+from ponas_deploy.errors import MeasurementError, TableMismatchError
+from ponas_deploy.files.records import sha256
+from ponas_deploy.fitting.correction import TimedNetwork, certify, correct
+from ponas_deploy.measuring.detrend import measurements
+from ponas_deploy.measuring.protocol import Samples
+from ponas_deploy.profiling.assemble import Networks, Texts, timed
+from ponas_deploy.tables import (
+    Certificate,
+    Conditions,
+    Correction,
+    Grid,
+    LatencyTable,
+    SpaceKey,
+    load_latency_table,
+)
+from ponas_deploy.tables.quality import (
+    CERTIFIED_ERROR_PCT,
+    CERTIFIED_TAU,
+    HOPELESS_ERROR_PCT,
+    HOPELESS_TAU,
+    NOISY_PCT,
+)
+from ponas_deploy.tables.spaces import in_order_of
+from ponas_deploy.tables.statistics import choose_statistic, kendall_tau
+from searchspace.cost import cost_table
+from searchspace.space import Space
+
+LEAST_NETWORKS, MOST_NETWORKS = 10, 50
+NETWORKS = 24
+"""How many networks are timed to fit on, where nothing else is asked for."""
+MOST_CHECKS = 20
+"""With 19 a certificate can show 95 %."""
+_IN_FULL = "Profile without --prior."
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """Another table, by its name and the sha256 of its file; `networks` are timed here to fit it on."""
+
+    name: str
+    sha256: str
+    table: LatencyTable
+    networks: int = NETWORKS
+
+    def __post_init__(self) -> None:
+        if not LEAST_NETWORKS <= self.networks <= MOST_NETWORKS:
+            raise MeasurementError(
+                f"{self.networks} measurements beside a prior: ask for {LEAST_NETWORKS} to {MOST_NETWORKS};"
+                " fewer tell too little, and with more a profile without a prior is worth its time."
+            )
+
+    def document(self) -> dict[str, str]:
+        """What a journal and a table say of it."""
+        return {"prior": self.name, "prior_sha256": self.sha256, "prior_networks": str(self.networks)}
+
+    def grid(self, space: Space) -> Grid:
+        """Its values in the order of a space; TableMismatchError for a table of another one."""
+        return in_order_of(self.table.grid, self.table.space, space, f"the prior {self.name}")
+
+    def refuse_same(self, conditions: Conditions, space: Space) -> None:
+        """TableMismatchError when it is a table of what is to be measured, and so no prior of it."""
+        if (self.table.conditions, self.table.space) == (conditions, SpaceKey.of(space)):
+            raise TableMismatchError(
+                f"the prior {self.name} is a table of these very conditions ({conditions.text}): use it as it"
+                " is, `ponas table recheck` says whether it still holds; or profile without --prior."
+            )
+
+
+def load_prior(path: Path, networks: int = NETWORKS) -> Prior:
+    """The prior in a file, under the names of its folder and itself."""
+    return Prior(f"{path.parent.name}/{path.stem}", sha256(path), load_latency_table(path), networks)
+
+
+def assemble_from(
+    prior: Prior,
+    space: Space,
+    conditions: Conditions,
+    samples: Samples,
+    networks: Networks,
+    *,
+    environment: Texts,
+    protocol: Texts,
+) -> LatencyTable:
+    """The table of `conditions`: the prior, fitted on networks that were timed here, certified on others.
+
+    MeasurementError when the prior says too little about this machine, unless noise may be why. A table
+    for which it was no help is made, and its protocol says so (`prior_doubt`).
+    """
+    measured = measurements(samples)
+    fit, check = timed(measured, networks.fit), timed(measured, networks.check)
+    statistic = choose_statistic([net.measurement for net in (*fit, *check)])
+    there = prior.grid(space)
+    grid, correction = _fitted(prior, there, space, fit, statistic)
+    proof = certify(grid, there, check, statistic)
+    _refuse_hopeless(prior, proof)
+    without = _cross_validated_without_pct(space, fit, statistic)
+    doubt = _doubt(prior, dict(correction.parameters)["cross_validated_pct"], without, proof)
+    parameters = (*correction.parameters, ("prior_tau", _tau(proof)))
+    if math.isfinite(without):
+        parameters = (*parameters, ("macs_cross_validated_pct", without))
+    return LatencyTable(
+        grid=grid,
+        space=SpaceKey.of(space),
+        conditions=conditions,
+        statistic=statistic,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        environment=environment,
+        protocol=(*protocol, *_provenance(prior), *((("prior_doubt", doubt),) if doubt else ())),
+        cell_keys=tuple(tuple(cell.key for cell in row) for row in space.cells()),
+        correction=Correction(f"{correction.method}, on a prior", parameters, correction.networks),
+        certificate=proof,
+    )
+
+
+def _fitted(
+    prior: Prior, there: Grid, space: Space, fit: Sequence[TimedNetwork], statistic: str
+) -> tuple[Grid, Correction]:
+    try:
+        return correct(there, space.cells(), fit, statistic, least=LEAST_NETWORKS)
+    except MeasurementError as error:
+        raise MeasurementError(
+            f"the prior {prior.name} is no help here: networks that it takes for slower are not slower."
+            f" {_IN_FULL}"
+        ) from error
+
+
+def _refuse_hopeless(prior: Prior, proof: Certificate) -> None:
+    """Refuse what only the prior can be blamed for: of a noisy machine the certificate speaks (`trust`)."""
+    if proof.noise_floor_pct > NOISY_PCT:
+        return
+    if proof.mean_error_pct > HOPELESS_ERROR_PCT or proof.kendall_tau < HOPELESS_TAU:
+        raise MeasurementError(
+            f"the prior {prior.name} says too little about this machine: fitted here it is"
+            f" {proof.mean_error_pct:.0f} % off on other networks, with a rank correlation of"
+            f" {proof.kendall_tau:.2f} (noise alone allows {proof.noise_tau:.2f}). {_IN_FULL}"
+        )
+
+
+def _cross_validated_without_pct(space: Space, fit: Sequence[TimedNetwork], statistic: str) -> float:
+    """The cross-validated error of the same fit on MACs in place of the prior; infinite where it fails."""
+    try:
+        macs = macs_in_ms(space, fit, statistic)
+        _, correction = correct(macs, space.cells(), fit, statistic, least=LEAST_NETWORKS)
+    except MeasurementError:
+        return math.inf
+    return dict(correction.parameters)["cross_validated_pct"]
+
+
+def macs_in_ms(space: Space, networks: Sequence[TimedNetwork], statistic: str) -> Grid:
+    """What cells would cost if MACs were all: a table without any knowledge of a device."""
+    fixed, rows = cost_table("macs", space)
+    typical_ms = float(np.mean([net.measurement.value_ms(statistic) for net in networks]))
+    macs = Grid.over(space, rows, fixed)
+    scale = typical_ms / float(np.mean([macs.total(net.choices) for net in networks]))
+    # A candidate without any operation has no MACs, and a cell needs a cost to get a factor.
+    least = 1e-3 * typical_ms / len(rows)
+    return Grid.over(space, ([max(scale * value, least) for value in row] for row in rows), scale * fixed)
+
+
+def _tau(proof: Certificate) -> float:
+    """Rank correlation between what the prior itself says of the check networks, and what they take here."""
+    said, took = ([getattr(net, name) for net in proof.networks] for name in ("isolated_ms", "measured_ms"))
+    return kendall_tau(np.array(said), np.array(took))
+
+
+def _doubt(prior: Prior, own: float, without: float, proof: Certificate) -> str:
+    """Why the prior was no help, by the cross-validated errors with it and without; empty where it was."""
+    sound = proof.error_bound_pct <= CERTIFIED_ERROR_PCT and proof.kendall_tau >= CERTIFIED_TAU
+    advice = "Take another prior, or profile without one."
+    if own >= without:
+        rest = "What the table knows comes from the networks that were timed here." if sound else advice
+        return (
+            f"the prior {prior.name} was no help: with it networks are predicted to {own:.1f} %, from MACs"
+            f" alone to {without:.1f} %. {rest}"
+        )
+    if (tau := _tau(proof)) < HOPELESS_TAU:
+        return (
+            f"the prior {prior.name} orders networks otherwise than this machine (rank correlation"
+            f" {tau:.2f}): cells that no measured network tells apart may be wrong. {advice}"
+        )
+    return ""
+
+
+def _provenance(prior: Prior) -> Texts:
+    conditions, proof = prior.table.conditions, prior.table.certificate
+    return (
+        *prior.document().items(),
+        *((("prior_conditions", conditions.text),) if conditions else ()),
+        *((("prior_mean_error_pct", f"{proof.mean_error_pct:.2f}"),) if proof else ()),
+    )

@@ -1,0 +1,294 @@
+"""Profile a device: time every building block of a space and whole networks, make a certified table.
+
+The distinct cells, the stem and the head are timed alone; whole networks in the same rounds say what
+the cells are worth inside a network (`calibrate`) and, others of them, how well that predicts. The
+time budget covers everything, building too: a slow machine gets fewer rounds and fewer networks, but
+never fewer than a certificate needs. When it is too short for all rounds, what decides which network is
+chosen is visited most (`priority`). From another device's table as a prior, whole networks alone are
+timed (`prior`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ponas_deploy.backends import Backend, RunSettings, Session, get_backend
+from ponas_deploy.errors import MeasurementError
+from ponas_deploy.files.journal import Journal
+from ponas_deploy.files.records import write_bytes
+from ponas_deploy.fitting.correction import LEAST_CHECK, LEAST_FIT
+from ponas_deploy.machines.machine import read_conditions, this_machine
+from ponas_deploy.machines.nvidia import GpuReading
+from ponas_deploy.measuring.contention import readings
+from ponas_deploy.measuring.interference import Weather, look_around, usual_core_ns
+from ponas_deploy.measuring.launches import capture_protocol, launch_protocol
+from ponas_deploy.measuring.protocol import Outcome, Plan, Samples, measure
+from ponas_deploy.profiling.assemble import Networks, assemble
+from ponas_deploy.profiling.bench import Bench, Trial
+from ponas_deploy.profiling.build_time import BuildTimes
+from ponas_deploy.profiling.models import WEIGHTS
+from ponas_deploy.profiling.prior import MOST_CHECKS, Prior, assemble_from
+from ponas_deploy.profiling.priority import Floats, Priority, losses
+from ponas_deploy.profiling.progress import OnProgress, OnStep
+from ponas_deploy.profiling.resume import Before, before, entries_of, header
+from ponas_deploy.profiling.sampling import MOST_CHECK, MOST_FIT, affordable, choose, grown, round_s
+from ponas_deploy.profiling.spread import spread_networks
+from ponas_deploy.tables import AccuracyTable, LatencyTable, SpaceKey
+from searchspace.space import Space
+
+TIME_BUDGET_S = 75.0
+_FIT_S = 1.5
+"""Kept free at the end, to fit the table."""
+_ROUNDS_A_WAVE = 10_000
+
+
+def profile(
+    space: Space,
+    backend: str | Backend,
+    settings: RunSettings | None = None,
+    batch: int = 1,
+    *,
+    device: str = "",
+    time_budget_s: float = TIME_BUDGET_S,
+    journal: Path | None = None,
+    further: LatencyTable | None = None,
+    accuracy: AccuracyTable | None = None,
+    prior: Prior | None = None,
+    built_before: BuildTimes | None = None,
+    one_at_a_time: bool = False,
+    on_progress: OnProgress | None = None,
+    on_step: OnStep | None = None,
+    seed: int = 0,
+    plan: Plan | None = None,
+) -> LatencyTable:
+    """Measure a space on this machine: corrected grid, isolated cells, certificate, raw rounds.
+
+    `device` names this machine in the table. With `journal` an interrupted profile goes on where it
+    was stopped; the file stays until the caller has the table safe. Rounds are added to those of a table
+    `further`, by way of the journal, and networks where the time is enough for more of them. When the time
+    is short, the cells that the Pareto front with `accuracy` can contain are visited most; without that table
+    more parameters are taken for less loss. With `prior` no cell is timed: that table is fitted on networks.
+    `built_before` is what models took to build in an earlier profile, for an estimate before there is one;
+    `one_at_a_time` builds no two models at once, to know which one brings the process down.
+    `on_step` hears what is about to be built or run. Raises BackendError when the runtime is missing or
+    refuses a block, UnknownNameError for an unknown backend or precision, TableMismatchError when `further`
+    was measured otherwise or `accuracy` or `prior` is of another space, MeasurementError when nothing
+    trustworthy came out or the journal cannot be written.
+    """
+    if batch < 1:
+        raise MeasurementError(f"batch {batch} was asked for: ask for 1 or more.")
+    bench = Bench(
+        space=space,
+        backend=get_backend(backend) if isinstance(backend, str) else backend,
+        settings=settings or RunSettings(),
+        batch=batch,
+        device=device or this_machine().name,
+        plan=plan or Plan(),
+        deadline=time.monotonic() + time_budget_s,
+        on_progress=on_progress or (lambda progress: None),
+        on_step=on_step or (lambda step: None),
+        built_before=built_before,
+        one_at_a_time=one_at_a_time,
+    )
+    if prior:
+        prior.refuse_same(bench.conditions, space)
+    costs = prior.grid(space).arrays() if prior else []
+    job = _Job(bench, seed, losses(space, accuracy), prior, costs)
+    if further and not journal:
+        raise MeasurementError("rounds are added to a table by way of a journal: name a file for it.")
+    if further and journal and not journal.exists():
+        entries = entries_of(further, job.header())
+        write_bytes(journal, Journal.text(job.header(), entries).encode())
+    with ExitStack() as stack:
+        book = stack.enter_context(Journal(journal, job.header())) if journal else None
+        return job.table(stack, book)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One profile: what is asked for, and the steps to it. `prior_costs` are the prior's, layer by layer."""
+
+    bench: Bench
+    seed: int
+    loss: Sequence[Floats]
+    prior: Prior | None
+    prior_costs: list[Floats]
+
+    def header(self) -> dict[str, Any]:
+        """What a journal must have been written for to be continued."""
+        bench = self.bench
+        prior = self.prior.document() if self.prior else None
+        key = SpaceKey.of(bench.space)
+        return header(key, bench.conditions, bench.environment(), bench.plan, self.seed, prior)
+
+    def table(self, stack: ExitStack, book: Journal | None) -> LatencyTable:
+        """Build everything and time it, in waves where the memory does not hold all networks at once."""
+        bench = self.bench
+        start = read_conditions().conditions()
+        note = book.note if book else ""
+        known = before(book.entries if book else ())
+        bench.watch_core(usual_core_ns(one.document() for one in known.rounds))
+        weather = self._journaled(known, book)
+        bench.builds.networks_left = 1 + self._least_networks(known.networks)
+        blocks = {} if self.prior else bench.blocks(stack, note)
+        costs = self._costs()
+        trial = bench.trial(spread_networks(costs, 1, self.seed)[0])
+        networks = self._networks(trial, costs, known.networks)
+        if book and networks != known.networks:
+            book.append({"fit": networks.fit, "check": networks.check})
+        waves = networks.waves(trial.wave_size())
+        bench.builds.networks_left = sum(map(len, waves))
+        outcomes = [
+            self._wave(number, waves, blocks, known.samples, weather, book) for number in range(len(waves))
+        ]
+        end = read_conditions().conditions()
+        bench.tell("fit", 0, 1, "fitting the table")
+        bench.on_step("fitting the table")
+        protocol = (
+            *self._protocol(outcomes),
+            *bench.builds.protocol(),
+            *launch_protocol(blocks, bench.rough_ns),
+            *capture_protocol(bench.backend),
+            *((f"{name}_at_start", value) for name, value in start),
+            *((f"{name}_at_end", value) for name, value in end),
+            *weather.summary(),
+            *((("journal", note),) if note else ()),
+        )
+        table = self._assembled(known.samples, networks, protocol)
+        table = replace(table, rounds=tuple(one.document() for one in weather.rounds))
+        bench.tell("fit", 1, 1, "done", at_most_s=0.0)
+        return table
+
+    def _assembled(
+        self, samples: Samples, networks: Networks, protocol: tuple[tuple[str, str], ...]
+    ) -> LatencyTable:
+        bench, of = self.bench, (self.bench.space, self.bench.conditions, samples, networks)
+        environment = bench.environment()
+        if self.prior:
+            return assemble_from(self.prior, *of, environment=environment, protocol=protocol)
+        return assemble(*of, bench.plan, environment=environment, protocol=protocol)
+
+    def _journaled(self, known: Before, book: Journal | None) -> Weather:
+        """The weather, after that of before; from now on everything goes into the journal."""
+        # A runtime on a GPU knows which one it reads.
+        read_gpu: Callable[[], GpuReading] = getattr(self.bench.backend, "reading", GpuReading)
+        read_core = readings(self.bench.core)
+        weather = Weather(self.bench.plan, lambda: look_around(read_gpu, read_core), known.rounds)
+        if book:
+            known.samples.on_sample = lambda key, number, runs, run_ns: book.append(
+                {"key": key, "round": number, "runs": runs, "ns": run_ns}
+            )
+            weather.on_round = lambda one: book.append({"weather": one.document()})
+        return weather
+
+    def _costs(self) -> list[Floats]:
+        """What cells cost roughly, in any unit: by the prior, or by a first look at each."""
+        if self.prior:
+            return self.prior_costs
+        rough_ns = self.bench.rough_ns
+        return [np.array([rough_ns[cell.key] for cell in row]) for row in self.bench.space.cells()]
+
+    def _least_networks(self, known: Networks | None) -> int:
+        """How many networks are built at least, which is known before there is time for more."""
+        if known:
+            return len(known.fit) + len(known.check)
+        return (self.prior.networks if self.prior else LEAST_FIT) + LEAST_CHECK
+
+    def _networks(self, trial: Trial, costs: list[Floats], known: Networks | None) -> Networks:
+        """Those of before, more of them where there is time, or as many as the time allows."""
+        bench, seed = self.bench, self.seed
+        count = affordable(bench.left_s, round_s(bench.rough_ns.values(), bench.plan, bench.visit_s), trial)
+        if self.prior:
+            fit = self.prior.networks
+            check = int(np.clip(count - fit, LEAST_CHECK, MOST_CHECKS))
+            return known or choose(
+                bench.space, costs, self.loss, fit + check, seed, least_fit=fit, least_check=check
+            )
+        count = int(np.clip(count, LEAST_FIT + LEAST_CHECK, MOST_FIT + MOST_CHECK))
+        if known:
+            return grown(known, bench.space, costs, self.loss, count, seed)
+        return choose(bench.space, costs, self.loss, count, seed)
+
+    def _wave(
+        self,
+        number: int,
+        waves: tuple[tuple[str, ...], ...],
+        blocks: Mapping[str, Session],
+        samples: Samples,
+        weather: Weather,
+        book: Journal | None,
+    ) -> Outcome:
+        """Build a group of networks and measure it among all blocks, in its share of the time left."""
+        wave, bench, first_round = waves[number], self.bench, number * _ROUNDS_A_WAVE
+        with ExitStack() as stack:
+            sessions = {**blocks, **bench.networks(stack, wave)}
+            left_s = (bench.left_s - _FIT_S) / (len(waves) - number)
+            return measure(
+                sessions,
+                {**bench.runs, **samples.runs},
+                samples,
+                bench.plan,
+                seed=self.seed,
+                sentinel=wave[len(wave) // 2],
+                deadline=time.monotonic() + left_s,
+                first_round=first_round,
+                on_round=lambda rounds, took_s: self._after_round(book, number, len(waves), rounds, took_s),
+                on_visit=bench.running,
+                watch=weather,
+                core=bench.core,
+                due=self._due(sessions, wave, samples, first_round, left_s),
+            )
+
+    def _due(
+        self,
+        sessions: Mapping[str, Session],
+        networks: Sequence[str],
+        samples: Samples,
+        first_round: int,
+        left_s: float,
+    ) -> Callable[[str, int], bool]:
+        """What is visited in which round: everything, unless the time is too short for all rounds of it."""
+        bench = self.bench
+        wave = range(first_round, first_round + _ROUNDS_A_WAVE)
+        taken = (number for key in sessions for number in samples.rounds.get(key, ()) if number in wave)
+        resumed_at = max(taken, default=first_round)
+        rounds_left = bench.plan.max_rounds - (resumed_at - first_round)
+        a_round_s = round_s((bench.rough_ns[key] for key in sessions), bench.plan, bench.visit_s)
+        if self.prior or left_s > rounds_left * a_round_s:
+            return lambda key, number: True
+        return Priority(
+            bench.space,
+            self.loss,
+            samples,
+            bench.plan,
+            always=frozenset(networks),
+            first_round=first_round,
+            resumed_at=resumed_at,
+            new=frozenset(networks) - samples.rounds.keys(),
+        ).due
+
+    def _after_round(self, book: Journal | None, wave: int, waves: int, rounds: int, took_s: float) -> None:
+        if book:
+            book.sync()
+        most = self.bench.plan.max_rounds
+        done, total = wave * most + rounds, waves * most
+        text = f"round {rounds} of {most} at most"
+        at_most_s = (total - done) * took_s + self.bench.builds.left_s
+        self.bench.tell("measure", done, total, text, at_most_s=at_most_s)
+
+    def _protocol(self, outcomes: Sequence[Outcome]) -> tuple[tuple[str, str], ...]:
+        return (
+            *self.bench.plan.document(),
+            ("seed", str(self.seed)),
+            ("weights", WEIGHTS),
+            ("rounds", "+".join(str(outcome.rounds) for outcome in outcomes)),
+            ("stopped_by", outcomes[-1].reason),
+            ("redone_visits", str(sum(outcome.redone_visits for outcome in outcomes))),
+        )

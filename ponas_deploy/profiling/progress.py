@@ -1,0 +1,27 @@
+"""How far a profile is, in values that go from the process that measures to whoever draws a bar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a profile is: `done` of `total` in a stage ("build", "measure", "fit").
+
+    `seconds_left` is to the end of the profile, not of the stage.
+    """
+
+    stage: str
+    done: int
+    total: int
+    seconds_left: float
+    text: str
+
+
+OnProgress = Callable[[Progress], None]
+OnStep = Callable[[str], None]
+"""Hears what is about to be built or run, before it is."""
+BUILDING = "building "
+"""How the step begins before a model is built."""

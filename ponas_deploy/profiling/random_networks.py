@@ -1,0 +1,213 @@
+"""Random whole networks, measured into a CSV that `ponas table fit` reads: cells in context, never alone.
+
+A block alone is not what a runtime makes of it inside a network. Whole networks are, and where a model takes
+seconds to build, few of them cost less than every block. How many a fit needs is said by the fit; here every
+candidate of a layer is drawn equally often, group after group, and the same seed goes on with the same
+networks. Each network stands in the file twice, once for every other half of its rounds, so that a fit knows
+the noise. The first three networks are measured again with every group: what they take then over what they
+took at first is the machine's drift, and is divided out. Beside the file lies how it was measured: other
+networks are not added to it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from math import ceil
+from pathlib import Path
+from statistics import fmean, median
+
+import numpy as np
+
+from ponas_deploy.backends import Backend, RunSettings
+from ponas_deploy.errors import FileFormatError, MeasurementError, TableMismatchError
+from ponas_deploy.files.records import read_json, write_json
+from ponas_deploy.measuring.protocol import Plan, Samples, measure
+from ponas_deploy.profiling.bench import Bench
+from ponas_deploy.profiling.progress import OnProgress, Progress
+from ponas_deploy.profiling.resume import header
+from ponas_deploy.tables import SpaceKey
+from ponas_deploy.tables.networks_csv import Networks, read_networks, write_networks
+from searchspace.architecture import Architecture
+from searchspace.space import Space
+
+FORMAT = "ponas.whole-networks/1"
+GROUP = 24
+"""Networks that are built and measured together, in rounds."""
+_STATISTIC = "fastest_quarter"
+_HALVES = (0, 1)
+_ANCHORS = 3
+_REPEATED = 1000
+"""So many known networks one after another: a space has no others worth waiting for."""
+
+
+def draws(space: Space, seed: int) -> Iterator[Architecture]:
+    """Random networks, none twice, until there are hardly others; a layer's candidates equally often."""
+    columns = [_column(len(layer.candidates), (seed, number)) for number, layer in enumerate(space.layers)]
+    seen, repeated = set[str](), 0
+    while repeated < _REPEATED:
+        found = Architecture.from_indices(space, [next(column) for column in columns])
+        repeated = repeated + 1 if found.text in seen else 0
+        if not repeated:
+            seen.add(found.text)
+            yield found
+
+
+def _column(candidates: int, seed: tuple[int, int]) -> Iterator[int]:
+    """One permutation of the candidates after another."""
+    rng = np.random.default_rng(seed)
+    while True:
+        yield from map(int, rng.permutation(candidates))
+
+
+@dataclass(slots=True)
+class _Job:
+    """One file of networks: what is asked for, and how long its parts took."""
+
+    bench: Bench
+    path: Path
+    seed: int
+    on_progress: OnProgress
+    wanted: int
+    done: int = 0
+    anchors_ms: dict[str, float] = field(default_factory=dict)
+    """What the networks of every group took in the first."""
+    took_s: list[float] = field(default_factory=list)
+
+    @property
+    def note(self) -> Path:
+        """How the file was measured."""
+        return self.path.with_suffix(".measured.json")
+
+    def header(self) -> dict[str, object]:
+        """What a file must have been measured as to be gone on with."""
+        bench = self.bench
+        key = SpaceKey.of(bench.space)
+        return header(key, bench.conditions, bench.environment(), bench.plan, self.seed, None)
+
+    def known(self) -> Networks | None:
+        """The networks measured before; TableMismatchError where that was something else."""
+        if not self.path.exists():
+            return None
+        try:
+            was = read_json(self.note, FORMAT).data
+        except FileFormatError as error:
+            raise TableMismatchError(
+                f"{self.path} is there, and nothing beside it says how it was measured: --force makes it"
+                " anew."
+            ) from error
+        differing = [name for name, value in self.header().items() if was.get(name) != value]
+        if differing:
+            raise TableMismatchError(
+                f"{self.path} was measured otherwise ({', '.join(differing)} differ): --force makes it anew."
+            )
+        return read_networks(self.path)
+
+    def group(self, texts: list[str]) -> list[tuple[tuple[str, ...], float]]:
+        """Build and measure some networks: rows of choices and milliseconds, each network's halves apart."""
+        bench, samples = self.bench, Samples()
+        with ExitStack() as stack:
+            sessions = bench.networks(stack, list(dict.fromkeys((*self.anchors_ms, *texts))))
+            measure(
+                sessions,
+                bench.runs,
+                samples,
+                bench.plan,
+                seed=self.seed,
+                sentinel=texts[len(texts) // 2],
+                deadline=bench.deadline,
+                on_visit=bench.running,
+                core=bench.core,
+            )
+        taken_ms = {text: samples.measurement(text).value_ms(_STATISTIC) for text in sessions}
+        drift = median([taken_ms[text] / first_ms for text, first_ms in self.anchors_ms.items()] or [1.0])
+        if not self.anchors_ms:
+            self.anchors_ms = {text: taken_ms[text] for text in texts[:_ANCHORS]}
+        return [
+            (tuple(text.split(",")), samples.measurement(text).half(half).value_ms(_STATISTIC) / drift)
+            for half in _HALVES
+            for text in texts
+        ]
+
+    def tell(self, building: Progress | None = None) -> None:
+        """Say how far it is; the time left is what groups took before, or what building will."""
+        done, wanted = self.done, self.wanted
+        left_s = max(ceil((wanted - done) / GROUP) * fmean(self.took_s or [0.0]), self.bench.builds.left_s)
+        text = f"{done} of {wanted} networks{f', {building.text}' if building else ''}"
+        self.on_progress(Progress("build" if building else "measure", done, wanted, left_s, text))
+
+
+def measure_networks(
+    space: Space,
+    backend: Backend,
+    settings: RunSettings,
+    batch: int,
+    count: int,
+    path: Path,
+    *,
+    device: str,
+    plan: Plan,
+    seed: int = 0,
+    overwrite: bool = False,
+    on_progress: OnProgress | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Networks:
+    """Measure `count` random networks of a space into the CSV at `path`, which is safe after each group.
+
+    A file of the same measurement is gone on with. Raises TableMismatchError where `path` holds another one
+    and `overwrite` does not allow to replace it, BackendError where the runtime refuses a network,
+    MeasurementError for a space without so many networks.
+    """
+    bench = Bench(
+        space=space,
+        backend=backend,
+        settings=settings,
+        batch=batch,
+        device=device,
+        plan=plan,
+        deadline=float("inf"),
+        on_progress=lambda progress: None,
+        on_step=lambda step: None,
+    )
+    job = _Job(bench, path, seed, on_progress or (lambda progress: None), count)
+    bench.on_progress = job.tell
+    known = None if overwrite else job.known()
+    layers = tuple(layer.name for layer in space.layers)
+    rows = list(zip(known.choices, known.values, strict=True)) if known else []
+    have = {",".join(choices) for choices, _ in rows}
+    left = [text for text in _first(space, seed, count) if text not in have]
+    job.anchors_ms = {
+        ",".join(choices): fmean(value for other, value in rows if other == choices)
+        for choices, _ in rows[:_ANCHORS]
+    }
+    job.done = count - len(left)
+    groups = ceil(len(left) / GROUP)
+    bench.builds.networks_left = len(left) + _ANCHORS * (groups if rows else max(0, groups - 1))
+    job.tell()
+    for start in range(0, len(left), GROUP):
+        begun, texts = clock(), left[start : start + GROUP]
+        rows += job.group(texts)
+        write_json(job.note, FORMAT, job.header(), overwrite=True)
+        choices, values = zip(*rows, strict=True)
+        write_networks(Networks(path, layers, choices, values, "latency", tuple(range(2, len(rows) + 2))))
+        job.took_s.append(clock() - begun)
+        job.done += len(texts)
+        job.tell()
+    return read_networks(path)
+
+
+def _first(space: Space, seed: int, count: int) -> list[str]:
+    found = [architecture.text for architecture, _ in zip(draws(space, seed), range(count), strict=False)]
+    if len(found) < count:
+        raise MeasurementError(
+            f"{count} networks were asked for, and {len(found)} different ones of space '{space.name}' were"
+            " found: ask for fewer."
+        )
+    return found
+
+
+def quick(plan: Plan) -> Plan:
+    """The plan for whole networks: as many rounds as two halves need; more networks say more than rounds."""
+    return replace(plan, min_rounds=8, floor_rounds=8, max_rounds=16)

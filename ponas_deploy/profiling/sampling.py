@@ -1,0 +1,95 @@
+"""Which whole networks are built: as many as the time allows, some to fit on and others to check with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from ponas_deploy.errors import MeasurementError
+from ponas_deploy.fitting.correction import LEAST_CHECK, LEAST_FIT
+from ponas_deploy.measuring.protocol import Plan
+from ponas_deploy.profiling.assemble import Networks
+from ponas_deploy.profiling.bench import Trial
+from ponas_deploy.profiling.optimal_design import most_telling
+from ponas_deploy.profiling.spread import Floats, evenly, total, varied_networks
+from ponas_deploy.tables import Grid
+from searchspace.architecture import Architecture
+from searchspace.space import Space
+
+MOST_FIT, MOST_CHECK = 32, 40
+_WANTED_ROUNDS = 16
+_VISIT_RUNS = 2.2
+"""A visit of a session in a round: the sample, the runs before it that are discarded, and retakes."""
+_WORTH_ADDING = 8
+_CHECKED = 0.56
+"""The share of the networks that certify, where there are enough of both."""
+_OF_A_KIND = 60
+"""So many networks of each kind are there to choose from."""
+
+Costs = Sequence[Floats]
+
+
+def round_s(rough_ns: Iterable[float], plan: Plan, visit_s: float = 0.0) -> float:
+    """Seconds that a round over sessions of these run times takes, no visit less than `visit_s`."""
+    return sum(max(visit_s, 2 * max(plan.sample_ns, 2 * took_ns) / 1e9) for took_ns in rough_ns)
+
+
+def affordable(left_s: float, blocks_s: float, trial: Trial) -> int:
+    """How many networks can be built and measured in `left_s`, among blocks of `blocks_s` a round."""
+    each_s = trial.build_s + _WANTED_ROUNDS * max(trial.visit_s, _VISIT_RUNS * trial.run_s)
+    return int(max(0.0, left_s - _WANTED_ROUNDS * blocks_s) / each_s)
+
+
+def choose(
+    space: Space,
+    costs: Costs,
+    losses: Costs,
+    count: int,
+    seed: int,
+    *,
+    least_fit: int = LEAST_FIT,
+    least_check: int = LEAST_CHECK,
+) -> Networks:
+    """About `count` networks, those to fit on the most telling ones; never fewer than a certificate needs."""
+    pool, least = _pool(space, costs, losses, seed), least_fit + least_check
+    if len(pool) < least:
+        raise MeasurementError(
+            f"space '{space.name}' has too few networks to certify a table: {len(pool)} were found,"
+            f" {least} are needed."
+        )
+    count = min(max(count, least), len(pool))
+    check = min(count - least_fit, MOST_CHECK, max(least_check, round(_CHECKED * count)))
+    return _added(Networks((), ()), space, costs, pool, count - check, check)
+
+
+def grown(networks: Networks, space: Space, costs: Costs, losses: Costs, count: int, seed: int) -> Networks:
+    """The same networks in the same roles and new ones, about `count` in all.
+
+    As they are where hardly any would be new.
+    """
+    known = {*networks.fit, *networks.check}
+    pool = {text: cost for text, cost in _pool(space, costs, losses, seed).items() if text not in known}
+    wanted = min(count - len(known), MOST_FIT + MOST_CHECK - len(known), len(pool))
+    if wanted < _WORTH_ADDING:
+        return networks
+    check = min(MOST_CHECK - len(networks.check), round(_CHECKED * wanted))
+    return _added(networks, space, costs, pool, wanted - check, check)
+
+
+def _pool(space: Space, costs: Costs, losses: Costs, seed: int) -> dict[str, float]:
+    """Networks of all kinds by their text form, kind by kind, with their costs."""
+    found = varied_networks(costs, losses, _OF_A_KIND, seed)
+    return {Architecture.from_indices(space, one).text: total(costs, one) for one in found}
+
+
+def _added(
+    networks: Networks, space: Space, costs: Costs, pool: Mapping[str, float], fit: int, check: int
+) -> Networks:
+    """With more of the pool: to check with evenly of each kind, of the others to fit on what tells most."""
+    checks = evenly(list(pool), check)
+    others = [text for text in pool if text not in checks]
+    choices, known = ([tuple(text.split(",")) for text in texts] for texts in (others, networks.fit))
+    places = most_telling(
+        Grid.over(space, (row.tolist() for row in costs)), space.cells(), choices, fit, known
+    )
+    fits = sorted((others[place] for place in places), key=pool.__getitem__)
+    return Networks((*networks.fit, *fits), (*networks.check, *sorted(checks, key=pool.__getitem__)))

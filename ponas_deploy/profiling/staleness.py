@@ -1,0 +1,92 @@
+"""Whether a latency table is still one of this machine: what it was made with that is another thing here.
+
+Another runtime version has other kernels, another power mode other clocks. A table records what it was made
+with; whatever of that can be read here and differs makes it stale, and is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ponas_deploy.backends import get_backend
+from ponas_deploy.errors import MeasurementError, PonasError
+from ponas_deploy.machines.machine import read_conditions, this_machine
+from ponas_deploy.profiling.gpu import this_gpu
+from ponas_deploy.tables import LatencyTable
+from ponas_deploy.tables.store import StoredTable
+
+_ALWAYS = ("processor", "runtime")
+"""A table that does not say these was not made here by us."""
+
+# What is compared, as it is recorded, and how a sentence names it: "with governor performance".
+_WORDS = {
+    "processor": "processor ",
+    "processor_model": "",
+    "instruction_sets": "instruction sets ",
+    "runtime": "",
+    "cores": "cores: ",
+    "quota_cores": "a quota of cores of ",
+    "gpu": "",
+    "gpu_driver": "GPU driver ",
+    "power_mode": "power mode ",
+    "governor": "governor ",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that a table was made with (`made`) and that is another thing here (`here`)."""
+
+    what: str
+    made: str
+    here: str
+
+    @property
+    def text(self) -> str:
+        """`with onnxruntime 1.30, here is onnxruntime 1.31`."""
+        word = _WORDS[self.what]
+        return f"with {word}{self.made or 'unknown'}, here is {word}{self.here or 'none'}"
+
+
+def differences(stored: StoredTable) -> tuple[Difference, ...]:
+    """What of a table of this machine is another thing now; BackendError where its runtime is missing."""
+    runtime = dict(get_backend(stored.conditions.backend).environment())
+    here = {**dict(this_machine().environment()), **dict(read_conditions().conditions()), **runtime}
+    return differing(made_with(stored.table), here)
+
+
+def refuse_stale(stored: StoredTable) -> None:
+    """MeasurementError where a table of this machine would promise what it was never measured with."""
+    known = stored.table.conditions
+    if known is None or stored.shipped or known.device not in (this_machine().name, this_gpu()):
+        return
+    try:
+        found = differences(stored)
+    except PonasError:  # its runtime is not here, so that there is nothing to compare with
+        return
+    if found:
+        raise MeasurementError(
+            f"{in_words(stored, found)}. No engine is promised by such a table: `ponas table recheck` says"
+            " what moved, `ponas profile --force` makes it again, without --confidence it is used as it is."
+        )
+
+
+def made_with(table: LatencyTable) -> dict[str, str]:
+    """What a table records of the machine it was made on; the governor is that at the start."""
+    protocol, governor = dict(table.protocol), "governor_at_start"
+    return {**({"governor": protocol[governor]} if governor in protocol else {}), **dict(table.environment)}
+
+
+def differing(made: Mapping[str, str], here: Mapping[str, str]) -> tuple[Difference, ...]:
+    """What differs between two records, in the order of importance; what one does not say is not compared."""
+    return tuple(
+        Difference(what, made.get(what, ""), here.get(what, ""))
+        for what in _WORDS
+        if made.get(what) != here.get(what) and (what in _ALWAYS or (what in made and what in here))
+    )
+
+
+def in_words(stored: StoredTable, found: tuple[Difference, ...]) -> str:
+    """A sentence's beginning that names the table and what differs."""
+    return f"table {stored.name} was made {'; '.join(difference.text for difference in found)}"

@@ -1,0 +1,238 @@
+"""Compare the fronts of several devices, backends or precisions: for each budget, who loses least.
+
+All fronts share one loss scale (one accuracy table), so points of different fronts can be compared.
+Hypervolume: Zitzler and Thiele, "Multiobjective Evolutionary Algorithms: A Comparative Case Study and
+the Strength Pareto Approach", 1999; the coverage of two sets, their C metric, is from there too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from math import floor, log10
+from typing import Any
+
+import numpy as np
+
+from ponas_deploy.errors import PonasError
+from ponas_deploy.search.frontier import Floats, Front, best_within
+
+SAME = 1e-9
+"""Latencies and losses that differ by less, relatively, are a tie."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedFront:
+    """A front in milliseconds and percentage points, and what it is the front of."""
+
+    name: str
+    front: Front
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The best network of one front within a budget."""
+
+    latency_ms: float
+    loss_pp: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One budget of the ladder: what each front can do within it (None: nothing), and the first place.
+
+    `winners` holds the indices of the fronts of least loss and, among those, least latency.
+    """
+
+    budget_ms: float
+    standings: tuple[Standing | None, ...]
+    winners: tuple[int, ...]
+
+    def document(self, names: Sequence[str]) -> dict[str, Any]:
+        """The rung as JSON, the fronts by their names."""
+        return {
+            "budget_ms": self.budget_ms,
+            "winners": [names[index] for index in self.winners],
+            "best": {
+                name: standing and asdict(standing)
+                for name, standing in zip(names, self.standings, strict=True)
+            },
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class FrontComparison:
+    """Several fronts side by side; every tuple is in the order of `names`.
+
+    `dominated_pct[a][b]` is the share of a's points that some point of b beats, in percent.
+    `hypervolume_pct[a]` is the share that a dominates of the box between the best corner of all fronts
+    and `reference`, their worst (latency in ms, loss in pp). `slowdown[a]` says how many times as long as the
+    fastest front a takes at equal loss, in the geometric mean.
+    """
+
+    names: tuple[str, ...]
+    ladder: tuple[Rung, ...]
+    dominated_pct: tuple[tuple[float, ...], ...]
+    hypervolume_pct: tuple[float, ...]
+    reference: tuple[float, float]
+    slowdown: tuple[float, ...]
+    verdict: str
+
+    def document(self) -> dict[str, Any]:
+        """The comparison as `ponas pareto --json` prints it."""
+        names = self.names
+        return {
+            "tables": list(names),
+            "ladder": [rung.document(names) for rung in self.ladder],
+            "dominated_pct": {
+                name: {other: value for other, value in zip(names, row, strict=True) if other != name}
+                for name, row in zip(names, self.dominated_pct, strict=True)
+            },
+            "hypervolume_pct": dict(zip(names, self.hypervolume_pct, strict=True)),
+            "reference": {"latency_ms": self.reference[0], "loss_pp": self.reference[1]},
+            "slowdown": dict(zip(names, self.slowdown, strict=True)),
+            "verdict": self.verdict,
+        }
+
+
+def joint_front(fronts: Sequence[Front]) -> list[tuple[int, int]]:
+    """The points that none of any front beats, by ascending latency: (index of the front, of its point)."""
+    everything = sorted(
+        (float(cost), float(loss), which, point)
+        for which, front in enumerate(fronts)
+        for point, (cost, loss) in enumerate(zip(front.cost, front.loss, strict=True))
+    )
+    best, kept = float("inf"), []
+    for _, loss, which, point in everything:
+        if loss < best:
+            best = loss
+            kept.append((which, point))
+    return kept
+
+
+def compare_fronts(fronts: Sequence[NamedFront], *, rungs: int = 10) -> FrontComparison:
+    """Compare two fronts or more on a ladder of about `rungs` budgets; PonasError for fewer than two."""
+    if len(fronts) < 2:
+        raise PonasError(f"{len(fronts)} front to compare: give two latency tables or more.")
+    names = tuple(named.name for named in fronts)
+    bare = [named.front for named in fronts]
+    steps = tuple(_rung(bare, budget) for budget in budget_ladder(bare, rungs))
+    reference = max(f.cost[-1] for f in bare), max(f.loss[0] for f in bare)
+    slowdown = _slowdowns(bare)
+    return FrontComparison(
+        names,
+        steps,
+        tuple(tuple(_dominated_pct(one, other) for other in bare) for one in bare),
+        tuple(_hypervolume_pct(front, bare, reference) for front in bare),
+        (float(reference[0]), float(reference[1])),
+        slowdown,
+        _verdict(names, steps, slowdown),
+    )
+
+
+def budget_ladder(fronts: Sequence[Front], rungs: int) -> tuple[float, ...]:
+    """About `rungs` round budgets in ms, from the fastest network of any front to where none gains more.
+
+    They grow by equal factors and are rounded to two digits; the first and the last reach both ends.
+    """
+    low = min(float(front.cost[0]) for front in fronts)
+    high = max(float(front.cost[-1]) for front in fronts)
+    if high <= low:
+        return (_round_up(high),)
+    inner = np.geomspace(low, high, rungs)[1:-1]
+    return tuple(sorted({_round_up(low), *(_round_up(float(budget)) for budget in inner), _round_up(high)}))
+
+
+def _round_up(value: float) -> float:
+    """The next number of two digits."""
+    unit = 10.0 ** (floor(log10(value)) - 1)
+    steps = value / unit
+    return float(f"{np.ceil(steps * (1 - SAME)) * unit:.12g}")
+
+
+def _rung(fronts: Sequence[Front], budget: float) -> Rung:
+    standings = tuple(_standing(front, budget) for front in fronts)
+    able = [index for index, standing in enumerate(standings) if standing is not None]
+    best = min(((s.loss_pp, s.latency_ms) for s in standings if s is not None), default=(0.0, 0.0))
+    winners = tuple(
+        index
+        for index in able
+        if (standing := standings[index]) is not None
+        and np.allclose((standing.loss_pp, standing.latency_ms), best, rtol=SAME, atol=SAME)
+    )
+    return Rung(budget, standings, winners)
+
+
+def _standing(front: Front, budget: float) -> Standing | None:
+    index = best_within(front, budget)
+    return None if index is None else Standing(float(front.cost[index]), float(front.loss[index]))
+
+
+def _dominated_pct(one: Front, other: Front) -> float:
+    """Percent of the points of `one` that a point of `other` beats in one thing and equals in the other."""
+    best = np.searchsorted(other.cost, one.cost * (1 + SAME), side="right") - 1
+    rival_cost, rival_loss = other.cost[best], other.loss[best]
+    no_worse = (best >= 0) & (rival_loss <= one.loss + SAME)
+    better = (rival_loss < one.loss - SAME) | (rival_cost < one.cost * (1 - SAME))
+    return float(100 * np.mean(no_worse & better))
+
+
+def _hypervolume_pct(front: Front, fronts: Sequence[Front], reference: tuple[float, float]) -> float:
+    box = (reference[0] - min(f.cost[0] for f in fronts)) * (reference[1] - min(f.loss[-1] for f in fronts))
+    widths = np.diff(np.append(front.cost, reference[0]))
+    area = float(np.sum(widths * (reference[1] - front.loss)))
+    return 100 * area / float(box) if box > 0 else 100.0
+
+
+def _slowdowns(fronts: Sequence[Front]) -> tuple[float, ...]:
+    """How many times as long each front takes as the fastest one, at equal loss, in the geometric mean.
+
+    Taken at every loss level of any front that all fronts can reach.
+    """
+    reachable = max(float(front.loss[-1]) for front in fronts)
+    levels = np.unique(np.concatenate([front.loss for front in fronts]))
+    levels = levels[levels >= reachable - SAME]
+    logs = np.array([np.log(_cost_at(front, levels)).mean() for front in fronts])
+    return tuple(float(value) for value in np.exp(logs - logs.min()))
+
+
+def _cost_at(front: Front, levels: Floats) -> Floats:
+    """The least latency at which `front` loses no more than each level."""
+    first = np.searchsorted(-front.loss, -(levels + SAME), side="left")
+    return front.cost[np.minimum(first, front.cost.size - 1)]
+
+
+def _verdict(names: Sequence[str], ladder: Sequence[Rung], slowdown: Sequence[float]) -> str:
+    decided = [rung for rung in ladder if len(rung.winners) == 1]
+    if not decided:
+        return f"{_listed(names)} are equal at every budget."
+    wins = {index: sum(rung.winners[0] == index for rung in decided) for index in range(len(names))}
+    first = max(wins, key=lambda index: wins[index])
+    if wins[first] < len(ladder):
+        return f"{_stretches(names, decided)}."
+    rest = [index for index in range(len(names)) if index != first]
+    second = min(rest, key=lambda index: slowdown[index])
+    ahead = f"{slowdown[second] / slowdown[first]:.2f} times as fast as {names[second]}"
+    return f"{names[first]} wins at every budget: at equal loss {ahead}{', the next best' * (len(rest) > 1)}."
+
+
+def _stretches(names: Sequence[str], decided: Sequence[Rung]) -> str:
+    """Who wins from where to where: `A wins up to 3 ms, B from 4 ms on`."""
+    runs = [(winner, list(rungs)) for winner, rungs in groupby(decided, key=lambda rung: rung.winners[0])]
+    if len(runs) > 4:
+        counts = {names[w]: sum(rung.winners[0] == w for rung in decided) for w, _ in runs}
+        parts = [f"{name} wins {count}" for name, count in sorted(counts.items(), key=lambda pair: -pair[1])]
+        return f"{_listed(parts)} of {len(decided)} budgets, in turns"
+    parts = []
+    for position, (winner, rungs) in enumerate(runs):
+        start, end = f"{rungs[0].budget_ms:g} ms", f"{rungs[-1].budget_ms:g} ms"
+        where = f"from {start} to {end}" if start != end else f"at {end}"
+        where = f"up to {end}" if position == 0 else where
+        where = f"from {start} on" if position == len(runs) - 1 and position else where
+        parts.append(f"{names[winner]} wins {where}")
+    return _listed(parts)
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0]

@@ -1,0 +1,156 @@
+"""Where tables lie and how they are found: the user's own store, then the tables shipped in `profiles/`.
+
+Latency tables lie anywhere below `latency/`, accuracy tables are `accuracy/<name>.json`. What a latency table
+is a table of stands in the file, not in its name: one made elsewhere may be copied in under any name.
+The user's store is `$PONAS_HOME`, or the platform's data folder.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ponas_deploy.errors import PonasError, TableMismatchError, UnknownNameError
+from ponas_deploy.files.home import home
+from ponas_deploy.machines.names import slug
+from ponas_deploy.tables import (
+    AccuracyTable,
+    Conditions,
+    LatencyTable,
+    SpaceKey,
+    load_accuracy_table,
+    load_latency_table,
+)
+
+SHIPPED = Path(__file__).resolve().parents[2] / "profiles"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTable:
+    """A latency table with conditions, and the file it came from."""
+
+    path: Path
+    table: LatencyTable
+    kind: str = "latency"
+
+    @property
+    def name(self) -> str:
+        """What `find_table` finds it by: `jetson/onnxruntime-fp32-t1-b1-ponas-224px-1000c`."""
+        return f"{self.path.parent.name}/{self.path.stem}"
+
+    @property
+    def device(self) -> str:
+        """The name its device is asked for by."""
+        return slug(self.conditions.device)
+
+    @property
+    def shipped(self) -> bool:
+        """Whether it came with the package, measured on somebody else's machine."""
+        return SHIPPED in self.path.parents
+
+    @property
+    def conditions(self) -> Conditions:
+        """What its latencies are latencies of; TableMismatchError for a table that does not say."""
+        if self.table.conditions is None:
+            raise TableMismatchError(
+                f"{self.path} names no device and no runtime: an engine cannot be emitted from it."
+            )
+        return self.table.conditions
+
+    @property
+    def made_on(self) -> str:
+        """One line for people: what it was measured on, and how well it predicts."""
+        certificate = self.table.certificate
+        proof = (
+            f"predicts unseen networks to {certificate.mean_error_pct:.1f} % on average,"
+            f" {certificate.worst_error_pct:.1f} % at worst, tau {certificate.kendall_tau:.2f}"
+            f" (noise floor {certificate.noise_floor_pct:.1f} %)"
+            if certificate
+            else "no certificate"
+        )
+        return f"{self.conditions.text}, {self.table.created}: {proof}"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAccuracy:
+    """An accuracy table and the file it came from."""
+
+    path: Path
+    table: AccuracyTable
+    kind: str = "accuracy"
+
+    @property
+    def made_on(self) -> str:
+        """One line for people: what it was made on, and how well it ranks networks."""
+        origin, certificate = self.table.origin, self.table.certificate
+        made = origin.text if origin else "origin not known"
+        return f"{made}: {certificate.text if certificate else 'no certificate'}"
+
+
+def latency_path(conditions: Conditions, space: SpaceKey) -> Path:
+    """Where the table of these conditions lies in the user's store."""
+    name = (
+        f"{conditions.backend}-{conditions.precision}-t{conditions.threads}-b{conditions.batch}"
+        f"-{space.name}-{space.resolution}px-{space.classes}c"
+    )
+    return home() / "latency" / slug(conditions.device) / f"{name}.json"
+
+
+def lock_path() -> Path:
+    """The lock of whoever measures this machine; machines may share a store."""
+    return home() / f"measuring-{slug(platform.node()) or 'here'}.lock"
+
+
+def latency_tables() -> tuple[tuple[StoredTable, ...], tuple[PonasError, ...]]:
+    """Every latency table with conditions, by what is in the files; the user's own hide shipped ones.
+
+    Beside them the errors of those files that cannot be read.
+    """
+    found: dict[tuple[Conditions, SpaceKey], StoredTable] = {}
+    problems = []
+    for root in (home(), SHIPPED):
+        for path in sorted((root / "latency").rglob("*.json")):
+            try:
+                table = load_latency_table(path)
+            except PonasError as error:
+                problems.append(error)
+                continue
+            if table.conditions is not None and table.space is not None:
+                named = replace(table.conditions, device=slug(table.conditions.device))
+                found.setdefault((named, table.space), StoredTable(path, table))
+    return tuple(found.values()), tuple(problems)
+
+
+def latency_table(name: str) -> StoredTable:
+    """The latency table of a path or a name."""
+    path = find_table(name)
+    return StoredTable(path, load_latency_table(path))
+
+
+def accuracy_table(name: str) -> StoredAccuracy:
+    """The accuracy table of a path or a name; the default of a space is named after it."""
+    path = find_table(name)
+    return StoredAccuracy(path, load_accuracy_table(path))
+
+
+def find_table(name: str) -> Path:
+    """The file of a table, given by its path or by its name in a store without the ending.
+
+    `jetson/onnxruntime-fp32-t1-b1-ponas-224px-1000c` and `ponas-digits` are such names.
+    UnknownNameError lists the names that exist.
+    """
+    if os.path.isfile(name) or name.endswith((".json", ".csv")):
+        return Path(name)
+    known: dict[str, Path] = {}
+    for root in (SHIPPED, home()):
+        for path in sorted(root.glob("*/**/*.json")):
+            short = path.relative_to(root).with_suffix("").as_posix()
+            known[short] = path
+            known[short.partition("/")[2]] = path
+    if name not in known:
+        raise UnknownNameError(
+            "table", name, (key for key in known if key.startswith(("latency/", "accuracy/")))
+        )
+    return known[name]

@@ -1,0 +1,174 @@
+"""What is said of a round's conditions, and when it is taken again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from ponas_deploy.machines.machine import Counters, Reading
+from ponas_deploy.machines.nvidia import GpuReading
+from ponas_deploy.measuring.interference import Look, Round, Weather, between, complaints, look_around
+from ponas_deploy.measuring.protocol import Plan
+
+START = Look(Counters(at_s=100.0, cores=2, busy_s=50.0, own_s=7.0), Reading(), GpuReading())
+PLAN = Plan()
+
+
+def later(seconds: float = 10.0, own_s: float = 9.0, others_s: float = 0.0, **counted: float) -> Counters:
+    before = START.counters
+    return replace(
+        before,
+        at_s=before.at_s + seconds,
+        own_s=before.own_s + own_s,
+        busy_s=before.busy_s + own_s + others_s,
+        **counted,  # type: ignore[arg-type]
+    )
+
+
+def after(counters: Counters, reading: Reading | None = None, gpu: GpuReading | None = None) -> Look:
+    return Look(counters, reading or Reading(), gpu or GpuReading())
+
+
+def test_what_this_process_does_itself_is_nobody_elses() -> None:
+    assert between(3, START, after(later())) == Round(3)
+
+
+@pytest.mark.parametrize(
+    ("counters", "found", "words"),
+    [
+        (later(others_s=8.04), {"others_pct": 40.0}, "other processes used 40 % of the cores"),
+        (later(stolen_s=2.04), {"stolen_pct": 10.0}, "the hypervisor took 10 % of the cores"),
+        (later(quota_s=0.5), {"quota_pct": 5.0}, "the container's quota held it up for 5 % of the time"),
+        (later(asleep_s=3.0), {"asleep_s": 3.0}, "the machine slept for 3.0 s"),
+        (later(hot=1), {"held": ("heat",)}, "throttled (heat)"),
+    ],
+)
+def test_what_was_counted_during_a_round(counters: Counters, found: dict[str, object], words: str) -> None:
+    seen = between(0, START, after(counters))
+    assert seen == Round(0, **found)  # type: ignore[arg-type]
+    assert complaints(seen, (), PLAN) == words
+
+
+def test_a_little_is_no_reason() -> None:
+    little = between(0, START, after(later(others_s=3.0, stolen_s=0.5, quota_s=0.1, asleep_s=0.05)))
+    assert (little.others_pct, little.stolen_pct, little.quota_pct) == (14.8, 2.3, 1.0)
+    assert complaints(little, (), PLAN) == ""
+
+
+def test_ticks_of_the_counters_are_nobodys_work() -> None:
+    """A round of 20 ms cannot be told from ticks of 10 ms on each core."""
+    seen = between(0, START, after(later(seconds=0.02, own_s=0.0, others_s=0.04, stolen_s=0.04)))
+    assert (seen.others_pct, seen.stolen_pct) == (0.0, 0.0)
+
+
+def test_clocks_that_fall_below_the_highest_seen() -> None:
+    rounds = [Round(number, clock_mhz=mhz) for number, mhz in enumerate((3400.0, 3600.0, None))]
+    assert complaints(Round(3, clock_mhz=3000.0), rounds, PLAN) == ""
+    assert complaints(Round(3, clock_mhz=2100.0), rounds, PLAN) == "the clock fell from 3600 to 2100 MHz"
+    gpu = [Round(0, gpu_clock_mhz=1980)]
+    assert complaints(Round(1, gpu_clock_mhz=1200), gpu, PLAN) == "the GPU's clock fell from 1980 to 1200 MHz"
+
+
+@pytest.mark.parametrize("what", ["governor", "affinity", "power_mode"])
+def test_what_was_set_and_changes_is_wrong(what: str) -> None:
+    before = [Round(0), Round(1, **{what: "a"})]
+    assert complaints(Round(2, **{what: "a"}), before, PLAN) == ""
+    words = f"the {what.replace('_', ' ')} changed from a to b"
+    assert complaints(Round(2, **{what: "b"}), before, PLAN) == words
+    assert complaints(Round(0, **{what: "b"}), (), PLAN) == "", "the first one may be anything"
+
+
+def test_what_the_machine_was_set_to_is_kept_round_by_round() -> None:
+    look = replace(
+        after(later(), Reading(load=1.234, governor="powersave", affinity="0-1")), power_mode="15W"
+    )
+    seen = between(0, START, look)
+    assert (seen.load, seen.governor, seen.affinity, seen.power_mode) == (1.23, "powersave", "0-1", "15W")
+
+
+def test_a_gpu_speaks_for_itself_and_what_somebody_asked_for_is_no_fault() -> None:
+    hot = GpuReading(
+        "H200", sm_clock_mhz=1200, temperature_c=91, throttle=("application clocks", "power cap")
+    )
+    seen = between(0, START, after(later(), Reading(temperature_c=40.0), hot))
+    assert (seen.gpu_clock_mhz, seen.temperature_c, seen.held) == (1200, 91, ("GPU power cap",))
+    assert complaints(seen, (), PLAN) == "throttled (GPU power cap)"
+
+
+def test_a_round_survives_a_file() -> None:
+    for one in (Round(0), Round(7, 31.5, clock_mhz=2596.0, held=("heat",), wrong="hot", discarded=True)):
+        assert Round.from_document(json.loads(json.dumps(one.document()))) == one
+    assert Round(0).document() == {"number": 0}, "nothing to say takes no room"
+
+
+def weather_of(others_s: list[float], plan: Plan = PLAN) -> tuple[Weather, list[bool]]:
+    """One round after another, in each of which others worked for so many of 10 s on two cores."""
+
+    def looks() -> Iterator[Look]:
+        now = START
+        yield now
+        for worked_s in others_s:
+            yield now
+            counted = now.counters
+            now = after(replace(counted, at_s=counted.at_s + 10, busy_s=counted.busy_s + worked_s))
+            yield now
+
+    look = looks()
+    weather, again = Weather(plan, lambda: next(look)), []
+    for number in range(len(others_s)):
+        weather.begin()
+        again.append(weather.end(number, may_redo=True))
+    return weather, again
+
+
+def test_a_bad_round_is_taken_again_and_a_good_one_is_not() -> None:
+    weather, again = weather_of([0, 15, 0, 0])
+    assert again == [False, True, False, False]
+    assert dict(weather.summary())["wrong_rounds"] == "0 of 3"
+    assert dict(weather.summary())["discarded_rounds"] == "1"
+    assert "wrong_because" not in dict(weather.summary())
+
+
+def test_a_machine_that_is_always_busy_is_not_waited_for_for_ever() -> None:
+    weather, again = weather_of([15] * 40)
+    assert again[:2] == [True, False], "the first round may be taken again at once"
+    assert sum(again) == 2, "the second time was in vain too"
+    said = dict(weather.summary())
+    assert (said["wrong_rounds"], said["discarded_rounds"]) == ("38 of 38", "2")
+    assert said["wrong_because"] == "other processes used 75 % of the cores"
+    assert said["others_pct"] == "74.8 (lowest 74.8, highest 74.8)"
+    _, never = weather_of([15] * 40, replace(PLAN, redone_pct=0.0))
+    assert not any(never)
+
+
+def test_a_machine_that_is_busy_now_and_then_is_waited_for_within_bounds() -> None:
+    weather, again = weather_of([15, 0] * 20)
+    said = dict(weather.summary())
+    assert (said["wrong_rounds"], said["discarded_rounds"]) == ("12 of 32", "8"), "a quarter of those kept"
+    assert sum(again) == 8
+
+
+def test_each_round_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Round] = []
+    weather = Weather(PLAN, lambda: START, [Round(0, wrong="hot")])
+    weather.on_round = told.append
+    weather.begin()
+    assert not weather.end(1, may_redo=False)
+    assert told == [Round(1)]
+    assert dict(weather.summary())["wrong_rounds"] == "1 of 2", "those from before count"
+
+
+def test_rounds_go_on_where_they_were() -> None:
+    before = weather_of([15, 0, 0, 15, 15, 0])[0]
+    read = [Round.from_document(one.document()) for one in before.rounds]
+    assert Weather(PLAN, lambda: START, read).summary() == before.summary()
+    assert dict(before.summary())["wrong_rounds"] == "2 of 5"
+
+
+def test_this_machine_can_be_looked_at() -> None:
+    seen = between(0, look_around(), look_around())
+    assert seen.others_pct == 0.0, "far too short to tell"
+    assert seen.asleep_s == 0.0

@@ -1,0 +1,286 @@
+"""The GPU as a device: its name, its runtimes, its plan, and a profile through a program that stands in."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from ponas_deploy.backends import RunSettings, _cuda
+from ponas_deploy.backends import protocol as backends
+from ponas_deploy.backends.fake import FakeBackend
+from ponas_deploy.errors import BackendError, PonasError
+from ponas_deploy.machines import nvidia
+from ponas_deploy.machines.machine import this_machine
+from ponas_deploy.measuring.launches import capture_protocol, launch_notes, launch_protocol
+from ponas_deploy.measuring.protocol import Plan
+from ponas_deploy.profiling import gpu, inventory
+from ponas_deploy.profiling.inventory import Runtime, Wish
+from ponas_deploy.profiling.profile import profile
+from ponas_deploy.profiling.supervise import Patience
+from ponas_deploy.tables import Conditions
+from searchspace import Space
+
+
+class OnGpu(FakeBackend):
+    """A runtime of the GPU that is arithmetic."""
+
+    name = "onnxruntime-cuda"
+    on_gpu = True
+
+
+class OnCpu(FakeBackend):
+    """PyTorch where it sees no GPU."""
+
+    name = "torch"
+    on_gpu = False
+    why_not_gpu = "torch 2.15 sees no GPU"
+
+
+def refused() -> FakeBackend:
+    raise BackendError("tensorrt", "cannot be imported: pip install tensorrt.")
+
+
+class Trtexec(OnGpu):
+    name = "trtexec"
+
+
+@pytest.fixture(autouse=True)
+def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu.this_gpu.cache_clear()
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+@pytest.fixture
+def h200(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A machine with a GPU and these runtimes."""
+    monkeypatch.setattr(gpu, "this_gpu", lambda: "nvidia-h200")
+    for name, factory in (
+        ("tensorrt", "refused"),
+        ("trtexec", "Trtexec"),
+        ("onnxruntime-cuda", "OnGpu"),
+        ("torch", "OnCpu"),
+    ):
+        monkeypatch.setitem(backends._BACKENDS, name, f"{__name__}:{factory}")
+    return "nvidia-h200"
+
+
+DRIVER = """
+int cuInit(unsigned flags) { return %(fails)d; }
+int cuDeviceGet(int *device, int ordinal) { *device = 7; return ordinal; }
+int cuDeviceGetName(char *name, int length, int device) {
+    const char *text = "Tesla T4";
+    if (device != 7 || length < 9) return 1;
+    for (int i = 0; i < 9; i++) name[i] = text[i];
+    return 0;
+}
+"""
+
+
+def driver(folder: Path, fails: int) -> ctypes.CDLL:
+    """A real library with the three functions of a driver that are called."""
+    compiler = shutil.which("cc") or pytest.skip("no C compiler here")
+    source, library = folder / f"driver{fails}.c", folder / f"driver{fails}.so"
+    source.write_text(DRIVER % {"fails": fails}, encoding="utf-8")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], check=True)
+    return ctypes.CDLL(str(library))
+
+
+def test_the_name_from_nvml_from_the_driver_and_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With PyTorch alone there is neither NVML's package nor `nvidia-smi`, but a driver."""
+
+    def absent() -> None:
+        raise OSError("libcuda.so.1: cannot open shared object file")
+
+    monkeypatch.setattr(gpu, "read_gpu", lambda uuid="": nvidia.GpuReading())
+    monkeypatch.setattr(_cuda, "driver_library", absent)
+    assert gpu.this_gpu(tmp_path) == ""
+    with pytest.raises(PonasError, match=r"no NVIDIA GPU answers here: check `nvidia-smi`"):
+        gpu.required_gpu()
+    for fails, name in ((0, "nvidia-tesla-t4"), (100, "")):
+        library = driver(tmp_path, fails)
+        monkeypatch.setattr(_cuda, "driver_library", lambda library=library: library)
+        gpu.this_gpu.cache_clear()
+        assert gpu.this_gpu(tmp_path) == name
+    gpu.this_gpu.cache_clear()
+    monkeypatch.setattr(gpu, "read_gpu", lambda uuid="": nvidia.GpuReading("NVIDIA H200"))
+    assert gpu.this_gpu(tmp_path) == "nvidia-h200"
+
+
+def test_a_jetson_is_called_after_its_board(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(gpu, "read_gpu", lambda uuid="": nvidia.GpuReading("Orin (nvgpu)"))
+    model = tmp_path / "proc" / "device-tree" / "model"
+    model.parent.mkdir(parents=True)
+    model.write_bytes(b"NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super\0")
+    assert gpu.this_gpu(tmp_path) == "nvidia-jetson-orin-nano"
+    gpu.this_gpu.cache_clear()
+    model.write_bytes(b"Raspberry Pi 5 Model B\0")
+    assert gpu.this_gpu(tmp_path) == "nvidia-orin-nvgpu"
+
+
+def test_the_gpu_that_the_environment_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    class NVMLError(Exception):
+        pass
+
+    module = SimpleNamespace(
+        NVMLError=NVMLError,
+        nvmlInit=lambda: None,
+        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetUUID=lambda handle: f"GPU-{handle}",
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", module)
+    for value, expected in (("", ""), ("1", "GPU-1"), ("GPU-abc,0", "GPU-abc"), ("-1", ""), ("MIG-1", "")):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+        assert nvidia.visible_uuid() == expected
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert nvidia.visible_uuid() == ""
+    assert nvidia.has_tf32(nvidia.GpuReading())
+    assert not nvidia.has_tf32(nvidia.GpuReading(compute_capability=(7, 5)))
+
+
+def test_a_wish_for_the_gpu_is_of_this_machine(h200: str, tiny: Space) -> None:
+    for device in ("gpu", "GPU", "NVIDIA H200"):
+        wish = Wish(device, tiny)
+        assert (wish.local, wish.on_gpu, wish.device_name) == (True, True, h200)
+    processor = Wish("cpu", tiny)
+    assert (processor.local, processor.on_gpu, processor.device_name) == (True, False, this_machine().name)
+    elsewhere = Wish("jetson", tiny)
+    assert (elsewhere.local, elsewhere.on_gpu, elsewhere.device_name) == (False, False, "jetson")
+
+
+def test_a_wish_for_a_gpu_that_is_not_there(tiny: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "this_gpu", lambda: "")
+    wish = Wish("gpu", tiny)
+    assert wish.local
+    with pytest.raises(PonasError, match="no NVIDIA GPU answers here"):
+        inventory.missing(wish, ())
+    assert not Wish("", tiny).on_gpu
+
+
+def test_what_a_gpu_is_profiled_with(h200: str, tiny: Space) -> None:
+    names = [(runtime.backend, bool(runtime.problem)) for runtime in inventory.runtimes(on_gpu=True)]
+    assert names == [("tensorrt", True), ("trtexec", False), ("onnxruntime-cuda", False), ("torch", True)]
+    assert inventory.missing(Wish("gpu", tiny), ()) == (
+        Conditions(h200, "trtexec", "fp32", 1, 1),
+        Conditions(h200, "onnxruntime-cuda", "fp32", 1, 1),
+    )
+    assert inventory.missing(Wish("gpu", tiny, ("onnxruntime-cuda",), ("bf16",), 1, 8), ()) == (
+        Conditions(h200, "onnxruntime-cuda", "bf16", 1, 8),
+    )
+
+
+def test_a_table_is_never_named_after_the_other_processor(h200: str, tiny: Space) -> None:
+    why = r"torch runs on the CPU here \(torch 2.15 sees no GPU\): .* one of tensorrt, onnxruntime-cuda\."
+    with pytest.raises(PonasError, match=why):
+        inventory.missing(Wish("gpu", tiny, ("torch",)), ())
+    with pytest.raises(PonasError, match="onnxruntime-cuda runs on the GPU here: ask for --device gpu"):
+        inventory.missing(Wish("cpu", tiny, ("onnxruntime-cuda",)), ())
+    assert inventory.local_conditions("onnxruntime-cuda", None, 1, 1).device == h200
+    assert inventory.local_conditions("torch", None, 1, 1).device == this_machine().name
+
+
+def test_a_gpu_is_measured_in_samples_of_two_milliseconds(
+    h200: str, tiny: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert gpu.plan_for("onnxruntime") == Plan()
+    assert gpu.plan_for("torch").sample_ns == 2_000_000
+    assert gpu.plan_for("trtexec").retakes == 0
+    asked = []
+
+    def caught(request: SimpleNamespace, on_progress: Callable[..., None] | None, patience: Patience) -> None:
+        asked.append((request, patience))
+        raise PonasError("that is enough.")
+
+    monkeypatch.setattr("ponas_deploy.profiling.supervise.profile_in_worker", caught)
+    for backend, sample_ns, silent_s in (
+        ("onnxruntime-cuda", 2_000_000, 1800.0),
+        ("torch-compile", 2_000_000, 1800.0),
+        ("onnxruntime", 1_000_000, 0.0),
+    ):
+        with pytest.raises(PonasError, match="enough"):
+            inventory.make_table(
+                Conditions(h200, backend, "fp32", 1, 1),
+                tiny,
+                time_budget_s=1,
+                path=tmp_path / f"{backend}.json",
+            )
+        request, patience = asked[-1]
+        assert (request.plan.sample_ns, patience.building_s) == (sample_ns, silent_s)
+
+
+def test_devices_show_the_gpu_with_its_runtimes() -> None:
+    from rich.console import Console
+
+    from ponas_deploy.commands.reports.devices import devices_report
+
+    runtimes = (Runtime("tensorrt", ("fp32", "fp16")), Runtime("torch", problem="torch: no driver."))
+    console = Console(file=StringIO(), width=100, record=True)
+    console.print(*devices_report(this_machine(), (), ("nvidia-h200", runtimes), {}, Path("store"), ()))
+    text = console.export_text()
+    assert "Its GPU: nvidia-h200" in text
+    assert "fp32, fp16" in text
+    assert "torch: no driver." in text
+    console.print(*devices_report(this_machine(), (), ("", ()), {}, Path("store"), ()))
+    assert "Its GPU" not in console.export_text()
+
+
+def test_launch_bound_blocks_are_counted_and_said() -> None:
+    sessions = {
+        "a": SimpleNamespace(launch_ns=8_000),
+        "b": SimpleNamespace(launch_ns=8_400),
+        "c": SimpleNamespace(launch_ns=0),
+        "d": SimpleNamespace(),
+    }
+    run_ns = dict.fromkeys("acd", 5_000.0) | {"b": 20_000.0}
+    found = dict(launch_protocol(sessions, run_ns))  # type: ignore[arg-type]
+    assert found == {"launch_us": "8.2", "launch_bound": "1 of 2"}
+    assert launch_notes(found)[0].startswith("1 of 2 blocks take the GPU less than the 8.2 us")
+    assert launch_protocol({"d": sessions["d"]}, run_ns) == ()  # type: ignore[dict-item]
+    assert launch_notes({}) == launch_notes({"launch_us": "8.2", "launch_bound": "0 of 2"}) == ()
+
+
+def test_models_that_could_not_be_captured_are_counted_and_said() -> None:
+    assert capture_protocol(OnGpu()) == ()
+    backend = OnGpu()
+    backend.uncaptured = ("operation not permitted.", "out of space.")  # type: ignore[attr-defined]
+    found = dict(capture_protocol(backend))
+    assert found == {
+        "not_captured": "2 models run without a CUDA graph, the first one: operation not permitted."
+    }
+    (note,) = launch_notes(found)
+    assert note.startswith(found["not_captured"])
+
+
+def test_a_profile_through_trtexec(tiny: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes and files for real; what takes time is the size of the engine."""
+    from ponas_deploy.backends.trtexec import VARIABLE, TrtexecBackend, _probe
+
+    source = Path(__file__).parents[1] / "backends" / "stand_in_trtexec.py"
+    program = tmp_path / "trtexec"
+    program.write_text(f"#!{sys.executable} -SE\n{source.read_text(encoding='utf-8')}", encoding="utf-8")
+    program.chmod(0o755)
+    for name, value in (
+        (VARIABLE, str(program)),
+        ("STAND_IN_LOG", str(tmp_path / "log")),
+        ("STAND_IN_MS_A_BYTE", "1e-6"),
+    ):
+        monkeypatch.setenv(name, value)
+    _probe.cache_clear()
+    plan = Plan(sample_ns=200_000, min_rounds=3, floor_rounds=3, max_rounds=3, retakes=0, sentinel_visits=500)
+    table = profile(
+        tiny, TrtexecBackend(), RunSettings("fp16"), device="nvidia-orin", time_budget_s=0.0, plan=plan
+    )
+    assert table.conditions == Conditions("nvidia-orin", "trtexec", "fp16", 1, 1)
+    assert dict(table.environment)["runtime"] == "trtexec of TensorRT 10.3.0"
+    assert dict(table.environment)["streams"] == "1"
+    proof = table.certificate
+    assert proof is not None
+    assert proof.mean_error_pct < 1

@@ -1,0 +1,159 @@
+"""A table that was made with something else is named with what differs, and made again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ponas_deploy.commands import profiling
+from ponas_deploy.errors import MeasurementError, PonasError, TableMismatchError
+from ponas_deploy.files.home import home
+from ponas_deploy.machines import machine as devices
+from ponas_deploy.machines.machine import Reading, this_machine
+from ponas_deploy.profiling import inventory, staleness
+from ponas_deploy.profiling.inventory import Wish
+from ponas_deploy.profiling.staleness import Difference, differing, in_words, made_with
+from ponas_deploy.tables import Conditions, store
+from ponas_deploy.tables.store import StoredTable
+from searchspace.space import Space
+from stored_tables import stored
+
+
+def test_only_what_both_records_say_is_compared() -> None:
+    here = {"processor": "A", "runtime": "onnxruntime 1.31", "governor": "performance", "cores": "2"}
+    assert differing({"processor": "A", "runtime": "onnxruntime 1.31"}, here) == ()
+    assert differing({**here, "power_mode": "nvpmodel 0 (MAXN)", "os": "other"}, here) == ()
+    assert differing({**here, "governor": "powersave", "cores": "4"}, here) == (
+        Difference("cores", "4", "2"),
+        Difference("governor", "powersave", "performance"),
+    )
+
+
+def test_a_table_that_says_nothing_of_its_making_is_stale() -> None:
+    found = differing({}, {"processor": "A", "runtime": "B"})
+    assert [difference.text for difference in found] == [
+        "with processor unknown, here is processor A",
+        "with unknown, here is B",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("made", "text"),
+    [
+        ({"runtime": "onnxruntime 1.30"}, "with onnxruntime 1.30, here is onnxruntime 1.31"),
+        ({"gpu_driver": "550.1"}, "with GPU driver 550.1, here is GPU driver 560.2"),
+        (
+            {"power_mode": "nvpmodel 2 (15W)"},
+            "with power mode nvpmodel 2 (15W), here is power mode nvpmodel 0",
+        ),
+        ({"processor_model": "family 25 model 17"}, "with family 25 model 17, here is family 25 model 1"),
+        (
+            {"instruction_sets": "avx2 avx512f"},
+            "with instruction sets avx2 avx512f, here is instruction sets avx2",
+        ),
+        ({"quota_cores": "1.5"}, "with a quota of cores of 1.5, here is a quota of cores of 2.0"),
+    ],
+)
+def test_what_differs_is_a_sentence(made: dict[str, str], text: str) -> None:
+    here = {
+        "processor": "A",
+        "processor_model": "family 25 model 1",
+        "instruction_sets": "avx2",
+        "runtime": "onnxruntime 1.31",
+        "gpu_driver": "560.2",
+        "power_mode": "nvpmodel 0",
+        "quota_cores": "2.0",
+    }
+    (found,) = differing({**here, **made}, here)
+    assert found.text == text
+
+
+def test_the_governor_stands_in_the_protocol(tiny: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = stored(tiny, this_machine().name, protocol=(("governor_at_start", "performance"),))
+    assert made_with(made.table)["governor"] == "performance"
+    assert inventory.serving(Wish("cpu", tiny)) == (made,)  # not readable here: not compared
+    monkeypatch.setattr(staleness, "read_conditions", lambda: Reading(governor="powersave"))
+    assert inventory.serving(Wish("cpu", tiny)) == ()
+    ((found, differ),) = inventory.outdated(Wish("cpu", tiny))
+    assert in_words(found, differ) == (
+        f"table {made.name} was made with governor performance, here is governor powersave"
+    )
+
+
+def test_a_power_mode_that_changed_makes_a_table_stale(tiny: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = replace(this_machine(), power_mode="nvpmodel 0 (MAXN)")
+    made = stored(tiny, there.name)
+    environment = (*made.table.environment, ("power_mode", "nvpmodel 2 (15W)"))
+    made = stored(tiny, there.name, environment=environment)
+    assert inventory.serving(Wish("cpu", tiny)) == (made,)
+    monkeypatch.setattr(staleness, "this_machine", lambda: there)
+    ((_, (differ,)),) = inventory.outdated(Wish("cpu", tiny))
+    assert differ == Difference("power_mode", "nvpmodel 2 (15W)", "nvpmodel 0 (MAXN)")
+    assert devices.this_machine() is not there
+
+
+def of_older_runtime(space: Space) -> StoredTable:
+    made = stored(space, this_machine().name)
+    environment = {**dict(made.table.environment), "runtime": "onnxruntime 0.1"}
+    return stored(space, this_machine().name, environment=tuple(environment.items()))
+
+
+def test_a_stale_table_is_named_and_made_again(
+    tiny: Space, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, profiled = of_older_runtime(tiny), list[Conditions]()
+
+    def profile(conditions: Conditions, *given: object, **more: object) -> StoredTable:
+        profiled.append(conditions)
+        return old
+
+    monkeypatch.setattr(profiling, "profile_with_bar", profile)
+    wish = Wish("cpu", tiny, ("onnxruntime",))
+    profiling.tables_for(wish, 10.0)
+    assert profiled == [old.conditions]
+    here = dict(staleness.get_backend("onnxruntime").environment())["runtime"]
+    assert capsys.readouterr().err == (
+        f"table {old.name} was made with onnxruntime 0.1, here is {here}: profiled again\n"
+    )
+    stored(tiny, this_machine().name)
+    profiling.tables_for(wish, 10.0)
+    assert (len(profiled), capsys.readouterr().err) == (1, "")
+
+
+def test_a_stale_table_that_is_named_is_used_with_a_reservation(
+    tiny: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, wish = of_older_runtime(tiny), Wish("cpu", tiny)
+    assert inventory.given(wish, old) == (old,)
+    (sentence,) = inventory.reservations(wish, old)
+    assert "was made with onnxruntime 0.1, here is onnxruntime" in sentence
+    assert sentence.endswith(f"its predictions may be off (ponas table recheck {old.name}).")
+    fresh = stored(tiny, this_machine().name)
+    assert inventory.reservations(wish, fresh) == ()
+    monkeypatch.setattr(store, "SHIPPED", home())
+    assert "came with the package" in inventory.reservations(wish, fresh)[0]
+    assert inventory.reservations(Wish("jetson", tiny), old) == ()
+
+
+def test_what_can_be_rechecked_here(tiny: Space, tmp_path: Path) -> None:
+    old = of_older_runtime(tiny)
+    assert inventory.own_tables(Wish("cpu", tiny)) == (old,)
+    assert [difference.what for difference in inventory.refuse_elsewhere(old)] == ["runtime"]
+    with pytest.raises(PonasError, match=r"no table of yours is of this machine .* and fits"):
+        inventory.own_tables(Wish("cpu", tiny, threads=2))
+    with pytest.raises(TableMismatchError, match=r"is of jetson, this machine is .*: recheck it there"):
+        inventory.refuse_elsewhere(stored(tiny, "jetson"))
+
+
+def test_a_stale_table_of_this_machines_gpu_makes_no_promise(
+    tiny: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = stored(tiny, "nvidia-h200")
+    environment = {**dict(made.table.environment), "runtime": "onnxruntime 0.1"}
+    made = stored(tiny, "nvidia-h200", environment=tuple(environment.items()))
+    staleness.refuse_stale(made)  # of another machine: nothing to compare with
+    monkeypatch.setattr(staleness, "this_gpu", lambda: "nvidia-h200")
+    with pytest.raises(MeasurementError, match=r"with onnxruntime 0\.1, here is .* No engine is promised"):
+        staleness.refuse_stale(made)

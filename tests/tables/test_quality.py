@@ -1,0 +1,236 @@
+"""Margins and doubts against planted certificates: networks whose measured over predicted is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import t
+
+from ponas_deploy.checks.table_file import check_table
+from ponas_deploy.errors import MeasurementError
+from ponas_deploy.tables import Certificate, Grid, LatencyTable, Measurement, NetworkLatency
+from ponas_deploy.tables.margin import margin
+from ponas_deploy.tables.quality import doubts, drift_pct, trusted, wander_pct
+from sample_tables import latency_table
+
+GRID = Grid(("1", "2"), (("a", "b"),) * 2, ((1.0, 2.0), (1.0, 2.0)), 1.0)
+
+
+def certified(
+    ratios: list[float], *, noise_pct: float = 0.0, rounds: tuple[float, ...] = (1.0,), **figures: float
+) -> LatencyTable:
+    """A table whose check networks measured `ratios` times their predictions."""
+    networks = tuple(
+        NetworkLatency(
+            ("a", "b"), 4.0, 4.0, 4.0 * ratio, Measurement(1, tuple(4e6 * ratio * r for r in rounds))
+        )
+        for ratio in ratios
+    )
+    good = {"mean_error_pct": 1.0, "worst_error_pct": 2.0, "kendall_tau": 0.99, "noise_tau": 0.99}
+    proof = Certificate(
+        isolated_mean_error_pct=9.0, noise_floor_pct=noise_pct, networks=networks, **{**good, **figures}
+    )
+    return LatencyTable(GRID, statistic="minimum", certificate=proof)
+
+
+# Margins
+
+
+def test_the_margin_is_the_quantile_of_measured_over_predicted() -> None:
+    ratios = [1 + place / 100 for place in range(39)]
+    found = margin(certified(ratios), 0.9)
+    assert found is not None
+    assert found.factor == pytest.approx(1.35)  # the 36th of 39: (39 + 1) * 0.9
+    assert found.typical == pytest.approx(1.19)
+    assert (found.networks, found.shown, found.shortfall, found.by_noise) == (39, 0.9, "", False)
+    assert found.text == "+35.0 % for 90 % of networks, from 39 check networks"
+    assert margin(certified(ratios), 0.5).factor == pytest.approx(1.19)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+def test_so_many_new_networks_stay_under_the_budget(confidence: float) -> None:
+    """Split conformal prediction holds for any distribution; here a skewed one with a tail."""
+    random = np.random.default_rng(5)
+
+    def draw(count: int) -> list[float]:
+        return list(map(float, 0.97 + random.gamma(2.0, 0.02, count)))
+
+    under = []
+    for _ in range(300):
+        found = margin(certified(draw(40)), confidence)
+        assert found is not None
+        under.append(np.mean(np.array(draw(100)) <= found.factor))
+    assert confidence - 0.01 <= float(np.mean(under)) <= confidence + 0.03
+
+
+def test_too_few_networks_are_said_so_and_the_largest_error_stands_in() -> None:
+    found = margin(certified([1.0, 1.04, 1.02]))
+    assert found is not None
+    assert (found.factor, found.shown) == (1.04, 0.75)
+    assert found.shortfall == (
+        "its certificate has 3 networks, which show 75 % at most, not 95 % (19 are needed): the largest error"
+        " seen is the margin."
+    )
+    enough = margin(certified([1.0] * 19))
+    assert enough is not None
+    assert enough.shortfall == ""
+
+
+def test_the_margin_is_never_below_the_noise() -> None:
+    quiet, noisy = margin(certified([0.98] * 40)), margin(certified([0.98] * 40, noise_pct=3.0))
+    assert quiet is not None
+    assert noisy is not None
+    assert quiet.factor == 1.0
+    assert noisy.by_noise
+    assert noisy.factor == pytest.approx(1.031, abs=1e-3)  # 1.645 standard deviations of a full measurement
+    assert noisy.text == "+3.1 % for 95 % of networks, the noise floor asks for it"
+    # That standard deviation, from what the noise floor is: two halves that differ.
+    random = np.random.default_rng(0)
+    halves = random.normal(0.0, 1.0, (200_000, 2))
+    floor = float(np.abs(halves[:, 0] - halves[:, 1]).mean())
+    assert noisy.factor - 1 == pytest.approx(0.03 / floor * 1.645 * halves.mean(axis=1).std(), rel=0.01)
+
+
+def test_a_higher_percentile_asks_for_more() -> None:
+    rounds = (*[1.0] * 80, *[1.2] * 15, *[1.6] * 5)
+    table = certified([1.0] * 40, rounds=rounds)
+    factors = [found.factor for p in (50, 90, 95, 99) if (found := margin(table, percentile=p))]
+    assert factors == pytest.approx([1.0, 1.2, 1.22, 1.6])
+
+
+def test_without_a_check_network_there_is_no_margin() -> None:
+    assert margin(LatencyTable(GRID)) is None
+    assert margin(certified([])) is None
+
+
+# Doubts
+
+
+def words(table: LatencyTable, severity: str) -> list[str]:
+    return [doubt.message for doubt in doubts(table) if doubt.severity == severity]
+
+
+def test_a_sound_table_leaves_no_doubt_and_one_without_proof_is_said_so() -> None:
+    assert doubts(latency_table()) == ()
+    (note,) = doubts(replace(latency_table(), certificate=None))
+    assert (note.severity, note.about) == ("note", "certificate")
+    assert note.message.startswith("is absent: nobody checked")
+
+
+def test_few_networks_bound_the_mean_error_loosely_and_that_is_a_doubt() -> None:
+    ratios = [1 / (1 + error / 100) for error in (0.4, 3.6, 1.8, 2.2, 4.0, 1.0, 2.8, 2.6, 0.6, 5.0, 1.2, 3.2)]
+    errors = np.array([100 * (1 / ratio - 1) for ratio in ratios])
+    table = certified(ratios, mean_error_pct=float(errors.mean()))
+    assert table.certificate is not None
+    bound = errors.mean() + t.ppf(0.95, 12 / 3 - 1) * errors.std(ddof=1) / np.sqrt(12 / 3)
+    assert table.certificate.error_bound_pct == pytest.approx(bound, rel=0.02)
+    (message,) = words(table, "warning")
+    assert "mean error 2.4 %, by 12 networks perhaps 4.0 % (noise floor" in message
+    assert doubts(certified(ratios * 20, mean_error_pct=float(errors.mean()))) == ()
+    assert replace(table.certificate, networks=()).error_bound_pct == table.certificate.mean_error_pct
+
+
+@pytest.mark.parametrize(
+    ("table", "because"),
+    [
+        (certified([0.8, 1.2, 1.0, 2.0], kendall_tau=0.3, noise_pct=0.5), "additivity fails on this device"),
+        (certified([0.8, 1.2], kendall_tau=0.3, noise_tau=0.6, noise_pct=4.0), "the machine was too noisy"),
+        (
+            certified([1.0, 1.01, 1.02], kendall_tau=0.1, noise_pct=1.0),
+            "take 4 to 4.08 ms, so what a network",
+        ),
+        (certified([0.5, 2.0], mean_error_pct=45.0), "sums of blocks do not predict networks here"),
+    ],
+)
+def test_a_hopeless_table_is_an_error_that_says_why(table: LatencyTable, because: str) -> None:
+    (message,) = words(table, "error")
+    assert because in message
+
+
+def test_what_happened_while_it_was_measured_is_a_doubt() -> None:
+    def drifting(factor: float) -> LatencyTable:
+        rounds = tuple(1e5 * (1 + (factor - 1) * place / 29) for place in range(30))
+        keys = tuple((f"cell {n}", Measurement(9, rounds)) for n in range(20))
+        return replace(latency_table(), measurements=keys, cell_keys=())
+
+    assert drift_pct(drifting(1.0)) == pytest.approx(0.0)
+    middles = [1 + 0.2 * place / 29 for place in (4.5, 24.5)]
+    assert drift_pct(drifting(1.2)) == pytest.approx(100 * (middles[1] / middles[0] - 1))
+    assert drift_pct(latency_table()) is None  # two rounds say nothing
+    assert words(drifting(1.04), "warning") == []
+    (slower,) = words(drifting(1.2), "warning")
+    assert slower.startswith("drift: the machine became 13 % slower from the first third")
+    assert "faster" in words(drifting(0.8), "warning")[0]
+
+
+def test_a_machine_wanders_as_far_as_pairs_of_its_levels_lie_apart() -> None:
+    levels = np.exp(np.random.default_rng(0).normal(0.0, 0.02, (20, 30)))
+    rounds = tuple(Measurement(9, (1e5,) * 30, tuple(map(float, row))) for row in levels)
+    table = replace(latency_table(), measurements=tuple((f"c{n}", one) for n, one in enumerate(rounds)))
+    pairs = levels.ravel()[:300] / levels.ravel()[300:]
+    seen = 100 * float(np.quantile(np.abs(pairs - 1), 0.95))
+    assert wander_pct(table) == pytest.approx(seen, rel=0.15)
+    assert wander_pct(latency_table()) == 0.0, "nobody recorded it"
+    slow = certified([1.0] * 20, rounds=tuple(map(float, np.repeat([1.0, 1.1], 10))))
+    assert wander_pct(slow) == pytest.approx(277 * 0.1 / 1.05 / 2, rel=0.01), "networks alone felt it"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "message"),
+    [
+        ((("additive", "no"),), "additivity fails: sums of blocks do not explain"),
+        ((("drift", "yes"),), "drift: the residuals follow the order of the rows"),
+        ((("identified", "no"),), "cannot tell some of its candidates apart"),
+        (
+            (("wrong_rounds", "9 of 16"), ("wrong_because", "other processes used 60 % of the cores")),
+            "9 of 16 rounds were disturbed (other processes used 60 % of the cores)",
+        ),
+    ],
+)
+def test_what_a_table_says_of_its_making_is_a_doubt(
+    protocol: tuple[tuple[str, str], ...], message: str
+) -> None:
+    (found,) = words(replace(latency_table(), protocol=protocol), "warning")
+    assert message in found
+    calm = (("additive", "yes"), ("drift", "no"), ("wrong_rounds", "3 of 16"))
+    assert doubts(replace(latency_table(), protocol=calm)) == ()
+
+
+def test_check_finds_what_the_search_doubts() -> None:
+    table = replace(latency_table(), certificate=certified([0.8, 1.2, 2.0], kendall_tau=0.2).certificate)
+    (error,) = [finding for finding in check_table(table) if finding.severity == "error"]
+    assert error.message == words(table, "error")[0]
+
+
+# Who is trusted with what
+
+HOPELESS = certified([0.98, 1.02, 1.0, 1.01] * 10, kendall_tau=0.3)
+SOUND = certified([1.0] * 40)
+
+
+def test_a_hopeless_table_is_left_out_where_another_is_sound() -> None:
+    kept, told = trusted({"bad": HOPELESS, "good": SOUND}, confidence=0.95, promise=True)
+    assert kept == {"good"}
+    (sentence,) = told
+    assert sentence.startswith("bad: certificate: rank correlation 0.30")
+    assert sentence.endswith("It is left out.")
+
+
+def test_a_hopeless_table_alone_promises_nothing_but_may_be_measured() -> None:
+    kept, told = trusted({"bad": HOPELESS}, confidence=None, promise=False)
+    assert kept == {"bad"}
+    assert told[0].endswith("only measuring says how fast that is.")
+    with pytest.raises(MeasurementError, match=r"^bad: certificate: rank correlation 0\.30.*make it again"):
+        trusted({"bad": HOPELESS}, confidence=0.95, promise=True)
+
+
+def test_a_confidence_that_cannot_be_kept_is_said() -> None:
+    csv = LatencyTable(GRID)
+    assert [text.partition(": ")[2] for text in trusted({"t": csv}, confidence=0.9, promise=True)[1]][1] == (
+        "no check networks, so no margin can be taken: chosen with the whole budget."
+    )
+    (few,) = trusted({"t": certified([1.0] * 5)}, confidence=0.9, promise=True)[1]
+    assert few.startswith("t: its certificate has 5 networks, which show 83 % at most, not 90 %")
+    assert trusted({"t": SOUND}, confidence=0.9, promise=True) == (frozenset({"t"}), ())

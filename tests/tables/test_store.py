@@ -1,0 +1,137 @@
+"""Where tables are found, and which of them serve a wish."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from conftest import tiny_space
+from ponas_deploy.backends import get_backend
+from ponas_deploy.errors import OverwriteError, PonasError, TableMismatchError, UnknownNameError
+from ponas_deploy.files.home import home
+from ponas_deploy.machines.machine import this_machine
+from ponas_deploy.profiling import inventory
+from ponas_deploy.profiling.inventory import Wish
+from ponas_deploy.tables import store
+from ponas_deploy.tables.store import StoredTable
+from searchspace.space import Space
+from stored_tables import stored
+
+
+def test_a_table_is_found_by_path_and_by_name(tiny: Space) -> None:
+    made = stored(tiny, "Jetson Orin Nano")
+    assert made.path == home() / "latency" / "jetson-orin-nano" / "onnxruntime-fp32-t1-b1-tiny-32px-10c.json"
+    for name in (str(made.path), made.name, f"latency/{made.name}"):
+        assert store.latency_table(name) == made
+    with pytest.raises(UnknownNameError, match="jetson-orin-nano/onnxruntime-fp32-t1-b1-tiny-32px-10c"):
+        store.find_table("jetson")
+
+
+def test_the_users_own_tables_hide_shipped_ones(
+    tiny: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = stored(tiny, "board")
+    monkeypatch.setattr(store, "SHIPPED", home())
+    monkeypatch.setenv("PONAS_HOME", str(tmp_path / "second"))
+    (shipped,) = inventory.known_devices()["board"]
+    assert (shipped.path, shipped.shipped) == (own.path, True)
+    mine = stored(tiny, "board", created="2026-02-02")
+    (found,) = inventory.known_devices()["board"]
+    assert (found.table, found.shipped) == (mine.table, False)
+
+
+def test_this_machine_is_served_by_its_own_fresh_tables(tiny: Space) -> None:
+    wish = Wish("cpu", tiny)
+    assert wish.local
+    assert inventory.serving(wish) == ()
+    runtimes = [conditions.backend for conditions in inventory.missing(wish, ())]
+    assert runtimes == ["onnxruntime", "openvino"]
+    native = [(runtime, precision) for runtime in runtimes for precision in get_backend(runtime).precisions()]
+    every = inventory.missing(wish, (), every_precision=True)
+    assert [(conditions.backend, conditions.precision) for conditions in every] == native
+    made = stored(tiny, this_machine().name)
+    assert inventory.serving(wish) == (made,)
+    assert [conditions.backend for conditions in inventory.missing(wish, (made,))] == ["openvino"]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"processor": "another one"}, {"runtime": "onnxruntime 0.1"}], ids=["processor", "runtime"]
+)
+def test_a_table_of_another_processor_or_runtime_does_not_serve(tiny: Space, changes: dict[str, str]) -> None:
+    environment = {**dict(stored(tiny, this_machine().name).table.environment), **changes}
+    stored(tiny, this_machine().name, environment=tuple(environment.items()))
+    assert inventory.serving(Wish("cpu", tiny)) == ()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Wish("cpu", tiny_space(), threads=2),
+        Wish("cpu", tiny_space(), batch=8),
+        Wish("cpu", tiny_space(), backends=("openvino",)),
+        Wish("cpu", tiny_space(), precisions=("bf16",)),
+        Wish("cpu", tiny_space(resolution=64)),
+        Wish("cpu", tiny_space(classes=7)),
+    ],
+)
+def test_tables_of_other_conditions_do_not_serve(tiny: Space, other: Wish) -> None:
+    stored(tiny, this_machine().name)
+    assert inventory.serving(other) == ()
+
+
+def test_another_device_is_served_as_it_was_measured_there(tiny: Space) -> None:
+    foreign = stored(tiny, "jetson", environment=(("processor", "a Jetson"), ("runtime", "older")))
+    assert inventory.serving(Wish("jetson", tiny)) == (foreign,)
+    assert inventory.missing(Wish("jetson", tiny), ()) == ()
+    with pytest.raises(PonasError, match=r"no table of jetson serves: .* is of threads 1, not 4"):
+        inventory.serving(Wish("jetson", tiny, threads=4))
+    with pytest.raises(UnknownNameError, match="unknown device 'raspberry': known are"):
+        inventory.serving(Wish("raspberry", tiny))
+
+
+def test_a_table_may_lie_under_any_name_and_a_broken_one_stops_nobody(tiny: Space) -> None:
+    made = stored(tiny, "Pi 5 (lab)")
+    moved = home() / "latency" / "from-a-stick" / "mine.json"
+    moved.parent.mkdir()
+    made.path.rename(moved)
+    moved.with_name("broken.json").write_text("{")
+    (found,) = inventory.serving(Wish("Pi 5 (lab)", tiny))
+    assert (found.path, found.device) == (moved, "pi-5-lab")
+    (problem,) = store.latency_tables()[1]
+    assert "broken.json" in str(problem)
+
+
+def test_a_named_table_of_something_else_is_refused(tiny: Space) -> None:
+    made = stored(tiny, "jetson")
+    assert inventory.given(Wish("jetson", tiny), made) == (made,)
+    for wish, words in (
+        (Wish("cpu", tiny), "is of device jetson"),
+        (Wish("jetson", tiny_space(resolution=64)), "is of resolution 32, not 64"),
+        (Wish("jetson", tiny, batch=4), "is of batch 1, not 4"),
+        (Wish("jetson", tiny, precisions=("bf16",)), "is of precision fp32, not bf16"),
+    ):
+        with pytest.raises(TableMismatchError, match=words):
+            inventory.given(wish, made)
+
+
+def test_unknown_runtimes_and_precisions_are_listed(tiny: Space) -> None:
+    with pytest.raises(UnknownNameError, match=r"onnxruntime, .*openvino, "):
+        inventory.missing(Wish("cpu", tiny, backends=("tvm",)), ())
+    with pytest.raises(UnknownNameError, match="fp32"):
+        inventory.missing(Wish("cpu", tiny, backends=("onnxruntime",), precisions=("int4",)), ())
+    with pytest.raises(UnknownNameError, match="int4"):
+        inventory.missing(Wish("cpu", tiny, precisions=("int4",)), ())
+
+
+def test_a_measurement_is_not_overwritten(tiny: Space) -> None:
+    made = stored(tiny, this_machine().name)
+    with pytest.raises(OverwriteError):
+        inventory.make_table(made.conditions, tiny, time_budget_s=5)
+
+
+def test_a_table_that_names_no_device_cannot_make_an_engine(tiny: Space) -> None:
+    made = stored(tiny, "board")
+    with pytest.raises(TableMismatchError, match="names no device"):
+        _ = StoredTable(made.path, replace(made.table, conditions=None)).conditions

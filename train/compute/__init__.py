@@ -1,0 +1,1 @@
+"""Where torch computes: device, precision, processes, seeds."""

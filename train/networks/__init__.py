@@ -1,0 +1,1 @@
+"""Torch modules of a space, and weights in and out of them."""

@@ -1,0 +1,213 @@
+"""Torch modules built from the operations of `searchspace.ops`: the trainable reader of a block.
+
+The keys of a `state_dict` are exactly the names of `searchspace.ops.parameters`, so that weights
+travel between training, the ONNX graph and other people's programs without a translation table.
+Tensors are NCHW float32.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from searchspace import Architecture
+from searchspace.ops import (
+    BATCH_NORM_EPS,
+    Activation,
+    Conv,
+    Dropout,
+    GlobalPool,
+    Linear,
+    Op,
+    Residual,
+    SqueezeExcite,
+)
+from train.compute import distributed
+from train.networks import synchronised
+from train.networks.convolution import Convolution
+
+
+class Block(nn.Module):
+    """Operations in a row; (N, C, H, W) -> (N, C', H', W'), or (N, classes) for a head."""
+
+    def __init__(self, ops: tuple[Op, ...]) -> None:
+        super().__init__()
+        self.ops = ops
+        self._add(ops)
+
+    def _add(self, ops: tuple[Op, ...]) -> None:
+        for op in ops:
+            if isinstance(op, Residual):
+                self._add(op.body)
+            elif isinstance(op, Conv):
+                self.add_module(op.name, ConvNorm(op))
+            elif isinstance(op, SqueezeExcite):
+                self.add_module(op.name, SqueezeExcitation(op))
+            elif isinstance(op, Linear):
+                self.add_module(op.name, nn.Linear(op.in_features, op.out_features))
+
+    def close_residuals(self) -> None:
+        """Set the last batch norm of each residual to 0: `x + body(x)` becomes `x`."""
+        for op in self.ops:
+            if isinstance(op, Residual) and isinstance(op.body[-1], Conv):
+                last = self.get_submodule(op.body[-1].name)
+                nn.init.zeros_(last.norm.weight)  # type: ignore[arg-type, union-attr]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply every operation."""
+        return self._apply_ops(self.ops, x)
+
+    def _apply_ops(self, ops: tuple[Op, ...], x: Tensor) -> Tensor:
+        for op in ops:
+            if isinstance(op, Residual):
+                x = x + self._apply_ops(op.body, x)
+            elif isinstance(op, GlobalPool):
+                x = x.mean((2, 3))
+            elif isinstance(op, Dropout):
+                x = synchronised.dropout(x, op.rate, self.training)
+            else:
+                x = self._modules[op.name](x)  # type: ignore[misc]
+        return x
+
+
+class ConvNorm(nn.Module):
+    """Convolution without bias, batch norm, activation."""
+
+    def __init__(self, op: Conv) -> None:
+        super().__init__()
+        self.conv = Convolution(
+            op.in_channels,
+            op.out_channels,
+            op.kernel,
+            op.stride,
+            op.kernel // 2,
+            groups=op.groups,
+            bias=False,
+        )
+        self.norm: nn.Module = BatchNorm(op.out_channels, eps=BATCH_NORM_EPS)
+        self.activation: Activation | None = op.activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in, H, W) -> (N, out, H / stride, W / stride)."""
+        x = self.norm(self.conv(x))
+        if self.activation == "relu6":
+            return F.relu6(x)
+        return F.relu(x) if self.activation == "relu" else x
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch norm that keeps no count of batches: its four tensors are those of `searchspace.ops`.
+
+    While several processes train, the batch is that of all of them.
+    """
+
+    def __init__(self, channels: int, eps: float) -> None:
+        super().__init__(channels, eps=eps)
+        self.register_buffer("num_batches_tracked", None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> the same."""
+        if self.training and torch.is_grad_enabled() and distributed.size() > 1:
+            return synchronised.batch_norm(x, self)
+        return super().forward(x)
+
+    def reset_running_stats(self) -> None:
+        """Mean 0, variance 1."""
+        if self.running_mean is not None and self.running_var is not None:
+            self.running_mean.zero_()
+            self.running_var.fill_(1)
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        # nn.BatchNorm2d would add a count to plain dictionaries, and then find it unexpected.
+        nn.Module._load_from_state_dict(self, *args)
+
+
+class SqueezeExcitation(nn.Module):
+    """Average pool, 1x1, ReLU, 1x1, sigmoid, multiply."""
+
+    def __init__(self, op: SqueezeExcite) -> None:
+        super().__init__()
+        self.reduce = Convolution(op.channels, op.hidden, 1)
+        self.expand = Convolution(op.hidden, op.channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> the same."""
+        gate = self.expand(F.relu(self.reduce(x.mean((2, 3), keepdim=True))))
+        return x * torch.sigmoid(gate)
+
+
+class Network(nn.Module):
+    """A whole network: images (N, 3, resolution, resolution) -> logits (N, classes)."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        space = architecture.space
+        self.stem = Block(space.stem)
+        self.layers = nn.ModuleDict(
+            {
+                layer.name: Block(layer.candidate(label).ops)
+                for layer, label in zip(space.layers, architecture.choices, strict=True)
+            }
+        )
+        self.head = Block(space.head)
+
+    def parts(self) -> list[Block]:
+        """Stem, layers and head in order."""
+        return [self.stem, *self.layers.values(), self.head]  # type: ignore[list-item]
+
+    def replace(self, layer: int, label: str, block: Block) -> None:
+        """Put another candidate, `label`, at position `layer` (from 0)."""
+        space, choices = self.architecture.space, list(self.architecture.choices)
+        choices[layer] = label
+        self.architecture = Architecture(space, tuple(choices))
+        self.layers[space.layers[layer].name] = block
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of normalised images."""
+        x = images
+        for part in self.parts():
+            x = part(x)
+        return x
+
+
+def initialise(network: nn.Module, random: torch.Generator) -> None:
+    """Values to train from: He-normal convolutions, linear layers N(0, 0.01), biases 0 (arXiv 1502.01852).
+
+    The last batch norm of a residual starts at 0, so that the block starts as the identity (arXiv
+    1706.02677, section 5.1): on digits, 12 epochs at lr 0.1, one seed: 97 % with it, 32 % without.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            fan_in = module.weight[0].numel()
+            module.weight.data.normal_(0.0, math.sqrt(2.0 / fan_in), generator=random)
+        elif isinstance(module, nn.Linear):
+            module.weight.data.normal_(0.0, 0.01, generator=random)
+        if isinstance(module, (nn.Conv2d, nn.Linear)) and module.bias is not None:
+            module.bias.data.zero_()
+        elif isinstance(module, Block):
+            module.close_residuals()
+
+
+def frozen(parts: Iterable[nn.Module]) -> nn.Sequential:
+    """A copy of `parts` in a row for inference only: no gradients, batch norm folded into convolutions."""
+    copied = copy.deepcopy(nn.Sequential(*parts)).eval().requires_grad_(False)
+    for module in copied.modules():
+        if isinstance(module, ConvNorm) and isinstance(module.norm, BatchNorm):
+            _fold(module.conv, module.norm)
+            module.norm = nn.Identity()
+    return copied
+
+
+def _fold(conv: nn.Conv2d, norm: BatchNorm) -> None:
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    conv.weight.mul_(scale[:, None, None, None])
+    conv.bias = nn.Parameter(norm.bias - norm.running_mean * scale, requires_grad=False)

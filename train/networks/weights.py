@@ -1,0 +1,73 @@
+"""Weights between torch and the arrays of a weights file (`ponas_deploy.files.weights`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ponas_deploy.errors import WeightsError
+from ponas_deploy.files.weights import Arrays, WeightsFile
+from searchspace import Space
+from train.data import Splits
+
+
+def describe(layout: str, space: Space, splits: Splits, seed: int) -> dict[str, str]:
+    """The header of a weights file: what a reader must know to use it."""
+    return {
+        "layout": layout,
+        "space": space.name,
+        "fingerprint": space.fingerprint,
+        "resolution": str(space.resolution),
+        "classes": str(space.classes),
+        "data": splits.name,
+        "mean": ",".join(map(str, splits.mean)),
+        "std": ",".join(map(str, splits.std)),
+        "seed": str(seed),
+    }
+
+
+def to_arrays(tensors: Mapping[str, Tensor]) -> Arrays:
+    """Tensors on any device and in any layout as float32 arrays."""
+    return {
+        name: tensor.detach().to("cpu", torch.float32).contiguous().numpy()
+        for name, tensor in tensors.items()
+    }
+
+
+def load_arrays(module: nn.Module, arrays: Mapping[str, NDArray[np.float32]]) -> None:
+    """Copy arrays into a module; WeightsError names what is missing, too much or of another shape."""
+    refuse_other_tensors(module.state_dict(), arrays)
+    module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
+
+
+def refuse_other_tensors(wanted: Mapping[str, Tensor], arrays: Mapping[str, NDArray[np.float32]]) -> None:
+    """WeightsError names the first of `arrays` that is missing, too much or of another shape."""
+    for name in [*wanted, *arrays]:
+        if name not in arrays:
+            raise WeightsError(f"the weights lack '{name}' of shape {tuple(wanted[name].shape)}.")
+        if name not in wanted:
+            raise WeightsError(f"the weights hold '{name}', which this network does not have.")
+        found, shape = arrays[name].shape, tuple(wanted[name].shape)
+        if found != shape:
+            raise WeightsError(f"'{name}' has shape {found} in the weights, the network needs {shape}.")
+
+
+def refuse_other_images(file: WeightsFile, splits: Splits) -> None:
+    """WeightsError when a weights file is for another number of classes, or another resolution."""
+    bias = file.tensors.get("head.classifier.bias")
+    classes = file.number("classes") or (None if bias is None else len(bias))  # a header may be silent
+    if classes not in (None, splits.classes):
+        raise WeightsError(
+            f"{file.path} tells {classes} classes apart, but {splits.name} has {splits.classes}:"
+            f" name the images it was made for."
+        )
+    resolution = file.number("resolution")
+    if resolution not in (None, splits.resolution):
+        raise WeightsError(
+            f"{file.path} is for {resolution} px, but {splits.name} has {splits.resolution} px:"
+            f" ask for --resolution {resolution}."
+        )

@@ -1,0 +1,51 @@
+"""A folder that belongs to one run: only the very same settings may go on in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ponas_deploy.errors import OverwriteError
+from ponas_deploy.files.records import read_json, write_json
+from train.errors import RunMismatchError
+from train.settings.assign import dotted
+
+_NAME = "run.json"
+
+
+def claim(
+    folder: Path,
+    kind: str,
+    identity: Mapping[str, Any],
+    results: Sequence[Path],
+    free: Sequence[str] = (),
+    defaults: Mapping[str, Any] | None = None,
+) -> None:
+    """Start or continue a run in `folder`: `run.json` of format `kind` holds everything that decides it.
+
+    Dotted names that are `free` decide nothing; what an older run does not name had its value in
+    `defaults`. RunMismatchError names what changed; OverwriteError when `results` lie there without a run.
+    """
+    wanted = {name: value for name, value in _plain(identity).items() if name not in free}
+    path = folder / _NAME
+    if not path.exists():
+        for result in results:
+            if result.exists():
+                raise OverwriteError(result)
+        write_json(path, kind, {"settings": wanted})
+        return
+    found = {**_plain(defaults or {}), **read_json(path, kind).record("settings").data}
+    names = sorted((set(found) | set(wanted)) - set(free))
+    changes = [
+        f"{name} was {found.get(name)}, now {wanted.get(name)}"
+        for name in names
+        if found.get(name) != wanted.get(name)
+    ]
+    if changes:
+        raise RunMismatchError(folder, changes)
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(dotted(json.loads(json.dumps(values))))

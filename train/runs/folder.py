@@ -1,0 +1,118 @@
+"""The folder of a training run: its files are written and read here; `train.runs.paths` lists them.
+
+Of several processes the first alone touches the disk, the others are told what it found.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ponas_deploy.errors import ArchitectureError, FileFormatError, WeightsError
+from ponas_deploy.files.weights import Arrays, read_weights, write_weights
+from searchspace import Architecture, Space
+from train.compute import distributed
+from train.compute.device import Compute
+from train.data import Splits
+from train.networks.modules import Network
+from train.networks.weights import describe, load_arrays, to_arrays
+from train.runs.claim import claim
+from train.runs.paths import FORMAT, RunPaths
+from train.runs.rows import rows_of, rows_text
+from train.settings.progress import LayerRow
+from train.settings.settings import TrainSettings
+from train.stages.progressive import TunedLayer
+
+# These do not change what is trained, only where and how fast.
+_FREE = ("device", "workers", "fine_tune.pass_images")
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """A folder that belongs to one run."""
+
+    paths: RunPaths
+    space: Space
+    splits: Splits
+    seed: int
+
+    def claim(self, settings: TrainSettings) -> None:
+        """Start or continue a run here; RunMismatchError when the folder holds a run of other settings."""
+        paths, identity = self.paths, self._identity(settings)
+        results = (paths.table, paths.weights, paths.meta)
+        defaults = asdict(TrainSettings())
+        distributed.first(lambda: claim(paths.folder, FORMAT, identity, results, _FREE, defaults))
+        distributed.first(paths.sweep)
+
+    def has(self, path: Path) -> bool:
+        """Whether a file is there."""
+        return distributed.first(path.exists)
+
+    def save_meta(self, network: Network) -> None:
+        """Keep the meta network; its training state is no longer needed."""
+        self._write(self.paths.meta, to_arrays(network.state_dict()), self._header("network", network))
+        distributed.first(partial(self.paths.meta_state.unlink, missing_ok=True))
+
+    def save_layer(self, network: Network, rows: Sequence[LayerRow], tuned: TunedLayer) -> None:
+        """Keep a finished layer, then the network with its best candidate and all rows so far."""
+        prefix = f"layers.{tuned.row.layer}"
+        tensors = {
+            f"{prefix}.{label}.{name}": tensor
+            for label, block in zip(tuned.row.labels, tuned.candidates, strict=True)
+            for name, tensor in block.state_dict().items()
+        }
+        self._write(self.paths.layer(tuned.row.layer), to_arrays(tensors), {"layout": "candidates"})
+        header = {**self._header("network", network), "rows": rows_text(rows)}
+        self._write(self.paths.network, to_arrays(network.state_dict()), header)
+
+    def load_network(self, compute: Compute) -> tuple[Network, tuple[LayerRow, ...]]:
+        """The network so far and the finished rows; the meta network when there are none yet."""
+        return self._load(self.paths.network if self.has(self.paths.network) else self.paths.meta, compute)
+
+    def load_meta(self, compute: Compute) -> Network:
+        """The meta network."""
+        return self._load(self.paths.meta, compute)[0]
+
+    def _load(self, path: Path, compute: Compute) -> tuple[Network, tuple[LayerRow, ...]]:
+        file = distributed.first(partial(read_weights, path))
+        try:
+            network = Network(Architecture(self.space, tuple(file.metadata["choices"].split(","))))
+            load_arrays(network, file.tensors)
+            rows = rows_of(file.metadata.get("rows", "[]"))
+        except (ArchitectureError, WeightsError, KeyError, TypeError, json.JSONDecodeError) as error:
+            raise FileFormatError(path, "", f"is not a network of this run: {error}") from error
+        return compute.place(network), rows
+
+    def save_supernet(self, network: Network) -> None:
+        """Put stem, head and every candidate of every layer into one file."""
+        tensors = to_arrays(network.state_dict())
+        supernet: Arrays = {name: tensors[name] for name in tensors if not name.startswith("layers.")}
+
+        def write() -> None:
+            for layer in self.space.layers:
+                supernet.update(read_weights(self.paths.layer(layer.name)).tensors)
+            write_weights(self.paths.weights, supernet, self._header("supernet", network))
+
+        distributed.first(write)
+
+    def _write(self, path: Path, tensors: Arrays, header: dict[str, str]) -> None:
+        distributed.first(lambda: write_weights(path, tensors, header))
+
+    def _header(self, layout: str, network: Network) -> dict[str, str]:
+        header = describe(layout, self.space, self.splits, self.seed)
+        return {**header, "choices": ",".join(network.architecture.choices)}
+
+    def _identity(self, settings: TrainSettings) -> dict[str, Any]:
+        """Everything that decides what comes out."""
+        parts = (self.splits.train, self.splits.validation, self.splits.test)
+        known = {
+            "resolution": self.space.resolution,
+            "classes": self.space.classes,
+            "fingerprint": self.space.fingerprint,
+            "images": [len(part.labels) for part in parts],
+        }
+        return {**asdict(settings), **known}

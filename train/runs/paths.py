@@ -1,0 +1,96 @@
+"""The folder of a training run, file by file. No torch: `ponas train status` reads it.
+
+    run.json                  the settings it was started with
+    run.lock                  the process that trains here; gone when it ends
+    log.csv, tensorboard/     how it went; see `train.runs.log`
+    meta.state.safetensors    the meta network after its last finished epoch; gone when training ends
+    meta.safetensors          the meta network
+    layers/NAME.safetensors   a finished layer's candidates; gone when the run ends
+    network.safetensors       the network so far, with the finished rows in its header; likewise
+    weights.safetensors       the supernet: stem, head, every candidate of every layer
+    accuracy.json             the accuracy table, written last: the run is complete when it is there
+
+Every file but the log is written whole or not at all, and a file never speaks of one that is not there
+yet, so a run killed at any moment continues from its last finished epoch or layer.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from ponas_deploy.errors import FileFormatError
+from ponas_deploy.files.weights import read_header
+from train.runs.rows import rows_of
+from train.settings.progress import LayerRow
+
+FORMAT = "ponas.training-run/1"
+
+
+@dataclass(frozen=True, slots=True)
+class RunPaths:
+    """Where the files of a run are."""
+
+    folder: Path
+
+    @property
+    def run(self) -> Path:
+        """What was asked."""
+        return self.folder / "run.json"
+
+    @property
+    def log(self) -> Path:
+        """How it went."""
+        return self.folder / "log.csv"
+
+    @property
+    def meta_state(self) -> Path:
+        """The state of meta training."""
+        return self.folder / "meta.state.safetensors"
+
+    @property
+    def meta(self) -> Path:
+        """The meta network's weights."""
+        return self.folder / "meta.safetensors"
+
+    @property
+    def network(self) -> Path:
+        """The network so far, while layers are fine-tuned."""
+        return self.folder / "network.safetensors"
+
+    @property
+    def weights(self) -> Path:
+        """The supernet's weights."""
+        return self.folder / "weights.safetensors"
+
+    @property
+    def table(self) -> Path:
+        """The accuracy table."""
+        return self.folder / "accuracy.json"
+
+    def layer(self, name: str) -> Path:
+        """A finished layer's candidates."""
+        return self.folder / "layers" / f"{name}.safetensors"
+
+    def rows(self) -> tuple[LayerRow, ...]:
+        """The rows that are finished while layers are fine-tuned."""
+        if not self.network.exists():
+            return ()
+        try:
+            return rows_of(read_header(self.network).get("rows", "[]"))
+        except (ValueError, TypeError) as error:
+            raise FileFormatError(self.network, "rows", "are no rows of an accuracy table.") from error
+
+    def sweep(self) -> None:
+        """Remove what a process that was killed while it wrote has left."""
+        for name in (self.run.name, self.table.name, "*.safetensors", "layers/.*.safetensors"):
+            pattern = name if "/" in name else f".{name}"
+            for half_written in self.folder.glob(f"{pattern}.*"):
+                half_written.unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        """Remove what a finished run no longer needs."""
+        self.network.unlink(missing_ok=True)
+        self.meta_state.unlink(missing_ok=True)
+        shutil.rmtree(self.folder / "layers", ignore_errors=True)

@@ -1,0 +1,198 @@
+"""The door of this room: images in, accuracy table and weights out.
+
+    result = train_run(preset("quick"), Path("runs/digits"))
+
+A run whose folder holds an unfinished run of the same settings continues it; a finished one is read.
+Started by torchrun, all its processes train together.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from ponas_deploy.tables import (
+    AccuracyOrigin,
+    AccuracyTable,
+    SpaceKey,
+    load_accuracy_table,
+    write_accuracy_table,
+)
+from searchspace import Architecture, Space, build_space
+from train.compute import distributed
+from train.compute.device import Compute
+from train.compute.memory import enough_memory
+from train.data import Splits, load
+from train.networks.modules import Network
+from train.runs import lock
+from train.runs.folder import RunFolder
+from train.runs.log import RunLog
+from train.runs.paths import RunPaths
+from train.runs.rows import grid_of
+from train.settings.assign import dotted
+from train.settings.progress import LayerRow, OnProgress, Progress, both, silent
+from train.settings.settings import FineTuneSettings, TrainSettings
+from train.stages.loop import evaluate
+from train.stages.meta import train_meta
+from train.stages.progressive import fine_tune
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What a run leaves behind: the table, and where the files are.
+
+    `weights` is the supernet (every candidate), `meta` the meta network, `best` the network of each
+    layer's best candidate.
+    """
+
+    table: AccuracyTable
+    table_path: Path
+    weights: Path
+    meta: Path
+    best: Architecture
+
+
+def train_run(settings: TrainSettings, run_dir: Path, on_progress: OnProgress = silent) -> TrainResult:
+    """Train the meta network, fine-tune it progressively, write accuracy table and weights.
+
+    Raises UnknownNameError (data set, space, device), RunMismatchError (the folder holds another
+    run), TrainingError (the loss is not finite), OutOfMemoryError, PonasError (another process trains in
+    the folder), OtherProcessError (another of the processes that train together failed). After any of
+    them, and after Ctrl-C, the last finished epoch or layer is kept, and the same call continues from
+    there.
+    """
+    leads = distributed.leads()
+    compute = Compute.on(settings.device, settings.workers, settings.precision)
+    with distributed.joined(compute.device), lock.held(run_dir) if leads else nullcontext():
+        return _run(settings, RunPaths(run_dir), compute, on_progress if leads else silent)
+
+
+def _run(settings: TrainSettings, paths: RunPaths, compute: Compute, on_progress: OnProgress) -> TrainResult:
+    on_progress(Progress("data", 0, 1, settings.data))
+    reading = partial(
+        load,
+        settings.data,
+        resolution=settings.resolution,
+        seed=settings.seed,
+        workers=settings.workers or distributed.own_cores(),
+        on_progress=on_progress,
+    )
+    splits = distributed.in_turn(reading)
+    space = build_space(settings.space, splits.resolution, splits.classes)
+    on_progress(Progress("data", 1, 1, f"{len(splits.train.labels)} training images"))
+    folder = RunFolder(paths, space, splits, settings.seed)
+    folder.claim(settings)
+    if not folder.has(paths.table):
+        with compute.seeded(settings.seed):  # what torch draws for new modules is overwritten
+            _train_logged(settings, folder, compute, on_progress)
+    distributed.first(paths.tidy)
+    return _result(folder)
+
+
+def _train_logged(
+    settings: TrainSettings, folder: RunFolder, compute: Compute, on_progress: OnProgress
+) -> None:
+    if distributed.leads():
+        with RunLog(folder.paths.log) as log:
+            _train(settings, folder, compute, both(log, on_progress))
+    else:
+        _train(settings, folder, compute, silent)
+
+
+def _train(settings: TrainSettings, folder: RunFolder, compute: Compute, on_progress: OnProgress) -> None:
+    paths, space, splits, seed = folder.paths, folder.space, folder.splits, settings.seed
+    if not folder.has(paths.meta):
+        meta, _ = train_meta(
+            space,
+            splits,
+            settings.meta,
+            seed=seed,
+            compute=compute,
+            state=paths.meta_state,
+            on_progress=on_progress,
+        )
+        folder.save_meta(meta)
+    network, finished = folder.load_network(compute)
+    rows = list(finished)
+    for row in rows:
+        on_progress(Progress("fine-tune", 0, 1, f"layer {row.layer}", row=row))
+    tuning = fine_tune(
+        space,
+        network,
+        splits,
+        settings.fine_tune,
+        seed=seed,
+        compute=compute,
+        finished=len(rows),
+        on_progress=on_progress,
+    )
+    with _enough_for_candidates(settings.fine_tune):
+        for tuned in tuning:
+            rows.append(tuned.row)
+            folder.save_layer(network, rows, tuned)
+    folder.save_supernet(network)
+    table = accuracy_table(rows, space, splits, settings, _details(settings, folder, network, compute))
+    distributed.first(partial(write_accuracy_table, table, paths.table))
+
+
+def _enough_for_candidates(settings: FineTuneSettings) -> AbstractContextManager[None]:
+    """Short of memory, first fewer candidates go through the network at once, then fewer images."""
+    stage = "the candidates of a layer"
+    if settings.pass_images >= 2 * settings.batch:
+        return enough_memory(stage, settings.pass_images, "fine_tune.pass_images =")
+    return enough_memory(stage, settings.batch, "fine_tune.batch =")
+
+
+def accuracy_table(
+    rows: list[LayerRow],
+    space: Space,
+    splits: Splits,
+    settings: TrainSettings,
+    details: dict[str, str],
+) -> AccuracyTable:
+    """The table of the finished rows, with where it comes from."""
+    origin = AccuracyOrigin(
+        data=splits.name,
+        method="progressive",
+        resolution=space.resolution,
+        classes=space.classes,
+        images=len(splits.validation.labels),
+        epochs=(("meta", settings.meta.epochs), ("fine_tune", settings.fine_tune.epochs)),
+        seed=settings.seed,
+        details=tuple(details.items()),
+    )
+    created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return AccuracyTable.from_top1(grid_of(rows), space=SpaceKey.of(space), origin=origin, created=created)
+
+
+def _details(
+    settings: TrainSettings, folder: RunFolder, network: Network, compute: Compute
+) -> dict[str, str]:
+    """What else a reader of the table may want to know, with the accuracy of both ends of the run."""
+    splits = folder.splits
+    meta = folder.load_meta(compute)
+    chosen = dotted({"meta": asdict(settings.meta), "fine_tune": asdict(settings.fine_tune)})
+    return {
+        "training_images": str(len(splits.train.labels)),
+        "test_images": str(len(splits.test.labels)),
+        "meta_validation_top1_pct": f"{evaluate(meta, splits.validation, compute).top1_pct:.2f}",
+        "meta_test_top1_pct": f"{evaluate(meta, splits.test, compute).top1_pct:.2f}",
+        "best": network.architecture.text,
+        "best_test_top1_pct": f"{evaluate(network, splits.test, compute).top1_pct:.2f}",
+        **{name: str(value) for name, value in chosen},
+        "device": compute.text,
+        "torch": torch.__version__,
+    }
+
+
+def _result(folder: RunFolder) -> TrainResult:
+    paths = folder.paths
+    table = distributed.first(partial(load_accuracy_table, paths.table))
+    details = dict(table.origin.details) if table.origin else {}
+    best = Architecture(folder.space, tuple(details.get("best", "").split(",")))
+    return TrainResult(table, paths.table, paths.weights, paths.meta, best)

@@ -1,0 +1,216 @@
+"""A specialised network from images to weights and a result, in a folder of its own.
+
+    run.json                what was asked; another wish is refused here
+    log.csv                 how it went; see `train.runs.log`
+    state.safetensors       the network after its last finished epoch; gone when training ends
+    weights.safetensors     the trained network
+    result.json             its accuracy and where it comes from, written last
+
+Every file but the log is written whole or not at all: a run killed at any moment goes on from its last epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ponas_deploy.files.records import Record, read_json, sha256, write_json
+from ponas_deploy.files.weights import WeightsFile, read_weights, write_weights
+from ponas_deploy.tables import SpaceKey
+from searchspace import Architecture
+from train.compute import distributed
+from train.compute.device import Compute
+from train.compute.seeds import generator
+from train.data import Splits
+from train.networks.modules import Network, initialise
+from train.networks.weights import describe, refuse_other_images, to_arrays
+from train.runs import lock
+from train.runs.claim import claim
+from train.runs.log import RunLog
+from train.settings.progress import OnProgress, both, silent
+from train.settings.settings import SpecializedSettings
+from train.stages.distill import load_teacher
+from train.stages.evaluation import evaluate_weights
+from train.stages.inherit import heir, refuse_other_space, settle
+from train.stages.loop import Evaluation
+from train.stages.specialized import train_network
+
+RUN_FORMAT, FORMAT = "ponas.specialized-run/1", "ponas.specialized/1"
+RUN, STATE, WEIGHTS, RESULT = "run.json", "state.safetensors", "weights.safetensors", "result.json"
+LOG = "log.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class SpecializedResult:
+    """A trained network: its weights, and its accuracy in float32 on images that it never saw."""
+
+    weights: Path
+    path: Path
+    validation: Evaluation
+    test: Evaluation
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What is to be trained: a network, on images, from scratch or from `inherited` weights.
+
+    `teacher` belongs to the settings' distillation: ValueError when only one of the two is given.
+    """
+
+    architecture: Architecture
+    splits: Splits
+    settings: SpecializedSettings
+    seed: int = 0
+    inherited: WeightsFile | None = None
+    teacher: WeightsFile | None = None
+
+    def __post_init__(self) -> None:
+        if (self.teacher is None) != (self.settings.distillation is None):
+            raise ValueError("a teacher and the settings of its distillation come together")
+
+    @property
+    def files(self) -> dict[str, WeightsFile]:
+        """The files that go into it, by their part."""
+        both = {"inherited": self.inherited, "teacher": self.teacher}
+        return {name: file for name, file in both.items() if file}
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides what comes out."""
+        splits = self.splits
+        parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+        return {
+            "space": SpaceKey.of(self.architecture.space).document(),
+            "choices": list(self.architecture.choices),
+            "data": splits.name,
+            "split_seed": splits.seed,
+            "images": {name: len(part.labels) for name, part in parts.items()},
+            "seed": self.seed,
+            "training": asdict(self.settings),
+            **{name: sha256(file.path) for name, file in self.files.items()},
+        }
+
+
+def specialized_run(
+    lesson: Lesson, folder: Path, *, device: str = "auto", on_progress: OnProgress = silent
+) -> SpecializedResult:
+    """Train one network and measure what it is worth; started by torchrun, all its processes together.
+
+    A folder with an unfinished run of the same lesson goes on, a finished one is read. Raises
+    WeightsError (a file that does not fit), RunMismatchError, TrainingError, OutOfMemoryError, PonasError
+    (another process trains in the folder), OtherProcessError; the last finished epoch is kept.
+    """
+    compute = Compute.on(device)
+    if not distributed.leads():
+        with distributed.joined(compute.device):
+            return _run(lesson, folder, compute, silent)
+    with distributed.joined(compute.device), lock.held(folder), RunLog(folder / LOG) as log:
+        return _run(lesson, folder, compute, both(log, on_progress))
+
+
+def _run(lesson: Lesson, folder: Path, compute: Compute, on_progress: OnProgress) -> SpecializedResult:
+    architecture, splits = lesson.architecture, lesson.splits
+    refuse_other_space(architecture, splits)
+    for file in lesson.files.values():
+        refuse_other_images(file, splits)
+    weights, result, state = folder / WEIGHTS, folder / RESULT, folder / STATE
+    with compute.seeded(lesson.seed):  # what torch draws for new modules is overwritten
+        network = _untrained(lesson, compute)
+        teacher = load_teacher(lesson.teacher, splits, compute) if lesson.teacher else None
+        identity = lesson.identity()
+        distributed.first(partial(_claim, folder, identity))
+        if not distributed.first(weights.exists):
+            _train(network, lesson, teacher, state, compute, on_progress)
+            header = describe("network", architecture.space, splits, splits.seed)
+            tensors = to_arrays(network.state_dict())
+            distributed.first(
+                partial(write_weights, weights, tensors, {**header, "choices": architecture.text})
+            )
+        found = distributed.first(partial(_measured, lesson, identity, folder, compute))
+    distributed.first(partial(state.unlink, missing_ok=True))
+    return SpecializedResult(weights, result, *found)
+
+
+def _claim(folder: Path, identity: Mapping[str, Any]) -> None:
+    """Make sure that the folder is this run's, and remove what a killed process has half written."""
+    claim(folder, RUN_FORMAT, identity, (folder / WEIGHTS, folder / RESULT))
+    for name in (RUN, STATE, WEIGHTS, RESULT):
+        for half_written in folder.glob(f".{name}.*"):
+            half_written.unlink(missing_ok=True)
+
+
+def _untrained(lesson: Lesson, compute: Compute) -> Network:
+    if lesson.inherited:
+        return heir(lesson.architecture, lesson.inherited.tensors, compute)
+    network = Network(lesson.architecture)
+    initialise(network, generator(lesson.seed, "weights"))
+    return compute.place(network)
+
+
+def _train(
+    network: Network,
+    lesson: Lesson,
+    teacher: nn.Module | None,
+    state: Path,
+    compute: Compute,
+    on_progress: OnProgress,
+) -> None:
+    splits, settings, seed = lesson.splits, lesson.settings, lesson.seed
+    train_network(
+        network,
+        splits,
+        settings,
+        seed=seed,
+        compute=compute,
+        teacher=teacher,
+        state=state,
+        on_progress=on_progress,
+    )
+    if lesson.inherited:
+        settle(network, splits, settings.batch, seed, compute)
+
+
+def _measured(
+    lesson: Lesson, identity: Mapping[str, Any], folder: Path, compute: Compute
+) -> tuple[Evaluation, Evaluation]:
+    """Accuracy on the validation and on the test images, once measured and then read."""
+    path = folder / RESULT
+    if not path.exists():
+        write_json(path, FORMAT, _document(lesson, identity, folder / WEIGHTS, compute))
+    record = read_json(path, FORMAT)
+    return _read(record.record("validation")), _read(record.record("test"))
+
+
+def _document(lesson: Lesson, identity: Mapping[str, Any], weights: Path, compute: Compute) -> dict[str, Any]:
+    """The result as JSON: accuracy on both sets of images, then where it comes from."""
+    tensors, splits = read_weights(weights).tensors, lesson.splits
+    found = {
+        name: asdict(evaluate_weights(lesson.architecture, tensors, [images], device=compute.device.type))
+        for name, images in (("validation", splits.validation), ("test", splits.test))
+    }
+    files = {name: {"file": file.path.name, "sha256": identity[name]} for name, file in lesson.files.items()}
+    return {
+        **found,
+        "weights": weights.name,
+        "weights_sha256": sha256(weights),
+        **identity,
+        **{"inherited": None, "teacher": None, **files},
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "device": compute.text,
+        "torch": torch.__version__,
+    }
+
+
+def _read(record: Record) -> Evaluation:
+    return Evaluation(
+        record.number("top1_pct"),
+        record.number("top5_pct"),
+        record.number("cross_entropy"),
+        record.integer("images"),
+    )

@@ -1,0 +1,73 @@
+"""How far a run is, read from its folder alone: it may be running, stopped or finished. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from ponas_deploy.errors import PonasError
+from ponas_deploy.files.records import read_json
+from ponas_deploy.tables import AccuracyTable, load_accuracy_table
+from train.runs import lock
+from train.runs.lock import Holder
+from train.runs.log import Line, read_log
+from train.runs.paths import FORMAT, RunPaths
+from train.runs.rows import grid_of
+from train.settings.assign import pairs_of
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A run as it stands.
+
+    `asked` are the settings by dotted name, with what followed from the images. `stage`: "data" (nothing
+    but the images has been looked at), "meta", "fine-tune" or "done". `last` is the newest line of the
+    log, `best_top1_pct` the best validation accuracy so far. `table` has the rows that are finished, None
+    before the first. `holder` is the process that trains now.
+    """
+
+    folder: Path
+    asked: dict[str, Any]
+    stage: str
+    last: Line | None
+    best_top1_pct: float | None
+    table: AccuracyTable | None
+    holder: Holder | None
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """What differs from the paper's recipe, as `--set` takes it."""
+        return pairs_of(self.asked)
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds that the stage will still take; while it runs, from now on."""
+        if self.stage == "done" or self.last is None or self.last.left_s is None:
+            return None
+        if self.holder is None:
+            return self.last.left_s
+        since = datetime.now(timezone.utc) - datetime.fromisoformat(self.last.time)
+        return max(self.last.left_s - since.total_seconds(), 0.0)
+
+
+def read_status(folder: Path) -> Status:
+    """The status of the run in a folder; PonasError when there is none."""
+    paths, holder = RunPaths(folder), lock.holder(folder)
+    if not paths.run.exists():
+        if holder is None:
+            raise PonasError(f"{folder} holds no training run: name the folder that `ponas train` wrote to.")
+        return Status(folder, {}, "data", None, None, None, holder)
+    asked = read_json(paths.run, FORMAT).record("settings").data
+    lines = read_log(paths.log)
+    stage = "done" if paths.table.exists() else lines[-1].stage if lines else "meta"
+    table = load_accuracy_table(paths.table) if stage == "done" else _so_far(paths)
+    seen = [line.validation_top1_pct for line in lines if line.validation_top1_pct is not None]
+    best = max(seen, default=None)
+    return Status(folder, asked, stage, lines[-1] if lines else None, best, table, holder)
+
+
+def _so_far(paths: RunPaths) -> AccuracyTable | None:
+    rows = paths.rows()
+    return AccuracyTable.from_top1(grid_of(rows)) if rows else None

@@ -1,0 +1,152 @@
+"""Training one network by SGD, epoch by epoch, with its state kept after each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+
+import torch
+from torch import nn
+
+from train.compute import distributed
+from train.compute.device import Compute, threads
+from train.compute.memory import enough_memory
+from train.compute.seeds import derive, shuffled
+from train.data import Splits
+from train.errors import TrainingError
+from train.settings.progress import OnProgress, Progress, Stage, silent
+from train.settings.settings import MetaSettings, SpecializedSettings
+from train.stages.loop import Evaluation, Loss, all_finite, cross_entropy, evaluate, set_lr, train_epoch
+from train.stages.state import load_state, save_state
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What a network goes through: its name in errors, the settings, and the learning rate of an epoch.
+
+    `stage` is that of its progress, `key` names its random orders, `remedy` what to change when memory is
+    short (`train.compute.memory`).
+    """
+
+    name: str
+    stage: Stage
+    key: str
+    settings: MetaSettings | SpecializedSettings
+    lr: Callable[[int], float]
+    objective: Loss = cross_entropy
+    remedy: str = "a batch of"
+
+
+def train_epochs(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    splits: Splits,
+    course: Course,
+    *,
+    seed: int,
+    compute: Compute,
+    state: Path | None = None,
+    on_progress: OnProgress = silent,
+) -> Evaluation:
+    """Train a network that lies on the device; its accuracy on the validation images in the end.
+
+    With `state`, a file that holds the state after each epoch, training goes on where that file
+    ends, with the result of an unbroken run. Raises TrainingError when the loss is not finite,
+    OutOfMemoryError when the batch is too large; the state is then that of the last good epoch.
+    """
+    settings, scaler = course.settings, compute.scaler()
+    distributed.divided(course.name, min(settings.batch, len(splits.train.labels)))
+    start = 0
+    if state and distributed.first(state.exists):
+        start = load_state(state, network, optimizer, compute, scaler)
+    with threads(settings.threads):
+        evaluation = evaluate(network, splits.validation, compute)
+        for epoch in range(start, settings.epochs):
+            report = _Report(course, epoch, _steps(splits, course), on_progress)
+            _epoch(network, optimizer, splits, course, epoch, seed, compute, scaler, report.each(evaluation))
+            evaluation = evaluate(network, splits.validation, compute)
+            if not all_finite(network.state_dict()):
+                raise TrainingError(course.name, (epoch + 1) * _steps(splits, course))
+            if state:
+                distributed.first(partial(save_state, state, network, optimizer, epoch + 1, scaler))
+            report.end(evaluation)
+    return evaluation
+
+
+def _steps(splits: Splits, course: Course) -> int:
+    return max(len(splits.train.labels) // course.settings.batch, 1)
+
+
+def _epoch(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    splits: Splits,
+    course: Course,
+    epoch: int,
+    seed: int,
+    compute: Compute,
+    scaler: torch.amp.GradScaler,
+    after_step: Callable[[float], None],
+) -> None:
+    settings, first_step = course.settings, epoch * _steps(splits, course) + 1
+    order = shuffled(len(splits.train.labels), settings.batch, course.key, epoch, seed=seed)
+    augment = derive(seed, "augment", epoch) if settings.augment else None
+    batches = splits.train.batches(settings.batch, order, augment, distributed.share())
+    set_lr(optimizer, course.lr(epoch))
+    with (
+        compute.seeded(derive(seed, "dropout", epoch)),
+        enough_memory(course.name, settings.batch, course.remedy),
+    ):
+        train_epoch(
+            network,
+            optimizer,
+            batches,
+            compute,
+            course.name,
+            first_step,
+            after_step,
+            course.objective,
+            scaler,
+        )
+
+
+class _Report:
+    """What an epoch (from 0) of `steps` steps tells: every step, and its end."""
+
+    def __init__(self, course: Course, epoch: int, steps: int, on_progress: OnProgress) -> None:
+        self._course, self._on_progress = course, on_progress
+        self._done, self._total = epoch * steps, course.settings.epochs * steps
+        self._text, self._lr = f"epoch {epoch + 1} of {course.settings.epochs}", course.lr(epoch)
+        self._losses: list[float] = []
+
+    def each(self, before: Evaluation) -> Callable[[float], None]:
+        """To be called after each step with its loss; `before` is the accuracy that the epoch began with."""
+
+        def after_step(loss: float) -> None:
+            self._done += 1
+            self._losses.append(loss)
+            self._tell(loss, before, images=self._course.settings.batch)
+
+        return after_step
+
+    def end(self, evaluation: Evaluation) -> None:
+        """The epoch is over: its mean loss and its accuracy."""
+        self._tell(fmean(self._losses), evaluation, milestone=True)
+
+    def _tell(self, loss: float, evaluation: Evaluation, images: int = 0, milestone: bool = False) -> None:
+        measured = "cross_entropy" if self._course.objective is cross_entropy else "loss"
+        metrics = ((measured, loss), ("validation_top1_pct", evaluation.top1_pct), ("lr", self._lr))
+        self._on_progress(
+            Progress(
+                self._course.stage,
+                self._done,
+                self._total,
+                self._text,
+                metrics,
+                images=images,
+                milestone=milestone,
+            )
+        )

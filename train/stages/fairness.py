@@ -1,0 +1,119 @@
+"""The whole supernet at once, with strict fairness: every candidate gets exactly one update a step.
+
+FairNAS, arXiv 1907.01845, section 3.2 and algorithm 1: at each step the candidates of every layer are put
+in a random order, path p goes through the p-th of each layer, all paths see the same batch, their gradients
+add up, and one step is taken. From random weights this is what the paper of PONAS compares its two stages
+with; from a meta network's weights it is how the second stage goes on there (arXiv 2003.05112, section
+4.3).
+
+Its `state_dict` is a supernet in the layout of `searchspace.weights`: networks inherit from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ponas_deploy.errors import PonasError
+from searchspace import Space
+from train.compute.device import Compute
+from train.compute.seeds import generator
+from train.data import Splits
+from train.networks.crop import largest
+from train.networks.modules import Block, Network, initialise
+from train.settings.progress import OnProgress, silent
+from train.settings.settings import MetaSettings
+from train.stages.candidates import cropped
+from train.stages.epochs import Course, train_epochs
+from train.stages.loop import Evaluation, sgd
+from train.stages.meta import stepped
+
+
+class FairSupernet(nn.Module):
+    """Stem, head and every candidate of every layer.
+
+    Images (N, 3, resolution, resolution) -> in training the logits of one path a candidate, (paths, N,
+    classes); in evaluation those of the largest network, (N, classes). The orders are drawn from torch's
+    own generator, as dropout is. A step holds what all paths need for their gradients: several times as
+    much as the meta network with that batch.
+    """
+
+    def __init__(self, space: Space) -> None:
+        super().__init__()
+        counts = {len(layer.candidates) for layer in space.layers}
+        if len(counts) != 1:
+            raise PonasError(
+                f"space '{space.name}' has layers of {min(counts)} to {max(counts)} candidates: strict"
+                f" fairness needs as many in each, so that every path has one."
+            )
+        self.space, self.paths = space, counts.pop()
+        self.stem = Block(space.stem)
+        self.layers = nn.ModuleDict(
+            {
+                layer.name: nn.ModuleDict({each.label: Block(each.ops) for each in layer.candidates})
+                for layer in space.layers
+            }
+        )
+        self.head = Block(space.head)
+
+    def crop_from(self, meta: Network, compute: Compute) -> None:
+        """Take over a meta network's stem and head, and cut every candidate out of its layer's block."""
+        self.stem.load_state_dict(meta.stem.state_dict())
+        self.head.load_state_dict(meta.head.state_dict())
+        for layer in self.space.layers:
+            blocks = cropped(layer, meta.layers[layer.name], compute)
+            self.layers[layer.name] = nn.ModuleDict(dict(zip(layer.labels, blocks, strict=True)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of normalised images: see the class."""
+        x = self.stem(images)  # the same for all paths: its gradient is their sum
+        if not self.training:
+            return self._logits(x, [largest(layer).label for layer in self.space.layers])
+        orders = [[labels[index] for index in torch.randperm(self.paths)] for labels in self.space.labels]
+        return torch.stack([self._logits(x, path) for path in zip(*orders, strict=True)])
+
+    def _logits(self, x: Tensor, path: Sequence[str]) -> Tensor:
+        for layer, label in zip(self.space.layers, path, strict=True):
+            x = self.layers[layer.name][label](x)  # type: ignore[index]
+        logits: Tensor = self.head(x)
+        return logits
+
+
+def summed(logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
+    """The sum of the paths' cross entropies; (paths, N, classes) and (N,) -> a scalar."""
+    return len(logits) * F.cross_entropy(logits.flatten(0, 1), labels.repeat(len(logits)))
+
+
+def train_fair(
+    space: Space,
+    splits: Splits,
+    settings: MetaSettings,
+    *,
+    seed: int,
+    compute: Compute,
+    meta: Network | None = None,
+    state: Path | None = None,
+    on_progress: OnProgress = silent,
+) -> tuple[FairSupernet, Evaluation]:
+    """Train a supernet, from random weights or from those of `meta`; it and its largest network's accuracy.
+
+    See `epochs.train_epochs` for `state` and what is raised; PonasError for a space whose layers have
+    different numbers of candidates.
+    """
+    supernet = FairSupernet(space)
+    if meta is None:
+        initialise(supernet, generator(seed, "weights"))
+    else:
+        supernet.crop_from(meta, compute)
+    compute.place(supernet)
+    optimizer = sgd(supernet.parameters(), settings.lr, settings.momentum, settings.weight_decay)
+    course = Course("the supernet", "fine-tune", "fair", settings, partial(stepped, settings), summed)
+    evaluation = train_epochs(
+        supernet, optimizer, splits, course, seed=seed, compute=compute, state=state, on_progress=on_progress
+    )
+    return supernet, evaluation

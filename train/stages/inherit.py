@@ -1,0 +1,73 @@
+"""A network with inherited weights: batch norm measured anew, fine-tuned where asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ponas_deploy.errors import PonasError
+from ponas_deploy.files.weights import Arrays, read_weights
+from searchspace import Architecture
+from searchspace.weights import Weights, inherit
+from train.compute.device import Compute, few_threads
+from train.compute.seeds import shuffled
+from train.data import Splits
+from train.networks.modules import Network
+from train.networks.weights import load_arrays, to_arrays
+from train.settings.progress import OnProgress, silent
+from train.settings.settings import SpecializedSettings
+from train.stages.loop import recalibrate
+from train.stages.specialized import train_network
+
+CALIBRATION_IMAGES = 8192
+
+
+def specialised(
+    architecture: Architecture,
+    weights: Path,
+    splits: Splits,
+    *,
+    finetune_epochs: int = 0,
+    lr: float = 0.01,
+    batch: int = 64,
+    seed: int = 0,
+    device: str = "auto",
+    on_progress: OnProgress = silent,
+) -> Arrays:
+    """The weights of `architecture` as float32 arrays, ready for an engine.
+
+    `weights` is a supernet's or a network's file. Batch norm statistics are measured on training
+    images, because those of the supernet belong to the neighbours a block was trained with.
+    Raises WeightsError when the file does not fit the architecture, PonasError when the images do not.
+    """
+    refuse_other_space(architecture, splits)
+    compute = Compute.on(device)
+    network = heir(architecture, read_weights(weights).tensors, compute)
+    if finetune_epochs:
+        settings = SpecializedSettings(finetune_epochs, batch, lr)
+        train_network(network, splits, settings, seed=seed, compute=compute, on_progress=on_progress)
+    settle(network, splits, batch, seed, compute)
+    return to_arrays(network.state_dict())
+
+
+def refuse_other_space(architecture: Architecture, splits: Splits) -> None:
+    """PonasError when a network's classes or resolution are not those of the images."""
+    space = architecture.space
+    if (space.classes, space.resolution) != (splits.classes, splits.resolution):
+        raise PonasError(
+            f"the network is made for {space.classes} classes at {space.resolution} px, but '{splits.name}'"
+            f" has {splits.classes} classes at {splits.resolution} px: build the space for these images."
+        )
+
+
+def heir(architecture: Architecture, tensors: Weights, compute: Compute) -> Network:
+    """A network on the device with weights of a supernet, or its own; WeightsError when they do not fit."""
+    network = Network(architecture)
+    load_arrays(network, inherit(tensors, architecture))
+    return compute.place(network)
+
+
+def settle(network: Network, splits: Splits, batch: int, seed: int, compute: Compute) -> None:
+    """Measure the batch norm statistics of a network anew on training images."""
+    order = shuffled(len(splits.train.labels), batch, "statistics", seed=seed)[:CALIBRATION_IMAGES]
+    with few_threads(splits.resolution):
+        recalibrate([network], splits.train, order, batch, compute)

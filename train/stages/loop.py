@@ -1,0 +1,182 @@
+"""The loops that every stage shares: one epoch of SGD, evaluation, batch norm recalibration."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from train.compute import distributed
+from train.compute.device import Compute
+from train.data import Batch, Images
+from train.errors import TrainingError
+from train.networks.modules import BatchNorm
+from train.stages.descent import Descent
+
+EVALUATION_BATCH = 256
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Logits (N, classes), labels (N,) and the images (N, 3, H, W) they belong to -> a scalar."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Top-1 and top-5 in percent and mean cross entropy (nats) over `images` images.
+
+    With fewer than five classes top-5 counts all of them.
+    """
+
+    top1_pct: float
+    top5_pct: float
+    cross_entropy: float
+    images: int
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
+    """The loss of every stage that has labels alone to learn from."""
+    return F.cross_entropy(logits, labels)
+
+
+def train_epoch(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: Iterable[Batch],
+    compute: Compute,
+    stage: str,
+    first_step: int,
+    after_step: Callable[[float], None],
+    objective: Loss = cross_entropy,
+    scaler: torch.amp.GradScaler | None = None,
+) -> None:
+    """One pass of `objective` over `batches`, this process's share of each; `after_step` is told each loss.
+
+    `scaler` goes on from epoch to epoch. Raises TrainingError at the first loss that is not finite, before
+    that step changes any weight.
+    """
+    network.train()
+    descent = Descent(optimizer, scaler or compute.scaler())
+    for step, (batch, labels) in enumerate(batches, start=first_step):
+        images = compute.put(batch)
+        with compute.precision():
+            loss = objective(network(images), compute.put(labels), images)
+        descent.backward(loss)
+        value = descent.step()
+        if not math.isfinite(value):
+            raise TrainingError(stage, step)
+        after_step(value)
+
+
+def evaluate(network: nn.Module, images: Images, compute: Compute) -> Evaluation:
+    """Accuracy of a network on labelled images; it is left in evaluation mode."""
+    network.eval()
+    tally = Tally()
+    with torch.inference_mode():
+        for batch, labels in images.batches(EVALUATION_BATCH, distributed.dealt(len(images.labels))):
+            with compute.precision():
+                logits = network(compute.put(batch))
+            tally.add(logits, compute.put(labels))
+    return tally.everywhere().result()
+
+
+class Tally:
+    """Adds up an evaluation batch by batch."""
+
+    def __init__(self) -> None:
+        self._top1 = self._top5 = self._images = 0
+        self._loss = 0.0
+
+    def add(self, logits: Tensor, labels: Tensor) -> None:
+        """Logits (N, classes) and labels (N,)."""
+        ranked = logits.float().topk(min(5, logits.shape[1])).indices
+        hits = ranked == labels[:, None]
+        self._top1 += int(hits[:, 0].sum())
+        self._top5 += int(hits.any(1).sum())
+        self._loss += F.cross_entropy(logits.float(), labels, reduction="sum").item()
+        self._images += len(labels)
+
+    def everywhere(self) -> Tally:
+        """What all processes have seen, each its own images."""
+        seen = torch.tensor([self._top1, self._top5, self._images, self._loss], dtype=torch.float64)
+        top1, top5, images, self._loss = distributed.total(seen).tolist()
+        self._top1, self._top5, self._images = int(top1), int(top5), int(images)
+        return self
+
+    def result(self) -> Evaluation:
+        """What was seen so far."""
+        count = self._images
+        return Evaluation(100 * self._top1 / count, 100 * self._top5 / count, self._loss / count, count)
+
+
+def recalibrate(
+    networks: Iterable[nn.Module], images: Images, order: Tensor, size: int, compute: Compute
+) -> None:
+    """Measure the batch norm statistics of each network anew, as averages over batches of `size` images.
+
+    Running averages lag behind weights that moved, and those of a cropped block belong to another
+    block. Each network sees the same batches; nothing but its running statistics changes. Several
+    processes take turns, a batch each.
+    """
+    networks = list(networks)
+    norms = [module for network in networks for module in network.modules() if isinstance(module, BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for network in networks:
+        network.eval()
+    for norm in norms:
+        norm.train()
+    seen = 0
+    own = torch.split(order, size)[distributed.rank() :: distributed.size()]
+    for batch, _ in images.batches(size, torch.cat(own) if own else order[:0]):
+        seen += len(batch)
+        for norm in norms:
+            norm.momentum = len(batch) / seen  # a plain average over all images
+        compute.each(partial(_look_at, compute.put(batch), compute), networks)
+    _average(norms, seen)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()
+
+
+def _average(norms: list[BatchNorm], seen: int) -> None:
+    """Running statistics of `seen` images -> those of the images that all processes have seen."""
+    if distributed.size() == 1:
+        return
+    statistics = [
+        each for norm in norms for each in (norm.running_mean, norm.running_var) if each is not None
+    ]
+    flat = torch.cat([*(seen * each for each in statistics), statistics[0].new_tensor([seen])])
+    summed = distributed.total(flat)
+    parts = torch.split(summed[:-1], [len(each) for each in statistics])
+    for each, part in zip(statistics, parts, strict=True):
+        each.copy_(part / summed[-1])
+
+
+def _look_at(images: Tensor, compute: Compute, network: nn.Module) -> None:
+    with torch.no_grad(), compute.precision():
+        network(images)
+
+
+def sgd(
+    parameters: Iterable[nn.Parameter],
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    nesterov: bool = False,
+) -> torch.optim.SGD:
+    """The optimizer of every stage of the paper."""
+    return torch.optim.SGD(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Use `lr` from now on."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
+def all_finite(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether no value is NaN or infinite."""
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values())

@@ -1,0 +1,39 @@
+"""Which random networks a table is fitted to, and which ones judge it: two sides that never meet.
+
+A hash of the network alone decides its side, a quarter of the space certifies. So no seed, number of
+networks or second run lets a network that a table was fitted to judge that table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator
+from math import prod
+from typing import Literal
+
+from searchspace import Space
+from train.compute.seeds import derive
+
+Side = Literal["fit", "certify"]
+Choices = tuple[str, ...]
+
+
+def sample(space: Space, side: Side, seed: int) -> Iterator[Choices]:
+    """Different networks of one side, one candidate a layer, each as likely as any other.
+
+    The same seed gives the same networks in the same order, however many are taken; a small space ends.
+    """
+    draws = random.Random(derive(seed, "subnets", side))
+    total, seen = prod(map(len, space.labels)), set[Choices]()
+    while len(seen) < total:
+        choices = tuple(labels[draws.randrange(len(labels))] for labels in space.labels)
+        if choices not in seen:
+            seen.add(choices)
+            if side_of(choices) == side:
+                yield choices
+
+
+def side_of(choices: Choices) -> Side:
+    """Whether a network fits tables or certifies them."""
+    return "certify" if hashlib.sha256(",".join(choices).encode()).digest()[0] < 64 else "fit"

@@ -1,0 +1,63 @@
+"""The state of a stage that trains one network by SGD: weights, momentum and how many epochs are done."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ponas_deploy.errors import FileFormatError, WeightsError
+from ponas_deploy.files.weights import read_weights, write_weights
+from train.compute import distributed
+from train.compute.device import Compute
+from train.networks.weights import load_arrays, refuse_other_tensors, to_arrays
+
+_MOMENTUM = "momentum/"
+
+
+def save_state(
+    path: Path,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    epochs_done: int,
+    scaler: torch.amp.GradScaler | None = None,
+) -> None:
+    """Write the state after an epoch, over the one before; `scaler` is that of fp16."""
+    tensors: dict[str, Tensor] = dict(network.state_dict())
+    for name, parameter in network.named_parameters():
+        momentum = optimizer.state[parameter].get("momentum_buffer")  # none before the first step
+        tensors[_MOMENTUM + name] = torch.zeros_like(parameter) if momentum is None else momentum
+    scale = json.dumps(scaler.state_dict() if scaler else {})
+    header = {"layout": "training state", "epochs_done": str(epochs_done), "gradient_scale": scale}
+    write_weights(path, to_arrays(tensors), header)
+
+
+def load_state(
+    path: Path,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    compute: Compute,
+    scaler: torch.amp.GradScaler | None = None,
+) -> int:
+    """Put a saved state into a network, its optimizer and `scaler`; the epochs it had done.
+
+    The first process reads it for all. Raises FileFormatError when the file is not the state of such a
+    network, naming what is missing or too much.
+    """
+    file = distributed.first(partial(read_weights, path))
+    weights = network.state_dict()
+    try:
+        momenta = {_MOMENTUM + name: parameter for name, parameter in network.named_parameters()}
+        refuse_other_tensors({**weights, **momenta}, file.tensors)
+        load_arrays(network, {name: file.tensors[name] for name in weights})
+        for name, parameter in momenta.items():
+            momentum = torch.from_numpy(file.tensors[name]).clone()
+            optimizer.state[parameter]["momentum_buffer"] = compute.put(momentum)
+        if scaler and scaler.is_enabled():
+            scaler.load_state_dict(json.loads(file.metadata["gradient_scale"]))
+        return int(file.metadata["epochs_done"])
+    except (WeightsError, KeyError, ValueError) as error:
+        raise FileFormatError(path, "", f"is not the state of this run: {error}") from error

@@ -1,0 +1,112 @@
+"""Networks of a finished supernet, evaluated as they are inherited: what a table is fitted to and judged by.
+
+A subnet takes over the weights of its candidates. Its batch norm statistics are measured anew on
+training images, because those in the file belong to the neighbours that a candidate was trained with
+(as in single path one-shot search, arXiv 1904.00420); then it sees the validation images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ponas_deploy.files.weights import Arrays
+from searchspace import Architecture, Space
+from searchspace.weights import inherit
+from train.compute.device import Compute, threads
+from train.compute.seeds import shuffled
+from train.data import Images, Splits
+from train.networks.modules import Network, frozen
+from train.stages.loop import EVALUATION_BATCH, Evaluation, Tally, recalibrate
+from train.stages.sampling import Choices
+
+CALIBRATION_IMAGES = 512
+"""Training images that measure batch norm statistics. Against all of them, top-1 was off by one standard
+deviation of 0.6 points on the digits (40 networks; 1.5 with 64 images, 0.7 with 256) and of 0.5 on 30
+fractals (20 networks; 0.8 and 0.5), where the validation images themselves leave a noise of 1.5 and 1.0."""
+
+_BATCH = 64
+"""Images at once while statistics are measured, and on a CPU always: more do not fit its caches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subnet:
+    """A network and its accuracy on all validation images, and top-1 in percent on each half of them.
+
+    The halves are every other image: images that lie in order of their classes are split evenly.
+    """
+
+    choices: Choices
+    evaluation: Evaluation
+    halves_pct: tuple[float, float]
+
+
+class Supernet:
+    """The weights of every candidate, read once. Networks made of them share them."""
+
+    def __init__(self, space: Space, tensors: Arrays, compute: Compute) -> None:
+        self.space = space
+        self._tensors = {name: compute.put(torch.from_numpy(array)) for name, array in tensors.items()}
+
+    def network(self, choices: Choices) -> Network:
+        """A network with inherited weights; WeightsError when the supernet is of another space or size.
+
+        Only its batch norm statistics are its own: nothing else may be changed in place.
+        """
+        architecture = Architecture(self.space, choices)
+        with torch.device("meta"):  # no memory, no random numbers
+            network = Network(architecture)
+        network.load_state_dict(
+            {name: _own(name, tensor) for name, tensor in inherit(self._tensors, architecture).items()},
+            assign=True,
+        )
+        return network.requires_grad_(False)
+
+
+def _own(name: str, tensor: Tensor) -> Tensor:
+    return tensor.clone() if name.endswith(("running_mean", "running_var")) else tensor
+
+
+def evaluate_subnets(
+    supernet: Supernet, networks: Sequence[Choices], splits: Splits, compute: Compute, seed: int
+) -> tuple[Subnet, ...]:
+    """Evaluate networks side by side: images are decoded once for all of them.
+
+    On a CPU each lane of `compute` works on a network of its own in one thread, so that the result
+    depends neither on the lanes nor on which networks come together.
+    """
+    order = shuffled(len(splits.train.labels), _BATCH, "statistics", seed=seed)[:CALIBRATION_IMAGES]
+    with threads(1):
+        modules = [supernet.network(choices) for choices in networks]
+        recalibrate(modules, splits.train, order, _BATCH, compute)
+        folded = [compute.place(frozen(module.parts())) for module in modules]
+        tallies = _evaluated(folded, splits.validation, compute)
+    return tuple(
+        Subnet(choices, whole.result(), (first.result().top1_pct, second.result().top1_pct))
+        for choices, (whole, first, second) in zip(networks, tallies, strict=True)
+    )
+
+
+_Tallies = tuple[Tally, Tally, Tally]
+"""Of all images, of those at even places and of those at odd ones."""
+
+
+def _evaluated(modules: Sequence[torch.nn.Module], images: Images, compute: Compute) -> list[_Tallies]:
+    tallies = [(Tally(), Tally(), Tally()) for _ in modules]
+    size = _BATCH if compute.device.type == "cpu" else EVALUATION_BATCH
+    for batch, labels in images.batches(size):
+        x, targets = compute.put(batch), compute.put(labels)
+
+        def look(index: int, x: Tensor = x, targets: Tensor = targets) -> None:
+            with torch.inference_mode(), compute.precision():
+                logits = modules[index](x)
+            for tally, part in zip(
+                tallies[index], (slice(None), slice(0, None, 2), slice(1, None, 2)), strict=True
+            ):
+                tally.add(logits[part], targets[part])
+
+        compute.each(look, range(len(modules)))
+    return tallies
