@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rendered import shown
 from typer.testing import CliRunner
 
 from conftest import tiny_space
@@ -25,6 +24,7 @@ from ponas_deploy.machines.machine import Machine, Reading
 from ponas_deploy.measuring.interference import Round
 from ponas_deploy.profiling.inventory import Runtime
 from ponas_deploy.tables import store
+from rendered import shown
 
 MACHINE = Machine("AMD EPYC", "x86_64", 2, None, 8000, "Linux 6.1", "3.11.7")
 QUIET = Vitals(

@@ -9,7 +9,6 @@ from itertools import cycle
 from pathlib import Path
 
 import pytest
-from rendered import shown
 from typer.testing import CliRunner, Result
 
 from conftest import tiny_space
@@ -40,6 +39,7 @@ from ponas_deploy.tables import (
     write_latency_table,
 )
 from ponas_deploy.tables.store import StoredTable
+from rendered import shown
 from searchspace import SPACES, Architecture
 from searchspace.space import Space
 

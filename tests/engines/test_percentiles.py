@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rendered import shown
 
 from planted_clocks import (
     spread,
@@ -18,6 +17,7 @@ from ponas_deploy.commands.reports.engine import deployment_report, verification
 from ponas_deploy.engines.deploy import deploy, engine_document
 from ponas_deploy.engines.manifest import MANIFEST, read_manifest
 from ponas_deploy.errors import FileFormatError
+from rendered import shown
 from searchspace.space import Space
 
 pytestmark = pytest.mark.usefixtures("planted_clock")

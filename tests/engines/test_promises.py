@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rendered import shown
 
 from planted_clocks import (
     EVERY,
@@ -28,6 +27,7 @@ from ponas_deploy.errors import BackendError, BudgetError
 from ponas_deploy.search.specialize import Budget
 from ponas_deploy.tables.margin import margin
 from ponas_deploy.tables.quality import wander_pct
+from rendered import shown
 from searchspace.space import Space
 
 pytestmark = pytest.mark.usefixtures("planted_clock")

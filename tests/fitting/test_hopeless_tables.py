@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rendered import shown
 
 from planted_clocks import (
     hopeless,
@@ -20,6 +19,7 @@ from ponas_deploy.errors import MeasurementError
 from ponas_deploy.search.specialize import Budget
 from ponas_deploy.tables import LatencyTable
 from ponas_deploy.tables.margin import margin
+from rendered import shown
 from searchspace.space import Space
 
 pytestmark = pytest.mark.usefixtures("planted_clock")
