@@ -150,10 +150,8 @@ def certificate(
     rows = [draw.choice(len(networks), FEW, replace=False) for _ in range(2000)]
     taus = [rank_correlation(predicted[few], top1[few]).tau for few in rows]
     low, high = np.quantile(taus, (0.025, 0.975)).tolist()
-    reached = f"{min(networks.values):.1f} to {max(networks.values):.1f} %"
-    print(
-        f"   {how}: {proof.text}; Spearman {proof.spearman:.2f}; MACs alone {proof.macs_tau:.2f}; {reached}"
-    )
+    spread = f"{min(networks.values):.1f} to {max(networks.values):.1f} %"
+    print(f"   {how}: {proof.text}; Spearman {proof.spearman:.2f}; MACs alone {proof.macs_tau:.2f}; {spread}")
     if proof.noise_pp:
         print(f"      noise {proof.noise_pp:.2f} points: two such runs would agree to {proof.noise_tau:.2f}")
     print(f"      any {FEW} of these networks: {low:.2f} to {high:.2f}")

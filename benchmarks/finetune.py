@@ -48,7 +48,7 @@ from train.networks.crop import crop, largest
 from train.networks.modules import BatchNorm, Block, Network
 from train.networks.weights import load_arrays
 from train.settings.settings import FineTuneSettings, preset
-from train.stages.candidates import Contest
+from train.stages.candidates import CandidateTraining
 from train.stages.equivalent import stand_ins
 from train.stages.loop import Evaluation, evaluate, sgd
 from train.stages.meta import train_meta
@@ -180,7 +180,7 @@ def shared(tuning: Iterator[TunedLayer], clock: Clock) -> TunedLayer:
 
 @contextmanager
 def phases_of_contests(clock: Clock) -> Iterator[None]:
-    own = {name: getattr(Contest, name) for name in PHASES}
+    own = {name: getattr(CandidateTraining, name) for name in PHASES}
 
     def timed(name: str) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
@@ -190,10 +190,10 @@ def phases_of_contests(clock: Clock) -> Iterator[None]:
         return call
 
     for name in PHASES:
-        setattr(Contest, name, timed(name))
+        setattr(CandidateTraining, name, timed(name))
     yield
     for name in PHASES:
-        setattr(Contest, name, own[name])
+        setattr(CandidateTraining, name, own[name])
 
 
 def fraction(splits: Splits, images: int) -> Splits:

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from ponas_deploy.backends import BACKENDS, RunSettings
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.profiling import priority
-from ponas_deploy.profiling.precision import reached
+from ponas_deploy.profiling.precision import precision_of
 from ponas_deploy.profiling.profile import profile
 from ponas_deploy.tables.store import accuracy_table
 from searchspace import build_space
@@ -54,7 +54,7 @@ def main() -> None:
                 accuracy=accuracy,
                 seed=number,
             )
-            found, proof, fit = reached(table, accuracy), table.certificate, table.correction
+            found, proof, fit = precision_of(table, accuracy), table.certificate, table.correction
             assert proof is not None
             assert fit is not None
             rounds = dict(table.protocol)["rounds"]

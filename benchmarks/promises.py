@@ -56,9 +56,9 @@ class Promise:
 def main() -> None:
     options = arguments()
     space = build_space("ponas", options.resolution)
-    wish = inventory.Wish("cpu", space, (options.backend,), (options.precision,), options.threads)
-    tables = inventory.serving(wish)
-    for conditions in inventory.missing(wish, tables):
+    target = inventory.Target("cpu", space, (options.backend,), (options.precision,), options.threads)
+    tables = inventory.serving(target)
+    for conditions in inventory.missing(target, tables):
         tables = (
             *tables,
             inventory.make_table(conditions, space, time_budget_s=options.time, overwrite=True),

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from ponas_deploy.backends import Backend, RunSettings, Session, get_backend
 from ponas_deploy.measuring.contention import core_for, readings
-from ponas_deploy.measuring.interference import Weather, look_around
-from ponas_deploy.measuring.protocol import Plan, Samples, first_look, measure
+from ponas_deploy.measuring.interference import Interference, take_snapshot
+from ponas_deploy.measuring.protocol import Plan, Samples, first_estimate, measure
 from ponas_deploy.profiling.models import block_model, blocks_of, network_bytes, quick_weights
 from ponas_deploy.profiling.spread import spread_networks
 from searchspace import build_space
@@ -42,7 +42,7 @@ RAW = Plan(min_rounds=10_000, max_rounds=10_000, redone_pct=0.0, sentinel_visits
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class Target:
     """What to gather: `networks` spread over the range, `twins` of them twice, `swaps` or not."""
 
     backend: str
@@ -99,14 +99,14 @@ class Raw:
         return tuple(key for key in self.keys if "," in key and not key.startswith(TWIN))
 
 
-def gather(wish: Wish) -> Raw:
+def gather(target: Target) -> Raw:
     """Measure what is wished for, in one fresh process after the other."""
     parts: list[Raw] = []
     texts: tuple[str, ...] = ()
-    for number in range(wish.processes):
+    for number in range(target.processes):
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-            raw = pool.submit(in_one_process, wish, number, texts).result()
+            raw = pool.submit(in_one_process, target, number, texts).result()
         parts.append(raw)
         texts = raw.networks()
     return joined(parts)
@@ -125,36 +125,36 @@ def joined(parts: Sequence[Raw]) -> Raw:
     return Raw(first.keys, **over_rounds, **over_keys)
 
 
-def in_one_process(wish: Wish, number: int, texts: Sequence[str], backend: Backend | None = None) -> Raw:
+def in_one_process(target: Target, number: int, texts: Sequence[str], backend: Backend | None = None) -> Raw:
     """Rounds of process `number`; `texts` are its networks, chosen by a first look where there are none."""
     start = time.monotonic()
-    space = build_space("ponas", wish.resolution)
-    runtime = backend or get_backend(wish.backend)
-    settings = RunSettings(wish.precision, wish.threads)
+    space = build_space("ponas", target.resolution)
+    runtime = backend or get_backend(target.backend)
+    settings = RunSettings(target.precision, target.threads)
     with ExitStack() as stack:
         shop = Shop(runtime, settings, stack)
-        furnish(shop, space, wish, texts)
-        return _timed(shop, wish, number, start)
+        furnish(shop, space, target, texts)
+        return _timed(shop, target, number, start)
 
 
-def furnish(shop: Shop, space: Space, wish: Wish, texts: Sequence[str] = ()) -> None:
+def furnish(shop: Shop, space: Space, target: Target, texts: Sequence[str] = ()) -> None:
     """Build all that is wished for."""
     for key, block in blocks_of(space).items():
         shop.build(key, partial(block_model, key, block, 1))
-    for key, made in chains(space).items() if wish.chains else ():
+    for key, made in chains(space).items() if target.chains else ():
         shop.build(key, made)
     costs = [np.array([shop.rough_ns[cell.key] for cell in row]) for row in space.cells()]
-    for text in texts or chosen(space, costs, wish):
+    for text in texts or chosen(space, costs, target):
         shop.build(text, partial(_network, space, text))
-    for text in shop.networks()[:: max(1, wish.networks // wish.twins)] if wish.twins else ():
+    for text in shop.networks()[:: max(1, target.networks // target.twins)] if target.twins else ():
         shop.build(TWIN + text, partial(_network, space, text))
 
 
-def chosen(space: Space, costs: Sequence[Floats], wish: Wish) -> tuple[str, ...]:
+def chosen(space: Space, costs: Sequence[Floats], target: Target) -> tuple[str, ...]:
     """Networks spread over the range, and with `swaps` every distinct cell in the middle one of them."""
-    spread = spread_networks(costs, wish.networks, wish.seed)
+    spread = spread_networks(costs, target.networks, target.seed)
     found = [Architecture.from_indices(space, indices).text for indices in spread]
-    if wish.swaps:
+    if target.swaps:
         found += [text for text in swapped(space, found[len(found) // 2]) if text not in found]
     return tuple(found)
 
@@ -219,7 +219,7 @@ class Shop:
         """Build one model and look at it for the first time."""
         start = time.monotonic()
         self.sessions[key] = self._stack.enter_context(self._backend.load(made(), self._settings))
-        self.runs[key], self.rough_ns[key] = first_look(self.sessions[key], RAW)
+        self.runs[key], self.rough_ns[key] = first_estimate(self.sessions[key], RAW)
         self.build_s[key] = time.monotonic() - start
 
     def networks(self) -> list[str]:
@@ -245,10 +245,12 @@ class Record:
         self._at[key, number] = time.monotonic()
         self._visit_s[key].append(self._at[key, number] - self._begun)
 
-    def raw(self, keys: Sequence[str], process: int, weather: Weather, build_s: Mapping[str, float]) -> Raw:
+    def raw(
+        self, keys: Sequence[str], process: int, interference: Interference, build_s: Mapping[str, float]
+    ) -> Raw:
         """All rounds so far."""
         rounds = range(self.rounds)
-        sky = [one for one in weather.rounds if not one.discarded]
+        sky = [one for one in interference.rounds if not one.discarded]
         return Raw(
             tuple(keys),
             np.array([[self.samples.rounds[key][one] for one in rounds] for key in keys]),
@@ -261,22 +263,22 @@ class Record:
         )
 
 
-def _timed(shop: Shop, wish: Wish, number: int, start: float) -> Raw:
+def _timed(shop: Shop, target: Target, number: int, start: float) -> Raw:
     """Rounds until the time is over."""
-    core = core_for(wish.backend, wish.threads)
+    core = core_for(target.backend, target.threads)
     record = Record(tuple(shop.sessions))
-    weather = Weather(RAW, lambda: look_around(core=readings(core)))
+    interference = Interference(RAW, lambda: take_snapshot(core=readings(core)))
     outcome = measure(
         shop.sessions,
         shop.runs,
         record.samples,
         RAW,
-        seed=1000 * wish.seed + number,
+        seed=1000 * target.seed + number,
         sentinel=next(iter(shop.sessions)),
-        deadline=start + wish.seconds,
+        deadline=start + target.seconds,
         on_visit=record.before,
-        watch=weather,
+        watch=interference,
         core=core,
     )
     record.rounds = outcome.rounds
-    return record.raw(tuple(shop.sessions), number, weather, shop.build_s)
+    return record.raw(tuple(shop.sessions), number, interference, shop.build_s)

@@ -13,10 +13,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.protocol_data import RAW, Raw, Record, Shop, Wish, furnish
+from benchmarks.protocol_data import RAW, Raw, Record, Shop, Target, furnish
 from ponas_deploy.backends import Backend, RunSettings, get_backend
 from ponas_deploy.measuring.contention import core_for
-from ponas_deploy.measuring.interference import Weather, look_around
+from ponas_deploy.measuring.interference import Interference, take_snapshot
 from ponas_deploy.measuring.protocol import Plan, measure, sample_runs
 from searchspace import build_space
 
@@ -46,19 +46,19 @@ VARIANTS = (
 )
 
 
-def vary(wish: Wish, backend: Backend | None = None) -> dict[str, Raw]:
+def vary(target: Target, backend: Backend | None = None) -> dict[str, Raw]:
     """The rounds of each variant, by its name."""
-    start, space = time.monotonic(), build_space("ponas", wish.resolution)
-    runtime = backend or get_backend(wish.backend)
+    start, space = time.monotonic(), build_space("ponas", target.resolution)
+    runtime = backend or get_backend(target.backend)
     with ExitStack() as stack:
-        shop = Shop(runtime, RunSettings(wish.precision, wish.threads), stack)
-        furnish(shop, space, wish)
+        shop = Shop(runtime, RunSettings(target.precision, target.threads), stack)
+        furnish(shop, space, target)
         keys = tuple(shop.sessions)
         records = {variant.name: Record(keys) for variant in VARIANTS}
-        core = core_for(wish.backend, wish.threads)
-        skies = {variant.name: Weather(RAW, look_around) for variant in VARIANTS}
+        core = core_for(target.backend, target.threads)
+        skies = {variant.name: Interference(RAW, take_snapshot) for variant in VARIANTS}
         used = dict.fromkeys(records, 0.0)
-        while time.monotonic() < start + wish.seconds or min(one.rounds for one in records.values()) < 4:
+        while time.monotonic() < start + target.seconds or min(one.rounds for one in records.values()) < 4:
             variant = min(VARIANTS, key=lambda one: used[one.name])
             record = records[variant.name]
             begun = time.monotonic()
@@ -68,7 +68,7 @@ def vary(wish: Wish, backend: Backend | None = None) -> dict[str, Raw]:
                     {key: sample_runs(shop.rough_ns[key], variant.plan) for key in keys},
                     record.samples,
                     variant.plan,
-                    seed=wish.seed,
+                    seed=target.seed,
                     sentinel=shop.networks()[len(shop.networks()) // 2],
                     deadline=float("inf"),
                     first_round=record.rounds,

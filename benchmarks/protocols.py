@@ -25,7 +25,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command that profil
 
 import numpy as np
 
-from benchmarks.protocol_data import CHAIN, Raw, Wish, gather, swapped
+from benchmarks.protocol_data import CHAIN, Raw, Target, gather, swapped
 from benchmarks.protocol_judges import (
     CHECKS,
     Judgement,
@@ -52,7 +52,7 @@ Row = dict[str, Any]
 
 def main() -> None:
     options = arguments()
-    wish = Wish(
+    target = Target(
         options.backend,
         options.precision,
         options.threads,
@@ -65,22 +65,23 @@ def main() -> None:
         seed=options.seed,
     )
     options.out.mkdir(parents=True, exist_ok=True)
-    stem = f"{wish.backend}-{wish.precision}-t{wish.threads}-{wish.resolution}px-s{wish.seed}"
-    print(f"{this_machine().processor}: {wish.name}\n")
-    space = space_of(wish.resolution)
+    stem = f"{target.backend}-{target.precision}-t{target.threads}-{target.resolution}px-s{target.seed}"
+    print(f"{this_machine().processor}: {target.name}\n")
+    space = space_of(target.resolution)
     if options.variants:
-        found = {"variants": list(of_variants(variants(wish, options.out / f"{stem}-variants"), space))}
+        found = {"variants": list(of_variants(variants(target, options.out / f"{stem}-variants"), space))}
     else:
-        raw = kept(wish, options.out / f"{stem}{'-swaps' * wish.swaps}.npz")
+        raw = kept(target, options.out / f"{stem}{'-swaps' * target.swaps}.npz")
         print(
-            f"{len(raw.networks())} networks, {raw.rounds_ns.shape[1]} rounds in {wish.processes} processes\n"
+            f"{len(raw.networks())} networks, {raw.rounds_ns.shape[1]} rounds in"
+            f" {target.processes} processes\n"
         )
         found = {
             "statistics": list(of_statistics(raw, space)),
             "corrections": list(of_corrections(raw, space)),
             "budget": list(of_budgets(raw, space, options.budget)),
         }
-    print(json.dumps({"benchmark": "protocols", **asdict(wish), **found}))
+    print(json.dumps({"benchmark": "protocols", **asdict(target), **found}))
 
 
 def arguments() -> argparse.Namespace:
@@ -101,19 +102,19 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def kept(wish: Wish, path: Path) -> Raw:
+def kept(target: Target, path: Path) -> Raw:
     """The raw rounds, gathered where they are not there yet."""
     if not path.exists():
-        gather(wish).save(path)
+        gather(target).save(path)
     return Raw.load(path)
 
 
-def variants(wish: Wish, folder: Path) -> dict[str, Raw]:
+def variants(target: Target, folder: Path) -> dict[str, Raw]:
     """The raw rounds of each variant, likewise."""
     paths = {variant.name: folder / f"{variant.name}.npz" for variant in VARIANTS}
     if not all(path.exists() for path in paths.values()):
         folder.mkdir(parents=True, exist_ok=True)
-        for name, raw in vary(wish).items():
+        for name, raw in vary(target).items():
             raw.save(paths[name])
     return {name: Raw.load(path) for name, path in paths.items()}
 

@@ -75,7 +75,7 @@ def serve(engine: Path, backend: str, core_ns: float) -> None:
     with get_backend(backend).open(engine, RunSettings()) as session:
         runs = single_runs(session, SECONDS, core)
     seen = readings(core)()
-    fields = (seen.usual_ns, seen.kept, seen.shared, seen.spoiled)
+    fields = (seen.usual_ns, seen.kept, seen.shared, seen.contended)
     print(json.dumps({"median_ms": median(runs) / 1e6, "core": fields}))
 
 

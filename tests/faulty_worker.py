@@ -25,13 +25,13 @@ from ponas_deploy.backends.fake import FakeBackend
 from ponas_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.profiling import bench, worker
-from ponas_deploy.profiling.supervise import Patience
+from ponas_deploy.profiling.supervise import Timeouts
 from ponas_deploy.profiling.worker import Request
 from ponas_deploy.tables import Conditions, SpaceKey
 from searchspace import Space
 from searchspace.spaces import SPACES
 
-IMPATIENT = Patience(first_s=120, least_s=2, times=1)
+IMPATIENT = Timeouts(first_s=120, least_s=2, times=1)
 
 
 def fault(what: str, key: str, *, after: int = 0, once: Path | None = None) -> str:

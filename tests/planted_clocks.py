@@ -57,7 +57,7 @@ class Recovering:
     ) -> EngineTiming:
         self.seen.append(engine)
         itself = self.seen.count(self.seen[0]) > 1
-        return replace(spread([1.0 if itself else 1.5])(engine, backend, settings), weather=())
+        return replace(spread([1.0 if itself else 1.5])(engine, backend, settings), interference=())
 
 
 def with_certificate(stored: StoredTable, **figures: float) -> StoredTable:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ponas_deploy.backends import Backend, RunSettings, Session, get_backend
 from ponas_deploy.backends.torch import NAMES, TorchBackend
-from ponas_deploy.measuring.protocol import Plan, Samples, first_look, measure, take_sample
+from ponas_deploy.measuring.protocol import Plan, Samples, first_estimate, measure, take_sample
 from ponas_deploy.profiling.gpu import PLAN, plan_for
 from ponas_deploy.profiling.models import block_model, blocks_of, network_bytes
 from ponas_deploy.tables.statistics import repeatability
@@ -104,13 +104,13 @@ def folded(network: Any) -> Any:
 
 def quick_ms(session: Session) -> float:
     """The median of a few samples, in milliseconds."""
-    runs, _ = first_look(session, PLAN)
+    runs, _ = first_estimate(session, PLAN)
     return median(take_sample(session, runs, PLAN) for _ in range(_LOOKS)) / 1e6
 
 
 def interleaved(sessions: Mapping[str, Session], plan: Plan) -> dict[str, Any]:
     """Networks in rounds: their medians, and how well those repeat."""
-    runs = {name: first_look(session, plan)[0] for name, session in sessions.items()}
+    runs = {name: first_estimate(session, plan)[0] for name, session in sessions.items()}
     samples = Samples()
     deadline = time.monotonic() + 30
     measure(sessions, runs, samples, plan, seed=1, sentinel=next(iter(sessions)), deadline=deadline)

@@ -77,7 +77,7 @@ def neighbours(steady: Steadiness | None) -> Iterator[Diagnosis]:
         f"something that the system does not see shared the core in {steady.shared_pct:.0f} % of the samples:"
         " everything takes 1.3 to 1.8 times as long then"
     )
-    verdict: Verdict = "bad" if steady.shared_pct > _PLAN.most_spoiled_pct else "mind"
+    verdict: Verdict = "bad" if steady.shared_pct > _PLAN.most_contended_pct else "mind"
     do = (
         "such samples are taken again; what runs here will meet them, though: use a machine with dedicated"
         " cores, and keep the other half of a physical core free (taskset)"
@@ -87,7 +87,7 @@ def neighbours(steady: Steadiness | None) -> Iterator[Diagnosis]:
 
 def other_processes(vitals: Vitals) -> Diagnosis | None:
     """Who else uses the cores."""
-    others = vitals.weather.others_pct
+    others = vitals.interference.others_pct
     names = ", ".join(
         f"{busy.name}{f' x{busy.count}' if busy.count > 1 else ''} {busy.share_pct:.0f} % of a core"
         for busy in vitals.busy[:4]
@@ -116,7 +116,7 @@ def load(vitals: Vitals) -> Diagnosis | None:
 
 def steal(vitals: Vitals) -> Diagnosis | None:
     """Whether a hypervisor takes the cores away."""
-    stolen = vitals.weather.stolen_pct
+    stolen = vitals.interference.stolen_pct
     if stolen > _SOME_STOLEN_PCT:
         verdict: Verdict = "bad" if stolen > _PLAN.most_stolen_pct else "mind"
         do = "use a machine with dedicated cores, or measure when its neighbours sleep"
@@ -130,7 +130,7 @@ def steal(vitals: Vitals) -> Diagnosis | None:
 
 def quota(vitals: Vitals) -> Diagnosis | None:
     """Whether a container's quota stops it in the middle of a measurement."""
-    cores, held = vitals.machine.quota_cores, vitals.weather.quota_pct
+    cores, held = vitals.machine.quota_cores, vitals.interference.quota_pct
     if cores is None:
         return Diagnosis("container quota", "good", "no limit on processor time")
     says = f"the container may use {cores:g} cores' time"
@@ -178,7 +178,7 @@ def shared_cores(vitals: Vitals) -> Diagnosis | None:
 
 def heat(vitals: Vitals) -> Diagnosis | None:
     """Whether the machine is, or soon will be, slowed down."""
-    held, now, limit = vitals.weather.held, vitals.reading.temperature_c, vitals.passive_c
+    held, now, limit = vitals.interference.held, vitals.reading.temperature_c, vitals.passive_c
     if held:
         do = "cool it, wait, or give it a better power supply, then measure"
         return Diagnosis("throttling", "bad", f"held back now: {', '.join(held)}", do)

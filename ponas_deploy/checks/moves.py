@@ -80,7 +80,7 @@ class Recheck:
 
     `common_pct` is what all measured cells moved by together. `error_pct` is the mean error of the table on
     the networks now, `rest_pct` what is left of it without a common factor, `allowed_pct` twice what its
-    certificate and the noise (`noise_pct`, of now) explain. `weather` is of the rounds, as (name, value).
+    certificate and the noise (`noise_pct`, of now) explain. `interference` is of the rounds: (name, value).
     """
 
     name: str
@@ -92,7 +92,7 @@ class Recheck:
     rest_pct: float
     allowed_pct: float
     noise_pct: float
-    weather: tuple[tuple[str, str], ...] = ()
+    interference: tuple[tuple[str, str], ...] = ()
 
     @property
     def moved(self) -> tuple[CellNow, ...]:

@@ -20,8 +20,8 @@ from ponas_deploy.checks.moves import Recheck, Selection, best_choice, judge
 from ponas_deploy.errors import TableMismatchError
 from ponas_deploy.files.lock import machine_to_oneself
 from ponas_deploy.measuring.contention import core_for, readings
-from ponas_deploy.measuring.interference import Weather, look_around, usual_core_ns
-from ponas_deploy.measuring.protocol import Samples, first_look, measure
+from ponas_deploy.measuring.interference import Interference, take_snapshot, usual_core_ns
+from ponas_deploy.measuring.protocol import Samples, first_estimate, measure
 from ponas_deploy.profiling.gpu import plan_for
 from ponas_deploy.profiling.models import HEAD, STEM, block_model, blocks_of, network_bytes
 from ponas_deploy.search.specialize import front
@@ -63,8 +63,8 @@ def recheck(
     key = _known_space(stored)
     wanted = select(stored.table, accuracy)
     with machine_to_oneself(store.lock_path(), f"recheck of {stored.name}"):
-        samples, weather = _measured(stored, key, wanted, time.monotonic() + time_s, seed)
-    return replace(judge(stored.name, stored.table, accuracy, wanted, samples), weather=weather)
+        samples, interference = _measured(stored, key, wanted, time.monotonic() + time_s, seed)
+    return replace(judge(stored.name, stored.table, accuracy, wanted, samples), interference=interference)
 
 
 def _known_space(stored: StoredTable) -> SpaceKey:
@@ -91,9 +91,9 @@ def _measured(
         sessions = {
             name: stack.enter_context(backend.load(model, settings)) for name, model in models.items()
         }
-        runs = {name: first_look(session, plan)[0] for name, session in sessions.items()}
+        runs = {name: first_estimate(session, plan)[0] for name, session in sessions.items()}
         core = core_for(conditions.backend, conditions.threads, usual_core_ns(stored.table.rounds))
-        weather, samples = Weather(plan, partial(look_around, core=readings(core))), Samples()
+        interference, samples = Interference(plan, partial(take_snapshot, core=readings(core))), Samples()
         measure(
             sessions,
             runs,
@@ -102,10 +102,10 @@ def _measured(
             seed=seed,
             sentinel=",".join(wanted.networks[len(wanted.networks) // 2]),
             deadline=deadline,
-            watch=weather,
+            watch=interference,
             core=core,
         )
-    return {name: samples.measurement(name) for name in models}, weather.summary()
+    return {name: samples.measurement(name) for name in models}, interference.summary()
 
 
 def recheck_document(found: Recheck) -> dict[str, Any]:
@@ -123,5 +123,5 @@ def recheck_document(found: Recheck) -> dict[str, Any]:
         "choices": [{**asdict(choice), "changed": choice.changed} for choice in found.choices],
         "changed_choices": found.changed,
         "reordered_choices": found.reordered,
-        "weather": dict(found.weather),
+        "weather": dict(found.interference),
     }

@@ -16,7 +16,7 @@ from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.engines.timing import time_engine
 from ponas_deploy.files.lock import machine_to_oneself
 from ponas_deploy.measuring.contention import core_for
-from ponas_deploy.measuring.protocol import Plan, Samples, first_look, measure
+from ponas_deploy.measuring.protocol import Plan, Samples, first_estimate, measure
 from ponas_deploy.profiling.models import network_bytes
 from ponas_deploy.tables import store
 from ponas_deploy.tables.statistics import choose_statistic, repeatability
@@ -76,7 +76,7 @@ def _between_rounds(name: str, models: list[bytes], deadline: float) -> float:
             f"network {number}": stack.enter_context(backend.load(model, RunSettings()))
             for number, model in enumerate(models)
         }
-        runs = {key: first_look(session, _PLAN)[0] for key, session in sessions.items()}
+        runs = {key: first_estimate(session, _PLAN)[0] for key, session in sessions.items()}
         core = core_for(name, 1)
         measure(sessions, runs, samples, _PLAN, seed=0, sentinel="network 0", deadline=deadline, core=core)
     found = [samples.measurement(key) for key in sessions]

@@ -1,7 +1,7 @@
 """What the doctor reads of a machine, in one value: everything that can make measurements wander.
 
-`Machine` and `Reading` of `devices` and the `Round` of `weather` are part of it; here is what only a doctor
-asks for. What cannot be read is empty or None. Files of Linux: https://docs.kernel.org/admin-guide/pm/ and
+`Machine` and `Reading` of `machines` and the `Round` of `interference` are part of it; here is what only
+a doctor asks for. What cannot be read is empty or None. Files of Linux: https://docs.kernel.org/admin-guide/pm/ and
 https://docs.kernel.org/ABI/testing/sysfs-devices-system-cpu; psutil answers elsewhere.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ponas_deploy.machines.machine import ROOT, Machine, Reading, memory_mib, read_conditions, this_machine
-from ponas_deploy.measuring.interference import Round, between, look_around
+from ponas_deploy.measuring.interference import Round, between, take_snapshot
 
 _MIB = 1 << 20
 _CPU = "sys/devices/system/cpu"
@@ -34,7 +34,7 @@ class Busy:
 class Vitals:
     """One look at a machine that is to measure.
 
-    `weather` is of the second of looking. `busy` are the processes that worked in it, the busiest first.
+    `interference` is of the second of looking. `busy` are the processes that worked in it, the busiest first.
     `governors` are those of the cores this process may use. `turbo` is whether clocks may go above the base
     clock. `siblings` are groups of cores that share one physical core, as in "0,4", where this process may
     use one of them. `passive_c` is where the machine starts to slow down for heat. `battery_pct` is None
@@ -43,7 +43,7 @@ class Vitals:
 
     machine: Machine
     reading: Reading = field(default_factory=Reading)
-    weather: Round = field(default_factory=lambda: Round(0))
+    interference: Round = field(default_factory=lambda: Round(0))
     busy: tuple[Busy, ...] = ()
     governors: tuple[str, ...] = ()
     turbo: bool | None = None
@@ -57,14 +57,14 @@ class Vitals:
 
 def read_vitals(seconds: float = 1.0, root: Path = ROOT) -> Vitals:
     """Look at this machine for so many seconds, during which this process sleeps."""
-    before, used = look_around(), _used_s()
+    before, used = take_snapshot(), _used_s()
     time.sleep(seconds)
-    after = look_around()
+    after = take_snapshot()
     cores = _cores(read_conditions(root).affinity)
     return Vitals(
         machine=this_machine(),
         reading=after.reading,
-        weather=between(0, before, after),
+        interference=between(0, before, after),
         busy=_busy(used, _used_s(), after.counters.at_s - before.counters.at_s),
         governors=governors(cores, root),
         turbo=turbo(root),

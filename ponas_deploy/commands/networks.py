@@ -51,7 +51,7 @@ def networks(
     from ponas_deploy.errors import PonasError
     from ponas_deploy.files.lock import machine_to_oneself
     from ponas_deploy.profiling.gpu import plan_for
-    from ponas_deploy.profiling.inventory import Wish, missing
+    from ponas_deploy.profiling.inventory import Target, missing
     from ponas_deploy.profiling.random_networks import measure_networks, quick
     from ponas_deploy.tables import store
     from searchspace import build_space
@@ -59,12 +59,12 @@ def networks(
     if out.suffix.lower() != ".csv":
         raise typer.BadParameter("networks are written as CSV: name it .csv.", param_hint="--out")
     built = build_space(space or DEFAULT_SPACE, resolution, classes)
-    wish = Wish(
+    target = Target(
         device, built, (backend,) if backend else (), (precision,) if precision else (), threads, batch
     )
-    if not wish.local:
+    if not target.local:
         raise PonasError(f"'{device}' is not this machine: run `ponas networks` on it.")
-    conditions = missing(wish, ())[0]
+    conditions = missing(target, ())[0]
     note(f"measuring {count} networks: {conditions.text}, at {resolution} px")
     with machine_to_oneself(store.lock_path(), conditions.text), progress_bar() as on_progress:
         found = measure_networks(

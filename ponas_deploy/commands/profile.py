@@ -94,7 +94,7 @@ def profile(
     from ponas_deploy.commands.architectures import DEFAULT_SPACE
     from ponas_deploy.commands.profiling import accuracy_of, profile_with_bar, to_go_on
     from ponas_deploy.errors import PonasError
-    from ponas_deploy.profiling.inventory import Wish, missing
+    from ponas_deploy.profiling.inventory import Target, missing
     from ponas_deploy.profiling.prior import NETWORKS, load_prior
     from ponas_deploy.tables import SpaceKey, load_accuracy_table, store
     from ponas_deploy.tables.store import latency_path
@@ -104,11 +104,11 @@ def profile(
         raise typer.BadParameter("--measurements counts networks for a prior: name one with --prior.")
 
     built = build_space(space or DEFAULT_SPACE, resolution, classes)
-    wish = Wish(device, built, tuple(backend or ()), tuple(precision or ()), threads, batch)
-    if not wish.local:
+    target = Target(device, built, tuple(backend or ()), tuple(precision or ()), threads, batch)
+    if not target.local:
         raise PonasError(f"'{device}' is not this machine: run `ponas profile --device cpu` (or gpu) on it.")
     paths = {}
-    for conditions in missing(wish, ()):
+    for conditions in missing(target, ()):
         named = replace(conditions, device=name or conditions.device)
         path = latency_path(named, SpaceKey.of(built))
         paths[named] = out / path.name if out else path
@@ -152,18 +152,18 @@ def profile(
 
 def _reached(stored: StoredTable, accuracy: AccuracyTable | None) -> str:
     """How exact a table is, and what may make it more so."""
-    from ponas_deploy.profiling.precision import reached
+    from ponas_deploy.profiling.precision import precision_of
 
     said = dict(stored.table.protocol)
     more = "; the same command again goes on with it" if said.get("stopped_by") == "time" else ""
     doubt = f". {said['prior_doubt']}" if "prior_doubt" in said else ""
-    return f"{stored.conditions.text}: {reached(stored.table, accuracy).text}{more}{doubt}"
+    return f"{stored.conditions.text}: {precision_of(stored.table, accuracy).text}{more}{doubt}"
 
 
 def _document(stored: StoredTable, accuracy: AccuracyTable | None) -> dict[str, object]:
     from dataclasses import asdict
 
-    from ponas_deploy.profiling.precision import reached
+    from ponas_deploy.profiling.precision import precision_of
 
     certificate, said = stored.table.certificate, dict(stored.table.protocol)
     return {
@@ -172,7 +172,7 @@ def _document(stored: StoredTable, accuracy: AccuracyTable | None) -> dict[str, 
         "conditions": stored.conditions.document(),
         "statistic": stored.table.statistic,
         "stopped_by": said.get("stopped_by"),
-        "reached": asdict(reached(stored.table, accuracy)),
+        "reached": asdict(precision_of(stored.table, accuracy)),
         "unsettled": len(stored.table.unsettled),
         "prior": {name: text for name, text in said.items() if name.startswith("prior")} or None,
         "mean_error_pct": certificate and certificate.mean_error_pct,

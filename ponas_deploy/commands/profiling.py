@@ -15,14 +15,14 @@ from ponas_deploy.commands.waiting import SECONDS_A_LINE, lines_of_a_build
 _OVERTIME, _STARTING_S = 1.1, 3.0
 
 if TYPE_CHECKING:
-    from ponas_deploy.profiling.inventory import Wish
+    from ponas_deploy.profiling.inventory import Target
     from ponas_deploy.profiling.progress import OnProgress, Progress
     from ponas_deploy.tables import Conditions
     from ponas_deploy.tables.store import StoredTable
     from searchspace.space import Space
 
 
-def tables_for(wish: Wish, time_budget_s: float) -> tuple[StoredTable, ...]:
+def tables_for(target: Target, time_budget_s: float) -> tuple[StoredTable, ...]:
     """The tables that serve a wish; those of this machine that are missing and worth it are made first.
 
     What was made with another runtime, driver, power mode, ... is named and made again. All of them
@@ -31,18 +31,18 @@ def tables_for(wish: Wish, time_budget_s: float) -> tuple[StoredTable, ...]:
     from ponas_deploy.profiling.inventory import missing, outdated, serving
     from ponas_deploy.profiling.staleness import in_words
 
-    tables = serving(wish)
-    wanted = missing(wish, tables, every_precision=True)
+    tables = serving(target)
+    wanted = missing(target, tables, every_precision=True)
     if not wanted:
         return tables
-    for stale, differ in outdated(wish):
+    for stale, differ in outdated(target):
         note(f"{in_words(stale, differ)}: profiled again")
     deadline = monotonic() + time_budget_s
     made: list[StoredTable] = []
-    worth = _worth_profiling(wanted, tables, wish.space, time_budget_s)
+    worth = _worth_profiling(wanted, tables, target.space, time_budget_s)
     for place, conditions in enumerate(worth):
         left_s = max(deadline - monotonic(), 0.0)
-        made.append(profile_with_bar(conditions, wish.space, left_s / (len(worth) - place), overwrite=True))
+        made.append(profile_with_bar(conditions, target.space, left_s / (len(worth) - place), overwrite=True))
     return (*tables, *made)
 
 

@@ -181,16 +181,16 @@ def specialize(
     if shortlist:
         refuse_shortlist(method, carried.source.validate, carried.source.description)
     built = carried.space(space, resolution, classes)
-    wish = inventory.Wish(device, built, tuple(backend or ()), tuple(precision or ()), threads, batch)
-    folder = out or Path("engines") / f"{wish.device_name}-{_slug(asked)}"
+    target = inventory.Target(device, built, tuple(backend or ()), tuple(precision or ()), threads, batch)
+    folder = out or Path("engines") / f"{target.device_name}-{_slug(asked)}"
     refuse_existing(folder, overwrite=force)
     accuracy = store.accuracy_table(accuracy_table or f"accuracy/{built.name}")
     warnings: tuple[str, ...] = ()
     if latency_table:
-        tables = inventory.given(wish, store.latency_table(latency_table))
-        warnings = inventory.reservations(wish, tables[0])
+        tables = inventory.given(target, store.latency_table(latency_table))
+        warnings = inventory.caveats(target, tables[0])
     else:
-        tables = tables_for(wish, time)
+        tables = tables_for(target, time)
     budget = asked.budget(tables, accuracy)
     task = Task(
         tables,
@@ -205,7 +205,7 @@ def specialize(
         percentile=percentile,
         warnings=warnings,
     )
-    run = _deploy if wish.local else _emit_portable
+    run = _deploy if target.local else _emit_portable
     run(task, folder, tries, force, json)
 
 

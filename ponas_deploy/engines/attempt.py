@@ -26,7 +26,7 @@ class Attempt:
     `choice.predicted_ms` is what the table says by itself, `expected_ms` what is likely after its
     certificate and the attempts before. `margin` is the certificate's, None without one. The budget is on
     the `percentile` of single inferences. `validation_top1_pct` is there where a shortlist was evaluated.
-    `wander_pct` is how far the machine's speed was seen to wander while the table was measured.
+    `reproducibility_pct` is how far the machine's speed was seen to wander while the table was measured.
     """
 
     number: int
@@ -38,10 +38,10 @@ class Attempt:
     validation_top1_pct: float | None = None
     percentile: int = 50
     margin: Margin | None = None
-    wander_pct: float = 0.0
+    reproducibility_pct: float = 0.0
 
     @property
-    def merit(self) -> tuple[float, float]:
+    def objective(self) -> tuple[float, float]:
         """The less the better: what the images say, where they were asked, before what the table says."""
         return -(self.validation_top1_pct or 0.0), self.choice.predicted_loss_pp
 
@@ -79,7 +79,7 @@ class Attempt:
     @property
     def safe(self) -> bool:
         """Whether it meets the budget with room for a machine that is a little slower later."""
-        return self.unused_pct >= _SAFE_SHARE * min(MOST_ROOM_PCT, self.wander_pct)
+        return self.unused_pct >= _SAFE_SHARE * min(MOST_ROOM_PCT, self.reproducibility_pct)
 
     @property
     def unused_pct(self) -> float:

@@ -23,7 +23,7 @@ from ponas_deploy.errors import BudgetError
 from ponas_deploy.search.specialize import Budget, Specialization, quantity, specialize
 from ponas_deploy.tables import AccuracyTable, LatencyTable
 from ponas_deploy.tables.margin import Margin, margin
-from ponas_deploy.tables.quality import wander_pct
+from ponas_deploy.tables.quality import reproducibility_pct
 from ponas_deploy.tables.store import StoredTable
 from searchspace.space import Space
 
@@ -34,28 +34,28 @@ FADING = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class LatencyScale:
     """What a table's predictions are multiplied with: `level` is likely, `factor` is safe."""
 
     level: float
     factor: float
 
 
-def stretch(before: Sequence[Attempt], certified: Margin | None) -> Stretch:
+def stretch(before: Sequence[Attempt], certified: Margin | None) -> LatencyScale:
     """The stretch of a table, from the attempts `before` on it in order of time, or from its margin."""
     if not before:
-        return Stretch(certified.typical, certified.factor) if certified else Stretch(1.0, 1.0)
+        return LatencyScale(certified.typical, certified.factor) if certified else LatencyScale(1.0, 1.0)
     residuals = [log(attempt.measured_ms / attempt.choice.predicted_ms) for attempt in before]
     weights = [FADING**age for age in reversed(range(len(before)))]
     level = exp(sum(map(mul, weights, residuals)) / sum(weights))
     # How far two timings lie apart: this one may have been the fast one.
     noise_pct = min(MOST_ROOM_PCT, median(attempt.noise_pct for attempt in before))
     misses = sum(not attempt.meets for attempt in before)
-    return Stretch(level, level * (1 + (noise_pct + misses * CAUTION_PCT) / 100))
+    return LatencyScale(level, level * (1 + (noise_pct + misses * CAUTION_PCT) / 100))
 
 
 def next_attempt(
-    task: Task, attempts: Sequence[Attempt], jury: Shortlist | None, *, measured: bool = True
+    task: Task, attempts: Sequence[Attempt], reranker: Shortlist | None, *, measured: bool = True
 ) -> Attempt | None:
     """The best network not yet tried over all tables, None when there is none.
 
@@ -66,7 +66,7 @@ def next_attempt(
     for stored in task.tables:
         before = _on_table(stored, attempts)
         certified = margin(stored.table, task.confidence, task.percentile)
-        stretched, wander = stretch(before, certified), wander_pct(stored.table)
+        stretched, reproducibility = stretch(before, certified), reproducibility_pct(stored.table)
         try:
             choices = _choices(task, stored, before, stretched.factor, measured)
         except BudgetError as error:
@@ -77,14 +77,18 @@ def next_attempt(
             plain_ms = stored.table.predict_ms(fresh.choices)
             choice = replace(fresh, budget=task.budget, predicted_ms=plain_ms)
             attempt = Attempt(len(attempts) + 1, stored, choice, plain_ms * stretched.level)
-            found.append(replace(attempt, percentile=task.percentile, margin=certified, wander_pct=wander))
+            found.append(
+                replace(
+                    attempt, percentile=task.percentile, margin=certified, reproducibility_pct=reproducibility
+                )
+            )
     if not found and not attempts and refusals:
         raise min(refusals, key=lambda error: inf if error.least is None else error.least)
-    found = jury.judged(found) if jury else found
-    return min(found, key=lambda attempt: (attempt.merit, attempt.expected_ms), default=None)
+    found = reranker.judged(found) if reranker else found
+    return min(found, key=lambda attempt: (attempt.objective, attempt.expected_ms), default=None)
 
 
-def second_chance(attempts: Sequence[Attempt], best: Attempt, twice: Set[int]) -> Attempt | None:
+def reconsider(attempts: Sequence[Attempt], best: Attempt, twice: Set[int]) -> Attempt | None:
     """The best one that missed the budget and, by all that is known now, would meet it.
 
     None where no such one is better than the `best` that met it. Those in `twice` had their chance.
@@ -93,10 +97,10 @@ def second_chance(attempts: Sequence[Attempt], best: Attempt, twice: Set[int]) -
     found = (
         attempt
         for attempt in attempts
-        if attempt.number not in twice and not attempt.meets and attempt.merit < best.merit
+        if attempt.number not in twice and not attempt.meets and attempt.objective < best.objective
         if attempt.choice.predicted_ms * stretch(_on_table(attempt.stored, attempts), None).factor <= limit_ms
     )
-    return min(found, key=lambda attempt: attempt.merit, default=None)
+    return min(found, key=lambda attempt: attempt.objective, default=None)
 
 
 def _on_table(stored: StoredTable, attempts: Sequence[Attempt]) -> list[Attempt]:

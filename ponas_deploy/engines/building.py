@@ -78,13 +78,13 @@ def build_apart(
             message = json.loads(line)
             if "done" in message:
                 return model.with_name(message["done"])
-            if what := processes.fallen(message):
+            if what := processes.failure_of(message):
                 raise _fell(backend, what)
-            processes.raise_told(message, backend)
+            processes.raise_reported(message, backend)
             if on_build:
                 on_build(BuildProgress(**message["progress"]))
             processes.answer(process)
-        raise _fell(backend, processes.last_words(process, empty))
+        raise _fell(backend, processes.exit_reason(process, empty))
 
 
 def _saved(images: Images | None, to: Path) -> str:
@@ -103,9 +103,9 @@ def main(arguments: Sequence[str]) -> None:
     """The process: the ONNX file, conditions as JSON, and a file of images or nothing."""
     model, conditions, images_file = arguments
 
-    def build(say: processes.Say) -> str:
+    def build(say: processes.Send) -> str:
         images = np.load(images_file, allow_pickle=False) if images_file else None
         asked = Conditions(**json.loads(conditions))
         return build_here(Path(model), asked, images, lambda told: say({"progress": asdict(told)})).name
 
-    processes.speak(build)
+    processes.serve(build)

@@ -87,14 +87,14 @@ def deploy(
     task = task.trusting(promise=False)
     for warning in task.warnings:
         note(warning)
-    jury = task.jury()
+    reranker = task.reranker()
     with scratch_beside(folder) as scratch:
-        search = Search(task, jury, scratch, on_attempt or (lambda attempt: None), note, on_build)
+        search = Search(task, reranker, scratch, on_attempt or (lambda attempt: None), note, on_build)
         with machine_to_oneself(store.lock_path(), f"a search for {folder}"):
             best = search.run(tries, patience_s)
         best = _finished(best, task, search, folder)
         manifest = replace(
-            _manifest(task, best, len(search.attempts), jury),
+            _manifest(task, best, len(search.attempts), reranker),
             **_on_this_machine(task.weights, best.conditions, search.engine(best)),
         )
         source = search.engine(best).parent
@@ -120,7 +120,7 @@ def _finished(chosen: Attempt, task: Task, search: Search, folder: Path) -> Atte
         with machine_to_oneself(store.lock_path(), f"an engine for {folder}", _FINISHED_WAIT_S):
             for _ in range(CHANCES):
                 again = search.measured(chosen, lambda architecture: tensors)
-                again = search.second_look(again) if again.meets else again
+                again = search.remeasure(again) if again.meets else again
                 if again.meets:
                     return again
     except PonasError as error:
@@ -174,14 +174,14 @@ def emit_portable(task: Task, folder: Path, *, overwrite: bool = False) -> Manif
 
     refuse_existing(folder, overwrite=overwrite)
     task = task.trusting(promise=True)
-    jury = task.jury()
-    attempt = next_attempt(task, (), jury, measured=False)
+    reranker = task.reranker()
+    attempt = next_attempt(task, (), reranker, measured=False)
     if attempt is None:
         raise PonasError("there is no latency table to choose with.")
     architecture = Architecture(task.space, attempt.choice.choices)
     model = network_model(architecture, task.weights.tensors(architecture), attempt.conditions.batch)
     environment = attempt.stored.table.environment
-    manifest = replace(_manifest(task, attempt, 0, jury), environment=environment)
+    manifest = replace(_manifest(task, attempt, 0, reranker), environment=environment)
     return emit(
         manifest, folder, lambda to: write_bytes(to / MODEL, model.SerializeToString()), overwrite=overwrite
     )
@@ -192,7 +192,7 @@ def _move_all(source: Path, target: Path) -> None:
         shutil.move(path, target / path.name)
 
 
-def _manifest(task: Task, attempt: Attempt, tries: int, jury: Shortlist | None) -> Manifest:
+def _manifest(task: Task, attempt: Attempt, tries: int, reranker: Shortlist | None) -> Manifest:
     choice = attempt.choice
     architecture = Architecture(task.space, choice.choices)
     return replace(
@@ -209,7 +209,7 @@ def _manifest(task: Task, attempt: Attempt, tries: int, jury: Shortlist | None) 
         measured=attempt.timing,
         tries=tries,
         tables=(_used(attempt.stored), _used(task.accuracy)),
-        shortlist=jury.entries(choice.choices) if jury else (),
+        shortlist=reranker.entries(choice.choices) if reranker else (),
         warnings=(*task.warnings, *_said(attempt.timing)),
     )
 

@@ -228,9 +228,9 @@ def _read_timing(record: Record) -> EngineTiming:
     if started_s and len(started_s) != len(processes):
         raise record.error("started_s", f"holds {len(started_s)} times of {len(processes)} processes.")
     timed = tuple(_read_process(record, index) for index in range(len(processes)))
-    weather = tuple(map(_read_round, record.records("weather"))) if "weather" in record else ()
-    wander_pct = record.number("wander_pct") if "wander_pct" in record else 0.0
-    return EngineTiming(timed, started_s, weather, wander_pct)
+    interference = tuple(map(_read_round, record.records("weather"))) if "weather" in record else ()
+    reproducibility_pct = record.number("wander_pct") if "wander_pct" in record else 0.0
+    return EngineTiming(timed, started_s, interference, reproducibility_pct)
 
 
 def _read_round(record: Record) -> Round:
@@ -279,8 +279,8 @@ def _document(manifest: Manifest) -> Mapping[str, Any]:
         measured = {
             **measured_document(manifest.measured, manifest.percentile),
             "started_s": list(manifest.measured.started_s),
-            "wander_pct": manifest.measured.wander_pct,
-            "weather": [one.document() for one in manifest.measured.weather],
+            "wander_pct": manifest.measured.reproducibility_pct,
+            "weather": [one.document() for one in manifest.measured.interference],
             "processes_ns": processes,
         }
     return {

@@ -13,7 +13,7 @@ from time import monotonic, sleep
 
 from ponas_deploy.backends.progress import OnBuildProgress
 from ponas_deploy.engines.attempt import Attempt
-from ponas_deploy.engines.attempts import missed, next_attempt, second_chance
+from ponas_deploy.engines.attempts import missed, next_attempt, reconsider
 from ponas_deploy.engines.building import run_settings
 from ponas_deploy.engines.emit import build
 from ponas_deploy.engines.reranker import Shortlist
@@ -38,7 +38,7 @@ class Search:
     """A search: networks are built and timed, each in a folder below `scratch`, and all are remembered."""
 
     task: Task
-    jury: Shortlist | None
+    reranker: Shortlist | None
     scratch: Path
     report: OnAttempt
     note: OnNote
@@ -69,7 +69,7 @@ class Search:
                 raise missed(self.task.budget, self.attempts)
             if self.task.weights.finish or best.number in self.twice:
                 return best
-            if not self.second_look(best).meets:
+            if not self.remeasure(best).meets:
                 tries = min(tries + 1, most_tries)
 
     def measured(self, attempt: Attempt, tensors: Callable[[Architecture], Weights]) -> Attempt:
@@ -84,7 +84,7 @@ class Search:
         weights = tensors(architecture)
         engine = build(architecture, weights, conditions, folder, images, self.on_build)
         timing = time_engine(engine, conditions.backend, run_settings(conditions), self._core_ns(attempt))
-        timing = replace(timing, wander_pct=attempt.wander_pct)
+        timing = replace(timing, reproducibility_pct=attempt.reproducibility_pct)
         done = replace(attempt, engine_file=engine.name, timing=timing)
         self.report(done)
         self.attempts.append(done)
@@ -100,11 +100,11 @@ class Search:
             best = self._best()
             if best and (monotonic() - start > patience_s or self._enough(best)):
                 return
-            attempt = next_attempt(self.task, self.attempts, self.jury)
-            if attempt and not (best and best.safe and attempt.merit >= best.merit):
+            attempt = next_attempt(self.task, self.attempts, self.reranker)
+            if attempt and not (best and best.safe and attempt.objective >= best.objective):
                 step = partial(self.measured, attempt, self.task.weights.tensors)
-            elif best and (again := second_chance(self.attempts, best, self.twice)):
-                step = partial(self.second_look, again)
+            elif best and (again := reconsider(self.attempts, best, self.twice)):
+                step = partial(self.remeasure, again)
             else:
                 return
             try:
@@ -127,27 +127,27 @@ class Search:
         self.waits += 1
         self.note(f"nothing met the budget, and by the tables some would: waiting {_WAIT_S:.0f} s ...")
         sleep(_WAIT_S)
-        self.second_look(min(hopeful, key=lambda attempt: attempt.measured_ms))
+        self.remeasure(min(hopeful, key=lambda attempt: attempt.measured_ms))
         return True
 
     def _best(self) -> Attempt | None:
         """The best that meets the budget; one that does so with room before one that just does."""
         met = (attempt for attempt in self.attempts if attempt.meets)
-        return min(met, key=lambda attempt: (not attempt.safe, attempt.merit), default=None)
+        return min(met, key=lambda attempt: (not attempt.safe, attempt.objective), default=None)
 
     def _enough(self, best: Attempt) -> bool:
         """Whether what is left of the budget is noise; where images decide, the latency says nothing."""
         least, most = _ROOM_BOUNDS_PCT
         noise_pct = median(attempt.noise_pct for attempt in self.attempts)
         room_pct = min(most, max(least, _ROOM_PER_NOISE * noise_pct))
-        return self.jury is None and best.safe and best.unused_pct <= room_pct
+        return self.reranker is None and best.safe and best.unused_pct <= room_pct
 
     def _core_ns(self, attempt: Attempt) -> float:
         """What the core's arithmetic is known to take while nobody shares it, by table and timings."""
         timed = [one.timing.core_ns for one in self.attempts if one.timing]
         return min(filter(None, (attempt.core_ns, *timed)), default=0.0)
 
-    def second_look(self, attempt: Attempt) -> Attempt:
+    def remeasure(self, attempt: Attempt) -> Attempt:
         """Time an engine again, in fresh processes: what it took then and takes now count as one."""
         if attempt.timing is None:
             raise PonasError("this attempt was not measured yet.")

@@ -97,7 +97,7 @@ class Task:
         tables = tuple(stored for stored in self.tables if stored.name in kept)
         return replace(self, tables=tables, warnings=(*self.warnings, *told))
 
-    def jury(self) -> Shortlist | None:
+    def reranker(self) -> Shortlist | None:
         """Who decides beside the tables; PonasError where the weights or the method allow no shortlist."""
         if not self.shortlist:
             return None

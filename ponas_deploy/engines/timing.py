@@ -2,9 +2,9 @@
 
 Each run is timed on its own, so that percentiles are those of single inferences. Several processes are
 started one after another, because a runtime's speed varies from process to process; how far their
-medians lie apart is the noise floor. An inference counts while nobody shares the core (`shared_core`), a
-process that others disturbed is taken again (`weather`). Seconds say nothing about slow drift: an engine that
-is to keep a promise is timed again later, and both measurements count as one (`with_later`).
+medians lie apart is the noise floor. An inference counts while nobody shares the core (`contention`), a
+process that others disturbed is taken again (`interference`). Seconds say nothing about slow drift: an engine
+that is to keep a promise is timed again later, and both measurements count as one (`with_later`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ponas_deploy.backends import RunSettings, Session, get_backend
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
 from ponas_deploy.machines import processes
 from ponas_deploy.measuring.contention import Core, CoreReading, core_for, readings
-from ponas_deploy.measuring.interference import Round, Weather, look_around
+from ponas_deploy.measuring.interference import Interference, Round, take_snapshot
 from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.tables.measurement import quantile
 
@@ -43,15 +43,15 @@ class EngineTiming:
     """What the clock said: nanoseconds of every single inference, process by process.
 
     `started_s[i]` is when process i was started, in seconds of a clock of which only differences count;
-    empty where nobody noted it. `weather` is what the machine did besides, a round a process, those that were
-    taken again among them. `wander_pct` is how far two measurements at two moments are known to lie apart on
-    this machine (`trust.wander_pct`).
+    empty where nobody noted it. `interference` is what the machine did besides, a round a process, those that
+    were taken again among them. `reproducibility_pct` is how far two measurements at two moments are known to
+    lie apart on this machine (`quality.reproducibility_pct`).
     """
 
     processes_ns: tuple[tuple[int, ...], ...]
     started_s: tuple[float, ...] = ()
-    weather: tuple[Round, ...] = ()
-    wander_pct: float = 0.0
+    interference: tuple[Round, ...] = ()
+    reproducibility_pct: float = 0.0
 
     def percentile_ms(self, percent: float) -> float:
         """A percentile of all inferences, in milliseconds."""
@@ -63,7 +63,7 @@ class EngineTiming:
 
         Whichever is more: processes within seconds know nothing of the minutes to come.
         """
-        return max(self.spread_pct(percent), self.wander_pct)
+        return max(self.spread_pct(percent), self.reproducibility_pct)
 
     def spread_pct(self, percent: float) -> float:
         """How far the processes' own percentiles lie apart, in percent of the smallest."""
@@ -88,17 +88,17 @@ class EngineTiming:
     @property
     def core_ns(self) -> float:
         """What a fixed piece of arithmetic took while nobody shared the core; 0 where nobody looked."""
-        return min((one.core_ns for one in self.weather if one.core_ns), default=0.0)
+        return min((one.core_ns for one in self.interference if one.core_ns), default=0.0)
 
     @property
     def shared_pct(self) -> float:
         """How many inferences met a core that something shared, those that were discarded among them."""
-        return fmean(one.shared_pct for one in self.weather) if self.weather else 0.0
+        return fmean(one.shared_pct for one in self.interference) if self.interference else 0.0
 
     @property
     def disturbed(self) -> str:
         """A sentence where processes were kept although something was wrong; empty where nothing was."""
-        kept = [one for one in self.weather if not one.discarded]
+        kept = [one for one in self.interference if not one.discarded]
         wrong = [one.wrong for one in kept if one.wrong]
         if not wrong:
             return ""
@@ -118,8 +118,8 @@ class EngineTiming:
         return EngineTiming(
             (*self.processes_ns, *later.processes_ns),
             (*self.started_s, *later.started_s) if noted else (),
-            (*self.weather, *later.weather),
-            max(self.wander_pct, later.wander_pct),
+            (*self.interference, *later.interference),
+            max(self.reproducibility_pct, later.reproducibility_pct),
         )
 
 
@@ -132,34 +132,36 @@ def time_engine(engine: Path, backend: str, settings: RunSettings, core_ns: floa
     while nobody shares the core, where that is known.
     """
     kept, core = list[_Process](), CoreReading(core_ns)
-    weather, give_up_s = Weather(_PLAN, lambda: look_around(core=lambda: core)), inf
+    interference, give_up_s = Interference(_PLAN, lambda: take_snapshot(core=lambda: core)), inf
     while len(kept) < PROCESSES:
         start_s = round(monotonic(), 3)
-        weather.begin()
+        interference.begin()
         taken = _at_the_second_try(engine, backend, settings, core.usual_ns)
         core += taken.core
-        if taken.is_spoiled:
+        if taken.is_contended:
             give_up_s = min(give_up_s, monotonic() + _PATIENCE_S)
         in_time = monotonic() < give_up_s
-        if weather.end(len(kept), may_redo=True, insist=taken.is_spoiled and in_time):
+        if interference.end(len(kept), may_redo=True, insist=taken.is_contended and in_time):
             sleep(_PAUSE_S)
             continue
-        kept.append(_Process(start_s, taken, len(weather.rounds) - 1))
+        kept.append(_Process(start_s, taken, len(interference.rounds) - 1))
         # What an earlier process took for usual, a later one may know better.
-        _discard(kept, weather, [one for one in kept if one.taken.core.shared_by(core.usual_ns)])
-        if not in_time and sum(not one.taken.is_spoiled for one in kept) > 1:
+        _discard(kept, interference, [one for one in kept if one.taken.core.shared_by(core.usual_ns)])
+        if not in_time and sum(not one.taken.is_contended for one in kept) > 1:
             break
-    if not all(one.taken.is_spoiled for one in kept):
-        _discard(kept, weather, [one for one in kept if one.taken.is_spoiled])
+    if not all(one.taken.is_contended for one in kept):
+        _discard(kept, interference, [one for one in kept if one.taken.is_contended])
     return EngineTiming(
-        tuple(one.taken.runs_ns for one in kept), tuple(one.started_s for one in kept), tuple(weather.rounds)
+        tuple(one.taken.runs_ns for one in kept),
+        tuple(one.started_s for one in kept),
+        tuple(interference.rounds),
     )
 
 
-def _discard(kept: list[_Process], weather: Weather, wrong: Sequence[_Process]) -> None:
+def _discard(kept: list[_Process], interference: Interference, wrong: Sequence[_Process]) -> None:
     """Take back those that turned out to be wrong."""
     for one in wrong:
-        weather.discard(one.round, "something shared or slowed the core all the time")
+        interference.discard(one.round, "something shared or slowed the core all the time")
         kept.remove(one)
 
 
@@ -171,9 +173,9 @@ class Taken:
     core: CoreReading
 
     @property
-    def is_spoiled(self) -> bool:
+    def is_contended(self) -> bool:
         """Whether too many of these were taken while something shared the core."""
-        return self.core.spoiled_pct > _PLAN.most_spoiled_pct
+        return self.core.contended_pct > _PLAN.most_contended_pct
 
     def text(self) -> str:
         """As JSON."""
@@ -245,15 +247,15 @@ def single_runs(session: Session, seconds: float, core: Core | None = None) -> l
             session.time_ns(1)
         return session.time_ns(1)
 
-    start, runs, undisturbed = perf_counter_ns(), list[int](), list[int]()
+    start, runs, quiet = perf_counter_ns(), list[int](), list[int]()
     while len(runs) < LEAST_RUNS or perf_counter_ns() - start < seconds * 1e9:
-        taken_ns, calm = core.undisturbed(once) if core else (once(), True)
+        taken_ns, calm = core.quiet(once) if core else (once(), True)
         runs.append(taken_ns)
         if calm:
-            undisturbed.append(taken_ns)
+            quiet.append(taken_ns)
         if len(runs) == MOST_RUNS:
             break
-    return undisturbed if len(undisturbed) >= LEAST_RUNS else runs
+    return quiet if len(quiet) >= LEAST_RUNS else runs
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -265,7 +267,7 @@ def main(arguments: Sequence[str]) -> None:
             runs = single_runs(session, float(seconds), core)
             seen = readings(core)()
             if len(runs) < seen.kept:  # those that were shared are not among them
-                seen = replace(seen, spoiled=0)
+                seen = replace(seen, contended=0)
             print(Taken(tuple(runs), seen).text())
     except PonasError as failure:
         sys.exit(str(failure))

@@ -1,6 +1,6 @@
 """A process of ours that says what it does, one JSON message a line, and waits until each was heard.
 
-What happens in it ends in it: its errors are raised again where it was started (`raise_told`), and what
+What happens in it ends in it: its errors are raised again where it was started (`raise_reported`), and what
 brings it down is known by its last words. It and whatever it started are gone when either side is.
 """
 
@@ -22,11 +22,11 @@ from typing import Any
 from ponas_deploy.errors import BackendError, PonasError
 
 Message = Mapping[str, Any]
-Say = Callable[[Message], None]
+Send = Callable[[Message], None]
 _ERRORS = "errors"
 
 
-def speak(work: Callable[[Say], object]) -> None:
+def serve(work: Callable[[Send], object]) -> None:
     """Do the work of this process, which is a child, and say how it ended: "done" holds what it returns."""
     say = _channel()
     try:
@@ -43,7 +43,7 @@ def speak(work: Callable[[Say], object]) -> None:
         say({"done": result})
 
 
-def _channel() -> Say:
+def _channel() -> Send:
     """Says a message, from any thread, and waits until it was heard.
 
     What a runtime prints goes to stderr from now on. When nobody listens any more, the process ends.
@@ -108,7 +108,7 @@ def answer(process: subprocess.Popen[bytes]) -> None:
             os.write(process.stdin.fileno(), b"\n")
 
 
-def fallen(message: Message) -> str:
+def failure_of(message: Message) -> str:
     """What brought the child down, by its own words; empty where it was nothing of that kind."""
     trouble = message.get("refused") or message.get("bug", "")
     if lacks_memory(trouble):
@@ -116,7 +116,7 @@ def fallen(message: Message) -> str:
     return str(message.get("fallen", ""))
 
 
-def raise_told(message: Message, backend: str) -> None:
+def raise_reported(message: Message, backend: str) -> None:
     """Raise the error that a child told; a bug with its traceback."""
     if "refused" in message:
         raise BackendError(backend, message["refused"])
@@ -126,7 +126,7 @@ def raise_told(message: Message, backend: str) -> None:
         raise RuntimeError(f"in a process of its own:\n{message['bug']}")
 
 
-def last_words(process: subprocess.Popen[bytes], folder: Path) -> str:
+def exit_reason(process: subprocess.Popen[bytes], folder: Path) -> str:
     """What a child ended with that said nothing of it: how, and the last line of its errors."""
     code = process.wait()
     said = (folder / _ERRORS).read_text(encoding="utf-8", errors="replace").strip().splitlines()

@@ -46,13 +46,13 @@ _CREDIT_S, _MOST_CREDIT_S = 2.0, 4.0
 class CoreReading:
     """What was seen of a core so far: nanoseconds of the arithmetic while nobody shares it (0: never looked).
 
-    Of `kept` values `shared` had it shared at first, `spoiled` were kept although it still was.
+    Of `kept` values `shared` had it shared at first, `contended` were kept although it still was.
     """
 
     usual_ns: float = 0.0
     kept: int = 0
     shared: int = 0
-    spoiled: int = 0
+    contended: int = 0
 
     @property
     def shared_pct(self) -> float:
@@ -60,9 +60,9 @@ class CoreReading:
         return 100 * self.shared / self.kept if self.kept else 0.0
 
     @property
-    def spoiled_pct(self) -> float:
+    def contended_pct(self) -> float:
         """The part that was kept although somebody shared the core."""
-        return 100 * self.spoiled / self.kept if self.kept else 0.0
+        return 100 * self.contended / self.kept if self.kept else 0.0
 
     def shared_by(self, usual_ns: float) -> bool:
         """Whether what was taken for usual here was a shared core's, when `usual_ns` is what is usual."""
@@ -74,13 +74,16 @@ class CoreReading:
             later.usual_ns or self.usual_ns,
             self.kept + later.kept,
             self.shared + later.shared,
-            self.spoiled + later.spoiled,
+            self.contended + later.contended,
         )
 
     def since(self, before: CoreReading) -> CoreReading:
         """What was seen after `before`."""
         return CoreReading(
-            self.usual_ns, self.kept - before.kept, self.shared - before.shared, self.spoiled - before.spoiled
+            self.usual_ns,
+            self.kept - before.kept,
+            self.shared - before.shared,
+            self.contended - before.contended,
         )
 
 
@@ -128,7 +131,7 @@ class Core:
         """Look: whether nobody shares the core, or any of those that are timed, now."""
         return not self._on_some_core(calm=False) if self.wanders else self._is_calm_here()
 
-    def undisturbed(self, take: Callable[[], Value]) -> tuple[Value, bool]:
+    def quiet(self, take: Callable[[], Value]) -> tuple[Value, bool]:
         """What `take` returns, and whether nobody shared the core before and after it.
 
         Taken again while somebody did, as long as the time for that lasts. The first one after a pause or on

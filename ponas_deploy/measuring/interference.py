@@ -30,7 +30,7 @@ _ASKED_FOR = ("application clocks", "sync boost", "display clocks")
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Snapshot:
     """One look at the machine, between two rounds."""
 
     counters: Counters
@@ -45,7 +45,7 @@ class Round:
     """The weather of one round; percentages are of the time of the cores that this process may use.
 
     `core_ns` is what a fixed piece of arithmetic takes while nobody shares the core (`shared_core`),
-    `shared_pct` how often somebody was seen to share it, `spoiled_pct` how much was kept although somebody
+    `shared_pct` how often somebody was seen to share it, `contended_pct` how much was kept although somebody
     did. `held` names what throttled processor or GPU. `wrong` says what was too much, empty where nothing
     was. Load, governor, affinity and power mode are those at its end.
     """
@@ -57,7 +57,7 @@ class Round:
     asleep_s: float = 0.0
     core_ns: float | None = None
     shared_pct: float = 0.0
-    spoiled_pct: float = 0.0
+    contended_pct: float = 0.0
     clock_mhz: float | None = None
     gpu_clock_mhz: float | None = None
     gpu_memory_clock_mhz: float | None = None
@@ -89,14 +89,14 @@ def usual_core_ns(rounds: Iterable[Mapping[str, Any]]) -> float:
     return min((float(found) for one in rounds if (found := one.get("core_ns"))), default=0.0)
 
 
-def look_around(
+def take_snapshot(
     gpu: Callable[[], GpuReading] = GpuReading, core: Callable[[], CoreReading] = CoreReading
-) -> Look:
+) -> Snapshot:
     """Look now; `gpu` reads the GPU where one is measured, `core` the core where it is watched."""
-    return Look(read_counters(), read_conditions(), gpu(), power_mode(), core())
+    return Snapshot(read_counters(), read_conditions(), gpu(), power_mode(), core())
 
 
-def between(number: int, before: Look, after: Look) -> Round:
+def between(number: int, before: Snapshot, after: Snapshot) -> Round:
     """The weather of the round that lies between two looks; nothing is judged yet."""
     start, end = before.counters, after.counters
     seconds = max(end.at_s - start.at_s, 1e-9)
@@ -116,7 +116,7 @@ def between(number: int, before: Look, after: Look) -> Round:
         asleep_s=round(end.asleep_s - start.asleep_s, 1),
         core_ns=round(core.usual_ns, 1) if core.kept else None,
         shared_pct=round(core.shared_pct, 1),
-        spoiled_pct=round(core.spoiled_pct, 1),
+        contended_pct=round(core.contended_pct, 1),
         clock_mhz=after.reading.frequency_mhz,
         gpu_clock_mhz=after.gpu.sm_clock_mhz,
         gpu_memory_clock_mhz=after.gpu.memory_clock_mhz,
@@ -139,8 +139,8 @@ def complaints(now: Round, rounds: Sequence[Round], plan: Plan) -> str:
         (now.quota_pct, plan.most_quota_pct, "the container's quota held it up for {:.0f} % of the time"),
         (now.asleep_s, _LONG_ASLEEP_S, "the machine slept for {:.1f} s"),
         (
-            now.spoiled_pct,
-            plan.most_spoiled_pct,
+            now.contended_pct,
+            plan.most_contended_pct,
             "something shared or slowed the core during {:.0f} % of the samples",
         ),
     ):
@@ -160,7 +160,7 @@ def complaints(now: Round, rounds: Sequence[Round], plan: Plan) -> str:
     return ", ".join(found)
 
 
-class Weather:
+class Interference:
     """The weather of all rounds of one measurement; see `measure.Watch`.
 
     `rounds` may hold those from before; `on_round` hears of each one (the journal).
@@ -169,7 +169,7 @@ class Weather:
     def __init__(
         self,
         plan: Plan,
-        look: Callable[[], Look] = look_around,
+        look: Callable[[], Snapshot] = take_snapshot,
         rounds: Iterable[Round] = (),
     ) -> None:
         self._plan, self._look, self._before = plan, look, look()

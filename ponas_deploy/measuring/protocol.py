@@ -63,7 +63,7 @@ class Plan:
     """... when a container's quota held it up for a larger part of the time."""
     most_clock_drop_pct: float = 20.0
     """... when the clocks fell by more."""
-    most_spoiled_pct: float = 20.0
+    most_contended_pct: float = 20.0
     """... when something shared the core during more of its samples."""
 
     def document(self) -> tuple[tuple[str, str], ...]:
@@ -129,12 +129,12 @@ class Watch(Protocol):
 class Guard(Protocol):
     """Who sees to it that a sample is taken while nobody shares the core (`shared_core.Core`)."""
 
-    def undisturbed(self, take: Callable[[], float]) -> tuple[float, bool]:
+    def quiet(self, take: Callable[[], float]) -> tuple[float, bool]:
         """What `take` returns, and whether it was undisturbed."""
         ...
 
 
-def first_look(session: Session, plan: Plan) -> tuple[int, float]:
+def first_estimate(session: Session, plan: Plan) -> tuple[int, float]:
     """Runs a sample of this session needs, and nanoseconds a run, from a few quick runs."""
     session.time_ns(plan.discarded_runs)
     run_ns, runs = float(session.time_ns(1)), 1
@@ -281,7 +281,7 @@ class _Visits:
         def take() -> float:
             return take_sample(self._sessions[key], self._runs[key], plan)
 
-        return self.core.undisturbed(take)[0] if self.core else take()
+        return self.core.quiet(take)[0] if self.core else take()
 
 
 class _Sentinel:

@@ -15,7 +15,7 @@ from ponas_deploy.backends.progress import BuildProgress
 from ponas_deploy.errors import BackendError
 from ponas_deploy.machines.machine import memory_mib, this_machine
 from ponas_deploy.measuring.contention import Core, core_for
-from ponas_deploy.measuring.protocol import Plan, first_look
+from ponas_deploy.measuring.protocol import Plan, first_estimate
 from ponas_deploy.profiling.build_time import Builds, BuildTimes
 from ponas_deploy.profiling.models import block_model, blocks_of, network_bytes
 from ponas_deploy.profiling.progress import BUILDING, OnProgress, OnStep, Progress
@@ -215,12 +215,12 @@ class Bench:
         return sessions
 
     def _first_look(self, session: Session) -> tuple[int, float]:
-        """`first_look` while nobody shares the core: how many networks there is time for depends on it."""
+        """`first_estimate` while nobody shares the core: how many networks fit depends on it."""
 
         def look() -> tuple[int, float]:
-            return first_look(session, self.plan)
+            return first_estimate(session, self.plan)
 
-        return self.core.undisturbed(look)[0] if self.core else look()
+        return self.core.quiet(look)[0] if self.core else look()
 
     @property
     def _builders(self) -> int:

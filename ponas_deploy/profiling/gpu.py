@@ -60,7 +60,7 @@ def plan_for(backend: str) -> Plan:
     return PLAN if on_gpu else Plan()
 
 
-def silent_s(backend: str) -> float:
+def no_output_s(backend: str) -> float:
     """Seconds that a build of a runtime may take without a sign of life; 0 where models build in no time."""
     return _SLOW_BUILD_S if backend in (*_ONLY_ON_A_GPU, *_EITHER) else 0.0
 

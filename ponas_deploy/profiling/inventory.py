@@ -30,7 +30,7 @@ THIS_MACHINE = "cpu"
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class Target:
     """What somebody wants to deploy on. Empty `backends` and `precisions` leave the choice to us."""
 
     device: str
@@ -100,40 +100,40 @@ def known_devices() -> dict[str, tuple[StoredTable, ...]]:
     return {name: tuple(stored for stored in tables if stored.device == name) for name in names}
 
 
-def serving(wish: Wish) -> tuple[StoredTable, ...]:
+def serving(target: Target) -> tuple[StoredTable, ...]:
     """The stored tables that serve a wish; for another device, UnknownNameError when it has none."""
     devices = known_devices()
-    tables = devices.get(wish.device_name, ())
-    fitting = (stored for stored in tables if not misfit(wish, stored))
-    found = tuple(stored for stored in fitting if not wish.local or _serves_here(stored))
-    if not found and not wish.local:
+    tables = devices.get(target.device_name, ())
+    fitting = (stored for stored in tables if not mismatch(target, stored))
+    found = tuple(stored for stored in fitting if not target.local or _serves_here(stored))
+    if not found and not target.local:
         if not tables:
-            raise UnknownNameError("device", wish.device, {THIS_MACHINE, gpu.GPU, *devices})
+            raise UnknownNameError("device", target.device, {THIS_MACHINE, gpu.GPU, *devices})
         raise PonasError(
-            f"no table of {wish.device_name} serves: {misfit(wish, tables[0])}; see `ponas devices`."
+            f"no table of {target.device_name} serves: {mismatch(target, tables[0])}; see `ponas devices`."
         )
     return found
 
 
-def outdated(wish: Wish) -> tuple[tuple[StoredTable, tuple[Difference, ...]], ...]:
+def outdated(target: Target) -> tuple[tuple[StoredTable, tuple[Difference, ...]], ...]:
     """The user's own tables that would serve, were this machine still as it was; with what differs."""
-    found = ((stored, differences(stored)) for stored in _ours(wish))
+    found = ((stored, differences(stored)) for stored in _ours(target))
     return tuple((stored, differ) for stored, differ in found if differ)
 
 
-def own_tables(wish: Wish) -> tuple[StoredTable, ...]:
+def own_tables(target: Target) -> tuple[StoredTable, ...]:
     """The user's own tables of this machine that fit, fresh or not; PonasError where there is none."""
-    if not (found := _ours(wish)):
+    if not (found := _ours(target)):
         raise PonasError(
-            f"no table of yours is of this machine ({wish.device_name}) and fits: `ponas profile` makes one,"
-            " `ponas devices` lists those there are."
+            f"no table of yours is of this machine ({target.device_name}) and fits: `ponas profile` makes"
+            " one, `ponas devices` lists those there are."
         )
     return found
 
 
-def _ours(wish: Wish) -> tuple[StoredTable, ...]:
-    tables = known_devices().get(wish.device_name, ()) if wish.local else ()
-    ours = (stored for stored in tables if not (stored.shipped or misfit(wish, stored)))
+def _ours(target: Target) -> tuple[StoredTable, ...]:
+    tables = known_devices().get(target.device_name, ()) if target.local else ()
+    ours = (stored for stored in tables if not (stored.shipped or mismatch(target, stored)))
     return tuple(stored for stored in ours if _has_runtime(stored))
 
 
@@ -146,40 +146,40 @@ def refuse_elsewhere(stored: StoredTable) -> tuple[Difference, ...]:
     return differences(stored)
 
 
-def misfit(wish: Wish, stored: StoredTable) -> str:
+def mismatch(target: Target, stored: StoredTable) -> str:
     """Why a table is not one of what is wished, empty when it is."""
-    conditions, space = stored.conditions, SpaceKey.of(wish.space)
+    conditions, space = stored.conditions, SpaceKey.of(target.space)
     found = stored.table.space or space
     for what, asked, made in (
-        ("device", wish.device_name, stored.device),
+        ("device", target.device_name, stored.device),
         ("space", space.name, found.name),
         ("fingerprint", space.fingerprint, found.fingerprint),
         ("resolution", space.resolution, found.resolution),
         ("classes", space.classes, found.classes),
-        ("threads", wish.threads, conditions.threads),
-        ("batch", wish.batch, conditions.batch),
+        ("threads", target.threads, conditions.threads),
+        ("batch", target.batch, conditions.batch),
     ):
         if asked != made:
             return f"{stored.name} is of {what} {made}, not {asked}"
-    for what, wished, is_of in (
-        ("backend", wish.backends, conditions.backend),
-        ("precision", wish.precisions, conditions.precision),
+    for what, wanted, is_of in (
+        ("backend", target.backends, conditions.backend),
+        ("precision", target.precisions, conditions.precision),
     ):
-        if wished and is_of not in wished:
-            return f"{stored.name} is of {what} {is_of}, not {' or '.join(wished)}"
+        if wanted and is_of not in wanted:
+            return f"{stored.name} is of {what} {is_of}, not {' or '.join(wanted)}"
     return ""
 
 
-def given(wish: Wish, stored: StoredTable) -> tuple[StoredTable, ...]:
-    """A table that was named, checked against the wish; TableMismatchError says where it differs."""
-    if reason := misfit(wish, stored):
+def given(target: Target, stored: StoredTable) -> tuple[StoredTable, ...]:
+    """A table that was named, checked against the target; TableMismatchError says where it differs."""
+    if reason := mismatch(target, stored):
         raise TableMismatchError(f"{reason}: an engine is not built from another one's latencies.")
     return (stored,)
 
 
-def reservations(wish: Wish, stored: StoredTable) -> tuple[str, ...]:
+def caveats(target: Target, stored: StoredTable) -> tuple[str, ...]:
     """What there is to say against a table of this machine that was named all the same."""
-    if not wish.local or not _has_runtime(stored):
+    if not target.local or not _has_runtime(stored):
         return ()
     advice = f"its predictions may be off (ponas table recheck {stored.name})."
     if stored.shipped:
@@ -189,27 +189,27 @@ def reservations(wish: Wish, stored: StoredTable) -> tuple[str, ...]:
 
 
 def missing(
-    wish: Wish, tables: Sequence[StoredTable], *, every_precision: bool = False
+    target: Target, tables: Sequence[StoredTable], *, every_precision: bool = False
 ) -> tuple[Conditions, ...]:
     """What this machine must be profiled for: each runtime at the precisions that were wished.
 
     Without a wish that is a runtime's default precision, or with `every_precision` all it has here. A
     runtime that is not installed is left out, unless it was wished for.
     """
-    if not wish.local:
+    if not target.local:
         return ()
-    device = wish.device_name
+    device = target.device_name
     have = {stored.table.conditions for stored in tables}
-    known = _precisions(wish.backends, on_gpu=wish.on_gpu)
-    for precision in wish.precisions:
+    known = _precisions(target.backends, on_gpu=target.on_gpu)
+    for precision in target.precisions:
         if not any(precision in precisions for precisions in known.values()):
             raise UnknownNameError(
                 "precision on this machine", precision, {p for ps in known.values() for p in ps}
             )
     wanted = (
-        Conditions(device, name, precision, wish.threads, wish.batch)
+        Conditions(device, name, precision, target.threads, target.batch)
         for name, precisions in known.items()
-        for precision in (wish.precisions or (precisions if every_precision else precisions[:1]))
+        for precision in (target.precisions or (precisions if every_precision else precisions[:1]))
         if precision in precisions
     )
     return tuple(conditions for conditions in wanted if conditions not in have)
@@ -259,7 +259,7 @@ def make_table(
     """
     from ponas_deploy.files.lock import machine_to_oneself
     from ponas_deploy.profiling.prior import NETWORKS
-    from ponas_deploy.profiling.supervise import Patience, profile_in_worker
+    from ponas_deploy.profiling.supervise import Timeouts, profile_in_worker
     from ponas_deploy.profiling.worker import Request
     from ponas_deploy.tables import load_latency_table
 
@@ -284,7 +284,7 @@ def make_table(
         built_before=built_before(conditions),
     )
     with machine_to_oneself(store.lock_path(), conditions.text):
-        profile_in_worker(request, on_progress, Patience(building_s=gpu.silent_s(conditions.backend)))
+        profile_in_worker(request, on_progress, Timeouts(building_s=gpu.no_output_s(conditions.backend)))
     journal.unlink(missing_ok=True)
     return StoredTable(path, load_latency_table(path))
 

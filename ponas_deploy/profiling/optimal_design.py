@@ -16,7 +16,7 @@ from ponas_deploy.fitting.correction import USUAL, Cells, Floats, design
 from ponas_deploy.tables import Grid
 
 
-def most_telling(
+def most_informative(
     grid: Grid,
     cells: Cells,
     networks: Sequence[tuple[str, ...]],

@@ -11,7 +11,7 @@ from ponas_deploy.tables import AccuracyTable, LatencyTable
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
+class Precision:
     """Half the width of 95 % intervals in percent of the value, the median; None where nothing was timed.
 
     `front_cells` of `cells` distinct ones are in networks of the front; without an accuracy table nobody
@@ -38,11 +38,11 @@ class Reached:
         )
 
 
-def reached(table: LatencyTable, accuracy: AccuracyTable | None = None) -> Reached:
+def precision_of(table: LatencyTable, accuracy: AccuracyTable | None = None) -> Precision:
     """What the rounds of a table add up to; TableMismatchError when `accuracy` is of another space."""
     widths = _cells_pct(table)
     on_front = _on_front(table, accuracy) if accuracy and widths else frozenset[str]()
-    return Reached(
+    return Precision(
         len(on_front),
         len(widths),
         _median(widths[key] for key in on_front),

@@ -27,7 +27,7 @@ from ponas_deploy.fitting.correction import LEAST_CHECK, LEAST_FIT
 from ponas_deploy.machines.machine import read_conditions, this_machine
 from ponas_deploy.machines.nvidia import GpuReading
 from ponas_deploy.measuring.contention import readings
-from ponas_deploy.measuring.interference import Weather, look_around, usual_core_ns
+from ponas_deploy.measuring.interference import Interference, take_snapshot, usual_core_ns
 from ponas_deploy.measuring.launches import capture_protocol, launch_protocol
 from ponas_deploy.measuring.protocol import Outcome, Plan, Samples, measure
 from ponas_deploy.profiling.assemble import Networks, assemble
@@ -37,7 +37,7 @@ from ponas_deploy.profiling.models import WEIGHTS
 from ponas_deploy.profiling.prior import MOST_CHECKS, Prior, assemble_from
 from ponas_deploy.profiling.priority import Floats, Priority, losses
 from ponas_deploy.profiling.progress import OnProgress, OnStep
-from ponas_deploy.profiling.resume import Before, before, entries_of, header
+from ponas_deploy.profiling.resume import Previous, before, entries_of, header
 from ponas_deploy.profiling.sampling import MOST_CHECK, MOST_FIT, affordable, choose, grown, round_s
 from ponas_deploy.profiling.spread import spread_networks
 from ponas_deploy.tables import AccuracyTable, LatencyTable, SpaceKey
@@ -135,7 +135,7 @@ class _Job:
         note = book.note if book else ""
         known = before(book.entries if book else ())
         bench.watch_core(usual_core_ns(one.document() for one in known.rounds))
-        weather = self._journaled(known, book)
+        interference = self._journaled(known, book)
         bench.builds.networks_left = 1 + self._least_networks(known.networks)
         blocks = {} if self.prior else bench.blocks(stack, note)
         costs = self._costs()
@@ -146,7 +146,8 @@ class _Job:
         waves = networks.waves(trial.wave_size())
         bench.builds.networks_left = sum(map(len, waves))
         outcomes = [
-            self._wave(number, waves, blocks, known.samples, weather, book) for number in range(len(waves))
+            self._wave(number, waves, blocks, known.samples, interference, book)
+            for number in range(len(waves))
         ]
         end = read_conditions().conditions()
         bench.tell("fit", 0, 1, "fitting the table")
@@ -158,11 +159,11 @@ class _Job:
             *capture_protocol(bench.backend),
             *((f"{name}_at_start", value) for name, value in start),
             *((f"{name}_at_end", value) for name, value in end),
-            *weather.summary(),
+            *interference.summary(),
             *((("journal", note),) if note else ()),
         )
         table = self._assembled(known.samples, networks, protocol)
-        table = replace(table, rounds=tuple(one.document() for one in weather.rounds))
+        table = replace(table, rounds=tuple(one.document() for one in interference.rounds))
         bench.tell("fit", 1, 1, "done", at_most_s=0.0)
         return table
 
@@ -175,18 +176,18 @@ class _Job:
             return assemble_from(self.prior, *of, environment=environment, protocol=protocol)
         return assemble(*of, bench.plan, environment=environment, protocol=protocol)
 
-    def _journaled(self, known: Before, book: Journal | None) -> Weather:
+    def _journaled(self, known: Previous, book: Journal | None) -> Interference:
         """The weather, after that of before; from now on everything goes into the journal."""
         # A runtime on a GPU knows which one it reads.
         read_gpu: Callable[[], GpuReading] = getattr(self.bench.backend, "reading", GpuReading)
         read_core = readings(self.bench.core)
-        weather = Weather(self.bench.plan, lambda: look_around(read_gpu, read_core), known.rounds)
+        interference = Interference(self.bench.plan, lambda: take_snapshot(read_gpu, read_core), known.rounds)
         if book:
             known.samples.on_sample = lambda key, number, runs, run_ns: book.append(
                 {"key": key, "round": number, "runs": runs, "ns": run_ns}
             )
-            weather.on_round = lambda one: book.append({"weather": one.document()})
-        return weather
+            interference.on_round = lambda one: book.append({"weather": one.document()})
+        return interference
 
     def _costs(self) -> list[Floats]:
         """What cells cost roughly, in any unit: by the prior, or by a first look at each."""
@@ -222,7 +223,7 @@ class _Job:
         waves: tuple[tuple[str, ...], ...],
         blocks: Mapping[str, Session],
         samples: Samples,
-        weather: Weather,
+        interference: Interference,
         book: Journal | None,
     ) -> Outcome:
         """Build a group of networks and measure it among all blocks, in its share of the time left."""
@@ -241,7 +242,7 @@ class _Job:
                 first_round=first_round,
                 on_round=lambda rounds, took_s: self._after_round(book, number, len(waves), rounds, took_s),
                 on_visit=bench.running,
-                watch=weather,
+                watch=interference,
                 core=bench.core,
                 due=self._due(sessions, wave, samples, first_round, left_s),
             )

@@ -21,7 +21,7 @@ _PRIOR = ("prior", "prior_sha256", "prior_networks")
 
 
 @dataclass(frozen=True, slots=True)
-class Before:
+class Previous:
     """What was measured and chosen before; no networks where none were chosen yet."""
 
     samples: Samples
@@ -29,7 +29,7 @@ class Before:
     rounds: tuple[Round, ...]
 
 
-def before(entries: Iterable[Mapping[str, Any]]) -> Before:
+def before(entries: Iterable[Mapping[str, Any]]) -> Previous:
     """What stands in a journal; of networks that were chosen twice the second choice counts."""
     samples, networks, rounds = Samples(), None, list[Round]()
     for entry in entries:
@@ -39,7 +39,7 @@ def before(entries: Iterable[Mapping[str, Any]]) -> Before:
             rounds.append(Round.from_document(entry["weather"]))
         else:
             samples.add(entry["key"], entry["round"], entry["runs"], entry["ns"])
-    return Before(samples, networks, tuple(rounds))
+    return Previous(samples, networks, tuple(rounds))
 
 
 def header(

@@ -9,7 +9,7 @@ from ponas_deploy.fitting.correction import LEAST_CHECK, LEAST_FIT
 from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.profiling.assemble import Networks
 from ponas_deploy.profiling.bench import Trial
-from ponas_deploy.profiling.optimal_design import most_telling
+from ponas_deploy.profiling.optimal_design import most_informative
 from ponas_deploy.profiling.spread import Floats, evenly, total, varied_networks
 from ponas_deploy.tables import Grid
 from searchspace.architecture import Architecture
@@ -88,7 +88,7 @@ def _added(
     checks = evenly(list(pool), check)
     others = [text for text in pool if text not in checks]
     choices, known = ([tuple(text.split(",")) for text in texts] for texts in (others, networks.fit))
-    places = most_telling(
+    places = most_informative(
         Grid.over(space, (row.tolist() for row in costs)), space.cells(), choices, fit, known
     )
     fits = sorted((others[place] for place in places), key=pool.__getitem__)

@@ -30,7 +30,7 @@ _STEP = "step"
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """How long a process may give no sign of life: at first, at least, and in terms of its longest yet.
 
     `building_s` is what it may at least while it builds: of a network, after blocks that took far less.
@@ -43,7 +43,7 @@ class Patience:
 
 
 @dataclass(frozen=True, slots=True)
-class Fall:
+class WorkerFailure:
     """A process that did not finish: at which step, and what happened to it."""
 
     step: str
@@ -56,32 +56,34 @@ class Fall:
 
 
 def profile_in_worker(
-    request: Request, on_progress: OnProgress | None = None, patience: Patience | None = None
+    request: Request, on_progress: OnProgress | None = None, patience: Timeouts | None = None
 ) -> None:
     """Profile in a process of its own, until the table is written.
 
     Raises BackendError when the runtime is missing, refuses a block or brings its process down, and
     PonasError when nothing trustworthy came out or a file cannot be written.
     """
-    deadline, falls = monotonic() + request.seconds, list[Fall]()
+    deadline, failures = monotonic() + request.seconds, list[WorkerFailure]()
     tell = on_progress or (lambda progress: None)
     while True:
         left_s = max(0.0, deadline - monotonic())
-        if falls:
-            tell(Progress("build", 0, 1, left_s, f"starting again: the process {falls[-1].text}"))
-        attempt = replace(request, seconds=left_s, falls=tuple(fall.text for fall in falls))
+        if failures:
+            tell(Progress("build", 0, 1, left_s, f"starting again: the process {failures[-1].text}"))
+        attempt = replace(request, seconds=left_s, failures=tuple(fall.text for fall in failures))
         with _started(attempt) as worker:
-            fall = _follow(worker, tell, patience or Patience(), request.conditions.backend)
+            fall = _follow(worker, tell, patience or Timeouts(), request.conditions.backend)
         if fall is None:
             return
-        falls.append(fall)
-        same = sum(one.step == fall.step for one in falls)
-        if same > 1 or len(falls) == MOST_FALLS:
-            raise BackendError(request.conditions.backend, _sentence(fall, same, len(falls), request.journal))
+        failures.append(fall)
+        same = sum(one.step == fall.step for one in failures)
+        if same > 1 or len(failures) == MOST_FALLS:
+            raise BackendError(
+                request.conditions.backend, _sentence(fall, same, len(failures), request.journal)
+            )
 
 
-def _sentence(fall: Fall, same: int, falls: int, journal: Path) -> str:
-    times = f"{same} times" if same > 1 else f"the last of {falls} falls"
+def _sentence(fall: WorkerFailure, same: int, failures: int, journal: Path) -> str:
+    times = f"{same} times" if same > 1 else f"the last of {failures} falls"
     return (
         f"its process {fall.text}, {times}: {processes.advice(fall.what)}; what was measured is kept in"
         f" {journal}, and the same command goes on from there."
@@ -101,9 +103,9 @@ class _Worker:
         """The file in which it notes its steps."""
         return self.folder / _STEP
 
-    def fall(self, what: str) -> Fall:
+    def fall(self, what: str) -> WorkerFailure:
         """What happened to it, at the step that it noted last."""
-        return Fall(Step.read(self.step) or "starting", what)
+        return WorkerFailure(Step.read(self.step) or "starting", what)
 
 
 @contextmanager
@@ -134,9 +136,11 @@ def _listen(said: IO[bytes], lines: Queue[bytes]) -> None:
     lines.put(b"")
 
 
-def _follow(worker: _Worker, on_progress: OnProgress, patience: Patience, backend: str) -> Fall | None:
+def _follow(
+    worker: _Worker, on_progress: OnProgress, patience: Timeouts, backend: str
+) -> WorkerFailure | None:
     """Hear a process out: its fall, None when it has finished."""
-    silence = _Silence(worker.step, patience)
+    silence = _Watchdog(worker.step, patience)
     while True:
         try:
             line = worker.lines.get(timeout=_TICK_S)
@@ -145,22 +149,22 @@ def _follow(worker: _Worker, on_progress: OnProgress, patience: Patience, backen
                 return worker.fall(f"gave no sign of life for {silence.lasted_s:.0f} s")
             continue
         if not line:
-            return worker.fall(processes.last_words(worker.process, worker.folder))
+            return worker.fall(processes.exit_reason(worker.process, worker.folder))
         silence.broken()
         message = json.loads(line)
         if "done" in message:
             return None
-        if what := processes.fallen(message):
+        if what := processes.failure_of(message):
             return worker.fall(what)
-        processes.raise_told(message, backend)
+        processes.raise_reported(message, backend)
         on_progress(Progress(**message["progress"]))
         processes.answer(worker.process)
 
 
-class _Silence:
+class _Watchdog:
     """How long a process has said and done nothing, in ticks: what this one slept itself does not count."""
 
-    def __init__(self, step: Path, patience: Patience) -> None:
+    def __init__(self, step: Path, patience: Timeouts) -> None:
         self._step, self._patience = step, patience
         self._seen = ""
         self._longest_s: float | None = None

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ponas_deploy.backends import RunSettings, Session, get_backend
 from ponas_deploy.backends.progress import OnBuildProgress
 from ponas_deploy.fitting.correction import LEAST_CHECK, LEAST_FIT
-from ponas_deploy.measuring.protocol import Plan, first_look
+from ponas_deploy.measuring.protocol import Plan, first_estimate
 from ponas_deploy.profiling.models import block_model, blocks_of, network_bytes
 from ponas_deploy.tables import Conditions
 from searchspace.architecture import Architecture
@@ -78,7 +78,7 @@ def trial(
 
 
 def _fastest_s(session: Session, plan: Plan) -> float:
-    return min(first_look(session, plan)[1] for _ in range(3)) / 1e9
+    return min(first_estimate(session, plan)[1] for _ in range(3)) / 1e9
 
 
 def select(trials: Sequence[Trial], time_s: float, *, known_ms: float | None = None) -> Selection:

@@ -38,8 +38,8 @@ class Request:
     """What is to be profiled, and where table and journal go.
 
     With `further` rounds are added to the table that is there. `accuracy` and `prior` are tables, `networks`
-    are timed to fit the prior on. `built_before` is what models took to build in an earlier profile. `falls`
-    are what ended the processes that tried before, in words, for the table's protocol.
+    are timed to fit the prior on. `built_before` is what models took to build in an earlier profile.
+    `failures` are what ended the processes that tried before, in words, for the table's protocol.
     """
 
     conditions: Conditions
@@ -55,7 +55,7 @@ class Request:
     prior: Path | None = None
     networks: int = NETWORKS
     built_before: BuildTimes | None = None
-    falls: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
 
     def text(self) -> str:
         """The request as JSON."""
@@ -101,10 +101,10 @@ class Step:
 def main(arguments: Sequence[str]) -> None:
     """Profile what the first argument asks for, noting each step in the file that the second one names."""
     request, step = Request.from_text(arguments[0]), Step(Path(arguments[1]))
-    processes.speak(lambda say: _make(request, step, say))
+    processes.serve(lambda say: _make(request, step, say))
 
 
-def _make(request: Request, step: Step, say: processes.Say) -> None:
+def _make(request: Request, step: Step, say: processes.Send) -> None:
     conditions, key = request.conditions, request.space
     space = build_space(key.name, key.resolution, key.classes)
     if SpaceKey.of(space) != key:
@@ -121,12 +121,12 @@ def _make(request: Request, step: Step, say: processes.Say) -> None:
         accuracy=load_accuracy_table(request.accuracy) if request.accuracy else None,
         prior=load_prior(request.prior, request.networks) if request.prior else None,
         built_before=request.built_before,
-        one_at_a_time=bool(request.falls),
+        one_at_a_time=bool(request.failures),
         on_progress=lambda progress: say({"progress": asdict(progress)}),
         on_step=step,
         seed=request.seed,
         plan=request.plan,
     )
-    if request.falls:
-        table = replace(table, protocol=(*table.protocol, ("restarted_because", "; ".join(request.falls))))
+    if request.failures:
+        table = replace(table, protocol=(*table.protocol, ("restarted_because", "; ".join(request.failures))))
     write_latency_table(table, request.table, overwrite=request.overwrite or request.further)

@@ -31,7 +31,7 @@ class NamedFront:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class BestWithin:
     """The best network of one front within a budget."""
 
     latency_ms: float
@@ -39,14 +39,14 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Rung:
+class BudgetRow:
     """One budget of the ladder: what each front can do within it (None: nothing), and the first place.
 
     `winners` holds the indices of the fronts of least loss and, among those, least latency.
     """
 
     budget_ms: float
-    standings: tuple[Standing | None, ...]
+    best_within: tuple[BestWithin | None, ...]
     winners: tuple[int, ...]
 
     def document(self, names: Sequence[str]) -> dict[str, Any]:
@@ -54,10 +54,7 @@ class Rung:
         return {
             "budget_ms": self.budget_ms,
             "winners": [names[index] for index in self.winners],
-            "best": {
-                name: standing and asdict(standing)
-                for name, standing in zip(names, self.standings, strict=True)
-            },
+            "best": {name: best and asdict(best) for name, best in zip(names, self.best_within, strict=True)},
         }
 
 
@@ -72,7 +69,7 @@ class FrontComparison:
     """
 
     names: tuple[str, ...]
-    ladder: tuple[Rung, ...]
+    by_budget: tuple[BudgetRow, ...]
     dominated_pct: tuple[tuple[float, ...], ...]
     hypervolume_pct: tuple[float, ...]
     reference: tuple[float, float]
@@ -84,7 +81,7 @@ class FrontComparison:
         names = self.names
         return {
             "tables": list(names),
-            "ladder": [rung.document(names) for rung in self.ladder],
+            "ladder": [row.document(names) for row in self.by_budget],
             "dominated_pct": {
                 name: {other: value for other, value in zip(names, row, strict=True) if other != name}
                 for name, row in zip(names, self.dominated_pct, strict=True)
@@ -111,13 +108,13 @@ def joint_front(fronts: Sequence[Front]) -> list[tuple[int, int]]:
     return kept
 
 
-def compare_fronts(fronts: Sequence[NamedFront], *, rungs: int = 10) -> FrontComparison:
-    """Compare two fronts or more on a ladder of about `rungs` budgets; PonasError for fewer than two."""
+def compare_fronts(fronts: Sequence[NamedFront], *, rows: int = 10) -> FrontComparison:
+    """Compare two fronts or more on a list of about `rows` budgets; PonasError for fewer than two."""
     if len(fronts) < 2:
         raise PonasError(f"{len(fronts)} front to compare: give two latency tables or more.")
     names = tuple(named.name for named in fronts)
     bare = [named.front for named in fronts]
-    steps = tuple(_rung(bare, budget) for budget in budget_ladder(bare, rungs))
+    steps = tuple(_budget_row(bare, budget) for budget in round_budgets(bare, rows))
     reference = max(f.cost[-1] for f in bare), max(f.loss[0] for f in bare)
     slowdown = _slowdowns(bare)
     return FrontComparison(
@@ -131,8 +128,8 @@ def compare_fronts(fronts: Sequence[NamedFront], *, rungs: int = 10) -> FrontCom
     )
 
 
-def budget_ladder(fronts: Sequence[Front], rungs: int) -> tuple[float, ...]:
-    """About `rungs` round budgets in ms, from the fastest network of any front to where none gains more.
+def round_budgets(fronts: Sequence[Front], rows: int) -> tuple[float, ...]:
+    """About `rows` round budgets in ms, from the fastest network of any front to where none gains more.
 
     They grow by equal factors and are rounded to two digits; the first and the last reach both ends.
     """
@@ -140,7 +137,7 @@ def budget_ladder(fronts: Sequence[Front], rungs: int) -> tuple[float, ...]:
     high = max(float(front.cost[-1]) for front in fronts)
     if high <= low:
         return (_round_up(high),)
-    inner = np.geomspace(low, high, rungs)[1:-1]
+    inner = np.geomspace(low, high, rows)[1:-1]
     return tuple(sorted({_round_up(low), *(_round_up(float(budget)) for budget in inner), _round_up(high)}))
 
 
@@ -151,22 +148,22 @@ def _round_up(value: float) -> float:
     return float(f"{np.ceil(steps * (1 - SAME)) * unit:.12g}")
 
 
-def _rung(fronts: Sequence[Front], budget: float) -> Rung:
-    standings = tuple(_standing(front, budget) for front in fronts)
-    able = [index for index, standing in enumerate(standings) if standing is not None]
-    best = min(((s.loss_pp, s.latency_ms) for s in standings if s is not None), default=(0.0, 0.0))
+def _budget_row(fronts: Sequence[Front], budget: float) -> BudgetRow:
+    found = tuple(_within(front, budget) for front in fronts)
+    able = [index for index, best in enumerate(found) if best is not None]
+    least = min(((s.loss_pp, s.latency_ms) for s in found if s is not None), default=(0.0, 0.0))
     winners = tuple(
         index
         for index in able
-        if (standing := standings[index]) is not None
-        and np.allclose((standing.loss_pp, standing.latency_ms), best, rtol=SAME, atol=SAME)
+        if (best := found[index]) is not None
+        and np.allclose((best.loss_pp, best.latency_ms), least, rtol=SAME, atol=SAME)
     )
-    return Rung(budget, standings, winners)
+    return BudgetRow(budget, found, winners)
 
 
-def _standing(front: Front, budget: float) -> Standing | None:
+def _within(front: Front, budget: float) -> BestWithin | None:
     index = best_within(front, budget)
-    return None if index is None else Standing(float(front.cost[index]), float(front.loss[index]))
+    return None if index is None else BestWithin(float(front.cost[index]), float(front.loss[index]))
 
 
 def _dominated_pct(one: Front, other: Front) -> float:
@@ -203,30 +200,30 @@ def _cost_at(front: Front, levels: Floats) -> Floats:
     return front.cost[np.minimum(first, front.cost.size - 1)]
 
 
-def _verdict(names: Sequence[str], ladder: Sequence[Rung], slowdown: Sequence[float]) -> str:
-    decided = [rung for rung in ladder if len(rung.winners) == 1]
+def _verdict(names: Sequence[str], ladder: Sequence[BudgetRow], slowdown: Sequence[float]) -> str:
+    decided = [row for row in ladder if len(row.winners) == 1]
     if not decided:
         return f"{_listed(names)} are equal at every budget."
-    wins = {index: sum(rung.winners[0] == index for rung in decided) for index in range(len(names))}
+    wins = {index: sum(row.winners[0] == index for row in decided) for index in range(len(names))}
     first = max(wins, key=lambda index: wins[index])
     if wins[first] < len(ladder):
-        return f"{_stretches(names, decided)}."
+        return f"{_ranges(names, decided)}."
     rest = [index for index in range(len(names)) if index != first]
     second = min(rest, key=lambda index: slowdown[index])
     ahead = f"{slowdown[second] / slowdown[first]:.2f} times as fast as {names[second]}"
     return f"{names[first]} wins at every budget: at equal loss {ahead}{', the next best' * (len(rest) > 1)}."
 
 
-def _stretches(names: Sequence[str], decided: Sequence[Rung]) -> str:
+def _ranges(names: Sequence[str], decided: Sequence[BudgetRow]) -> str:
     """Who wins from where to where: `A wins up to 3 ms, B from 4 ms on`."""
-    runs = [(winner, list(rungs)) for winner, rungs in groupby(decided, key=lambda rung: rung.winners[0])]
+    runs = [(winner, list(rows)) for winner, rows in groupby(decided, key=lambda row: row.winners[0])]
     if len(runs) > 4:
-        counts = {names[w]: sum(rung.winners[0] == w for rung in decided) for w, _ in runs}
+        counts = {names[w]: sum(row.winners[0] == w for row in decided) for w, _ in runs}
         parts = [f"{name} wins {count}" for name, count in sorted(counts.items(), key=lambda pair: -pair[1])]
         return f"{_listed(parts)} of {len(decided)} budgets, in turns"
     parts = []
-    for position, (winner, rungs) in enumerate(runs):
-        start, end = f"{rungs[0].budget_ms:g} ms", f"{rungs[-1].budget_ms:g} ms"
+    for position, (winner, rows) in enumerate(runs):
+        start, end = f"{rows[0].budget_ms:g} ms", f"{rows[-1].budget_ms:g} ms"
         where = f"from {start} to {end}" if start != end else f"at {end}"
         where = f"up to {end}" if position == 0 else where
         where = f"from {start} on" if position == len(runs) - 1 and position else where

@@ -142,11 +142,11 @@ def drift_pct(table: LatencyTable) -> float | None:
     Every round visits every cell, so the median over cells of a round's value, relative to the cell's own
     median, is the machine's weather in that round.
     """
-    weather = _by_round([measurement for _, measurement in table.measurements])
-    if not weather:
+    interference = _by_round([measurement for _, measurement in table.measurements])
+    if not interference:
         return None
-    third = len(weather) // 3
-    return float(100 * (median(weather[-third:]) / median(weather[:third]) - 1))
+    third = len(interference) // 3
+    return float(100 * (median(interference[-third:]) / median(interference[:third]) - 1))
 
 
 def _by_round(measurements: Sequence[Measurement]) -> list[float]:
@@ -160,7 +160,7 @@ def _by_round(measurements: Sequence[Measurement]) -> list[float]:
     return [median(column) for column in zip(*relative, strict=True)]
 
 
-def wander_pct(table: LatencyTable) -> float:
+def reproducibility_pct(table: LatencyTable) -> float:
     """How far two measurements of one engine lie apart because the machine's speed is another by then.
 
     In percent, for 95 % of pairs of moments; the profile's minutes are what is known of it. From the level

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.protocol_data import CHAIN, TWIN, Raw, Wish, in_one_process, joined, swapped
+from benchmarks.protocol_data import CHAIN, TWIN, Raw, Target, in_one_process, joined, swapped
 from benchmarks.protocol_judges import (
     Trial,
     by,
@@ -24,7 +24,7 @@ from benchmarks.protocol_judges import (
 from benchmarks.protocol_variants import VARIANTS, vary
 from ponas_deploy.backends.fake import FakeBackend, FakeDevice
 
-WISH = Wish("fake", "fp32", networks=24, twins=4, seconds=0.0, resolution=32)
+WISH = Target("fake", "fp32", networks=24, twins=4, seconds=0.0, resolution=32)
 SPACE = space_of(32)
 
 
@@ -65,8 +65,8 @@ def test_the_line_is_exact_where_plain_sums_count_a_runs_cost_twenty_times(raw: 
 
 
 def test_a_swapped_block_is_worth_its_difference() -> None:
-    wish = Wish("fake", "fp32", networks=3, twins=0, chains=False, swaps=True, seconds=0.0, resolution=32)
-    found = in_one_process(wish, 0, (), FakeBackend(FakeDevice(run_ns=50_000)))
+    target = Target("fake", "fp32", networks=3, twins=0, chains=False, swaps=True, seconds=0.0, resolution=32)
+    found = in_one_process(target, 0, (), FakeBackend(FakeDevice(run_ns=50_000)))
     reference = found.networks()[1]
     texts = swapped(SPACE, reference)
     assert len(texts) == 132
@@ -99,8 +99,8 @@ def test_more_networks_leave_fewer_rounds(raw: Raw) -> None:
 
 
 def test_every_variant_gets_its_rounds() -> None:
-    wish = Wish("fake", "fp32", networks=3, twins=0, chains=False, seconds=0.0, resolution=32)
-    found = vary(wish, FakeBackend())
+    target = Target("fake", "fp32", networks=3, twins=0, chains=False, seconds=0.0, resolution=32)
+    found = vary(target, FakeBackend())
     assert set(found) == {variant.name for variant in VARIANTS}
     for raw in found.values():
         assert raw.rounds_ns.shape[1] >= 4

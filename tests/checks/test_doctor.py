@@ -123,7 +123,7 @@ def test_what_is_right_is_not_found_fault_with() -> None:
 )
 def test_the_measured_noise_decides(rounds_pct: float, processes_pct: float, verdict: str) -> None:
     steady = replace(STEADY, rounds_pct=rounds_pct, processes_pct=processes_pct)
-    busy = replace(QUIET, weather=Round(0, others_pct=90.0))
+    busy = replace(QUIET, interference=Round(0, others_pct=90.0))
     everything = examine(busy, steady, RUNTIMES)
     assert everything[0].about == "noise floor"
     assert everything[0].verdict == verdict_of(everything) == verdict
@@ -147,7 +147,7 @@ def test_the_runtimes_are_counted() -> None:
 
 
 def test_the_report_says_what_to_do_below_what_was_found() -> None:
-    busy = replace(QUIET, weather=Round(0, others_pct=61.0))
+    busy = replace(QUIET, interference=Round(0, others_pct=61.0))
     text = shown(doctor_report("my-cpu", examine(busy, STEADY, RUNTIMES)))
     assert text.startswith("my-cpu: a good place to measure")
     lines = [line.strip() for line in text.splitlines()]

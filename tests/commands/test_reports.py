@@ -167,7 +167,7 @@ FRONTS = [
 
 
 def test_fronts_side_by_side() -> None:
-    shown = text(comparison_report(compare_fronts(FRONTS, rungs=4), FRONTS))
+    shown = text(comparison_report(compare_fronts(FRONTS, rows=4), FRONTS))
     tables, _, plot = shown.partition("loss pp\n")
     expected = """
         Least loss within a budget, in percentage points (predicted ms)
@@ -195,7 +195,7 @@ def test_fronts_side_by_side() -> None:
 
 
 def test_one_front() -> None:
-    shown = text(front_report(FRONTS[0], rungs=3), 60)
+    shown = text(front_report(FRONTS[0], rows=3), 60)
     assert shown.startswith("onnxruntime: 3 networks on the exact front\n")
     assert "\n         4     1.00         4.000\n" in shown
     assert shown.endswith("8 ms")

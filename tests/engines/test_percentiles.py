@@ -65,7 +65,7 @@ def test_an_older_manifest_promises_the_median(tiny: Space, tmp_path: Path) -> N
     manifest = read_manifest(tmp_path / "engine")
     assert (manifest.percentile, manifest.warnings) == (50, ())
     assert manifest.measured is not None
-    assert (manifest.measured.span_s, manifest.measured.weather) == (0, ())
+    assert (manifest.measured.span_s, manifest.measured.interference) == (0, ())
     path.write_text(json.dumps({**document, "percentile": 51}))
     with pytest.raises(FileFormatError, match="percentile: is 51, expected one of 50, 90, 95, 99"):
         read_manifest(tmp_path / "engine")

@@ -19,14 +19,14 @@ from planted_search import accuracy, device_ms, middle_ms, tables, task
 from ponas_deploy.backends import RunSettings
 from ponas_deploy.commands.reports.engine import deployment_report
 from ponas_deploy.engines.attempt import Attempt
-from ponas_deploy.engines.attempts import choose_within, second_chance, stretch
+from ponas_deploy.engines.attempts import choose_within, reconsider, stretch
 from ponas_deploy.engines.deploy import deploy, emit_portable, engine_document
 from ponas_deploy.engines.manifest import read_manifest
 from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.errors import BackendError, BudgetError
 from ponas_deploy.search.specialize import Budget
 from ponas_deploy.tables.margin import margin
-from ponas_deploy.tables.quality import wander_pct
+from ponas_deploy.tables.quality import reproducibility_pct
 from rendered import shown
 from searchspace.space import Space
 
@@ -121,10 +121,10 @@ def test_a_machine_that_wanders_is_left_room(tiny: Space, tmp_path: Path) -> Non
     wandering = with_levels(tables(tiny, folder), 0.98, 0.98, 1.0, 1.02, 1.02)
     done = deploy(task(tiny, tmp_path, limit_ms, wandering), tmp_path / "engine")
     assert done.chosen.unused_pct >= 1.75
-    assert done.chosen.merit > brim.chosen.merit
+    assert done.chosen.objective > brim.chosen.objective
     measured = done.manifest.measured
     assert measured is not None
-    assert measured.noise_floor_pct == pytest.approx(wander_pct(wandering.table))
+    assert measured.noise_floor_pct == pytest.approx(reproducibility_pct(wandering.table))
     assert read_manifest(done.folder).measured == measured
     assert "as the machine's speed wanders; 0.0 % between 4 fresh processes" in shown(deployment_report(done))
 
@@ -190,12 +190,12 @@ def test_what_missed_while_the_machine_was_slow_gets_a_second_chance(tiny: Space
         return replace(one, number=number, choice=replace(one.choice, predicted_loss_pp=loss_pp))
 
     slow, best = timed(1, 1.97, 2.6, 0.5), timed(2, 1.6, 1.5, 1.0)
-    assert second_chance([slow, best], best, set()) is None, "by both together it is still too slow"
+    assert reconsider([slow, best], best, set()) is None, "by both together it is still too slow"
     later = [timed(number, 1.6, 1.5, 1.0) for number in (3, 4)]
-    assert second_chance([slow, best, *later], best, set()) == slow
-    assert second_chance([slow, best, *later], best, {1}) is None, "it had its chance"
+    assert reconsider([slow, best, *later], best, set()) == slow
+    assert reconsider([slow, best, *later], best, {1}) is None, "it had its chance"
     worse = replace(slow, choice=replace(slow.choice, predicted_loss_pp=2.0))
-    assert second_chance([worse, best, *later], best, set()) is None
+    assert reconsider([worse, best, *later], best, set()) is None
 
 
 def test_a_network_that_cannot_be_timed_ends_the_search_with_what_was_found(

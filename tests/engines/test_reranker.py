@@ -153,11 +153,11 @@ def test_near_relatives_do_not_fill_the_list(tmp_path: Path) -> None:
         asked.extend(network.choices for network in networks)
         return [50.0] * len(networks)
 
-    jury = Shortlist(6, ponas, validate)
-    assert {a.choice.choices for a in jury.judged(attempts)} == set(expected) == set(asked)
-    assert {a.choice.choices for a in jury.judged(attempts[1:])} >= set(expected[1:])
+    reranker = Shortlist(6, ponas, validate)
+    assert {a.choice.choices for a in reranker.judged(attempts)} == set(expected) == set(asked)
+    assert {a.choice.choices for a in reranker.judged(attempts[1:])} >= set(expected[1:])
     assert len(asked) == 7, "one place was free, and one network took it"
-    assert len(jury.judged(attempts[:3])) == 3, "relatives are better than nothing"
+    assert len(reranker.judged(attempts[:3])) == 3, "relatives are better than nothing"
 
 
 def test_of_candidates_that_lose_the_same_the_fastest_will_do(tiny: Space, tmp_path: Path) -> None:

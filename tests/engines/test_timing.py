@@ -106,8 +106,8 @@ def test_one_that_hangs_is_stopped(engine: Path, monkeypatch: pytest.MonkeyPatch
 def test_processes_that_others_disturb_are_taken_again_and_what_was_kept_is_said_so(engine: Path) -> None:
     with burning(2 * read_counters().cores):
         found = time_engine(engine, "onnxruntime", RunSettings())
-    discarded = [one for one in found.weather if one.discarded]
-    assert (len(found.processes_ns), len(found.weather)) == (2, 2 + len(discarded))
+    discarded = [one for one in found.interference if one.discarded]
+    assert (len(found.processes_ns), len(found.interference)) == (2, 2 + len(discarded))
     assert sum("other processes used" in one.wrong for one in discarded) >= 1
     assert all("other processes used" in one.wrong or "shared the core" in one.wrong for one in discarded)
     assert found.disturbed.startswith("2 of the 2 processes that timed the engine were disturbed (other")
@@ -126,7 +126,7 @@ def test_a_manifest_keeps_the_weather_of_its_timings(tiny: Space, tmp_path: Path
         done = deploy(task(tiny, tmp_path, 1e3), tmp_path / "engine")
     assert done.manifest == read_manifest(tmp_path / "engine")
     assert done.manifest.measured is not None
-    assert isinstance(done.manifest.measured.weather[0], Round)
+    assert isinstance(done.manifest.measured.interference[0], Round)
     assert "were disturbed (other processes used" in done.manifest.warnings[-1]
 
 

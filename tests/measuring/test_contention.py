@@ -18,7 +18,7 @@ from ponas_deploy.engines.manifest import measured_document
 from ponas_deploy.engines.timing import Taken, single_runs, time_engine
 from ponas_deploy.measuring import contention as shared_core
 from ponas_deploy.measuring.contention import Arithmetic, Core, CoreReading, core_for, core_kinds
-from ponas_deploy.measuring.interference import Weather, between, look_around, usual_core_ns
+from ponas_deploy.measuring.interference import Interference, between, take_snapshot, usual_core_ns
 from ponas_deploy.measuring.protocol import Plan, Samples, measure
 
 USUAL, SHARED = 100.0, 190.0
@@ -72,15 +72,15 @@ def test_a_sample_that_was_shared_before_or_after_is_taken_again_without_the_fir
     one_core: None,
 ) -> None:
     watched, values = Core(look=looks(USUAL, SHARED, SHARED)), iter(range(9))
-    assert watched.undisturbed(lambda: next(values)) == (2, True), "0 was shared after it, 1 after a pause"
+    assert watched.quiet(lambda: next(values)) == (2, True), "0 was shared after it, 1 after a pause"
     assert watched.reading() == CoreReading(USUAL, 1, 1, 0)
-    assert watched.undisturbed(lambda: next(values)) == (3, True)
+    assert watched.quiet(lambda: next(values)) == (3, True)
     assert watched.reading() == CoreReading(USUAL, 2, 1, 0)
 
 
 def test_patience_ends_and_says_so(one_core: None) -> None:
     watched, start = Core(look=looks(last=SHARED)), time.monotonic()
-    taken = [watched.undisturbed(lambda: 7) for _ in range(20)]
+    taken = [watched.quiet(lambda: 7) for _ in range(20)]
     assert taken == [(7, False)] * 20
     assert time.monotonic() - start < 3
     assert watched.reading() == CoreReading(USUAL, 20, 20, 20)
@@ -98,7 +98,7 @@ def test_what_runs_in_one_thread_moves_to_a_core_that_nobody_shares() -> None:
 
     moved: list[float] = []
     watched = Core(look=look)
-    value, calm = watched.undisturbed(lambda: moved.append(1.0))
+    value, calm = watched.quiet(lambda: moved.append(1.0))
     assert (value, calm) == (None, True)
     assert os.sched_getaffinity(0) == allowed, "it may run anywhere again"
     assert watched.reading().shared == 1
@@ -126,9 +126,9 @@ def test_where_a_thread_may_not_choose_its_core_it_waits(monkeypatch: pytest.Mon
         raise PermissionError("not here")
 
     monkeypatch.setattr(os, "sched_setaffinity", refused, raising=False)
-    assert Core(look=looks(SHARED)).undisturbed(lambda: 7) == (7, True)
+    assert Core(look=looks(SHARED)).quiet(lambda: 7) == (7, True)
     monkeypatch.delattr(os, "sched_setaffinity")
-    assert Core(threads=64, look=looks(SHARED)).undisturbed(lambda: 7) == (7, True)
+    assert Core(threads=64, look=looks(SHARED)).quiet(lambda: 7) == (7, True)
 
 
 def test_only_what_runs_on_the_processor_is_watched() -> None:
@@ -143,7 +143,7 @@ def test_inferences_while_the_core_was_shared_do_not_count_unless_there_are_too_
     session = Steady()
 
     class Alternating(Core):
-        def undisturbed(self, take: Callable[[], int]) -> tuple[int, bool]:  # type: ignore[override]
+        def quiet(self, take: Callable[[], int]) -> tuple[int, bool]:  # type: ignore[override]
             value = take()
             return (value, True) if session.runs % 4 else (3 * value, False)
 
@@ -176,8 +176,8 @@ def test_a_process_whose_core_was_shared_is_taken_again(monkeypatch: pytest.Monk
     assert found.processes_ns == ((5, 5), (6, 6), (6, 6))
     assert seen == [0.0, SHARED, USUAL, USUAL, USUAL]
     assert (len(found.started_s), found.core_ns) == (3, USUAL)
-    assert [one.discarded for one in found.weather] == [True, False, True, False, False]
-    assert "something shared or slowed the core during 100 % of the samples" in found.weather[2].wrong
+    assert [one.discarded for one in found.interference] == [True, False, True, False, False]
+    assert "something shared or slowed the core during 100 % of the samples" in found.interference[2].wrong
     assert found.shared_pct == 30.0
     assert measured_document(found)["shared_pct"] == found.shared_pct
 
@@ -191,20 +191,20 @@ def test_a_process_whose_core_was_shared_is_taken_again(monkeypatch: pytest.Monk
     ],
 )
 def test_when_patience_ends_those_that_had_their_core_count_and_else_all(
-    spoiled: tuple[bool, ...], kept: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+    contended: tuple[bool, ...], kept: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither plan nor patience lets any be taken again."""
     script = iter(
         Taken((number, number), CoreReading(USUAL, 2, 2 * bad, 2 * bad))
-        for number, bad in enumerate(spoiled, start=1)
+        for number, bad in enumerate(contended, start=1)
     )
     monkeypatch.setattr(timing, "_in_fresh_process", lambda *given: next(script))
     monkeypatch.setattr(timing, "_PATIENCE_S", 0.0)
     monkeypatch.setattr(timing, "_PLAN", Plan(redone_pct=0, most_others_pct=100, most_stolen_pct=100))
     found = time_engine(Path("engine"), "onnxruntime", RunSettings())
     assert found.processes_ns == tuple((number, number) for number in kept)
-    assert bool(found.disturbed) == all(spoiled)
-    assert [place + 1 for place, one in enumerate(found.weather) if not one.discarded] == list(kept)
+    assert bool(found.disturbed) == all(contended)
+    assert [place + 1 for place, one in enumerate(found.interference) if not one.discarded] == list(kept)
 
 
 def test_cores_of_several_kinds_are_not_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,10 +219,10 @@ def test_cores_of_several_kinds_are_not_watched(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_round_says_how_often_the_core_was_shared() -> None:
-    before = replace(look_around(), core=CoreReading(USUAL, 10, 5, 1))
-    after = replace(look_around(), core=CoreReading(USUAL, 110, 30, 11))
+    before = replace(take_snapshot(), core=CoreReading(USUAL, 10, 5, 1))
+    after = replace(take_snapshot(), core=CoreReading(USUAL, 110, 30, 11))
     found = between(1, before, after)
-    assert (found.core_ns, found.shared_pct, found.spoiled_pct) == (USUAL, 25.0, 10.0)
+    assert (found.core_ns, found.shared_pct, found.contended_pct) == (USUAL, 25.0, 10.0)
     assert usual_core_ns([{}, found.document(), {"core_ns": 120.0}]) == USUAL
     assert usual_core_ns([{}]) == 0.0
 
@@ -231,7 +231,7 @@ def test_rounds_wait_for_the_core_until_the_deadline_and_no_longer(one_core: Non
     watched, samples = Core(look=looks(SHARED)), Samples()
     sessions = {key: Steady() for key in "ab"}
     plan = Plan(min_rounds=3, max_rounds=3, floor_rounds=1, sentinel_visits=100)
-    weather = Weather(plan, lambda: look_around(core=watched.reading))
+    interference = Interference(plan, lambda: take_snapshot(core=watched.reading))
 
     def run(deadline: float) -> int:
         measure(
@@ -242,13 +242,13 @@ def test_rounds_wait_for_the_core_until_the_deadline_and_no_longer(one_core: Non
             seed=0,
             sentinel="a",
             deadline=deadline,
-            watch=weather,
+            watch=interference,
             core=watched,
         )
         return watched.reading().kept
 
     kept = run(time.monotonic() + 60)
     assert kept >= 6
-    assert weather.rounds[-1].core_ns == USUAL
+    assert interference.rounds[-1].core_ns == USUAL
     samples.rounds.clear()
     assert run(time.monotonic() - 1) - kept <= 3, "the sentinel's first looks"

@@ -20,14 +20,16 @@ from tests.sample_tables import latency_table
 KEYS, ROUNDS = 60, 20
 
 
-def taken(weather: NDArray[np.float64], noise: float, seed: int = 0) -> tuple[Samples, NDArray[np.float64]]:
+def taken(
+    interference: NDArray[np.float64], noise: float, seed: int = 0
+) -> tuple[Samples, NDArray[np.float64]]:
     """Rounds in random order on a machine whose level at sample s is `weather[s]`; and the true times."""
     rng = np.random.default_rng(seed)
     true = rng.uniform(1e5, 1e7, KEYS)
     samples = Samples()
     for number in range(ROUNDS):
         for place, key in enumerate(rng.permutation(KEYS)):
-            value = true[key] * weather[number * KEYS + place] * (1 + noise * abs(rng.standard_normal()))
+            value = true[key] * interference[number * KEYS + place] * (1 + noise * abs(rng.standard_normal()))
             samples.add(str(key), number, 1, value)
     return samples, true
 

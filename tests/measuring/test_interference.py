@@ -10,10 +10,17 @@ import pytest
 
 from ponas_deploy.machines.machine import Counters, Reading
 from ponas_deploy.machines.nvidia import GpuReading
-from ponas_deploy.measuring.interference import Look, Round, Weather, between, complaints, look_around
+from ponas_deploy.measuring.interference import (
+    Interference,
+    Round,
+    Snapshot,
+    between,
+    complaints,
+    take_snapshot,
+)
 from ponas_deploy.measuring.protocol import Plan
 
-START = Look(Counters(at_s=100.0, cores=2, busy_s=50.0, own_s=7.0), Reading(), GpuReading())
+START = Snapshot(Counters(at_s=100.0, cores=2, busy_s=50.0, own_s=7.0), Reading(), GpuReading())
 PLAN = Plan()
 
 
@@ -28,8 +35,8 @@ def later(seconds: float = 10.0, own_s: float = 9.0, others_s: float = 0.0, **co
     )
 
 
-def after(counters: Counters, reading: Reading | None = None, gpu: GpuReading | None = None) -> Look:
-    return Look(counters, reading or Reading(), gpu or GpuReading())
+def after(counters: Counters, reading: Reading | None = None, gpu: GpuReading | None = None) -> Snapshot:
+    return Snapshot(counters, reading or Reading(), gpu or GpuReading())
 
 
 def test_what_this_process_does_itself_is_nobody_elses() -> None:
@@ -104,10 +111,10 @@ def test_a_round_survives_a_file() -> None:
     assert Round(0).document() == {"number": 0}, "nothing to say takes no room"
 
 
-def weather_of(others_s: list[float], plan: Plan = PLAN) -> tuple[Weather, list[bool]]:
+def weather_of(others_s: list[float], plan: Plan = PLAN) -> tuple[Interference, list[bool]]:
     """One round after another, in each of which others worked for so many of 10 s on two cores."""
 
-    def looks() -> Iterator[Look]:
+    def looks() -> Iterator[Snapshot]:
         now = START
         yield now
         for worked_s in others_s:
@@ -117,26 +124,26 @@ def weather_of(others_s: list[float], plan: Plan = PLAN) -> tuple[Weather, list[
             yield now
 
     look = looks()
-    weather, again = Weather(plan, lambda: next(look)), []
+    interference, again = Interference(plan, lambda: next(look)), []
     for number in range(len(others_s)):
-        weather.begin()
-        again.append(weather.end(number, may_redo=True))
-    return weather, again
+        interference.begin()
+        again.append(interference.end(number, may_redo=True))
+    return interference, again
 
 
 def test_a_bad_round_is_taken_again_and_a_good_one_is_not() -> None:
-    weather, again = weather_of([0, 15, 0, 0])
+    interference, again = weather_of([0, 15, 0, 0])
     assert again == [False, True, False, False]
-    assert dict(weather.summary())["wrong_rounds"] == "0 of 3"
-    assert dict(weather.summary())["discarded_rounds"] == "1"
-    assert "wrong_because" not in dict(weather.summary())
+    assert dict(interference.summary())["wrong_rounds"] == "0 of 3"
+    assert dict(interference.summary())["discarded_rounds"] == "1"
+    assert "wrong_because" not in dict(interference.summary())
 
 
 def test_a_machine_that_is_always_busy_is_not_waited_for_for_ever() -> None:
-    weather, again = weather_of([15] * 40)
+    interference, again = weather_of([15] * 40)
     assert again[:2] == [True, False], "the first round may be taken again at once"
     assert sum(again) == 2, "the second time was in vain too"
-    said = dict(weather.summary())
+    said = dict(interference.summary())
     assert (said["wrong_rounds"], said["discarded_rounds"]) == ("38 of 38", "2")
     assert said["wrong_because"] == "other processes used 75 % of the cores"
     assert said["others_pct"] == "74.8 (lowest 74.8, highest 74.8)"
@@ -145,30 +152,30 @@ def test_a_machine_that_is_always_busy_is_not_waited_for_for_ever() -> None:
 
 
 def test_a_machine_that_is_busy_now_and_then_is_waited_for_within_bounds() -> None:
-    weather, again = weather_of([15, 0] * 20)
-    said = dict(weather.summary())
+    interference, again = weather_of([15, 0] * 20)
+    said = dict(interference.summary())
     assert (said["wrong_rounds"], said["discarded_rounds"]) == ("12 of 32", "8"), "a quarter of those kept"
     assert sum(again) == 8
 
 
 def test_each_round_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[Round] = []
-    weather = Weather(PLAN, lambda: START, [Round(0, wrong="hot")])
-    weather.on_round = told.append
-    weather.begin()
-    assert not weather.end(1, may_redo=False)
+    interference = Interference(PLAN, lambda: START, [Round(0, wrong="hot")])
+    interference.on_round = told.append
+    interference.begin()
+    assert not interference.end(1, may_redo=False)
     assert told == [Round(1)]
-    assert dict(weather.summary())["wrong_rounds"] == "1 of 2", "those from before count"
+    assert dict(interference.summary())["wrong_rounds"] == "1 of 2", "those from before count"
 
 
 def test_rounds_go_on_where_they_were() -> None:
     before = weather_of([15, 0, 0, 15, 15, 0])[0]
     read = [Round.from_document(one.document()) for one in before.rounds]
-    assert Weather(PLAN, lambda: START, read).summary() == before.summary()
+    assert Interference(PLAN, lambda: START, read).summary() == before.summary()
     assert dict(before.summary())["wrong_rounds"] == "2 of 5"
 
 
 def test_this_machine_can_be_looked_at() -> None:
-    seen = between(0, look_around(), look_around())
+    seen = between(0, take_snapshot(), take_snapshot())
     assert seen.others_pct == 0.0, "far too short to tell"
     assert seen.asleep_s == 0.0

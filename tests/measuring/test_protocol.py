@@ -22,7 +22,7 @@ from ponas_deploy.measuring.protocol import (
     Outcome,
     Plan,
     Samples,
-    first_look,
+    first_estimate,
     is_settled,
     measure,
     sample_runs,
@@ -53,7 +53,7 @@ def measured(
 ) -> tuple[Samples, Outcome, FakeBackend]:
     backend = FakeBackend(device)
     sessions, samples = sessions_of(space, backend), samples or Samples()
-    runs = {key: first_look(session, plan)[0] for key, session in sessions.items()}
+    runs = {key: first_estimate(session, plan)[0] for key, session in sessions.items()}
     outcome = measure(
         sessions,
         runs,

@@ -22,9 +22,9 @@ from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.measuring.launches import capture_protocol, launch_notes, launch_protocol
 from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.profiling import gpu, inventory
-from ponas_deploy.profiling.inventory import Runtime, Wish
+from ponas_deploy.profiling.inventory import Runtime, Target
 from ponas_deploy.profiling.profile import profile
-from ponas_deploy.profiling.supervise import Patience
+from ponas_deploy.profiling.supervise import Timeouts
 from ponas_deploy.tables import Conditions
 from searchspace import Space
 
@@ -148,31 +148,31 @@ def test_the_gpu_that_the_environment_leaves(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_wish_for_the_gpu_is_of_this_machine(h200: str, tiny: Space) -> None:
     for device in ("gpu", "GPU", "NVIDIA H200"):
-        wish = Wish(device, tiny)
-        assert (wish.local, wish.on_gpu, wish.device_name) == (True, True, h200)
-    processor = Wish("cpu", tiny)
+        target = Target(device, tiny)
+        assert (target.local, target.on_gpu, target.device_name) == (True, True, h200)
+    processor = Target("cpu", tiny)
     assert (processor.local, processor.on_gpu, processor.device_name) == (True, False, this_machine().name)
-    elsewhere = Wish("jetson", tiny)
+    elsewhere = Target("jetson", tiny)
     assert (elsewhere.local, elsewhere.on_gpu, elsewhere.device_name) == (False, False, "jetson")
 
 
 def test_a_wish_for_a_gpu_that_is_not_there(tiny: Space, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "this_gpu", lambda: "")
-    wish = Wish("gpu", tiny)
-    assert wish.local
+    target = Target("gpu", tiny)
+    assert target.local
     with pytest.raises(PonasError, match="no NVIDIA GPU answers here"):
-        inventory.missing(wish, ())
-    assert not Wish("", tiny).on_gpu
+        inventory.missing(target, ())
+    assert not Target("", tiny).on_gpu
 
 
 def test_what_a_gpu_is_profiled_with(h200: str, tiny: Space) -> None:
     names = [(runtime.backend, bool(runtime.problem)) for runtime in inventory.runtimes(on_gpu=True)]
     assert names == [("tensorrt", True), ("trtexec", False), ("onnxruntime-cuda", False), ("torch", True)]
-    assert inventory.missing(Wish("gpu", tiny), ()) == (
+    assert inventory.missing(Target("gpu", tiny), ()) == (
         Conditions(h200, "trtexec", "fp32", 1, 1),
         Conditions(h200, "onnxruntime-cuda", "fp32", 1, 1),
     )
-    assert inventory.missing(Wish("gpu", tiny, ("onnxruntime-cuda",), ("bf16",), 1, 8), ()) == (
+    assert inventory.missing(Target("gpu", tiny, ("onnxruntime-cuda",), ("bf16",), 1, 8), ()) == (
         Conditions(h200, "onnxruntime-cuda", "bf16", 1, 8),
     )
 
@@ -180,9 +180,9 @@ def test_what_a_gpu_is_profiled_with(h200: str, tiny: Space) -> None:
 def test_a_table_is_never_named_after_the_other_processor(h200: str, tiny: Space) -> None:
     why = r"torch runs on the CPU here \(torch 2.15 sees no GPU\): .* one of tensorrt, onnxruntime-cuda\."
     with pytest.raises(PonasError, match=why):
-        inventory.missing(Wish("gpu", tiny, ("torch",)), ())
+        inventory.missing(Target("gpu", tiny, ("torch",)), ())
     with pytest.raises(PonasError, match="onnxruntime-cuda runs on the GPU here: ask for --device gpu"):
-        inventory.missing(Wish("cpu", tiny, ("onnxruntime-cuda",)), ())
+        inventory.missing(Target("cpu", tiny, ("onnxruntime-cuda",)), ())
     assert inventory.local_conditions("onnxruntime-cuda", None, 1, 1).device == h200
     assert inventory.local_conditions("torch", None, 1, 1).device == this_machine().name
 
@@ -195,12 +195,12 @@ def test_a_gpu_is_measured_in_samples_of_two_milliseconds(
     assert gpu.plan_for("trtexec").retakes == 0
     asked = []
 
-    def caught(request: SimpleNamespace, on_progress: Callable[..., None] | None, patience: Patience) -> None:
+    def caught(request: SimpleNamespace, on_progress: Callable[..., None] | None, patience: Timeouts) -> None:
         asked.append((request, patience))
         raise PonasError("that is enough.")
 
     monkeypatch.setattr("ponas_deploy.profiling.supervise.profile_in_worker", caught)
-    for backend, sample_ns, silent_s in (
+    for backend, sample_ns, no_output_s in (
         ("onnxruntime-cuda", 2_000_000, 1800.0),
         ("torch-compile", 2_000_000, 1800.0),
         ("onnxruntime", 1_000_000, 0.0),
@@ -213,7 +213,7 @@ def test_a_gpu_is_measured_in_samples_of_two_milliseconds(
                 path=tmp_path / f"{backend}.json",
             )
         request, patience = asked[-1]
-        assert (request.plan.sample_ns, patience.building_s) == (sample_ns, silent_s)
+        assert (request.plan.sample_ns, patience.building_s) == (sample_ns, no_output_s)
 
 
 def test_devices_show_the_gpu_with_its_runtimes() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ponas_deploy.fitting.correction import USUAL, design
-from ponas_deploy.profiling.optimal_design import most_telling
+from ponas_deploy.profiling.optimal_design import most_informative
 from ponas_deploy.profiling.spread import varied_networks
 from ponas_deploy.tables import Grid
 from searchspace import build_space
@@ -29,7 +29,7 @@ def doubt_left(timed: list[int]) -> float:
 
 
 def test_each_network_leaves_the_least_doubt_beside_those_before() -> None:
-    chosen = most_telling(GRID, SPACE.cells(), NETWORKS, 4, [])
+    chosen = most_informative(GRID, SPACE.cells(), NETWORKS, 4, [])
     assert len(set(chosen)) == 4
     for number, place in enumerate(chosen):
         by_place = {other: doubt_left([*chosen[:number], other]) for other in range(len(NETWORKS))}
@@ -39,13 +39,13 @@ def test_each_network_leaves_the_least_doubt_beside_those_before() -> None:
 def test_they_leave_less_doubt_than_as_many_at_random() -> None:
     rng = np.random.default_rng(0)
     drawn = [doubt_left(list(rng.choice(len(NETWORKS), 12, replace=False))) for _ in range(20)]
-    assert doubt_left(most_telling(GRID, SPACE.cells(), NETWORKS, 12, [])) < min(
+    assert doubt_left(most_informative(GRID, SPACE.cells(), NETWORKS, 12, [])) < min(
         0.75 * np.mean(drawn), min(drawn)
     )
 
 
 def test_what_is_known_is_not_asked_again() -> None:
-    first = most_telling(GRID, SPACE.cells(), NETWORKS, 6, [])
+    first = most_informative(GRID, SPACE.cells(), NETWORKS, 6, [])
     known = [NETWORKS[place] for place in first[:3]]
-    assert most_telling(GRID, SPACE.cells(), NETWORKS, 3, known) == first[3:]
-    assert len(most_telling(GRID, SPACE.cells(), NETWORKS[:5], 9, [])) == 5
+    assert most_informative(GRID, SPACE.cells(), NETWORKS, 3, known) == first[3:]
+    assert len(most_informative(GRID, SPACE.cells(), NETWORKS[:5], 9, [])) == 5

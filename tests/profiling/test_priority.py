@@ -13,7 +13,7 @@ from ponas_deploy.backends.fake import FakeBackend, FakeDevice
 from ponas_deploy.errors import TableMismatchError
 from ponas_deploy.measuring.detrend import measurements
 from ponas_deploy.measuring.protocol import Plan, Samples, measure
-from ponas_deploy.profiling.precision import half_pct, reached
+from ponas_deploy.profiling.precision import half_pct, precision_of
 from ponas_deploy.profiling.priority import EVERYTHING_EVERY, Priority, contenders, losses
 from ponas_deploy.profiling.profile import profile
 from ponas_deploy.search.frontier import pareto_front
@@ -215,15 +215,15 @@ def test_more_time_for_a_table_of_little_time_makes_up_for_the_rest(tiny: Space,
 def test_the_intervals_of_the_front_of_other_cells_and_of_networks_are_told_apart() -> None:
     table = load_latency_table(next((SHIPPED / "latency" / "amd-epyc-2c").glob("openvino-bf16*")))
     accuracy = load_accuracy_table(SHIPPED / "accuracy" / "ponas.json")
-    found = reached(table, accuracy)
+    found = precision_of(table, accuracy)
     assert (found.cells, found.front_cells > 40) == (132, True)
     assert found.front_pct is not None
     assert found.others_pct is not None
     assert found.networks_pct is not None
     assert found.text.startswith(f"known to (median of 95 % intervals): {found.front_cells} cells of the")
     assert f"whole networks ±{found.networks_pct:.1f} %" in found.text
-    plain = reached(table)
+    plain = precision_of(table)
     assert (plain.front_cells, plain.front_pct) == (0, None)
     assert "of the front" not in plain.text
     assert half_pct((9.0, 11.0), 10.0) == 10.0
-    assert reached(LatencyTable(table.grid)).text == "nothing was timed here"
+    assert precision_of(LatencyTable(table.grid)).text == "nothing was timed here"

@@ -13,7 +13,7 @@ from ponas_deploy.files.home import home
 from ponas_deploy.machines import machine as devices
 from ponas_deploy.machines.machine import Reading, this_machine
 from ponas_deploy.profiling import inventory, staleness
-from ponas_deploy.profiling.inventory import Wish
+from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.profiling.staleness import Difference, differing, in_words, made_with
 from ponas_deploy.tables import Conditions, store
 from ponas_deploy.tables.store import StoredTable
@@ -73,10 +73,10 @@ def test_what_differs_is_a_sentence(made: dict[str, str], text: str) -> None:
 def test_the_governor_stands_in_the_protocol(tiny: Space, monkeypatch: pytest.MonkeyPatch) -> None:
     made = stored(tiny, this_machine().name, protocol=(("governor_at_start", "performance"),))
     assert made_with(made.table)["governor"] == "performance"
-    assert inventory.serving(Wish("cpu", tiny)) == (made,)  # not readable here: not compared
+    assert inventory.serving(Target("cpu", tiny)) == (made,)  # not readable here: not compared
     monkeypatch.setattr(staleness, "read_conditions", lambda: Reading(governor="powersave"))
-    assert inventory.serving(Wish("cpu", tiny)) == ()
-    ((found, differ),) = inventory.outdated(Wish("cpu", tiny))
+    assert inventory.serving(Target("cpu", tiny)) == ()
+    ((found, differ),) = inventory.outdated(Target("cpu", tiny))
     assert in_words(found, differ) == (
         f"table {made.name} was made with governor performance, here is governor powersave"
     )
@@ -87,9 +87,9 @@ def test_a_power_mode_that_changed_makes_a_table_stale(tiny: Space, monkeypatch:
     made = stored(tiny, there.name)
     environment = (*made.table.environment, ("power_mode", "nvpmodel 2 (15W)"))
     made = stored(tiny, there.name, environment=environment)
-    assert inventory.serving(Wish("cpu", tiny)) == (made,)
+    assert inventory.serving(Target("cpu", tiny)) == (made,)
     monkeypatch.setattr(staleness, "this_machine", lambda: there)
-    ((_, (differ,)),) = inventory.outdated(Wish("cpu", tiny))
+    ((_, (differ,)),) = inventory.outdated(Target("cpu", tiny))
     assert differ == Difference("power_mode", "nvpmodel 2 (15W)", "nvpmodel 0 (MAXN)")
     assert devices.this_machine() is not there
 
@@ -110,39 +110,39 @@ def test_a_stale_table_is_named_and_made_again(
         return old
 
     monkeypatch.setattr(profiling, "profile_with_bar", profile)
-    wish = Wish("cpu", tiny, ("onnxruntime",))
-    profiling.tables_for(wish, 10.0)
+    target = Target("cpu", tiny, ("onnxruntime",))
+    profiling.tables_for(target, 10.0)
     assert profiled == [old.conditions]
     here = dict(staleness.get_backend("onnxruntime").environment())["runtime"]
     assert capsys.readouterr().err == (
         f"table {old.name} was made with onnxruntime 0.1, here is {here}: profiled again\n"
     )
     stored(tiny, this_machine().name)
-    profiling.tables_for(wish, 10.0)
+    profiling.tables_for(target, 10.0)
     assert (len(profiled), capsys.readouterr().err) == (1, "")
 
 
 def test_a_stale_table_that_is_named_is_used_with_a_reservation(
     tiny: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old, wish = of_older_runtime(tiny), Wish("cpu", tiny)
-    assert inventory.given(wish, old) == (old,)
-    (sentence,) = inventory.reservations(wish, old)
+    old, target = of_older_runtime(tiny), Target("cpu", tiny)
+    assert inventory.given(target, old) == (old,)
+    (sentence,) = inventory.caveats(target, old)
     assert "was made with onnxruntime 0.1, here is onnxruntime" in sentence
     assert sentence.endswith(f"its predictions may be off (ponas table recheck {old.name}).")
     fresh = stored(tiny, this_machine().name)
-    assert inventory.reservations(wish, fresh) == ()
+    assert inventory.caveats(target, fresh) == ()
     monkeypatch.setattr(store, "SHIPPED", home())
-    assert "came with the package" in inventory.reservations(wish, fresh)[0]
-    assert inventory.reservations(Wish("jetson", tiny), old) == ()
+    assert "came with the package" in inventory.caveats(target, fresh)[0]
+    assert inventory.caveats(Target("jetson", tiny), old) == ()
 
 
 def test_what_can_be_rechecked_here(tiny: Space, tmp_path: Path) -> None:
     old = of_older_runtime(tiny)
-    assert inventory.own_tables(Wish("cpu", tiny)) == (old,)
+    assert inventory.own_tables(Target("cpu", tiny)) == (old,)
     assert [difference.what for difference in inventory.refuse_elsewhere(old)] == ["runtime"]
     with pytest.raises(PonasError, match=r"no table of yours is of this machine .* and fits"):
-        inventory.own_tables(Wish("cpu", tiny, threads=2))
+        inventory.own_tables(Target("cpu", tiny, threads=2))
     with pytest.raises(TableMismatchError, match=r"is of jetson, this machine is .*: recheck it there"):
         inventory.refuse_elsewhere(stored(tiny, "jetson"))
 

@@ -24,7 +24,7 @@ from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.profiling import supervise
 from ponas_deploy.profiling.models import blocks_of
 from ponas_deploy.profiling.progress import Progress
-from ponas_deploy.profiling.supervise import Patience, profile_in_worker
+from ponas_deploy.profiling.supervise import Timeouts, profile_in_worker
 from ponas_deploy.profiling.worker import STEP_BYTES, Request, Step
 from ponas_deploy.tables import LatencyTable, load_latency_table
 from searchspace import Space
@@ -253,6 +253,6 @@ def test_a_long_build_is_no_hang_where_kernels_are_picked_by_timing(tmp_path: Pa
         (1800.0, "running network", 60),
     ):
         step(noted)
-        silence = supervise._Silence(tmp_path / "step", Patience(building_s=building_s))
+        silence = supervise._Watchdog(tmp_path / "step", Timeouts(building_s=building_s))
         assert not silence.too_long()  # the step is new: a sign of life
         assert [silence.too_long() for _ in range(most_s + 1)].index(True) == most_s

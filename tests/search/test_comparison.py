@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ponas_deploy.errors import PonasError
-from ponas_deploy.search.comparison import NamedFront, budget_ladder, compare_fronts, joint_front
+from ponas_deploy.search.comparison import NamedFront, compare_fronts, joint_front, round_budgets
 from ponas_deploy.search.frontier import Front
 
 
@@ -30,7 +30,7 @@ def test_a_front_twice_as_fast_wins_everywhere() -> None:
     comparison = compare_fronts([SLOW, FAST])
     assert comparison.slowdown == pytest.approx((2.0, 1.0))
     assert comparison.dominated_pct == ((0.0, 100.0), (0.0, 0.0))
-    assert all(rung.winners == (1,) for rung in comparison.ladder)
+    assert all(row.winners == (1,) for row in comparison.by_budget)
     assert comparison.verdict == "fast wins at every budget: at equal loss 2.00 times as fast as slow."
 
 
@@ -56,16 +56,16 @@ def test_fronts_that_cross_are_named_with_their_stretches() -> None:
 
 def test_equal_fronts_tie() -> None:
     comparison = compare_fronts([FAST, NamedFront("twin", FAST.front)])
-    assert all(rung.winners == (0, 1) for rung in comparison.ladder)
+    assert all(row.winners == (0, 1) for row in comparison.by_budget)
     assert comparison.verdict == "fast and twin are equal at every budget."
     assert comparison.dominated_pct == ((0.0, 0.0), (0.0, 0.0))
 
 
 def test_a_budget_below_a_fronts_fastest_is_nothing() -> None:
-    first = compare_fronts([SLOW, FAST]).ladder[0]
+    first = compare_fronts([SLOW, FAST]).by_budget[0]
     assert first.budget_ms == 1.0
-    assert first.standings[0] is None
-    assert first.standings[1] is not None
+    assert first.best_within[0] is None
+    assert first.best_within[1] is not None
 
 
 def test_single_points_compare_too() -> None:
@@ -105,14 +105,14 @@ def test_what_holds_for_any_fronts(fronts: list[Front]) -> None:
     assert all(0 <= share <= 100 + 1e-9 for share in comparison.hypervolume_pct)
     assert all(0 <= share <= 100 for row in comparison.dominated_pct for share in row)
     assert min(comparison.slowdown) == pytest.approx(1.0)
-    for rung in comparison.ladder:
-        assert rung.winners
-        best = min(s.loss_pp for s in rung.standings if s is not None)
-        for winner in rung.winners:
-            standing = rung.standings[winner]
-            assert standing is not None
-            assert standing.loss_pp == pytest.approx(best)
-            assert standing.latency_ms <= rung.budget_ms * (1 + 1e-9)
+    for row in comparison.by_budget:
+        assert row.winners
+        best = min(s.loss_pp for s in row.best_within if s is not None)
+        for winner in row.winners:
+            best = row.best_within[winner]
+            assert best is not None
+            assert best.loss_pp == pytest.approx(best)
+            assert best.latency_ms <= row.budget_ms * (1 + 1e-9)
     points = [(fronts[f].cost[p], fronts[f].loss[p]) for f, p in joint_front(fronts)]
     for (cost, loss), (next_cost, next_loss) in pairwise(points):
         assert cost < next_cost
@@ -122,9 +122,9 @@ def test_what_holds_for_any_fronts(fronts: list[Front]) -> None:
 
 @settings(deadline=None)
 @given(any_front(), st.integers(3, 12))
-def test_a_ladder_reaches_both_ends_and_ascends(found: Front, rungs: int) -> None:
-    ladder = budget_ladder([found], rungs)
+def test_a_ladder_reaches_both_ends_and_ascends(found: Front, rows: int) -> None:
+    ladder = round_budgets([found], rows)
     assert ladder[0] >= found.cost[0] * (1 - 1e-9)
     assert ladder[-1] >= found.cost[-1] * (1 - 1e-9)
     assert list(ladder) == sorted(set(ladder))
-    assert len(ladder) <= rungs
+    assert len(ladder) <= rows

@@ -12,7 +12,7 @@ from ponas_deploy.checks.table_file import check_table
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.tables import Certificate, Grid, LatencyTable, Measurement, NetworkLatency
 from ponas_deploy.tables.margin import margin
-from ponas_deploy.tables.quality import doubts, drift_pct, trusted, wander_pct
+from ponas_deploy.tables.quality import doubts, drift_pct, reproducibility_pct, trusted
 from sample_tables import latency_table
 
 GRID = Grid(("1", "2"), (("a", "b"),) * 2, ((1.0, 2.0), (1.0, 2.0)), 1.0)
@@ -171,10 +171,12 @@ def test_a_machine_wanders_as_far_as_pairs_of_its_levels_lie_apart() -> None:
     table = replace(latency_table(), measurements=tuple((f"c{n}", one) for n, one in enumerate(rounds)))
     pairs = levels.ravel()[:300] / levels.ravel()[300:]
     seen = 100 * float(np.quantile(np.abs(pairs - 1), 0.95))
-    assert wander_pct(table) == pytest.approx(seen, rel=0.15)
-    assert wander_pct(latency_table()) == 0.0, "nobody recorded it"
+    assert reproducibility_pct(table) == pytest.approx(seen, rel=0.15)
+    assert reproducibility_pct(latency_table()) == 0.0, "nobody recorded it"
     slow = certified([1.0] * 20, rounds=tuple(map(float, np.repeat([1.0, 1.1], 10))))
-    assert wander_pct(slow) == pytest.approx(277 * 0.1 / 1.05 / 2, rel=0.01), "networks alone felt it"
+    assert reproducibility_pct(slow) == pytest.approx(277 * 0.1 / 1.05 / 2, rel=0.01), (
+        "networks alone felt it"
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from ponas_deploy.errors import OverwriteError, PonasError, TableMismatchError, 
 from ponas_deploy.files.home import home
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.profiling import inventory
-from ponas_deploy.profiling.inventory import Wish
+from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.tables import store
 from ponas_deploy.tables.store import StoredTable
 from searchspace.space import Space
@@ -43,17 +43,17 @@ def test_the_users_own_tables_hide_shipped_ones(
 
 
 def test_this_machine_is_served_by_its_own_fresh_tables(tiny: Space) -> None:
-    wish = Wish("cpu", tiny)
-    assert wish.local
-    assert inventory.serving(wish) == ()
-    runtimes = [conditions.backend for conditions in inventory.missing(wish, ())]
+    target = Target("cpu", tiny)
+    assert target.local
+    assert inventory.serving(target) == ()
+    runtimes = [conditions.backend for conditions in inventory.missing(target, ())]
     assert runtimes == ["onnxruntime", "openvino"]
     native = [(runtime, precision) for runtime in runtimes for precision in get_backend(runtime).precisions()]
-    every = inventory.missing(wish, (), every_precision=True)
+    every = inventory.missing(target, (), every_precision=True)
     assert [(conditions.backend, conditions.precision) for conditions in every] == native
     made = stored(tiny, this_machine().name)
-    assert inventory.serving(wish) == (made,)
-    assert [conditions.backend for conditions in inventory.missing(wish, (made,))] == ["openvino"]
+    assert inventory.serving(target) == (made,)
+    assert [conditions.backend for conditions in inventory.missing(target, (made,))] == ["openvino"]
 
 
 @pytest.mark.parametrize(
@@ -62,33 +62,33 @@ def test_this_machine_is_served_by_its_own_fresh_tables(tiny: Space) -> None:
 def test_a_table_of_another_processor_or_runtime_does_not_serve(tiny: Space, changes: dict[str, str]) -> None:
     environment = {**dict(stored(tiny, this_machine().name).table.environment), **changes}
     stored(tiny, this_machine().name, environment=tuple(environment.items()))
-    assert inventory.serving(Wish("cpu", tiny)) == ()
+    assert inventory.serving(Target("cpu", tiny)) == ()
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        Wish("cpu", tiny_space(), threads=2),
-        Wish("cpu", tiny_space(), batch=8),
-        Wish("cpu", tiny_space(), backends=("openvino",)),
-        Wish("cpu", tiny_space(), precisions=("bf16",)),
-        Wish("cpu", tiny_space(resolution=64)),
-        Wish("cpu", tiny_space(classes=7)),
+        Target("cpu", tiny_space(), threads=2),
+        Target("cpu", tiny_space(), batch=8),
+        Target("cpu", tiny_space(), backends=("openvino",)),
+        Target("cpu", tiny_space(), precisions=("bf16",)),
+        Target("cpu", tiny_space(resolution=64)),
+        Target("cpu", tiny_space(classes=7)),
     ],
 )
-def test_tables_of_other_conditions_do_not_serve(tiny: Space, other: Wish) -> None:
+def test_tables_of_other_conditions_do_not_serve(tiny: Space, other: Target) -> None:
     stored(tiny, this_machine().name)
     assert inventory.serving(other) == ()
 
 
 def test_another_device_is_served_as_it_was_measured_there(tiny: Space) -> None:
     foreign = stored(tiny, "jetson", environment=(("processor", "a Jetson"), ("runtime", "older")))
-    assert inventory.serving(Wish("jetson", tiny)) == (foreign,)
-    assert inventory.missing(Wish("jetson", tiny), ()) == ()
+    assert inventory.serving(Target("jetson", tiny)) == (foreign,)
+    assert inventory.missing(Target("jetson", tiny), ()) == ()
     with pytest.raises(PonasError, match=r"no table of jetson serves: .* is of threads 1, not 4"):
-        inventory.serving(Wish("jetson", tiny, threads=4))
+        inventory.serving(Target("jetson", tiny, threads=4))
     with pytest.raises(UnknownNameError, match="unknown device 'raspberry': known are"):
-        inventory.serving(Wish("raspberry", tiny))
+        inventory.serving(Target("raspberry", tiny))
 
 
 def test_a_table_may_lie_under_any_name_and_a_broken_one_stops_nobody(tiny: Space) -> None:
@@ -97,7 +97,7 @@ def test_a_table_may_lie_under_any_name_and_a_broken_one_stops_nobody(tiny: Spac
     moved.parent.mkdir()
     made.path.rename(moved)
     moved.with_name("broken.json").write_text("{")
-    (found,) = inventory.serving(Wish("Pi 5 (lab)", tiny))
+    (found,) = inventory.serving(Target("Pi 5 (lab)", tiny))
     assert (found.path, found.device) == (moved, "pi-5-lab")
     (problem,) = store.latency_tables()[1]
     assert "broken.json" in str(problem)
@@ -105,24 +105,24 @@ def test_a_table_may_lie_under_any_name_and_a_broken_one_stops_nobody(tiny: Spac
 
 def test_a_named_table_of_something_else_is_refused(tiny: Space) -> None:
     made = stored(tiny, "jetson")
-    assert inventory.given(Wish("jetson", tiny), made) == (made,)
-    for wish, words in (
-        (Wish("cpu", tiny), "is of device jetson"),
-        (Wish("jetson", tiny_space(resolution=64)), "is of resolution 32, not 64"),
-        (Wish("jetson", tiny, batch=4), "is of batch 1, not 4"),
-        (Wish("jetson", tiny, precisions=("bf16",)), "is of precision fp32, not bf16"),
+    assert inventory.given(Target("jetson", tiny), made) == (made,)
+    for target, words in (
+        (Target("cpu", tiny), "is of device jetson"),
+        (Target("jetson", tiny_space(resolution=64)), "is of resolution 32, not 64"),
+        (Target("jetson", tiny, batch=4), "is of batch 1, not 4"),
+        (Target("jetson", tiny, precisions=("bf16",)), "is of precision fp32, not bf16"),
     ):
         with pytest.raises(TableMismatchError, match=words):
-            inventory.given(wish, made)
+            inventory.given(target, made)
 
 
 def test_unknown_runtimes_and_precisions_are_listed(tiny: Space) -> None:
     with pytest.raises(UnknownNameError, match=r"onnxruntime, .*openvino, "):
-        inventory.missing(Wish("cpu", tiny, backends=("tvm",)), ())
+        inventory.missing(Target("cpu", tiny, backends=("tvm",)), ())
     with pytest.raises(UnknownNameError, match="fp32"):
-        inventory.missing(Wish("cpu", tiny, backends=("onnxruntime",), precisions=("int4",)), ())
+        inventory.missing(Target("cpu", tiny, backends=("onnxruntime",), precisions=("int4",)), ())
     with pytest.raises(UnknownNameError, match="int4"):
-        inventory.missing(Wish("cpu", tiny, precisions=("int4",)), ())
+        inventory.missing(Target("cpu", tiny, precisions=("int4",)), ())
 
 
 def test_a_measurement_is_not_overwritten(tiny: Space) -> None:

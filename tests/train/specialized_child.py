@@ -16,7 +16,7 @@ from forked import child, die, ended
 from tiny_training import CPU, LABELS, one_thread, space, splits
 
 from searchspace import Architecture
-from train.runs.specialized_run import Lesson, SpecializedResult, specialized_run
+from train.runs.specialized_run import SpecializedResult, TrainingJob, specialized_run
 from train.settings.progress import Progress
 from train.settings.settings import SpecializedSettings
 
@@ -33,8 +33,10 @@ MOMENTS = (
 )
 
 
-def lesson(**more: Any) -> Lesson:
-    return Lesson(Architecture(space(), LABELS[:3]), splits(), **{"settings": SETTINGS, "seed": 1, **more})
+def lesson(**more: Any) -> TrainingJob:
+    return TrainingJob(
+        Architecture(space(), LABELS[:3]), splits(), **{"settings": SETTINGS, "seed": 1, **more}
+    )
 
 
 def trained(folder: Path, **more: Any) -> SpecializedResult:

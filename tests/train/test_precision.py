@@ -95,11 +95,11 @@ def test_a_step_whose_scaled_gradient_overflows_is_left_out_and_the_scale_falls(
     ],
 )
 def test_a_gpu_without_bf16_computes_in_fp16(
-    monkeypatch: pytest.MonkeyPatch, able: bool, wish: str, expected: torch.dtype | None
+    monkeypatch: pytest.MonkeyPatch, able: bool, target: str, expected: torch.dtype | None
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: able)
-    compute = Compute.on("auto", precision=wish)
+    compute = Compute.on("auto", precision=target)
     assert (compute.device.type, compute.autocast) == ("cuda", expected)
 
 

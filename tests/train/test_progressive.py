@@ -21,7 +21,7 @@ from train.errors import TrainingError
 from train.networks.modules import Block, Network, frozen
 from train.settings.progress import Progress
 from train.settings.settings import FineTuneSettings
-from train.stages.candidates import Contest, cropped
+from train.stages.candidates import CandidateTraining, cropped
 from train.stages.meta import train_meta
 from train.stages.progressive import TunedLayer, fine_tune
 
@@ -53,11 +53,13 @@ def close(a: nn.Module, b: nn.Module, rtol: float, atol: float) -> None:
         )
 
 
-def contest(settings: FineTuneSettings = FINE_TUNE) -> Contest:
+def candidate_training(settings: FineTuneSettings = FINE_TUNE) -> CandidateTraining:
     network = _meta()
     parts = network.parts()
     before, after = frozen(parts[:2]), frozen(parts[3:])
-    return Contest("layer 2", cropped(space().layers[1], parts[2], CPU), before, after, settings, CPU)
+    return CandidateTraining(
+        "layer 2", cropped(space().layers[1], parts[2], CPU), before, after, settings, CPU
+    )
 
 
 def test_a_row_for_every_layer_with_the_best_staying() -> None:
@@ -82,7 +84,7 @@ def test_a_row_for_every_layer_with_the_best_staying() -> None:
 
 def test_every_candidate_is_updated_exactly_once_on_each_batch() -> None:
     """Strict fairness, seen from outside: one training pass and one change a candidate between steps."""
-    fair = contest()
+    fair = candidate_training()
     passes = [0] * 4
     for index, candidate in enumerate(fair.candidates):
 
@@ -242,7 +244,9 @@ def test_shared_parts_get_the_sum_of_the_candidates_gradients() -> None:
     losses = [nn.functional.cross_entropy(after(block(before(images))), labels) for block in blocks]
     weight = network.stem.conv.conv.weight
     expected = torch.autograd.grad(torch.stack(losses).sum(), weight)[0]
-    shared = Contest("layer 2", blocks, before, after, replace(FINE_TUNE, lr=1.0, momentum=0.0), CPU)
+    shared = CandidateTraining(
+        "layer 2", blocks, before, after, replace(FINE_TUNE, lr=1.0, momentum=0.0), CPU
+    )
     old = weight.detach().clone()
     one_batch = TensorImages(images, labels)
     shared_settings = replace(shared.settings, epochs=1, weight_decay=0.0)
@@ -254,7 +258,7 @@ def test_a_loss_that_is_no_number_names_layer_and_step_before_anything_changes()
     images, labels = next(splits().train.batches(70))
     images = images.clone()
     images[3] = float("nan")
-    broken = contest()
+    broken = candidate_training()
     before = [copy.deepcopy(candidate) for candidate in broken.candidates]
     with pytest.raises(TrainingError, match="loss of layer 2 is not a finite number at step 1") as error:
         replace(broken, settings=replace(FINE_TUNE, batch=70)).train(
@@ -267,13 +271,13 @@ def test_a_loss_that_is_no_number_names_layer_and_step_before_anything_changes()
 
 
 def test_a_last_step_that_spoils_the_weights_is_noticed() -> None:
-    spoiled = replace(contest(), settings=replace(FINE_TUNE, epochs=1, batch=70))
+    contended = replace(candidate_training(), settings=replace(FINE_TUNE, epochs=1, batch=70))
 
     def spoil(_: float) -> None:
-        nn.init.constant_(next(spoiled.candidates[2].parameters()), float("inf"))
+        nn.init.constant_(next(contended.candidates[2].parameters()), float("inf"))
 
     with pytest.raises(TrainingError, match="layer 2 is not a finite number at step 1"):
-        spoiled.train(splits().train, 1, spoil)
+        contended.train(splits().train, 1, spoil)
 
 
 def test_progress_never_runs_backwards_and_ends_at_its_total() -> None:

@@ -291,8 +291,8 @@ def test_inherited_weights_are_where_training_begins(tmp_path: Path, meta: Path)
     largest, brief = Architecture(space(), (LABELS[3],) * 3), replace(SETTINGS, epochs=1, lr=0.001)
     both = {}
     for name, file in (("scratch", None), ("inherited", read_weights(meta))):
-        wish = replace(lesson(), architecture=largest, settings=brief, inherited=file)
-        both[name] = specialized_run(wish, tmp_path / name, device="cpu")
+        target = replace(lesson(), architecture=largest, settings=brief, inherited=file)
+        both[name] = specialized_run(target, tmp_path / name, device="cpu")
     assert both["inherited"].test.top1_pct > 80 > 60 > both["scratch"].test.top1_pct
     found = json.loads(both["inherited"].path.read_text())
     assert found["inherited"]["file"] == "meta.safetensors"
@@ -304,8 +304,8 @@ def test_inherited_weights_are_where_training_begins(tmp_path: Path, meta: Path)
 
 def test_a_teacher_is_part_of_what_is_asked_for(tmp_path: Path, meta: Path) -> None:
     file = read_weights(meta)
-    wish = replace(lesson(), settings=replace(SETTINGS, distillation=Distillation()), teacher=file)
-    specialized_run(wish, tmp_path, device="cpu")
+    target = replace(lesson(), settings=replace(SETTINGS, distillation=Distillation()), teacher=file)
+    specialized_run(target, tmp_path, device="cpu")
     found = json.loads((tmp_path / "result.json").read_text())
     assert found["teacher"]["file"] == "meta.safetensors"
     assert found["training"]["distillation"] == {"temperature": 4.0, "weight": 0.9}
@@ -337,9 +337,9 @@ def test_a_teacher_that_cannot_teach_is_refused(
     tmp_path: Path, meta: Path, header: dict[str, str | None], message: str
 ) -> None:
     file = read_weights(changed_file(tmp_path / "f.safetensors", meta, header))
-    wish = replace(lesson(), settings=replace(SETTINGS, distillation=Distillation()), teacher=file)
+    target = replace(lesson(), settings=replace(SETTINGS, distillation=Distillation()), teacher=file)
     with pytest.raises(PonasError, match=message):
-        specialized_run(wish, tmp_path / "run", device="cpu")
+        specialized_run(target, tmp_path / "run", device="cpu")
     assert not (tmp_path / "run").exists()
 
 

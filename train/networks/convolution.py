@@ -27,7 +27,7 @@ class Convolution(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """The same values as `nn.Conv2d`."""
         stride, half = self.stride[0], self.kernel_size[0] // 2
-        reach = reached(self.kernel_size[0], max(x.shape[2:]))
+        reach = precision_of(self.kernel_size[0], max(x.shape[2:]))
         near = slice(half - reach, half + reach + 1)
         weight = self.weight if reach == half else self.weight[:, :, near, near]
         if x.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
@@ -39,7 +39,7 @@ class Convolution(nn.Conv2d):
         return F.conv2d(x, weight, self.bias, stride, reach, groups=self.groups)
 
 
-def reached(kernel: int, side: int) -> int:
+def precision_of(kernel: int, side: int) -> int:
     """How far from its centre a kernel has taps that see more than padding, on maps of `side`."""
     return min(kernel // 2, side - 1)
 

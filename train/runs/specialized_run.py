@@ -38,7 +38,7 @@ from train.settings.progress import OnProgress, both, silent
 from train.settings.settings import SpecializedSettings
 from train.stages.distill import load_teacher
 from train.stages.evaluation import evaluate_weights
-from train.stages.inherit import heir, refuse_other_space, settle
+from train.stages.inherit import inherited_network, recalibrate_batch_norm, refuse_other_space
 from train.stages.loop import Evaluation
 from train.stages.specialized import train_network
 
@@ -58,7 +58,7 @@ class SpecializedResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class TrainingJob:
     """What is to be trained: a network, on images, from scratch or from `inherited` weights.
 
     `teacher` belongs to the settings' distillation: ValueError when only one of the two is given.
@@ -98,7 +98,7 @@ class Lesson:
 
 
 def specialized_run(
-    lesson: Lesson, folder: Path, *, device: str = "auto", on_progress: OnProgress = silent
+    lesson: TrainingJob, folder: Path, *, device: str = "auto", on_progress: OnProgress = silent
 ) -> SpecializedResult:
     """Train one network and measure what it is worth; started by torchrun, all its processes together.
 
@@ -114,7 +114,7 @@ def specialized_run(
         return _run(lesson, folder, compute, both(log, on_progress))
 
 
-def _run(lesson: Lesson, folder: Path, compute: Compute, on_progress: OnProgress) -> SpecializedResult:
+def _run(lesson: TrainingJob, folder: Path, compute: Compute, on_progress: OnProgress) -> SpecializedResult:
     architecture, splits = lesson.architecture, lesson.splits
     refuse_other_space(architecture, splits)
     for file in lesson.files.values():
@@ -145,9 +145,9 @@ def _claim(folder: Path, identity: Mapping[str, Any]) -> None:
             half_written.unlink(missing_ok=True)
 
 
-def _untrained(lesson: Lesson, compute: Compute) -> Network:
+def _untrained(lesson: TrainingJob, compute: Compute) -> Network:
     if lesson.inherited:
-        return heir(lesson.architecture, lesson.inherited.tensors, compute)
+        return inherited_network(lesson.architecture, lesson.inherited.tensors, compute)
     network = Network(lesson.architecture)
     initialise(network, generator(lesson.seed, "weights"))
     return compute.place(network)
@@ -155,7 +155,7 @@ def _untrained(lesson: Lesson, compute: Compute) -> Network:
 
 def _train(
     network: Network,
-    lesson: Lesson,
+    lesson: TrainingJob,
     teacher: nn.Module | None,
     state: Path,
     compute: Compute,
@@ -173,11 +173,11 @@ def _train(
         on_progress=on_progress,
     )
     if lesson.inherited:
-        settle(network, splits, settings.batch, seed, compute)
+        recalibrate_batch_norm(network, splits, settings.batch, seed, compute)
 
 
 def _measured(
-    lesson: Lesson, identity: Mapping[str, Any], folder: Path, compute: Compute
+    lesson: TrainingJob, identity: Mapping[str, Any], folder: Path, compute: Compute
 ) -> tuple[Evaluation, Evaluation]:
     """Accuracy on the validation and on the test images, once measured and then read."""
     path = folder / RESULT
@@ -187,7 +187,9 @@ def _measured(
     return _read(record.record("validation")), _read(record.record("test"))
 
 
-def _document(lesson: Lesson, identity: Mapping[str, Any], weights: Path, compute: Compute) -> dict[str, Any]:
+def _document(
+    lesson: TrainingJob, identity: Mapping[str, Any], weights: Path, compute: Compute
+) -> dict[str, Any]:
     """The result as JSON: accuracy on both sets of images, then where it comes from."""
     tensors, splits = read_weights(weights).tensors, lesson.splits
     found = {

@@ -41,7 +41,7 @@ def cut(candidate: Candidate, source: nn.Module, compute: Compute) -> Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Contest:
+class CandidateTraining:
     """One layer's candidates, and the halves of the network before and after them.
 
     Both halves stay in evaluation mode, so that images do not influence each other there: the outputs

@@ -24,7 +24,7 @@ from train.stages.state import load_state, save_state
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class TrainingStage:
     """What a network goes through: its name in errors, the settings, and the learning rate of an epoch.
 
     `stage` is that of its progress, `key` names its random orders, `remedy` what to change when memory is
@@ -44,7 +44,7 @@ def train_epochs(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
     splits: Splits,
-    course: Course,
+    course: TrainingStage,
     *,
     seed: int,
     compute: Compute,
@@ -76,7 +76,7 @@ def train_epochs(
     return evaluation
 
 
-def _steps(splits: Splits, course: Course) -> int:
+def _steps(splits: Splits, course: TrainingStage) -> int:
     return max(len(splits.train.labels) // course.settings.batch, 1)
 
 
@@ -84,7 +84,7 @@ def _epoch(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
     splits: Splits,
-    course: Course,
+    course: TrainingStage,
     epoch: int,
     seed: int,
     compute: Compute,
@@ -116,7 +116,7 @@ def _epoch(
 class _Report:
     """What an epoch (from 0) of `steps` steps tells: every step, and its end."""
 
-    def __init__(self, course: Course, epoch: int, steps: int, on_progress: OnProgress) -> None:
+    def __init__(self, course: TrainingStage, epoch: int, steps: int, on_progress: OnProgress) -> None:
         self._course, self._on_progress = course, on_progress
         self._done, self._total = epoch * steps, course.settings.epochs * steps
         self._text, self._lr = f"epoch {epoch + 1} of {course.settings.epochs}", course.lr(epoch)

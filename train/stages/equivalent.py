@@ -13,7 +13,7 @@ from searchspace import Layer
 from searchspace.cost import count_params
 from searchspace.ops import Conv, Op, Residual
 from searchspace.space import Shape, output_shape
-from train.networks.convolution import reached
+from train.networks.convolution import precision_of
 
 
 def stand_ins(layer: Layer, shape: Shape) -> tuple[int, ...]:
@@ -34,7 +34,7 @@ def _seen(ops: tuple[Op, ...], shape: Shape) -> tuple[Op, ...]:
         if isinstance(op, Residual):
             found.append(Residual(_seen(op.body, shape)))
         elif isinstance(op, Conv):
-            found.append(replace(op, kernel=2 * reached(op.kernel, max(shape[1:])) + 1))
+            found.append(replace(op, kernel=2 * precision_of(op.kernel, max(shape[1:])) + 1))
         else:
             found.append(op)
         shape = output_shape((op,), shape)

@@ -29,7 +29,7 @@ from train.networks.modules import Block, Network, initialise
 from train.settings.progress import OnProgress, silent
 from train.settings.settings import MetaSettings
 from train.stages.candidates import cropped
-from train.stages.epochs import Course, train_epochs
+from train.stages.epochs import TrainingStage, train_epochs
 from train.stages.loop import Evaluation, sgd
 from train.stages.meta import stepped
 
@@ -112,7 +112,7 @@ def train_fair(
         supernet.crop_from(meta, compute)
     compute.place(supernet)
     optimizer = sgd(supernet.parameters(), settings.lr, settings.momentum, settings.weight_decay)
-    course = Course("the supernet", "fine-tune", "fair", settings, partial(stepped, settings), summed)
+    course = TrainingStage("the supernet", "fine-tune", "fair", settings, partial(stepped, settings), summed)
     evaluation = train_epochs(
         supernet, optimizer, splits, course, seed=seed, compute=compute, state=state, on_progress=on_progress
     )

@@ -41,11 +41,11 @@ def specialised(
     """
     refuse_other_space(architecture, splits)
     compute = Compute.on(device)
-    network = heir(architecture, read_weights(weights).tensors, compute)
+    network = inherited_network(architecture, read_weights(weights).tensors, compute)
     if finetune_epochs:
         settings = SpecializedSettings(finetune_epochs, batch, lr)
         train_network(network, splits, settings, seed=seed, compute=compute, on_progress=on_progress)
-    settle(network, splits, batch, seed, compute)
+    recalibrate_batch_norm(network, splits, batch, seed, compute)
     return to_arrays(network.state_dict())
 
 
@@ -59,14 +59,14 @@ def refuse_other_space(architecture: Architecture, splits: Splits) -> None:
         )
 
 
-def heir(architecture: Architecture, tensors: Weights, compute: Compute) -> Network:
+def inherited_network(architecture: Architecture, tensors: Weights, compute: Compute) -> Network:
     """A network on the device with weights of a supernet, or its own; WeightsError when they do not fit."""
     network = Network(architecture)
     load_arrays(network, inherit(tensors, architecture))
     return compute.place(network)
 
 
-def settle(network: Network, splits: Splits, batch: int, seed: int, compute: Compute) -> None:
+def recalibrate_batch_norm(network: Network, splits: Splits, batch: int, seed: int, compute: Compute) -> None:
     """Measure the batch norm statistics of a network anew on training images."""
     order = shuffled(len(splits.train.labels), batch, "statistics", seed=seed)[:CALIBRATION_IMAGES]
     with few_threads(splits.resolution):

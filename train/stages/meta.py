@@ -16,7 +16,7 @@ from train.networks.crop import largest
 from train.networks.modules import Network, initialise
 from train.settings.progress import OnProgress, silent
 from train.settings.settings import MetaSettings
-from train.stages.epochs import Course, train_epochs
+from train.stages.epochs import TrainingStage, train_epochs
 from train.stages.loop import Evaluation, sgd
 
 
@@ -49,7 +49,7 @@ def train_meta(
     initialise(network, generator(seed, "weights"))
     compute.place(network)
     optimizer = sgd(network.parameters(), settings.lr, settings.momentum, settings.weight_decay)
-    course = Course(
+    course = TrainingStage(
         "the meta network", "meta", "meta", settings, partial(stepped, settings), remedy="meta.batch ="
     )
     evaluation = train_epochs(

@@ -24,7 +24,7 @@ from train.data import Images, Splits
 from train.networks.modules import Block, Network, frozen
 from train.settings.progress import LayerRow, OnProgress, Progress, silent
 from train.settings.settings import FineTuneSettings
-from train.stages.candidates import Contest, cut
+from train.stages.candidates import CandidateTraining, cut
 from train.stages.equivalent import stand_ins
 from train.stages.features import Through, fits, kept
 from train.stages.loop import Evaluation
@@ -69,10 +69,12 @@ def fine_tune(
         with threads(1 if compute.lanes > 1 else 0):  # for what runs between the lanes, too
             before, after, train, validation = halves.at(index)
             runners = {place: cut(layer.candidates[place], source, compute) for place in sorted(set(places))}
-            contest = Contest(f"layer {layer.name}", list(runners.values()), before, after, settings, compute)
-            contest.train(train, seed, units.reporter(index, on_progress))
-            contest.recalibrate(train, seed)
-            found = dict(zip(runners, contest.evaluate(validation), strict=True))
+            candidate_training = CandidateTraining(
+                f"layer {layer.name}", list(runners.values()), before, after, settings, compute
+            )
+            candidate_training.train(train, seed, units.reporter(index, on_progress))
+            candidate_training.recalibrate(train, seed)
+            found = dict(zip(runners, candidate_training.evaluate(validation), strict=True))
             row = _row(layer, tuple(found[place] for place in places))
             candidates = tuple(
                 runners[place] if place == own else cut(layer.candidates[own], runners[place], compute)

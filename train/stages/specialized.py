@@ -17,7 +17,7 @@ from train.networks.modules import Network
 from train.settings.progress import OnProgress, silent
 from train.settings.settings import SpecializedSettings
 from train.stages.distill import taught
-from train.stages.epochs import Course, train_epochs
+from train.stages.epochs import TrainingStage, train_epochs
 from train.stages.loop import cross_entropy, sgd
 
 
@@ -42,7 +42,7 @@ def train_network(
     See `train_epochs` for `state` and what is raised.
     """
     distillation = settings.distillation
-    course = Course(
+    course = TrainingStage(
         name="the network",
         stage="weights",
         key="finetune",

@@ -127,8 +127,8 @@ def _measured(rows: Table, timing: EngineTiming, limit_ms: float | None, percent
     over = f" over {timing.span_s:.0f} s" if timing.span_s >= 1 else ""
     spread_pct, processes = timing.spread_pct(percentile), len(timing.processes_ns)
     floor = f"{spread_pct:.1f} % between {processes} fresh processes{over}, {timing.runs} inferences"
-    if timing.wander_pct > spread_pct:
-        floor = f"{timing.wander_pct:.1f} %, as the machine's speed wanders; {floor}"
+    if timing.reproducibility_pct > spread_pct:
+        floor = f"{timing.reproducibility_pct:.1f} %, as the machine's speed wanders; {floor}"
     rows.add_row("noise floor", floor)
     if timing.shared_pct >= _SHARED_PCT:
         shared = f"{timing.shared_pct:.0f} % of the inferences met one that something else shared"

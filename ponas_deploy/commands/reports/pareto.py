@@ -9,17 +9,23 @@ from rich.text import Text
 
 from ponas_deploy.commands.reports.plot import COLOURS, MARKS, FrontPlot
 from ponas_deploy.commands.reports.style import BEST, FAINT, counted, digits, table, titled
-from ponas_deploy.search.comparison import FrontComparison, NamedFront, Rung, Standing, budget_ladder
+from ponas_deploy.search.comparison import (
+    BestWithin,
+    BudgetRow,
+    FrontComparison,
+    NamedFront,
+    round_budgets,
+)
 from ponas_deploy.search.frontier import best_within
 
 
-def front_report(named: NamedFront, rungs: int = 12) -> RenderableType:
+def front_report(named: NamedFront, budgets: int = 12) -> RenderableType:
     """One front: what each step of a ladder of budgets buys, and a plot."""
     front = named.front
     rows = table("")
     for name in ("budget ms", "loss pp", "predicted ms"):
         rows.add_column(name, justify="right", no_wrap=True)
-    for budget in budget_ladder([front], rungs):
+    for budget in round_budgets([front], budgets):
         point = best_within(front, budget)
         if point is not None:
             rows.add_row(f"{budget:g}", f"{front.loss[point]:.2f}", digits(float(front.cost[point])))
@@ -31,7 +37,7 @@ def front_report(named: NamedFront, rungs: int = 12) -> RenderableType:
 def comparison_report(comparison: FrontComparison, fronts: Sequence[NamedFront]) -> RenderableType:
     """The ladder of budgets with the winner in bold, then shares, then a plot and the verdict."""
     return Group(
-        _ladder(comparison),
+        _by_budget(comparison),
         _shares(comparison),
         FrontPlot(tuple(named.front for named in fronts)),
         Text(""),
@@ -39,29 +45,29 @@ def comparison_report(comparison: FrontComparison, fronts: Sequence[NamedFront])
     )
 
 
-def _ladder(comparison: FrontComparison) -> RenderableType:
+def _by_budget(comparison: FrontComparison) -> RenderableType:
     rows = table("")
     rows.add_column("budget ms", justify="right")
     for index, name in enumerate(comparison.names):
         rows.add_column(_legend(index, name), justify="right", overflow="fold")
     rows.add_column("wins by", justify="right")
-    for rung in comparison.ladder:
-        cells = [_standing(s, index in rung.winners) for index, s in enumerate(rung.standings)]
-        rows.add_row(f"{rung.budget_ms:g}", *cells, _margin(rung))
+    for row in comparison.by_budget:
+        cells = [_best_within(s, index in row.winners) for index, s in enumerate(row.best_within)]
+        rows.add_row(f"{row.budget_ms:g}", *cells, _margin(row))
     return titled("Least loss within a budget, in percentage points (predicted ms)", rows)
 
 
-def _standing(standing: Standing | None, wins: bool) -> Text:
-    if standing is None:
+def _best_within(best: BestWithin | None, wins: bool) -> Text:
+    if best is None:
         return Text("-", style=FAINT)
-    return Text(f"{standing.loss_pp:.2f} ({digits(standing.latency_ms, 3)})", style=BEST if wins else "")
+    return Text(f"{best.loss_pp:.2f} ({digits(best.latency_ms, 3)})", style=BEST if wins else "")
 
 
-def _margin(rung: Rung) -> str:
+def _margin(row: BudgetRow) -> str:
     """What the winner is ahead of the next: loss, or latency where the losses are equal."""
-    able = sorted((s.loss_pp, s.latency_ms) for s in rung.standings if s is not None)
-    if len(rung.winners) != 1:
-        return "tie" if rung.winners else ""
+    able = sorted((s.loss_pp, s.latency_ms) for s in row.best_within if s is not None)
+    if len(row.winners) != 1:
+        return "tie" if row.winners else ""
     if len(able) == 1:
         return "alone"
     (loss, latency), (next_loss, next_latency) = able[:2]

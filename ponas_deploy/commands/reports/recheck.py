@@ -30,10 +30,11 @@ def _parts(found: Recheck) -> Iterator[RenderableType]:
         yield _moved(found)
     yield _networks(found)
     yield _choices(found)
-    if dict(found.weather).get("wrong_because"):
-        weather = dict(found.weather)
+    if dict(found.interference).get("wrong_because"):
+        interference = dict(found.interference)
         yield Text(
-            f"{weather['wrong_rounds']} rounds were disturbed: {weather['wrong_because']}", style=FAINT
+            f"{interference['wrong_rounds']} rounds were disturbed: {interference['wrong_because']}",
+            style=FAINT,
         )
 
 

@@ -82,10 +82,10 @@ def recheck(
         tables = (store.latency_table(file),)
     else:
         built = build_space(space or DEFAULT_SPACE, resolution, classes)
-        wish = inventory.Wish(device, built, tuple(backend or ()), tuple(precision or ()), threads, batch)
-        if not wish.local:
+        target = inventory.Target(device, built, tuple(backend or ()), tuple(precision or ()), threads, batch)
+        if not target.local:
             raise PonasError(f"'{device}' is not this machine: run `ponas table recheck` on it.")
-        tables = inventory.own_tables(wish)
+        tables = inventory.own_tables(target)
     found, differ = [], {}
     for stored in tables:
         differ[stored.name] = inventory.refuse_elsewhere(stored)

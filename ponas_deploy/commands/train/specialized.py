@@ -73,7 +73,7 @@ def specialized(
     from ponas_deploy.files.records import read_json
     from train.compute import distributed
     from train.compute.device import Compute
-    from train.runs.specialized_run import FORMAT, Lesson, specialized_run
+    from train.runs.specialized_run import FORMAT, TrainingJob, specialized_run
     from train.settings.settings import Distillation, SpecializedSettings
 
     taught = Distillation(temperature, distill_weight) if distill else None
@@ -95,7 +95,7 @@ def specialized(
         )
         splits = distributed.in_turn(reading)
         architecture = fitting(arch, space, inherited, splits, weights)
-        lesson = Lesson(architecture, splits, settings, seed, inherited, teacher)
+        lesson = TrainingJob(architecture, splits, settings, seed, inherited, teacher)
         result = specialized_run(lesson, folder, device=device, on_progress=on_progress)
     if not distributed.leads():
         return
