@@ -1,7 +1,8 @@
 """What the doctor reads of a machine, in one value: everything that can make measurements wander.
 
 `Machine` and `Reading` of `machines` and the `Round` of `interference` are part of it; here is what only
-a doctor asks for. What cannot be read is empty or None. Files of Linux: https://docs.kernel.org/admin-guide/pm/ and
+a doctor asks for. What cannot be read is empty or None. Files of Linux:
+https://docs.kernel.org/admin-guide/pm/ and
 https://docs.kernel.org/ABI/testing/sysfs-devices-system-cpu; psutil answers elsewhere.
 """
 
