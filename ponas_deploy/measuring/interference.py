@@ -225,7 +225,7 @@ _SPREADS = (
     "asleep_s",
     "core_ns",
     "shared_pct",
-    "spoiled_pct",
+    "contended_pct",
     "clock_mhz",
     "gpu_clock_mhz",
     "gpu_memory_clock_mhz",

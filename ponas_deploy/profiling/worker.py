@@ -76,7 +76,7 @@ class Request:
                 "prior": values["prior"] and Path(values["prior"]),
                 "plan": Plan(**values["plan"]),
                 "built_before": values["built_before"] and BuildTimes(**values["built_before"]),
-                "falls": tuple(values["falls"]),
+                "failures": tuple(values["failures"]),
             }
         )
 

@@ -155,7 +155,7 @@ def test_inferences_while_the_core_was_shared_do_not_count_unless_there_are_too_
 
 
 def test_a_process_whose_core_was_shared_is_taken_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first takes a shared core for usual, the third is spoiled in spite of its patience."""
+    """The first takes a shared core for usual, the third is contended still when its time is over."""
     seen: list[float] = []
     script = iter(
         [
@@ -183,7 +183,7 @@ def test_a_process_whose_core_was_shared_is_taken_again(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("spoiled", "kept"),
+    ("contended", "kept"),
     [
         ((True, False, False), (2, 3)),
         ((True, True, False), (3,)),

@@ -172,7 +172,7 @@ _WAITING = """
     from ponas_deploy.profiling import supervise
     from ponas_deploy.profiling.worker import STEP_BYTES, Request, Step
     supervise.MODULE = "faulty_worker"
-    supervise.profile_in_worker(Request.from_text({request!r}), patience=supervise.Patience(120, 2, 1))
+    supervise.profile_in_worker(Request.from_text({request!r}), patience=supervise.Timeouts(120, 2, 1))
 """
 
 
