@@ -43,7 +43,7 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What all parts share. `subnets` are the networks that every supernet is judged by."""
+    """What all parts share. `subnets` are the networks that every supernet is evaluated on."""
 
     out: Path
     meta: MetaSettings
@@ -93,11 +93,11 @@ def evaluated(setup: Setup, tensors: Arrays, networks: Sequence[Choices], images
 
 
 def stages(setup: Setup, seed: int, layer_epochs: int) -> dict[str, Document]:
-    """All ways to a supernet with one seed, each judged by the same networks and the same search."""
+    """All ways to a supernet with one seed, each evaluated on the same networks and the same search."""
     found = {
         "meta": setup.part(f"stages-meta-{seed}", lambda: trained_meta(setup, seed)),
-        "two": setup.part(f"stages-two-{seed}", lambda: whole_supernet(setup, seed, two=True)),
-        "one": setup.part(f"stages-one-{seed}", lambda: whole_supernet(setup, seed, two=False)),
+        "two": setup.part(f"stages-two-{seed}", lambda: fair_supernet(setup, seed, two=True)),
+        "one": setup.part(f"stages-one-{seed}", lambda: fair_supernet(setup, seed, two=False)),
     }
     if layer_epochs:
         name = f"stages-progressive-{seed}"
@@ -130,7 +130,7 @@ def trained_meta(setup: Setup, seed: int) -> Document:
     return {**clock.result(), "epochs": meta_settings(setup).epochs, "top1_pct": evaluation.top1_pct}
 
 
-def whole_supernet(setup: Setup, seed: int, two: bool) -> Document:
+def fair_supernet(setup: Setup, seed: int, two: bool) -> Document:
     """Strict fairness for all epochs from random weights, or for the last ones from the meta network's."""
     settings, done = setup.meta, meta_settings(setup).epochs
     if two:
@@ -218,7 +218,7 @@ def alone_name(choices: Choices, seed: int) -> str:
 
 
 def alone_pct(setup: Setup, choices: Choices, seed: int) -> float:
-    """Top-1 on validation and test images together: training looked at neither."""
+    """Top-1 on validation and test images together: training saw neither."""
     part = setup.part(alone_name(choices, seed), lambda: trained_alone(setup, choices, seed))
     sets = (part["validation"], part["test"])
     return float(np.average([s["top1_pct"] for s in sets], weights=[s["images"] for s in sets]))

@@ -123,14 +123,14 @@ def report_tau(setup: Setup, networks: int, noise_pp: float) -> Document:
     """`noise_pp` is what training once more, from another seed, changes in a network's accuracy."""
     print("\n2. Kendall tau between summed loss and accuracy (the paper: 0.733 over six networks)")
     part = setup.part("inherited", lambda: inherited(setup))
-    heirs = dict(zip(setup.subnets, part["top1_pct"], strict=True))
+    inherited_pct = dict(zip(setup.subnets, part["top1_pct"], strict=True))
     noise = noise_of_halves([(first, second) for first, second in part["halves_pct"]])
-    result = {"inherited": certificate(setup, heirs, "inherited", noise)}
+    result = {"inherited": certificate(setup, inherited_pct, "inherited", noise)}
     if networks:
         alone = {choices: alone_pct(setup, choices, 0) for choices in setup.subnets[:networks]}
         noise = EvaluationNoise.of(noise_pp, np.array(list(alone.values())))
         result["trained"] = certificate(setup, alone, "trained", noise)
-        one, other = (np.array([top1[choices] for choices in alone]) for top1 in (heirs, alone))
+        one, other = (np.array([top1[choices] for choices in alone]) for top1 in (inherited_pct, alone))
         tau, (low, high) = rank_correlation(one, other).tau, intervals(one, other, 0)[0]
         result["inherited_against_trained"] = {"tau": tau, "interval": [low, high]}
         print(f"   accuracy inherited against trained: tau {tau:.2f} ({low:.2f} to {high:.2f})")
@@ -144,24 +144,24 @@ def certificate(
     networks = networks_of(setup.space, setup.out / f"{how}.csv", top1_pct)
     write_networks(networks)  # for `ponas table certify --evaluated` and `ponas table fit`
     made_on = f"{setup.splits.name} at {setup.splits.resolution} px"
-    proof = certified(setup.table, networks, method=how, made_on=made_on, noise=noise, space=setup.space)
+    cert = certified(setup.table, networks, method=how, made_on=made_on, noise=noise, space=setup.space)
     predicted, top1 = -np.array([setup.table.loss_pp(each) for each in top1_pct]), np.array(networks.values)
     draw = np.random.default_rng(0)
     rows = [draw.choice(len(networks), FEW, replace=False) for _ in range(2000)]
     taus = [rank_correlation(predicted[few], top1[few]).tau for few in rows]
     low, high = np.quantile(taus, (0.025, 0.975)).tolist()
     spread = f"{min(networks.values):.1f} to {max(networks.values):.1f} %"
-    print(f"   {how}: {proof.text}; Spearman {proof.spearman:.2f}; MACs alone {proof.macs_tau:.2f}; {spread}")
-    if proof.noise_pp:
-        print(f"      noise {proof.noise_pp:.2f} points: two such runs would agree to {proof.noise_tau:.2f}")
+    print(f"   {how}: {cert.text}; Spearman {cert.spearman:.2f}; MACs alone {cert.macs_tau:.2f}; {spread}")
+    if cert.noise_pp:
+        print(f"      noise {cert.noise_pp:.2f} points: two such runs would agree to {cert.noise_tau:.2f}")
     print(f"      any {FEW} of these networks: {low:.2f} to {high:.2f}")
-    return {**asdict(proof), "tau_of_six": [low, high]}
+    return {**asdict(cert), "tau_of_six": [low, high]}
 
 
 def report_importance(setup: Setup, seeds: Sequence[int]) -> Document:
     """The variants trained from several seeds, and as they are inherited."""
     networks = variants(setup)
-    heirs = setup.part("importance", lambda: inherited_variants(setup, networks))
+    inherited_pct = setup.part("importance", lambda: inherited_variants(setup, networks))
     alone = {name: [alone_pct(setup, each, seed) for seed in seeds] for name, each in networks.items()}
     print(f"\n3. how much layers matter: {len(seeds)} seeds, top-1 in percent")
     print("   (the paper: worst 73.4, with the two least important best 73.8, with the most important 73.9)")
@@ -176,11 +176,11 @@ def report_importance(setup: Setup, seeds: Sequence[int]) -> Document:
             "trained_pct": alone[name],
             "trained": interval(alone[name]),
             "less_worst": interval(less),
-            "inherited_pct": heirs[name],
+            "inherited_pct": inherited_pct[name],
         }
         shown = row({"trained": alone[name], "less": less})
         macs, loss = result[name]["macs"] / 1e6, result[name]["loss_pp"]
-        print(f"   {name:<14} {macs:7.2f} {loss:7.2f}{shown}  {heirs[name]:9.2f}")
+        print(f"   {name:<14} {macs:7.2f} {loss:7.2f}{shown}  {inherited_pct[name]:9.2f}")
     return result
 
 
@@ -260,7 +260,13 @@ def options() -> argparse.ArgumentParser:
     add("--preset", choices=PRESETS, default="quick", help="learning rates and batch")
     add("--device", default="auto", help="auto, cpu or cuda")
     add("--parts", default=",".join(PARTS), help="of " + ",".join(PARTS))
-    add("--seeds", type=int, nargs="*", default=[0, 1], help="of `stages` and `importance`; none: only heirs")
+    add(
+        "--seeds",
+        type=int,
+        nargs="*",
+        default=[0, 1],
+        help="of `stages` and `importance`; none: inherited weights only",
+    )
     add("--epochs", type=int, default=10, help="of both ways together; the paper: 50")
     add("--layer-epochs", type=int, default=0, help="of each layer, layer by layer; the paper: 3; 0: not")
     add("--subnets", type=int, default=50, help="random networks that inherit")

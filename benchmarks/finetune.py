@@ -143,18 +143,18 @@ class Plain:
         return module
 
     def _train(self, pair: tuple[nn.Module, Block]) -> None:
-        (whole, block), settings = pair, self.settings
+        (network, block), settings = pair, self.settings
         optimizer = sgd(block.parameters(), settings.lr, settings.momentum, settings.weight_decay)
         block.train()
         for epoch in range(settings.epochs):
             for images, labels in self._batches(epoch):
                 optimizer.zero_grad()
-                loss = F.cross_entropy(whole(self.compute.put(images)), self.compute.put(labels))
+                loss = F.cross_entropy(network(self.compute.put(images)), self.compute.put(labels))
                 torch.autograd.backward(loss)
                 optimizer.step()
 
     def _recalibrate(self, pair: tuple[nn.Module, Block]) -> None:
-        whole, block = pair
+        network, block = pair
         block.eval()
         norms = [module for module in block.modules() if isinstance(module, BatchNorm)]
         with torch.no_grad():
@@ -162,7 +162,7 @@ class Plain:
                 for norm in norms:
                     norm.train()
                     norm.momentum = 1 / number
-                whole(self.compute.put(images))
+                network(self.compute.put(images))
 
     def _evaluate(self, pair: tuple[nn.Module, Block]) -> Evaluation:
         return evaluate(pair[0], self.splits.validation, self.compute)
@@ -174,12 +174,12 @@ class Plain:
 
 
 def shared(tuning: Iterator[TunedLayer], clock: Clock) -> TunedLayer:
-    with phases_of_contests(clock), clock.running():
+    with phases_of_training(clock), clock.running():
         return next(tuning)
 
 
 @contextmanager
-def phases_of_contests(clock: Clock) -> Iterator[None]:
+def phases_of_training(clock: Clock) -> Iterator[None]:
     own = {name: getattr(CandidateTraining, name) for name in PHASES}
 
     def timed(name: str) -> Callable[..., Any]:

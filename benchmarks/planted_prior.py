@@ -120,9 +120,11 @@ def main() -> None:
                     for seed in range(options.seeds):
                         table = fitted(prior, truth, space, losses, checks, seed)
                         assert table.certificate is not None
-                        proof = table.certificate
+                        certificate = table.certificate
                         true = errors(table, truth, losses, other)
-                        found.append({"says": proof.mean_error_pct, "bound": proof.error_bound_pct, **true})
+                        found.append(
+                            {"says": certificate.mean_error_pct, "bound": certificate.error_bound_pct, **true}
+                        )
             row = summary(found)
             results.append({"fit": count, "check": checks, "cases": len(found), **row})
             kinds = "  ".join(f"{row[kind]:.2f} % {row[f'{kind} within']:4.0%}" for kind in KINDS)

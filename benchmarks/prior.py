@@ -4,7 +4,7 @@
         --prior profiles/latency/amd-epyc-2c/openvino-bf16-t1-b1-ponas-224px-1000c.json
 
 The machine is profiled in full. Then the prior is fitted on 12, 24 and 48 of the networks that the full
-table was fitted on, and judged by the networks that certify the full table, which neither has seen; so are
+table was fitted on, and evaluated on the networks that certify the full table, which neither has seen; so are
 MACs, fitted on the same networks. At last `--prior` is run for itself, with its own time and networks, and
 compared with the full table: cell by cell, and over random networks.
 """
@@ -39,7 +39,7 @@ RANDOM_NETWORKS = 1000
 def fitted(
     grid: Grid, space: Space, networks: Sequence[TimedNetwork], table: LatencyTable
 ) -> tuple[Grid, Certificate]:
-    """A grid fitted on networks, and judged by those that certify the full table."""
+    """A grid fitted on networks, and evaluated on those that certify the full table."""
     assert table.certificate is not None
     check = [TimedNetwork(net.choices, net.measurement) for net in table.certificate.networks]
     made, _ = correct(grid, space.cells(), networks, table.statistic, least=LEAST_NETWORKS)
@@ -59,15 +59,15 @@ def rows(prior: Prior, space: Space, table: LatencyTable) -> Iterator[dict[str, 
             ("prior", prior.grid(space)),
             ("MACs", macs_in_ms(space, some, table.statistic)),
         ):
-            made, proof = fitted(grid, space, some, table)
-            yield {"from": name, "networks": len(some), **figures(proof), **against(made, table.grid)}
+            made, cert = fitted(grid, space, some, table)
+            yield {"from": name, "networks": len(some), **figures(cert), **against(made, table.grid)}
 
 
-def figures(proof: Certificate) -> dict[str, float]:
+def figures(cert: Certificate) -> dict[str, float]:
     return {
-        "mean_error_pct": proof.mean_error_pct,
-        "worst_error_pct": proof.worst_error_pct,
-        "kendall_tau": proof.kendall_tau,
+        "mean_error_pct": cert.mean_error_pct,
+        "worst_error_pct": cert.worst_error_pct,
+        "kendall_tau": cert.kendall_tau,
     }
 
 
@@ -140,9 +140,9 @@ def main() -> None:
         f"{'table':22} {'networks':>8} {'took':>8} {'error':>9} {'worst':>8} {'tau':>6}"
         f"   cells   networks, tau against the full table"
     )
-    fit, proof = len(full.correction.networks), full.certificate
-    line("full profile", fit, full_s, figures(proof))
-    print(f"{'  noise floor':22} {'':8} {'':8} {proof.noise_floor_pct:7.2f} % {'':8} {proof.noise_tau:6.3f}")
+    fit, cert = len(full.correction.networks), full.certificate
+    line("full profile", fit, full_s, figures(cert))
+    print(f"{'  noise floor':22} {'':8} {'':8} {cert.noise_floor_pct:7.2f} % {'':8} {cert.noise_tau:6.3f}")
     results = list(rows(prior, space, full))
     for row in results:
         line(f"fitted from {row['from']}", row["networks"], None, row)
@@ -160,7 +160,7 @@ def main() -> None:
                 "backend": options.backend,
                 "precision": options.precision,
                 "prior": prior.name,
-                "full": {**figures(proof), "seconds": full_s, "noise_floor_pct": proof.noise_floor_pct},
+                "full": {**figures(cert), "seconds": full_s, "noise_floor_pct": cert.noise_floor_pct},
                 "fitted": results,
                 "alone": {**own, "seconds": made_s, "prior_doubt": said.get("prior_doubt")},
             }

@@ -54,14 +54,14 @@ def main() -> None:
                 accuracy=accuracy,
                 seed=number,
             )
-            found, proof, fit = precision_of(table, accuracy), table.certificate, table.correction
-            assert proof is not None
+            found, certificate, fit = precision_of(table, accuracy), table.certificate, table.correction
+            assert certificate is not None
             assert fit is not None
             rounds = dict(table.protocol)["rounds"]
             print(
-                f"{name:9} {rounds:>6} {len(fit.networks):>4} +{len(proof.networks):>3}"
+                f"{name:9} {rounds:>6} {len(fit.networks):>4} +{len(certificate.networks):>3}"
                 f" {found.front_pct:6.2f} % {found.others_pct:6.2f} % {found.networks_pct:7.2f} %"
-                f" {proof.mean_error_pct:6.2f} %  {proof.kendall_tau:.3f}",
+                f" {certificate.mean_error_pct:6.2f} %  {certificate.kendall_tau:.3f}",
                 flush=True,
             )
             results.append(
@@ -71,8 +71,8 @@ def main() -> None:
                     "front_pct": found.front_pct,
                     "others_pct": found.others_pct,
                     "networks_pct": found.networks_pct,
-                    "mean_error_pct": proof.mean_error_pct,
-                    "kendall_tau": proof.kendall_tau,
+                    "mean_error_pct": certificate.mean_error_pct,
+                    "kendall_tau": certificate.kendall_tau,
                 }
             )
     print(json.dumps({"benchmark": "priority", "machine": this_machine().name, "results": results}))

@@ -112,12 +112,12 @@ def details(config: Config, table: LatencyTable) -> Iterator[dict[str, Any]]:
             if len(networks) < LEAST_FIT:
                 continue
             grid, correction = correct(isolated, config.space.cells(), networks, statistic, kinds)
-            proof = certify(grid, isolated, check, statistic)
+            certificate = certify(grid, isolated, check, statistic)
             yield {
                 "statistic": statistic,
                 "correction": name if name != "line or ridge" else f"chosen: {correction.method}",
                 "networks": len(networks),
-                **figures(proof),
+                **figures(certificate),
                 "all_noise_pct": noise.difference_pct,
             }
 

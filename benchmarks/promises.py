@@ -4,8 +4,8 @@
     python benchmarks/promises.py --backend openvino --precision bf16 --budgets 20 --resolution 224
 
 The table is this machine's from your store (`ponas profile`), or is made first. Every engine is emitted as
-`ponas specialize --device cpu` does it; when all are there, `ponas verify` looks at each of them, so that
-minutes lie between promise and proof. A table for people, then one JSON line.
+`ponas specialize --device cpu` does it; when all are there, `ponas verify` measures each of them, so that
+minutes lie between promise and verification. A table for people, then one JSON line.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def main() -> None:
                 continue
             emitted.append((done, time.monotonic() - start, time.monotonic()))
         least_pp = float(front(stored.table, accuracy.table).loss[-1])
-        found = [proof(*one, least_pp) for one in emitted]
+        found = [verified(*one, least_pp) for one in emitted]
     show(found, options.budgets)
     print(json.dumps({**summary(found, options.budgets), "promises": [asdict(one) for one in found]}))
 
@@ -97,7 +97,7 @@ def budgets(stored: StoredTable, accuracy: AccuracyTable, count: int) -> list[fl
     return [least + (most - least) * (number + 1) / (count + 1) for number in range(count)]
 
 
-def proof(done: Deployment, seconds: float, emitted_s: float, least_pp: float) -> Promise:
+def verified(done: Deployment, seconds: float, emitted_s: float, least_pp: float) -> Promise:
     """What a deployed engine promised, and what it takes now."""
     manifest, found = verify(done.folder)
     limit, percentile = done.chosen.choice.budget.latency_ms, done.manifest.percentile

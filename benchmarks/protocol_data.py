@@ -1,9 +1,9 @@
-"""Raw rounds to judge measuring protocols on: everything that any of them would time, in the same rounds.
+"""Raw rounds to compare measuring protocols on: everything that any of them would time, in the same rounds.
 
 One data set holds all cells alone, all cells in a chain (after a block of the layer before them), whole
 networks spread over the range, some of them built twice, and on demand a reference network with one block
-swapped. Each process is built anew, so that what differs between processes can be told from what differs
-between rounds. Every sample keeps when it was taken.
+swapped. Each process builds its own, so that what differs between processes can be separated from what
+differs between rounds. Every sample keeps when it was taken.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from searchspace.space import Shape, Space
 Floats = NDArray[np.float64]
 Model = Callable[[], bytes]
 
-CHAIN, CONTEXT, TWIN = "chain ", "context ", "twin "
+CHAIN, CONTEXT, REBUILT = "chain ", "context ", "twin "
 """What keys begin with: a cell after its context, a context alone, a network built a second time."""
 RAW = Plan(min_rounds=10_000, max_rounds=10_000, redone_pct=0.0, sentinel_visits=10_000)
 """The protocol's samples, nothing thrown away or redone."""
@@ -43,13 +43,13 @@ RAW = Plan(min_rounds=10_000, max_rounds=10_000, redone_pct=0.0, sentinel_visits
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What to gather: `networks` spread over the range, `twins` of them twice, `swaps` or not."""
+    """What to gather: `networks` spread over the range, `rebuilt` of them twice, `swaps` or not."""
 
     backend: str
     precision: str
     threads: int = 1
     networks: int = 120
-    twins: int = 12
+    rebuilt: int = 12
     chains: bool = True
     swaps: bool = False
     processes: int = 2
@@ -68,7 +68,7 @@ class Target:
 class Raw:
     """Nanoseconds a run, `rounds_ns` (K, R), and `at_s` (K, R) when each sample was finished.
 
-    `process` (R,) numbers the process of each round, `stolen_pct` and `others_pct` (R,) its weather.
+    `process` (R,) numbers the process of each round, `stolen_pct` and `others_pct` (R,) its interference.
     `build_s` (K,) is what building took, `visit_s` (K,) what a visit takes.
     """
 
@@ -96,11 +96,11 @@ class Raw:
 
     def networks(self) -> tuple[str, ...]:
         """The whole networks' text forms."""
-        return tuple(key for key in self.keys if "," in key and not key.startswith(TWIN))
+        return tuple(key for key in self.keys if "," in key and not key.startswith(REBUILT))
 
 
 def gather(target: Target) -> Raw:
-    """Measure what is wished for, in one fresh process after the other."""
+    """Measure the target, in one process after the other."""
     parts: list[Raw] = []
     texts: tuple[str, ...] = ()
     for number in range(target.processes):
@@ -126,7 +126,9 @@ def joined(parts: Sequence[Raw]) -> Raw:
 
 
 def in_one_process(target: Target, number: int, texts: Sequence[str], backend: Backend | None = None) -> Raw:
-    """Rounds of process `number`; `texts` are its networks, chosen by a first look where there are none."""
+    """Rounds of process `number`; `texts` are its networks, chosen by a first estimate where there are
+    none.
+    """
     start = time.monotonic()
     space = build_space("ponas", target.resolution)
     runtime = backend or get_backend(target.backend)
@@ -138,7 +140,7 @@ def in_one_process(target: Target, number: int, texts: Sequence[str], backend: B
 
 
 def furnish(shop: Shop, space: Space, target: Target, texts: Sequence[str] = ()) -> None:
-    """Build all that is wished for."""
+    """Build all models of the target."""
     for key, block in blocks_of(space).items():
         shop.build(key, partial(block_model, key, block, 1))
     for key, made in chains(space).items() if target.chains else ():
@@ -146,8 +148,8 @@ def furnish(shop: Shop, space: Space, target: Target, texts: Sequence[str] = ())
     costs = [np.array([shop.rough_ns[cell.key] for cell in row]) for row in space.cells()]
     for text in texts or chosen(space, costs, target):
         shop.build(text, partial(_network, space, text))
-    for text in shop.networks()[:: max(1, target.networks // target.twins)] if target.twins else ():
-        shop.build(TWIN + text, partial(_network, space, text))
+    for text in shop.networks()[:: max(1, target.networks // target.rebuilt)] if target.rebuilt else ():
+        shop.build(REBUILT + text, partial(_network, space, text))
 
 
 def chosen(space: Space, costs: Sequence[Floats], target: Target) -> tuple[str, ...]:
@@ -216,7 +218,7 @@ class Shop:
         self.build_s: dict[str, float] = {}
 
     def build(self, key: str, made: Model) -> None:
-        """Build one model and look at it for the first time."""
+        """Build one model and estimate its time."""
         start = time.monotonic()
         self.sessions[key] = self._stack.enter_context(self._backend.load(made(), self._settings))
         self.runs[key], self.rough_ns[key] = first_estimate(self.sessions[key], RAW)

@@ -1,4 +1,5 @@
-"""What cannot be judged afterwards: how long samples are, what is discarded and redone, which core runs them.
+"""What cannot be compared afterwards: how long samples are, what is discarded and redone, which core runs
+them.
 
 All variants time the same sessions in one process, a round of one after a round of another, each for the same
 time: a variant whose rounds are longer has fewer of them.
@@ -25,12 +26,14 @@ _ONE = replace(RAW, min_rounds=1, max_rounds=1, floor_rounds=1)
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A plan, whether all threads are kept on the last core meanwhile, and whether the core is watched."""
+    """A plan, whether all threads are kept on the last core meanwhile, and whether contention of the core
+    is probed.
+    """
 
     name: str
     plan: Plan
     pinned: bool = False
-    watched: bool = True
+    probed: bool = True
 
 
 VARIANTS = (
@@ -40,9 +43,9 @@ VARIANTS = (
     Variant("nothing discarded", replace(_ONE, discarded_runs=0)),
     Variant("three runs discarded", replace(_ONE, discarded_runs=3)),
     Variant("interrupted samples kept", replace(_ONE, retakes=0)),
-    Variant("sentinel, stretches redone", replace(_ONE, sentinel_visits=24, redone_pct=25.0)),
+    Variant("sentinel, visits redone", replace(_ONE, sentinel_visits=24, redone_pct=25.0)),
     Variant("pinned to a core", _ONE, pinned=True),
-    Variant("whoever shares the core", _ONE, watched=False),
+    Variant("whoever shares the core", _ONE, probed=False),
 )
 
 
@@ -56,7 +59,7 @@ def vary(target: Target, backend: Backend | None = None) -> dict[str, Raw]:
         keys = tuple(shop.sessions)
         records = {variant.name: Record(keys) for variant in VARIANTS}
         core = core_for(target.backend, target.threads)
-        skies = {variant.name: Interference(RAW, take_snapshot) for variant in VARIANTS}
+        interferences = {variant.name: Interference(RAW, take_snapshot) for variant in VARIANTS}
         used = dict.fromkeys(records, 0.0)
         while time.monotonic() < start + target.seconds or min(one.rounds for one in records.values()) < 4:
             variant = min(VARIANTS, key=lambda one: used[one.name])
@@ -73,12 +76,12 @@ def vary(target: Target, backend: Backend | None = None) -> dict[str, Raw]:
                     deadline=float("inf"),
                     first_round=record.rounds,
                     on_visit=record.before,
-                    watch=skies[variant.name],
-                    core=core if variant.watched else None,
+                    watch=interferences[variant.name],
+                    core=core if variant.probed else None,
                 )
             record.rounds += 1
             used[variant.name] += time.monotonic() - begun
-        return {name: one.raw(keys, 0, skies[name], shop.build_s) for name, one in records.items()}
+        return {name: one.raw(keys, 0, interferences[name], shop.build_s) for name, one in records.items()}
 
 
 @contextmanager

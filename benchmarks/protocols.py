@@ -5,7 +5,7 @@
     python -m benchmarks.protocols --out FOLDER --variants
 
 Raw rounds are gathered once and kept in --out (about four minutes a configuration, in two processes); what
-can be judged afterwards is judged from them: statistics, levels of the machine, cells alone or in context,
+can be compared afterwards is compared on them: statistics, levels of the machine, cells alone or in context,
 corrections, and how a profile's time is best divided. --variants times what cannot: sample lengths, discarded
 runs, retakes, sentinels, pinning. --swaps also builds a reference network with each block swapped. Tables for
 people, then one JSON line. All errors are of networks that had no part in the fit, means over ten divisions.
@@ -26,12 +26,12 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command that profil
 import numpy as np
 
 from benchmarks.protocol_data import CHAIN, Raw, Target, gather, swapped
-from benchmarks.protocol_judges import (
+from benchmarks.protocol_evaluation import (
     CHECKS,
-    Judgement,
+    Evaluation,
     Trial,
     by,
-    judged,
+    evaluated,
     of_process,
     part,
     plain,
@@ -58,7 +58,7 @@ def main() -> None:
         options.threads,
         networks=options.networks,
         chains=not options.variants,
-        twins=0 if options.variants else 12,
+        rebuilt=0 if options.variants else 12,
         swaps=options.swaps,
         seconds=options.seconds,
         resolution=options.resolution,
@@ -136,10 +136,11 @@ def of_statistics(raw: Raw, space: Space) -> Iterator[Row]:
         nets = repeats(raw, space, statistic, levelled, raw.networks())
         alone = repeats(raw, space, statistic, levelled, cells)
         trial = Trial(half, space, statistic, levelled)
-        line, ridge = judged(trial, FIT, by(Trial.isolated, ())), judged(trial, FIT, by(Trial.isolated))
+        line, ridge = evaluated(trial, FIT, by(Trial.isolated, ())), evaluated(trial, FIT, by(Trial.isolated))
         print(
             f"{statistic:16} {'out' if levelled else 'in':7} {nets.halves_pct:6.2f} {nets.halves_tau:6.3f}"
-            f" {nets.twins_pct:7.2f} {nets.processes_pct:10.2f} {nets.level_pct:9.2f} {alone.halves_pct:7.2f}"
+            f" {nets.rebuilt_pct:7.2f} {nets.processes_pct:10.2f} {nets.level_pct:9.2f}"
+            f" {alone.halves_pct:7.2f}"
             f" {alone.processes_pct:10.2f} {line.mean_pct:6.2f} {ridge.mean_pct:6.2f} {ridge.worst_pct:6.1f}"
             f" {ridge.tau:6.3f}"
         )
@@ -180,7 +181,7 @@ def of_corrections(raw: Raw, space: Space) -> Iterator[Row]:
     print("percent, networks to fit on:  " + "".join(f"{fit:>20}" for fit in fits))
     print(f"{'correction':30}" + f"{'mean  worst    tau':>20}" * len(fits))
     for name, way in ways.items():
-        found = [judged(trial, fit, way) for fit in fits]
+        found = [evaluated(trial, fit, way) for fit in fits]
         print(
             f"{name:30}"
             + "".join(f"{one.mean_pct:8.2f} {one.worst_pct:5.1f} {one.tau:6.3f}"[-20:] for one in found)
@@ -198,9 +199,9 @@ def swap_reference(raw: Raw, space: Space) -> str:
 
 def of_budgets(raw: Raw, space: Space, seconds: float) -> Iterator[Row]:
     """A profile's time: few networks and many rounds, or the other way round."""
-    whole = of_process(raw, 0)
-    available = whole.rounds_ns.shape[1]
-    truth = Trial(whole, space, STATISTIC)
+    full = of_process(raw, 0)
+    available = full.rounds_ns.shape[1]
+    truth = Trial(full, space, STATISTIC)
     by_choice = dict(zip((net.choices for net in truth.networks), truth.times_ms, strict=True))
     print(f"{seconds:g} s, {CHECKS} networks to check with: percent, as certified and against all rounds")
     print(
@@ -211,9 +212,9 @@ def of_budgets(raw: Raw, space: Space, seconds: float) -> Iterator[Row]:
         if rounds < 5:
             continue
         starts = sorted({0, (available - rounds) // 2, available - rounds})
-        found: list[tuple[float, Judgement, Judgement, float]] = []
+        found: list[tuple[float, Evaluation, Evaluation, float]] = []
         for start in starts:
-            some = part(whole, np.arange(start, start + rounds))
+            some = part(full, np.arange(start, start + rounds))
             trial = Trial(some, space, STATISTIC)
             true = np.array([by_choice[net.choices] for net in trial.networks])
             level = float(np.median(trial.times_ms / true))
@@ -221,8 +222,8 @@ def of_budgets(raw: Raw, space: Space, seconds: float) -> Iterator[Row]:
             found.append(
                 (
                     noise.halves_pct,
-                    judged(trial, fit, by(Trial.isolated)),
-                    judged(trial, fit, by(Trial.isolated), level * true),
+                    evaluated(trial, fit, by(Trial.isolated)),
+                    evaluated(trial, fit, by(Trial.isolated), level * true),
                     noise.halves_tau,
                 )
             )
@@ -258,7 +259,7 @@ def of_variants(found: dict[str, Raw], space: Space) -> Iterator[Row]:
         nets = repeats(raw, space, STATISTIC, True, raw.networks())
         alone = repeats(raw, space, STATISTIC, True, cells)
         trial = Trial(raw, space, STATISTIC)
-        line, ridge = judged(trial, FIT, by(Trial.isolated, ())), judged(trial, FIT, by(Trial.isolated))
+        line, ridge = evaluated(trial, FIT, by(Trial.isolated, ())), evaluated(trial, FIT, by(Trial.isolated))
         rounds = raw.rounds_ns.shape[1]
         print(
             f"{name:28} {rounds:6} {nets.halves_pct:8.2f} {nets.halves_tau:6.3f} {alone.halves_pct:6.2f}"

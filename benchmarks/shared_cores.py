@@ -1,4 +1,4 @@
-"""What watching the core is worth: one engine timed in fresh processes, in turn with and without.
+"""What the contention probe is worth: one engine timed in new processes, in turn with and without.
 
     python benchmarks/shared_cores.py
     python benchmarks/shared_cores.py --backend openvino --processes 20
@@ -29,7 +29,7 @@ from ponas_deploy.profiling.models import network_bytes
 from ponas_deploy.profiling.trial import middle
 from searchspace import build_space
 
-WAYS = ("unwatched", "watched")
+WAYS = ("without", "probed")
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
         for number in range(options.processes):
             for way in WAYS[:: -1 if number % 2 else 1]:
                 start = monotonic()
-                median_ms, seen = timed(engine, options.backend, core.usual_ns if way == "watched" else -1.0)
+                median_ms, seen = timed(engine, options.backend, core.usual_ns if way == "probed" else -1.0)
                 core += seen
                 medians[way].append(median_ms)
                 took_s[way].append(monotonic() - start)
@@ -63,14 +63,14 @@ def main() -> None:
 
 
 def timed(engine: Path, backend: str, core_ns: float) -> tuple[float, CoreReading]:
-    """Median milliseconds of an engine in a fresh process, and how its core was; unwatched below 0."""
+    """Median milliseconds of an engine in a fresh process, and how its core was; not probed below 0."""
     command = [sys.executable, __file__, "--serve", str(engine), "--backend", backend, f"--core-ns={core_ns}"]
     done = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return done["median_ms"], CoreReading(*done["core"])
 
 
 def serve(engine: Path, backend: str, core_ns: float) -> None:
-    """The fresh process."""
+    """The process that times."""
     core = core_for(backend, 1, core_ns) if core_ns >= 0 else None
     with get_backend(backend).open(engine, RunSettings()) as session:
         runs = single_runs(session, SECONDS, core)

@@ -58,7 +58,7 @@ class Config:
         return replace(plan_for(self.backend) if self.backend == "trtexec" else PLAN, max_rounds=24)
 
     def build(self, device: str | None = None) -> Backend:
-        """The backend; PyTorch's may be told a device and a memory layout, the others take their own."""
+        """The backend; PyTorch's takes a device and a memory layout, the others take their own."""
         if self.backend in NAMES:
             return TorchBackend(self.backend, device=device, layout=self.layout)
         if device or self.layout:
@@ -66,8 +66,8 @@ class Config:
         return get_backend(self.backend)
 
     @property
-    def fresh_plan(self) -> Plan:
-        """For networks that are looked at once more."""
+    def second_plan(self) -> Plan:
+        """For networks that are measured once more."""
         return replace(self.plan, min_rounds=_FRESH_ROUNDS, max_rounds=_FRESH_ROUNDS)
 
 

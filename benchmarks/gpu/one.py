@@ -1,4 +1,5 @@
-"""One configuration of `profile.py`, in a process of its own: a table, then budgets, then a fresh look.
+"""One configuration of `profile.py`, in a process of its own: a table, then budgets, then a second
+measurement.
 
 `chosen` profiles the space and picks a network for each budget, measuring as it goes; `remeasured` is
 run by another process and times the picked networks again, beside stock networks.
@@ -280,7 +281,7 @@ def _timed_stock(backend: Backend, config: Config, name: str) -> float | None:
         return None
 
 
-# --- the fresh look
+# --- the second measurement
 
 
 def remeasured(config: Config, picks: list[dict[str, Any]]) -> dict[str, Any]:
@@ -297,7 +298,7 @@ def remeasured(config: Config, picks: list[dict[str, Any]]) -> dict[str, Any]:
         openers[name] = lambda name=name: open_stock(backend, config, name)
     with ExitStack() as stack:
         sessions = dict(_opened(openers, stack))
-        return interleaved(sessions, config.fresh_plan)
+        return interleaved(sessions, config.second_plan)
 
 
 def _opener(backend: Backend, config: Config, architecture: Architecture) -> Callable[[], Session]:

@@ -165,13 +165,13 @@ def _table(results: list[dict[str, Any]]) -> str:
         f"{'configuration':<24}{'error':>8}{'worst':>8}{'tau':>7}{'noise':>8}{'met':>8}{'launch-bound':>16}"
     ]
     for result in results:
-        brief, proof = _brief(result), result.get("certificate")
-        if not proof:
+        brief, certificate = _brief(result), result.get("certificate")
+        if not certificate:
             lines.append(f"{result['config']:<24}failed: {result['errors'][-1][:80]}")
             continue
         lines.append(
-            f"{result['config']:<24}{proof['mean_error_pct']:>7.2f}%{proof['worst_error_pct']:>7.2f}%"
-            f"{proof['kendall_tau']:>7.3f}{proof['noise_floor_pct']:>7.2f}%"
+            f"{result['config']:<24}{certificate['mean_error_pct']:>7.2f}%{certificate['worst_error_pct']:>7.2f}%"
+            f"{certificate['kendall_tau']:>7.3f}{certificate['noise_floor_pct']:>7.2f}%"
             f"{brief['met_again'] if brief['met_again'] is not None else '?':>5}/{brief['budgets']}"
             f"{result['launch_bound_cells']:>16}"
         )

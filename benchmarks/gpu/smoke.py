@@ -126,7 +126,7 @@ def noise(resolution: int, device: str | None) -> dict[str, Any]:
     space, config = build_space("ponas", resolution), Config("torch", _best(device), 1, resolution)
     backend = config.build(device)
     sessions = {n: open_network(backend, config, parse_architecture(n, space)) for n in PUBLISHED}
-    return {"sample_ns": config.plan.sample_ns, **interleaved(sessions, config.fresh_plan)}
+    return {"sample_ns": config.plan.sample_ns, **interleaved(sessions, config.second_plan)}
 
 
 def stock(resolution: int, device: str | None) -> dict[str, float]:

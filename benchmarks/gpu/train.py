@@ -108,8 +108,8 @@ def _shares(step: Callable[[], None], device: str) -> dict[str, float]:
     spent = Counter[str]()
     for event in profiled.key_averages(group_by_input_shape=True):
         spent[_kind(event.key, event.input_shapes)] += getattr(event, f"self_{device}_time_total")
-    whole = sum(spent.values()) or 1.0
-    return {kind: round(100 * time_us / whole, 1) for kind, time_us in spent.most_common()}
+    total_us = sum(spent.values()) or 1.0
+    return {kind: round(100 * time_us / total_us, 1) for kind, time_us in spent.most_common()}
 
 
 def _kind(operation: str, shapes: Any) -> str:

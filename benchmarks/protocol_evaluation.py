@@ -1,8 +1,8 @@
-"""Protocols judged on the same raw rounds: how well each repeats, and how well it predicts.
+"""Protocols compared on the same raw rounds: how well each repeats, and how well it predicts.
 
 Networks are divided into those to fit on and those to check with again and again, both spread over the range;
-a protocol is judged by the means over these splits. What a protocol would have had time for is taken from the
-raw rounds too: as many rounds in a row as its time allows.
+a protocol is compared by the means over these splits. What a protocol would have had time for is taken from
+the raw rounds too: as many rounds in a row as its time allows.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.protocol_data import CHAIN, CONTEXT, TWIN, Raw, context_of
+from benchmarks.protocol_data import CHAIN, CONTEXT, REBUILT, Raw, context_of
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.fitting.correction import KINDS, TimedNetwork, correct
-from ponas_deploy.measuring import detrend as drift
+from ponas_deploy.measuring import detrend as detrend
 from ponas_deploy.tables import STATISTICS, Grid, Measurement
 from ponas_deploy.tables.statistics import kendall_tau
 from searchspace import build_space
@@ -28,7 +28,7 @@ CHECKS, SPLITS = 40, 10
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Evaluation:
     """Errors in percent of what was measured, means over the splits; `tau` beside that of two halves."""
 
     mean_pct: float
@@ -111,7 +111,7 @@ def _levels(rounds_ns: Floats, at_s: Floats) -> Floats:
     order = np.argsort(at_s, axis=None, kind="stable")
     keys = np.repeat(np.arange(len(rounds_ns)), rounds_ns.shape[1])
     found = np.empty(rounds_ns.size)
-    found[order] = drift.levels(keys[order], rounds_ns.ravel()[order])
+    found[order] = detrend.levels(keys[order], rounds_ns.ravel()[order])
     return found.reshape(rounds_ns.shape)
 
 
@@ -141,19 +141,19 @@ def splits(count: int, fit: int, seed: int = 0) -> Iterator[tuple[NDArray[np.int
 Predict = Callable[[Trial, NDArray[np.intp]], Grid]
 
 
-def judged(trial: Trial, fit: int, predict: Predict, truth_ms: Floats | None = None) -> Judgement:
+def evaluated(trial: Trial, fit: int, predict: Predict, truth_ms: Floats | None = None) -> Evaluation:
     """Mean, worst and tau of a way to predict, against what the trial measured or a better `truth_ms`."""
     found = []
     for chosen, check in splits(len(trial.networks), fit):
         try:
             grid = predict(trial, chosen)
         except MeasurementError:
-            return Judgement(float("nan"), float("nan"), float("nan"))
+            return Evaluation(float("nan"), float("nan"), float("nan"))
         predicted = np.array([grid.total(trial.networks[place].choices) for place in check])
         true = (trial.times_ms if truth_ms is None else truth_ms)[check]
         errors = 100 * np.abs(predicted / true - 1)
         found.append((errors.mean(), errors.max(), kendall_tau(predicted, true)))
-    return Judgement(*map(float, np.mean(found, axis=0)))
+    return Evaluation(*map(float, np.mean(found, axis=0)))
 
 
 def by(grid: Callable[[Trial], Grid], kinds: Sequence[str] = KINDS) -> Predict:
@@ -187,33 +187,33 @@ class Repeat:
     """How far two measurements of the same things lie apart, in percent, their common level left out.
 
     `halves` are odd and even rounds of one process, each with its own levels; `processes` are all rounds of
-    two; `twins` the same network built twice in one process. `level_pct` is what all have in common.
+    two; `rebuilt` the same network built twice in one process. `level_pct` is what all have in common.
     """
 
     halves_pct: float
     halves_tau: float
     processes_pct: float
     level_pct: float
-    twins_pct: float
+    rebuilt_pct: float
 
 
 def repeats(raw: Raw, space: Space, statistic: str, levelled: bool, keys: Sequence[str]) -> Repeat:
     """How well one protocol repeats on `keys`."""
-    apart, taus, twins = [], [], []
-    whole = []
+    apart, taus, rebuilt = [], [], []
+    full = []
     for process in sorted(set(raw.process)):
         own = np.flatnonzero(raw.process == process)
         odd, even = (Trial(part(raw, own[start::2]), space, statistic, levelled) for start in (0, 1))
         first, second = odd.values_ms(keys), even.values_ms(keys)
         apart.append(_apart(first, second)[0])
         taus.append(kendall_tau(first, second))
-        whole.append(Trial(part(raw, own), space, statistic, levelled))
-        built = [key for key in raw.keys if key.startswith(TWIN)]
+        full.append(Trial(part(raw, own), space, statistic, levelled))
+        built = [key for key in raw.keys if key.startswith(REBUILT)]
         if built:
-            again = whole[-1].values_ms(built)
-            twins.append(_apart(again, whole[-1].values_ms([key[len(TWIN) :] for key in built]))[0])
-    between = _apart(*(one.values_ms(keys) for one in whole[:2])) if len(whole) > 1 else (np.nan, np.nan)
-    mean = float(np.mean(twins)) if twins else float("nan")
+            again = full[-1].values_ms(built)
+            rebuilt.append(_apart(again, full[-1].values_ms([key[len(REBUILT) :] for key in built]))[0])
+    between = _apart(*(one.values_ms(keys) for one in full[:2])) if len(full) > 1 else (np.nan, np.nan)
+    mean = float(np.mean(rebuilt)) if rebuilt else float("nan")
     return Repeat(float(np.mean(apart)), float(np.mean(taus)), *between, mean)
 
 
@@ -231,11 +231,11 @@ def statistics() -> Iterator[tuple[str, bool]]:
 
 def rounds_in(raw: Raw, seconds: float, fit: int, checks: int = CHECKS) -> int:
     """How many rounds a profile of `seconds` has, with so many networks to build and to visit."""
-    whole = np.array(["," in key for key in raw.keys])
+    full = np.array(["," in key for key in raw.keys])
     cell = np.array(["," not in key and not key.startswith((CHAIN, CONTEXT)) for key in raw.keys])
     networks = fit + checks
-    build_s = raw.build_s[cell].sum() + networks * raw.build_s[whole].mean()
-    round_s = raw.visit_s[cell].sum() + networks * raw.visit_s[whole].mean()
+    build_s = raw.build_s[cell].sum() + networks * raw.build_s[full].mean()
+    round_s = raw.visit_s[cell].sum() + networks * raw.visit_s[full].mean()
     return int((seconds - _BESIDES_S - build_s) / (_SENTINELS * round_s))
 
 
