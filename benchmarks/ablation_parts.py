@@ -19,20 +19,24 @@ from ponas_deploy.fitting import fit_networks, table_of
 from ponas_deploy.tables import AccuracyTable
 from ponas_deploy.tables.networks_csv import Networks
 from searchspace import Architecture, Space
-from train.compute.device import Compute
-from train.compute.seeds import generator
+from train.compute import Compute, generator
 from train.data import Images, Splits
-from train.networks.modules import Network, initialise
-from train.networks.weights import to_arrays
-from train.settings.progress import Progress, silent
-from train.settings.settings import FineTuneSettings, MetaSettings, SpecializedSettings
-from train.stages.fairness import train_fair
-from train.stages.loop import Evaluation, evaluate
-from train.stages.meta import stepped, train_meta
-from train.stages.progressive import fine_tune
-from train.stages.sampling import Choices
-from train.stages.specialized import train_network
-from train.stages.subnets import Subnet, Supernet, evaluate_subnets
+from train.networks import Network, initialise, to_arrays
+from train.progress import Progress, silent
+from train.settings import FineTuneSettings, MetaSettings, SpecializedSettings
+from train.stages import (
+    Choices,
+    Evaluation,
+    Subnet,
+    Supernet,
+    evaluate,
+    evaluate_subnets,
+    fine_tune,
+    train_fair,
+    train_meta,
+    train_network,
+)
+from train.stages.meta import stepped
 
 FORMAT = "ponas.ablation/1"
 TOGETHER = 8  # networks that are evaluated side by side

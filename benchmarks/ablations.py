@@ -57,12 +57,12 @@ from ponas_deploy.tables import load_accuracy_table
 from ponas_deploy.tables.networks_csv import write_networks
 from searchspace import Architecture, build_space
 from searchspace.cost import network_cost
-from train.compute.device import Compute
+from train.compute import Compute
 from train.data import load
-from train.runs.claim import claim
-from train.runs.run import train_run
-from train.settings.settings import PRESETS, SpecializedSettings, preset
-from train.stages.sampling import Choices, sample
+from train.files import claim
+from train.runs import train_run
+from train.settings import PRESETS, SpecializedSettings, preset
+from train.stages import Choices, sample
 
 FORMAT = "ponas.ablations/1"
 PARTS = ("stages", "tau", "importance")

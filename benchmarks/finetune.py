@@ -40,19 +40,16 @@ from torch.nn import functional as F
 
 from ponas_deploy.files.weights import read_weights
 from searchspace import Architecture, Candidate, Space, build_space
-from train.compute.device import Compute, Module
-from train.compute.seeds import shuffled
+from train.compute import Compute, shuffled
+from train.compute.device import Module
 from train.data import Images, Splits, TensorImages, load
+from train.networks import BatchNorm, Block, Network, crop, largest, load_arrays
 from train.networks.convolution import Convolution
-from train.networks.crop import crop, largest
-from train.networks.modules import BatchNorm, Block, Network
-from train.networks.weights import load_arrays
-from train.settings.settings import FineTuneSettings, preset
+from train.settings import FineTuneSettings, preset
+from train.stages import Evaluation, TunedLayer, evaluate, fine_tune, train_meta
 from train.stages.candidates import CandidateTraining
 from train.stages.equivalent import stand_ins
-from train.stages.loop import Evaluation, evaluate, sgd
-from train.stages.meta import train_meta
-from train.stages.progressive import TunedLayer, fine_tune
+from train.stages.loop import sgd
 
 SEED = 0
 PHASES = ("train", "recalibrate", "evaluate")

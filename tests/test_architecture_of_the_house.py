@@ -31,8 +31,8 @@ FLOORS = (
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 TRAIN_FLOORS = (
     ("train.errors",),
-    ("train.compute", "train.settings"),
-    ("train.fractal",),
+    ("train.compute", "train.settings", "train.progress"),
+    ("train.files", "train.fractal"),
     ("train.data",),
     ("train.networks",),
     ("train.stages",),

@@ -44,11 +44,11 @@ def speed(options: argparse.Namespace) -> dict[str, Any]:
 
     from searchspace import build_space
     from searchspace.cost import network_cost
-    from train.compute.device import Compute
-    from train.networks.modules import Network
+    from train.compute import Compute
+    from train.networks import Network
+    from train.stages import meta_architecture
     from train.stages.descent import Descent
     from train.stages.loop import sgd
-    from train.stages.meta import meta_architecture
 
     compute = Compute.on(options.device)
     space = build_space("ponas", options.resolution)

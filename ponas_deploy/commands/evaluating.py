@@ -31,7 +31,7 @@ from searchspace.weights import Weights, inherit
 
 if TYPE_CHECKING:
     from train.data import Images, Splits
-    from train.settings.progress import Progress
+    from train.progress import Progress
 
 SPLITS = ("test", "validation", "train")
 
@@ -145,7 +145,7 @@ def _through_torch(
     images: Sequence[Images],
     advance: Advance,
 ) -> Evaluated:
-    from train.stages.evaluation import evaluate_weights
+    from train.stages import evaluate_weights
 
     weights, how = _fitted(architecture, file, splits, wanted.seed)
     evaluation = evaluate_weights(
@@ -165,12 +165,12 @@ def _through_torch(
 
 def _fitted(architecture: Architecture, file: WeightsFile, splits: Splits, seed: int) -> tuple[Weights, str]:
     """A network's own weights, or a supernet's as `ponas specialize` and `export` inherit them."""
-    from train.stages.inherit import specialised
+    from train.stages import inherited_weights
 
     if not file.supernet:
         return inherit(file.tensors, architecture), "as they are"
     how = "inherited, batch norm recalibrated"
-    return specialised(architecture, file.path, splits, seed=seed), how
+    return inherited_weights(architecture, file.path, splits, seed=seed), how
 
 
 def _through_engine(folder: Path, manifest: Manifest, images: Sequence[Images], advance: Advance) -> Accuracy:

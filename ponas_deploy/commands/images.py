@@ -13,7 +13,7 @@ from searchspace.architecture import Architecture
 
 if TYPE_CHECKING:
     from train.data import Splits
-    from train.settings.progress import OnProgress
+    from train.progress import OnProgress
 
 
 def load_images(
@@ -32,7 +32,7 @@ def load_images(
     files are for other images than these, or were trained on another cut than each other.
     """
     from train.data import load
-    from train.networks.weights import refuse_other_images
+    from train.networks import refuse_other_images
 
     cuts = {file.path: cut for file in files if (cut := file.number("seed")) is not None}
     if len(set(cuts.values())) > 1:

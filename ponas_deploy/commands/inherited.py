@@ -30,23 +30,23 @@ _TOGETHER = 8
 
 def inherited(file: WeightsFile, data: str, finetune: int, seed: int, as_they_are: bool) -> WeightsSource:
     """The source of an engine's weights and of its accuracy on the test images of `data`."""
-    from train.settings.progress import silent
-    from train.stages.inherit import specialised
+    from train.progress import silent
+    from train.stages import inherited_weights
 
     splits = load_images((file,), data=data, resolution=None, seed=seed, on_progress=silent)
 
     def tensors(architecture: Architecture) -> Weights:
         if as_they_are:
             return inherit(file.tensors, architecture)
-        return specialised(architecture, file.path, splits, seed=seed)
+        return inherited_weights(architecture, file.path, splits, seed=seed)
 
     def finish(architecture: Architecture) -> Weights:
         note(f"fine-tuning the chosen network for {finetune} epochs ...")
-        return specialised(architecture, file.path, splits, finetune_epochs=finetune, seed=seed)
+        return inherited_weights(architecture, file.path, splits, finetune_epochs=finetune, seed=seed)
 
     def validate(architectures: Sequence[Architecture]) -> list[float]:
-        from train.compute.device import Compute
-        from train.stages.subnets import Supernet, evaluate_subnets
+        from train.compute import Compute
+        from train.stages import Supernet, evaluate_subnets
 
         images = len(splits.validation.labels)
         note(f"evaluating {len(architectures)} networks on {images} validation images of {data} ...")
@@ -65,7 +65,7 @@ def inherited(file: WeightsFile, data: str, finetune: int, seed: int, as_they_ar
 
     @cache
     def images() -> NDArray[np.float32]:
-        from train.compute.seeds import shuffled
+        from train.compute import shuffled
 
         order = shuffled(len(splits.train.labels), _SCALE_IMAGES, "scales", seed=seed)[:_SCALE_IMAGES]
         found, _ = next(splits.train.batches(_SCALE_IMAGES, order))

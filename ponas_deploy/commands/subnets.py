@@ -24,8 +24,8 @@ from searchspace import Space, build_space
 
 if TYPE_CHECKING:
     from train.data import Splits
-    from train.settings.progress import OnProgress
-    from train.stages.sampling import Side
+    from train.progress import OnProgress
+    from train.stages import Side
 
 _TOGETHER = 8
 """Networks that see a batch of images before the next one is decoded; a kill loses no more than these."""
@@ -100,7 +100,7 @@ def open_run(weights: Path, data: str | None, on_progress: OnProgress) -> Run:
 
 def evaluated(run: Run, wanted: Wanted, on_progress: OnProgress) -> Evaluated:
     """Evaluate random networks of a run, or read what was evaluated before; see `train.stages.subnets`."""
-    from train.settings.progress import Progress
+    from train.progress import Progress
 
     path = run.file.path.with_name(f"subnets-{wanted.side}-{wanted.seed}.csv")
     started, found = monotonic(), Evaluated(Networks(path, run.layers, (), (), "accuracy", ()), ())
@@ -135,9 +135,8 @@ def _header(run: Run, wanted: Wanted) -> dict[str, Any]:
 
 def _groups(run: Run, wanted: Wanted, journal: Journal) -> Iterator[list[dict[str, Any]]]:
     """The journal's entries of the networks to evaluate, group by group; what it lacks is evaluated."""
-    from train.compute.device import Compute
-    from train.stages.sampling import sample
-    from train.stages.subnets import Supernet, evaluate_subnets
+    from train.compute import Compute
+    from train.stages import Supernet, evaluate_subnets, sample
 
     compute = Compute.on(wanted.device, lanes=0)
     supernet = Supernet(run.space, run.file.tensors, compute)

@@ -96,7 +96,7 @@ def _converted(path: Path) -> Path:
     if not target.exists():
         if not _trains():
             raise MissingExtraError("torch, which reading a checkpoint needs,", "train")
-        from train.networks.authors import convert
+        from train.networks import convert
 
         name = convert(path, target).name or "a network of the PONAS space"
         note(f"{path} is {name} in its authors' layout; converted to {target}")

@@ -27,8 +27,8 @@ from ponas_deploy.files.weights import read_weights, write_weights
 from searchspace import SPACES, Architecture, build_space
 from searchspace.weights import inherit, random_weights
 from train.data import load
-from train.runs.run import TrainResult, train_run
-from train.settings.settings import FineTuneSettings, MetaSettings, TrainSettings
+from train.runs import TrainResult, train_run
+from train.settings import FineTuneSettings, MetaSettings, TrainSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 
@@ -192,8 +192,7 @@ def test_a_folder_is_evaluated_and_its_broken_images_are_named(run: Run, photos:
 
 def test_the_accuracy_is_that_of_the_images_one_by_one(run: Run, photos: Photos) -> None:
     """Top-1 counted here, from a network built here and images in batches of one."""
-    from train.networks.modules import Network
-    from train.networks.weights import load_arrays
+    from train.networks import Network, load_arrays
 
     architecture = Architecture(build_space("tiny", 16, 3), (LABELS[0],) * 3)
     network = Network(architecture)

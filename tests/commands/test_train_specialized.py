@@ -20,8 +20,8 @@ from ponas_deploy.engines import timing
 from ponas_deploy.files.weights import read_weights, write_weights
 from ponas_deploy.tables import Conditions, Grid, LatencyTable, SpaceKey, write_latency_table
 from searchspace import SPACES
-from train.runs.run import TrainResult, train_run
-from train.settings.settings import FineTuneSettings, MetaSettings, TrainSettings
+from train.runs import TrainResult, train_run
+from train.settings import FineTuneSettings, MetaSettings, TrainSettings
 
 SETTINGS = TrainSettings(
     "digits",

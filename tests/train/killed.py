@@ -18,9 +18,9 @@ import torch
 from forked import child, die, ended
 from tiny_training import changed, known
 
-from train.runs.run import train_run
-from train.settings.progress import Progress, silent
-from train.settings.settings import FineTuneSettings, MetaSettings, TrainSettings
+from train.progress import Progress, silent
+from train.runs import train_run
+from train.settings import FineTuneSettings, MetaSettings, TrainSettings
 
 SETTINGS = changed(
     meta=MetaSettings(epochs=2, batch=16, lr=0.1), fine_tune=FineTuneSettings(epochs=1, batch=16, lr=0.05)

@@ -12,13 +12,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from searchspace import Space
-from train.compute.device import Compute
-from train.compute.seeds import shuffled
+from train.compute import Compute, shuffled
 from train.data import Splits
-from train.networks.crop import crop
-from train.networks.modules import Block, Network
-from train.settings.settings import FineTuneSettings
-from train.stages.loop import Evaluation, evaluate
+from train.networks import Block, Network, crop
+from train.settings import FineTuneSettings
+from train.stages import Evaluation, evaluate
 
 
 def candidates_one_by_one(

@@ -1,4 +1,4 @@
-"""A specialised run in processes of their own: killed at every moment asked for, or one of several.
+"""A specialized run in processes of their own: killed at every moment asked for, or one of several.
 
 specialized_child.py killed FOLDER          one process a moment, each in a folder of its own
 torchrun ... specialized_child.py together FOLDER
@@ -16,9 +16,9 @@ from forked import child, die, ended
 from tiny_training import CPU, LABELS, one_thread, space, splits
 
 from searchspace import Architecture
-from train.runs.specialized_run import SpecializedResult, TrainingJob, specialized_run
-from train.settings.progress import Progress
-from train.settings.settings import SpecializedSettings
+from train.progress import Progress
+from train.runs import SpecializedResult, TrainingJob, specialized_run
+from train.settings import SpecializedSettings
 
 SETTINGS = SpecializedSettings(epochs=3, batch=16, lr=0.05)
 STEPS = 4  # an epoch of 70 images

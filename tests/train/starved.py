@@ -15,8 +15,8 @@ from tiny_training import changed, known, splits
 
 import train.data
 from train.data import Splits, TensorImages
-from train.runs.run import train_run
-from train.settings.settings import FineTuneSettings, MetaSettings, TrainSettings
+from train.runs import train_run
+from train.settings import FineTuneSettings, MetaSettings, TrainSettings
 
 MANY = 24_000
 SPARE_MIB = 600

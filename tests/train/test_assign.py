@@ -12,9 +12,17 @@ from typer.testing import CliRunner
 
 from ponas_deploy.commands import app
 from ponas_deploy.errors import PonasError, UnknownNameError
-from train.runs.claim import dotted
-from train.settings.assign import assigned, known, pairs_of
-from train.settings.settings import PRESETS, FineTuneSettings, MetaSettings, TrainSettings, preset
+from train.files.claim import dotted
+from train.settings import (
+    PRESETS,
+    FineTuneSettings,
+    MetaSettings,
+    TrainSettings,
+    assigned,
+    known,
+    pairs_of,
+    preset,
+)
 
 
 def test_every_setting_has_a_name() -> None:

@@ -21,9 +21,7 @@ from ponas_deploy.errors import FileFormatError, PonasError, WeightsError
 from ponas_deploy.files.weights import read_weights
 from searchspace import Architecture, build_space, parse_architecture
 from searchspace.weights import inherit
-from train.networks.authors import convert, read_checkpoint
-from train.networks.modules import Network
-from train.networks.weights import load_arrays
+from train.networks import Network, convert, load_arrays, read_checkpoint
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="needs the train extra (torch)")
 from ponas_deploy.errors import WeightsError
 from searchspace import build_space
 from searchspace.weights import random_block
-from train.networks.crop import crop, largest
+from train.networks import crop, largest
 
 LAYERS = build_space("ponas", 32, 10).layers
 

@@ -20,8 +20,7 @@ from tiny_training import splits
 
 from ponas_deploy.files.weights import read_weights
 from ponas_deploy.tables import AccuracyTable, load_accuracy_table
-from train.compute import distributed
-from train.data import WHOLE, Share
+from train.compute import WHOLE, Share, distributed
 
 TOLERANCE = 1e-4
 """Largest difference of a weight, after 48 steps of meta training and 8 of each candidate; 4e-6 was seen."""

@@ -21,15 +21,12 @@ from ponas_deploy.files.weights import write_weights
 from searchspace import Architecture, Candidate, Layer, Space
 from searchspace.ops import Dropout
 from searchspace.weights import inherit
-from train.compute.seeds import generator
-from train.networks.modules import Network, initialise
-from train.networks.weights import load_arrays, to_arrays
-from train.settings.progress import Progress
-from train.settings.settings import MetaSettings
-from train.stages.fairness import FairSupernet, summed, train_fair
-from train.stages.inherit import specialised
-from train.stages.loop import evaluate
-from train.stages.meta import meta_architecture, train_meta
+from train.compute import generator
+from train.networks import Network, initialise, load_arrays, to_arrays
+from train.progress import Progress
+from train.settings import MetaSettings
+from train.stages import FairSupernet, evaluate, inherited_weights, meta_architecture, train_fair, train_meta
+from train.stages.fairness import summed
 
 
 @pytest.fixture(autouse=True)
@@ -148,7 +145,7 @@ def test_networks_inherit_from_it_and_know_more_than_chance(tmp_path: Path) -> N
     for label in LABELS:
         architecture = Architecture(space(), (label,) * 3)
         network = Network(architecture)
-        load_arrays(network, specialised(architecture, weights, splits(), batch=16, device="cpu"))
+        load_arrays(network, inherited_weights(architecture, weights, splits(), batch=16, device="cpu"))
         assert evaluate(network, splits().validation, CPU).top1_pct > 60, label
 
 

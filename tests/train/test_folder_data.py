@@ -19,10 +19,10 @@ import searchspace.spaces.registry
 from photos import COLOURS, fill, picture
 from ponas_deploy.errors import PonasError, UnknownNameError
 from train.data import Splits, load
-from train.data.pictures import FileImages
-from train.runs.run import train_run
-from train.settings.progress import Progress
-from train.settings.settings import TrainSettings
+from train.data.file_images import FileImages
+from train.progress import Progress
+from train.runs import train_run
+from train.settings import TrainSettings
 
 # Workers are forked where Python's default is to fork, as in every program that uses torch's loader.
 pytestmark = [
@@ -222,7 +222,7 @@ def test_what_is_known_to_be_broken_is_told_again_without_looking_again(
 ) -> None:
     broken_images(imagenet)
     first = loaded(imagenet).train.skipped  # type: ignore[attr-defined]
-    monkeypatch.setattr("train.data.pictures._fault", lambda path: pytest.fail(f"looked at {path}"))
+    monkeypatch.setattr("train.data.file_images._fault", lambda path: pytest.fail(f"looked at {path}"))
     told: list[str] = []
     again = loaded(imagenet, on_progress=lambda progress: told.append(progress.text)).train
     assert again.skipped == first  # type: ignore[attr-defined]

@@ -16,11 +16,11 @@ from tiny_training import CPU, META, one_thread, space, splits
 from ponas_deploy.errors import FileFormatError
 from ponas_deploy.files.weights import read_weights, write_weights
 from train.errors import TrainingError
-from train.networks.modules import Network
-from train.settings.progress import Progress
-from train.settings.settings import PRESETS, MetaSettings, preset
-from train.stages.loop import evaluate
-from train.stages.meta import meta_architecture, stepped, train_meta
+from train.networks import Network
+from train.progress import Progress
+from train.settings import PRESETS, MetaSettings, preset
+from train.stages import evaluate, meta_architecture, train_meta
+from train.stages.meta import stepped
 
 
 @pytest.fixture(autouse=True)

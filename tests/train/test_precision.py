@@ -14,12 +14,12 @@ from tiny_training import FINE_TUNE, META, changed, known, one_thread, space, sp
 
 from ponas_deploy.errors import PonasError, UnknownNameError
 from ponas_deploy.files.weights import read_weights
-from train.compute.device import Compute
-from train.runs.run import train_run
-from train.settings.progress import Progress
-from train.settings.settings import TrainSettings
+from train.compute import Compute
+from train.progress import Progress
+from train.runs import train_run
+from train.settings import TrainSettings
+from train.stages import train_meta
 from train.stages.descent import Descent
-from train.stages.meta import train_meta
 
 
 @pytest.fixture(autouse=True)

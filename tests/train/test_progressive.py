@@ -15,15 +15,14 @@ from plain import candidates_one_by_one
 from tiny_training import CPU, FINE_TUNE, LABELS, META, one_thread, space, splits
 from torch import nn
 
-from train.compute.device import Compute
+from train.compute import Compute
 from train.data import Splits, TensorImages
 from train.errors import TrainingError
-from train.networks.modules import Block, Network, frozen
-from train.settings.progress import Progress
-from train.settings.settings import FineTuneSettings
+from train.networks import Block, Network, frozen
+from train.progress import Progress
+from train.settings import FineTuneSettings
+from train.stages import TunedLayer, fine_tune, train_meta
 from train.stages.candidates import CandidateTraining, cropped
-from train.stages.meta import train_meta
-from train.stages.progressive import TunedLayer, fine_tune
 
 
 @pytest.fixture(autouse=True)

@@ -25,14 +25,12 @@ from ponas_deploy.tables import load_accuracy_table
 from searchspace import Architecture
 from searchspace.graph import INPUT, network_model
 from searchspace.weights import inherit
-from train.compute.device import Compute
+from train.compute import Compute
 from train.errors import RunMismatchError
-from train.networks.modules import Network
-from train.networks.weights import load_arrays
-from train.runs.run import TrainResult, train_run
-from train.settings.progress import Progress
-from train.stages.inherit import specialised
-from train.stages.loop import evaluate
+from train.networks import Network, load_arrays
+from train.progress import Progress
+from train.runs import TrainResult, train_run
+from train.stages import evaluate, inherited_weights
 
 CPU = Compute(torch.device("cpu"))
 EVERY = [Architecture(space(), choices) for choices in product(LABELS, repeat=3)]
@@ -254,22 +252,22 @@ def test_the_best_network_is_accurate_as_it_comes() -> None:
     assert top1(result.best, inherit(read_weights(result.weights).tensors, result.best)) > 80
 
 
-def test_a_specialised_network_gains_from_recalibration_and_fine_tuning() -> None:
+def test_a_specialized_network_gains_from_recalibration_and_fine_tuning() -> None:
     result, smallest = _accurate(), EVERY[0]
     options = {"batch": 16, "device": "cpu"}
     inherited = top1(smallest, inherit(read_weights(result.weights).tensors, smallest))
-    calibrated = top1(smallest, specialised(smallest, result.weights, splits(), **options))
+    calibrated = top1(smallest, inherited_weights(smallest, result.weights, splits(), **options))
     tuned = top1(
-        smallest, specialised(smallest, result.weights, splits(), finetune_epochs=6, lr=0.05, **options)
+        smallest, inherited_weights(smallest, result.weights, splits(), finetune_epochs=6, lr=0.05, **options)
     )
     assert calibrated >= inherited
     assert tuned > 80
 
 
-def test_specialised_weights_are_float32_and_fixed_by_the_seed(unbroken: TrainResult) -> None:
+def test_specialized_weights_are_float32_and_fixed_by_the_seed(unbroken: TrainResult) -> None:
     options = {"finetune_epochs": 1, "batch": 16, "device": "cpu"}
     first, again, other = (
-        specialised(EVERY[5], unbroken.weights, splits(), seed=seed, **options) for seed in (1, 1, 2)
+        inherited_weights(EVERY[5], unbroken.weights, splits(), seed=seed, **options) for seed in (1, 1, 2)
     )
     assert {array.dtype for array in first.values()} == {np.dtype(np.float32)}
     assert all(np.array_equal(first[name], again[name]) for name in first)
@@ -278,7 +276,7 @@ def test_specialised_weights_are_float32_and_fixed_by_the_seed(unbroken: TrainRe
 
 def test_recalibration_alone_changes_nothing_but_running_statistics(unbroken: TrainResult) -> None:
     before = inherit(read_weights(unbroken.weights).tensors, EVERY[7])
-    after = specialised(EVERY[7], unbroken.weights, splits(), batch=16, device="cpu")
+    after = inherited_weights(EVERY[7], unbroken.weights, splits(), batch=16, device="cpu")
     different = {name for name in before if not np.array_equal(before[name], after[name])}
     assert different
     assert all(name.rsplit(".", 1)[1] in ("running_mean", "running_var") for name in different)
@@ -286,12 +284,12 @@ def test_recalibration_alone_changes_nothing_but_running_statistics(unbroken: Tr
 
 def test_the_meta_file_is_a_network_of_its_own(unbroken: TrainResult) -> None:
     meta = Architecture(space(), ("k5e6se",) * 3)
-    assert specialised(meta, unbroken.meta, splits(), batch=16, device="cpu").keys()
+    assert inherited_weights(meta, unbroken.meta, splits(), batch=16, device="cpu").keys()
     with pytest.raises(WeightsError):
-        specialised(EVERY[0], unbroken.meta, splits(), batch=16, device="cpu")
+        inherited_weights(EVERY[0], unbroken.meta, splits(), batch=16, device="cpu")
 
 
 def test_images_of_another_size_or_number_of_classes_are_refused(unbroken: TrainResult) -> None:
     other = Architecture(space(resolution=32, classes=5), EVERY[0].choices)
     with pytest.raises(PonasError, match="made for 5 classes at 32 px, but 'blobs' has 3 classes at 16 px"):
-        specialised(other, unbroken.weights, splits())
+        inherited_weights(other, unbroken.weights, splits())

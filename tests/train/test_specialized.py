@@ -1,4 +1,4 @@
-"""Specialised networks: the recipe, learning from a teacher, runs that are killed, and what is refused."""
+"""Specialized networks: the recipe, learning from a teacher, runs that are killed, and what is refused."""
 # ruff: noqa: E402
 
 from __future__ import annotations
@@ -27,20 +27,17 @@ from ponas_deploy.errors import FileFormatError, OverwriteError, PonasError, Wei
 from ponas_deploy.files.weights import read_weights, write_weights
 from searchspace import SPACES, Architecture
 from searchspace.weights import random_weights
-from train.compute.seeds import derive, generator, shuffled
+from train.compute import derive, generator, shuffled
 from train.data import Splits, TensorImages
 from train.errors import OutOfMemoryError, RunMismatchError, TrainingError
-from train.networks.modules import Network, initialise
-from train.networks.weights import describe, load_arrays, to_arrays
-from train.runs.log import read_log
-from train.runs.specialized_run import SpecializedResult, specialized_run
-from train.settings.progress import Progress
-from train.settings.settings import Distillation, SpecializedSettings
-from train.stages.distill import load_teacher, taught
-from train.stages.inherit import specialised
-from train.stages.loop import evaluate
-from train.stages.meta import train_meta
-from train.stages.specialized import cosine, train_network
+from train.files import read_log
+from train.networks import Network, describe, initialise, load_arrays, to_arrays
+from train.progress import Progress
+from train.runs import SpecializedResult, specialized_run
+from train.settings import Distillation, SpecializedSettings
+from train.stages import evaluate, inherited_weights, load_teacher, train_meta, train_network
+from train.stages.distill import taught
+from train.stages.specialized import cosine
 
 SMALL = Architecture(space(), LABELS[:3])
 
@@ -297,7 +294,9 @@ def test_inherited_weights_are_where_training_begins(tmp_path: Path, meta: Path)
     found = json.loads(both["inherited"].path.read_text())
     assert found["inherited"]["file"] == "meta.safetensors"
     assert len(found["inherited"]["sha256"]) == 64
-    tuned = specialised(largest, meta, splits(), finetune_epochs=1, lr=0.001, batch=16, seed=1, device="cpu")
+    tuned = inherited_weights(
+        largest, meta, splits(), finetune_epochs=1, lr=0.001, batch=16, seed=1, device="cpu"
+    )
     mine = read_weights(both["inherited"].weights).tensors
     assert all(np.array_equal(tuned[name], mine[name]) for name in tuned)
 

@@ -20,14 +20,10 @@ from tiny_training import CPU, LABELS, META, SETTINGS, known, one_thread, space,
 from ponas_deploy.errors import UnknownNameError, WeightsError
 from ponas_deploy.files.weights import WeightsFile, read_weights
 from searchspace import Architecture, build_space
-from train.compute.device import Compute
-from train.networks.modules import Network
-from train.networks.weights import load_arrays
-from train.runs.run import train_run
-from train.stages.inherit import specialised
-from train.stages.loop import evaluate
-from train.stages.sampling import sample, side_of
-from train.stages.subnets import Supernet, evaluate_subnets
+from train.compute import Compute
+from train.networks import Network, load_arrays
+from train.runs import train_run
+from train.stages import Supernet, evaluate, evaluate_subnets, inherited_weights, sample, side_of
 
 EVERY = tuple(product(LABELS, repeat=3))
 SEED = 5
@@ -88,7 +84,7 @@ def test_a_subnet_has_the_accuracy_of_the_network_on_its_own(weights: WeightsFil
     for subnet, choices in zip(found, chosen, strict=True):
         architecture = Architecture(space(), choices)
         network = Network(architecture)
-        arrays = specialised(architecture, weights.path, splits(), batch=64, seed=SEED, device="cpu")
+        arrays = inherited_weights(architecture, weights.path, splits(), batch=64, seed=SEED, device="cpu")
         load_arrays(network, arrays)
         alone = evaluate(network, splits().validation, CPU)
         assert subnet.choices == choices

@@ -29,8 +29,8 @@ from ponas_deploy.tables import AccuracyTable, Grid, SpaceKey, load_accuracy_tab
 from ponas_deploy.tables.networks_csv import read_networks
 from searchspace import SPACES, Architecture, build_space
 from searchspace.cost import network_cost
-from train.runs.run import train_run
-from train.stages.sampling import side_of
+from train.runs import train_run
+from train.stages import side_of
 
 Run = Callable[..., Result]
 HERE = Path(__file__).resolve().parent
@@ -127,8 +127,7 @@ def test_fitted_losses_follow_what_the_networks_have_in_common(
 ) -> None:
     """Planted: every network's hits come from a known sum over its blocks, the fit must find it."""
     import train.stages.subnets
-    from train.stages.loop import Evaluation
-    from train.stages.subnets import Subnet
+    from train.stages import Evaluation, Subnet
 
     worth = {label: index for index, label in enumerate(LABELS)}
 

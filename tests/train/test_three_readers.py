@@ -17,8 +17,8 @@ from searchspace import PUBLISHED, Architecture, Cell, build_space, parse_archit
 from searchspace.cost import count_macs, count_params, network_cost
 from searchspace.graph import INPUT, model, network_model
 from searchspace.weights import network_parameters, random_block, random_weights
-from train.networks.modules import Block, Convolution, Network, frozen
-from train.networks.weights import load_arrays
+from train.networks import Block, Network, frozen, load_arrays
+from train.networks.modules import Convolution
 
 Array = NDArray[np.float32]
 

@@ -11,8 +11,7 @@ torch = pytest.importorskip("torch", reason="needs the train extra (torch)")
 from tiny_training import CPU, one_thread, space
 
 from searchspace import build_space
-from train.networks.crop import largest
-from train.networks.modules import Block
+from train.networks import Block, largest
 from train.stages.candidates import cropped
 from train.stages.equivalent import stand_ins
 

@@ -22,12 +22,9 @@ from tiny_training import LABELS, META, SETTINGS, changed, known, one_thread
 
 from ponas_deploy.commands import app
 from ponas_deploy.errors import FileFormatError, PonasError
-from train.runs import lock
-from train.runs.log import Line, RunLog, read_log
-from train.runs.run import train_run
-from train.runs.status import read_status
-from train.settings.pace import Pace, Speed
-from train.settings.progress import LayerRow, Progress
+from train.files import Line, RunLog, lock, read_log, read_status
+from train.progress import LayerRow, Pace, Progress, Speed
+from train.runs import train_run
 
 ROW = LayerRow("4", ("a", "b"), (50.0, 75.0), (1.0, 0.5), "b")
 

@@ -14,9 +14,9 @@ import train.data
 from searchspace.blocks import mbconv
 from searchspace.ops import Conv, Dropout, GlobalPool, Linear
 from searchspace.space import Candidate, Layer, Space
-from train.compute.device import Compute
+from train.compute import Compute
 from train.data import Splits, TensorImages
-from train.settings.settings import FineTuneSettings, MetaSettings, TrainSettings
+from train.settings import FineTuneSettings, MetaSettings, TrainSettings
 
 CPU = Compute(torch.device("cpu"))
 META = MetaSettings(epochs=3, batch=16, lr=0.1)

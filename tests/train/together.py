@@ -27,11 +27,10 @@ from searchspace import build_space
 from train.compute import distributed
 from train.data import TensorImages
 from train.errors import OtherProcessError
-from train.networks.weights import to_arrays
-from train.runs.run import train_run
-from train.settings.progress import OnProgress, Progress, silent
-from train.stages.meta import train_meta
-from train.stages.progressive import fine_tune
+from train.networks import to_arrays
+from train.progress import OnProgress, Progress, silent
+from train.runs import train_run
+from train.stages import fine_tune, train_meta
 
 LEARNING = changed(meta=replace(META, epochs=12))
 """Long enough for the candidates to differ."""

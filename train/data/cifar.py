@@ -19,9 +19,8 @@ from torchvision import datasets
 from torchvision.transforms.v2.functional import normalize
 
 from ponas_deploy.errors import PonasError
-from train.compute.seeds import generator
-from train.compute.share import WHOLE, Share
-from train.data.fractal import default_cache
+from train.compute import WHOLE, Share, generator
+from train.data.cache import default_cache
 from train.data.splits import Batch, Splits
 
 RESOLUTION = 32

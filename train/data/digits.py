@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn import functional as F
 
-from train.compute.seeds import generator
+from train.compute import generator
 from train.data.splits import Splits, TensorImages
 
 RESOLUTION = 32

@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ponas_deploy.errors import PonasError
-from train.compute.seeds import generator
-from train.compute.share import WHOLE, Share
-from train.data.fractal import default_cache
+from train.compute import WHOLE, Share, generator
+from train.data.cache import default_cache
+from train.data.file_images import FileImages, Reading, views
 from train.data.layout import ALL, TEST, TRAIN, VALIDATION, Part, listed, read_parts
-from train.data.pictures import FileImages, Reading, views
 from train.data.splits import Batch, Images, Splits
-from train.settings.progress import OnProgress, Progress, silent
+from train.progress import OnProgress, Progress, silent
 
 RESOLUTION, HELD_OUT = 224, 50
 SMALL = 5  # at most one image in so many is held out

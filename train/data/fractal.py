@@ -12,7 +12,6 @@ top-1 of 60 % at `perturbation` 0.1, 48 % at 0.15, 41 % at 0.2 (the default), 31
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,20 +19,18 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from platformdirs import user_cache_path
 from torch import Tensor
 
 from ponas_deploy.errors import PonasError
-from train.compute.share import WHOLE, Share
+from train.compute import WHOLE, Share
+from train.data.cache import default_cache
 from train.data.splits import Batch, Splits
 from train.fractal import FractalSettings, fractal_images
-from train.settings.progress import OnProgress, silent
+from train.progress import OnProgress, silent
 
 DEFAULT = FractalSettings()
 RESOLUTION = DEFAULT.size
 TRAIN, VALIDATION, TEST = 1000, 200, 100  # images a class
-CACHE = "PONAS_CACHE"
-"""The environment variable that names another cache folder than the user's own."""
 
 
 def load(
@@ -86,12 +83,6 @@ def load(
         validation=PixelImages.of(held, mean, std),
         test=PixelImages.of(tested, mean, std),
     )
-
-
-def default_cache() -> Path:
-    """The folder fractals are kept in: $PONAS_CACHE, or the user's cache folder."""
-    named = os.environ.get(CACHE)
-    return Path(named) if named else user_cache_path("ponas-deploy", appauthor=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from train.compute.share import WHOLE, Share
+from train.compute import WHOLE, Share
 
 Batch = tuple[Tensor, Tensor]
 """Normalised images (N, C, H, W) float32 and their labels (N,) int64."""

@@ -25,7 +25,7 @@ from ponas_deploy.errors import FileFormatError, PonasError
 from ponas_deploy.files.records import read_json, sha256, write_json
 from train.fractal.pictures import Pixels, draw
 from train.fractal.systems import FractalSettings
-from train.settings.progress import OnProgress, Progress, silent
+from train.progress import OnProgress, Progress, silent
 
 try:
     import fcntl

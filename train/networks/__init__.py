@@ -1,1 +1,30 @@
 """Torch modules of a space, and weights in and out of them."""
+
+from train.networks.authors import Checkpoint, convert, read_checkpoint
+from train.networks.crop import crop, largest
+from train.networks.modules import BatchNorm, Block, Network, frozen, initialise
+from train.networks.weights import (
+    describe,
+    load_arrays,
+    refuse_other_images,
+    refuse_other_tensors,
+    to_arrays,
+)
+
+__all__ = [
+    "BatchNorm",
+    "Block",
+    "Checkpoint",
+    "Network",
+    "convert",
+    "crop",
+    "describe",
+    "frozen",
+    "initialise",
+    "largest",
+    "load_arrays",
+    "read_checkpoint",
+    "refuse_other_images",
+    "refuse_other_tensors",
+    "to_arrays",
+]

@@ -1,4 +1,4 @@
-"""The folder of a training run: its files are written and read here; `train.runs.paths` lists them.
+"""The folder of a training run: its files are written and read here; `train.files.paths` lists them.
 
 Of several processes the first alone touches the disk, the others are told what it found.
 """
@@ -15,17 +15,14 @@ from typing import Any
 from ponas_deploy.errors import ArchitectureError, FileFormatError, WeightsError
 from ponas_deploy.files.weights import Arrays, read_weights, write_weights
 from searchspace import Architecture, Space
-from train.compute import distributed
-from train.compute.device import Compute
+from train.compute import Compute, distributed
 from train.data import Splits
-from train.networks.modules import Network
-from train.networks.weights import describe, load_arrays, to_arrays
-from train.runs.claim import claim
-from train.runs.paths import FORMAT, RunPaths
-from train.runs.rows import rows_of, rows_text
-from train.settings.progress import LayerRow
-from train.settings.settings import TrainSettings
-from train.stages.progressive import TunedLayer
+from train.files import RunPaths, claim, rows_of, rows_text
+from train.files.paths import FORMAT
+from train.networks import Network, describe, load_arrays, to_arrays
+from train.progress import LayerRow
+from train.settings import TrainSettings
+from train.stages import TunedLayer
 
 # These do not change what is trained, only where and how fast.
 _FREE = ("device", "workers", "fine_tune.pass_images")

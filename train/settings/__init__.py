@@ -1,1 +1,26 @@
-"""What a training run is asked to do, and how far it is."""
+"""What a training run is asked to do: the recipe, and settings by name. No torch."""
+
+from train.settings.assign import assigned, dotted, known, pairs_of
+from train.settings.recipe import (
+    PRESETS,
+    Distillation,
+    FineTuneSettings,
+    MetaSettings,
+    SpecializedSettings,
+    TrainSettings,
+    preset,
+)
+
+__all__ = [
+    "PRESETS",
+    "Distillation",
+    "FineTuneSettings",
+    "MetaSettings",
+    "SpecializedSettings",
+    "TrainSettings",
+    "assigned",
+    "dotted",
+    "known",
+    "pairs_of",
+    "preset",
+]

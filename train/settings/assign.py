@@ -9,7 +9,7 @@ from types import NoneType
 from typing import Any, get_args, get_type_hints
 
 from ponas_deploy.errors import PonasError, UnknownNameError
-from train.settings.settings import TrainSettings
+from train.settings.recipe import TrainSettings
 
 _SWITCH = {"yes": True, "true": True, "no": False, "false": False}
 

@@ -1,1 +1,42 @@
-"""The stages of a training run."""
+"""What a run does to a network: train it, fine-tune its candidates, inherit weights, evaluate."""
+
+from train.stages.distill import load_teacher
+from train.stages.evaluation import evaluate_weights
+from train.stages.fairness import FairSupernet, train_fair
+from train.stages.inherit import (
+    inherited_network,
+    inherited_weights,
+    recalibrate_batch_norm,
+    refuse_other_space,
+)
+from train.stages.loop import Evaluation, evaluate
+from train.stages.meta import meta_architecture, train_meta
+from train.stages.progressive import TunedLayer, fine_tune
+from train.stages.sampling import Choices, Side, sample, side_of
+from train.stages.specialized import train_network
+from train.stages.subnets import Subnet, Supernet, evaluate_subnets
+
+__all__ = [
+    "Choices",
+    "Evaluation",
+    "FairSupernet",
+    "Side",
+    "Subnet",
+    "Supernet",
+    "TunedLayer",
+    "evaluate",
+    "evaluate_subnets",
+    "evaluate_weights",
+    "fine_tune",
+    "inherited_network",
+    "inherited_weights",
+    "load_teacher",
+    "meta_architecture",
+    "recalibrate_batch_norm",
+    "refuse_other_space",
+    "sample",
+    "side_of",
+    "train_fair",
+    "train_meta",
+    "train_network",
+]

@@ -11,14 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from searchspace import Candidate, Layer
-from train.compute import distributed
-from train.compute.device import Compute
-from train.compute.seeds import derive, shuffled
+from train.compute import Compute, derive, distributed, shuffled
 from train.data import Images
 from train.errors import TrainingError
-from train.networks.crop import crop
-from train.networks.modules import Block
-from train.settings.settings import FineTuneSettings
+from train.networks import Block, crop
+from train.settings import FineTuneSettings
 from train.stages.descent import Descent
 from train.stages.features import Through
 from train.stages.loop import EVALUATION_BATCH, Evaluation, Tally, all_finite, recalibrate, sgd

@@ -10,11 +10,10 @@ from ponas_deploy.errors import WeightsError
 from ponas_deploy.files.weights import WeightsFile
 from searchspace import Architecture, build_space
 from searchspace.weights import inherit
-from train.compute.device import Compute
+from train.compute import Compute
 from train.data import Splits
-from train.networks.modules import Network, frozen
-from train.networks.weights import load_arrays, refuse_other_images
-from train.settings.settings import Distillation
+from train.networks import Network, frozen, load_arrays, refuse_other_images
+from train.settings import Distillation
 from train.stages.loop import Loss
 
 

@@ -11,14 +11,11 @@ from statistics import fmean
 import torch
 from torch import nn
 
-from train.compute import distributed
-from train.compute.device import Compute, threads
-from train.compute.memory import enough_memory
-from train.compute.seeds import derive, shuffled
+from train.compute import Compute, derive, distributed, enough_memory, shuffled, threads
 from train.data import Splits
 from train.errors import TrainingError
-from train.settings.progress import OnProgress, Progress, Stage, silent
-from train.settings.settings import MetaSettings, SpecializedSettings
+from train.progress import OnProgress, Progress, Stage, silent
+from train.settings import MetaSettings, SpecializedSettings
 from train.stages.loop import Evaluation, Loss, all_finite, cross_entropy, evaluate, set_lr, train_epoch
 from train.stages.state import load_state, save_state
 

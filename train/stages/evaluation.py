@@ -9,11 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from searchspace import Architecture
-from train.compute.device import Compute, few_threads
+from train.compute import Compute, few_threads
 from train.data import Batch, Images
-from train.networks.modules import Network
-from train.networks.weights import load_arrays
-from train.settings.progress import OnProgress, Progress, silent
+from train.networks import Network, load_arrays
+from train.progress import OnProgress, Progress, silent
 from train.stages.loop import EVALUATION_BATCH, Evaluation, Tally
 
 _FULL_BATCH_PX = 112  # up to this side a whole EVALUATION_BATCH goes through at once

@@ -21,13 +21,11 @@ from torch.nn import functional as F
 
 from ponas_deploy.errors import PonasError
 from searchspace import Space
-from train.compute.device import Compute
-from train.compute.seeds import generator
+from train.compute import Compute, generator
 from train.data import Splits
-from train.networks.crop import largest
-from train.networks.modules import Block, Network, initialise
-from train.settings.progress import OnProgress, silent
-from train.settings.settings import MetaSettings
+from train.networks import Block, Network, initialise, largest
+from train.progress import OnProgress, silent
+from train.settings import MetaSettings
 from train.stages.candidates import cropped
 from train.stages.epochs import TrainingStage, train_epochs
 from train.stages.loop import Evaluation, sgd

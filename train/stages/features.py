@@ -9,8 +9,8 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from train.compute.device import Compute
-from train.data import WHOLE, Batch, Images, Share, TensorImages
+from train.compute import WHOLE, Compute, Share
+from train.data import Batch, Images, TensorImages
 from train.stages.loop import EVALUATION_BATCH
 
 

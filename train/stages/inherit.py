@@ -8,20 +8,18 @@ from ponas_deploy.errors import PonasError
 from ponas_deploy.files.weights import Arrays, read_weights
 from searchspace import Architecture
 from searchspace.weights import Weights, inherit
-from train.compute.device import Compute, few_threads
-from train.compute.seeds import shuffled
+from train.compute import Compute, few_threads, shuffled
 from train.data import Splits
-from train.networks.modules import Network
-from train.networks.weights import load_arrays, to_arrays
-from train.settings.progress import OnProgress, silent
-from train.settings.settings import SpecializedSettings
+from train.networks import Network, load_arrays, to_arrays
+from train.progress import OnProgress, silent
+from train.settings import SpecializedSettings
 from train.stages.loop import recalibrate
 from train.stages.specialized import train_network
 
 CALIBRATION_IMAGES = 8192
 
 
-def specialised(
+def inherited_weights(
     architecture: Architecture,
     weights: Path,
     splits: Splits,

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from train.compute import distributed
-from train.compute.device import Compute
+from train.compute import Compute, distributed
 from train.data import Batch, Images
 from train.errors import TrainingError
-from train.networks.modules import BatchNorm
+from train.networks import BatchNorm
 from train.stages.descent import Descent
 
 EVALUATION_BATCH = 256

@@ -9,13 +9,11 @@ from functools import partial
 from pathlib import Path
 
 from searchspace import Architecture, Space
-from train.compute.device import Compute
-from train.compute.seeds import generator
+from train.compute import Compute, generator
 from train.data import Splits
-from train.networks.crop import largest
-from train.networks.modules import Network, initialise
-from train.settings.progress import OnProgress, silent
-from train.settings.settings import MetaSettings
+from train.networks import Network, initialise, largest
+from train.progress import OnProgress, silent
+from train.settings import MetaSettings
 from train.stages.epochs import TrainingStage, train_epochs
 from train.stages.loop import Evaluation, sgd
 

@@ -19,11 +19,11 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from searchspace import Layer, Space
-from train.compute.device import Compute, threads
+from train.compute import Compute, threads
 from train.data import Images, Splits
-from train.networks.modules import Block, Network, frozen
-from train.settings.progress import LayerRow, OnProgress, Progress, silent
-from train.settings.settings import FineTuneSettings
+from train.networks import Block, Network, frozen
+from train.progress import LayerRow, OnProgress, Progress, silent
+from train.settings import FineTuneSettings
 from train.stages.candidates import CandidateTraining, cut
 from train.stages.equivalent import stand_ins
 from train.stages.features import Through, fits, kept

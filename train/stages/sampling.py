@@ -13,7 +13,7 @@ from math import prod
 from typing import Literal
 
 from searchspace import Space
-from train.compute.seeds import derive
+from train.compute import derive
 
 Side = Literal["fit", "certify"]
 Choices = tuple[str, ...]

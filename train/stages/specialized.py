@@ -1,4 +1,4 @@
-"""A specialised network: SGD along half a cosine, from scratch or from weights that it inherits.
+"""A specialized network: SGD along half a cosine, from scratch or from weights that it inherits.
 
 arXiv 2003.05112, section 4.1: Nesterov momentum 0.9, weight decay 4e-5, learning rate 0.045.
 """
@@ -11,11 +11,11 @@ from pathlib import Path
 
 from torch import nn
 
-from train.compute.device import Compute
+from train.compute import Compute
 from train.data import Splits
-from train.networks.modules import Network
-from train.settings.progress import OnProgress, silent
-from train.settings.settings import SpecializedSettings
+from train.networks import Network
+from train.progress import OnProgress, silent
+from train.settings import SpecializedSettings
 from train.stages.distill import taught
 from train.stages.epochs import TrainingStage, train_epochs
 from train.stages.loop import cross_entropy, sgd

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from ponas_deploy.errors import FileFormatError, WeightsError
 from ponas_deploy.files.weights import read_weights, write_weights
-from train.compute import distributed
-from train.compute.device import Compute
-from train.networks.weights import load_arrays, refuse_other_tensors, to_arrays
+from train.compute import Compute, distributed
+from train.networks import load_arrays, refuse_other_tensors, to_arrays
 
 _MOMENTUM = "momentum/"
 

@@ -16,10 +16,9 @@ from torch import Tensor
 from ponas_deploy.files.weights import Arrays
 from searchspace import Architecture, Space
 from searchspace.weights import inherit
-from train.compute.device import Compute, threads
-from train.compute.seeds import shuffled
+from train.compute import Compute, shuffled, threads
 from train.data import Images, Splits
-from train.networks.modules import Network, frozen
+from train.networks import Network, frozen
 from train.stages.loop import EVALUATION_BATCH, Evaluation, Tally, recalibrate
 from train.stages.sampling import Choices
 

@@ -14,8 +14,7 @@ import typer
 from ponas_deploy.commands.output import note, report_console
 
 if TYPE_CHECKING:
-    from train.settings.pace import Speed
-    from train.settings.progress import LayerRow, OnProgress, Progress
+    from train.progress import LayerRow, OnProgress, Progress, Speed
 
 
 def needs_torch() -> None:
@@ -58,7 +57,7 @@ def training_bars(opening: str = "", *, quiet: bool = False) -> Iterator[OnProgr
     from rich.progress import Progress as Bars
     from rich.table import Column
 
-    from train.settings.pace import Pace
+    from train.progress import Pace
 
     columns = (
         TextColumn("{task.fields[stage]:9}"),

@@ -12,8 +12,8 @@ from ponas_deploy.commands.output import note, print_json, show
 from ponas_deploy.commands.train.bars import needs_torch, training_in
 
 if TYPE_CHECKING:
-    from train.runs.run import TrainResult
-    from train.settings.settings import TrainSettings
+    from train.runs import TrainResult
+    from train.settings import TrainSettings
 
 
 def train(
@@ -67,8 +67,8 @@ def train(
     if context.invoked_subcommand:
         return
     needs_torch()
-    from train.settings.assign import assigned
-    from train.settings.settings import preset as preset_of
+    from train.settings import assigned
+    from train.settings import preset as preset_of
 
     folder = out or Path("runs") / f"{short(data)}-{preset}"
     typed = preset_of(preset, data=data, seed=seed, resolution=resolution, device=device)
@@ -96,7 +96,7 @@ def train(
 def _trained(settings: TrainSettings, folder: Path) -> TrainResult | None:
     """Train; None in a process that only helps another one."""
     from train.compute import distributed
-    from train.runs.run import train_run
+    from train.runs import train_run
 
     with training_in(folder) as on_progress:
         result = train_run(settings, folder, on_progress)

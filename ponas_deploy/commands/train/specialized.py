@@ -71,10 +71,10 @@ def specialized(
     from ponas_deploy.commands.images import data_of, fitting, load_images
     from ponas_deploy.commands.weights import read_file
     from ponas_deploy.files.records import read_json
-    from train.compute import distributed
-    from train.compute.device import Compute
-    from train.runs.specialized_run import FORMAT, TrainingJob, specialized_run
-    from train.settings.settings import Distillation, SpecializedSettings
+    from train.compute import Compute, distributed
+    from train.runs import TrainingJob, specialized_run
+    from train.runs.specialized import FORMAT
+    from train.settings import Distillation, SpecializedSettings
 
     taught = Distillation(temperature, distill_weight) if distill else None
     settings = SpecializedSettings(epochs, batch, lr, distillation=taught)

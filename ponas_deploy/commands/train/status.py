@@ -15,7 +15,7 @@ from ponas_deploy.commands.train.bars import in_hours
 
 if TYPE_CHECKING:
     from ponas_deploy.tables import AccuracyTable
-    from train.runs.status import Status
+    from train.files import Status
 
 
 def status(
@@ -34,7 +34,7 @@ def status(
       ponas train status runs/digits-quick
       ponas train status runs/imagenet-paper --json
     """
-    from train.runs.status import read_status
+    from train.files import read_status
 
     found = read_status(run)
     if json:

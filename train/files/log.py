@@ -17,8 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ponas_deploy.errors import FileFormatError, PonasError
-from train.settings.pace import Pace, Speed
-from train.settings.progress import Progress
+from train.progress import Pace, Progress, Speed
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

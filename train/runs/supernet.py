@@ -24,22 +24,14 @@ from ponas_deploy.tables import (
     write_accuracy_table,
 )
 from searchspace import Architecture, Space, build_space
-from train.compute import distributed
-from train.compute.device import Compute
-from train.compute.memory import enough_memory
+from train.compute import Compute, distributed, enough_memory
 from train.data import Splits, load
-from train.networks.modules import Network
-from train.runs import lock
+from train.files import RunLog, RunPaths, grid_of, lock
+from train.networks import Network
+from train.progress import LayerRow, OnProgress, Progress, both, silent
 from train.runs.folder import RunFolder
-from train.runs.log import RunLog
-from train.runs.paths import RunPaths
-from train.runs.rows import grid_of
-from train.settings.assign import dotted
-from train.settings.progress import LayerRow, OnProgress, Progress, both, silent
-from train.settings.settings import FineTuneSettings, TrainSettings
-from train.stages.loop import evaluate
-from train.stages.meta import train_meta
-from train.stages.progressive import fine_tune
+from train.settings import FineTuneSettings, TrainSettings, dotted
+from train.stages import evaluate, fine_tune, train_meta
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,12 +27,10 @@ from torchvision.transforms import v2
 
 from ponas_deploy.errors import FileFormatError, PonasError
 from ponas_deploy.files.records import read_json, write_json
-from train.compute.device import threads
-from train.compute.seeds import derive
-from train.compute.share import WHOLE, Share
+from train.compute import WHOLE, Share, derive, threads
 from train.data.layout import Part
 from train.data.splits import Batch
-from train.settings.progress import OnProgress, Progress
+from train.progress import OnProgress, Progress
 
 FORMAT = "ponas.image-check/1"
 _AT_ONCE = 512  # images looked at between two reports

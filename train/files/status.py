@@ -10,12 +10,12 @@ from typing import Any
 from ponas_deploy.errors import PonasError
 from ponas_deploy.files.records import read_json
 from ponas_deploy.tables import AccuracyTable, load_accuracy_table
-from train.runs import lock
-from train.runs.lock import Holder
-from train.runs.log import Line, read_log
-from train.runs.paths import FORMAT, RunPaths
-from train.runs.rows import grid_of
-from train.settings.assign import pairs_of
+from train.files import lock
+from train.files.lock import Holder
+from train.files.log import Line, read_log
+from train.files.paths import FORMAT, RunPaths
+from train.files.rows import grid_of
+from train.settings import pairs_of
 
 
 @dataclass(frozen=True, slots=True)

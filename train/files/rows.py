@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ponas_deploy.tables import Grid
-from train.settings.progress import LayerRow
+from train.progress import LayerRow
 
 
 def grid_of(rows: Sequence[LayerRow]) -> Grid:

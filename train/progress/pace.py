@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
-from train.settings.progress import Progress
+from train.progress.reports import Progress
 
 _WINDOW_S = 60.0
 

@@ -10,7 +10,7 @@ from typing import Any
 from ponas_deploy.errors import OverwriteError
 from ponas_deploy.files.records import read_json, write_json
 from train.errors import RunMismatchError
-from train.settings.assign import dotted
+from train.settings import dotted
 
 _NAME = "run.json"
 

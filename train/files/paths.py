@@ -2,7 +2,7 @@
 
     run.json                  the settings it was started with
     run.lock                  the process that trains here; gone when it ends
-    log.csv, tensorboard/     how it went; see `train.runs.log`
+    log.csv, tensorboard/     how it went; see `train.files.log`
     meta.state.safetensors    the meta network after its last finished epoch; gone when training ends
     meta.safetensors          the meta network
     layers/NAME.safetensors   a finished layer's candidates; gone when the run ends
@@ -22,8 +22,8 @@ from pathlib import Path
 
 from ponas_deploy.errors import FileFormatError
 from ponas_deploy.files.weights import read_header
-from train.runs.rows import rows_of
-from train.settings.progress import LayerRow
+from train.files.rows import rows_of
+from train.progress import LayerRow
 
 FORMAT = "ponas.training-run/1"
 

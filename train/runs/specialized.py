@@ -1,7 +1,7 @@
-"""A specialised network from images to weights and a result, in a folder of its own.
+"""A specialized network from images to weights and a result, in a folder of its own.
 
     run.json                what was asked; another wish is refused here
-    log.csv                 how it went; see `train.runs.log`
+    log.csv                 how it went; see `train.files.log`
     state.safetensors       the network after its last finished epoch; gone when training ends
     weights.safetensors     the trained network
     result.json             its accuracy and where it comes from, written last
@@ -25,22 +25,21 @@ from ponas_deploy.files.records import Record, read_json, sha256, write_json
 from ponas_deploy.files.weights import WeightsFile, read_weights, write_weights
 from ponas_deploy.tables import SpaceKey
 from searchspace import Architecture
-from train.compute import distributed
-from train.compute.device import Compute
-from train.compute.seeds import generator
+from train.compute import Compute, distributed, generator
 from train.data import Splits
-from train.networks.modules import Network, initialise
-from train.networks.weights import describe, refuse_other_images, to_arrays
-from train.runs import lock
-from train.runs.claim import claim
-from train.runs.log import RunLog
-from train.settings.progress import OnProgress, both, silent
-from train.settings.settings import SpecializedSettings
-from train.stages.distill import load_teacher
-from train.stages.evaluation import evaluate_weights
-from train.stages.inherit import inherited_network, recalibrate_batch_norm, refuse_other_space
-from train.stages.loop import Evaluation
-from train.stages.specialized import train_network
+from train.files import RunLog, claim, lock
+from train.networks import Network, describe, initialise, refuse_other_images, to_arrays
+from train.progress import OnProgress, both, silent
+from train.settings import SpecializedSettings
+from train.stages import (
+    Evaluation,
+    evaluate_weights,
+    inherited_network,
+    load_teacher,
+    recalibrate_batch_norm,
+    refuse_other_space,
+    train_network,
+)
 
 RUN_FORMAT, FORMAT = "ponas.specialized-run/1", "ponas.specialized/1"
 RUN, STATE, WEIGHTS, RESULT = "run.json", "state.safetensors", "weights.safetensors", "result.json"

@@ -1,0 +1,20 @@
+"""The folder of a training run: its settings, log, lock and finished rows, and how far it is. No torch."""
+
+from train.files.claim import claim
+from train.files.log import Line, RunLog, read_log
+from train.files.paths import RunPaths
+from train.files.rows import grid_of, rows_of, rows_text
+from train.files.status import Status, read_status
+
+__all__ = [
+    "Line",
+    "RunLog",
+    "RunPaths",
+    "Status",
+    "claim",
+    "grid_of",
+    "read_log",
+    "read_status",
+    "rows_of",
+    "rows_text",
+]
