@@ -1,236 +1,272 @@
 """What makes this machine a good or a bad place to measure, and what to do about it.
 
-Every check looks at one thing and is a function of the readings alone; `CHECKS` is their order. What weighs
-most is the noise floor, which is measured (`steadiness`): the rest explains it.
+Every check is a function of the readings alone; `CHECKS` is their order. What weighs most is the noise floor,
+which is measured: the rest explains it. An "error" spoils measurements, a "warning" asks for care.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
-from ponas_deploy.checks.steadiness import Steadiness
-from ponas_deploy.checks.vitals import Vitals
+from ponas_deploy.checks.machine_readings import MachineReadings, read_machine
+from ponas_deploy.checks.noise_floor import NoiseFloor, measure_noise_floor
+from ponas_deploy.errors import MeasurementError
+from ponas_deploy.files.findings import SEVERITIES, Finding, Severity, most_severe
 from ponas_deploy.measuring.protocol import Plan
-from ponas_deploy.profiling.inventory import Runtime
+from ponas_deploy.profiling.inventory import Runtime, runtimes
 from ponas_deploy.tables.quality import NOISY_PCT
 
-Verdict: TypeAlias = Literal["good", "mind", "bad"]
-
 _PLAN = Plan()
-"""What spoils a round is bad; less than that is to be minded from here on:"""
+"""What discards a round is an error here. Below that, these are warnings:"""
 _SOME_OTHERS_PCT, _SOME_STOLEN_PCT, _SOME_SHARED_PCT, _RESTLESS_PCT = 5.0, 0.5, 5.0, 2.0
 _LITTLE_MEMORY_MIB = 1024
 _NEAR_C = 10.0
 _SLOW_MODES = ("low-power", "quiet", "cool")
 
 
+Check: TypeAlias = Callable[[MachineReadings], Finding | None]
+"""None where nothing can be read, or nothing is there to check."""
+
+
 @dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """One thing that was looked at: what it is like, and what to do where that is not good."""
+class MachineCheck:
+    """What `check_machine` found: the readings, the noise floor and the findings about them.
 
-    about: str
-    verdict: Verdict
-    says: str
-    do: str = ""
+    `noise_floor` is None where it was not measured, and `not_measured` says why.
+    """
 
+    readings: MachineReadings
+    noise_floor: NoiseFloor | None
+    findings: tuple[Finding, ...]
+    not_measured: str = ""
 
-Check: TypeAlias = Callable[[Vitals], Diagnosis | None]
-"""None where nothing can be read or there is nothing to say."""
-
-
-def examine(vitals: Vitals, steady: Steadiness | None, runtimes: Sequence[Runtime]) -> tuple[Diagnosis, ...]:
-    """All that there is to say, the measured noise first; within it what is bad, then what to mind."""
-    rest = [*(check(vitals) for check in CHECKS), runtimes_installed(runtimes)]
-    found = [diagnosis for diagnosis in rest if diagnosis is not None]
-    order: tuple[Verdict, ...] = ("bad", "mind", "good")
-    found.sort(key=lambda diagnosis: order.index(diagnosis.verdict))
-    return (*noise(steady), *neighbours(steady), *found)
+    @property
+    def severity(self) -> Severity:
+        """Of the whole machine: that of the noise floor, else of the worst finding."""
+        measured = [finding for finding in self.findings if finding.about == "noise floor"]
+        return most_severe(measured or self.findings)
 
 
-def noise(steady: Steadiness | None) -> Iterator[Diagnosis]:
+def check_machine(backend: str | None = None) -> MachineCheck:
+    """Check whether this machine is a good place to measure; takes about six seconds.
+
+    Reads for a second what else uses the cores, clocks, heat, power and memory, then measures the noise floor
+    with `backend` (a name; the first that is installed without one). A machine that somebody else is
+    measuring is checked without the noise floor. BackendError for a runtime that is unknown or not installed.
+    """
+    readings, installed = read_machine(), runtimes()
+    chosen = backend or next((one.backend for one in installed if not one.problem), None)
+    measured, not_measured = None, "" if chosen else "no runtime is installed"
+    if chosen:
+        try:
+            measured = measure_noise_floor(chosen)
+        except MeasurementError as error:
+            not_measured = str(error)
+    return MachineCheck(readings, measured, examine(readings, measured, installed), not_measured)
+
+
+def examine(
+    readings: MachineReadings, measured: NoiseFloor | None, installed: Sequence[Runtime]
+) -> tuple[Finding, ...]:
+    """All findings: the measured noise first, then the worst of the rest."""
+    rest = [*(check(readings) for check in CHECKS), runtimes_installed(installed)]
+    found = [finding for finding in rest if finding is not None]
+    found.sort(key=lambda finding: -SEVERITIES.index(finding.severity))
+    return (*noise(measured), *neighbours(measured), *found)
+
+
+def noise(measured: NoiseFloor | None) -> Iterator[Finding]:
     """What was measured: how well this machine repeats itself."""
-    if steady is None:
+    if measured is None:
         return
-    worst = max(steady.rounds_pct, steady.processes_pct)
-    says = (
-        f"measuring the same networks twice differs by {steady.rounds_pct:.1f} %, fresh processes by"
-        f" {steady.processes_pct:.1f} %; one inference in a hundred takes {steady.tail:.1f} times as long as"
-        f" the median ({steady.backend}, {steady.p50_ms:.3g} ms)"
+    worst = max(measured.rounds_pct, measured.processes_pct)
+    message = (
+        f"measuring the same networks twice differs by {measured.rounds_pct:.1f} %, other processes by"
+        f" {measured.processes_pct:.1f} %; one inference in a hundred takes {measured.tail:.1f} times as long"
+        f" as the median ({measured.backend}, {measured.p50_ms:.3g} ms)"
     )
     if worst > NOISY_PCT:
-        do = "no table made now can predict better than this: first do what is advised below"
-        yield Diagnosis("noise floor", "bad", says, do)
+        advice = "no table made now can predict better than this: first do what is advised below"
+        yield Finding("error", "noise floor", message, advice)
     elif worst > _RESTLESS_PCT:
-        do = "good enough for budgets that leave a few percent; for better, see below"
-        yield Diagnosis("noise floor", "mind", says, do)
+        advice = "good enough for budgets that leave a few percent; for better, see below"
+        yield Finding("warning", "noise floor", message, advice)
     else:
-        yield Diagnosis("noise floor", "good", says)
+        yield Finding("ok", "noise floor", message)
 
 
-def neighbours(steady: Steadiness | None) -> Iterator[Diagnosis]:
+def neighbours(measured: NoiseFloor | None) -> Iterator[Finding]:
     """Whether something that no counter shows shares the cores: the other half of a physical core, mostly."""
-    if steady is None or steady.shared_pct < _SOME_SHARED_PCT:
+    if measured is None or measured.shared_pct < _SOME_SHARED_PCT:
         return
-    says = (
-        f"something that the system does not see shared the core in {steady.shared_pct:.0f} % of the samples:"
-        " everything takes 1.3 to 1.8 times as long then"
+    message = (
+        "something that the system does not see shared the core in"
+        f" {measured.shared_pct:.0f} % of the samples: everything takes 1.3 to 1.8 times as long then"
     )
-    verdict: Verdict = "bad" if steady.shared_pct > _PLAN.most_contended_pct else "mind"
-    do = (
+    severity: Severity = "error" if measured.shared_pct > _PLAN.most_contended_pct else "warning"
+    advice = (
         "such samples are taken again; what runs here will meet them, though: use a machine with dedicated"
         " cores, and keep the other half of a physical core free (taskset)"
     )
-    yield Diagnosis("neighbours", verdict, says, do)
+    yield Finding(severity, "neighbours", message, advice)
 
 
-def other_processes(vitals: Vitals) -> Diagnosis | None:
+def other_processes(readings: MachineReadings) -> Finding | None:
     """Who else uses the cores."""
-    others = vitals.interference.others_pct
+    others = readings.interference.others_pct
     names = ", ".join(
         f"{busy.name}{f' x{busy.count}' if busy.count > 1 else ''} {busy.share_pct:.0f} % of a core"
-        for busy in vitals.busy[:4]
+        for busy in readings.busy[:4]
     )
-    says = f"other processes used {others:.0f} % of the cores{f' ({names})' if names else ''}"
+    message = f"other processes used {others:.0f} % of the cores{f' ({names})' if names else ''}"
     if others > _PLAN.most_others_pct:
-        do = "stop them or wait: a lower priority (nice) still shares caches and memory with what is measured"
-        return Diagnosis("other processes", "bad", says, do)
+        advice = (
+            "stop them or wait: a lower priority (nice) still shares caches and memory with what is measured"
+        )
+        return Finding("error", "other processes", message, advice)
     if others > _SOME_OTHERS_PCT:
-        return Diagnosis("other processes", "mind", says, "close what is not needed")
-    return Diagnosis("other processes", "good", says)
+        return Finding("warning", "other processes", message, "close what is not needed")
+    return Finding("ok", "other processes", message)
 
 
-def load(vitals: Vitals) -> Diagnosis | None:
+def load(readings: MachineReadings) -> Finding | None:
     """Whether more wants to run than there are cores."""
-    if vitals.reading.load is None:
+    if readings.reading.load is None:
         return None
-    cores = vitals.machine.cores
-    says = f"load average {vitals.reading.load:.1f} on {cores} {'core' if cores == 1 else 'cores'}"
-    if vitals.reading.load > cores:
-        return Diagnosis("load", "bad", says, "wait until it is below half of the cores")
-    if vitals.reading.load > cores / 2:
-        return Diagnosis("load", "mind", says, "wait until it is below half of the cores")
-    return Diagnosis("load", "good", says)
+    cores = readings.machine.cores
+    message = f"load average {readings.reading.load:.1f} on {cores} {'core' if cores == 1 else 'cores'}"
+    if readings.reading.load > cores:
+        return Finding("error", "load", message, "wait until it is below half of the cores")
+    if readings.reading.load > cores / 2:
+        return Finding("warning", "load", message, "wait until it is below half of the cores")
+    return Finding("ok", "load", message)
 
 
-def steal(vitals: Vitals) -> Diagnosis | None:
+def steal(readings: MachineReadings) -> Finding | None:
     """Whether a hypervisor takes the cores away."""
-    stolen = vitals.interference.stolen_pct
+    stolen = readings.interference.stolen_pct
     if stolen > _SOME_STOLEN_PCT:
-        verdict: Verdict = "bad" if stolen > _PLAN.most_stolen_pct else "mind"
-        do = "use a machine with dedicated cores, or measure when its neighbours sleep"
-        return Diagnosis("steal", verdict, f"the hypervisor took {stolen:.1f} % of the cores", do)
-    if vitals.hypervisor:
-        says = f"a virtual machine ({vitals.hypervisor}); the host took nothing while it was looked at"
-        do = "compare latencies inside one run, and verify engines at another time of the day"
-        return Diagnosis("virtual machine", "mind", says, do)
-    return Diagnosis("virtual machine", "good", "none: nobody else gives the cores away")
+        severity: Severity = "error" if stolen > _PLAN.most_stolen_pct else "warning"
+        advice = "use a machine with dedicated cores, or measure when its neighbours sleep"
+        return Finding(severity, "steal", f"the hypervisor took {stolen:.1f} % of the cores", advice)
+    if readings.hypervisor:
+        message = f"a virtual machine ({readings.hypervisor}); the host took nothing while it was looked at"
+        advice = "compare latencies inside one run, and verify engines at another time of the day"
+        return Finding("warning", "virtual machine", message, advice)
+    return Finding("ok", "virtual machine", "none: nobody else gives the cores away")
 
 
-def quota(vitals: Vitals) -> Diagnosis | None:
+def quota(readings: MachineReadings) -> Finding | None:
     """Whether a container's quota stops it in the middle of a measurement."""
-    cores, held = vitals.machine.quota_cores, vitals.interference.quota_pct
+    cores, held = readings.machine.quota_cores, readings.interference.quota_pct
     if cores is None:
-        return Diagnosis("container quota", "good", "no limit on processor time")
-    says = f"the container may use {cores:g} cores' time"
-    do = "give it whole cores (--cpuset-cpus) instead of a share of time (--cpus)"
+        return Finding("ok", "container quota", "no limit on processor time")
+    message = f"the container may use {cores:g} cores' time"
+    advice = "give it whole cores (--cpuset-cpus) instead of a share of time (--cpus)"
     if held > 0:
-        return Diagnosis("container quota", "bad", f"{says} and was held up {held:.0f} % of the time", do)
-    return Diagnosis("container quota", "mind", f"{says}: what needs more is stopped for a while", do)
+        return Finding(
+            "error", "container quota", f"{message} and was held up {held:.0f} % of the time", advice
+        )
+    return Finding("warning", "container quota", f"{message}: what needs more is stopped for a while", advice)
 
 
-def governor(vitals: Vitals) -> Diagnosis | None:
+def governor(readings: MachineReadings) -> Finding | None:
     """Whether clocks follow the load."""
-    if not vitals.governors:
-        says = "cannot be read here (usual for a virtual machine): the clocks may change unseen"
-        return Diagnosis("governor", "mind", says, "compare latencies inside one run")
-    says = f"frequency governor {', '.join(vitals.governors)}"
-    if set(vitals.governors) == {"performance"}:
-        return Diagnosis("governor", "good", says)
-    do = "sudo cpupower frequency-set -g performance, unless the device will run with this one"
-    return Diagnosis("governor", "mind", f"{says}: the clock follows the load, with a delay", do)
+    if not readings.governors:
+        message = "cannot be read here (usual for a virtual machine): the clocks may change unseen"
+        return Finding("warning", "governor", message, "compare latencies inside one run")
+    message = f"frequency governor {', '.join(readings.governors)}"
+    if set(readings.governors) == {"performance"}:
+        return Finding("ok", "governor", message)
+    advice = "sudo cpupower frequency-set -g performance, unless the device will run with this one"
+    return Finding("warning", "governor", f"{message}: the clock follows the load, with a delay", advice)
 
 
-def turbo(vitals: Vitals) -> Diagnosis | None:
+def turbo(readings: MachineReadings) -> Finding | None:
     """Whether clocks depend on heat and neighbours."""
-    if vitals.turbo is None:
+    if readings.turbo is None:
         return None
-    if not vitals.turbo:
-        return Diagnosis("turbo", "good", "off: the clock has a fixed highest value")
-    do = (
+    if not readings.turbo:
+        return Finding("ok", "turbo", "off: the clock has a fixed highest value")
+    advice = (
         "for figures that repeat, switch it off (echo 0 > /sys/devices/system/cpu/cpufreq/boost, or echo 1 >"
         " .../intel_pstate/no_turbo); leave it on where the device will run with it"
     )
-    return Diagnosis("turbo", "mind", "on: the clock depends on heat and on how many cores work", do)
+    return Finding("warning", "turbo", "on: the clock depends on heat and on how many cores work", advice)
 
 
-def shared_cores(vitals: Vitals) -> Diagnosis | None:
+def shared_cores(readings: MachineReadings) -> Finding | None:
     """Whether two of the cores are one."""
-    cores = vitals.reading.affinity or "all"
-    if not vitals.siblings:
-        return Diagnosis("cores", "good", f"this process may run on {cores}; none shares a physical core")
-    groups = "; ".join(vitals.siblings)
-    says = f"this process may run on {cores}; these share a physical core: {groups}"
-    do = "measure with --threads up to the number of physical cores, and keep the siblings free (taskset -c)"
-    return Diagnosis("cores", "mind", says, do)
+    cores = readings.reading.affinity or "all"
+    if not readings.siblings:
+        return Finding("ok", "cores", f"this process may run on {cores}; none shares a physical core")
+    groups = "; ".join(readings.siblings)
+    message = f"this process may run on {cores}; these share a physical core: {groups}"
+    advice = (
+        "measure with --threads up to the number of physical cores, and keep the siblings free (taskset -c)"
+    )
+    return Finding("warning", "cores", message, advice)
 
 
-def heat(vitals: Vitals) -> Diagnosis | None:
+def heat(readings: MachineReadings) -> Finding | None:
     """Whether the machine is, or soon will be, slowed down."""
-    held, now, limit = vitals.interference.held, vitals.reading.temperature_c, vitals.passive_c
+    held, now, limit = readings.interference.held, readings.reading.temperature_c, readings.passive_c
     if held:
-        do = "cool it, wait, or give it a better power supply, then measure"
-        return Diagnosis("throttling", "bad", f"held back now: {', '.join(held)}", do)
+        advice = "cool it, wait, or give it a better power supply, then measure"
+        return Finding("error", "throttling", f"held back now: {', '.join(held)}", advice)
     if now is None:
         return None
-    says = f"{now:.0f} °C" + (f", slowed down from {limit:.0f} °C on" if limit else "")
+    message = f"{now:.0f} °C" + (f", slowed down from {limit:.0f} °C on" if limit else "")
     if limit and now > limit - _NEAR_C:
-        return Diagnosis("temperature", "mind", says, "let it cool down, or measure what it does when warm")
-    return Diagnosis("temperature", "good", says)
+        return Finding(
+            "warning", "temperature", message, "let it cool down, or measure what it does when warm"
+        )
+    return Finding("ok", "temperature", message)
 
 
-def power_mode(vitals: Vitals) -> Diagnosis | None:
+def power_mode(readings: MachineReadings) -> Finding | None:
     """Which power mode somebody chose."""
-    mode = vitals.machine.power_mode
+    mode = readings.machine.power_mode
     if not mode:
         return None
     if mode.startswith("nvpmodel"):
-        do = "profile in the mode the device will run in (sudo nvpmodel -m N, sudo jetson_clocks)"
+        advice = "profile in the mode the device will run in (sudo nvpmodel -m N, sudo jetson_clocks)"
         maximum = "MAXN" in mode
-        return Diagnosis("power mode", "good" if maximum else "mind", mode, "" if maximum else do)
+        return Finding("ok" if maximum else "warning", "power mode", mode, "" if maximum else advice)
     if mode in _SLOW_MODES:
-        return Diagnosis("power mode", "mind", f"platform profile {mode}", "choose 'performance'")
-    return Diagnosis("power mode", "good", f"platform profile {mode}")
+        return Finding("warning", "power mode", f"platform profile {mode}", "choose 'performance'")
+    return Finding("ok", "power mode", f"platform profile {mode}")
 
 
-def battery(vitals: Vitals) -> Diagnosis | None:
+def battery(readings: MachineReadings) -> Finding | None:
     """Whether it runs on a battery."""
-    if vitals.battery_pct is None:
+    if readings.battery_pct is None:
         return None
-    return Diagnosis("battery", "bad", f"on battery, {vitals.battery_pct:.0f} % left", "plug it in")
+    return Finding("error", "battery", f"on battery, {readings.battery_pct:.0f} % left", "plug it in")
 
 
-def memory(vitals: Vitals) -> Diagnosis | None:
+def memory(readings: MachineReadings) -> Finding | None:
     """Whether there is room for the networks of a profile."""
-    if vitals.available_mib is None:
+    if readings.available_mib is None:
         return None
-    says = f"{vitals.available_mib} MiB of {vitals.machine.memory_mib} MiB are free"
-    swapped = f", {vitals.swapped_mib} MiB are swapped out" if vitals.swapped_mib else ""
-    if vitals.available_mib < _LITTLE_MEMORY_MIB:
-        do = "close other programs: a profile that waits for the disk measures the disk"
-        return Diagnosis("memory", "bad", says + swapped, do)
-    return Diagnosis("memory", "good", says + swapped)
+    message = f"{readings.available_mib} MiB of {readings.machine.memory_mib} MiB are free"
+    swapped = f", {readings.swapped_mib} MiB are swapped out" if readings.swapped_mib else ""
+    if readings.available_mib < _LITTLE_MEMORY_MIB:
+        advice = "close other programs: a profile that waits for the disk measures the disk"
+        return Finding("error", "memory", message + swapped, advice)
+    return Finding("ok", "memory", message + swapped)
 
 
-def runtimes_installed(runtimes: Sequence[Runtime]) -> Diagnosis:
-    """What there is to measure with."""
-    here = [f"{one.backend} ({', '.join(one.precisions)})" for one in runtimes if not one.problem]
+def runtimes_installed(installed: Sequence[Runtime]) -> Finding:
+    """Which runtimes can measure."""
+    here = [f"{one.backend} ({', '.join(one.precisions)})" for one in installed if not one.problem]
     if not here:
-        return Diagnosis("runtimes", "bad", "none is installed", "pip install onnxruntime openvino")
-    absent = [one.backend for one in runtimes if one.problem]
-    says = ", ".join(here) + (f"; not here: {', '.join(absent)}" if absent else "")
-    return Diagnosis("runtimes", "good", says)
+        return Finding("error", "runtimes", "none is installed", "pip install onnxruntime openvino")
+    absent = [one.backend for one in installed if one.problem]
+    message = ", ".join(here) + (f"; not here: {', '.join(absent)}" if absent else "")
+    return Finding("ok", "runtimes", message)
 
 
 CHECKS: tuple[Check, ...] = (
@@ -248,19 +284,12 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-def verdict_of(found: Sequence[Diagnosis]) -> Verdict:
-    """Of the whole machine: what was measured decides, else the worst of what was read."""
-    measured = [diagnosis.verdict for diagnosis in found if diagnosis.about == "noise floor"]
-    order: tuple[Verdict, ...] = ("bad", "mind", "good")
-    return measured[0] if measured else min((d.verdict for d in found), key=order.index, default="good")
-
-
-def doctor_document(vitals: Vitals, steady: Steadiness | None, found: Sequence[Diagnosis]) -> dict[str, Any]:
+def doctor_document(found: MachineCheck) -> dict[str, Any]:
     """What `ponas doctor --json` prints."""
     return {
-        "machine": vitals.machine.name,
-        "verdict": verdict_of(found),
-        "noise": steady and asdict(steady),
-        "checks": [asdict(diagnosis) for diagnosis in found],
-        "readings": asdict(vitals),
+        "machine": found.readings.machine.name,
+        "verdict": found.severity,
+        "noise": found.noise_floor and asdict(found.noise_floor),
+        "checks": [asdict(finding) for finding in found.findings],
+        "readings": asdict(found.readings),
     }

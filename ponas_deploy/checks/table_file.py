@@ -2,7 +2,7 @@
 
 Public tables hold non-positive, missing and repeated entries, and the same block with times 1.6 to 2.9
 apart; so every table that comes in can be checked, and all that is found is named at once. An error
-makes the table useless or false, a warning asks for a look, a note explains.
+makes the table useless or false, a warning asks for care, a note explains.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ import numpy as np
 
 from ponas_deploy.checks.blocks import equal_blocks, odd_orders
 from ponas_deploy.errors import FileFormatError, TableMismatchError
+from ponas_deploy.files.findings import Finding, Severity
 from ponas_deploy.files.records import Faults
 from ponas_deploy.search.frontier import swamping_cell
 from ponas_deploy.tables.files import AnyTable, sift_table
 from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.latency import LatencyTable
-from ponas_deploy.tables.quality import Severity, doubts
+from ponas_deploy.tables.quality import quality_findings
 from ponas_deploy.tables.spaces import is_sound, name_of, space_of, values_of
 from searchspace.space import Space
 from searchspace.spaces import SPACES, build_space
@@ -36,16 +37,7 @@ WRONG_SPREAD, WIDE_SPREAD = 1.5, 1.1
 """Largest over smallest time of one block: above the first one of them is wrong, above the second noisy."""
 
 _BESIDE_CELLS = ("stem", "head")
-"""Keys of what is measured besides the cells, see `probes`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was found. `where` is a line, a key, a layer or a part of the table; may be empty."""
-
-    severity: Severity
-    where: str
-    message: str
+"""Keys of what is measured besides the cells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +65,13 @@ def check_file(path: Path) -> CheckedTable:
     try:
         table = sift_table(path, faults)
     except FileFormatError as fault:
-        return CheckedTable(path, None, (Finding("error", fault.where, fault.reason),))
+        return CheckedTable(path, None, (_of_fault(fault),))
     in_order = sorted(faults.found, key=lambda fault: [int(n) for n in re.findall(r"[0-9]+", fault.where)])
-    read = [Finding("error", fault.where, fault.reason) for fault in in_order]
-    return CheckedTable(path, table, (*read, *check_table(table)))
+    return CheckedTable(path, table, (*map(_of_fault, in_order), *check_table(table)))
+
+
+def _of_fault(fault: FileFormatError) -> Finding:
+    return Finding("error", fault.where, fault.reason)
 
 
 def check_table(table: AnyTable) -> tuple[Finding, ...]:
@@ -92,7 +87,7 @@ def check_pair(first: AnyTable, second: AnyTable) -> tuple[Finding, ...]:
     names = f"the first ({kind_of(first)}) table", f"the second ({kind_of(second)}) table"
     if first.space and second.space and first.space.fingerprint != second.space.fingerprint:
         texts = " and ".join(f"'{key.name}' ({key.fingerprint})" for key in (first.space, second.space))
-        return (Finding("error", "both tables", f"are of two spaces, {texts}: take two of one space."),)
+        return (Finding("error", "both tables", f"are of two spaces, {texts}.", "Take two of one space."),)
     try:
         values_of(second).aligned_to(values_of(first), names[1], names[0])
     except TableMismatchError as error:
@@ -105,9 +100,9 @@ def _made_elsewhere(first: AnyTable, second: AnyTable) -> Iterator[Finding]:
         for field in ("resolution", "classes"):
             values = getattr(first.space, field), getattr(second.space, field)
             if values[0] != values[1]:
-                message = f"{field} is {values[0]} in the first table and {values[1]} in the second:"
-                advice = "they can be used together, but the loss was not measured on this network."
-                yield Finding("warning", "both tables", f"{message} {advice}")
+                message = f"{field} is {values[0]} in the first table and {values[1]} in the second."
+                advice = "They can be used together, but the loss was not measured on this network."
+                yield Finding("warning", "both tables", message, advice)
 
 
 def _space_findings(key: SpaceKey | None, grid: Grid) -> Iterator[Finding]:
@@ -167,8 +162,8 @@ def _swamped(grid: Grid) -> Iterator[Finding]:
     if place is not None:
         layer, candidate = place
         label, value = grid.candidates[layer][candidate], readable[layer][candidate]
-        message = f"candidate '{label}' is {value:g}, too large to be added up exactly with the others:"
-        yield Finding("error", f"layer '{grid.layers[layer]}'", f"{message} leave such a candidate out.")
+        message = f"candidate '{label}' is {value:g}, too large to be added up exactly with the others."
+        yield Finding("error", f"layer '{grid.layers[layer]}'", message, "Leave such a candidate out.")
 
 
 def _unknown_keys(table: LatencyTable) -> Iterator[Finding]:
@@ -184,30 +179,42 @@ def _unknown_keys(table: LatencyTable) -> Iterator[Finding]:
 
 
 def _latency_findings(table: LatencyTable) -> Iterator[Finding]:
-    space = space_of(table)
+    yield from _block_findings(table, space_of(table))
+    yield from _wrong_intervals(table)
+    yield from _unknown_keys(table)
+    if table.unsettled:
+        yield _unsettled_cells(table.unsettled)
+    if table.certificate is not None and not table.certificate.networks:
+        message = "names no network: nothing shows how its figures were come by."
+        yield Finding("error", "certificate", message, "Certify the table again.")
+    yield from quality_findings(table)
+
+
+def _block_findings(table: LatencyTable, space: Space | None) -> Iterator[Finding]:
+    """Equal blocks whose times are far apart, and blocks that undercut one they contain."""
     for block in equal_blocks(table, space):
         if block.spread > WIDE_SPREAD:
             severity: Severity = "error" if block.spread > WRONG_SPREAD else "warning"
             message = f"is one block, but takes {block.text}: {block.spread:.1f} times apart."
-            yield Finding(severity, block.name, f"{message} Measure it again.")
+            yield Finding(severity, block.name, message, "Measure it again.")
     if space is not None:
         for layer, message in odd_orders(table.grid, space):
             yield Finding("note", f"layer '{layer}'", message)
+
+
+def _wrong_intervals(table: LatencyTable) -> Iterator[Finding]:
     for layer, labels, row in zip(table.grid.layers, table.grid.candidates, table.intervals_ms, strict=False):
         for label, (low, high) in zip(labels, row, strict=True):
             if not 0 < low <= high:
                 message = f"candidate '{label}': the interval {low:g} to {high:g} ms is not one."
                 yield Finding("error", f"layer '{layer}'", message)
-    yield from _unknown_keys(table)
-    if table.unsettled:
-        first = ", ".join(table.unsettled[:3]) + (", ..." if len(table.unsettled) > 3 else "")
-        cells = "1 cell" if len(table.unsettled) == 1 else f"{len(table.unsettled)} cells"
-        message = f"{cells} never settled ({first}):"
-        yield Finding("warning", "unsettled", f"{message} profile again on a quiet machine, or for longer.")
-    if table.certificate is not None and not table.certificate.networks:
-        message = "names no network: nothing shows how its figures were come by. Certify the table again."
-        yield Finding("error", "certificate", message)
-    yield from (Finding(doubt.severity, doubt.about, doubt.message) for doubt in doubts(table))
+
+
+def _unsettled_cells(unsettled: Sequence[str]) -> Finding:
+    first = ", ".join(unsettled[:3]) + (", ..." if len(unsettled) > 3 else "")
+    cells = "1 cell" if len(unsettled) == 1 else f"{len(unsettled)} cells"
+    message = f"{cells} never settled ({first})."
+    return Finding("warning", "unsettled", message, "Profile again on a quiet machine, or for longer.")
 
 
 def _accuracy_findings(grid: Grid) -> Iterator[Finding]:

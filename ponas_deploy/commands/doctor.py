@@ -19,34 +19,24 @@ def doctor(
 ) -> None:
     """Say what makes this machine a good or a bad place to measure, and what to do about it.
 
-    Looks for a second at what else uses the cores (other processes, load, a hypervisor, a container's quota)
-    and at clocks, heat, power and memory, then measures the noise floor with small networks: between rounds
-    of one process, which is what a table can reach, and between fresh processes, which is what an engine can
-    promise. About six seconds.
+    Reads for a second what else uses the cores (other processes, load, a hypervisor, a container's quota)
+    and clocks, heat, power and memory, then measures the noise floor with small networks: between rounds
+    of one process, which is what a table can reach, and between processes, which is what an engine can
+    promise. About six seconds. Exit code 0 whatever it finds.
 
     \b
     Examples:
       ponas doctor
       ponas doctor --backend openvino --json
     """
-    from ponas_deploy.checks.machine import doctor_document, examine
-    from ponas_deploy.checks.steadiness import steadiness
-    from ponas_deploy.checks.vitals import read_vitals
-    from ponas_deploy.errors import MeasurementError
-    from ponas_deploy.profiling.inventory import runtimes
+    from ponas_deploy.checks.machine import check_machine, doctor_document
 
-    vitals, here = read_vitals(), runtimes()
-    chosen = backend or next((one.backend for one in here if not one.problem), None)
-    steady = None
-    if chosen:
-        try:
-            steady = steadiness(chosen)
-        except MeasurementError as error:
-            note(f"the noise floor is not measured: {error}")
-    found = examine(vitals, steady, here)
+    found = check_machine(backend)
+    if found.not_measured:
+        note(f"the noise floor is not measured: {found.not_measured}")
     if json:
-        print_json(doctor_document(vitals, steady, found))
+        print_json(doctor_document(found))
         return
     from ponas_deploy.commands.reports.doctor import doctor_report
 
-    show(doctor_report(vitals.machine.name, found))
+    show(doctor_report(found))

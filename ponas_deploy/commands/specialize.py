@@ -244,7 +244,7 @@ def _choose(
     from ponas_deploy.search.specialize import document
     from ponas_deploy.tables import store
     from ponas_deploy.tables.margin import margin
-    from ponas_deploy.tables.quality import trusted
+    from ponas_deploy.tables.quality import usable_tables
     from ponas_deploy.tables.spaces import space_of
     from searchspace import build_space
 
@@ -261,7 +261,7 @@ def _choose(
         raise typer.BadParameter("these labels belong to no space that is known: name an --accuracy-table.")
     accuracy = store.accuracy_table(accuracy_table or f"accuracy/{built.name if built else ''}")
     named = {latency_table: latency.table}
-    _, warnings = trusted(named, confidence=confidence, promise=confidence is not None)
+    _, warnings = usable_tables(named, confidence=confidence, promise=confidence is not None)
     for warning in warnings:
         note(warning)
     if confidence:

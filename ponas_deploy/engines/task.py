@@ -15,7 +15,7 @@ from ponas_deploy.search.genetic import GeneticSettings
 from ponas_deploy.search.specialize import Budget, Specialization, shortlist, specialize
 from ponas_deploy.tables import LatencyTable
 from ponas_deploy.tables.margin import CONFIDENCE
-from ponas_deploy.tables.quality import trusted
+from ponas_deploy.tables.quality import usable_tables
 from ponas_deploy.tables.store import StoredAccuracy, StoredTable
 from searchspace.architecture import Architecture
 from searchspace.space import Space
@@ -91,11 +91,11 @@ class Task:
     warnings: tuple[str, ...] = ()
 
     def trusting(self, *, promise: bool) -> Task:
-        """The task with the tables that can be trusted and all warnings; see `trust.trusted`."""
+        """The task with the tables that can be used and all warnings; see `usable_tables`."""
         named = {stored.name: stored.table for stored in self.tables}
-        kept, told = trusted(named, confidence=self.confidence, promise=promise)
+        kept, warnings = usable_tables(named, confidence=self.confidence, promise=promise)
         tables = tuple(stored for stored in self.tables if stored.name in kept)
-        return replace(self, tables=tables, warnings=(*self.warnings, *told))
+        return replace(self, tables=tables, warnings=(*self.warnings, *warnings))
 
     def reranker(self) -> Shortlist | None:
         """Who decides beside the tables; PonasError where the weights or the method allow no shortlist."""

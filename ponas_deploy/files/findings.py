@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -24,3 +25,13 @@ class Finding:
     about: str
     message: str
     advice: str = ""
+
+    @property
+    def text(self) -> str:
+        """The message and the advice, one after the other."""
+        return f"{self.message} {self.advice}" if self.advice else self.message
+
+
+def most_severe(findings: Iterable[Finding]) -> Severity:
+    """The severity of the worst finding; "ok" where there is none."""
+    return max((finding.severity for finding in findings), key=SEVERITIES.index, default="ok")

@@ -56,14 +56,14 @@ def margin(table: LatencyTable, confidence: float = CONFIDENCE, percentile: int 
     percentile is that of each network's own rounds. Never below what repeating a measurement differs by:
     a noise floor f (mean difference of two halves) makes a standard deviation of f sqrt(pi) / (2 sqrt(2)).
     """
-    proof = table.certificate
-    known = [network for network in proof.networks if network.predicted_ms > 0] if proof else []
-    if proof is None or not known:
+    certificate = table.certificate
+    known = [network for network in certificate.networks if network.predicted_ms > 0] if certificate else []
+    if certificate is None or not known:
         return None
     ratios = sorted(_ratio(network, table.statistic, percentile) for network in known)
     count = len(ratios)
     bound = ratios[min(ceil((count + 1) * confidence - 1e-9), count) - 1]
-    sigma = proof.noise_floor_pct / 100 * sqrt(pi / 8)
+    sigma = certificate.noise_floor_pct / 100 * sqrt(pi / 8)
     noise = 1 + max(0.0, NormalDist().inv_cdf(confidence)) * sigma
     return Margin(
         confidence,

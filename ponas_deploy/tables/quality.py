@@ -1,10 +1,8 @@
-"""How far a latency table can be trusted: the doubts its certificate raises, and the margin it asks for.
+"""How good a latency table is: the findings that its certificate and its protocol give rise to.
 
 A certificate holds networks that were predicted, built and timed. Where they do not get slower as the table
 says, the table picks networks at random; where they scatter, a network predicted at the budget misses it
-half of the time. So doubts are said in words, and a search with a confidence divides the budget by what
-that share of the certificate's networks measured at most over their prediction (split conformal prediction:
-Vovk, Gammerman and Shafer, 2005; Lei and others, J. Am. Stat. Assoc. 113, 2018).
+half of the time. `margin` says by how much to stay below a budget for that.
 
 Pure: no clock, no files.
 """
@@ -13,18 +11,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist, median
-from typing import Literal, TypeAlias
 
 from ponas_deploy.errors import MeasurementError
+from ponas_deploy.files.findings import Finding
 from ponas_deploy.tables import Certificate, LatencyTable, Measurement
 from ponas_deploy.tables.margin import margin
 from ponas_deploy.tables.measurement import quantile
-
-Severity: TypeAlias = Literal["error", "warning", "note"]
-
 
 CERTIFIED_ERROR_PCT, CERTIFIED_TAU = 3.0, 0.97
 """A certificate worse than this asks for more measurements (bound of the mean error, rank correlation)."""
@@ -43,110 +37,118 @@ _ALIKE = 4.0
 """Networks whose latencies span less than so many noise floors are all one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Doubt:
-    """A reason to believe a table less.
+def quality_findings(table: LatencyTable) -> tuple[Finding, ...]:
+    """What the table's own certificate and protocol say against its predictions; none for a sound table.
 
-    An "error" makes its predictions useless, with a "warning" they are to be used with care, a "note" says
-    what nobody knows. `about` is the part of the table.
+    An "error" makes the predictions useless, with a "warning" they are to be used with care.
     """
-
-    severity: Severity
-    about: str
-    message: str
+    return (*_of_certificate(table.certificate), *_of_protocol(table))
 
 
-def doubts(table: LatencyTable) -> tuple[Doubt, ...]:
-    """Every reason that the table itself gives to doubt what it predicts; none for a sound one."""
-    proof = table.certificate
-    if proof is None:
+def _of_certificate(certificate: Certificate | None) -> Iterator[Finding]:
+    if certificate is None:
         message = "is absent: nobody checked how well these sums predict a whole network."
-        own = [Doubt("note", "certificate", f"{message} `ponas profile` makes a table with one.")]
+        yield Finding("note", "certificate", message, "`ponas profile` makes a table with one.")
+        return
+    yield from _of_mean_error(certificate)
+    yield from _of_rank_correlation(certificate)
+    if certificate.noise_floor_pct > NOISY_PCT:
+        message = (
+            f"noise floor {certificate.noise_floor_pct:.1f} %: the machine was busy while it was measured."
+        )
+        advice = "`ponas doctor` says why; profile again when that is over."
+        yield Finding("warning", "certificate", message, advice)
+
+
+def _of_mean_error(certificate: Certificate) -> Iterator[Finding]:
+    error, bound = certificate.mean_error_pct, certificate.error_bound_pct
+    if bound <= CERTIFIED_ERROR_PCT:
+        return
+    few = f", by {len(certificate.networks)} networks perhaps {bound:.1f} %"
+    figures = f"mean error {error:.1f} %{few if error <= CERTIFIED_ERROR_PCT else ''}"
+    message = f"{figures} (noise floor {certificate.noise_floor_pct:.1f} %):"
+    if error > HOPELESS_ERROR_PCT:
+        cause, advice = _cause(certificate)
+        message = f"{message} sums of blocks do not predict networks here; {cause}."
+        yield Finding("error", "certificate", message, advice)
     else:
-        own = [Doubt(severity, "certificate", message) for severity, message in _of_certificate(proof)]
-    return (*own, *(Doubt("warning", "protocol", message) for message in _of_protocol(table)))
+        message = f"{message} more than {CERTIFIED_ERROR_PCT:g} %."
+        advice = "Profile with more networks, with one thread, or ask for budgets with that much to spare."
+        yield Finding("warning", "certificate", message, advice)
 
 
-def _of_certificate(proof: Certificate) -> Iterator[tuple[Severity, str]]:
-    error, tau, bound = proof.mean_error_pct, proof.kendall_tau, proof.error_bound_pct
-    if bound > CERTIFIED_ERROR_PCT:
-        few = (
-            f", by {len(proof.networks)} networks perhaps {bound:.1f} %"
-            if error <= CERTIFIED_ERROR_PCT
-            else ""
-        )
-        message = f"mean error {error:.1f} %{few} (noise floor {proof.noise_floor_pct:.1f} %):"
-        advice = "profile with more networks, with one thread, or ask for budgets with that much to spare."
-        if error > HOPELESS_ERROR_PCT:
-            yield "error", f"{message} sums of blocks do not predict networks here; {_cause(proof)}."
-        else:
-            yield "warning", f"{message} {advice}"
-    if tau < CERTIFIED_TAU:
-        message = f"rank correlation {tau:.2f} (noise alone allows {proof.noise_tau:.2f}):"
-        if tau < HOPELESS_TAU:
-            yield "error", f"{message} it hardly tells a fast network from a slow one; {_cause(proof)}."
-        else:
-            advice = "networks that are predicted close may swap places; measure a few of the best."
-            yield "warning", f"{message} {advice}"
-    if proof.noise_floor_pct > NOISY_PCT:
-        yield (
-            "warning",
-            f"noise floor {proof.noise_floor_pct:.1f} %: the machine was busy or restless while it was"
-            " measured. `ponas doctor` says why; profile again when that is over.",
-        )
+def _of_rank_correlation(certificate: Certificate) -> Iterator[Finding]:
+    tau = certificate.kendall_tau
+    message = f"rank correlation {tau:.2f} (noise alone allows {certificate.noise_tau:.2f}):"
+    if tau < HOPELESS_TAU:
+        cause, advice = _cause(certificate)
+        message = f"{message} it hardly tells a fast network from a slow one; {cause}."
+        yield Finding("error", "certificate", message, advice)
+    elif tau < CERTIFIED_TAU:
+        message = f"{message} networks that are predicted close may swap places."
+        yield Finding("warning", "certificate", message, "Measure a few of the best.")
 
 
-def _cause(proof: Certificate) -> str:
+def _cause(certificate: Certificate) -> tuple[str, str]:
     """The likeliest reason of a hopeless certificate, and what to do."""
-    measured = [network.measured_ms for network in proof.networks]
-    if measured and 100 * (max(measured) / min(measured) - 1) < _ALIKE * proof.noise_floor_pct:
+    measured = [network.measured_ms for network in certificate.networks]
+    if measured and 100 * (max(measured) / min(measured) - 1) < _ALIKE * certificate.noise_floor_pct:
         return (
             f"all of them take {min(measured):.3g} to {max(measured):.3g} ms, so what a network is made of"
-            " hardly matters on this device (each run costs more than its work): profile larger images or"
-            " batches"
+            " hardly matters on this device (each run costs more than its work)",
+            "Profile larger images or batches.",
         )
-    if proof.noise_tau < CERTIFIED_TAU - 0.1:
-        return "the machine was too noisy to tell: see `ponas doctor`, and profile again on a quieter one"
-    return "additivity fails on this device: measure whole networks and fit them (`ponas table fit`)"
+    if certificate.noise_tau < CERTIFIED_TAU - 0.1:
+        return "the machine was too noisy to tell", "See `ponas doctor`, and profile again on a quieter one."
+    return "additivity fails on this device", "Measure whole networks and fit them (`ponas table fit`)."
 
 
-def _of_protocol(table: LatencyTable) -> Iterator[str]:
+def _of_protocol(table: LatencyTable) -> Iterator[Finding]:
     """What happened while it was measured: drift, and what a fit from whole networks said of itself."""
-    wandered = drift_pct(table)
-    if wandered is not None and abs(wandered) > DRIFT_PCT:
-        became = "slower" if wandered > 0 else "faster"
-        yield (
-            f"drift: the machine became {abs(wandered):.0f} % {became} from the first third of the rounds to"
-            " the last. Profile again when it is steady (`ponas doctor`)."
+    change_pct = drift_pct(table)
+    if change_pct is not None and abs(change_pct) > DRIFT_PCT:
+        became = "slower" if change_pct > 0 else "faster"
+        message = (
+            f"drift: the machine became {abs(change_pct):.0f} % {became} from the first third of the rounds"
+            " to the last."
         )
+        yield Finding("warning", "protocol", message, "Profile again when it is steady (`ponas doctor`).")
     said = dict(table.protocol)
     wrong, _, rounds = said.get("wrong_rounds", "").partition(" of ")
     if wrong.isdigit() and rounds.isdigit() and 2 * int(wrong) > int(rounds):
-        yield (
-            f"{wrong} of {rounds} rounds were disturbed ({said.get('wrong_because', 'no reason is given')})."
-            " Profile again when that is over (`ponas doctor`)."
-        )
+        because = said.get("wrong_because", "no reason is given")
+        message = f"{wrong} of {rounds} rounds were disturbed ({because})."
+        yield Finding("warning", "protocol", message, "Profile again when that is over (`ponas doctor`).")
     if "prior_doubt" in said:
-        yield said["prior_doubt"]
-    if said.get("drift") == "yes":
-        yield "drift: the residuals follow the order of the rows it was fitted to, so the machine changed."
-    if said.get("additive") == "no":
-        yield "additivity fails: sums of blocks do not explain the networks it was fitted to."
-    if said.get("identified") == "no":
-        yield "the networks it was fitted to cannot tell some of its candidates apart."
+        yield Finding("warning", "protocol", said["prior_doubt"])
+    for key, value, message in _FITTED:
+        if said.get(key) == value:
+            yield Finding("warning", "protocol", message)
+
+
+_FITTED = (
+    (
+        "drift",
+        "yes",
+        "drift: the residuals follow the order of the rows it was fitted to: the machine changed.",
+    ),
+    ("additive", "no", "additivity fails: sums of blocks do not explain the networks it was fitted to."),
+    ("identified", "no", "the networks it was fitted to cannot tell some of its candidates apart."),
+)
+"""What a fit notes in the protocol of its table: the key, the value that is a finding, the message."""
 
 
 def drift_pct(table: LatencyTable) -> float | None:
     """How much slower the last third of the rounds was than the first, over all cells; None without rounds.
 
     Every round visits every cell, so the median over cells of a round's value, relative to the cell's own
-    median, is the machine's weather in that round.
+    median, is how fast the machine was in that round.
     """
-    interference = _by_round([measurement for _, measurement in table.measurements])
-    if not interference:
+    by_round = _by_round([measurement for _, measurement in table.measurements])
+    if not by_round:
         return None
-    third = len(interference) // 3
-    return float(100 * (median(interference[-third:]) / median(interference[:third]) - 1))
+    third = len(by_round) // 3
+    return float(100 * (median(by_round[-third:]) / median(by_round[:third]) - 1))
 
 
 def _by_round(measurements: Sequence[Measurement]) -> list[float]:
@@ -164,11 +166,12 @@ def reproducibility_pct(table: LatencyTable) -> float:
     """How far two measurements of one engine lie apart because the machine's speed is another by then.
 
     In percent, for 95 % of pairs of moments; the profile's minutes are what is known of it. From the level
-    of the machine around each sample (`drift`) and, because networks can feel more of it than blocks do, from
+    of the machine around each sample (`detrend`) and, because networks can vary more than blocks do, from
     whole networks round by round; 0 where neither was recorded.
     """
-    proof, correction = table.certificate, table.correction
-    networks = (*(proof.networks if proof else ()), *(correction.networks if correction else ()))
+    networks = [
+        network for part in (table.certificate, table.correction) if part for network in part.networks
+    ]
     levels = [level for _, measurement in table.measurements for level in measurement.levels]
     rounds = _by_round([network.measurement for network in networks])
     deviation = max(_deviation(levels), _deviation(rounds))
@@ -183,29 +186,29 @@ def _deviation(values: Sequence[float]) -> float:
     return (high - low) / 2
 
 
-def trusted(
+def usable_tables(
     tables: Mapping[str, LatencyTable], *, confidence: float | None, promise: bool
 ) -> tuple[frozenset[str], tuple[str, ...]]:
-    """The names of the tables to choose with, and what is to be said of each.
+    """The names of the tables to choose with, and the warnings about each.
 
-    A hopeless table is left out where another one can be trusted. Where none can, and its prediction alone
-    would be the `promise`, it is refused: MeasurementError. Where engines are measured, or nothing is
-    promised, it is used all the same: whatever it picks is built and timed, so the latency holds, and only
-    "the best" is no longer known. With a `confidence` it is also said where no margin gives that.
+    A hopeless table is left out where another one is not. Where all are, and the prediction alone would be
+    the `promise`, they are refused: MeasurementError. Where engines are measured, or nothing is promised, one
+    is used all the same: whatever it picks is built and timed, so the latency holds, and only "the best" is
+    no longer known. With a `confidence` there is also a warning where no margin gives that.
     """
-    about = [(name, doubt) for name, table in tables.items() for doubt in doubts(table)]
-    sound = frozenset(tables) - {name for name, doubt in about if doubt.severity == "error"}
-    told = tuple(
-        f"{name}: {doubt.about}: {doubt.message}"
-        + (_consequence(bool(sound)) if doubt.severity == "error" else "")
-        for name, doubt in about
+    found = [(name, finding) for name, table in tables.items() for finding in quality_findings(table)]
+    sound = frozenset(tables) - {name for name, finding in found if finding.severity == "error"}
+    warnings = tuple(
+        f"{name}: {finding.about}: {finding.text}"
+        + (_consequence(bool(sound)) if finding.severity == "error" else "")
+        for name, finding in found
     )
     if tables and promise and not sound:
-        worst = next(text for text, (_, doubt) in zip(told, about, strict=True) if doubt.severity == "error")
-        raise MeasurementError(f"{worst} No engine is promised by such a table: make it again.")
+        first = next(text for text, (_, one) in zip(warnings, found, strict=True) if one.severity == "error")
+        raise MeasurementError(f"{first} No engine is promised by such a table: make it again.")
     kept = sound or frozenset(tables)
     short = [(name, _shortfall(tables[name], confidence)) for name in sorted(kept) if confidence]
-    return kept, (*told, *(f"{name}: {text}" for name, text in short if text))
+    return kept, (*warnings, *(f"{name}: {text}" for name, text in short if text))
 
 
 def _consequence(others: bool) -> str:

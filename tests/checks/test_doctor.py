@@ -1,4 +1,4 @@
-"""The doctor on recorded readings, his instruments on made-up files, and one real visit."""
+"""The check of a machine on recorded readings, what it reads on made-up files, and one real run."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import pytest
 from typer.testing import CliRunner
 
 from conftest import tiny_space
-from ponas_deploy.checks import machine as doctor
-from ponas_deploy.checks import vitals
-from ponas_deploy.checks.machine import Diagnosis, doctor_document, examine, verdict_of
-from ponas_deploy.checks.steadiness import Steadiness, steadiness
-from ponas_deploy.checks.vitals import Busy, Vitals
+from ponas_deploy.checks import machine_readings
+from ponas_deploy.checks.machine import MachineCheck, doctor_document, examine, runtimes_installed
+from ponas_deploy.checks.machine_readings import Busy, MachineReadings
+from ponas_deploy.checks.noise_floor import NoiseFloor, measure_noise_floor
 from ponas_deploy.commands import app
 from ponas_deploy.commands.reports.doctor import doctor_report
 from ponas_deploy.engines import timing
 from ponas_deploy.errors import MeasurementError
+from ponas_deploy.files.findings import Finding
 from ponas_deploy.files.lock import machine_to_oneself
 from ponas_deploy.machines.machine import Machine, Reading
 from ponas_deploy.measuring.interference import Round
@@ -27,7 +27,7 @@ from ponas_deploy.tables import store
 from rendered import shown
 
 MACHINE = Machine("AMD EPYC", "x86_64", 2, None, 8000, "Linux 6.1", "3.11.7")
-QUIET = Vitals(
+QUIET = MachineReadings(
     machine=MACHINE,
     reading=Reading(load=0.1, governor="performance", temperature_c=45.0, affinity="0-1"),
     governors=("performance",),
@@ -36,126 +36,153 @@ QUIET = Vitals(
     available_mib=6000,
 )
 RUNTIMES = (Runtime("onnxruntime", ("fp32",)), Runtime("openvino", ("fp32", "bf16")))
-STEADY = Steadiness("onnxruntime", 0.4, 1.0, 0.6, 1.1, 3.0)
+STEADY = NoiseFloor("onnxruntime", 0.4, 1.0, 0.6, 1.1, 3.0)
 
 
-def found(about: str, **changes: object) -> Diagnosis:
+def found(about: str, **changes: object) -> Finding:
     """What is said of one thing when the readings of a quiet machine are changed."""
     everything = examine(replace(QUIET, **changes), STEADY, RUNTIMES)  # type: ignore[arg-type]
-    (diagnosis,) = [one for one in everything if one.about == about]
-    return diagnosis
+    (finding,) = [one for one in everything if one.about == about]
+    return finding
+
+
+def overall(findings: tuple[Finding, ...], measured: NoiseFloor | None = STEADY) -> str:
+    """The severity of the whole machine."""
+    return MachineCheck(QUIET, measured, findings).severity
 
 
 def test_a_quiet_machine_has_nothing_wrong() -> None:
     everything = examine(QUIET, STEADY, RUNTIMES)
-    assert {diagnosis.verdict for diagnosis in everything} == {"good"}
-    assert not any(diagnosis.do for diagnosis in everything)
-    assert verdict_of(everything) == "good"
-    assert len({diagnosis.about for diagnosis in everything}) == len(everything)
+    assert {finding.severity for finding in everything} == {"ok"}
+    assert not any(finding.advice for finding in everything)
+    assert overall(everything) == "ok"
+    assert len({finding.about for finding in everything}) == len(everything)
 
 
 @pytest.mark.parametrize(
-    ("about", "changes", "verdict", "says", "do"),
+    ("about", "changes", "severity", "message", "advice"),
     [
         (
             "other processes",
-            {"weather": Round(0, others_pct=61.0), "busy": (Busy("python", 2, 118), Busy("ffmpeg", 1, 4))},
-            "bad",
+            {
+                "interference": Round(0, others_pct=61.0),
+                "busy": (Busy("python", 2, 118), Busy("ffmpeg", 1, 4)),
+            },
+            "error",
             "61 % of the cores (python x2 118 % of a core, ffmpeg 4 % of a core)",
             "stop them or wait",
         ),
-        ("other processes", {"weather": Round(0, others_pct=9.0)}, "mind", "9 % of the cores", "close"),
-        ("load", {"reading": Reading(load=3.2)}, "bad", "load average 3.2 on 2 cores", "wait"),
-        ("load", {"reading": Reading(load=1.4)}, "mind", "load average 1.4", "wait"),
-        ("steal", {"weather": Round(0, stolen_pct=8.0)}, "bad", "took 8.0 %", "dedicated cores"),
-        ("steal", {"weather": Round(0, stolen_pct=1.0)}, "mind", "took 1.0 %", "dedicated cores"),
-        ("virtual machine", {"hypervisor": "KVM"}, "mind", "virtual machine (KVM)", "another time"),
+        (
+            "other processes",
+            {"interference": Round(0, others_pct=9.0)},
+            "warning",
+            "9 % of the cores",
+            "close",
+        ),
+        ("load", {"reading": Reading(load=3.2)}, "error", "load average 3.2 on 2 cores", "wait"),
+        ("load", {"reading": Reading(load=1.4)}, "warning", "load average 1.4", "wait"),
+        ("steal", {"interference": Round(0, stolen_pct=8.0)}, "error", "took 8.0 %", "dedicated cores"),
+        ("steal", {"interference": Round(0, stolen_pct=1.0)}, "warning", "took 1.0 %", "dedicated cores"),
+        ("virtual machine", {"hypervisor": "KVM"}, "warning", "virtual machine (KVM)", "another time"),
         (
             "container quota",
             {"machine": replace(MACHINE, quota_cores=1.5)},
-            "mind",
+            "warning",
             "1.5 cores' time",
             "--cpuset-cpus",
         ),
         (
             "container quota",
-            {"machine": replace(MACHINE, quota_cores=1.5), "weather": Round(0, quota_pct=12.0)},
-            "bad",
+            {"machine": replace(MACHINE, quota_cores=1.5), "interference": Round(0, quota_pct=12.0)},
+            "error",
             "held up 12 % of the time",
             "--cpuset-cpus",
         ),
-        ("throttling", {"weather": Round(0, held=("heat", "under-voltage"))}, "bad", "under-voltage", "cool"),
-        ("temperature", {"reading": Reading(temperature_c=90.0)}, "mind", "90 °C", "cool down"),
-        ("battery", {"battery_pct": 63.0}, "bad", "63 % left", "plug it in"),
+        (
+            "throttling",
+            {"interference": Round(0, held=("heat", "under-voltage"))},
+            "error",
+            "under-voltage",
+            "cool",
+        ),
+        ("temperature", {"reading": Reading(temperature_c=90.0)}, "warning", "90 °C", "cool down"),
+        ("battery", {"battery_pct": 63.0}, "error", "63 % left", "plug it in"),
         (
             "power mode",
             {"machine": replace(MACHINE, power_mode="nvpmodel 2 (15W)")},
-            "mind",
+            "warning",
             "nvpmodel 2 (15W)",
             "nvpmodel -m",
         ),
-        ("power mode", {"machine": replace(MACHINE, power_mode="low-power")}, "mind", "low-power", "choose"),
-        ("governor", {"governors": ("powersave",)}, "mind", "powersave: the clock follows", "cpupower"),
-        ("governor", {"governors": ()}, "mind", "cannot be read here", "inside one run"),
-        ("turbo", {"turbo": True}, "mind", "depends on heat", "switch it off"),
-        ("cores", {"siblings": ("0-1",)}, "mind", "share a physical core: 0-1", "physical cores"),
-        ("memory", {"available_mib": 300, "swapped_mib": 900}, "bad", "900 MiB are swapped out", "close"),
+        (
+            "power mode",
+            {"machine": replace(MACHINE, power_mode="low-power")},
+            "warning",
+            "low-power",
+            "choose",
+        ),
+        ("governor", {"governors": ("powersave",)}, "warning", "powersave: the clock follows", "cpupower"),
+        ("governor", {"governors": ()}, "warning", "cannot be read here", "inside one run"),
+        ("turbo", {"turbo": True}, "warning", "depends on heat", "switch it off"),
+        ("cores", {"siblings": ("0-1",)}, "warning", "share a physical core: 0-1", "physical cores"),
+        ("memory", {"available_mib": 300, "swapped_mib": 900}, "error", "900 MiB are swapped out", "close"),
     ],
 )
 def test_what_disturbs_is_named_with_what_to_do(
-    about: str, changes: dict[str, object], verdict: str, says: str, do: str
+    about: str, changes: dict[str, object], severity: str, message: str, advice: str
 ) -> None:
-    diagnosis = found(about, **changes)
-    assert diagnosis.verdict == verdict
-    assert says in diagnosis.says
-    assert do in diagnosis.do
+    finding = found(about, **changes)
+    assert finding.severity == severity
+    assert message in finding.message
+    assert advice in finding.advice
 
 
 def test_what_is_right_is_not_found_fault_with() -> None:
     for mode in ("nvpmodel 0 (MAXN)", "performance"):
-        assert found("power mode", machine=replace(MACHINE, power_mode=mode)).verdict == "good"
+        assert found("power mode", machine=replace(MACHINE, power_mode=mode)).severity == "ok"
     unknown = examine(replace(QUIET, turbo=None, battery_pct=None, available_mib=None), STEADY, RUNTIMES)
-    assert {"turbo", "battery", "memory"}.isdisjoint(diagnosis.about for diagnosis in unknown)
+    assert {"turbo", "battery", "memory"}.isdisjoint(finding.about for finding in unknown)
 
 
 @pytest.mark.parametrize(
-    ("rounds_pct", "processes_pct", "verdict"), [(0.5, 1.9, "good"), (0.5, 4.0, "mind"), (7.0, 1.0, "bad")]
+    ("rounds_pct", "processes_pct", "severity"),
+    [(0.5, 1.9, "ok"), (0.5, 4.0, "warning"), (7.0, 1.0, "error")],
 )
-def test_the_measured_noise_decides(rounds_pct: float, processes_pct: float, verdict: str) -> None:
+def test_the_measured_noise_decides(rounds_pct: float, processes_pct: float, severity: str) -> None:
     steady = replace(STEADY, rounds_pct=rounds_pct, processes_pct=processes_pct)
     busy = replace(QUIET, interference=Round(0, others_pct=90.0))
     everything = examine(busy, steady, RUNTIMES)
     assert everything[0].about == "noise floor"
-    assert everything[0].verdict == verdict_of(everything) == verdict
-    assert everything[1].verdict == "bad", "what is bad comes first"
-    assert verdict_of(examine(busy, None, RUNTIMES)) == "bad"
+    assert everything[0].severity == overall(everything, steady) == severity
+    assert everything[1].severity == "error", "the worst comes first"
+    assert overall(examine(busy, None, RUNTIMES)) == "error"
 
 
-@pytest.mark.parametrize(("shared_pct", "verdict"), [(3.0, ""), (12.0, "mind"), (60.0, "bad")])
-def test_neighbours_that_no_counter_shows_are_named(shared_pct: float, verdict: str) -> None:
+@pytest.mark.parametrize(("shared_pct", "severity"), [(3.0, ""), (12.0, "warning"), (60.0, "error")])
+def test_neighbours_that_no_counter_shows_are_named(shared_pct: float, severity: str) -> None:
     everything = examine(QUIET, replace(STEADY, shared_pct=shared_pct), RUNTIMES)
     said = [one for one in everything if one.about == "neighbours"]
-    assert [one.verdict for one in said] == ([verdict] if verdict else [])
-    assert all(f"shared the core in {shared_pct:.0f} % of the samples" in one.says for one in said)
+    assert [one.severity for one in said] == ([severity] if severity else [])
+    assert all(f"shared the core in {shared_pct:.0f} % of the samples" in one.message for one in said)
 
 
 def test_the_runtimes_are_counted() -> None:
-    assert found("runtimes").says == "onnxruntime (fp32), openvino (fp32, bf16)"
-    half = doctor.runtimes_installed((RUNTIMES[0], Runtime("openvino", problem="not there")))
-    assert half.says == "onnxruntime (fp32); not here: openvino"
-    assert doctor.runtimes_installed((Runtime("openvino", problem="not there"),)).verdict == "bad"
+    assert found("runtimes").message == "onnxruntime (fp32), openvino (fp32, bf16)"
+    half = runtimes_installed((RUNTIMES[0], Runtime("openvino", problem="not there")))
+    assert half.message == "onnxruntime (fp32); not here: openvino"
+    assert runtimes_installed((Runtime("openvino", problem="not there"),)).severity == "error"
 
 
 def test_the_report_says_what_to_do_below_what_was_found() -> None:
     busy = replace(QUIET, interference=Round(0, others_pct=61.0))
-    text = shown(doctor_report("my-cpu", examine(busy, STEADY, RUNTIMES)))
-    assert text.startswith("my-cpu: a good place to measure")
+    text = shown(doctor_report(MachineCheck(busy, STEADY, examine(busy, STEADY, RUNTIMES))))
+    assert text.startswith(f"{MACHINE.name}: a good place to measure")
     lines = [line.strip() for line in text.splitlines()]
-    assert any(line.startswith("bad   other processes  other processes used 61 %") for line in lines)
+    assert any(line.startswith("error  other processes  other processes used 61 %") for line in lines)
     assert any(line.startswith("-> stop them or wait") for line in lines)
 
 
-# The instruments
+# What is read
 
 
 def write(root: Path, files: dict[str, str]) -> None:
@@ -165,15 +192,18 @@ def write(root: Path, files: dict[str, str]) -> None:
 
 
 def test_turbo_is_read_from_either_driver(tmp_path: Path) -> None:
-    assert vitals.turbo(tmp_path) is None
+    assert machine_readings.turbo(tmp_path) is None
     write(tmp_path, {"sys/devices/system/cpu/cpufreq/boost": "0\n"})
-    assert vitals.turbo(tmp_path) is False
+    assert machine_readings.turbo(tmp_path) is False
     write(tmp_path, {"sys/devices/system/cpu/intel_pstate/no_turbo": "0\n"})
-    assert vitals.turbo(tmp_path) is True
+    assert machine_readings.turbo(tmp_path) is True
 
 
 def test_cores_governors_and_siblings_are_those_of_this_process(tmp_path: Path) -> None:
-    assert (vitals.governors((0, 1), tmp_path), vitals.siblings((0, 1), tmp_path)) == ((), ())
+    assert (machine_readings.governors((0, 1), tmp_path), machine_readings.siblings((0, 1), tmp_path)) == (
+        (),
+        (),
+    )
     cpu = "sys/devices/system/cpu/cpu"
     for core, governor, shared in ((0, "performance", "0,4"), (1, "powersave", "1,5"), (2, "ondemand", "2")):
         write(
@@ -183,9 +213,9 @@ def test_cores_governors_and_siblings_are_those_of_this_process(tmp_path: Path) 
                 f"{cpu}{core}/topology/thread_siblings_list": f"{shared}\n",
             },
         )
-    assert vitals.governors((0, 1), tmp_path) == ("performance", "powersave")
-    assert vitals.siblings((0, 2), tmp_path) == ("0,4",)
-    assert vitals.siblings((2,), tmp_path) == ()
+    assert machine_readings.governors((0, 1), tmp_path) == ("performance", "powersave")
+    assert machine_readings.siblings((0, 2), tmp_path) == ("0,4",)
+    assert machine_readings.siblings((2,), tmp_path) == ()
 
 
 @pytest.mark.parametrize(
@@ -203,7 +233,7 @@ def test_cores_governors_and_siblings_are_those_of_this_process(tmp_path: Path) 
 )
 def test_a_guest_is_recognised(tmp_path: Path, files: dict[str, str], name: str) -> None:
     write(tmp_path, files)
-    assert vitals.hypervisor(tmp_path) == name
+    assert machine_readings.hypervisor(tmp_path) == name
 
 
 def test_the_lowest_temperature_that_slows_down_counts(tmp_path: Path) -> None:
@@ -219,15 +249,17 @@ def test_the_lowest_temperature_that_slows_down_counts(tmp_path: Path) -> None:
             f"{zone}1/trip_point_0_temp": "88000\n",
         },
     )
-    assert vitals.passive_c(tmp_path) == 88.0
-    assert vitals.passive_c(tmp_path / "nothing") is None
+    assert machine_readings.passive_c(tmp_path) == 88.0
+    assert machine_readings.passive_c(tmp_path / "nothing") is None
 
 
-def test_this_machine_can_be_looked_at() -> None:
-    seen = vitals.read_vitals(0.05)
+def test_this_machine_can_be_read() -> None:
+    seen = machine_readings.read_machine(0.05)
     assert seen.machine.memory_mib >= (seen.available_mib or 0) > 0
     assert all(busy.share_pct >= 2 and busy.count >= 1 for busy in seen.busy)
-    assert json.loads(json.dumps(doctor_document(seen, None, ())))["readings"]["machine"]["processor"]
+    assert json.loads(json.dumps(doctor_document(MachineCheck(seen, None, ()))))["readings"]["machine"][
+        "processor"
+    ]
 
 
 # The noise floor
@@ -235,7 +267,7 @@ def test_this_machine_can_be_looked_at() -> None:
 
 def test_a_device_without_noise_is_steady(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "SECONDS", 0.01)
-    steady = steadiness("fake", tiny_space())
+    steady = measure_noise_floor("fake", tiny_space())
     assert steady.rounds_pct == pytest.approx(0, abs=1e-3)
     assert steady.processes_pct == pytest.approx(0, abs=1e-3)
     assert steady.tail == pytest.approx(1, abs=1e-3)
@@ -243,7 +275,7 @@ def test_a_device_without_noise_is_steady(monkeypatch: pytest.MonkeyPatch) -> No
         machine_to_oneself(store.lock_path(), "a test"),
         pytest.raises(MeasurementError, match="is being measured already"),
     ):
-        steadiness("fake", tiny_space())
+        measure_noise_floor("fake", tiny_space())
 
 
 def test_the_command_measures_and_says_one_document() -> None:
@@ -252,8 +284,8 @@ def test_the_command_measures_and_says_one_document() -> None:
     document = json.loads(done.stdout)
     assert document["noise"]["p50_ms"] > 0
     assert document["checks"][0]["about"] == "noise floor"
-    assert document["verdict"] == document["checks"][0]["verdict"]
-    assert all(check["do"] or check["verdict"] == "good" for check in document["checks"])
+    assert document["verdict"] == document["checks"][0]["severity"]
+    assert all(check["advice"] or check["severity"] == "ok" for check in document["checks"])
     with machine_to_oneself(store.lock_path(), "a test"):
         busy = CliRunner().invoke(app, ["doctor"])
     assert busy.exit_code == 0

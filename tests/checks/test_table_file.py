@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ponas_deploy.checks.table_file import Finding, check_file, check_pair, check_table, findings_document
+from ponas_deploy.checks.table_file import check_file, check_pair, check_table, findings_document
+from ponas_deploy.files.findings import Finding
 from ponas_deploy.tables import AccuracyTable, Grid, LatencyTable, Measurement, SpaceKey, write_latency_table
 from ponas_deploy.tables.files import table_document
 from ponas_deploy.tables.spaces import space_of
@@ -40,7 +41,7 @@ def test_all_faults_of_a_csv_are_named_in_order(tmp_path: Path) -> None:
     path = tmp_path / "bad.csv"
     path.write_text("\n".join(lines))
     checked = check_file(path)
-    errors = [(finding.where, finding.message) for finding in of(checked.findings, "error")]
+    errors = [(finding.about, finding.message) for finding in of(checked.findings, "error")]
     assert checked.kind == "latency"
     assert errors == [
         ("line 2", "layer '1' candidate 'k3e3': latency_ms is -1.0, a latency must be above zero."),
@@ -62,7 +63,7 @@ def test_all_faults_of_a_json_table_are_named(tmp_path: Path) -> None:
     document["conditions"]["batch"] = 1.5
     path = tmp_path / "t.json"
     path.write_text(json.dumps(document))
-    assert [finding.where for finding in of(check_file(path).findings, "error")] == [
+    assert [finding.about for finding in of(check_file(path).findings, "error")] == [
         "conditions.batch",
         "layers[0].cells[0]",
         "layers[1].cells[1]",
@@ -77,7 +78,7 @@ def test_a_file_that_cannot_be_read_is_one_finding(tmp_path: Path) -> None:
     path.write_text('{"format": "ponas.latency-table/1", ')
     (finding,) = check_file(path).findings
     assert finding.severity == "error"
-    assert finding.where == "line 1 column 37"
+    assert finding.about == "line 1 column 37"
     assert check_file(path).kind == "unreadable"
     (finding,) = check_file(tmp_path / "none.json").findings
     assert finding.message == "there is no such file."
@@ -90,7 +91,7 @@ def test_equal_blocks_far_apart_are_named(factor: float, severity: str | None) -
     found = [finding for finding in check_table(odd) if "is one block" in finding.message]
     assert [finding.severity for finding in found] == ([severity] if severity else [])
     for finding in found:
-        assert finding.where == KEYS[4][0]
+        assert finding.about == KEYS[4][0]
         assert "in layer 5" in finding.message
 
 
@@ -99,7 +100,7 @@ def test_equal_blocks_are_found_without_keys_where_the_space_is_known(tmp_path: 
     odd = with_value(table, 4, 0, 2 * table.grid.values[3][0])
     path = write_csv(tmp_path / "t.csv", odd.grid, "latency_ms")
     (finding,) = of(check_file(path).findings, "error")
-    assert finding.where == KEYS[4][0]
+    assert finding.about == KEYS[4][0]
     assert "2.0 times apart" in finding.message
 
 
@@ -107,7 +108,7 @@ def test_a_larger_block_that_is_clearly_cheaper_is_noted() -> None:
     table = latency_table()
     odd = with_value(table, 0, 2, 0.5 * table.grid.values[0][0])
     (note,) = of(check_table(odd), "note")
-    assert note.where == "layer '1'"
+    assert note.about == "layer '1'"
     assert note.message.startswith("candidate 'k7e3' takes ")
     assert "which it contains" in note.message
 
@@ -128,7 +129,7 @@ def test_a_cell_that_swamps_the_sums_is_an_error() -> None:
     grid = Grid(("1", "2"), (("a", "b"),) * 2, ((1.1, 2.2), (1.3, 1e16)))
     for table in (LatencyTable(grid), AccuracyTable(grid)):
         (finding,) = of(check_table(table), "error")
-        assert finding.where == "layer '2'"
+        assert finding.about == "layer '2'"
         assert finding.message.startswith("candidate 'b' is 1e+16, too large to be added up exactly")
 
 
@@ -142,7 +143,7 @@ def test_keys_of_nothing_and_an_empty_certificate_are_errors() -> None:
         unsettled=("stem", "lost"),
         certificate=replace(table.certificate, networks=()),
     )
-    errors = [(finding.where, finding.message.partition(":")[0]) for finding in of(check_table(odd), "error")]
+    errors = [(finding.about, finding.message.partition(":")[0]) for finding in of(check_table(odd), "error")]
     assert errors == [
         ("measurements", "'other' is the key of no cell of this table."),
         ("unsettled", "'lost' is the key of nothing in this table."),
@@ -163,18 +164,18 @@ def test_an_unknown_space_is_noted_and_its_holes_are_found() -> None:
     values = (*(((1.0, 2.0),) * 5), (1.0,))
     grid = Grid(tuple("123456"), labels, values)
     findings = check_table(LatencyTable(grid, space=SpaceKey("theirs", "0" * 16, 224, 10)))
-    assert [finding.where for finding in findings] == ["space", "layer '6'", "certificate"]
+    assert [finding.about for finding in findings] == ["space", "layer '6'", "certificate"]
 
 
 def test_a_hole_in_the_numbers_of_layers_is_a_warning() -> None:
     grid = Grid(("1", "2", "4"), (("a", "b"),) * 3, ((1.0, 2.0),) * 3)
     (finding,) = of(check_table(LatencyTable(grid)), "warning")
-    assert finding.where == "layer '3'"
+    assert finding.about == "layer '3'"
 
 
 def test_layers_with_candidates_of_their_own_are_fine() -> None:
     grid = Grid(("first", "second"), (("a", "b"), ("x", "y", "z")), ((1.0, 2.0), (1.0, 2.0, 3.0)))
-    assert [finding.where for finding in check_table(LatencyTable(grid))] == ["certificate"]
+    assert [finding.about for finding in check_table(LatencyTable(grid))] == ["certificate"]
 
 
 def test_a_poor_certificate_and_restless_cells_are_warnings() -> None:
@@ -185,7 +186,7 @@ def test_a_poor_certificate_and_restless_cells_are_warnings() -> None:
     findings = check_table(replace(restless, measurements=(), cell_keys=()))
     assert [finding.severity for finding in findings] == ["warning"] * 3
     assert [finding.message.partition(":")[0] for finding in findings] == [
-        "4 cells never settled (a, b, c, ...)",
+        "4 cells never settled (a, b, c, ...).",
         "mean error 4.5 % (noise floor 0.4 %)",
         "rank correlation 0.91 (noise alone allows 0.99)",
     ]
@@ -204,7 +205,7 @@ def test_an_accuracy_table_of_ties_is_a_warning() -> None:
     assert finding.severity == "warning"
     half = replace(flat, values=((70.0, 70.0), (70.0, 71.0)))
     (finding,) = check_table(AccuracyTable.from_top1(half))
-    assert (finding.severity, finding.where) == ("note", "layer '1'")
+    assert (finding.severity, finding.about) == ("note", "layer '1'")
 
 
 def test_two_tables_that_belong_together_and_two_that_do_not() -> None:
@@ -228,7 +229,9 @@ def test_a_space_is_recognised_by_its_labels() -> None:
 def test_the_document_counts_and_names(tmp_path: Path) -> None:
     write_latency_table(latency_table(), tmp_path / "t.json")
     checked = check_file(tmp_path / "t.json")
-    document = findings_document([checked], (Finding("warning", "both tables", "differ"),))
+    document = findings_document([checked], (Finding("warning", "both tables", "differ", "look"),))
     assert (document["errors"], document["warnings"], document["notes"]) == (0, 1, 0)
     assert document["files"][0]["kind"] == "latency"
-    assert document["together"] == [{"severity": "warning", "where": "both tables", "message": "differ"}]
+    assert document["together"] == [
+        {"severity": "warning", "about": "both tables", "message": "differ", "advice": "look"}
+    ]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console, RenderableType
 
-from ponas_deploy.checks.table_file import CheckedTable, Finding
+from ponas_deploy.checks.table_file import CheckedTable
 from ponas_deploy.commands.reports.check import check_report
 from ponas_deploy.commands.reports.compare import compare_report
 from ponas_deploy.commands.reports.describe import describe_report
@@ -21,6 +21,7 @@ from ponas_deploy.commands.reports.diff import diff_report
 from ponas_deploy.commands.reports.pareto import comparison_report, front_report
 from ponas_deploy.commands.reports.style import counted, digits
 from ponas_deploy.commands.reports.tables import table_report
+from ponas_deploy.files.findings import Finding
 from ponas_deploy.search.comparison import NamedFront, compare_fronts
 from ponas_deploy.search.frontier import Front
 from ponas_deploy.search.predictions import NetworkPrediction
@@ -195,7 +196,7 @@ def test_fronts_side_by_side() -> None:
 
 
 def test_one_front() -> None:
-    shown = text(front_report(FRONTS[0], rows=3), 60)
+    shown = text(front_report(FRONTS[0], budgets=3), 60)
     assert shown.startswith("onnxruntime: 3 networks on the exact front\n")
     assert "\n         4     1.00         4.000\n" in shown
     assert shown.endswith("8 ms")

@@ -1,4 +1,4 @@
-"""What `ponas specialize` says of margins and doubts, on files, in its document and on stderr."""
+"""What `ponas specialize` says of margins and findings, on files, in its document and on stderr."""
 
 from __future__ import annotations
 
@@ -133,16 +133,16 @@ def test_what_makes_no_sense_is_wrong_usage(run: Run) -> None:
         assert words in " ".join(refused.stderr.replace("│", " ").split())
 
 
-def test_show_and_check_name_the_same_doubts(run: Run) -> None:
+def test_show_and_check_name_the_same_findings(run: Run) -> None:
     run("good.json", "--json")
     shown = CliRunner().invoke(app, ["table", "show", "bad.json", "--json"])
-    (doubt,) = document(shown)["doubts"]
-    assert doubt["severity"] == "error"
+    (said,) = document(shown)["findings"]
+    assert said["severity"] == "error"
     checked = CliRunner().invoke(app, ["table", "check", "bad.json", "--json"])
     assert checked.exit_code == 1
     (finding,) = json.loads(checked.stdout)["files"][0]["findings"]
-    assert (finding["where"], finding["message"]) == (doubt["about"], doubt["message"])
+    assert finding == said
     text = " ".join(CliRunner().invoke(app, ["table", "show", "bad.json"]).stdout.split())
-    assert f"certificate: {doubt['message']}" in text
+    assert f"error certificate {said['message'].split(' (')[0]}" in text
     good = CliRunner().invoke(app, ["table", "show", "good.json", "--json"])
-    assert document(good)["doubts"] == []
+    assert document(good)["findings"] == []

@@ -19,7 +19,7 @@ from ponas_deploy.profiling.priority import losses
 from ponas_deploy.profiling.profile import profile
 from ponas_deploy.profiling.sampling import choose
 from ponas_deploy.tables import Conditions, Grid, LatencyTable, load_latency_table, write_latency_table
-from ponas_deploy.tables.quality import doubts
+from ponas_deploy.tables.quality import quality_findings
 from ponas_deploy.tables.store import SHIPPED
 from searchspace import Architecture, Space, build_space
 from searchspace.space import Layer
@@ -136,7 +136,7 @@ def test_a_prior_that_says_nothing_is_refused_or_doubted(deeper: Space) -> None:
         except MeasurementError as error:
             told.append(str(error))
         else:
-            told += [doubt.message for doubt in doubts(table) if "prior" in doubt.message]
+            told += [finding.message for finding in quality_findings(table) if "prior" in finding.message]
     assert len(told) == 4
     assert all("the prior there/table" in text for text in told), told
 
@@ -155,12 +155,12 @@ def test_of_a_noisy_machine_the_certificate_speaks(deeper: Space) -> None:
     table = measured(deeper, replace(HERE, noise_pct=60), device="here", prior=prior_of(deeper))
     assert table.certificate is not None
     assert table.certificate.noise_floor_pct > 5
-    assert any("noise floor" in doubt.message for doubt in doubts(table))
+    assert any("noise floor" in finding.message for finding in quality_findings(table))
 
 
 def test_a_device_on_which_macs_are_all_needs_no_prior(deeper: Space) -> None:
     table = measured(deeper, replace(HERE, node_ns=0), device="here", prior=prior_of(deeper))
-    (told,) = (doubt.message for doubt in doubts(table) if "prior" in doubt.message)
+    (told,) = (finding.message for finding in quality_findings(table) if "prior" in finding.message)
     assert "was no help: with it networks are predicted to" in told
     assert "from MACs alone to" in told
 
@@ -218,7 +218,9 @@ def test_a_real_table_in_disorder_is_refused_or_doubted(seed: int) -> None:
     except MeasurementError as error:
         said = str(error)
     else:
-        said = " ".join(doubt.message for doubt in doubts(made) if doubt.severity == "warning")
+        said = " ".join(
+            finding.message for finding in quality_findings(made) if finding.severity == "warning"
+        )
     assert "the prior amd-epyc-2c/openvino-bf16" in said
     assert "no help" in said or "too little" in said
 

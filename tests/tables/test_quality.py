@@ -1,4 +1,4 @@
-"""Margins and doubts against planted certificates: networks whose measured over predicted is known."""
+"""Margins and findings against planted certificates: networks whose measured over predicted is known."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ponas_deploy.checks.table_file import check_table
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.tables import Certificate, Grid, LatencyTable, Measurement, NetworkLatency
 from ponas_deploy.tables.margin import margin
-from ponas_deploy.tables.quality import doubts, drift_pct, reproducibility_pct, trusted
+from ponas_deploy.tables.quality import drift_pct, quality_findings, reproducibility_pct, usable_tables
 from sample_tables import latency_table
 
 GRID = Grid(("1", "2"), (("a", "b"),) * 2, ((1.0, 2.0), (1.0, 2.0)), 1.0)
@@ -29,10 +29,10 @@ def certified(
         for ratio in ratios
     )
     good = {"mean_error_pct": 1.0, "worst_error_pct": 2.0, "kendall_tau": 0.99, "noise_tau": 0.99}
-    proof = Certificate(
+    certificate = Certificate(
         isolated_mean_error_pct=9.0, noise_floor_pct=noise_pct, networks=networks, **{**good, **figures}
     )
-    return LatencyTable(GRID, statistic="minimum", certificate=proof)
+    return LatencyTable(GRID, statistic="minimum", certificate=certificate)
 
 
 # Margins
@@ -105,21 +105,21 @@ def test_without_a_check_network_there_is_no_margin() -> None:
     assert margin(certified([])) is None
 
 
-# Doubts
+# Findings
 
 
 def words(table: LatencyTable, severity: str) -> list[str]:
-    return [doubt.message for doubt in doubts(table) if doubt.severity == severity]
+    return [finding.message for finding in quality_findings(table) if finding.severity == severity]
 
 
-def test_a_sound_table_leaves_no_doubt_and_one_without_proof_is_said_so() -> None:
-    assert doubts(latency_table()) == ()
-    (note,) = doubts(replace(latency_table(), certificate=None))
+def test_a_sound_table_has_no_finding_and_one_without_a_certificate_has_a_note() -> None:
+    assert quality_findings(latency_table()) == ()
+    (note,) = quality_findings(replace(latency_table(), certificate=None))
     assert (note.severity, note.about) == ("note", "certificate")
     assert note.message.startswith("is absent: nobody checked")
 
 
-def test_few_networks_bound_the_mean_error_loosely_and_that_is_a_doubt() -> None:
+def test_few_networks_bound_the_mean_error_loosely_and_that_is_a_warning() -> None:
     ratios = [1 / (1 + error / 100) for error in (0.4, 3.6, 1.8, 2.2, 4.0, 1.0, 2.8, 2.6, 0.6, 5.0, 1.2, 3.2)]
     errors = np.array([100 * (1 / ratio - 1) for ratio in ratios])
     table = certified(ratios, mean_error_pct=float(errors.mean()))
@@ -128,7 +128,7 @@ def test_few_networks_bound_the_mean_error_loosely_and_that_is_a_doubt() -> None
     assert table.certificate.error_bound_pct == pytest.approx(bound, rel=0.02)
     (message,) = words(table, "warning")
     assert "mean error 2.4 %, by 12 networks perhaps 4.0 % (noise floor" in message
-    assert doubts(certified(ratios * 20, mean_error_pct=float(errors.mean()))) == ()
+    assert quality_findings(certified(ratios * 20, mean_error_pct=float(errors.mean()))) == ()
     assert replace(table.certificate, networks=()).error_bound_pct == table.certificate.mean_error_pct
 
 
@@ -149,7 +149,7 @@ def test_a_hopeless_table_is_an_error_that_says_why(table: LatencyTable, because
     assert because in message
 
 
-def test_what_happened_while_it_was_measured_is_a_doubt() -> None:
+def test_what_happened_while_it_was_measured_is_a_warning() -> None:
     def drifting(factor: float) -> LatencyTable:
         rounds = tuple(1e5 * (1 + (factor - 1) * place / 29) for place in range(30))
         keys = tuple((f"cell {n}", Measurement(9, rounds)) for n in range(20))
@@ -165,7 +165,7 @@ def test_what_happened_while_it_was_measured_is_a_doubt() -> None:
     assert "faster" in words(drifting(0.8), "warning")[0]
 
 
-def test_a_machine_wanders_as_far_as_pairs_of_its_levels_lie_apart() -> None:
+def test_reproducibility_is_how_far_pairs_of_levels_lie_apart() -> None:
     levels = np.exp(np.random.default_rng(0).normal(0.0, 0.02, (20, 30)))
     rounds = tuple(Measurement(9, (1e5,) * 30, tuple(map(float, row))) for row in levels)
     table = replace(latency_table(), measurements=tuple((f"c{n}", one) for n, one in enumerate(rounds)))
@@ -174,9 +174,7 @@ def test_a_machine_wanders_as_far_as_pairs_of_its_levels_lie_apart() -> None:
     assert reproducibility_pct(table) == pytest.approx(seen, rel=0.15)
     assert reproducibility_pct(latency_table()) == 0.0, "nobody recorded it"
     slow = certified([1.0] * 20, rounds=tuple(map(float, np.repeat([1.0, 1.1], 10))))
-    assert reproducibility_pct(slow) == pytest.approx(277 * 0.1 / 1.05 / 2, rel=0.01), (
-        "networks alone felt it"
-    )
+    assert reproducibility_pct(slow) == pytest.approx(277 * 0.1 / 1.05 / 2, rel=0.01), "networks alone varied"
 
 
 @pytest.mark.parametrize(
@@ -191,48 +189,48 @@ def test_a_machine_wanders_as_far_as_pairs_of_its_levels_lie_apart() -> None:
         ),
     ],
 )
-def test_what_a_table_says_of_its_making_is_a_doubt(
+def test_what_the_protocol_says_of_the_measuring_is_a_warning(
     protocol: tuple[tuple[str, str], ...], message: str
 ) -> None:
     (found,) = words(replace(latency_table(), protocol=protocol), "warning")
     assert message in found
-    calm = (("additive", "yes"), ("drift", "no"), ("wrong_rounds", "3 of 16"))
-    assert doubts(replace(latency_table(), protocol=calm)) == ()
+    sound = (("additive", "yes"), ("drift", "no"), ("wrong_rounds", "3 of 16"))
+    assert quality_findings(replace(latency_table(), protocol=sound)) == ()
 
 
-def test_check_finds_what_the_search_doubts() -> None:
+def test_check_finds_what_the_search_warns_of() -> None:
     table = replace(latency_table(), certificate=certified([0.8, 1.2, 2.0], kendall_tau=0.2).certificate)
     (error,) = [finding for finding in check_table(table) if finding.severity == "error"]
     assert error.message == words(table, "error")[0]
 
 
-# Who is trusted with what
+# Which tables can be used
 
 HOPELESS = certified([0.98, 1.02, 1.0, 1.01] * 10, kendall_tau=0.3)
 SOUND = certified([1.0] * 40)
 
 
 def test_a_hopeless_table_is_left_out_where_another_is_sound() -> None:
-    kept, told = trusted({"bad": HOPELESS, "good": SOUND}, confidence=0.95, promise=True)
+    kept, warnings = usable_tables({"bad": HOPELESS, "good": SOUND}, confidence=0.95, promise=True)
     assert kept == {"good"}
-    (sentence,) = told
+    (sentence,) = warnings
     assert sentence.startswith("bad: certificate: rank correlation 0.30")
     assert sentence.endswith("It is left out.")
 
 
 def test_a_hopeless_table_alone_promises_nothing_but_may_be_measured() -> None:
-    kept, told = trusted({"bad": HOPELESS}, confidence=None, promise=False)
+    kept, warnings = usable_tables({"bad": HOPELESS}, confidence=None, promise=False)
     assert kept == {"bad"}
-    assert told[0].endswith("only measuring says how fast that is.")
+    assert warnings[0].endswith("only measuring says how fast that is.")
     with pytest.raises(MeasurementError, match=r"^bad: certificate: rank correlation 0\.30.*make it again"):
-        trusted({"bad": HOPELESS}, confidence=0.95, promise=True)
+        usable_tables({"bad": HOPELESS}, confidence=0.95, promise=True)
 
 
 def test_a_confidence_that_cannot_be_kept_is_said() -> None:
     csv = LatencyTable(GRID)
-    assert [text.partition(": ")[2] for text in trusted({"t": csv}, confidence=0.9, promise=True)[1]][1] == (
-        "no check networks, so no margin can be taken: chosen with the whole budget."
-    )
-    (few,) = trusted({"t": certified([1.0] * 5)}, confidence=0.9, promise=True)[1]
+    assert [text.partition(": ")[2] for text in usable_tables({"t": csv}, confidence=0.9, promise=True)[1]][
+        1
+    ] == ("no check networks, so no margin can be taken: chosen with the whole budget.")
+    (few,) = usable_tables({"t": certified([1.0] * 5)}, confidence=0.9, promise=True)[1]
     assert few.startswith("t: its certificate has 5 networks, which show 83 % at most, not 90 %")
-    assert trusted({"t": SOUND}, confidence=0.9, promise=True) == (frozenset({"t"}), ())
+    assert usable_tables({"t": SOUND}, confidence=0.9, promise=True) == (frozenset({"t"}), ())

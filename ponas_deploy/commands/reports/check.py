@@ -1,4 +1,4 @@
-"""What `table check` found."""
+"""What `ponas table check` found."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ponas_deploy.checks.table_file import CheckedTable, Finding
-from ponas_deploy.commands.reports.style import BAD, FAINT, GOOD, WARN, counted, table, titled
-from ponas_deploy.tables.quality import Severity
+from ponas_deploy.checks.table_file import CheckedTable
+from ponas_deploy.commands.reports.findings import findings_rows, worst_first
+from ponas_deploy.commands.reports.style import GOOD, counted, titled
+from ponas_deploy.files.findings import Finding, Severity
 
-_STYLES: dict[Severity, str] = {"error": f"bold {BAD}", "warning": WARN, "note": FAINT}
+_COUNTED: tuple[Severity, ...] = ("error", "warning", "note")
 _SHOWN = 60
 """Findings printed of one file: a file with more has one cause, and --json names them all."""
 
@@ -25,21 +26,9 @@ def check_report(checked: Sequence[CheckedTable], pair: Sequence[Finding] = ()) 
 
 
 def _findings(title: str, findings: Sequence[Finding]) -> RenderableType:
-    counts = [
-        counted(sum(finding.severity == severity for finding in findings), severity) for severity in _STYLES
-    ]
     if not findings:
         return Text.assemble((f"{title}: ", "bold"), ("nothing to complain about", GOOD))
-    rows = table("")
-    rows.show_header = False
-    rows.add_column(no_wrap=True)
-    rows.add_column(overflow="fold", max_width=34)
-    rows.add_column(overflow="fold")
-    order = list(_STYLES)
-    for finding in sorted(findings, key=lambda finding: order.index(finding.severity))[:_SHOWN]:
-        severity = Text(finding.severity, style=_STYLES[finding.severity])
-        rows.add_row(severity, Text(finding.where), Text(finding.message))
+    counts = [counted(sum(one.severity == severity for one in findings), severity) for severity in _COUNTED]
     more = len(findings) - _SHOWN
-    return titled(
-        f"{title}: {', '.join(counts)}", rows, f"and {more} more: --json names them all" if more > 0 else ""
-    )
+    below = f"and {more} more: --json names them all" if more > 0 else ""
+    return titled(f"{title}: {', '.join(counts)}", findings_rows(worst_first(findings)[:_SHOWN]), below)

@@ -1,34 +1,24 @@
-"""What the doctor found: a verdict, then one row a thing, with what to do."""
+"""What `ponas doctor` found: what the machine is like as a whole, then one row a finding."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ponas_deploy.checks.machine import Diagnosis, Verdict, verdict_of
-from ponas_deploy.commands.reports.style import BAD, FAINT, GOOD, WARN, table
+from ponas_deploy.checks.machine import MachineCheck
+from ponas_deploy.commands.reports.findings import SEVERITY_STYLES, findings_rows
+from ponas_deploy.files.findings import Severity
 
-_STYLES: dict[Verdict, str] = {"good": GOOD, "mind": WARN, "bad": BAD}
-_WORDS: dict[Verdict, str] = {
-    "good": "a good place to measure",
-    "mind": "a fair place to measure: mind what is said below",
-    "bad": "a bad place to measure now",
+_WORDS: dict[Severity, str] = {
+    "ok": "a good place to measure",
+    "note": "a good place to measure",
+    "warning": "a fair place to measure, with the warnings below",
+    "error": "a bad place to measure now",
 }
 
 
-def doctor_report(machine: str, found: Sequence[Diagnosis]) -> RenderableType:
-    """Every diagnosis as a row; what to do stands below what was found."""
-    rows = table("")
-    rows.show_header = False
-    rows.add_column(no_wrap=True)
-    rows.add_column(no_wrap=True)
-    rows.add_column(overflow="fold")
-    for diagnosis in found:
-        says = Text(diagnosis.says)
-        if diagnosis.do:
-            says.append(f"\n-> {diagnosis.do}", style=FAINT)
-        rows.add_row(Text(diagnosis.verdict, style=_STYLES[diagnosis.verdict]), diagnosis.about, says)
-    verdict = verdict_of(found)
-    return Group(Text(f"{machine}: {_WORDS[verdict]}", style=f"bold {_STYLES[verdict]}"), rows)
+def doctor_report(found: MachineCheck) -> RenderableType:
+    """The severity of the whole machine, then every finding."""
+    summary = f"{found.readings.machine.name}: {_WORDS[found.severity]}"
+    style = f"bold {SEVERITY_STYLES[found.severity].removeprefix('bold ')}"
+    return Group(Text(summary, style=style), findings_rows(found.findings))

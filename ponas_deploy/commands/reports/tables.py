@@ -9,12 +9,13 @@ from statistics import median
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from ponas_deploy.commands.reports.findings import findings_rows
 from ponas_deploy.commands.reports.heat import HeatGrid, fixed_digits, linear_heat, log_heat
-from ponas_deploy.commands.reports.style import BAD, FAINT, PLAIN, WARN, counted, digits
+from ponas_deploy.commands.reports.style import FAINT, PLAIN, WARN, counted, digits
 from ponas_deploy.tables import AccuracyCertificate, AccuracyTable, Certificate, LatencyTable, SpaceKey
 from ponas_deploy.tables.files import AnyTable
 from ponas_deploy.tables.grid import Grid
-from ponas_deploy.tables.quality import doubts
+from ponas_deploy.tables.quality import quality_findings
 
 _METHODS = {
     "inherited": "networks with inherited weights",
@@ -24,7 +25,7 @@ _METHODS = {
 
 
 def table_report(table: AnyTable, name: str) -> RenderableType:
-    """The grid of a table with its unit and conditions above, its proof and origin below."""
+    """The grid of a table with its unit and conditions above, its certificate and origin below."""
     if isinstance(table, LatencyTable):
         return Group(*_latency(table, name))
     return Group(*_accuracy(table, name))
@@ -47,7 +48,7 @@ def _latency(table: LatencyTable, name: str) -> Iterator[RenderableType]:
         corrected = ", corrected on whole networks" if table.correction else ""
         yield Text(f"and a constant of {digits(grid.fixed * scale)} {unit} for stem and head{corrected}")
     yield Text(f"networks take {_extremes(grid)}")
-    yield from _latency_proof(table)
+    yield from _latency_certificate(table)
 
 
 def _extremes(grid: Grid) -> str:
@@ -56,14 +57,14 @@ def _extremes(grid: Grid) -> str:
     return f"{digits(low)} to {digits(high)} ms by this table"
 
 
-def _latency_proof(table: LatencyTable) -> Iterator[RenderableType]:
+def _latency_certificate(table: LatencyTable) -> Iterator[RenderableType]:
     if table.certificate:
         yield from certificate_lines(table.certificate)
     else:
         yield Text("no certificate: nobody checked how well these sums predict a network", style=WARN)
-    for doubt in doubts(table):
-        if doubt.severity != "note":
-            yield Text(f"{doubt.about}: {doubt.message}", style=BAD if doubt.severity == "error" else WARN)
+    found = [finding for finding in quality_findings(table) if finding.severity != "note"]
+    if found:
+        yield findings_rows(found)
     if table.correction:
         count = len(table.correction.networks)
         yield Text(f"corrected from {count} whole networks ({table.correction.method})")
@@ -74,17 +75,17 @@ def _latency_proof(table: LatencyTable) -> Iterator[RenderableType]:
 
 def certificate_lines(certificate: Certificate) -> Iterator[Text]:
     """What the certificate says, with the noise floor beside each figure."""
-    proof = certificate
     networks = (
-        f", on {counted(len(proof.networks), 'other network')}: the mean error is likely"
-        f" at most {proof.error_bound_pct:.1f} %"
-        if proof.networks
+        f", on {counted(len(certificate.networks), 'other network')}: the mean error is likely"
+        f" at most {certificate.error_bound_pct:.1f} %"
+        if certificate.networks
         else ""
     )
     yield Text(
-        f"certificate: mean error {proof.mean_error_pct:.1f} %, worst {proof.worst_error_pct:.1f} %"
-        f" (noise floor {proof.noise_floor_pct:.1f} %), rank correlation {proof.kendall_tau:.2f}"
-        f" (noise allows {proof.noise_tau:.2f}){networks}"
+        f"certificate: mean error {certificate.mean_error_pct:.1f} %,"
+        f" worst {certificate.worst_error_pct:.1f} % (noise floor {certificate.noise_floor_pct:.1f} %),"
+        f" rank correlation {certificate.kendall_tau:.2f} (noise allows {certificate.noise_tau:.2f})"
+        f"{networks}"
     )
 
 
@@ -101,7 +102,7 @@ def _accuracy(table: AccuracyTable, name: str) -> Iterator[RenderableType]:
     yield Text(f"* the best of its layer{equal}")
     if any(map(any, table.ties)):
         yield Text("= a tie with the best: the difference is below the noise of the evaluation")
-    yield from _accuracy_proof(table)
+    yield from _accuracy_certificate(table)
 
 
 def _accuracy_grid(table: AccuracyTable, grid: Grid) -> HeatGrid:
@@ -118,7 +119,7 @@ def _percent(value: float) -> str:
     return f"{value:.2f}" if abs(value) < PLAIN else f"{value:.3g}"
 
 
-def _accuracy_proof(table: AccuracyTable) -> Iterator[RenderableType]:
+def _accuracy_certificate(table: AccuracyTable) -> Iterator[RenderableType]:
     if table.origin:
         epochs = ", ".join(f"{count} epochs {stage}" for stage, count in table.origin.epochs)
         yield Text(f"{table.origin.classes} classes, {epochs}, seed {table.origin.seed}", style=FAINT)
@@ -128,23 +129,27 @@ def _accuracy_proof(table: AccuracyTable) -> Iterator[RenderableType]:
         yield Text("no certificate: nobody checked how well summed losses rank real networks", style=WARN)
 
 
-def accuracy_certificate_lines(proof: AccuracyCertificate) -> Iterator[Text]:
+def accuracy_certificate_lines(certificate: AccuracyCertificate) -> Iterator[Text]:
     """What the certificate says, beside what the evaluation noise allows and what MACs alone reach."""
-    level = f" at {proof.top1_pct:.0f} % top-1" if proof.top1_pct is not None else ""
-    noise = f"noise {digits(proof.noise_pp, 2)} pp{level}" if proof.noise_pp else "noise not known"
-    yield Text(
-        f"certificate: rank correlation {proof.kendall_tau:.2f} ({proof.kendall_tau_low:.2f} to"
-        f" {proof.kendall_tau_high:.2f}) with {counted(proof.networks, 'network')}, {noise}"
+    level = f" at {certificate.top1_pct:.0f} % top-1" if certificate.top1_pct is not None else ""
+    noise = (
+        f"noise {digits(certificate.noise_pp, 2)} pp{level}" if certificate.noise_pp else "noise not known"
     )
-    low, high = proof.spearman_low, proof.spearman_high
+    yield Text(
+        f"certificate: rank correlation {certificate.kendall_tau:.2f} ({certificate.kendall_tau_low:.2f} to"
+        f" {certificate.kendall_tau_high:.2f}) with {counted(certificate.networks, 'network')}, {noise}"
+    )
+    low, high = certificate.spearman_low, certificate.spearman_high
     interval = f" ({low:.2f} to {high:.2f})" if low is not None and high is not None else ""
-    parts = [f"Spearman {proof.spearman:.2f}{interval}"]
-    if proof.noise_tau is not None:
-        parts.append(f"a second evaluation reaches {proof.noise_tau:.2f}")
-    if proof.macs_tau is not None:
-        parts.append(f"MACs alone {proof.macs_tau:.2f}")
+    parts = [f"Spearman {certificate.spearman:.2f}{interval}"]
+    if certificate.noise_tau is not None:
+        parts.append(f"a second evaluation reaches {certificate.noise_tau:.2f}")
+    if certificate.macs_tau is not None:
+        parts.append(f"MACs alone {certificate.macs_tau:.2f}")
     yield Text("; ".join(parts), style=FAINT)
-    made = ", ".join(part for part in (_METHODS.get(proof.method, proof.method), proof.made_on) if part)
+    made = ", ".join(
+        part for part in (_METHODS.get(certificate.method, certificate.method), certificate.made_on) if part
+    )
     if made:
         yield Text(f"certified by {made}", style=FAINT)
 

@@ -20,7 +20,7 @@ def check(
     """Name everything that is wrong or odd in a table.
 
     Non-positive, missing and repeated entries, equal blocks with times far apart, another space, cells
-    that never settled, and what makes its predictions doubtful: a poor certificate, a machine that changed
+    that never settled, and what makes its predictions unreliable: a poor certificate, a machine that changed
     while it was measured, sums that do not hold. With two files also whether they belong together.
     Exit code 1 when there are errors; warnings and notes leave it 0.
 

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 def show(file: Table, json: Json = False) -> None:
-    """Print a table as a grid with its conditions and proof.
+    """Print a table as a grid with its conditions and its certificate.
 
     Of an accuracy table also the ties: candidates that lose less than the evaluation noise to the best of
-    their layer (`=`, and `ties` with --json: their labels, layer by layer). Of a latency table also what
-    there is to say against its predictions (`doubts` with --json).
+    their layer (`=`, and `ties` with --json: their labels, layer by layer). Of a latency table also the
+    findings about its predictions (`findings` with --json).
 
     \b
     Examples:
@@ -33,21 +33,23 @@ def show(file: Table, json: Json = False) -> None:
     if json:
         from ponas_deploy.tables.files import table_document
 
-        print_json({**table_document(table), **_ties(table), **_doubts(table)})
+        print_json({**table_document(table), **_ties(table), **_findings(table)})
         return
     from ponas_deploy.commands.reports.tables import table_report
 
     show_report(table_report(table, path.name))
 
 
-def _doubts(table: AnyTable) -> dict[str, list[dict[str, str]]]:
-    """What there is to say against a latency table; nothing for another one."""
+def _findings(table: AnyTable) -> dict[str, list[dict[str, str]]]:
+    """The findings about the predictions of a latency table; nothing for another one."""
     from dataclasses import asdict
 
     from ponas_deploy.tables import LatencyTable
-    from ponas_deploy.tables.quality import doubts
+    from ponas_deploy.tables.quality import quality_findings
 
-    return {"doubts": [asdict(doubt) for doubt in doubts(table)]} if isinstance(table, LatencyTable) else {}
+    if not isinstance(table, LatencyTable):
+        return {}
+    return {"findings": [asdict(finding) for finding in quality_findings(table)]}
 
 
 def _ties(table: AnyTable) -> dict[str, list[list[str]]]:

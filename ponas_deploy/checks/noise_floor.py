@@ -1,7 +1,7 @@
 """How well this machine repeats itself, measured in a few seconds with small networks.
 
 In one process by the protocol of a profile, odd against even rounds: what a table can reach. And between
-fresh processes, single inferences: what the promise of an engine can hold.
+processes, single inferences: what the promise of an engine can hold.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _AT_MOST_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Steadiness:
+class NoiseFloor:
     """What repeating differs by, in percent.
 
     `rounds_pct` is the mean over networks between odd and even rounds in one process, by the statistic that
-    repeats best; `processes_pct` how far the medians of fresh processes lie apart. `tail` is the 99th over
+    repeats best; `processes_pct` how far the medians of several processes lie apart. `tail` is the 99th over
     the 50th percentile of single inferences. `shared_pct` of those found their core shared at first.
     """
 
@@ -48,7 +48,7 @@ class Steadiness:
     shared_pct: float = 0.0
 
 
-def steadiness(backend: str, space: Space | None = None) -> Steadiness:
+def measure_noise_floor(backend: str, space: Space | None = None) -> NoiseFloor:
     """Measure it; MeasurementError when somebody else is measuring, BackendError without the runtime."""
     start = time.monotonic()
     space = space or build_space("ponas", RESOLUTION)
@@ -60,7 +60,7 @@ def steadiness(backend: str, space: Space | None = None) -> Steadiness:
             timing = time_engine(engine, backend, RunSettings())
     p50_ms = timing.percentile_ms(50)
     tail, seconds = timing.percentile_ms(99) / p50_ms, time.monotonic() - start
-    return Steadiness(backend, rounds_pct, timing.noise_floor_pct, p50_ms, tail, seconds, timing.shared_pct)
+    return NoiseFloor(backend, rounds_pct, timing.noise_floor_pct, p50_ms, tail, seconds, timing.shared_pct)
 
 
 def _model(space: Space, place: float) -> bytes:

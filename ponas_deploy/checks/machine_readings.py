@@ -1,7 +1,7 @@
-"""What the doctor reads of a machine, in one value: everything that can make measurements wander.
+"""What can be read of a machine that is to measure, in one value: everything that changes its speed.
 
 `Machine` and `Reading` of `machines` and the `Round` of `interference` are part of it; here is what only
-a doctor asks for. What cannot be read is empty or None. Files of Linux:
+`check_machine` needs. What cannot be read is empty or None. Files of Linux:
 https://docs.kernel.org/admin-guide/pm/ and
 https://docs.kernel.org/ABI/testing/sysfs-devices-system-cpu; psutil answers elsewhere.
 """
@@ -32,10 +32,10 @@ class Busy:
 
 
 @dataclass(frozen=True, slots=True)
-class Vitals:
-    """One look at a machine that is to measure.
+class MachineReadings:
+    """What was read of a machine in about a second.
 
-    `interference` is of the second of looking. `busy` are the processes that worked in it, the busiest first.
+    `interference` is of that second. `busy` are the processes that worked in it, the busiest first.
     `governors` are those of the cores this process may use. `turbo` is whether clocks may go above the base
     clock. `siblings` are groups of cores that share one physical core, as in "0,4", where this process may
     use one of them. `passive_c` is where the machine starts to slow down for heat. `battery_pct` is None
@@ -56,13 +56,13 @@ class Vitals:
     swapped_mib: int = 0
 
 
-def read_vitals(seconds: float = 1.0, root: Path = ROOT) -> Vitals:
-    """Look at this machine for so many seconds, during which this process sleeps."""
+def read_machine(seconds: float = 1.0, root: Path = ROOT) -> MachineReadings:
+    """Read this machine over so many seconds, during which this process sleeps."""
     before, used = take_snapshot(), _used_s()
     time.sleep(seconds)
     after = take_snapshot()
     cores = _cores(read_conditions(root).affinity)
-    return Vitals(
+    return MachineReadings(
         machine=this_machine(),
         reading=after.reading,
         interference=between(0, before, after),
@@ -123,7 +123,7 @@ def _cores(ranges: str) -> tuple[int, ...]:
 
 
 def _used_s() -> dict[tuple[int, str], float]:
-    """Processor seconds of every other process that may be looked at, by number and name."""
+    """Processor seconds of every other process that may be read, by number and name."""
     import psutil
 
     found = {}
