@@ -22,7 +22,7 @@ from searchspace import Architecture, Space
 from train.compute import Compute, generator
 from train.data import Images, Splits
 from train.networks import Network, initialise, to_arrays
-from train.progress import Progress, silent
+from train.progress import TrainingProgress, silent
 from train.settings import FineTuneSettings, MetaSettings, SpecializedSettings
 from train.stages import (
     Choices,
@@ -77,7 +77,7 @@ class Clock:
         self._last: tuple[float, float] | None = None
         self._steps: list[tuple[float, float]] = []
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: TrainingProgress) -> None:
         now = time.perf_counter(), time.process_time()
         if self._last and not progress.milestone:
             self._steps.append((now[0] - self._last[0], now[1] - self._last[1]))

@@ -31,7 +31,7 @@ from searchspace.weights import Weights, inherit
 
 if TYPE_CHECKING:
     from train.data import Images, Splits
-    from train.progress import Progress
+    from train.progress import TrainingProgress
 
 SPLITS = ("test", "validation", "train")
 
@@ -107,7 +107,7 @@ def _manifest(folder: Path) -> Manifest:
 def _splits(wanted: Wanted, file: WeightsFile, manifest: Manifest | None, advance: Advance) -> Splits:
     """The images, cut as the weights' training cut them; PonasError when their classes are others."""
 
-    def tell(progress: Progress) -> None:
+    def tell(progress: TrainingProgress) -> None:
         if any(name == "skipped_images" for name, _ in progress.metrics):
             note(progress.text)
         else:

@@ -100,7 +100,7 @@ def open_run(weights: Path, data: str | None, on_progress: OnProgress) -> Run:
 
 def evaluated(run: Run, wanted: Wanted, on_progress: OnProgress) -> Evaluated:
     """Evaluate random networks of a run, or read what was evaluated before; see `train.stages.subnets`."""
-    from train.progress import Progress
+    from train.progress import TrainingProgress
 
     path = run.file.path.with_name(f"subnets-{wanted.side}-{wanted.seed}.csv")
     started, found = monotonic(), Evaluated(Networks(path, run.layers, (), (), "accuracy", ()), ())
@@ -112,7 +112,7 @@ def evaluated(run: Run, wanted: Wanted, on_progress: OnProgress) -> Evaluated:
             write_networks(found.networks)
             seconds, count = monotonic() - started, len(found.networks)
             done, total = (count, wanted.networks) if wanted.networks else (seconds, wanted.seconds or 0)
-            on_progress(Progress("subnets", int(done), int(total), f"{count} networks"))
+            on_progress(TrainingProgress("subnets", int(done), int(total), f"{count} networks"))
             if wanted.seconds is not None and seconds >= wanted.seconds and count >= wanted.least:
                 break
     return found

@@ -1,4 +1,4 @@
-"""`ponas train specialized` and `specialize --shortlist`: networks judged by images, not by tables."""
+"""`ponas train specialized` and `specialize --shortlist`: networks evaluated on images, not by tables."""
 # ruff: noqa: E402
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def test_what_was_trained_is_evaluated_and_exported_and_all_agree(
     assert again["weights"] == "runs/digits-manifest/weights.safetensors"
 
 
-def test_the_report_the_resumed_run_and_the_changed_wish(run: Run, supernet: TrainResult) -> None:
+def test_the_report_the_resumed_run_and_the_changed_settings(run: Run, supernet: TrainResult) -> None:
     given = ("train", "specialized", ARCH, "--weights", supernet.weights, "--distill", supernet.meta)
     first = run(*given, *QUICK)
     assert first.exit_code == 0, first.output

@@ -17,7 +17,7 @@ PATH = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "train")])
 
 
 def script(name: str, *arguments: object) -> Any:
-    """Run a script of this folder in a fresh interpreter; the JSON document it prints."""
+    """Run a script of this folder in a new interpreter; the JSON document it prints."""
     done = subprocess.run(
         [sys.executable, str(ROOT / "tests" / "train" / name), *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": PATH, "OMP_NUM_THREADS": "1"},

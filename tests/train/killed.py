@@ -18,7 +18,7 @@ import torch
 from forked import child, die, ended
 from tiny_training import changed, known
 
-from train.progress import Progress, silent
+from train.progress import TrainingProgress, silent
 from train.runs import train_run
 from train.settings import FineTuneSettings, MetaSettings, TrainSettings
 
@@ -34,23 +34,23 @@ FRACTALS = changed(
 )
 MOST_LIVES = 12
 
-Watch = Callable[[Progress], None]
+Killer = Callable[[TrainingProgress], None]
 
 
-def at_report(number: int) -> Watch:
+def at_report(number: int) -> Killer:
     """Dies at a report of a step, or of an epoch's or layer's end, counted from 1 in each life."""
     seen = 0
 
-    def watch(progress: Progress) -> None:
+    def kill_at(progress: TrainingProgress) -> None:
         nonlocal seen
         seen += bool(progress.images) or progress.milestone
         if seen == number:
             die()
 
-    return watch
+    return kill_at
 
 
-def at_event(name: str, number: int, below: Path) -> Watch:
+def at_event(name: str, number: int, below: Path) -> Killer:
     """Dies at the system call behind an audit event on files below a folder, just before it is made.
 
     os.chmod: a file is written, but still has the name of a temporary one. os.remove and shutil.rmtree: a
@@ -69,25 +69,25 @@ def at_event(name: str, number: int, below: Path) -> Watch:
     return silent
 
 
-def at_data(number: int) -> Watch:
+def at_data(number: int) -> Killer:
     """Dies at a report of the images' own."""
     seen = 0
 
-    def watch(progress: Progress) -> None:
+    def kill_at(progress: TrainingProgress) -> None:
         nonlocal seen
         seen += progress.stage == "data"
         if seen == number:
             die()
 
-    return watch
+    return kill_at
 
 
-def lives(settings: TrainSettings, folder: Path, watch: Callable[[], Watch]) -> Iterator[int]:
+def lives(settings: TrainSettings, folder: Path, kill_at: Callable[[], Killer]) -> Iterator[int]:
     """How each life ended, to the first that was not killed."""
 
     def life() -> None:
         torch.set_num_threads(1)
-        train_run(settings, folder, watch())
+        train_run(settings, folder, kill_at())
 
     for _ in range(MOST_LIVES):
         code = ended(child(life))
@@ -98,7 +98,7 @@ def lives(settings: TrainSettings, folder: Path, watch: Callable[[], Watch]) -> 
 
 def main(folder: Path) -> None:
     known(pytest.MonkeyPatch())
-    cases: dict[str, tuple[TrainSettings, Callable[[Path], Callable[[], Watch]]]] = {
+    cases: dict[str, tuple[TrainSettings, Callable[[Path], Callable[[], Killer]]]] = {
         "unbroken": (SETTINGS, lambda path: lambda: silent),
         "in the middle of epochs and layers": (SETTINGS, lambda path: lambda: at_report(7)),
         "before every third file": (SETTINGS, lambda path: lambda: at_event("os.chmod", 3, path)),
@@ -107,23 +107,23 @@ def main(folder: Path) -> None:
         "fractals unbroken": (FRACTALS, lambda path: lambda: silent),
         "while images are made": (FRACTALS, lambda path: once(path, lambda: at_data(2))),
     }
-    told = {}
-    for name, (settings, watch) in cases.items():
+    outcomes = {}
+    for name, (settings, kill_at) in cases.items():
         run = folder / name
         os.environ["PONAS_CACHE"] = str(folder / "cache" / name)
-        told[name] = list(lives(settings, run, watch(run)))
-    print(json.dumps(told))
+        outcomes[name] = list(lives(settings, run, kill_at(run)))
+    print(json.dumps(outcomes))
 
 
-def once(path: Path, watch: Callable[[], Watch]) -> Callable[[], Watch]:
+def once(path: Path, kill_at: Callable[[], Killer]) -> Callable[[], Killer]:
     """Only in the first life."""
     mark = path.with_suffix(".mark")
 
-    def chosen() -> Watch:
+    def chosen() -> Killer:
         if mark.exists():
             return silent
         mark.write_text("")
-        return watch()
+        return kill_at()
 
     return chosen
 

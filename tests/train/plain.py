@@ -28,7 +28,7 @@ def candidates_one_by_one(
     seed: int,
     compute: Compute,
 ) -> list[tuple[Block, Evaluation]]:
-    """Each candidate of a layer after fine-tuning, batch norm measured anew, and its accuracy."""
+    """Each candidate of a layer after fine-tuning, batch norm measured again, and its accuracy."""
     name = space.layers[layer].name
     results = []
     for candidate in space.layers[layer].candidates:
@@ -65,11 +65,11 @@ def _statistics(
     norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
     seen: dict[nn.Module, list[tuple[torch.Tensor, torch.Tensor]]] = {norm: [] for norm in norms}
 
-    def look(norm: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+    def record(norm: nn.Module, inputs: tuple[torch.Tensor]) -> None:
         x = inputs[0].transpose(0, 1).flatten(1)
         seen[norm].append((x.mean(1), x.var(1)))
 
-    hooks = [norm.register_forward_pre_hook(look) for norm in norms]
+    hooks = [norm.register_forward_pre_hook(record) for norm in norms]
     whole.eval()
     for norm in norms:
         norm.train()

@@ -16,7 +16,7 @@ from forked import child, die, ended
 from tiny_training import CPU, LABELS, one_thread, space, splits
 
 from searchspace import Architecture
-from train.progress import Progress
+from train.progress import TrainingProgress
 from train.runs import SpecializedResult, TrainingJob, specialized_run
 from train.settings import SpecializedSettings
 
@@ -33,14 +33,14 @@ MOMENTS = (
 )
 
 
-def lesson(**more: Any) -> TrainingJob:
+def job(**more: Any) -> TrainingJob:
     return TrainingJob(
         Architecture(space(), LABELS[:3]), splits(), **{"settings": SETTINGS, "seed": 1, **more}
     )
 
 
 def trained(folder: Path, **more: Any) -> SpecializedResult:
-    return specialized_run(lesson(), folder, device=CPU.device.type, **more)
+    return specialized_run(job(), folder, device=CPU.device.type, **more)
 
 
 def killed(folder: Path, where: str, number: int) -> None:
@@ -56,12 +56,12 @@ def killed(folder: Path, where: str, number: int) -> None:
         if (where, number) == ("after", files):
             die()
 
-    def watch(progress: Progress) -> None:
+    def kill_at(progress: TrainingProgress) -> None:
         if where == "step" and progress.done == number:
             die()
 
     os.replace = counted
-    trained(folder, on_progress=watch)
+    trained(folder, on_progress=kill_at)
 
 
 def main(what: str, folder: Path) -> None:

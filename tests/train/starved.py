@@ -26,7 +26,7 @@ CASES = {
     "meta": ("meta", replace(META, batch=MANY), FINE_TUNE),
     "fine_tune.batch": ("batch", META, replace(FINE_TUNE, pass_images=1, batch=MANY)),
     "fine_tune.pass_images": ("passes", META, replace(FINE_TUNE, batch=2000, pass_images=MANY)),
-    "as it was told": ("passes", META, replace(FINE_TUNE, batch=2000, pass_images=2000)),
+    "with smaller passes": ("passes", META, replace(FINE_TUNE, batch=2000, pass_images=2000)),
 }
 """By name: the folder, and the settings; the last goes on with the run of the one before."""
 
@@ -48,10 +48,10 @@ def starve(settings: TrainSettings, folder: Path) -> None:
 if __name__ == "__main__":
     known(patch := pytest.MonkeyPatch())
     patch.setitem(train.data.SOURCES, "many", many)
-    place, told = Path(sys.argv[1]), {}
+    place, outcomes = Path(sys.argv[1]), {}
     for name, (folder, meta, fine_tune) in CASES.items():
         settings = changed(data="many", meta=meta, fine_tune=replace(fine_tune, cache_mib=0))
         said = place / f"{name}.txt"
         code = ended(child(lambda s=settings, n=folder: starve(s, place / n), said))
-        told[name] = (code, said.read_text())
-    print(json.dumps(told))
+        outcomes[name] = (code, said.read_text())
+    print(json.dumps(outcomes))

@@ -58,8 +58,8 @@ def table(folder: Path) -> AccuracyTable:
 def test_two_processes_come_to_the_table_and_the_weights_of_one(
     alone: tuple[Path, dict[str, list[object]]], two: Path
 ) -> None:
-    one, told = alone
-    assert told["whole"] == 0
+    one, outcomes = alone
+    assert outcomes["whole"] == 0
     mine, other = table(two).top1, table(one).top1
     assert mine is not None
     assert len({value for row in mine.values for value in row}) > 1  # there is something to agree on
@@ -87,7 +87,7 @@ def test_the_table_says_how_many_processes_made_it(two: Path) -> None:
     [
         ("nan", [1, 1], "error: the loss of the meta network is not a finite number at step "),
         ("error", [1, 1], "error: the second process has a reason of its own."),
-        ("kill", [1, -signal.SIGKILL], "error: another process of this run ended without a word ("),
+        ("kill", [1, -signal.SIGKILL], "error: another process of this run ended without an error message ("),
         ("refused", [1, 1], "accuracy.json exists already"),
         ("uneven", [1, 1], "a batch of 15 for the meta network cannot be shared equally by 2 processes"),
     ],
@@ -95,8 +95,8 @@ def test_the_table_says_how_many_processes_made_it(two: Path) -> None:
 def test_what_ends_one_process_ends_all_with_one_sentence(
     alone: tuple[Path, dict[str, list[object]]], failure: str, ends: list[int], said: str
 ) -> None:
-    _, told = alone
-    found, text = told[failure]
+    _, outcomes = alone
+    found, text = outcomes[failure]
     assert found == ends
     assert said in str(text)
     assert str(text).count("error: ") == 1
@@ -107,7 +107,7 @@ def test_alone_nothing_is_shared() -> None:
     assert not distributed.launched()
     assert distributed.leads()
     assert (distributed.size(), distributed.rank(), distributed.share()) == (1, 0, WHOLE)
-    assert distributed.dealt(7) is None
+    assert distributed.own_images(7) is None
     assert distributed.first(lambda: 3) == distributed.in_turn(lambda: 3) == 3
 
 

@@ -23,7 +23,7 @@ from searchspace.ops import Dropout
 from searchspace.weights import inherit
 from train.compute import generator
 from train.networks import Network, initialise, load_arrays, to_arrays
-from train.progress import Progress
+from train.progress import TrainingProgress
 from train.settings import MetaSettings
 from train.stages import FairSupernet, evaluate, inherited_weights, meta_architecture, train_fair, train_meta
 from train.stages.fairness import summed
@@ -40,7 +40,7 @@ def _meta() -> Network:
     return train_meta(space(), splits(), replace(META, epochs=20), seed=1, compute=CPU)[0]
 
 
-def fresh(seed: int = 3) -> FairSupernet:
+def untrained(seed: int = 3) -> FairSupernet:
     """Without dropout, and with bodies of residuals that have a say."""
     plain = space()
     supernet = FairSupernet(
@@ -88,7 +88,7 @@ def paths_of(seen: list[tuple[str, str]]) -> list[tuple[str, ...]]:
 
 def test_every_candidate_gets_exactly_one_update_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seen from outside: what images go through between two steps, and what changes with each."""
-    supernet = fresh()
+    supernet = untrained()
     monkeypatch.setattr("train.stages.fairness.FairSupernet", lambda _: supernet)
     monkeypatch.setattr("train.stages.fairness.initialise", lambda *_: None)
     seen = watched(supernet)
@@ -96,7 +96,7 @@ def test_every_candidate_gets_exactly_one_update_a_step(monkeypatch: pytest.Monk
     before = {key: weights_of(block) for key, block in blocks.items()}
     drawn: list[tuple[str, ...]] = []
 
-    def after_step(progress: Progress) -> None:
+    def after_step(progress: TrainingProgress) -> None:
         if progress.milestone:
             seen.clear()  # the evaluation after an epoch
             return
@@ -110,12 +110,12 @@ def test_every_candidate_gets_exactly_one_update_a_step(monkeypatch: pytest.Monk
 
     trained(replace(META, epochs=2), on_progress=after_step)
     assert len(drawn) == 2 * (70 // 16) * 4
-    assert len(set(drawn)) > 12, "the orders are drawn anew at each step"
+    assert len(set(drawn)) > 12, "the orders are drawn again at each step"
 
 
 def test_gradients_are_the_sum_of_those_of_the_networks_on_the_paths() -> None:
     """The other way there: plain networks with inherited weights, one by one."""
-    supernet = fresh().train()
+    supernet = untrained().train()
     images, labels = next(splits().train.batches(16))
     seen = watched(supernet)
     tensors = to_arrays(supernet.state_dict())
@@ -181,7 +181,7 @@ def test_a_broken_off_training_ends_as_an_unbroken_one(tmp_path: Path) -> None:
     class Killed(Exception):  # noqa: N818
         pass
 
-    def kill(progress: Progress) -> None:
+    def kill(progress: TrainingProgress) -> None:
         if progress.done == 11:  # of 16 steps: in the middle of the third epoch
             raise Killed
 

@@ -20,7 +20,7 @@ from photos import COLOURS, fill, picture
 from ponas_deploy.errors import PonasError, UnknownNameError
 from train.data import Splits, load
 from train.data.file_images import FileImages
-from train.progress import Progress
+from train.progress import TrainingProgress
 from train.runs import train_run
 from train.settings import TrainSettings
 
@@ -77,10 +77,10 @@ def test_fifty_a_class_are_held_out_and_a_fifth_of_a_small_class_and_it_is_said(
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"P6 1 1 255\n" + bytes(3))
     fill(tmp_path / "test", 1)
-    told: list[Progress] = []
-    splits = loaded(tmp_path, on_progress=told.append)
+    reports: list[TrainingProgress] = []
+    splits = loaded(tmp_path, on_progress=reports.append)
     assert torch.bincount(splits.validation.labels).tolist() == [2, 2, 50]
-    assert told[0].text == (
+    assert reports[0].text == (
         "held out for validation: fewer than 50 images of 2 classes 'cat', 'dog', one in 5 instead"
     )
 
@@ -201,14 +201,14 @@ def broken_images(folder: Path) -> set[Path]:
 
 def test_broken_images_are_named_and_left_out_of_labels_and_batches(imagenet: Path) -> None:
     broken = broken_images(imagenet)
-    told: list[str] = []
-    splits = loaded(imagenet, validation=3, on_progress=lambda progress: told.append(progress.text))
+    reports: list[str] = []
+    splits = loaded(imagenet, validation=3, on_progress=lambda progress: reports.append(progress.text))
     parts = (splits.train, splits.validation, splits.test)
     assert sum(len(part.labels) for part in parts) == 72 - 3
     skipped = dict(pair for part in parts for pair in part.skipped)  # type: ignore[attr-defined]
     assert set(skipped) == broken
     assert any("truncated" in reason for reason in skipped.values())
-    assert {text.split(":")[0] for text in told if text.startswith("skipped")} == {
+    assert {text.split(":")[0] for text in reports if text.startswith("skipped")} == {
         f"skipped {path}" for path in broken
     }
     images, labels = all_of(splits.train)
@@ -217,16 +217,16 @@ def test_broken_images_are_named_and_left_out_of_labels_and_batches(imagenet: Pa
     assert torch.equal(images.mean((2, 3)).argmax(1), labels)
 
 
-def test_what_is_known_to_be_broken_is_told_again_without_looking_again(
+def test_what_is_known_to_be_broken_is_reported_again_without_another_check(
     imagenet: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken_images(imagenet)
     first = loaded(imagenet).train.skipped  # type: ignore[attr-defined]
     monkeypatch.setattr("train.data.file_images._fault", lambda path: pytest.fail(f"looked at {path}"))
-    told: list[str] = []
-    again = loaded(imagenet, on_progress=lambda progress: told.append(progress.text)).train
+    reports: list[str] = []
+    again = loaded(imagenet, on_progress=lambda progress: reports.append(progress.text)).train
     assert again.skipped == first  # type: ignore[attr-defined]
-    assert any(text.startswith("skipped") for text in told)
+    assert any(text.startswith("skipped") for text in reports)
     monkeypatch.undo()
     monkeypatch.setenv("PONAS_CACHE", str(imagenet.parent / "cache"))
     mended = first[0][0]
@@ -311,16 +311,16 @@ def test_options_are_typed_behind_a_colon(imagenet: Path) -> None:
 
 def test_a_name_with_options_reaches_the_fractals(tmp_path: Path) -> None:
     text = "fractal:classes=2,images=3,validation=1,test=1"
-    told: list[Progress] = []
-    splits = load(text, resolution=16, cache_dir=tmp_path, on_progress=told.append)
+    reports: list[TrainingProgress] = []
+    splits = load(text, resolution=16, cache_dir=tmp_path, on_progress=reports.append)
     assert (splits.classes, len(splits.train.labels)) == (2, 6)
     assert splits.name == "fractal:classes=2,images=3,test=1,validation=1"
-    assert told
+    assert reports
     with_values = load(
         "fractal", resolution=16, classes=2, images=3, validation=1, test=1, cache_dir=tmp_path
     )
     assert with_values.name == splits.name
-    assert load("digits", on_progress=told.append).name == "digits"
+    assert load("digits", on_progress=reports.append).name == "digits"
 
 
 def test_a_run_trains_on_a_folder(imagenet: Path, monkeypatch: pytest.MonkeyPatch) -> None:

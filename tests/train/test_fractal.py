@@ -17,7 +17,7 @@ import pytest
 
 from ponas_deploy.errors import FileFormatError, PonasError
 from train.fractal import FractalSettings, cache_folder, draw, fill_rate, fractal_images, systems
-from train.progress import Progress
+from train.progress import TrainingProgress
 
 ROOT = Path(__file__).parents[2]
 SMALL = FractalSettings(classes=6, images_per_class=5, size=32, families=3)
@@ -97,7 +97,7 @@ def test_classes_of_a_family_are_closer_than_families() -> None:
 
 
 def test_a_cache_is_read_and_not_drawn_again(tmp_path: Path) -> None:
-    seen: list[Progress] = []
+    seen: list[TrainingProgress] = []
     first, _ = fractal_images(SMALL, tmp_path, on_progress=seen.append)
     assert [(p.stage, p.done, p.total) for p in seen][-1] == ("data", 30, 30)
     again, _ = fractal_images(SMALL, tmp_path, on_progress=lambda progress: pytest.fail("drawn again"))
@@ -121,8 +121,8 @@ from train.fractal import FractalSettings, fractal_images
 
 if __name__ == "__main__":
     settings = FractalSettings(classes=40, images_per_class=250, size=32, families=4)
-    tell = lambda progress: print(progress.done, flush=True)
-    fractal_images(settings, Path(sys.argv[1]), workers=int(sys.argv[2]), on_progress=tell)
+    report = lambda progress: print(progress.done, flush=True)
+    fractal_images(settings, Path(sys.argv[1]), workers=int(sys.argv[2]), on_progress=report)
 """
 
 
@@ -141,7 +141,7 @@ def test_a_killed_drawing_goes_on_where_it_stopped(tmp_path: Path, workers: int)
         killed.send_signal(signal.SIGKILL)
     assert killed.returncode == -signal.SIGKILL
     assert not (cache_folder(settings, tmp_path) / "fractals.json").exists()
-    seen: list[Progress] = []
+    seen: list[TrainingProgress] = []
     images, _ = fractal_images(settings, tmp_path, on_progress=seen.append)
     assert done[-1] < seen[0].done
     assert seen[-1].done == 10_000
@@ -200,7 +200,7 @@ def test_a_kill_before_the_header_costs_nothing(tmp_path: Path) -> None:
     assert np.array_equal(images, expected)
 
 
-def test_a_journal_without_its_images_is_not_believed(tmp_path: Path) -> None:
+def test_a_journal_without_its_images_is_not_trusted(tmp_path: Path) -> None:
     folder = cache_folder(SMALL, tmp_path)
     folder.mkdir()
     (folder / "done.txt").write_text("".join(f"{label} 0 5\n" for label in range(6)))

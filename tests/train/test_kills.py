@@ -21,7 +21,7 @@ LEFT = {"accuracy.json", "log.csv", "meta.safetensors", "run.json", "weights.saf
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[int]]]:
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[int]]]:
     folder = tmp_path_factory.mktemp("killed")
     return folder, script("killed.py", folder)
 
@@ -37,9 +37,9 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list
     ],
 )
 def test_a_killed_run_ends_like_an_unbroken_one(
-    told: tuple[Path, dict[str, list[int]]], case: str, like: str, kills: int
+    outcomes: tuple[Path, dict[str, list[int]]], case: str, like: str, kills: int
 ) -> None:
-    folder, lives = told
+    folder, lives = outcomes
     assert lives[like] == [0]
     *died, last = lives[case]
     assert last == 0

@@ -17,7 +17,7 @@ from ponas_deploy.errors import FileFormatError
 from ponas_deploy.files.weights import read_weights, write_weights
 from train.errors import TrainingError
 from train.networks import Network
-from train.progress import Progress
+from train.progress import TrainingProgress
 from train.settings import PRESETS, MetaSettings, preset
 from train.stages import evaluate, meta_architecture, train_meta
 from train.stages.meta import stepped
@@ -70,7 +70,7 @@ def test_the_seed_decides_everything() -> None:
 def test_an_interrupted_training_ends_like_an_unbroken_one(tmp_path: Path, stop: int) -> None:
     state = tmp_path / "state.safetensors"
 
-    def interrupt(progress: Progress) -> None:
+    def interrupt(progress: TrainingProgress) -> None:
         if progress.done == stop:
             raise KeyboardInterrupt
 

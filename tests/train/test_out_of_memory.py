@@ -14,7 +14,7 @@ from forked import script
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, tuple[int, str]]]:
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, tuple[int, str]]]:
     folder = tmp_path_factory.mktemp("starved")
     return folder, script("starved.py", folder)
 
@@ -35,14 +35,14 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, tupl
     ],
 )
 def test_the_setting_and_the_number_to_try_are_named(
-    told: tuple[Path, dict[str, tuple[int, str]]], case: str, sentence: str
+    outcomes: tuple[Path, dict[str, tuple[int, str]]], case: str, sentence: str
 ) -> None:
-    code, text = told[1][case]
+    code, text = outcomes[1][case]
     assert code == 1
     assert text == f"train.errors.OutOfMemoryError: there is not the memory {sentence}\n"
 
 
-def test_smaller_passes_go_on_with_the_same_run(told: tuple[Path, dict[str, tuple[int, str]]]) -> None:
-    folder, cases = told
-    assert tuple(cases["as it was told"]) == (0, "")
+def test_smaller_passes_go_on_with_the_same_run(outcomes: tuple[Path, dict[str, tuple[int, str]]]) -> None:
+    folder, cases = outcomes
+    assert tuple(cases["with smaller passes"]) == (0, "")
     assert (folder / "passes" / "accuracy.json").exists()

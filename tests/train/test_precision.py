@@ -15,7 +15,7 @@ from tiny_training import FINE_TUNE, META, changed, known, one_thread, space, sp
 from ponas_deploy.errors import PonasError, UnknownNameError
 from ponas_deploy.files.weights import read_weights
 from train.compute import Compute
-from train.progress import Progress
+from train.progress import TrainingProgress
 from train.runs import train_run
 from train.settings import TrainSettings
 from train.stages import train_meta
@@ -39,7 +39,7 @@ def test_half_precision_learns_what_float32_learns(precision: str) -> None:
 
 
 def interrupted(settings: TrainSettings, folder: Path, stage: str, done: int) -> None:
-    def interrupt(progress: Progress) -> None:
+    def interrupt(progress: TrainingProgress) -> None:
         if progress.stage == stage and progress.done == done:
             raise KeyboardInterrupt
 
@@ -86,7 +86,7 @@ def test_a_step_whose_scaled_gradient_overflows_is_left_out_and_the_scale_falls(
 
 
 @pytest.mark.parametrize(
-    ("able", "wish", "expected"),
+    ("able", "precision", "expected"),
     [
         (True, "auto", torch.bfloat16),
         (False, "auto", torch.float16),
@@ -95,11 +95,11 @@ def test_a_step_whose_scaled_gradient_overflows_is_left_out_and_the_scale_falls(
     ],
 )
 def test_a_gpu_without_bf16_computes_in_fp16(
-    monkeypatch: pytest.MonkeyPatch, able: bool, target: str, expected: torch.dtype | None
+    monkeypatch: pytest.MonkeyPatch, able: bool, precision: str, expected: torch.dtype | None
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: able)
-    compute = Compute.on("auto", precision=target)
+    compute = Compute.on("auto", precision=precision)
     assert (compute.device.type, compute.autocast) == ("cuda", expected)
 
 
@@ -110,7 +110,7 @@ def test_bf16_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
         Compute.on("cuda", precision="bf16")
 
 
-def test_the_cpu_computes_in_float32_unless_it_is_told() -> None:
+def test_the_cpu_computes_in_float32_unless_asked_otherwise() -> None:
     assert Compute.on("cpu").autocast is None
     with pytest.raises(UnknownNameError, match="unknown precision 'int8': known are auto, bf16, fp16, fp32"):
         Compute.on("cpu", precision="int8")

@@ -19,7 +19,7 @@ from train.compute import Compute
 from train.data import Splits, TensorImages
 from train.errors import TrainingError
 from train.networks import Block, Network, frozen
-from train.progress import Progress
+from train.progress import TrainingProgress
 from train.settings import FineTuneSettings
 from train.stages import TunedLayer, fine_tune, train_meta
 from train.stages.candidates import CandidateTraining, cropped
@@ -130,7 +130,7 @@ def test_shared_passes_give_what_twelve_full_passes_give(layer: int) -> None:
 
 
 def halved() -> Splits:
-    """The images at 8 px: the second and third layer see maps of 2x2, on which k3 and k5 are twins."""
+    """The images at 8 px: the second and third layer see maps of 2x2, on which k3 and k5 are equivalent."""
     data = splits()
     small = [
         TensorImages(p.images[:, :, ::2, ::2], p.labels) for p in (data.train, data.validation, data.test)
@@ -139,7 +139,7 @@ def halved() -> Splits:
 
 
 @pytest.mark.parametrize("layer", [1, 2])
-def test_twins_that_train_once_get_what_each_would_have_got(layer: int) -> None:
+def test_equivalent_candidates_that_train_once_get_what_each_would_have_got(layer: int) -> None:
     network = copy.deepcopy(_meta())
     shared = fine_tune(space(8), network, halved(), FINE_TUNE, seed=1, compute=CPU)
     for _ in range(layer):
@@ -154,10 +154,10 @@ def test_twins_that_train_once_get_what_each_would_have_got(layer: int) -> None:
     for small, large in ((0, 1), (2, 3)):
         assert row.top1_pct[small] == row.top1_pct[large]
         assert row.cross_entropy[small] == row.cross_entropy[large]
-    assert row.chosen in ("k3e3", "k3e6se")  # of twins the smaller one stays
+    assert row.chosen in ("k3e3", "k3e6se")  # of equivalent candidates the smaller one stays
 
 
-def test_where_shared_parts_learn_from_all_candidates_twins_train_each() -> None:
+def test_where_shared_parts_learn_from_all_candidates_equivalent_ones_train_each() -> None:
     network = copy.deepcopy(_meta()).eval()
     images, labels = next(halved().train.batches(16))
     blocks = cropped(space().layers[1], network.parts()[2], CPU)
@@ -269,18 +269,18 @@ def test_a_loss_that_is_no_number_names_layer_and_step_before_anything_changes()
             assert torch.equal(a, b)
 
 
-def test_a_last_step_that_spoils_the_weights_is_noticed() -> None:
+def test_a_last_step_that_breaks_the_weights_is_noticed() -> None:
     contended = replace(candidate_training(), settings=replace(FINE_TUNE, epochs=1, batch=70))
 
-    def spoil(_: float) -> None:
+    def break_weights(_: float) -> None:
         nn.init.constant_(next(contended.candidates[2].parameters()), float("inf"))
 
     with pytest.raises(TrainingError, match="layer 2 is not a finite number at step 1"):
-        contended.train(splits().train, 1, spoil)
+        contended.train(splits().train, 1, break_weights)
 
 
 def test_progress_never_runs_backwards_and_ends_at_its_total() -> None:
-    seen: list[Progress] = []
+    seen: list[TrainingProgress] = []
     network = copy.deepcopy(_meta())
     for _ in fine_tune(space(), network, splits(), FINE_TUNE, seed=1, compute=CPU, on_progress=seen.append):
         pass

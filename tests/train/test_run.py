@@ -28,7 +28,7 @@ from searchspace.weights import inherit
 from train.compute import Compute
 from train.errors import RunMismatchError
 from train.networks import Network, load_arrays
-from train.progress import Progress
+from train.progress import TrainingProgress
 from train.runs import TrainResult, train_run
 from train.stages import evaluate, inherited_weights
 
@@ -118,7 +118,7 @@ def test_a_finished_run_is_read_and_not_trained_again(unbroken: TrainResult) -> 
 def test_an_interrupted_run_ends_like_an_unbroken_one(
     tmp_path: Path, unbroken: TrainResult, moment: tuple[str, int]
 ) -> None:
-    def interrupt(progress: Progress) -> None:
+    def interrupt(progress: TrainingProgress) -> None:
         if progress.stage == moment[0] and progress.done >= moment[1]:
             raise KeyboardInterrupt
 

@@ -20,7 +20,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the train extra (torch)")
 import specialized_child
 from forked import PATH, script
-from specialized_child import FILES, MOMENTS, SETTINGS, STEPS, lesson, named, trained
+from specialized_child import FILES, MOMENTS, SETTINGS, STEPS, job, named, trained
 from tiny_training import CPU, LABELS, META, one_thread, space, splits
 
 from ponas_deploy.errors import FileFormatError, OverwriteError, PonasError, WeightsError
@@ -32,7 +32,7 @@ from train.data import Splits, TensorImages
 from train.errors import OutOfMemoryError, RunMismatchError, TrainingError
 from train.files import read_log
 from train.networks import Network, describe, initialise, load_arrays, to_arrays
-from train.progress import Progress
+from train.progress import TrainingProgress
 from train.runs import SpecializedResult, specialized_run
 from train.settings import Distillation, SpecializedSettings
 from train.stages import evaluate, inherited_weights, load_teacher, train_meta, train_network
@@ -174,14 +174,14 @@ def test_a_run_leaves_weights_and_a_result_that_says_what_they_are(unbroken: Spe
 
 
 def test_a_finished_run_is_read_and_not_trained_again(unbroken: SpecializedResult) -> None:
-    steps: list[Progress] = []
+    steps: list[TrainingProgress] = []
     again = trained(unbroken.path.parent, on_progress=steps.append)
     assert (again, steps) == (unbroken, [])
 
 
 def test_the_seed_of_the_files_is_that_of_the_cut(tmp_path: Path, unbroken: SpecializedResult) -> None:
     """`ponas evaluate` cuts the images again by the file's seed: by another one it would test on training."""
-    other = specialized_run(lesson(seed=7), tmp_path, device="cpu")
+    other = specialized_run(job(seed=7), tmp_path, device="cpu")
     assert read_weights(other.weights).metadata["seed"] == str(splits().seed) == "1"
     assert not same(other.weights, unbroken.weights)
 
@@ -200,7 +200,7 @@ def test_a_killed_run_ends_like_an_unbroken_one(tmp_path: Path, unbroken: Specia
         kept = {path.name for path in folder.glob("[a-z]*") if path.suffix in (".json", ".safetensors")}
         assert kept == set(FILES[:written])
         assert bool(list(folder.glob(".*"))) == (where == "before")
-        steps: list[Progress] = []
+        steps: list[TrainingProgress] = []
         resumed = trained(folder, on_progress=steps.append)
         assert same(resumed.weights, unbroken.weights)
         assert (resumed.test, resumed.validation) == (unbroken.test, unbroken.validation)
@@ -228,9 +228,9 @@ def test_two_processes_train_what_one_does(tmp_path: Path, unbroken: Specialized
     assert "2 processes" in json.loads((tmp_path / "two" / "result.json").read_text())["device"]
 
 
-def test_another_wish_is_refused_and_named(meta: Path, unbroken: SpecializedResult) -> None:
+def test_other_settings_of_a_network_are_refused_and_named(meta: Path, unbroken: SpecializedResult) -> None:
     folder, before = unbroken.path.parent, unbroken.weights.read_bytes()
-    changed = lesson(settings=replace(SETTINGS, lr=0.2, epochs=5), inherited=None, seed=2)
+    changed = job(settings=replace(SETTINGS, lr=0.2, epochs=5), inherited=None, seed=2)
     with pytest.raises(RunMismatchError) as caught:
         specialized_run(changed, folder, device="cpu")
     assert caught.value.changes == (
@@ -241,7 +241,7 @@ def test_another_wish_is_refused_and_named(meta: Path, unbroken: SpecializedResu
     other = Architecture(space(), (LABELS[3],) * 3)
     file = read_weights(meta)
     with pytest.raises(RunMismatchError, match=r"choices was .*; inherited was None, now [0-9a-f]{64}"):
-        specialized_run(replace(lesson(), architecture=other, inherited=file), folder, device="cpu")
+        specialized_run(replace(job(), architecture=other, inherited=file), folder, device="cpu")
     assert unbroken.weights.read_bytes() == before
 
 
@@ -268,7 +268,7 @@ def test_a_loss_that_is_no_number_stops_with_the_step_and_keeps_the_last_epoch(
     tmp_path: Path, unbroken: SpecializedResult
 ) -> None:
     with pytest.raises(TrainingError, match="the network is not a finite number at step 5") as caught:
-        specialized_run(replace(lesson(), splits=poisoned(splits(), 1)), tmp_path, device="cpu")
+        specialized_run(replace(job(), splits=poisoned(splits(), 1)), tmp_path, device="cpu")
     assert caught.value.step == STEPS + 1
     assert read_weights(tmp_path / "state.safetensors").metadata["epochs_done"] == "1"
     assert same(trained(tmp_path).weights, unbroken.weights)
@@ -278,7 +278,7 @@ def test_a_batch_that_does_not_fit_the_memory_names_a_smaller_one(tmp_path: Path
     """Images of 4 million pixels a side that take no memory until a network wants to see them."""
     huge = torch.zeros(1, 1, 1, 1).expand(64, 3, 2**22, 2**22)
     images = replace(splits(), train=TensorImages(huge, torch.zeros(64, dtype=torch.int64)))
-    giant = replace(lesson(), splits=images, settings=replace(SETTINGS, batch=64))
+    giant = replace(job(), splits=images, settings=replace(SETTINGS, batch=64))
     with pytest.raises(OutOfMemoryError, match="64 images at once: try a batch of 32") as caught:
         specialized_run(giant, tmp_path, device="cpu")
     assert caught.value.batch == 64
@@ -288,7 +288,7 @@ def test_inherited_weights_are_where_training_begins(tmp_path: Path, meta: Path)
     largest, brief = Architecture(space(), (LABELS[3],) * 3), replace(SETTINGS, epochs=1, lr=0.001)
     both = {}
     for name, file in (("scratch", None), ("inherited", read_weights(meta))):
-        target = replace(lesson(), architecture=largest, settings=brief, inherited=file)
+        target = replace(job(), architecture=largest, settings=brief, inherited=file)
         both[name] = specialized_run(target, tmp_path / name, device="cpu")
     assert both["inherited"].test.top1_pct > 80 > 60 > both["scratch"].test.top1_pct
     found = json.loads(both["inherited"].path.read_text())
@@ -303,7 +303,7 @@ def test_inherited_weights_are_where_training_begins(tmp_path: Path, meta: Path)
 
 def test_a_teacher_is_part_of_what_is_asked_for(tmp_path: Path, meta: Path) -> None:
     file = read_weights(meta)
-    target = replace(lesson(), settings=replace(SETTINGS, distillation=Distillation()), teacher=file)
+    target = replace(job(), settings=replace(SETTINGS, distillation=Distillation()), teacher=file)
     specialized_run(target, tmp_path, device="cpu")
     found = json.loads((tmp_path / "result.json").read_text())
     assert found["teacher"]["file"] == "meta.safetensors"
@@ -311,7 +311,7 @@ def test_a_teacher_is_part_of_what_is_asked_for(tmp_path: Path, meta: Path) -> N
     with pytest.raises(RunMismatchError, match=r"teacher was [0-9a-f]{64}, now None; training.distillation"):
         trained(tmp_path)
     with pytest.raises(ValueError, match="come together"):
-        lesson(teacher=file)
+        job(teacher=file)
 
 
 def changed_file(path: Path, meta: Path, header: Mapping[str, str | None], drop: str = "") -> Path:
@@ -336,7 +336,7 @@ def test_a_teacher_that_cannot_teach_is_refused(
     tmp_path: Path, meta: Path, header: dict[str, str | None], message: str
 ) -> None:
     file = read_weights(changed_file(tmp_path / "f.safetensors", meta, header))
-    target = replace(lesson(), settings=replace(SETTINGS, distillation=Distillation()), teacher=file)
+    target = replace(job(), settings=replace(SETTINGS, distillation=Distillation()), teacher=file)
     with pytest.raises(PonasError, match=message):
         specialized_run(target, tmp_path / "run", device="cpu")
     assert not (tmp_path / "run").exists()
@@ -347,12 +347,12 @@ def test_weights_that_do_not_fit_are_named_by_tensor(tmp_path: Path, meta: Path)
     lacking = read_weights(changed_file(tmp_path / "f.safetensors", meta, {}, drop=name))
     largest = Architecture(space(), (LABELS[3],) * 3)
     with pytest.raises(WeightsError, match=f"lack '{name}'"):
-        specialized_run(replace(lesson(), architecture=largest, inherited=lacking), tmp_path / "run")
+        specialized_run(replace(job(), architecture=largest, inherited=lacking), tmp_path / "run")
     two = tmp_path / "two.safetensors"
     other = space(classes=2)
     write_weights(two, random_weights(Architecture(other, SMALL.choices)), {"layout": "network"})
     with pytest.raises(WeightsError, match="tells 2 classes apart, but blobs has 3"):
-        specialized_run(lesson(inherited=read_weights(two)), tmp_path / "run")
+        specialized_run(job(inherited=read_weights(two)), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

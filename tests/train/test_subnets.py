@@ -99,7 +99,7 @@ def test_halves_are_every_other_image(weights: WeightsFile) -> None:
     assert all((half * 18 / 100) % 1 == pytest.approx(0, abs=1e-9) for half in subnet.halves_pct)
 
 
-def test_neither_lanes_nor_company_change_an_accuracy(weights: WeightsFile) -> None:
+def test_neither_lanes_nor_the_other_networks_change_an_accuracy(weights: WeightsFile) -> None:
     together = evaluate_subnets(
         supernet(weights), EVERY[:6], splits(), Compute(torch.device("cpu"), lanes=3), SEED
     )

@@ -104,17 +104,17 @@ def test_a_fitted_table_says_what_it_was_made_of(run: Run, folder: Path) -> None
     table = load_accuracy_table(folder / "accuracy-fitted.json")
     assert found["table"] == str(folder / "accuracy-fitted.json")
     assert table.space == SpaceKey.of(space())
-    origin, proof = table.origin, table.certificate
+    origin, certificate = table.origin, table.certificate
     assert origin is not None
     assert (origin.method, origin.data, origin.images, origin.seed) == ("fitted", "blobs", 36, 2)
     assert dict(origin.epochs) == {"meta": 20, "fine_tune": 2}
     details = dict(origin.details)
     assert (details["networks"], details["calibration_images"]) == ("30", "512")
     assert details["cross_validated_tau"].startswith(f"{found['cross_validated_tau']:.4f}")
-    assert proof is not None
-    assert (proof.method, proof.networks) == ("held out", 30)
-    assert proof.kendall_tau == pytest.approx(found["cross_validated_tau"])
-    assert proof.noise_pp > 0
+    assert certificate is not None
+    assert (certificate.method, certificate.networks) == ("held out", 30)
+    assert certificate.kendall_tau == pytest.approx(found["cross_validated_tau"])
+    assert certificate.noise_pp > 0
     networks = read_networks(folder / "subnets-fit-2.csv")
     assert (networks.layers, len(set(networks.choices))) == (("1", "2", "3"), 30)
     assert {side_of(choices) for choices in networks.choices} == {"fit"}
@@ -208,18 +208,18 @@ def test_a_certificate_is_what_the_networks_say(run: Run, folder: Path) -> None:
     table, networks = load_accuracy_table(path), read_networks(folder / "subnets-certify-0.csv")
     loss = [table.loss_pp(choices) for choices in networks.choices]
     macs = [network_cost("macs", Architecture(space(), choices)) for choices in networks.choices]
-    proof = table.certificate
-    assert proof is not None
-    assert proof.networks == found["networks"] == len(networks) == 9
+    certificate = table.certificate
+    assert certificate is not None
+    assert certificate.networks == found["networks"] == len(networks) == 9
     assert {side_of(choices) for choices in networks.choices} == {"certify"}
-    assert proof.kendall_tau == pytest.approx(-scipy_stats.kendalltau(loss, networks.values).statistic)
-    assert proof.spearman == pytest.approx(-scipy_stats.spearmanr(loss, networks.values).statistic)
-    assert proof.macs_tau == pytest.approx(scipy_stats.kendalltau(macs, networks.values).statistic)
-    assert proof.kendall_tau_low <= proof.kendall_tau <= proof.kendall_tau_high
-    assert proof.spearman_low is not None
-    assert proof.spearman_low <= proof.spearman
-    assert (proof.method, proof.made_on) == ("inherited", "blobs at 16 px, 36 validation images")
-    assert 0 < proof.noise_pp < 12
+    assert certificate.kendall_tau == pytest.approx(-scipy_stats.kendalltau(loss, networks.values).statistic)
+    assert certificate.spearman == pytest.approx(-scipy_stats.spearmanr(loss, networks.values).statistic)
+    assert certificate.macs_tau == pytest.approx(scipy_stats.kendalltau(macs, networks.values).statistic)
+    assert certificate.kendall_tau_low <= certificate.kendall_tau <= certificate.kendall_tau_high
+    assert certificate.spearman_low is not None
+    assert certificate.spearman_low <= certificate.spearman
+    assert (certificate.method, certificate.made_on) == ("inherited", "blobs at 16 px, 36 validation images")
+    assert 0 < certificate.noise_pp < 12
     assert found["table"] == str(path)
     before = (folder / "subnets-certify-0.csv").read_bytes()
     other = document(run("table", "certify", path, *given, "--out", folder / "copy.json"))

@@ -1,4 +1,4 @@
-"""One description, three readers: torch module, ONNX graph and cost must tell the same network."""
+"""One description, three readers: torch module, ONNX graph and cost must describe the same network."""
 # ruff: noqa: E402
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def difference(found: Array, expected: Array) -> float:
 
 
 def counted(module: nn.Module, x: Array) -> tuple[int, int]:
-    """MACs and parameters, counted on the torch side without a word from `searchspace.cost`."""
+    """MACs and parameters, counted on the torch side without `searchspace.cost`."""
     macs = 0
 
     def hook(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:

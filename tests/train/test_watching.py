@@ -23,7 +23,7 @@ from tiny_training import LABELS, META, SETTINGS, changed, known, one_thread
 from ponas_deploy.commands import app
 from ponas_deploy.errors import FileFormatError, PonasError
 from train.files import Line, RunLog, lock, read_log, read_status
-from train.progress import LayerRow, Pace, Progress, Speed
+from train.progress import LayerRow, Pace, Speed, TrainingProgress
 from train.runs import train_run
 
 ROW = LayerRow("4", ("a", "b"), (50.0, 75.0), (1.0, 0.5), "b")
@@ -48,11 +48,13 @@ class Clock:
 def test_the_pace_is_that_of_this_process_alone() -> None:
     clock = Clock()
     pace = Pace(clock)
-    assert pace.see(Progress("meta", 900, 1000, images=64)) == Speed()  # resumed: 900 steps were not ours
+    assert (
+        pace.see(TrainingProgress("meta", 900, 1000, images=64)) == Speed()
+    )  # resumed: 900 steps were not ours
     clock.now += 2
-    assert pace.see(Progress("meta", 901, 1000, images=64)) == Speed(32.0, 2.0 * 99)
+    assert pace.see(TrainingProgress("meta", 901, 1000, images=64)) == Speed(32.0, 2.0 * 99)
     clock.now += 4
-    assert pace.see(Progress("meta", 904, 1000, images=192)) == Speed(256 / 6, 1.5 * 96)
+    assert pace.see(TrainingProgress("meta", 904, 1000, images=192)) == Speed(256 / 6, 1.5 * 96)
 
 
 def test_the_images_a_second_are_those_of_the_last_minute() -> None:
@@ -60,16 +62,16 @@ def test_the_images_a_second_are_those_of_the_last_minute() -> None:
     pace = Pace(clock)
     for step in range(100):
         clock.now += 1 if step < 50 else 10
-        found = pace.see(Progress("meta", step, 100, images=60))
+        found = pace.see(TrainingProgress("meta", step, 100, images=60))
     assert found.images_per_s == pytest.approx(6.0)
 
 
-def test_a_new_stage_starts_anew() -> None:
+def test_a_new_stage_starts_from_nothing() -> None:
     clock = Clock()
     pace = Pace(clock)
-    pace.see(Progress("meta", 1, 10, images=8))
+    pace.see(TrainingProgress("meta", 1, 10, images=8))
     clock.now += 5
-    assert pace.see(Progress("fine-tune", 3, 10, images=8)) == Speed()
+    assert pace.see(TrainingProgress("fine-tune", 3, 10, images=8)) == Speed()
 
 
 def test_a_log_has_a_line_for_every_epoch_and_layer(tmp_path: Path) -> None:
@@ -92,7 +94,7 @@ def test_a_log_has_a_line_for_every_epoch_and_layer(tmp_path: Path) -> None:
 
 
 def test_a_resumed_run_adds_to_the_log_and_to_the_seconds(tmp_path: Path) -> None:
-    def interrupt(progress: Progress) -> None:
+    def interrupt(progress: TrainingProgress) -> None:
         if progress.stage == "fine-tune" and progress.milestone:
             raise KeyboardInterrupt
 
@@ -111,7 +113,7 @@ def test_a_line_that_a_kill_cut_short_is_dropped_and_the_log_goes_on(tmp_path: P
     path = tmp_path / "log.csv"
     metrics = (("cross_entropy", 2.5), ("validation_top1_pct", 12.5), ("lr", 0.1))
     with RunLog(path) as log:
-        log(Progress("meta", 5, 10, "epoch 1, of 2", metrics, milestone=True))
+        log(TrainingProgress("meta", 5, 10, "epoch 1, of 2", metrics, milestone=True))
     whole = path.read_text()
     path.write_text(whole + whole.splitlines()[-1][:20])
     (line,) = read_log(path)
@@ -119,7 +121,7 @@ def test_a_line_that_a_kill_cut_short_is_dropped_and_the_log_goes_on(tmp_path: P
         "", 0.0, "meta", "epoch 1, of 2", 5, 10, 2.5, 12.5, 0.1, None, None
     )
     with RunLog(path) as log:
-        log(Progress("fine-tune", 1, 4, "layer 4 of 19", row=ROW, milestone=True))
+        log(TrainingProgress("fine-tune", 1, 4, "layer 4 of 19", row=ROW, milestone=True))
     assert path.read_text().startswith(whole)
     assert [line.validation_top1_pct for line in read_log(path)] == [12.5, 75.0]
 
@@ -239,7 +241,7 @@ def test_the_status_of_a_finished_run_holds_its_table_and_the_command_that_makes
 
 
 def test_the_status_of_an_unfinished_run_shows_the_rows_so_far(tmp_path: Path) -> None:
-    def interrupt(progress: Progress) -> None:
+    def interrupt(progress: TrainingProgress) -> None:
         if progress.text == "layer 3 of 3" and not progress.milestone:
             raise KeyboardInterrupt
 

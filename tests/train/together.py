@@ -28,7 +28,7 @@ from train.compute import distributed
 from train.data import TensorImages
 from train.errors import OtherProcessError
 from train.networks import to_arrays
-from train.progress import OnProgress, Progress, silent
+from train.progress import OnProgress, TrainingProgress, silent
 from train.runs import train_run
 from train.stages import fine_tune, train_meta
 
@@ -61,7 +61,7 @@ def nan(folder: Path) -> None:
 def error(folder: Path) -> None:
     """The second process fails in the middle of an epoch."""
 
-    def fail(progress: Progress) -> None:
+    def fail(progress: TrainingProgress) -> None:
         if distributed.rank() == 1 and progress.done == 5:
             raise PonasError("the second process has a reason of its own.")
 
@@ -71,7 +71,7 @@ def error(folder: Path) -> None:
 def kill(folder: Path) -> None:
     """The second process is killed in the middle of an epoch."""
 
-    def die(progress: Progress) -> None:
+    def die(progress: TrainingProgress) -> None:
         if distributed.rank() == 1 and progress.done == 5:
             os.kill(os.getpid(), signal.SIGKILL)
 

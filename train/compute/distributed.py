@@ -3,9 +3,9 @@
 Every process holds the whole network and takes an equal share of each batch; gradients are added up
 before each step, so that all take the same step as one process with the whole batch would. Images to
 evaluate and batches that measure statistics are dealt out, the sums put together. Files are read and
-written by the first process alone: the others are told, so a run folder need not be visible to them.
+written by the first process alone: the others get what it returns, so they need not see the run folder.
 
-An error anywhere ends all: the process that fails first says why, the others end without a word.
+An error anywhere ends all: the process that fails first says why, the others end without a message.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ if TYPE_CHECKING:  # some builds of torch, those of small boards, have no such m
 Result = TypeVar("Result")
 
 _TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-_PATIENCE = timedelta(hours=6)
+_EXCHANGE_TIMEOUT = timedelta(hours=6)
 """How long one process may wait for another: the first may have a million images to check."""
-_MEETINGS = itertools.count()
-_SPOKEN, _ENDED = "spoken", "ended"
+_JOINED = itertools.count()
+_FAILED, _ENDED = "failed", "ended"
 _GRACE_S = 5.0
 """How long a process may take to notice by itself that another has failed."""
 
@@ -92,8 +92,8 @@ def divided(stage: str, batch: int) -> None:
         )
 
 
-def dealt(count: int) -> Tensor | None:
-    """The indices of `count` images that this process looks at, (n,) int64; None: all of them."""
+def own_images(count: int) -> Tensor | None:
+    """The indices of `count` images that this process evaluates, (n,) int64; None: all of them."""
     return None if size() == 1 else torch.tensor_split(torch.arange(count), size())[rank()]
 
 
@@ -113,50 +113,50 @@ def joined(device: torch.device) -> Iterator[None]:
     from torch.distributed.distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
-    meeting, number, count = next(rendezvous("env://"))
-    store = PrefixStore(f"ponas/{next(_MEETINGS)}", meeting)  # keys of an earlier one would mislead
+    meeting_point, number, count = next(rendezvous("env://"))
+    store = PrefixStore(f"ponas/{next(_JOINED)}", meeting_point)  # keys of an earlier one would mislead
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=_PATIENCE)
+    dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=_EXCHANGE_TIMEOUT)
     ending = threading.Event()
-    watching = threading.Thread(target=_watch, args=(store, ending), daemon=True)
-    watching.start()
+    watcher = threading.Thread(target=_end_with_the_others, args=(store, ending), daemon=True)
+    watcher.start()
     try:
         yield
     except BaseException as error:
         if isinstance(error, _LostError):
-            _await_a_word(store)
-        speaks = not isinstance(error, OtherProcessError) and _count(store, _SPOKEN) == 1
+            _await_a_failure(store)
+        first_to_fail = not isinstance(error, OtherProcessError) and _count(store, _FAILED) == 1
         _count(store, _ENDED)
         if number == 0:
             _let_others_end(store, count)
-        if not speaks:
+        if not first_to_fail:
             raise OtherProcessError from error
         raise
     finally:
         ending.set()
-        watching.join(_GRACE_S)  # a thread that is in the store when Python ends takes the process with it
+        watcher.join(_GRACE_S)  # a thread that is in the store when Python ends takes the process with it
     dist.destroy_process_group()
 
 
-def _watch(store: Store, ending: threading.Event) -> None:
+def _end_with_the_others(store: Store, ending: threading.Event) -> None:
     """End this process when another has failed and an exchange with it would wait for ever."""
     with suppress(RuntimeError):  # the store is gone: so is the process that kept it
         while not ending.wait(1.0):
-            if store.check([_SPOKEN]) and not ending.wait(_GRACE_S):
+            if store.check([_FAILED]) and not ending.wait(_GRACE_S):
                 os._exit(1)
 
 
-def _await_a_word(store: Store) -> None:
+def _await_a_failure(store: Store) -> None:
     until = monotonic() + _GRACE_S
     with suppress(RuntimeError):
-        while monotonic() < until and not store.check([_SPOKEN]):
+        while monotonic() < until and not store.check([_FAILED]):
             sleep(0.1)
 
 
 def _count(store: Store, key: str) -> int:
-    """How many processes have come here; 0 when nobody can know any more."""
+    """How many processes have come here; 0 when the store is gone."""
     try:
         return int(store.add(key, 1))
     except RuntimeError:
@@ -178,8 +178,8 @@ def _exchanging() -> Iterator[None]:
     except RuntimeError as error:
         reason = str(error).partition("\n")[0].partition(". ")[0]
         raise _LostError(
-            f"another process of this run ended without a word ({reason}): what is finished is kept, and the"
-            f" same command goes on from there."
+            f"another process of this run ended without an error message ({reason}): what is finished is"
+            f" kept, and the same command goes on from there."
         ) from error
 
 
@@ -196,7 +196,7 @@ def first(work: Callable[[], Result]) -> Result:
             outcome, failed = [(None, True)], error
     with _exchanging():
         dist.broadcast_object_list(outcome, src=0)
-    return _settled(outcome[0][0], failed, outcome[0][1])
+    return _result_or_error(outcome[0][0], failed, outcome[0][1])
 
 
 def in_turn(work: Callable[[], Result]) -> Result:
@@ -214,11 +214,11 @@ def in_turn(work: Callable[[], Result]) -> Result:
         failures = [False] * size()
         with _exchanging():
             dist.all_gather_object(failures, failed is not None)
-        _settled(None, failed, any(failures))
+        _result_or_error(None, failed, any(failures))
     return result  # type: ignore[return-value]
 
 
-def _settled(result: Result | None, failed: PonasError | None, anywhere: bool) -> Result:
+def _result_or_error(result: Result | None, failed: PonasError | None, anywhere: bool) -> Result:
     if failed:
         raise failed
     if anywhere:

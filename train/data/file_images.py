@@ -1,6 +1,6 @@
 """Images in files: decoded by worker processes when a batch asks for them, the broken ones left out.
 
-Which files are broken is found before anything is trained, because labels and batches must speak of the
+Which files are broken is found before anything is trained, because labels and batches must be of the
 same images from the first to the last; the answer is kept, so that the next run does not look again.
 """
 
@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,11 @@ from ponas_deploy.files.records import read_json, write_json
 from train.compute import WHOLE, Share, derive, threads
 from train.data.layout import Part
 from train.data.splits import Batch
-from train.progress import OnProgress, Progress
+from train.progress import OnProgress, TrainingProgress
 
 FORMAT = "ponas.image-check/1"
 _AT_ONCE = 512  # images looked at between two reports
-_TOLD = 10  # broken images reported one by one
+_REPORTED = 10  # broken images reported one by one
 
 View = Callable[[Any], Tensor]
 """A PIL image in RGB -> what the network reads, (3, resolution, resolution) float32."""
@@ -205,13 +206,16 @@ def _broken(root: Path, files: list[str], reading: Reading) -> dict[str, str]:
         broken = _looked_at(root, files, reading)
         with suppress(PonasError, UnicodeError):  # nowhere to keep it: the next run looks again
             write_json(cache, FORMAT, {"root": str(root), "broken": broken}, overwrite=True)
-    for told, (file, why) in enumerate(broken.items()):
-        more = f", and {len(broken) - _TOLD} more" if told == _TOLD - 1 and len(broken) > _TOLD else ""
-        if told < _TOLD:
-            text = f"skipped {root / file}: {why}{more}"
-            metrics = (("skipped_images", float(len(broken))),)
-            reading.on_progress(Progress("data", len(files), len(files), text, metrics))
+    _report_skipped(root, broken, len(files), reading.on_progress)
     return broken
+
+
+def _report_skipped(root: Path, broken: dict[str, str], files: int, on_progress: OnProgress) -> None:
+    left = len(broken) - _REPORTED
+    metrics = (("skipped_images", float(len(broken))),)
+    for number, (file, why) in enumerate(islice(broken.items(), _REPORTED), start=1):
+        more = f", and {left} more" if number == _REPORTED and left > 0 else ""
+        on_progress(TrainingProgress("data", files, files, f"skipped {root / file}: {why}{more}", metrics))
 
 
 def _looked_at(root: Path, files: list[str], reading: Reading) -> dict[str, str]:
@@ -222,7 +226,7 @@ def _looked_at(root: Path, files: list[str], reading: Reading) -> dict[str, str]
             reasons = pool.map(lambda file: _fault(root / file), some)
             broken |= {file: why for file, why in zip(some, reasons, strict=True) if why}
             text = f"checking images: {start + len(some):,} of {len(files):,}"
-            reading.on_progress(Progress("data", start + len(some), len(files), text))
+            reading.on_progress(TrainingProgress("data", start + len(some), len(files), text))
     return broken
 
 

@@ -22,7 +22,7 @@ from train.data.cache import default_cache
 from train.data.file_images import FileImages, Reading, views
 from train.data.layout import ALL, TEST, TRAIN, VALIDATION, Part, listed, read_parts
 from train.data.splits import Batch, Images, Splits
-from train.progress import OnProgress, Progress, silent
+from train.progress import OnProgress, TrainingProgress, silent
 
 RESOLUTION, HELD_OUT = 224, 50
 SMALL = 5  # at most one image in so many is held out
@@ -44,7 +44,7 @@ def load(
 
     `validation` and `test` are the images a class that are held out where the folder has no such part.
     `workers` processes decode (0: as many as torch has threads); they change no pixel and no order.
-    Images that cannot be read are skipped: `FileImages.skipped` has them, `on_progress` is told.
+    Images that cannot be read are skipped: `FileImages.skipped` has them, `on_progress` is called for them.
     Raises PonasError for a layout, an empty class or classes that differ.
     """
     for name, count in (("validation", validation), ("test", test)):
@@ -125,13 +125,13 @@ class HoldOut:
                 f"held out for {purpose}: fewer than {count} images of {listed('class', small)},"
                 f" one in {SMALL} instead"
             )
-            self.on_progress(Progress("data", 0, 1, text))
+            self.on_progress(TrainingProgress("data", 0, 1, text))
         return (part, places[~held]), (part, places[held])
 
 
 @dataclass(frozen=True, slots=True)
 class NoImages:
-    """Stands for a part that the folder lacks: PonasError as soon as an image of it is asked for."""
+    """In place of a part that the folder lacks: PonasError as soon as an image of it is asked for."""
 
     folder: Path
     name: str

@@ -72,7 +72,7 @@ def accepted(source: Source) -> dict[str, Any]:
 def checked(name: str, source: Source, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a source with text turned into what each option is.
 
-    UnknownNameError lists the options there are; `on_progress` is dropped where a source is silent.
+    UnknownNameError lists the options there are; `on_progress` is dropped where a source reports nothing.
     """
     known, ready = accepted(source), {}
     for key, value in options.items():

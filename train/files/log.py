@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ponas_deploy.errors import FileFormatError, PonasError
-from train.progress import Pace, Progress, Speed
+from train.progress import Pace, Speed, TrainingProgress
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -58,8 +58,8 @@ def read_log(path: Path) -> tuple[Line, ...]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return ()
-    whole = text[: text.rfind("\n") + 1]
-    rows = list(csv.reader(io.StringIO(whole)))
+    complete = text[: text.rfind("\n") + 1]
+    rows = list(csv.reader(io.StringIO(complete)))
     return tuple(_line(path, number, row) for number, row in enumerate(rows[1:], start=2))
 
 
@@ -73,7 +73,7 @@ def _line(path: Path, number: int, row: list[str]) -> Line:
 
 
 class RunLog:
-    """Writes the log of a run, told what the run reports. A context manager."""
+    """Writes the log of a run; called with what the run reports. A context manager."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._pace = path, Pace()
@@ -82,7 +82,7 @@ class RunLog:
         self._boards: dict[str, SummaryWriter] = {}
         _cut_to_whole_lines(path)
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: TrainingProgress) -> None:
         """Take in a report; write a line if it is time."""
         if progress.stage == "data" or (progress.row and not progress.milestone):
             return
@@ -126,7 +126,7 @@ class RunLog:
             board.close()
 
 
-def _described(progress: Progress, speed: Speed, seconds: float) -> Line:
+def _described(progress: TrainingProgress, speed: Speed, seconds: float) -> Line:
     metrics = dict(progress.metrics)
     row = progress.row
     return Line(
@@ -147,7 +147,7 @@ def _described(progress: Progress, speed: Speed, seconds: float) -> Line:
 def _cut_to_whole_lines(path: Path) -> None:
     if path.exists():
         data = path.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
-        if whole != data:
+        complete = data[: data.rfind(b"\n") + 1]
+        if complete != data:
             with path.open("r+b") as file:
-                file.truncate(len(whole))
+                file.truncate(len(complete))

@@ -10,7 +10,7 @@
     weights.safetensors       the supernet: stem, head, every candidate of every layer
     accuracy.json             the accuracy table, written last: the run is complete when it is there
 
-Every file but the log is written whole or not at all, and a file never speaks of one that is not there
+Every file but the log is written whole or not at all, and a file never names one that is not there
 yet, so a run killed at any moment continues from its last finished epoch or layer.
 """
 

@@ -20,10 +20,10 @@ from train.settings import pairs_of
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A run as it stands.
+    """A run as its folder shows it.
 
     `asked` are the settings by dotted name, with what followed from the images. `stage`: "data" (nothing
-    but the images has been looked at), "meta", "fine-tune" or "done". `last` is the newest line of the
+    but the images has been read), "meta", "fine-tune" or "done". `last` is the newest line of the
     log, `best_top1_pct` the best validation accuracy so far. `table` has the rows that are finished, None
     before the first. `holder` is the process that trains now.
     """

@@ -25,7 +25,7 @@ from ponas_deploy.errors import FileFormatError, PonasError
 from ponas_deploy.files.records import read_json, sha256, write_json
 from train.fractal.pictures import Pixels, draw
 from train.fractal.systems import FractalSettings
-from train.progress import OnProgress, Progress, silent
+from train.progress import OnProgress, TrainingProgress, silent
 
 try:
     import fcntl
@@ -156,7 +156,7 @@ def _reporter(
         done += chunk[2]
         rate = (done - found) / max(time.monotonic() - started, 1e-9)
         text = f"fractals: {done:,} of {total:,} images, {rate:,.0f} images/s"
-        on_progress(Progress("data", done, total, text, (("images_per_s", rate),)))
+        on_progress(TrainingProgress("data", done, total, text, (("images_per_s", rate),)))
 
     return report
 

@@ -13,7 +13,7 @@ from train.fractal.points import STEM, Floats, cell_count, histogram, points, st
 
 MAPS = (2, 8)  # affine maps a system, both included
 _ATTEMPTS = 1000  # systems drawn for one that fills the frame
-_SEARCH_SIZE = 128  # px: fill is judged here, so that a class is the same at every image size
+_SEARCH_SIZE = 128  # px: fill is measured at this size, so that a class is the same at every image size
 _SEARCH_DENSITY = 2.0  # points a pixel
 _CONTRACTION = 0.98  # the largest spectral norm of a map
 

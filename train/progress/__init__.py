@@ -1,6 +1,6 @@
 """What a training run reports while it goes on, and how fast it is. No torch."""
 
 from train.progress.pace import Pace, Speed
-from train.progress.reports import LayerRow, OnProgress, Progress, Stage, both, silent
+from train.progress.reports import LayerRow, OnProgress, StageName, TrainingProgress, both, silent
 
-__all__ = ["LayerRow", "OnProgress", "Pace", "Progress", "Speed", "Stage", "both", "silent"]
+__all__ = ["LayerRow", "OnProgress", "Pace", "Speed", "StageName", "TrainingProgress", "both", "silent"]

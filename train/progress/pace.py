@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
-from train.progress.reports import Progress
+from train.progress.reports import TrainingProgress
 
 _WINDOW_S = 60.0
 
@@ -24,7 +24,7 @@ class Speed:
 
 
 class Pace:
-    """Watches the reports of a run. What another process did before does not count."""
+    """Follows the reports of a run. What another process did before does not count."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
@@ -33,7 +33,7 @@ class Pace:
         self._images = 0
         self._recent: deque[tuple[float, int]] = deque()
 
-    def see(self, progress: Progress) -> Speed:
+    def see(self, progress: TrainingProgress) -> Speed:
         """The speed after a report."""
         now = self._clock()
         if self._stage != (progress.stage, progress.total):
@@ -50,7 +50,7 @@ class Pace:
         then, before = self._recent[0]
         return (self._images - before) / (now - then) if now > then and self._images else None
 
-    def _left(self, now: float, progress: Progress) -> float | None:
+    def _left(self, now: float, progress: TrainingProgress) -> float | None:
         start, done = self._start
         if progress.done <= done:
             return None

@@ -1,4 +1,4 @@
-"""What a long function tells its caller while it runs; nothing here prints."""
+"""What a long function reports to its caller while it runs; nothing here prints."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-Stage = Literal["data", "meta", "fine-tune", "weights", "subnets"]
+StageName = Literal["data", "meta", "fine-tune", "weights", "subnets"]
 
 
 @dataclass(frozen=True, slots=True)
 class LayerRow:
     """A finished row of the accuracy table: top-1 in percent and loss, candidate by candidate.
 
-    `cross_entropy` (nats) settles ties for `chosen`, the candidate that stays in the network.
+    `cross_entropy` (nats) breaks ties for `chosen`, the candidate that stays in the network.
     """
 
     layer: str
@@ -24,7 +24,7 @@ class LayerRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class TrainingProgress:
     """How far a stage is.
 
     `done` of `total` are units of about equal time within a stage, so that they give the time left.
@@ -33,7 +33,7 @@ class Progress:
     `images` were trained on since the report before. `milestone`: an epoch or a layer ends here.
     """
 
-    stage: Stage
+    stage: StageName
     done: int
     total: int
     text: str = ""
@@ -43,18 +43,18 @@ class Progress:
     milestone: bool = False
 
 
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[TrainingProgress], None]
 
 
 def both(one: OnProgress, other: OnProgress) -> OnProgress:
-    """An `on_progress` that tells two."""
+    """An `on_progress` that calls two."""
 
-    def on_progress(progress: Progress) -> None:
+    def on_progress(progress: TrainingProgress) -> None:
         one(progress)
         other(progress)
 
     return on_progress
 
 
-def silent(progress: Progress) -> None:
+def silent(progress: TrainingProgress) -> None:
     """An `on_progress` that does nothing."""

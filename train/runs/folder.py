@@ -1,6 +1,6 @@
 """The folder of a training run: its files are written and read here; `train.files.paths` lists them.
 
-Of several processes the first alone touches the disk, the others are told what it found.
+Of several processes the first alone touches the disk, the others get what it found.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A specialized network from images to weights and a result, in a folder of its own.
 
-    run.json                what was asked; another wish is refused here
+    run.json                what was asked; a run of other settings is refused here
     log.csv                 how it went; see `train.files.log`
     state.safetensors       the network after its last finished epoch; gone when training ends
     weights.safetensors     the trained network
@@ -97,41 +97,41 @@ class TrainingJob:
 
 
 def specialized_run(
-    lesson: TrainingJob, folder: Path, *, device: str = "auto", on_progress: OnProgress = silent
+    job: TrainingJob, folder: Path, *, device: str = "auto", on_progress: OnProgress = silent
 ) -> SpecializedResult:
     """Train one network and measure what it is worth; started by torchrun, all its processes together.
 
-    A folder with an unfinished run of the same lesson goes on, a finished one is read. Raises
+    A folder with an unfinished run of the same job goes on, a finished one is read. Raises
     WeightsError (a file that does not fit), RunMismatchError, TrainingError, OutOfMemoryError, PonasError
     (another process trains in the folder), OtherProcessError; the last finished epoch is kept.
     """
     compute = Compute.on(device)
     if not distributed.leads():
         with distributed.joined(compute.device):
-            return _run(lesson, folder, compute, silent)
+            return _run(job, folder, compute, silent)
     with distributed.joined(compute.device), lock.held(folder), RunLog(folder / LOG) as log:
-        return _run(lesson, folder, compute, both(log, on_progress))
+        return _run(job, folder, compute, both(log, on_progress))
 
 
-def _run(lesson: TrainingJob, folder: Path, compute: Compute, on_progress: OnProgress) -> SpecializedResult:
-    architecture, splits = lesson.architecture, lesson.splits
+def _run(job: TrainingJob, folder: Path, compute: Compute, on_progress: OnProgress) -> SpecializedResult:
+    architecture, splits = job.architecture, job.splits
     refuse_other_space(architecture, splits)
-    for file in lesson.files.values():
+    for file in job.files.values():
         refuse_other_images(file, splits)
     weights, result, state = folder / WEIGHTS, folder / RESULT, folder / STATE
-    with compute.seeded(lesson.seed):  # what torch draws for new modules is overwritten
-        network = _untrained(lesson, compute)
-        teacher = load_teacher(lesson.teacher, splits, compute) if lesson.teacher else None
-        identity = lesson.identity()
+    with compute.seeded(job.seed):  # what torch draws for new modules is overwritten
+        network = _untrained(job, compute)
+        teacher = load_teacher(job.teacher, splits, compute) if job.teacher else None
+        identity = job.identity()
         distributed.first(partial(_claim, folder, identity))
         if not distributed.first(weights.exists):
-            _train(network, lesson, teacher, state, compute, on_progress)
+            _train(network, job, teacher, state, compute, on_progress)
             header = describe("network", architecture.space, splits, splits.seed)
             tensors = to_arrays(network.state_dict())
             distributed.first(
                 partial(write_weights, weights, tensors, {**header, "choices": architecture.text})
             )
-        found = distributed.first(partial(_measured, lesson, identity, folder, compute))
+        found = distributed.first(partial(_measured, job, identity, folder, compute))
     distributed.first(partial(state.unlink, missing_ok=True))
     return SpecializedResult(weights, result, *found)
 
@@ -144,23 +144,23 @@ def _claim(folder: Path, identity: Mapping[str, Any]) -> None:
             half_written.unlink(missing_ok=True)
 
 
-def _untrained(lesson: TrainingJob, compute: Compute) -> Network:
-    if lesson.inherited:
-        return inherited_network(lesson.architecture, lesson.inherited.tensors, compute)
-    network = Network(lesson.architecture)
-    initialise(network, generator(lesson.seed, "weights"))
+def _untrained(job: TrainingJob, compute: Compute) -> Network:
+    if job.inherited:
+        return inherited_network(job.architecture, job.inherited.tensors, compute)
+    network = Network(job.architecture)
+    initialise(network, generator(job.seed, "weights"))
     return compute.place(network)
 
 
 def _train(
     network: Network,
-    lesson: TrainingJob,
+    job: TrainingJob,
     teacher: nn.Module | None,
     state: Path,
     compute: Compute,
     on_progress: OnProgress,
 ) -> None:
-    splits, settings, seed = lesson.splits, lesson.settings, lesson.seed
+    splits, settings, seed = job.splits, job.settings, job.seed
     train_network(
         network,
         splits,
@@ -171,31 +171,31 @@ def _train(
         state=state,
         on_progress=on_progress,
     )
-    if lesson.inherited:
+    if job.inherited:
         recalibrate_batch_norm(network, splits, settings.batch, seed, compute)
 
 
 def _measured(
-    lesson: TrainingJob, identity: Mapping[str, Any], folder: Path, compute: Compute
+    job: TrainingJob, identity: Mapping[str, Any], folder: Path, compute: Compute
 ) -> tuple[Evaluation, Evaluation]:
     """Accuracy on the validation and on the test images, once measured and then read."""
     path = folder / RESULT
     if not path.exists():
-        write_json(path, FORMAT, _document(lesson, identity, folder / WEIGHTS, compute))
+        write_json(path, FORMAT, _document(job, identity, folder / WEIGHTS, compute))
     record = read_json(path, FORMAT)
     return _read(record.record("validation")), _read(record.record("test"))
 
 
 def _document(
-    lesson: TrainingJob, identity: Mapping[str, Any], weights: Path, compute: Compute
+    job: TrainingJob, identity: Mapping[str, Any], weights: Path, compute: Compute
 ) -> dict[str, Any]:
     """The result as JSON: accuracy on both sets of images, then where it comes from."""
-    tensors, splits = read_weights(weights).tensors, lesson.splits
+    tensors, splits = read_weights(weights).tensors, job.splits
     found = {
-        name: asdict(evaluate_weights(lesson.architecture, tensors, [images], device=compute.device.type))
+        name: asdict(evaluate_weights(job.architecture, tensors, [images], device=compute.device.type))
         for name, images in (("validation", splits.validation), ("test", splits.test))
     }
-    files = {name: {"file": file.path.name, "sha256": identity[name]} for name, file in lesson.files.items()}
+    files = {name: {"file": file.path.name, "sha256": identity[name]} for name, file in job.files.items()}
     return {
         **found,
         "weights": weights.name,

@@ -28,7 +28,7 @@ from train.compute import Compute, distributed, enough_memory
 from train.data import Splits, load
 from train.files import RunLog, RunPaths, grid_of, lock
 from train.networks import Network
-from train.progress import LayerRow, OnProgress, Progress, both, silent
+from train.progress import LayerRow, OnProgress, TrainingProgress, both, silent
 from train.runs.folder import RunFolder
 from train.settings import FineTuneSettings, TrainSettings, dotted
 from train.stages import evaluate, fine_tune, train_meta
@@ -65,7 +65,7 @@ def train_run(settings: TrainSettings, run_dir: Path, on_progress: OnProgress = 
 
 
 def _run(settings: TrainSettings, paths: RunPaths, compute: Compute, on_progress: OnProgress) -> TrainResult:
-    on_progress(Progress("data", 0, 1, settings.data))
+    on_progress(TrainingProgress("data", 0, 1, settings.data))
     reading = partial(
         load,
         settings.data,
@@ -76,7 +76,7 @@ def _run(settings: TrainSettings, paths: RunPaths, compute: Compute, on_progress
     )
     splits = distributed.in_turn(reading)
     space = build_space(settings.space, splits.resolution, splits.classes)
-    on_progress(Progress("data", 1, 1, f"{len(splits.train.labels)} training images"))
+    on_progress(TrainingProgress("data", 1, 1, f"{len(splits.train.labels)} training images"))
     folder = RunFolder(paths, space, splits, settings.seed)
     folder.claim(settings)
     if not folder.has(paths.table):
@@ -112,7 +112,7 @@ def _train(settings: TrainSettings, folder: RunFolder, compute: Compute, on_prog
     network, finished = folder.load_network(compute)
     rows = list(finished)
     for row in rows:
-        on_progress(Progress("fine-tune", 0, 1, f"layer {row.layer}", row=row))
+        on_progress(TrainingProgress("fine-tune", 0, 1, f"layer {row.layer}", row=row))
     tuning = fine_tune(
         space,
         network,

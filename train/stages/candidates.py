@@ -56,10 +56,10 @@ class CandidateTraining:
     def train(self, images: Images, seed: int, after_step: Callable[[float], None]) -> None:
         """Fine-tune with strict fairness: each candidate gets exactly one update on each batch.
 
-        `after_step` is told the mean of the candidates' losses.
+        `after_step` is called with the mean of the candidates' losses.
 
         Raises TrainingError at the first loss that is not finite, before that step changes anything, and
-        when the last step spoiled the weights.
+        when the last step left weights that are not finite.
         """
         settings, trained = self.settings, list(self._trained())
         optimizer = sgd(trained, settings.lr, settings.momentum, settings.weight_decay)
@@ -99,17 +99,17 @@ class CandidateTraining:
         tallies = [Tally() for _ in self.candidates]
         for candidate in self.candidates:
             candidate.eval()
-        own = distributed.dealt(len(images.labels))
+        own = distributed.own_images(len(images.labels))
         for features, labels in Through(images, self.before, self.compute).batches(EVALUATION_BATCH, own):
             x, targets = self.compute.put(features), self.compute.put(labels)
 
-            def look(group: range, x: Tensor = x, targets: Tensor = targets) -> None:
+            def add_group(group: range, x: Tensor = x, targets: Tensor = targets) -> None:
                 with torch.no_grad():
                     logits = self._logits(x, group)
                 for index, part in zip(group, logits, strict=True):
                     tallies[index].add(part, targets)
 
-            self.compute.each(look, self._groups(len(labels)))
+            self.compute.each(add_group, self._groups(len(labels)))
         return tuple(tally.everywhere().result() for tally in tallies)
 
     def _trained(self) -> Iterator[nn.Parameter]:

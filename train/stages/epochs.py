@@ -14,7 +14,7 @@ from torch import nn
 from train.compute import Compute, derive, distributed, enough_memory, shuffled, threads
 from train.data import Splits
 from train.errors import TrainingError
-from train.progress import OnProgress, Progress, Stage, silent
+from train.progress import OnProgress, StageName, TrainingProgress, silent
 from train.settings import MetaSettings, SpecializedSettings
 from train.stages.loop import Evaluation, Loss, all_finite, cross_entropy, evaluate, set_lr, train_epoch
 from train.stages.state import load_state, save_state
@@ -29,7 +29,7 @@ class TrainingStage:
     """
 
     name: str
-    stage: Stage
+    stage: StageName
     key: str
     settings: MetaSettings | SpecializedSettings
     lr: Callable[[int], float]
@@ -41,7 +41,7 @@ def train_epochs(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
     splits: Splits,
-    course: TrainingStage,
+    stage: TrainingStage,
     *,
     seed: int,
     compute: Compute,
@@ -54,69 +54,69 @@ def train_epochs(
     ends, with the result of an unbroken run. Raises TrainingError when the loss is not finite,
     OutOfMemoryError when the batch is too large; the state is then that of the last good epoch.
     """
-    settings, scaler = course.settings, compute.scaler()
-    distributed.divided(course.name, min(settings.batch, len(splits.train.labels)))
+    settings, scaler = stage.settings, compute.scaler()
+    distributed.divided(stage.name, min(settings.batch, len(splits.train.labels)))
     start = 0
     if state and distributed.first(state.exists):
         start = load_state(state, network, optimizer, compute, scaler)
     with threads(settings.threads):
         evaluation = evaluate(network, splits.validation, compute)
         for epoch in range(start, settings.epochs):
-            report = _Report(course, epoch, _steps(splits, course), on_progress)
-            _epoch(network, optimizer, splits, course, epoch, seed, compute, scaler, report.each(evaluation))
+            report = _EpochReports(stage, epoch, _steps(splits, stage), on_progress)
+            _epoch(network, optimizer, splits, stage, epoch, seed, compute, scaler, report.each(evaluation))
             evaluation = evaluate(network, splits.validation, compute)
             if not all_finite(network.state_dict()):
-                raise TrainingError(course.name, (epoch + 1) * _steps(splits, course))
+                raise TrainingError(stage.name, (epoch + 1) * _steps(splits, stage))
             if state:
                 distributed.first(partial(save_state, state, network, optimizer, epoch + 1, scaler))
             report.end(evaluation)
     return evaluation
 
 
-def _steps(splits: Splits, course: TrainingStage) -> int:
-    return max(len(splits.train.labels) // course.settings.batch, 1)
+def _steps(splits: Splits, stage: TrainingStage) -> int:
+    return max(len(splits.train.labels) // stage.settings.batch, 1)
 
 
 def _epoch(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
     splits: Splits,
-    course: TrainingStage,
+    stage: TrainingStage,
     epoch: int,
     seed: int,
     compute: Compute,
     scaler: torch.amp.GradScaler,
     after_step: Callable[[float], None],
 ) -> None:
-    settings, first_step = course.settings, epoch * _steps(splits, course) + 1
-    order = shuffled(len(splits.train.labels), settings.batch, course.key, epoch, seed=seed)
+    settings, first_step = stage.settings, epoch * _steps(splits, stage) + 1
+    order = shuffled(len(splits.train.labels), settings.batch, stage.key, epoch, seed=seed)
     augment = derive(seed, "augment", epoch) if settings.augment else None
     batches = splits.train.batches(settings.batch, order, augment, distributed.share())
-    set_lr(optimizer, course.lr(epoch))
+    set_lr(optimizer, stage.lr(epoch))
     with (
         compute.seeded(derive(seed, "dropout", epoch)),
-        enough_memory(course.name, settings.batch, course.remedy),
+        enough_memory(stage.name, settings.batch, stage.remedy),
     ):
         train_epoch(
             network,
             optimizer,
             batches,
             compute,
-            course.name,
+            stage.name,
             first_step,
             after_step,
-            course.objective,
+            stage.objective,
             scaler,
         )
 
 
-class _Report:
-    """What an epoch (from 0) of `steps` steps tells: every step, and its end."""
+class _EpochReports:
+    """What an epoch (from 0) of `steps` steps reports: every step, and its end."""
 
-    def __init__(self, course: TrainingStage, epoch: int, steps: int, on_progress: OnProgress) -> None:
-        self._course, self._on_progress = course, on_progress
-        self._done, self._total = epoch * steps, course.settings.epochs * steps
-        self._text, self._lr = f"epoch {epoch + 1} of {course.settings.epochs}", course.lr(epoch)
+    def __init__(self, stage: TrainingStage, epoch: int, steps: int, on_progress: OnProgress) -> None:
+        self._stage, self._on_progress = stage, on_progress
+        self._done, self._total = epoch * steps, stage.settings.epochs * steps
+        self._text, self._lr = f"epoch {epoch + 1} of {stage.settings.epochs}", stage.lr(epoch)
         self._losses: list[float] = []
 
     def each(self, before: Evaluation) -> Callable[[float], None]:
@@ -125,20 +125,20 @@ class _Report:
         def after_step(loss: float) -> None:
             self._done += 1
             self._losses.append(loss)
-            self._tell(loss, before, images=self._course.settings.batch)
+            self._report(loss, before, images=self._stage.settings.batch)
 
         return after_step
 
     def end(self, evaluation: Evaluation) -> None:
         """The epoch is over: its mean loss and its accuracy."""
-        self._tell(fmean(self._losses), evaluation, milestone=True)
+        self._report(fmean(self._losses), evaluation, milestone=True)
 
-    def _tell(self, loss: float, evaluation: Evaluation, images: int = 0, milestone: bool = False) -> None:
-        measured = "cross_entropy" if self._course.objective is cross_entropy else "loss"
+    def _report(self, loss: float, evaluation: Evaluation, images: int = 0, milestone: bool = False) -> None:
+        measured = "cross_entropy" if self._stage.objective is cross_entropy else "loss"
         metrics = ((measured, loss), ("validation_top1_pct", evaluation.top1_pct), ("lr", self._lr))
         self._on_progress(
-            Progress(
-                self._course.stage,
+            TrainingProgress(
+                self._stage.stage,
                 self._done,
                 self._total,
                 self._text,

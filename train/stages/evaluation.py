@@ -12,7 +12,7 @@ from searchspace import Architecture
 from train.compute import Compute, few_threads
 from train.data import Batch, Images
 from train.networks import Network, load_arrays
-from train.progress import OnProgress, Progress, silent
+from train.progress import OnProgress, TrainingProgress, silent
 from train.stages.loop import EVALUATION_BATCH, Evaluation, Tally
 
 _FULL_BATCH_PX = 112  # up to this side a whole EVALUATION_BATCH goes through at once
@@ -40,7 +40,7 @@ def evaluate_weights(
         for batch, labels in batches(images, max(int(EVALUATION_BATCH / shrink), 1)):
             tally.add(network(compute.put(batch)), compute.put(labels))
             done += len(labels)
-            on_progress(Progress("weights", done, total, "through torch"))
+            on_progress(TrainingProgress("weights", done, total, "through torch"))
     return tally.result()
 
 

@@ -110,8 +110,8 @@ def train_fair(
         supernet.crop_from(meta, compute)
     compute.place(supernet)
     optimizer = sgd(supernet.parameters(), settings.lr, settings.momentum, settings.weight_decay)
-    course = TrainingStage("the supernet", "fine-tune", "fair", settings, partial(stepped, settings), summed)
+    stage = TrainingStage("the supernet", "fine-tune", "fair", settings, partial(stepped, settings), summed)
     evaluation = train_epochs(
-        supernet, optimizer, splits, course, seed=seed, compute=compute, state=state, on_progress=on_progress
+        supernet, optimizer, splits, stage, seed=seed, compute=compute, state=state, on_progress=on_progress
     )
     return supernet, evaluation

@@ -16,7 +16,7 @@ from train.stages.loop import EVALUATION_BATCH
 
 @dataclass(frozen=True, slots=True)
 class Through:
-    """Images seen through a frozen module; computed anew for every batch."""
+    """Images seen through a frozen module; computed again for every batch."""
 
     source: Images
     module: nn.Module

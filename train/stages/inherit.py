@@ -1,4 +1,4 @@
-"""A network with inherited weights: batch norm measured anew, fine-tuned where asked."""
+"""A network with inherited weights: batch norm recalibrated, fine-tuned where asked."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def inherited_network(architecture: Architecture, tensors: Weights, compute: Com
 
 
 def recalibrate_batch_norm(network: Network, splits: Splits, batch: int, seed: int, compute: Compute) -> None:
-    """Measure the batch norm statistics of a network anew on training images."""
+    """Measure the batch norm statistics of a network again, on training images."""
     order = shuffled(len(splits.train.labels), batch, "statistics", seed=seed)[:CALIBRATION_IMAGES]
     with few_threads(splits.resolution):
         recalibrate([network], splits.train, order, batch, compute)

@@ -52,10 +52,10 @@ def train_epoch(
     objective: Loss = cross_entropy,
     scaler: torch.amp.GradScaler | None = None,
 ) -> None:
-    """One pass of `objective` over `batches`, this process's share of each; `after_step` is told each loss.
+    """One pass of `objective` over `batches`, this process's share of each.
 
-    `scaler` goes on from epoch to epoch. Raises TrainingError at the first loss that is not finite, before
-    that step changes any weight.
+    `after_step` is called with each loss; `scaler` goes on from epoch to epoch. Raises TrainingError at
+    the first loss that is not finite, before that step changes any weight.
     """
     network.train()
     descent = Descent(optimizer, scaler or compute.scaler())
@@ -75,7 +75,7 @@ def evaluate(network: nn.Module, images: Images, compute: Compute) -> Evaluation
     network.eval()
     tally = Tally()
     with torch.inference_mode():
-        for batch, labels in images.batches(EVALUATION_BATCH, distributed.dealt(len(images.labels))):
+        for batch, labels in images.batches(EVALUATION_BATCH, distributed.own_images(len(images.labels))):
             with compute.precision():
                 logits = network(compute.put(batch))
             tally.add(logits, compute.put(labels))
@@ -114,7 +114,7 @@ class Tally:
 def recalibrate(
     networks: Iterable[nn.Module], images: Images, order: Tensor, size: int, compute: Compute
 ) -> None:
-    """Measure the batch norm statistics of each network anew, as averages over batches of `size` images.
+    """Measure the batch norm statistics of each network again, as averages over batches of `size` images.
 
     Running averages lag behind weights that moved, and those of a cropped block belong to another
     block. Each network sees the same batches; nothing but its running statistics changes. Several
@@ -133,7 +133,7 @@ def recalibrate(
         seen += len(batch)
         for norm in norms:
             norm.momentum = len(batch) / seen  # a plain average over all images
-        compute.each(partial(_look_at, compute.put(batch), compute), networks)
+        compute.each(partial(_pass_through, compute.put(batch), compute), networks)
     _average(norms, seen)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
@@ -154,7 +154,7 @@ def _average(norms: list[BatchNorm], seen: int) -> None:
         each.copy_(part / summed[-1])
 
 
-def _look_at(images: Tensor, compute: Compute, network: nn.Module) -> None:
+def _pass_through(images: Tensor, compute: Compute, network: nn.Module) -> None:
     with torch.no_grad(), compute.precision():
         network(images)
 

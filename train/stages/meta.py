@@ -47,10 +47,10 @@ def train_meta(
     initialise(network, generator(seed, "weights"))
     compute.place(network)
     optimizer = sgd(network.parameters(), settings.lr, settings.momentum, settings.weight_decay)
-    course = TrainingStage(
+    stage = TrainingStage(
         "the meta network", "meta", "meta", settings, partial(stepped, settings), remedy="meta.batch ="
     )
     evaluation = train_epochs(
-        network, optimizer, splits, course, seed=seed, compute=compute, state=state, on_progress=on_progress
+        network, optimizer, splits, stage, seed=seed, compute=compute, state=state, on_progress=on_progress
     )
     return network, evaluation

@@ -6,7 +6,7 @@ each gets exactly one update on each batch. Their validation accuracy is a row o
 stays before the next layer starts.
 
 What the paper leaves open, and what is done here. The rest of the network is in evaluation mode. The
-candidates' batch norm statistics are measured anew before their accuracy is, because running
+candidates' batch norm statistics are measured again before their accuracy is, because running
 averages lag behind weights that have just moved. Of candidates with equal accuracy the one with the
 lower cross entropy on the same images stays, then the first.
 """
@@ -22,7 +22,7 @@ from searchspace import Layer, Space
 from train.compute import Compute, threads
 from train.data import Images, Splits
 from train.networks import Block, Network, frozen
-from train.progress import LayerRow, OnProgress, Progress, silent
+from train.progress import LayerRow, OnProgress, TrainingProgress, silent
 from train.settings import FineTuneSettings
 from train.stages.candidates import CandidateTraining, cut
 from train.stages.equivalent import stand_ins
@@ -49,10 +49,10 @@ def fine_tune(
     finished: int = 0,
     on_progress: OnProgress = silent,
 ) -> Iterator[TunedLayer]:
-    """Fine-tune layer after layer; each is yielded once its best candidate stands in `network`.
+    """Fine-tune layer after layer; each is yielded once its best candidate is in `network`.
 
     `network` is the meta network, whose first `finished` layers are done already. It is changed in
-    place. Raises TrainingError when a loss is not finite; the layers yielded before stand.
+    place. Raises TrainingError when a loss is not finite; the layers yielded before it are finished.
     """
     network.eval()
     if settings.scope == "path":
@@ -82,7 +82,8 @@ def fine_tune(
             )
         network.replace(index, row.chosen, candidates[row.labels.index(row.chosen)])
         text = f"layer {layer.name} of {len(space.layers)}"
-        on_progress(Progress("fine-tune", units.until(index + 1), units.total, text, row=row, milestone=True))
+        done = units.until(index + 1)
+        on_progress(TrainingProgress("fine-tune", done, units.total, text, row=row, milestone=True))
         yield TunedLayer(row, candidates)
 
 
@@ -110,7 +111,7 @@ def _row(layer: Layer, evaluations: tuple[Evaluation, ...]) -> LayerRow:
 
 
 Halves = tuple[nn.Module, nn.Module, Images, Images]
-"""What stands before and after a layer, and the training and validation images to send through."""
+"""The parts before and after a layer, and the training and validation images to send through."""
 
 
 class _WholePath:
@@ -184,6 +185,6 @@ class _Units:
             nonlocal done
             done += self._weight(index)
             metrics = (("cross_entropy", loss), ("lr", self._lr))
-            on_progress(Progress("fine-tune", done, self.total, text, metrics, images=self._batch))
+            on_progress(TrainingProgress("fine-tune", done, self.total, text, metrics, images=self._batch))
 
         return after_step

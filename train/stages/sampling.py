@@ -1,7 +1,7 @@
-"""Which random networks a table is fitted to, and which ones judge it: two sides that never meet.
+"""Which random networks a table is fitted to, and which ones certify it: two sides that share none.
 
 A hash of the network alone decides its side, a quarter of the space certifies. So no seed, number of
-networks or second run lets a network that a table was fitted to judge that table.
+networks or second run lets a network that a table was fitted to certify that table.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def train_network(
     See `train_epochs` for `state` and what is raised.
     """
     distillation = settings.distillation
-    course = TrainingStage(
+    stage = TrainingStage(
         name="the network",
         stage="weights",
         key="finetune",
@@ -54,5 +54,5 @@ def train_network(
         network.parameters(), settings.lr, settings.momentum, settings.weight_decay, nesterov=True
     )
     train_epochs(
-        network, optimizer, splits, course, seed=seed, compute=compute, state=state, on_progress=on_progress
+        network, optimizer, splits, stage, seed=seed, compute=compute, state=state, on_progress=on_progress
     )

@@ -1,6 +1,6 @@
-"""Networks of a finished supernet, evaluated as they are inherited: what a table is fitted to and judged by.
+"""Networks of a finished supernet, evaluated as they are inherited, to fit or certify a table.
 
-A subnet takes over the weights of its candidates. Its batch norm statistics are measured anew on
+A subnet takes over the weights of its candidates. Its batch norm statistics are measured again on
 training images, because those in the file belong to the neighbours that a candidate was trained with
 (as in single path one-shot search, arXiv 1904.00420); then it sees the validation images.
 """
@@ -99,7 +99,7 @@ def _evaluated(modules: Sequence[torch.nn.Module], images: Images, compute: Comp
     for batch, labels in images.batches(size):
         x, targets = compute.put(batch), compute.put(labels)
 
-        def look(index: int, x: Tensor = x, targets: Tensor = targets) -> None:
+        def add_network(index: int, x: Tensor = x, targets: Tensor = targets) -> None:
             with torch.inference_mode(), compute.precision():
                 logits = modules[index](x)
             for tally, part in zip(
@@ -107,5 +107,5 @@ def _evaluated(modules: Sequence[torch.nn.Module], images: Images, compute: Comp
             ):
                 tally.add(logits[part], targets[part])
 
-        compute.each(look, range(len(modules)))
+        compute.each(add_network, range(len(modules)))
     return tallies

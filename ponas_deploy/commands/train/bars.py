@@ -14,7 +14,7 @@ import typer
 from ponas_deploy.commands.output import note, report_console
 
 if TYPE_CHECKING:
-    from train.progress import LayerRow, OnProgress, Progress, Speed
+    from train.progress import LayerRow, OnProgress, Speed, TrainingProgress
 
 
 def needs_torch() -> None:
@@ -29,7 +29,7 @@ def needs_torch() -> None:
 def training_in(folder: Path) -> Iterator[OnProgress]:
     """Bars of a training whose files go to `folder`; of several processes the first alone shows any.
 
-    The others, when one of them fails, end without a word.
+    The others, when one of them fails, end without a message.
     """
     from train.compute import distributed
     from train.errors import OtherProcessError
@@ -70,17 +70,17 @@ def training_bars(opening: str = "", *, quiet: bool = False) -> Iterator[OnProgr
     pace = Pace()
     with Bars(*columns, console=report_console(stderr=True), disable=quiet) as bars:
         tasks: dict[str, Any] = {}
-        told = set[str]()
+        printed = set[str]()
 
         def once(text: str) -> None:
-            if text not in told:
-                told.add(text)
+            if text not in printed:
+                printed.add(text)
                 say(text)
 
         def say(text: str) -> None:
             bars.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-        def on_progress(progress: Progress) -> None:
+        def on_progress(progress: TrainingProgress) -> None:
             if opening and progress.stage != "data":
                 once(opening)
             if any(name == "skipped_images" for name, _ in progress.metrics):
@@ -91,7 +91,7 @@ def training_bars(opening: str = "", *, quiet: bool = False) -> Iterator[OnProgr
             if progress.row is None or progress.milestone:
                 _advance(progress, pace.see(progress))
 
-        def _advance(progress: Progress, speed: Speed) -> None:
+        def _advance(progress: TrainingProgress, speed: Speed) -> None:
             if progress.stage not in tasks:
                 tasks[progress.stage] = bars.add_task("", stage=progress.stage, total=None, left="")
             bars.update(
@@ -108,7 +108,7 @@ def training_bars(opening: str = "", *, quiet: bool = False) -> Iterator[OnProgr
 _SHORT = {"cross_entropy": "loss", "validation_top1_pct": "top-1 %"}
 
 
-def _described(progress: Progress, speed: Speed) -> str:
+def _described(progress: TrainingProgress, speed: Speed) -> str:
     rate = "" if speed.images_per_s is None else f"{speed.images_per_s:.0f} images/s"
     metrics = ", ".join(f"{_SHORT.get(name, name)} {value:.4g}" for name, value in progress.metrics)
     return "  ".join(part for part in (progress.text, rate, metrics) if part)

@@ -95,8 +95,8 @@ def specialized(
         )
         splits = distributed.in_turn(reading)
         architecture = fitting(arch, space, inherited, splits, weights)
-        lesson = TrainingJob(architecture, splits, settings, seed, inherited, teacher)
-        result = specialized_run(lesson, folder, device=device, on_progress=on_progress)
+        job = TrainingJob(architecture, splits, settings, seed, inherited, teacher)
+        result = specialized_run(job, folder, device=device, on_progress=on_progress)
     if not distributed.leads():
         return
     document = read_json(result.path, FORMAT).data

@@ -89,7 +89,7 @@ def _lines(found: Status) -> Iterator[tuple[str, str]]:
     yield "running", holder.text if holder else stopped
     if last:
         left = "" if found.left_s is None else f", {in_hours(found.left_s)} left of this stage"
-        yield "time", f"{in_hours(last.seconds)} spent{left}; last word at {last.time}"
+        yield "time", f"{in_hours(last.seconds)} spent{left}; last line at {last.time}"
         if last.images_per_s is not None:
             yield "speed", f"{last.images_per_s:.0f} images/s"
     if found.best_top1_pct is not None:
@@ -102,8 +102,8 @@ _OPTIONS = ("data", "seed", "resolution")
 
 def _command(found: Status) -> str:
     """The one command that makes this run again."""
-    words = ["ponas", "train", "--out", str(found.folder)]
+    command = ["ponas", "train", "--out", str(found.folder)]
     for pair in found.settings:
         name, _, value = pair.partition("=")
-        words += [f"--{name}", value] if name in _OPTIONS else ["--set", pair]
-    return shlex.join(words)
+        command += [f"--{name}", value] if name in _OPTIONS else ["--set", pair]
+    return shlex.join(command)

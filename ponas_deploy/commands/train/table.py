@@ -57,7 +57,7 @@ def table(
     """Make an accuracy table from a finished run, by either method.
 
     `progressive` is the paper's table, which the run has already made. `fitted` evaluates random
-    networks with the run's weights (batch norm measured anew) and fits what every candidate loses to
+    networks with the run's weights (batch norm measured again) and fits what every candidate loses to
     log(100 - top-1), or to plain points where they predict better, by ridge least squares; few
     networks are fitted by the effects of kernel, expansion and squeeze-and-excite. On digits 200
     networks gave a rank correlation of 0.83 with others, 400 gave 0.87. What was evaluated is kept in
@@ -122,7 +122,7 @@ def _fitted(
 
 
 def _with_origin(fit: Fit, run: Run, found: Evaluated, progressive: AccuracyTable) -> AccuracyTable:
-    """The table of a fit, with the run and the evaluation as its origin and the noise in its proof."""
+    """The table of a fit, with the run and the evaluation as its origin and the noise in its certificate."""
     from dataclasses import replace
     from datetime import datetime, timezone
     from statistics import fmean
@@ -147,7 +147,7 @@ def _with_origin(fit: Fit, run: Run, found: Evaluated, progressive: AccuracyTabl
     )
     noise = noise_of_halves(found.halves_pct)
     top1 = fmean(found.networks.values)
-    proof = replace(
+    certificate = replace(
         made.certificate, noise_pp=noise.pp, noise_tau=noise.tau, top1_pct=top1, made_on=run.made_on
     )
-    return replace(made, origin=origin, certificate=proof)
+    return replace(made, origin=origin, certificate=certificate)

@@ -34,7 +34,7 @@ def test_how_many_candidates_of_ponas_differ(resolution: int, trained: list[int]
     ] == trained
 
 
-def test_the_largest_kernel_stands_for_its_twins() -> None:
+def test_the_largest_kernel_trains_for_its_equivalents() -> None:
     layer = space().layers[1]  # k3e3, k5e3, k3e6se, k5e6se
     assert stand_ins(layer, (8, 2, 2)) == stand_ins(layer, (8, 1, 1)) == (1, 1, 3, 3)
     assert stand_ins(layer, (8, 4, 4)) == stand_ins(layer, (8, 1, 3)) == (0, 1, 2, 3)
@@ -42,7 +42,7 @@ def test_the_largest_kernel_stands_for_its_twins() -> None:
 
 @pytest.mark.parametrize("side", [1, 2, 3, 4])
 @pytest.mark.parametrize("layer", [0, 1])
-def test_candidates_have_the_same_values_if_and_only_if_they_are_twins(layer: int, side: int) -> None:
+def test_candidates_have_the_same_values_if_and_only_if_they_are_equivalent(layer: int, side: int) -> None:
     torch.manual_seed(0)
     of_layer = space().layers[layer]
     source = Block(largest(of_layer).ops)
