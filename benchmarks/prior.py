@@ -23,7 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from ponas_deploy.backends import BACKENDS, RunSettings
+from ponas_deploy.backends import RunSettings
+from ponas_deploy.backends.registry import default_backends
 from ponas_deploy.fitting.correction import TimedNetwork, certify, correct
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.profiling.prior import LEAST_NETWORKS, Prior, load_prior, macs_in_ms
@@ -124,7 +125,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--prior", type=Path, required=True)
-    parser.add_argument("--backend", choices=BACKENDS, default="onnxruntime")
+    parser.add_argument("--backend", choices=default_backends(), default="onnxruntime")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--time", type=float, default=60.0, help="seconds for the full profile")

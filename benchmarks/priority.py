@@ -14,7 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ponas_deploy.backends import BACKENDS, RunSettings
+from ponas_deploy.backends import RunSettings
+from ponas_deploy.backends.registry import default_backends
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.profiling import priority
 from ponas_deploy.profiling.precision import precision_of
@@ -29,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--backend", choices=BACKENDS, default="onnxruntime")
+    parser.add_argument("--backend", choices=default_backends(), default="onnxruntime")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--time", type=float, default=20.0)
     parser.add_argument("--repeats", type=int, default=2)

@@ -24,7 +24,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ponas_deploy.backends import BACKENDS, RunSettings, get_backend
+from ponas_deploy.backends import RunSettings, get_backend
+from ponas_deploy.backends.registry import default_backends
 from ponas_deploy.fitting.correction import KINDS, LEAST_FIT, TimedNetwork, certify, correct
 from ponas_deploy.machines.machine import read_conditions, this_machine
 from ponas_deploy.profiling.profile import TIME_BUDGET_S, profile
@@ -129,7 +130,7 @@ def isolated_grid(table: LatencyTable, statistic: str) -> Grid:
 
 
 def configs(options: argparse.Namespace) -> Iterator[Config]:
-    for backend in options.backend or BACKENDS:
+    for backend in options.backend or default_backends():
         for precision in options.precision or get_backend(backend).precisions():
             if precision in get_backend(backend).precisions():
                 yield Config(
@@ -147,7 +148,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--backend", action="append", choices=BACKENDS)
+    parser.add_argument("--backend", action="append", choices=default_backends())
     parser.add_argument("--precision", action="append")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int, default=1)

@@ -19,8 +19,7 @@ from typing import Any
 import onnx
 
 from conftest import tiny_space
-from ponas_deploy.backends import RunSettings, Session
-from ponas_deploy.backends import protocol as backends
+from ponas_deploy.backends import RunSettings, Session, registry
 from ponas_deploy.backends.fake import FakeBackend
 from ponas_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from ponas_deploy.measuring.protocol import Plan
@@ -28,6 +27,7 @@ from ponas_deploy.profiling import bench, worker
 from ponas_deploy.profiling.supervise import Timeouts
 from ponas_deploy.profiling.worker import Request
 from ponas_deploy.tables import Conditions, SpaceKey
+from registered import with_factory
 from searchspace import Space
 from searchspace.spaces import SPACES
 
@@ -58,7 +58,7 @@ def samples(journal: Path) -> list[tuple[str, int]]:
 
 
 def main(arguments: Sequence[str]) -> None:
-    backends._BACKENDS["onnxruntime"] = "faulty_worker:FaultyBackend"
+    registry.ENTRIES = with_factory("onnxruntime", "faulty_worker:FaultyBackend")
     SPACES["tiny"] = tiny_space
     journal = Request.from_text(arguments[0]).journal
     FaultyBackend.fault = {"journal": journal, **json.loads(os.environ.get("FAULT", "{}"))}

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
-from ponas_deploy.backends import Backend, RunSettings, Session, get_backend
+from ponas_deploy.backends import Backend, RunSettings, Session, get_backend, registry
 from ponas_deploy.backends.torch import NAMES, TorchBackend
+from ponas_deploy.measuring.plans import GPU_PLAN, plan_for
 from ponas_deploy.measuring.protocol import Plan, Samples, first_estimate, measure, take_sample
-from ponas_deploy.profiling.gpu import PLAN, plan_for
 from ponas_deploy.profiling.models import block_model, blocks_of, network_bytes
 from ponas_deploy.tables.statistics import repeatability
 from searchspace import Architecture, build_space
@@ -55,7 +55,8 @@ class Config:
 
     @property
     def plan(self) -> Plan:
-        return replace(plan_for(self.backend) if self.backend == "trtexec" else PLAN, max_rounds=24)
+        by_process = registry.entry_of(self.backend).process_a_visit
+        return replace(plan_for(self.backend) if by_process else GPU_PLAN, max_rounds=24)
 
     def build(self, device: str | None = None) -> Backend:
         """The backend; PyTorch's takes a device and a memory layout, the others take their own."""
@@ -104,8 +105,8 @@ def folded(network: Any) -> Any:
 
 def quick_ms(session: Session) -> float:
     """The median of a few samples, in milliseconds."""
-    runs, _ = first_estimate(session, PLAN)
-    return median(take_sample(session, runs, PLAN) for _ in range(_LOOKS)) / 1e6
+    runs, _ = first_estimate(session, GPU_PLAN)
+    return median(take_sample(session, runs, GPU_PLAN) for _ in range(_LOOKS)) / 1e6
 
 
 def interleaved(sessions: Mapping[str, Session], plan: Plan) -> dict[str, Any]:

@@ -27,11 +27,13 @@ from benchmarks.gpu.networks import (
     quick_ms,
 )
 from ponas_deploy.backends import Backend, Session
+from ponas_deploy.backends.protocol import Launches
+from ponas_deploy.backends.registry import runs_on_gpu
 from ponas_deploy.errors import BudgetError
 from ponas_deploy.files.journal import Journal
 from ponas_deploy.fitting.correction import LEAST_CHECK, LEAST_FIT
+from ponas_deploy.machines.gpu import required_gpu
 from ponas_deploy.machines.machine import this_machine
-from ponas_deploy.profiling.gpu import required_gpu, runs_on_gpu
 from ponas_deploy.profiling.models import HEAD, STEM, block_model, blocks_of
 from ponas_deploy.profiling.priority import losses
 from ponas_deploy.profiling.profile import profile
@@ -264,7 +266,7 @@ def _launch_ns(backend: Backend, config: Config, space: Space) -> int:
     """What the host needs to launch a block."""
     proto = block_model(STEM, blocks_of(space)[STEM], config.batch)
     with backend.load(proto, config.settings) as session:
-        return int(getattr(session, "launch_ns", 0))
+        return session.launch_ns if isinstance(session, Launches) else 0
 
 
 def _below(table: LatencyTable, launch_ns: int) -> str:

@@ -1,31 +1,28 @@
 """The runtimes behind one small door: a backend compiles an ONNX model, a session runs and times it."""
 
+from ponas_deploy.backends.fake import FakeBackend
 from ponas_deploy.backends.progress import BuildProgress, OnBuildProgress
 from ponas_deploy.backends.protocol import (
-    BACKENDS,
-    FAKE,
     INT8,
     Backend,
     Calibrated,
+    ReportsProgress,
     RunSettings,
     Session,
-    TellsProgress,
     TimesLayers,
-    get_backend,
-    known_backends,
 )
+from ponas_deploy.backends.registry import get_backend, known_backends
 
 __all__ = [
-    "BACKENDS",
-    "FAKE",
     "INT8",
     "Backend",
     "BuildProgress",
     "Calibrated",
+    "FakeBackend",
     "OnBuildProgress",
+    "ReportsProgress",
     "RunSettings",
     "Session",
-    "TellsProgress",
     "TimesLayers",
     "get_backend",
     "known_backends",

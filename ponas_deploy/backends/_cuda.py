@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import Any
 
 from ponas_deploy.errors import BackendError
+from ponas_deploy.machines.gpu import driver_library
 
 INSTALL = "pip install 'ponas-deploy[tensorrt]'"
 _LONGEST_WAIT_US = 999_999
@@ -27,26 +28,6 @@ class Gpu:
     capability: tuple[int, int]
     uuid: str
     cuda: str
-
-
-def driver_library() -> Any:
-    """The driver's own library, which is there wherever a driver is."""
-    return ctypes.CDLL("libcuda.so.1")
-
-
-def first_gpu_name() -> str:
-    """What the driver calls the first GPU that CUDA shows this process; empty without one."""
-    device, name = ctypes.c_int(), ctypes.create_string_buffer(256)
-    try:
-        driver = driver_library()
-        failed = (
-            driver.cuInit(0)
-            or driver.cuDeviceGet(ctypes.byref(device), 0)
-            or driver.cuDeviceGetName(name, len(name), device)
-        )
-    except (OSError, AttributeError):
-        return ""
-    return "" if failed else name.value.decode(errors="replace")
 
 
 class Cuda:

@@ -1,15 +1,13 @@
-"""The runtimes behind one small door: a backend compiles an ONNX model, a session runs and times it.
+"""What a runtime must have: a backend compiles an ONNX model, a session runs and times it.
 
-To add a runtime, write one file with a class that has what `Backend` asks for, name it in
-`_BACKENDS`, and run the contract test over it (`tests/backends/test_contract.py`). Every module here
-imports without its runtime; the runtime is imported when the backend is built.
+`Backend` and `Session` are what every runtime has. The protocols below them are optional: who needs one
+asks with isinstance. Every module of a runtime imports without the runtime, which is imported when the
+backend is made. Which runtimes there are stands in `registry.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, runtime_checkable
@@ -18,7 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ponas_deploy.backends.progress import OnBuildProgress
-from ponas_deploy.errors import UnknownNameError
+from ponas_deploy.machines.nvidia import GpuReading
+
+INT8 = "int8"
+"""The precision whose scales come from images (`Calibrated`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,46 +105,57 @@ class TimesLayers(Protocol):
 
 
 @runtime_checkable
-class TellsProgress(Protocol):
-    """What a backend has besides where it says how far a build is, from any thread."""
+class ReportsProgress(Protocol):
+    """What a backend has besides where it reports how far a build is, from any thread."""
 
     on_progress: OnBuildProgress | None
 
 
-_BACKENDS = {
-    "onnxruntime": "ponas_deploy.backends.onnxruntime:OnnxRuntimeBackend",
-    "openvino": "ponas_deploy.backends.openvino:OpenVinoBackend",
-    "onnxruntime-cuda": "ponas_deploy.backends.onnxruntime_gpu:cuda",
-    "onnxruntime-tensorrt": "ponas_deploy.backends.onnxruntime_gpu:tensorrt",
-    "tensorrt": "ponas_deploy.backends.tensorrt:TensorRtBackend",
-    "trtexec": "ponas_deploy.backends.trtexec:TrtexecBackend",
-    "torch": "ponas_deploy.backends.torch:cuda_graphs",
-    "torch-eager": "ponas_deploy.backends.torch:eager",
-    "torch-compile": "ponas_deploy.backends.torch:compiled",
-    "fake": "ponas_deploy.backends.fake:FakeBackend",
-}
-FAKE = "fake"
-INT8 = "int8"
-BACKENDS = ("onnxruntime", "openvino")
-"""The runtimes a CPU is profiled with by default."""
+@runtime_checkable
+class PicksProcessor(Protocol):
+    """What a backend has besides where it runs on a GPU if it sees one, else on the CPU."""
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it runs on a GPU here."""
+        ...
+
+    @property
+    def why_not_gpu(self) -> str:
+        """Why it does not, as the part of a sentence; empty on a GPU."""
+        ...
 
 
-def get_backend(name: str, on_build: OnBuildProgress | None = None) -> Backend:
-    """The backend called `name`; `on_build` hears how far its builds are, where it tells (`TellsProgress`).
+@runtime_checkable
+class ReadsGpu(Protocol):
+    """What a backend has besides where it runs on a GPU: which one that is, and its state."""
 
-    Raises UnknownNameError that lists the backends, or BackendError with the install line when the
-    runtime is not installed.
-    """
-    if name not in _BACKENDS:
-        raise UnknownNameError("backend", name, known_backends())
-    module, _, attribute = _BACKENDS[name].partition(":")
-    factory: Callable[[], Backend] = getattr(import_module(module), attribute)
-    backend = factory()
-    if on_build and isinstance(backend, TellsProgress):
-        backend.on_progress = on_build
-    return backend
+    def reading(self) -> GpuReading:
+        """Clocks, power, temperature and throttle reasons of its GPU now."""
+        ...
 
 
-def known_backends() -> tuple[str, ...]:
-    """The names of all real runtimes, installed or not."""
-    return tuple(name for name in _BACKENDS if name != FAKE)
+@runtime_checkable
+class CapturesGraphs(Protocol):
+    """What a backend has besides where models should run in a CUDA graph."""
+
+    @property
+    def uncaptured(self) -> tuple[str, ...]:
+        """Why models loaded so far run without one, one reason for each."""
+        ...
+
+
+@runtime_checkable
+class Launches(Protocol):
+    """What a session has besides where the host launches what another processor runs."""
+
+    launch_ns: int
+    """Nanoseconds that the host needs to launch one run; 0 where that cannot be told apart from the run."""
+
+
+@runtime_checkable
+class StartsProcesses(Protocol):
+    """What a session has besides where every visit of a measurement starts a process."""
+
+    visit_s: float
+    """Seconds that the latest one took, however few runs were asked for."""

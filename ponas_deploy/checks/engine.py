@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ponas_deploy.backends import RunSettings, TimesLayers, get_backend
+from ponas_deploy.backends import RunSettings, TimesLayers, get_backend, registry
 from ponas_deploy.engines.manifest import MANIFEST, MODEL, EngineFile, Manifest, read_manifest
 from ponas_deploy.engines.timing import EngineTiming, time_engine
 from ponas_deploy.errors import BackendError, FileFormatError
@@ -100,7 +100,7 @@ def verify(folder: Path) -> tuple[Manifest, Verification]:
     if not found.architecture_agrees:
         return manifest, found
     images = _images(manifest)
-    with get_backend("onnxruntime").load(model, RunSettings()) as session:
+    with get_backend(registry.reference_backend()).load(model, RunSettings()) as session:
         expected = session.run(images)
     answers = expected.shape == _output_shape(manifest) and bool(np.isfinite(expected).all())
     found = replace(found, portable_answers=answers)
@@ -131,7 +131,8 @@ def layer_times_ms(folder: Path) -> tuple[tuple[str, float], ...]:
         raise BackendError(backend.name, f"{folder} holds no engine: build it on its device first.")
     with backend.open(folder / manifest.engine_file, manifest.settings) as session:
         if not isinstance(session, TimesLayers):
-            raise BackendError(backend.name, "does not time layers: tensorrt does.")
+            those = " or ".join(registry.layer_timing_backends())
+            raise BackendError(backend.name, f"does not time layers: {those} does.")
         return session.layer_times_ms()
 
 

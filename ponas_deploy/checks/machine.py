@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
+from ponas_deploy.backends import registry
 from ponas_deploy.checks.machine_readings import MachineReadings, read_machine
 from ponas_deploy.checks.noise_floor import NoiseFloor, measure_noise_floor
 from ponas_deploy.errors import MeasurementError
@@ -263,7 +264,7 @@ def runtimes_installed(installed: Sequence[Runtime]) -> Finding:
     """Which runtimes can measure."""
     here = [f"{one.backend} ({', '.join(one.precisions)})" for one in installed if not one.problem]
     if not here:
-        return Finding("error", "runtimes", "none is installed", "pip install onnxruntime openvino")
+        return Finding("error", "runtimes", "none is installed", registry.install_line())
     absent = [one.backend for one in installed if one.problem]
     message = ", ".join(here) + (f"; not here: {', '.join(absent)}" if absent else "")
     return Finding("ok", "runtimes", message)

@@ -21,8 +21,8 @@ from ponas_deploy.errors import TableMismatchError
 from ponas_deploy.files.lock import machine_to_oneself
 from ponas_deploy.measuring.contention import core_for, readings
 from ponas_deploy.measuring.interference import Interference, take_snapshot, usual_core_ns
+from ponas_deploy.measuring.plans import plan_for
 from ponas_deploy.measuring.protocol import Samples, first_estimate, measure
-from ponas_deploy.profiling.gpu import plan_for
 from ponas_deploy.profiling.models import HEAD, STEM, block_model, blocks_of, network_bytes
 from ponas_deploy.search.specialize import front
 from ponas_deploy.tables import AccuracyTable, LatencyTable, Measurement, SpaceKey, store

@@ -17,8 +17,8 @@ def devices(json: Json = False) -> None:
       ponas devices
     """
     from ponas_deploy.files.home import home
+    from ponas_deploy.machines.gpu import this_gpu
     from ponas_deploy.machines.machine import this_machine
-    from ponas_deploy.profiling.gpu import this_gpu
     from ponas_deploy.profiling.inventory import Runtime, known_devices, runtimes
     from ponas_deploy.tables import store
 

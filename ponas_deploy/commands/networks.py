@@ -50,7 +50,7 @@ def networks(
     from ponas_deploy.commands.profiling import progress_bar
     from ponas_deploy.errors import PonasError
     from ponas_deploy.files.lock import machine_to_oneself
-    from ponas_deploy.profiling.gpu import plan_for
+    from ponas_deploy.measuring.plans import plan_for
     from ponas_deploy.profiling.inventory import Target, missing
     from ponas_deploy.profiling.random_networks import measure_networks, quick
     from ponas_deploy.tables import store

@@ -23,7 +23,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ponas_deploy.backends import BACKENDS
+from ponas_deploy.backends import registry
 from ponas_deploy.machines.machine import ROOT
 
 Value = TypeVar("Value")
@@ -92,7 +92,7 @@ def core_for(backend: str, threads: int, known_ns: float = 0.0) -> Core | None:
 
     None for a GPU, which has its own clocks, and where cores are of several kinds: a slow one is not shared.
     """
-    if backend not in BACKENDS or core_kinds() > SHARED_FACTOR:
+    if not registry.on_cores_only(backend) or core_kinds() > SHARED_FACTOR:
         return None
     return Core(known_ns, threads)
 

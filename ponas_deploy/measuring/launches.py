@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from statistics import median
 
 from ponas_deploy.backends import Backend, Session
+from ponas_deploy.backends.protocol import CapturesGraphs, Launches
 
 
 def launch_protocol(
@@ -18,10 +19,13 @@ def launch_protocol(
 ) -> tuple[tuple[str, str], ...]:
     """How many of the timed sessions are launch-bound, as (name, value) for a table's protocol.
 
-    `run_ns` is what each takes, by key. Empty for runtimes that launch nothing (`launch_ns` missing or 0).
+    `run_ns` is what each takes, by key. Empty for runtimes that launch nothing (no `Launches`, or 0 ns).
     """
-    launches = {key: int(getattr(session, "launch_ns", 0)) for key, session in sessions.items()}
-    launched = {key: launch_ns for key, launch_ns in launches.items() if launch_ns and key in run_ns}
+    launched = {
+        key: session.launch_ns
+        for key, session in sessions.items()
+        if isinstance(session, Launches) and session.launch_ns and key in run_ns
+    }
     if not launched:
         return ()
     bound = sum(run_ns[key] < launch_ns for key, launch_ns in launched.items())
@@ -33,8 +37,7 @@ def launch_protocol(
 
 def capture_protocol(backend: Backend) -> tuple[tuple[str, str], ...]:
     """How many models so far run without the CUDA graph that they should run in, and why the first does."""
-    reasons = getattr(backend, "uncaptured", ())
-    if not reasons:
+    if not isinstance(backend, CapturesGraphs) or not (reasons := backend.uncaptured):
         return ()
     return (("not_captured", f"{len(reasons)} models run without a CUDA graph, the first one: {reasons[0]}"),)
 

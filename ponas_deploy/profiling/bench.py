@@ -10,8 +10,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from ponas_deploy.backends import BACKENDS, Backend, RunSettings, Session, TellsProgress
+from ponas_deploy.backends import Backend, ReportsProgress, RunSettings, Session, registry
 from ponas_deploy.backends.progress import BuildProgress
+from ponas_deploy.backends.protocol import StartsProcesses
 from ponas_deploy.errors import BackendError
 from ponas_deploy.machines.machine import memory_mib, this_machine
 from ponas_deploy.measuring.contention import Core, core_for
@@ -83,7 +84,7 @@ class Bench:
     def __post_init__(self) -> None:
         self.builds = Builds(len(self.space.layers), self.built_before)
         self.watch_core()
-        if isinstance(self.backend, TellsProgress):
+        if isinstance(self.backend, ReportsProgress):
             self.backend.on_progress = self._inside
 
     def watch_core(self, known_ns: float = 0.0) -> None:
@@ -211,7 +212,8 @@ class Bench:
         for key, session in sessions.items():
             self.running(key)
             self.runs[key], self.rough_ns[key] = self._first_look(session)
-            self.visit_s = max(self.visit_s, getattr(session, "visit_s", 0.0))
+            if isinstance(session, StartsProcesses):
+                self.visit_s = max(self.visit_s, session.visit_s)
         return sessions
 
     def _first_look(self, session: Session) -> tuple[int, float]:
@@ -225,7 +227,7 @@ class Bench:
     @property
     def _builders(self) -> int:
         """How many models are built at once."""
-        on_processor = self.backend.name in BACKENDS and not self.one_at_a_time
+        on_processor = registry.on_cores_only(self.backend.name) and not self.one_at_a_time
         return min(_MOST_BUILDERS, this_machine().cores) if on_processor else 1
 
     def _built(self, key: str, model: Callable[[], bytes]) -> Session:

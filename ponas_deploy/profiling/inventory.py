@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ponas_deploy.backends import BACKENDS, FAKE, Backend, get_backend, known_backends
+from ponas_deploy.backends import Backend, get_backend, registry
 from ponas_deploy.errors import OverwriteError, PonasError, TableMismatchError, UnknownNameError
+from ponas_deploy.machines import gpu
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.machines.names import slug
-from ponas_deploy.profiling import gpu
+from ponas_deploy.measuring.plans import plan_for
 from ponas_deploy.profiling.build_time import BuildTimes
 from ponas_deploy.profiling.staleness import Difference, differences, in_words
 from ponas_deploy.tables import Conditions, SpaceKey, store
@@ -75,8 +76,8 @@ class Runtime:
 def runtimes(*, on_gpu: bool = False) -> tuple[Runtime, ...]:
     """Every default runtime of the processor or of the GPU, installed or not."""
     if not on_gpu:
-        return tuple(_runtime(name, on_gpu=False) for name in BACKENDS)
-    found = (_runtime(name, on_gpu=True) for name in gpu.RUNTIMES)
+        return tuple(_runtime(name, on_gpu=False) for name in registry.default_backends("cpu"))
+    found = (_runtime(name, on_gpu=True) for name in registry.default_backends("gpu"))
     return tuple(found_or for one in found for found_or in _or_instead(one))
 
 
@@ -89,7 +90,7 @@ def _runtime(name: str, *, on_gpu: bool) -> Runtime:
 
 def _or_instead(runtime: Runtime) -> tuple[Runtime, ...]:
     """A runtime, and behind one that cannot be used another way to the same engines."""
-    other = gpu.INSTEAD.get(runtime.backend)
+    other = registry.stand_in_for(runtime.backend)
     return (runtime, _runtime(other, on_gpu=True)) if runtime.problem and other else (runtime,)
 
 
@@ -222,17 +223,15 @@ def _precisions(backends: Sequence[str], *, on_gpu: bool) -> dict[str, tuple[str
     known = runtimes(on_gpu=on_gpu)
     found = {runtime.backend: runtime.precisions for runtime in known if not runtime.problem}
     if not found:
-        why = f" ({known[0].problem})" if on_gpu else ": pip install onnxruntime."
+        why = f" ({known[0].problem})" if on_gpu else f": {registry.install_line()}."
         raise PonasError(f"no runtime {'for the GPU ' if on_gpu else ''}is installed{why}")
     return found
 
 
 def _installed(name: str, *, on_gpu: bool) -> Backend:
     """A real runtime on the processor asked for: the fake one is for tests, and measures no machine."""
-    if name == FAKE:
-        raise UnknownNameError("backend", name, known_backends())
-    backend = get_backend(name)
-    gpu.refuse_other_processor(backend, on_gpu=on_gpu)
+    backend = registry.real_backend(name)
+    registry.refuse_other_processor(backend, on_gpu=on_gpu)
     return backend
 
 
@@ -275,7 +274,7 @@ def make_table(
         journal,
         time_budget_s,
         seed,
-        gpu.plan_for(conditions.backend),
+        plan_for(conditions.backend),
         overwrite=overwrite,
         further=further,
         accuracy=accuracy and accuracy.absolute(),
@@ -283,8 +282,9 @@ def make_table(
         networks=networks or NETWORKS,
         built_before=built_before(conditions),
     )
+    timeouts = Timeouts(building_s=registry.entry_of(conditions.backend).no_output_s)
     with machine_to_oneself(store.lock_path(), conditions.text):
-        profile_in_worker(request, on_progress, Timeouts(building_s=gpu.no_output_s(conditions.backend)))
+        profile_in_worker(request, on_progress, timeouts)
     journal.unlink(missing_ok=True)
     return StoredTable(path, load_latency_table(path))
 
@@ -304,10 +304,8 @@ def built_before(conditions: Conditions) -> BuildTimes | None:
 
 def local_conditions(backend: str, precision: str | None, threads: int, batch: int) -> Conditions:
     """Conditions on this machine; the runtime's default precision where none is named."""
-    if backend == FAKE:
-        raise UnknownNameError("backend", backend, known_backends())
-    runtime = get_backend(backend)
-    known, on_gpu = runtime.precisions(), gpu.runs_on_gpu(runtime)
+    runtime = registry.real_backend(backend)
+    known, on_gpu = runtime.precisions(), registry.runs_on_gpu(runtime)
     if precision is not None and precision not in known:
         raise UnknownNameError(f"precision of {backend} on this machine", precision, known)
     device = gpu.required_gpu() if on_gpu else this_machine().name

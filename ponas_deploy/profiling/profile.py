@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ponas_deploy.backends import Backend, RunSettings, Session, get_backend
+from ponas_deploy.backends.protocol import ReadsGpu
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.files.journal import Journal
 from ponas_deploy.files.records import write_bytes
@@ -178,8 +179,8 @@ class _Job:
 
     def _journaled(self, known: Previous, book: Journal | None) -> Interference:
         """The weather, after that of before; from now on everything goes into the journal."""
-        # A runtime on a GPU knows which one it reads.
-        read_gpu: Callable[[], GpuReading] = getattr(self.bench.backend, "reading", GpuReading)
+        backend = self.bench.backend
+        read_gpu = backend.reading if isinstance(backend, ReadsGpu) else GpuReading
         read_core = readings(self.bench.core)
         interference = Interference(self.bench.plan, lambda: take_snapshot(read_gpu, read_core), known.rounds)
         if book:

@@ -15,8 +15,8 @@ from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.commands import app, waiting
 from ponas_deploy.engines import timing
 from ponas_deploy.engines.timing import Taken, single_runs
+from ponas_deploy.machines import gpu
 from ponas_deploy.measuring.contention import CoreReading
-from ponas_deploy.profiling import gpu
 from ponas_deploy.profiling.trial import trial
 from ponas_deploy.tables import (
     Conditions,

@@ -24,7 +24,7 @@ def small(tiny: Space, monkeypatch: pytest.MonkeyPatch) -> Space:
     for room in (networks, one):
         monkeypatch.setattr(room, "build_space", lambda name, resolution: tiny)
     monkeypatch.setattr(one, "PUBLISHED", {})
-    monkeypatch.setattr(networks, "PLAN", quick)
+    monkeypatch.setattr(networks, "GPU_PLAN", quick)
     return tiny
 
 

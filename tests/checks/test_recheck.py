@@ -13,7 +13,6 @@ from typer.testing import CliRunner, Result
 
 from conftest import tiny_space
 from ponas_deploy.backends import RunSettings, get_backend
-from ponas_deploy.backends import protocol as backends
 from ponas_deploy.backends.fake import FakeBackend, FakeDevice
 from ponas_deploy.checks.moves import Recheck, judge
 from ponas_deploy.checks.recheck import BUDGETS, NETWORKS, recheck, recheck_document, select
@@ -39,6 +38,7 @@ from ponas_deploy.tables import (
     write_latency_table,
 )
 from ponas_deploy.tables.store import StoredTable
+from registered import use_factory
 from rendered import shown
 from searchspace import SPACES, Architecture
 from searchspace.space import Space
@@ -167,7 +167,7 @@ def test_the_real_protocol_on_an_unchanged_device_and_on_a_slower_one(
     made: StoredTable, tiny: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device = FakeDevice(run_ns=0.0)
-    monkeypatch.setitem(backends._BACKENDS, "fake", f"{__name__}:_device")
+    use_factory(monkeypatch, "fake", f"{__name__}:_device")
     monkeypatch.setattr("test_recheck._device", lambda: FakeBackend(device), raising=False)
     found = recheck(made, losses(tiny), time_s=3.0)
     assert (found.verdict, found.moved, found.changed) == ("holds", (), 0)

@@ -1,10 +1,7 @@
-"""The GPU as a device: its name, its runtimes, its plan, and a profile through a program that stands in."""
+"""The GPU as a device: its runtimes, its plan, and a profile through a program that stands in."""
 
 from __future__ import annotations
 
-import ctypes
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from io import StringIO
@@ -13,19 +10,19 @@ from types import SimpleNamespace
 
 import pytest
 
-from ponas_deploy.backends import RunSettings, _cuda
-from ponas_deploy.backends import protocol as backends
+from ponas_deploy.backends import RunSettings
 from ponas_deploy.backends.fake import FakeBackend
 from ponas_deploy.errors import BackendError, PonasError
-from ponas_deploy.machines import nvidia
+from ponas_deploy.machines import gpu
 from ponas_deploy.machines.machine import this_machine
-from ponas_deploy.measuring.launches import capture_protocol, launch_notes, launch_protocol
+from ponas_deploy.measuring.plans import plan_for
 from ponas_deploy.measuring.protocol import Plan
-from ponas_deploy.profiling import gpu, inventory
+from ponas_deploy.profiling import inventory
 from ponas_deploy.profiling.inventory import Runtime, Target
 from ponas_deploy.profiling.profile import profile
 from ponas_deploy.profiling.supervise import Timeouts
 from ponas_deploy.tables import Conditions
+from registered import use_factory
 from searchspace import Space
 
 
@@ -68,85 +65,11 @@ def h200(monkeypatch: pytest.MonkeyPatch) -> str:
         ("onnxruntime-cuda", "OnGpu"),
         ("torch", "OnCpu"),
     ):
-        monkeypatch.setitem(backends._BACKENDS, name, f"{__name__}:{factory}")
+        use_factory(monkeypatch, name, f"{__name__}:{factory}")
     return "nvidia-h200"
 
 
-DRIVER = """
-int cuInit(unsigned flags) { return %(fails)d; }
-int cuDeviceGet(int *device, int ordinal) { *device = 7; return ordinal; }
-int cuDeviceGetName(char *name, int length, int device) {
-    const char *text = "Tesla T4";
-    if (device != 7 || length < 9) return 1;
-    for (int i = 0; i < 9; i++) name[i] = text[i];
-    return 0;
-}
-"""
-
-
-def driver(folder: Path, fails: int) -> ctypes.CDLL:
-    """A real library with the three functions of a driver that are called."""
-    compiler = shutil.which("cc") or pytest.skip("no C compiler here")
-    source, library = folder / f"driver{fails}.c", folder / f"driver{fails}.so"
-    source.write_text(DRIVER % {"fails": fails}, encoding="utf-8")
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], check=True)
-    return ctypes.CDLL(str(library))
-
-
-def test_the_name_from_nvml_from_the_driver_and_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """With PyTorch alone there is neither NVML's package nor `nvidia-smi`, but a driver."""
-
-    def absent() -> None:
-        raise OSError("libcuda.so.1: cannot open shared object file")
-
-    monkeypatch.setattr(gpu, "read_gpu", lambda uuid="": nvidia.GpuReading())
-    monkeypatch.setattr(_cuda, "driver_library", absent)
-    assert gpu.this_gpu(tmp_path) == ""
-    with pytest.raises(PonasError, match=r"no NVIDIA GPU answers here: check `nvidia-smi`"):
-        gpu.required_gpu()
-    for fails, name in ((0, "nvidia-tesla-t4"), (100, "")):
-        library = driver(tmp_path, fails)
-        monkeypatch.setattr(_cuda, "driver_library", lambda library=library: library)
-        gpu.this_gpu.cache_clear()
-        assert gpu.this_gpu(tmp_path) == name
-    gpu.this_gpu.cache_clear()
-    monkeypatch.setattr(gpu, "read_gpu", lambda uuid="": nvidia.GpuReading("NVIDIA H200"))
-    assert gpu.this_gpu(tmp_path) == "nvidia-h200"
-
-
-def test_a_jetson_is_called_after_its_board(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(gpu, "read_gpu", lambda uuid="": nvidia.GpuReading("Orin (nvgpu)"))
-    model = tmp_path / "proc" / "device-tree" / "model"
-    model.parent.mkdir(parents=True)
-    model.write_bytes(b"NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super\0")
-    assert gpu.this_gpu(tmp_path) == "nvidia-jetson-orin-nano"
-    gpu.this_gpu.cache_clear()
-    model.write_bytes(b"Raspberry Pi 5 Model B\0")
-    assert gpu.this_gpu(tmp_path) == "nvidia-orin-nvgpu"
-
-
-def test_the_gpu_that_the_environment_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
-    class NVMLError(Exception):
-        pass
-
-    module = SimpleNamespace(
-        NVMLError=NVMLError,
-        nvmlInit=lambda: None,
-        nvmlDeviceGetHandleByIndex=lambda index: index,
-        nvmlDeviceGetUUID=lambda handle: f"GPU-{handle}",
-    )
-    monkeypatch.setitem(sys.modules, "pynvml", module)
-    for value, expected in (("", ""), ("1", "GPU-1"), ("GPU-abc,0", "GPU-abc"), ("-1", ""), ("MIG-1", "")):
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
-        assert nvidia.visible_uuid() == expected
-    monkeypatch.setitem(sys.modules, "pynvml", None)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    assert nvidia.visible_uuid() == ""
-    assert nvidia.has_tf32(nvidia.GpuReading())
-    assert not nvidia.has_tf32(nvidia.GpuReading(compute_capability=(7, 5)))
-
-
-def test_a_wish_for_the_gpu_is_of_this_machine(h200: str, tiny: Space) -> None:
+def test_a_target_on_the_gpu_is_of_this_machine(h200: str, tiny: Space) -> None:
     for device in ("gpu", "GPU", "NVIDIA H200"):
         target = Target(device, tiny)
         assert (target.local, target.on_gpu, target.device_name) == (True, True, h200)
@@ -156,7 +79,7 @@ def test_a_wish_for_the_gpu_is_of_this_machine(h200: str, tiny: Space) -> None:
     assert (elsewhere.local, elsewhere.on_gpu, elsewhere.device_name) == (False, False, "jetson")
 
 
-def test_a_wish_for_a_gpu_that_is_not_there(tiny: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_target_on_a_gpu_that_is_not_there(tiny: Space, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "this_gpu", lambda: "")
     target = Target("gpu", tiny)
     assert target.local
@@ -190,9 +113,9 @@ def test_a_table_is_never_named_after_the_other_processor(h200: str, tiny: Space
 def test_a_gpu_is_measured_in_samples_of_two_milliseconds(
     h200: str, tiny: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert gpu.plan_for("onnxruntime") == Plan()
-    assert gpu.plan_for("torch").sample_ns == 2_000_000
-    assert gpu.plan_for("trtexec").retakes == 0
+    assert plan_for("onnxruntime") == Plan()
+    assert plan_for("torch").sample_ns == 2_000_000
+    assert plan_for("trtexec").retakes == 0
     asked = []
 
     def caught(request: SimpleNamespace, on_progress: Callable[..., None] | None, patience: Timeouts) -> None:
@@ -230,33 +153,6 @@ def test_devices_show_the_gpu_with_its_runtimes() -> None:
     assert "torch: no driver." in text
     console.print(*devices_report(this_machine(), (), ("", ()), {}, Path("store"), ()))
     assert "Its GPU" not in console.export_text()
-
-
-def test_launch_bound_blocks_are_counted_and_said() -> None:
-    sessions = {
-        "a": SimpleNamespace(launch_ns=8_000),
-        "b": SimpleNamespace(launch_ns=8_400),
-        "c": SimpleNamespace(launch_ns=0),
-        "d": SimpleNamespace(),
-    }
-    run_ns = dict.fromkeys("acd", 5_000.0) | {"b": 20_000.0}
-    found = dict(launch_protocol(sessions, run_ns))  # type: ignore[arg-type]
-    assert found == {"launch_us": "8.2", "launch_bound": "1 of 2"}
-    assert launch_notes(found)[0].startswith("1 of 2 blocks take the GPU less than the 8.2 us")
-    assert launch_protocol({"d": sessions["d"]}, run_ns) == ()  # type: ignore[dict-item]
-    assert launch_notes({}) == launch_notes({"launch_us": "8.2", "launch_bound": "0 of 2"}) == ()
-
-
-def test_models_that_could_not_be_captured_are_counted_and_said() -> None:
-    assert capture_protocol(OnGpu()) == ()
-    backend = OnGpu()
-    backend.uncaptured = ("operation not permitted.", "out of space.")  # type: ignore[attr-defined]
-    found = dict(capture_protocol(backend))
-    assert found == {
-        "not_captured": "2 models run without a CUDA graph, the first one: operation not permitted."
-    }
-    (note,) = launch_notes(found)
-    assert note.startswith(found["not_captured"])
 
 
 def test_a_profile_through_trtexec(tiny: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,218 @@
+"""Every runtime there is, one row each: what the rest of the project must know of it besides its file.
+
+To add a runtime, write one file with a class that has what `Backend` asks for, add a row to `ENTRIES`, and
+run the contract over it (`ponas_deploy.testing.BackendContract`, see docs/backends.md). A row holds what is
+known without the runtime; what only a backend or a session can tell is an optional protocol of `protocol.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Literal
+
+from ponas_deploy.backends.progress import OnBuildProgress
+from ponas_deploy.backends.protocol import Backend, PicksProcessor, ReportsProgress
+from ponas_deploy.errors import PonasError, UnknownNameError
+
+Processor = Literal["cpu", "gpu"]
+CPU: Processor = "cpu"
+GPU: Processor = "gpu"
+
+_SLOW_BUILD_S = 1800.0
+"""Where kernels are compiled, or picked by timing them, one build may take so long without any output."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackendEntry:
+    """What is known of a runtime without loading it.
+
+    `factory` is "module:attribute" of what returns the backend. `runs_on` names its processors, the preferred
+    one first: ("gpu", "cpu") takes a GPU where it sees one. Of those in `default_on` it is profiled with when
+    no runtime is named, or in place of `stands_in_for` where that one cannot be used. `install` is what pip
+    is given for it. `no_output_s` is how long a build may give no output, in seconds (0: builds take no
+    time). With `process_a_visit` every visit of a measurement starts a process. `times_layers` says that
+    its sessions have `TimesLayers`. The answers of the one `reference` are what an engine is compared with.
+    One that is not `real` measures no machine.
+    """
+
+    name: str
+    factory: str
+    runs_on: tuple[Processor, ...]
+    default_on: tuple[Processor, ...] = ()
+    stands_in_for: str = ""
+    install: str = ""
+    no_output_s: float = 0.0
+    process_a_visit: bool = False
+    times_layers: bool = False
+    reference: bool = False
+    real: bool = True
+
+    @property
+    def on_cores_only(self) -> bool:
+        """Whether it never runs elsewhere than on this machine's cores, which others may share."""
+        return self.real and self.runs_on == (CPU,)
+
+    def runs_on_gpu(self, *, present: bool) -> bool:
+        """Whether it runs on a GPU, where one is `present` or none is."""
+        return GPU in self.runs_on and (present or CPU not in self.runs_on)
+
+
+ENTRIES: tuple[BackendEntry, ...] = (
+    BackendEntry(
+        "onnxruntime",
+        "ponas_deploy.backends.onnxruntime:OnnxRuntimeBackend",
+        runs_on=(CPU,),
+        default_on=(CPU,),
+        install="onnxruntime",
+        reference=True,
+    ),
+    BackendEntry(
+        "openvino",
+        "ponas_deploy.backends.openvino:OpenVinoBackend",
+        runs_on=(CPU,),
+        default_on=(CPU,),
+        install="openvino",
+    ),
+    BackendEntry(
+        "tensorrt",
+        "ponas_deploy.backends.tensorrt:TensorRtBackend",
+        runs_on=(GPU,),
+        default_on=(GPU,),
+        install="tensorrt cuda-bindings",
+        no_output_s=_SLOW_BUILD_S,
+        times_layers=True,
+    ),
+    BackendEntry(
+        "trtexec",
+        "ponas_deploy.backends.trtexec:TrtexecBackend",
+        runs_on=(GPU,),
+        stands_in_for="tensorrt",
+        no_output_s=_SLOW_BUILD_S,
+        process_a_visit=True,
+    ),
+    BackendEntry(
+        "onnxruntime-cuda",
+        "ponas_deploy.backends.onnxruntime_gpu:cuda",
+        runs_on=(GPU,),
+        default_on=(GPU,),
+        install="'onnxruntime-gpu[cuda,cudnn]'",
+        no_output_s=_SLOW_BUILD_S,
+    ),
+    BackendEntry(
+        "onnxruntime-tensorrt",
+        "ponas_deploy.backends.onnxruntime_gpu:tensorrt",
+        runs_on=(GPU,),
+        install="'onnxruntime-gpu[cuda,cudnn]' tensorrt",
+        no_output_s=_SLOW_BUILD_S,
+    ),
+    BackendEntry(
+        "torch",
+        "ponas_deploy.backends.torch:cuda_graphs",
+        runs_on=(GPU, CPU),
+        default_on=(GPU,),
+        install="torch",
+        no_output_s=_SLOW_BUILD_S,
+    ),
+    BackendEntry(
+        "torch-eager",
+        "ponas_deploy.backends.torch:eager",
+        runs_on=(GPU, CPU),
+        install="torch",
+        no_output_s=_SLOW_BUILD_S,
+    ),
+    BackendEntry(
+        "torch-compile",
+        "ponas_deploy.backends.torch:compiled",
+        runs_on=(GPU, CPU),
+        install="torch",
+        no_output_s=_SLOW_BUILD_S,
+    ),
+    BackendEntry("fake", "ponas_deploy.backends.fake:FakeBackend", runs_on=(CPU,), real=False),
+)
+
+
+def entry_of(name: str) -> BackendEntry:
+    """The row of a runtime; UnknownNameError that lists the real ones."""
+    for entry in ENTRIES:
+        if entry.name == name:
+            return entry
+    raise UnknownNameError("backend", name, known_backends())
+
+
+def known_backends() -> tuple[str, ...]:
+    """The names of all real runtimes, installed or not."""
+    return tuple(entry.name for entry in ENTRIES if entry.real)
+
+
+def default_backends(processor: Processor = CPU) -> tuple[str, ...]:
+    """The names of the runtimes that a processor is profiled with when none is named, installed or not."""
+    return tuple(entry.name for entry in ENTRIES if processor in entry.default_on)
+
+
+def stand_in_for(name: str) -> str:
+    """Another way to the same engines where a runtime cannot be used; empty where there is none."""
+    return next((entry.name for entry in ENTRIES if name and entry.stands_in_for == name), "")
+
+
+def reference_backend() -> str:
+    """The name of the runtime whose answers to the portable model an engine is compared with."""
+    return next(entry.name for entry in ENTRIES if entry.reference)
+
+
+def layer_timing_backends() -> tuple[str, ...]:
+    """The names of the runtimes that time the layers of an engine."""
+    return tuple(entry.name for entry in ENTRIES if entry.times_layers)
+
+
+def install_line(processor: Processor = CPU) -> str:
+    """The command that installs a processor's default runtimes."""
+    return f"pip install {' '.join(entry_of(name).install for name in default_backends(processor))}"
+
+
+def on_cores_only(name: str) -> bool:
+    """Whether a runtime is known to run on the cores and nowhere else; False for one without a row."""
+    return any(entry.name == name and entry.on_cores_only for entry in ENTRIES)
+
+
+def get_backend(name: str, on_build: OnBuildProgress | None = None) -> Backend:
+    """The backend called `name`; `on_build` is called with how far its builds are (`ReportsProgress`).
+
+    Raises UnknownNameError that lists the backends, or BackendError with the install line when the
+    runtime is not installed.
+    """
+    module, _, attribute = entry_of(name).factory.partition(":")
+    factory: Callable[[], Backend] = getattr(import_module(module), attribute)
+    backend = factory()
+    if on_build and isinstance(backend, ReportsProgress):
+        backend.on_progress = on_build
+    return backend
+
+
+def real_backend(name: str) -> Backend:
+    """`get_backend` for what measures a machine: one that is not real is as unknown as any other name."""
+    if not entry_of(name).real:
+        raise UnknownNameError("backend", name, known_backends())
+    return get_backend(name)
+
+
+def runs_on_gpu(backend: Backend) -> bool:
+    """Whether a backend runs on a GPU here; one that takes either processor is asked."""
+    if isinstance(backend, PicksProcessor):
+        return backend.on_gpu
+    return any(entry.name == backend.name and entry.runs_on == (GPU,) for entry in ENTRIES)
+
+
+def refuse_other_processor(backend: Backend, *, on_gpu: bool) -> None:
+    """PonasError where a runtime does not run on what its table would be named after."""
+    if runs_on_gpu(backend) == on_gpu:
+        return
+    if on_gpu:
+        why = backend.why_not_gpu if isinstance(backend, PicksProcessor) else ""
+        others = ", ".join(name for name in default_backends(GPU) if name != backend.name)
+        raise PonasError(
+            f"{backend.name} runs on the CPU here{why and f' ({why})'}: for the GPU, mend that or ask for one"
+            f" of {others}."
+        )
+    raise PonasError(f"{backend.name} runs on the GPU here: ask for --device {GPU}.")
