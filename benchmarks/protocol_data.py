@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ponas_deploy.backends import Backend, RunSettings, Session, get_backend
-from ponas_deploy.measuring.contention import core_for, readings
+from ponas_deploy.measuring.contention import probe_for, readings
 from ponas_deploy.measuring.interference import Interference, take_snapshot
 from ponas_deploy.measuring.protocol import Plan, Samples, first_estimate, measure
 from ponas_deploy.profiling.models import block_model, blocks_of, network_bytes, quick_weights
@@ -267,9 +267,9 @@ class Record:
 
 def _timed(shop: Shop, target: Target, number: int, start: float) -> Raw:
     """Rounds until the time is over."""
-    core = core_for(target.backend, target.threads)
+    probe = probe_for(target.backend, target.threads)
     record = Record(tuple(shop.sessions))
-    interference = Interference(RAW, lambda: take_snapshot(core=readings(core)))
+    interference = Interference(RAW, lambda: take_snapshot(core=readings(probe)))
     outcome = measure(
         shop.sessions,
         shop.runs,
@@ -279,8 +279,8 @@ def _timed(shop: Shop, target: Target, number: int, start: float) -> Raw:
         sentinel=next(iter(shop.sessions)),
         deadline=start + target.seconds,
         on_visit=record.before,
-        watch=interference,
-        core=core,
+        interference=interference,
+        probe=probe,
     )
     record.rounds = outcome.rounds
     return record.raw(tuple(shop.sessions), number, interference, shop.build_s)

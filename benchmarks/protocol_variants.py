@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.protocol_data import RAW, Raw, Record, Shop, Target, furnish
 from ponas_deploy.backends import Backend, RunSettings, get_backend
-from ponas_deploy.measuring.contention import core_for
+from ponas_deploy.measuring.contention import probe_for
 from ponas_deploy.measuring.interference import Interference, take_snapshot
 from ponas_deploy.measuring.protocol import Plan, measure, sample_runs
 from searchspace import build_space
@@ -58,7 +58,7 @@ def vary(target: Target, backend: Backend | None = None) -> dict[str, Raw]:
         furnish(shop, space, target)
         keys = tuple(shop.sessions)
         records = {variant.name: Record(keys) for variant in VARIANTS}
-        core = core_for(target.backend, target.threads)
+        probe = probe_for(target.backend, target.threads)
         interferences = {variant.name: Interference(RAW, take_snapshot) for variant in VARIANTS}
         used = dict.fromkeys(records, 0.0)
         while time.monotonic() < start + target.seconds or min(one.rounds for one in records.values()) < 4:
@@ -76,8 +76,8 @@ def vary(target: Target, backend: Backend | None = None) -> dict[str, Raw]:
                     deadline=float("inf"),
                     first_round=record.rounds,
                     on_visit=record.before,
-                    watch=interferences[variant.name],
-                    core=core if variant.probed else None,
+                    interference=interferences[variant.name],
+                    probe=probe if variant.probed else None,
                 )
             record.rounds += 1
             used[variant.name] += time.monotonic() - begun

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.engines.timing import SECONDS, single_runs
-from ponas_deploy.measuring.contention import CoreReading, core_for, readings
+from ponas_deploy.measuring.contention import CoreReading, probe_for, readings
 from ponas_deploy.profiling.models import network_bytes
 from ponas_deploy.profiling.trial import middle
 from searchspace import build_space
@@ -71,10 +71,10 @@ def timed(engine: Path, backend: str, core_ns: float) -> tuple[float, CoreReadin
 
 def serve(engine: Path, backend: str, core_ns: float) -> None:
     """The process that times."""
-    core = core_for(backend, 1, core_ns) if core_ns >= 0 else None
+    probe = probe_for(backend, 1, core_ns) if core_ns >= 0 else None
     with get_backend(backend).open(engine, RunSettings()) as session:
-        runs = single_runs(session, SECONDS, core)
-    seen = readings(core)()
+        runs = single_runs(session, SECONDS, probe)
+    seen = readings(probe)()
     fields = (seen.usual_ns, seen.kept, seen.shared, seen.contended)
     print(json.dumps({"median_ms": median(runs) / 1e6, "core": fields}))
 

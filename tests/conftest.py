@@ -7,6 +7,7 @@ import os
 # Small matrices on busy cores: BLAS threads that wait for each other take ten times as long as one.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,12 +53,14 @@ def tiny_space(resolution: int = 32, classes: int = 10) -> Space:
 def planted_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tiny space is known, and engines take what a test plants; `test_deploy` has real processes."""
     from planted_clocks import spread
+    from ponas_deploy.measuring.retries import RETRIES
 
     monkeypatch.setitem(SPACES, "tiny", tiny_space)
-    for user in ("deploy.search", "engines"):
+    for user in ("engines.search", "checks.engine"):
         monkeypatch.setattr(f"ponas_deploy.{user}.time_engine", spread([1.0]))
-    monkeypatch.setattr("ponas_deploy.checks.engine._LATER_S", 0.0)
-    monkeypatch.setattr("ponas_deploy.engines.search._WAIT_S", 0.0)
+    at_once = replace(RETRIES, later_s=0.0)
+    monkeypatch.setattr("ponas_deploy.checks.engine.RETRIES", at_once)
+    monkeypatch.setattr("ponas_deploy.engines.search.RETRIES", at_once)
 
 
 @pytest.fixture

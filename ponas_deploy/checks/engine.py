@@ -16,12 +16,9 @@ from ponas_deploy.engines.timing import EngineTiming, time_engine
 from ponas_deploy.errors import BackendError, FileFormatError
 from ponas_deploy.files.lock import machine_to_oneself
 from ponas_deploy.files.records import sha256
+from ponas_deploy.measuring.retries import RETRIES
 from ponas_deploy.tables import store
 from searchspace.weights import network_parameters
-
-_LATER_S = 10.0
-"""Before an engine that is over its budget is timed again: a machine's whims last seconds."""
-
 
 # Largest difference from ONNX Runtime's float32 output, relative to the largest output.
 TOLERANCE = {"fp32": 1e-3, "tf32": 1e-2, "fp16": 2e-2, "bf16": 1e-1, "int8": 3e-1}
@@ -114,7 +111,7 @@ def verify(folder: Path) -> tuple[Manifest, Verification]:
             timing = time_engine(engine, backend, manifest.settings, core_ns)
             found = replace(found, timing=timing)
             if not found.meets_budget:
-                sleep(_LATER_S)
+                sleep(RETRIES.later_s)
                 later = time_engine(engine, backend, manifest.settings, timing.core_ns)
                 found = replace(found, timing=timing.with_later(later))
     return manifest, found

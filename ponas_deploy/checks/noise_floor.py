@@ -15,7 +15,7 @@ from pathlib import Path
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.engines.timing import time_engine
 from ponas_deploy.files.lock import machine_to_oneself
-from ponas_deploy.measuring.contention import core_for
+from ponas_deploy.measuring.contention import probe_for
 from ponas_deploy.measuring.protocol import Plan, Samples, first_estimate, measure
 from ponas_deploy.profiling.models import network_bytes
 from ponas_deploy.tables import store
@@ -77,7 +77,7 @@ def _between_rounds(name: str, models: list[bytes], deadline: float) -> float:
             for number, model in enumerate(models)
         }
         runs = {key: first_estimate(session, _PLAN)[0] for key, session in sessions.items()}
-        core = core_for(name, 1)
-        measure(sessions, runs, samples, _PLAN, seed=0, sentinel="network 0", deadline=deadline, core=core)
+        probe = probe_for(name, 1)
+        measure(sessions, runs, samples, _PLAN, seed=0, sentinel="network 0", deadline=deadline, probe=probe)
     found = [samples.measurement(key) for key in sessions]
     return repeatability(found, choose_statistic(found)).difference_pct

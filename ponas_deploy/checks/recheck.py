@@ -19,7 +19,7 @@ from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.checks.moves import Recheck, Selection, best_choice, judge
 from ponas_deploy.errors import TableMismatchError
 from ponas_deploy.files.lock import machine_to_oneself
-from ponas_deploy.measuring.contention import core_for, readings
+from ponas_deploy.measuring.contention import probe_for, readings
 from ponas_deploy.measuring.interference import Interference, take_snapshot, usual_core_ns
 from ponas_deploy.measuring.plans import plan_for
 from ponas_deploy.measuring.protocol import Samples, first_estimate, measure
@@ -92,8 +92,8 @@ def _measured(
             name: stack.enter_context(backend.load(model, settings)) for name, model in models.items()
         }
         runs = {name: first_estimate(session, plan)[0] for name, session in sessions.items()}
-        core = core_for(conditions.backend, conditions.threads, usual_core_ns(stored.table.rounds))
-        interference, samples = Interference(plan, partial(take_snapshot, core=readings(core))), Samples()
+        probe = probe_for(conditions.backend, conditions.threads, usual_core_ns(stored.table.rounds))
+        interference, samples = Interference(plan, partial(take_snapshot, core=readings(probe))), Samples()
         measure(
             sessions,
             runs,
@@ -102,8 +102,8 @@ def _measured(
             seed=seed,
             sentinel=",".join(wanted.networks[len(wanted.networks) // 2]),
             deadline=deadline,
-            watch=interference,
-            core=core,
+            interference=interference,
+            probe=probe,
         )
     return {name: samples.measurement(name) for name in models}, interference.summary()
 

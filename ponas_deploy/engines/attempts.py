@@ -35,23 +35,23 @@ FADING = 0.5
 
 @dataclass(frozen=True, slots=True)
 class LatencyScale:
-    """What a table's predictions are multiplied with: `level` is likely, `factor` is safe."""
+    """What a table's predictions are multiplied with: for what is expected, and to be on the safe side."""
 
-    level: float
-    factor: float
+    expected: float
+    safe: float
 
 
-def stretch(before: Sequence[Attempt], certified: Margin | None) -> LatencyScale:
-    """The stretch of a table, from the attempts `before` on it in order of time, or from its margin."""
+def latency_scale(before: Sequence[Attempt], certified: Margin | None) -> LatencyScale:
+    """The scale of a table, from the attempts `before` on it in order of time, or from its margin."""
     if not before:
         return LatencyScale(certified.typical, certified.factor) if certified else LatencyScale(1.0, 1.0)
     residuals = [log(attempt.measured_ms / attempt.choice.predicted_ms) for attempt in before]
     weights = [FADING**age for age in reversed(range(len(before)))]
-    level = exp(sum(map(mul, weights, residuals)) / sum(weights))
+    expected = exp(sum(map(mul, weights, residuals)) / sum(weights))
     # How far two timings lie apart: this one may have been the fast one.
     noise_pct = min(MOST_ROOM_PCT, median(attempt.noise_pct for attempt in before))
     misses = sum(not attempt.meets for attempt in before)
-    return LatencyScale(level, level * (1 + (noise_pct + misses * CAUTION_PCT) / 100))
+    return LatencyScale(expected, expected * (1 + (noise_pct + misses * CAUTION_PCT) / 100))
 
 
 def next_attempt(
@@ -66,17 +66,17 @@ def next_attempt(
     for stored in task.tables:
         before = _on_table(stored, attempts)
         certified = margin(stored.table, task.confidence, task.percentile)
-        stretched, reproducibility = stretch(before, certified), reproducibility_pct(stored.table)
+        scale, reproducibility = latency_scale(before, certified), reproducibility_pct(stored.table)
         try:
-            choices = _choices(task, stored, before, stretched.factor, measured)
+            choices = _choices(task, stored, before, scale.safe, measured)
         except BudgetError as error:
             refusals.append(error if measured else _beyond(error, certified))
             continue
         tried = {attempt.choice.choices for attempt in before}
-        for fresh in (choice for choice in choices if choice.choices not in tried):
-            plain_ms = stored.table.predict_ms(fresh.choices)
-            choice = replace(fresh, budget=task.budget, predicted_ms=plain_ms)
-            attempt = Attempt(len(attempts) + 1, stored, choice, plain_ms * stretched.level)
+        for untried in (choice for choice in choices if choice.choices not in tried):
+            plain_ms = stored.table.predict_ms(untried.choices)
+            choice = replace(untried, budget=task.budget, predicted_ms=plain_ms)
+            attempt = Attempt(len(attempts) + 1, stored, choice, plain_ms * scale.expected)
             found.append(
                 replace(
                     attempt, percentile=task.percentile, margin=certified, reproducibility_pct=reproducibility
@@ -88,19 +88,29 @@ def next_attempt(
     return min(found, key=lambda attempt: (attempt.objective, attempt.expected_ms), default=None)
 
 
-def reconsider(attempts: Sequence[Attempt], best: Attempt, twice: Set[int]) -> Attempt | None:
-    """The best one that missed the budget and, by all that is known now, would meet it.
+def reconsider(attempts: Sequence[Attempt], best: Attempt | None, remeasured: Set[int]) -> Attempt | None:
+    """One that missed the budget while the machine was slower, it seems: it is worth another measurement.
 
-    None where no such one is better than the `best` that met it. Those in `twice` had their chance.
+    Where a `best` met the budget: a better one that would meet it by all that is known now, once (those in
+    `remeasured` were). Where none did: the fastest of those that meet it by their tables alone.
     """
-    limit_ms = best.choice.budget.latency_ms or inf
-    found = (
+    over = [attempt for attempt in attempts if not attempt.meets]
+    if best is None:
+        hopeful = [attempt for attempt in over if attempt.choice.predicted_ms <= _limit_ms(attempt)]
+        return min(hopeful, key=lambda attempt: attempt.measured_ms, default=None)
+    better = (
         attempt
-        for attempt in attempts
-        if attempt.number not in twice and not attempt.meets and attempt.objective < best.objective
-        if attempt.choice.predicted_ms * stretch(_on_table(attempt.stored, attempts), None).factor <= limit_ms
+        for attempt in over
+        if attempt.number not in remeasured and attempt.objective < best.objective
+        if attempt.choice.predicted_ms * latency_scale(_on_table(attempt.stored, attempts), None).safe
+        <= _limit_ms(attempt)
     )
-    return min(found, key=lambda attempt: attempt.objective, default=None)
+    return min(better, key=lambda attempt: attempt.objective, default=None)
+
+
+def _limit_ms(attempt: Attempt) -> float:
+    limit_ms = attempt.choice.budget.latency_ms
+    return inf if limit_ms is None else limit_ms
 
 
 def _on_table(stored: StoredTable, attempts: Sequence[Attempt]) -> list[Attempt]:

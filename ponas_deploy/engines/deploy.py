@@ -21,7 +21,7 @@ from ponas_deploy.engines.building import backend_for, run_settings
 from ponas_deploy.engines.emit import build, emit, refuse_existing, scratch_beside
 from ponas_deploy.engines.manifest import MODEL, Manifest, TableUsed, measured_document
 from ponas_deploy.engines.reranker import Shortlist
-from ponas_deploy.engines.search import CHANCES, OnAttempt, OnNote, Search
+from ponas_deploy.engines.search import OnAttempt, OnNote, Search
 from ponas_deploy.engines.task import Task, WeightsSource, random_source
 from ponas_deploy.engines.timing import EngineTiming, time_engine
 from ponas_deploy.errors import MeasurementError, PonasError
@@ -29,6 +29,7 @@ from ponas_deploy.files.lock import machine_to_oneself
 from ponas_deploy.files.records import sha256, write_bytes
 from ponas_deploy.files.weights import write_weights
 from ponas_deploy.machines.machine import this_machine
+from ponas_deploy.measuring.retries import RETRIES
 from ponas_deploy.search.specialize import document
 from ponas_deploy.tables import Conditions, SpaceKey, store
 from ponas_deploy.tables.store import StoredAccuracy, StoredTable
@@ -118,7 +119,7 @@ def _finished(chosen: Attempt, task: Task, search: Search, folder: Path) -> Atte
     write_weights(weights, tensors, {"layout": "network", "space": key.name, **header})
     try:
         with machine_to_oneself(store.lock_path(), f"an engine for {folder}", _FINISHED_WAIT_S):
-            for _ in range(CHANCES):
+            for _ in range(RETRIES.later_times):
                 again = search.measured(chosen, lambda architecture: tensors)
                 again = search.remeasure(again) if again.meets else again
                 if again.meets:

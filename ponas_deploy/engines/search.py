@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from math import inf
 from pathlib import Path
 from statistics import median
 from time import monotonic, sleep
@@ -20,6 +19,7 @@ from ponas_deploy.engines.reranker import Shortlist
 from ponas_deploy.engines.task import Task
 from ponas_deploy.engines.timing import time_engine
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
+from ponas_deploy.measuring.retries import RETRIES
 from searchspace.architecture import Architecture
 from searchspace.weights import Weights
 
@@ -28,9 +28,6 @@ OnNote = Callable[[str], None]
 
 _ROOM_PER_NOISE, _ROOM_BOUNDS_PCT = 1.5, (1.0, 4.0)
 """An unused budget of less than so many times the noise, within these bounds, is the room for it."""
-CHANCES = 3
-_WAIT_S = 10.0
-"""A machine that is slower than its table for a while may be itself again after that."""
 
 
 @dataclass(slots=True)
@@ -44,8 +41,8 @@ class Search:
     note: OnNote
     on_build: OnBuildProgress | None
     attempts: list[Attempt] = field(default_factory=list)
-    twice: set[int] = field(default_factory=set)
-    """The numbers of those that had their second look."""
+    remeasured: set[int] = field(default_factory=set)
+    """The numbers of those that were measured a second time."""
     waits: int = 0
 
     def engine(self, attempt: Attempt) -> Path:
@@ -55,19 +52,19 @@ class Search:
     def run(self, tries: int, patience_s: float) -> Attempt:
         """The best network that meets the budget in all measurements of it together.
 
-        What a second look says counts like any other measurement: where it leaves room after all, the search
-        goes on. With weights that are still to be finished it will be built and timed again anyway, so that
-        the second look is left to that. The first looks that a second one took back do not count as tries.
+        What is chosen is measured a second time, which counts like any other measurement: where it leaves
+        room after all, the search goes on. With weights that are still to be finished it will be built and
+        timed again anyway, and that takes its place. First measurements that a second one took back are no
+        tries.
         """
-        start, most_tries = monotonic(), tries + CHANCES
+        start, most_tries = monotonic(), tries + RETRIES.later_times
         while True:
             self._try(start, tries, patience_s)
             best = self._best()
             if best is None:
-                if self._look_again():
-                    continue
-                raise missed(self.task.budget, self.attempts)
-            if self.task.weights.finish or best.number in self.twice:
+                self._wait_and_remeasure()
+                continue
+            if self.task.weights.finish or best.number in self.remeasured:
                 return best
             if not self.remeasure(best).meets:
                 tries = min(tries + 1, most_tries)
@@ -94,7 +91,7 @@ class Search:
         """Build and time networks until none is better, the budget is used up, or the time or the tries.
 
         Where no new network is expected to fit and to be better, one that missed while the machine was slower
-        is looked at again.
+        is measured again.
         """
         while len(self.attempts) < tries:
             best = self._best()
@@ -103,7 +100,7 @@ class Search:
             attempt = next_attempt(self.task, self.attempts, self.reranker)
             if attempt and not (best and best.safe and attempt.objective >= best.objective):
                 step = partial(self.measured, attempt, self.task.weights.tensors)
-            elif best and (again := reconsider(self.attempts, best, self.twice)):
+            elif best and (again := reconsider(self.attempts, best, self.remeasured)):
                 step = partial(self.remeasure, again)
             else:
                 return
@@ -115,20 +112,20 @@ class Search:
                 self.note(f"{error} The search ends with what was found.")
                 return
 
-    def _look_again(self) -> bool:
+    def _wait_and_remeasure(self) -> None:
         """Wait, and time once more what missed the budget although its table says it fits.
 
-        Whether there is such a one, and the waits are not used up.
+        BudgetError where there is no such one, or the waits are used up.
         """
-        limit_ms = self.task.budget.latency_ms or inf
-        hopeful = [attempt for attempt in self.attempts if attempt.choice.predicted_ms <= limit_ms]
-        if not hopeful or self.waits == CHANCES:
-            return False
+        hopeful = reconsider(self.attempts, None, self.remeasured)
+        if hopeful is None or self.waits == RETRIES.later_times:
+            raise missed(self.task.budget, self.attempts)
         self.waits += 1
-        self.note(f"nothing met the budget, and by the tables some would: waiting {_WAIT_S:.0f} s ...")
-        sleep(_WAIT_S)
-        self.remeasure(min(hopeful, key=lambda attempt: attempt.measured_ms))
-        return True
+        self.note(
+            f"nothing met the budget, and by the tables some would: waiting {RETRIES.later_s:.0f} s ..."
+        )
+        sleep(RETRIES.later_s)
+        self.remeasure(hopeful)
 
     def _best(self) -> Attempt | None:
         """The best that meets the budget; one that does so with room before one that just does."""
@@ -157,7 +154,7 @@ class Search:
         later = time_engine(self.engine(attempt), conditions.backend, settings, self._core_ns(attempt))
         again = replace(attempt, timing=attempt.timing.with_later(later))
         self.attempts[attempt.number - 1] = again
-        self.twice.add(attempt.number)
+        self.remeasured.add(attempt.number)
         if not again.meets:
-            self.note(f"try {again.number}: {again.measured_ms:.3f} ms with a second look, over the budget")
+            self.note(f"try {again.number}: {again.measured_ms:.3f} ms measured twice, over the budget")
         return again

@@ -1,10 +1,11 @@
 """Time an engine in a fresh process: what that process does, and the call that starts it.
 
 Each run is timed on its own, so that percentiles are those of single inferences. Several processes are
-started one after another, because a runtime's speed varies from process to process; how far their
-medians lie apart is the noise floor. An inference counts while nobody shares the core (`contention`), a
-process that others disturbed is taken again (`interference`). Seconds say nothing about slow drift: an engine
-that is to keep a promise is timed again later, and both measurements count as one (`with_later`).
+started one after another, because a runtime's speed varies from process to process; how far their medians lie
+apart is the noise floor. An inference counts while nobody shares the core (`contention`), a process that
+others disturbed is taken again (`interference`), as often as `Retries` says. Seconds say nothing about the
+minutes to come: an engine that is to keep a promise is timed again later, and both measurements count as one
+(`with_later`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from math import inf
 from pathlib import Path
@@ -23,9 +25,10 @@ from time import monotonic, perf_counter_ns, sleep
 from ponas_deploy.backends import RunSettings, Session, get_backend
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
 from ponas_deploy.machines import processes
-from ponas_deploy.measuring.contention import Core, CoreReading, core_for, readings
+from ponas_deploy.measuring.contention import ContentionProbe, CoreReading, probe_for, readings
 from ponas_deploy.measuring.interference import Interference, Round, take_snapshot
 from ponas_deploy.measuring.protocol import Plan
+from ponas_deploy.measuring.retries import RETRIES
 from ponas_deploy.tables.measurement import quantile
 
 PROCESSES, SECONDS, WARM_UP_S = 3, 0.6, 0.2
@@ -33,17 +36,15 @@ LEAST_RUNS, MOST_RUNS = 30, 2000
 PERCENTILES = (50, 90, 95, 99)
 """Of single inferences: what is printed of an engine, and what a latency budget can be on."""
 _TIMEOUT_S = 300
-_PLAN = Plan(redone_pct=50)
-"""Half of the processes may be taken again."""
-_PAUSE_S, _PATIENCE_S = 0.5, 15.0
+_PLAN = Plan(redone_pct=RETRIES.redone_processes_pct)
 
 
 @dataclass(frozen=True, slots=True)
 class EngineTiming:
     """What the clock said: nanoseconds of every single inference, process by process.
 
-    `started_s[i]` is when process i was started, in seconds of a clock of which only differences count;
-    empty where nobody noted it. `interference` is what the machine did besides, a round a process, those that
+    `started_s[i]` is when process i was started, in seconds of a clock of which only differences count; empty
+    where it was not recorded. `interference` is what the machine did besides, a round a process, those that
     were taken again among them. `reproducibility_pct` is how far two measurements at two moments are known to
     lie apart on this machine (`quality.reproducibility_pct`).
     """
@@ -59,7 +60,7 @@ class EngineTiming:
         return quantile(pooled, percent / 100) / 1e6
 
     def noise_pct(self, percent: float) -> float:
-        """How far two timings of a percentile lie apart: as its processes do, or as the machine wanders.
+        """How far two timings of a percentile lie apart: as its processes do, or as the machine's speed.
 
         Whichever is more: processes within seconds know nothing of the minutes to come.
         """
@@ -82,17 +83,17 @@ class EngineTiming:
 
     @property
     def span_s(self) -> float:
-        """Seconds between the start of the first process and that of the last; 0 where it was not noted."""
+        """Seconds from the start of the first process to that of the last; 0 where it was not recorded."""
         return max(self.started_s) - min(self.started_s) if self.started_s else 0.0
 
     @property
     def core_ns(self) -> float:
-        """What a fixed piece of arithmetic took while nobody shared the core; 0 where nobody looked."""
+        """What a fixed piece of arithmetic took while nobody shared the core; 0 where it was not probed."""
         return min((one.core_ns for one in self.interference if one.core_ns), default=0.0)
 
     @property
     def shared_pct(self) -> float:
-        """How many inferences met a core that something shared, those that were discarded among them."""
+        """How many inferences in percent met a shared core, those that were discarded among them."""
         return fmean(one.shared_pct for one in self.interference) if self.interference else 0.0
 
     @property
@@ -109,26 +110,26 @@ class EngineTiming:
 
     @property
     def last_s(self) -> float:
-        """When the last process was started; 0 where it was not noted."""
+        """When the last process was started; 0 where it was not recorded."""
         return self.started_s[-1] if self.started_s else 0.0
 
     def with_later(self, later: EngineTiming) -> EngineTiming:
         """Both measurements of one engine as one: what it takes, and how it varies, over all that time."""
-        noted = bool(self.started_s and later.started_s)
+        recorded = bool(self.started_s and later.started_s)
         return EngineTiming(
             (*self.processes_ns, *later.processes_ns),
-            (*self.started_s, *later.started_s) if noted else (),
+            (*self.started_s, *later.started_s) if recorded else (),
             (*self.interference, *later.interference),
             max(self.reproducibility_pct, later.reproducibility_pct),
         )
 
 
 def time_engine(engine: Path, backend: str, settings: RunSettings, core_ns: float = 0.0) -> EngineTiming:
-    """Time an engine in PROCESSES fresh processes of SECONDS each; BackendError when one fails twice.
+    """Time an engine in PROCESSES fresh processes of SECONDS each; BackendError when one cannot be started.
 
     One under wrong conditions is discarded and taken again while that is seldom and helps, one whose core was
-    shared for up to _PATIENCE_S after the first of them. Two that had their core are enough then; where any
-    had it, those that had not do not count. `core_ns` is what the core's arithmetic takes on this machine
+    shared for some seconds after the first of them (`Retries`). Two quiet ones are enough then; where any was
+    quiet, the contended ones do not count. `core_ns` is what the core's arithmetic takes on this machine
     while nobody shares the core, where that is known.
     """
     kept, core = list[_Process](), CoreReading(core_ns)
@@ -136,13 +137,13 @@ def time_engine(engine: Path, backend: str, settings: RunSettings, core_ns: floa
     while len(kept) < PROCESSES:
         start_s = round(monotonic(), 3)
         interference.begin()
-        taken = _at_the_second_try(engine, backend, settings, core.usual_ns)
+        taken = _from_a_process(engine, backend, settings, core.usual_ns)
         core += taken.core
         if taken.is_contended:
-            give_up_s = min(give_up_s, monotonic() + _PATIENCE_S)
+            give_up_s = min(give_up_s, monotonic() + RETRIES.contended_processes_s)
         in_time = monotonic() < give_up_s
         if interference.end(len(kept), may_redo=True, insist=taken.is_contended and in_time):
-            sleep(_PAUSE_S)
+            sleep(RETRIES.process_pause_s)
             continue
         kept.append(_Process(start_s, taken, len(interference.rounds) - 1))
         # What an earlier process took for usual, a later one may know better.
@@ -167,7 +168,7 @@ def _discard(kept: list[_Process], interference: Interference, wrong: Sequence[_
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a fresh process found: nanoseconds of single inferences, and how its core was."""
+    """What a fresh process measured: nanoseconds of single inferences, and how its core was."""
 
     runs_ns: tuple[int, ...]
     core: CoreReading
@@ -190,19 +191,19 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class _Process:
-    """What one process found, when it was started, and where the weather of it stands."""
+    """What one process measured, when it was started, and the place of its round."""
 
     started_s: float
     taken: Taken
     round: int
 
 
-def _at_the_second_try(engine: Path, backend: str, settings: RunSettings, core_ns: float) -> Taken:
-    """What takes a process down once (the system's want of memory, say) may not do so twice."""
-    try:
-        return _in_fresh_process(engine, backend, settings, SECONDS, core_ns)
-    except BackendError:
-        return _in_fresh_process(engine, backend, settings, SECONDS, core_ns)
+def _from_a_process(engine: Path, backend: str, settings: RunSettings, core_ns: float) -> Taken:
+    """From another one where the first dies: too little memory, say, is often a matter of the moment."""
+    for _ in range(RETRIES.process_starts - 1):
+        with suppress(BackendError):
+            return _in_fresh_process(engine, backend, settings, SECONDS, core_ns)
+    return _in_fresh_process(engine, backend, settings, SECONDS, core_ns)
 
 
 def _in_fresh_process(
@@ -233,39 +234,39 @@ def _in_fresh_process(
     return Taken.from_text(done.stdout)
 
 
-def single_runs(session: Session, seconds: float, core: Core | None = None) -> list[int]:
+def single_runs(session: Session, seconds: float, probe: ContentionProbe | None = None) -> list[int]:
     """Nanoseconds of single inferences after a warm-up, for `seconds` and at least LEAST_RUNS.
 
-    With `core` those while nobody shared it, unless they are too few.
+    With `probe` those while nobody shared the core, unless they are too few.
     """
     start = perf_counter_ns()
     while perf_counter_ns() - start < min(WARM_UP_S, seconds) * 1e9:
         session.time_ns(1)
 
     def once() -> int:
-        if core and core.wanders:
+        if probe and probe.changes_core:
             session.time_ns(1)
         return session.time_ns(1)
 
-    start, runs, quiet = perf_counter_ns(), list[int](), list[int]()
+    start, runs, quiet_runs = perf_counter_ns(), list[int](), list[int]()
     while len(runs) < LEAST_RUNS or perf_counter_ns() - start < seconds * 1e9:
-        taken_ns, calm = core.quiet(once) if core else (once(), True)
+        taken_ns, quiet = probe.take_quiet(once) if probe else (once(), True)
         runs.append(taken_ns)
-        if calm:
-            quiet.append(taken_ns)
+        if quiet:
+            quiet_runs.append(taken_ns)
         if len(runs) == MOST_RUNS:
             break
-    return quiet if len(quiet) >= LEAST_RUNS else runs
+    return quiet_runs if len(quiet_runs) >= LEAST_RUNS else runs
 
 
 def main(arguments: Sequence[str]) -> None:
-    """The fresh process: print what it found as JSON, or end with the reason."""
+    """The fresh process: print what it measured as JSON, or end with the reason."""
     engine, backend, precision, threads, seconds, core_ns = arguments
-    core = core_for(backend, int(threads), float(core_ns))
+    probe = probe_for(backend, int(threads), float(core_ns))
     try:
         with get_backend(backend).open(Path(engine), RunSettings(precision, int(threads))) as session:
-            runs = single_runs(session, float(seconds), core)
-            seen = readings(core)()
+            runs = single_runs(session, float(seconds), probe)
+            seen = readings(probe)()
             if len(runs) < seen.kept:  # those that were shared are not among them
                 seen = replace(seen, contended=0)
             print(Taken(tuple(runs), seen).text())

@@ -1,10 +1,10 @@
-"""How fast the core is at this moment: a fixed piece of arithmetic, timed between samples.
+"""The contention probe: a fixed piece of arithmetic, timed between samples, that shows who shares the core.
 
-On a shared machine the other half of a physical core may be somebody else's, and for seconds everything
-takes 1.3 to 1.8 times as long. No counter of the system tells: nothing is stolen, nothing waits. Arithmetic
-within the first cache does, for it takes twice as long then. So a sample counts where nobody shared the core
-before and after it; else another core is tried, or the sample waits. `docs/measuring.md` has what this is
-worth.
+On a shared machine the other half of a physical core may be somebody else's, and for seconds everything takes
+1.3 to 1.8 times as long. No counter of the system shows it: nothing is stolen, nothing waits. Arithmetic
+within the first cache does, for it takes twice as long then. So a sample is quiet where nobody shared the
+core before and after it; else it is contended, and another core is tried, or the sample waits and is taken
+again (`Retries`). `docs/measuring.md` has what this is worth.
 
 Nothing but NumPy, which keeps to one thread for matrices of this size.
 """
@@ -25,6 +25,7 @@ import numpy as np
 
 from ponas_deploy.backends import registry
 from ponas_deploy.machines.machine import ROOT
+from ponas_deploy.measuring.retries import RETRIES
 
 Value = TypeVar("Value")
 
@@ -32,21 +33,19 @@ SHARED_FACTOR = 1.25
 """A core that takes so much longer than usual is shared: boost clocks differ by less, neighbours by more."""
 _SIDE, _RUNS, _REPEATS = 48, 4, 4
 _AT_FIRST, _REMEMBERED, _MEMORY = 40, 64, 8192
-"""Looks: before the first question, from one judgement of what is usual to the next, remembered for it."""
+"""Times of the arithmetic: taken at first, from one estimate of what is usual to the next, kept for it."""
 _USUAL_QUANTILE = 0.1
 _PAUSE_S, _WARM_S = 0.01, 0.002
-"""Of work, for clocks fall in sleep: between looks while it waits, and before a look at an idle core."""
-_HANDFUL = 4
-"""So many cores are looked at, at most; others the next time."""
-_CREDIT_S, _MOST_CREDIT_S = 2.0, 4.0
-"""Waiting may take as long as what it is for, and so much more at first; so much at a time."""
+"""Of work, for clocks fall in sleep: while it waits, and before the arithmetic is timed on an idle core."""
+_CORES_AT_A_TIME = 4
+"""So many cores are probed, at most; others the next time."""
 
 
 @dataclass(frozen=True, slots=True)
 class CoreReading:
-    """What was seen of a core so far: nanoseconds of the arithmetic while nobody shares it (0: never looked).
+    """What was seen of a core so far: nanoseconds of the arithmetic while nobody shares it (0: never probed).
 
-    Of `kept` values `shared` had it shared at first, `contended` were kept although it still was.
+    Of `kept` samples `shared` met a core that was shared, `contended` were kept although it still was.
     """
 
     usual_ns: float = 0.0
@@ -56,12 +55,12 @@ class CoreReading:
 
     @property
     def shared_pct(self) -> float:
-        """The part that had the core shared at first."""
+        """The part of the samples that met a shared core at first."""
         return 100 * self.shared / self.kept if self.kept else 0.0
 
     @property
     def contended_pct(self) -> float:
-        """The part that was kept although somebody shared the core."""
+        """The part of the samples that were kept although something shared the core."""
         return 100 * self.contended / self.kept if self.kept else 0.0
 
     def shared_by(self, usual_ns: float) -> bool:
@@ -87,118 +86,120 @@ class CoreReading:
         )
 
 
-def core_for(backend: str, threads: int, known_ns: float = 0.0) -> Core | None:
-    """The watch over the core for what runs on the processor.
+def probe_for(backend: str, threads: int, known_ns: float = 0.0) -> ContentionProbe | None:
+    """The contention probe for what runs on the processor.
 
     None for a GPU, which has its own clocks, and where cores are of several kinds: a slow one is not shared.
     """
     if not registry.on_cores_only(backend) or core_kinds() > SHARED_FACTOR:
         return None
-    return Core(known_ns, threads)
+    return ContentionProbe(known_ns, threads)
 
 
-def readings(core: Core | None) -> Callable[[], CoreReading]:
-    """What reads a core, where one is watched."""
-    return core.reading if core else CoreReading
+def readings(probe: ContentionProbe | None) -> Callable[[], CoreReading]:
+    """What reads the core, where it is probed."""
+    return probe.reading if probe else CoreReading
 
 
-class Core:
-    """The core that this thread runs on, from look to look; all cores where so many `threads` are timed.
+class ContentionProbe:
+    """Whether anybody shares the core that this thread runs on; all cores where so many `threads` are timed.
 
     With more threads than one, and fewer than cores, nobody knows where the others run: this thread's core
     stands for them. `known_ns` is what the arithmetic took earlier on this machine while nobody shared the
-    core; without it (0) the looks themselves tell: a tenth of them is expected to be undisturbed. Where the
-    core is shared, another one is taken for what runs in this thread alone. `look` is the arithmetic.
+    core; without it (0) the fastest tenth of its own times is taken for that. Where the core is shared,
+    another one is taken for what runs in this thread alone. `arithmetic` gives nanoseconds.
     """
 
     def __init__(
-        self, known_ns: float = 0.0, threads: int = 1, look: Callable[[], float] | None = None
+        self, known_ns: float = 0.0, threads: int = 1, arithmetic: Callable[[], float] | None = None
     ) -> None:
-        self._look_ns, self._known_ns = look or Arithmetic(), known_ns
+        self._arithmetic_ns, self._known_ns = arithmetic or Arithmetic(), known_ns
         self._cores = _cores_to_move_to()
         self._movable = threads == 1 and len(self._cores) > 1
-        self.wanders = 1 < len(self._cores) <= threads
-        """Whether a look takes this thread over the cores: what runs next finds the caches of another one."""
-        self._seen_ns = deque((self._look_ns() for _ in range(_AT_FIRST)), maxlen=_MEMORY)
-        self._usual_ns, self._looks, self._credit_s = 0.0, 0, _CREDIT_S
-        self._kept = self._shared = self._spoiled = 0
+        self.changes_core = 1 < len(self._cores) <= threads
+        """Whether probing takes this thread over the cores: what runs next finds the caches of another
+        one."""
+        self._seen_ns = deque((self._arithmetic_ns() for _ in range(_AT_FIRST)), maxlen=_MEMORY)
+        self._usual_ns, self._probed, self._wait_s = 0.0, 0, RETRIES.quiet_wait_s
+        self._kept = self._shared = self._contended = 0
 
     def reading(self) -> CoreReading:
         """What was seen so far."""
-        return CoreReading(self._usual_ns, self._kept, self._shared, self._spoiled)
+        return CoreReading(self._usual_ns, self._kept, self._shared, self._contended)
 
-    def calm(self) -> bool:
-        """Look: whether nobody shares the core, or any of those that are timed, now."""
-        return not self._on_some_core(calm=False) if self.wanders else self._is_calm_here()
+    def is_quiet(self) -> bool:
+        """Whether nobody shares the core, or any of those that are timed, now."""
+        return not self._find_core(quiet=False) if self.changes_core else self._is_quiet_here()
 
-    def quiet(self, take: Callable[[], Value]) -> tuple[Value, bool]:
+    def take_quiet(self, take: Callable[[], Value]) -> tuple[Value, bool]:
         """What `take` returns, and whether nobody shared the core before and after it.
 
         Taken again while somebody did, as long as the time for that lasts. The first one after a pause or on
         another core is discarded: its caches are cold.
         """
-        ready = self.calm()
+        ready = self.is_quiet()
         shared = not ready
         while True:
             start_s = time.monotonic()
-            ready = ready or self._settled(take)
+            ready = ready or self._wait_for_quiet(take)
             ready_s = time.monotonic()
             value = take()
-            calm = self.calm() and ready
+            quiet = self.is_quiet() and ready
             end_s = time.monotonic()
-            # Waiting costs, and so does a value that is shared; one that is not pays. There are no debts.
-            earned_s = (end_s - ready_s) - (ready_s - start_s) if calm else start_s - end_s
-            self._credit_s = min(self._credit_s + earned_s, _MOST_CREDIT_S)
-            if calm or self._credit_s <= 0:
-                self._credit_s = max(self._credit_s, 0.0)
-                self._kept, self._shared = self._kept + 1, self._shared + (shared or not calm)
-                self._spoiled += not calm
-                return value, calm
+            # Waiting uses the time up, and so does a contended sample; a quiet one adds its own. Never below
+            # 0.
+            added_s = (end_s - ready_s) - (ready_s - start_s) if quiet else start_s - end_s
+            self._wait_s = min(self._wait_s + added_s, RETRIES.quiet_wait_most_s)
+            if quiet or self._wait_s <= 0:
+                self._wait_s = max(self._wait_s, 0.0)
+                self._kept, self._shared = self._kept + 1, self._shared + (shared or not quiet)
+                self._contended += not quiet
+                return value, quiet
             ready, shared = False, True
 
-    def _is_calm_here(self, *, waiting: bool = False) -> bool:
-        """Look here. What is seen while waiting says nothing of what is usual."""
-        taken_ns = self._look_ns()
+    def _is_quiet_here(self, *, waiting: bool = False) -> bool:
+        """Time the arithmetic here. What it takes while waiting says nothing of what is usual."""
+        taken_ns = self._arithmetic_ns()
         if not waiting:
             self._seen_ns.append(taken_ns)
-            if self._looks % _REMEMBERED == 0:
+            if self._probed % _REMEMBERED == 0:
                 own_ns = float(np.quantile(self._seen_ns, _USUAL_QUANTILE))
                 self._usual_ns = min(own_ns, self._known_ns or own_ns)
-            self._looks += 1
+            self._probed += 1
         return taken_ns <= SHARED_FACTOR * self._usual_ns
 
-    def _settled(self, take: Callable[[], object]) -> bool:
+    def _wait_for_quiet(self, take: Callable[[], object]) -> bool:
         """Wait, or move, until nobody shares the core; False where the time for it is used up."""
-        give_up_s = time.monotonic() + self._credit_s
-        while not (self._movable and self._on_some_core(calm=True)):
+        give_up_s = time.monotonic() + self._wait_s
+        while not (self._movable and self._find_core(quiet=True)):
             if time.monotonic() > give_up_s:
                 return False
             self._work(_PAUSE_S)
-            if self._is_calm_here(waiting=True):
+            if self._is_quiet_here(waiting=True):
                 break
         take()
-        return self.calm()
+        return self.is_quiet()
 
-    def _on_some_core(self, *, calm: bool) -> bool:
-        """Move from core to core until one is calm, or shared, as asked: whether one was. It is not left."""
+    def _find_core(self, *, quiet: bool) -> bool:
+        """Move from core to core until one is quiet, or shared, as asked: whether one was. It is not left."""
         allowed = os.sched_getaffinity(0)
         try:
-            for core in list(self._cores)[:_HANDFUL]:
+            for core in list(self._cores)[:_CORES_AT_A_TIME]:
                 with suppress(OSError):  # it went offline
                     os.sched_setaffinity(0, {core})
-                if calm:
+                if quiet:
                     self._work(_WARM_S)
-                if self._is_calm_here(waiting=calm) is calm:
+                if self._is_quiet_here(waiting=quiet) is quiet:
                     return True
             return False
         finally:
             os.sched_setaffinity(0, allowed)
-            self._cores.rotate(-_HANDFUL)
+            self._cores.rotate(-_CORES_AT_A_TIME)
 
     def _work(self, seconds: float) -> None:
         end_s = time.monotonic() + seconds
         while time.monotonic() < end_s:
-            self._look_ns()
+            self._arithmetic_ns()
 
 
 def _cores_to_move_to() -> deque[int]:

@@ -1,4 +1,4 @@
-"""How fast the machine was around each sample: what is taken out before anything is compared.
+"""Detrending: how fast the machine was around each sample is taken out before anything is compared.
 
 Clocks, neighbours in the cache and on the memory bus make a shared machine some percent slower or faster for
 a second or for a minute, for whatever runs then. In random order the samples just before and after one are

@@ -1,4 +1,4 @@
-"""The weather of a measurement: what the machine did besides, round by round, and whether it was too much.
+"""Interference: what the machine did besides a measurement, round by round, and whether it was too much.
 
 Between rounds, never inside one, the counters of the system are read: what other processes and a hypervisor
 took of the cores, what a container's quota or heat held up, how fast the clocks ran. A round under wrong
@@ -19,19 +19,18 @@ from ponas_deploy.machines.machine import Counters, Reading, power_mode, read_co
 from ponas_deploy.machines.nvidia import GpuReading
 from ponas_deploy.measuring.contention import CoreReading
 from ponas_deploy.measuring.protocol import Plan
+from ponas_deploy.measuring.retries import RETRIES
 
 # Processor time is counted in ticks of up to 10 ms, and a core's may come one late at either end of a round.
 _TICKS_S = 0.02
 _LONG_ASLEEP_S = 0.1
-_IN_VAIN = 2
-"""When so many rounds were taken again and none was good since, the machine is simply like that."""
 # Lower clocks that somebody asked for, or that a processor without throttling has too.
 _ASKED_FOR = ("application clocks", "sync boost", "display clocks")
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One look at the machine, between two rounds."""
+    """The state of the machine between two rounds, and what it counted until then."""
 
     counters: Counters
     reading: Reading
@@ -42,12 +41,12 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """The weather of one round; percentages are of the time of the cores that this process may use.
+    """The interference in one round; percentages are of the time of the cores that this process may use.
 
-    `core_ns` is what a fixed piece of arithmetic takes while nobody shares the core (`shared_core`),
-    `shared_pct` how often somebody was seen to share it, `contended_pct` how much was kept although somebody
-    did. `held` names what throttled processor or GPU. `wrong` says what was too much, empty where nothing
-    was. Load, governor, affinity and power mode are those at its end.
+    `core_ns` is what a fixed piece of arithmetic takes while nobody shares the core (`contention`),
+    `shared_pct` how many samples met a shared core, `contended_pct` how many were kept although it still was.
+    `held` names what throttled processor or GPU. `wrong` says what was too much, empty where nothing was.
+    Load, governor, affinity and power mode are those at its end.
     """
 
     number: int
@@ -85,19 +84,19 @@ class Round:
 
 
 def usual_core_ns(rounds: Iterable[Mapping[str, Any]]) -> float:
-    """What the core's arithmetic took by the documents of a table's rounds; 0 where nobody looked."""
+    """What the core's arithmetic took by the documents of a table's rounds; 0 where it was not probed."""
     return min((float(found) for one in rounds if (found := one.get("core_ns"))), default=0.0)
 
 
 def take_snapshot(
     gpu: Callable[[], GpuReading] = GpuReading, core: Callable[[], CoreReading] = CoreReading
 ) -> Snapshot:
-    """Look now; `gpu` reads the GPU where one is measured, `core` the core where it is watched."""
+    """The machine now; `gpu` reads the GPU where one is measured, `core` the core where it is probed."""
     return Snapshot(read_counters(), read_conditions(), gpu(), power_mode(), core())
 
 
 def between(number: int, before: Snapshot, after: Snapshot) -> Round:
-    """The weather of the round that lies between two looks; nothing is judged yet."""
+    """The round that lies between two snapshots; nothing is judged yet."""
     start, end = before.counters, after.counters
     seconds = max(end.at_s - start.at_s, 1e-9)
 
@@ -161,28 +160,28 @@ def complaints(now: Round, rounds: Sequence[Round], plan: Plan) -> str:
 
 
 class Interference:
-    """The weather of all rounds of one measurement; see `measure.Watch`.
+    """The interference in all rounds of one measurement; see `protocol.RoundCheck`.
 
-    `rounds` may hold those from before; `on_round` hears of each one (the journal).
+    `rounds` may hold those from before; `on_round` is called with each one (the journal).
     """
 
     def __init__(
         self,
         plan: Plan,
-        look: Callable[[], Snapshot] = take_snapshot,
+        snapshot: Callable[[], Snapshot] = take_snapshot,
         rounds: Iterable[Round] = (),
     ) -> None:
-        self._plan, self._look, self._before = plan, look, look()
+        self._plan, self._snapshot, self._before = plan, snapshot, snapshot()
         self.rounds = list(rounds)
         self.on_round: Callable[[Round], None] | None = None
 
     def begin(self) -> None:
         """A round begins."""
-        self._before = self._look()
+        self._before = self._snapshot()
 
     def end(self, number: int, *, may_redo: bool, insist: bool = False) -> bool:
         """It has ended: whether it is to be taken again. `insist` on that, often as it happened before."""
-        now = between(number, self._before, self._look())
+        now = between(number, self._before, self._snapshot())
         wrong = complaints(now, self.rounds, self._plan)
         again = bool(wrong) and may_redo and (insist or self._may_help())
         self.rounds.append(replace(now, wrong=wrong, discarded=again))
@@ -199,7 +198,8 @@ class Interference:
         kept = sum(not one.discarded for one in self.rounds)
         bad = takewhile(lambda one: one.wrong, reversed(self.rounds))
         allowed = ceil(self._plan.redone_pct / 100 * (kept + 1))
-        return len(self.rounds) - kept < allowed and sum(one.discarded for one in bad) < _IN_VAIN
+        in_vain = sum(one.discarded for one in bad)
+        return len(self.rounds) - kept < allowed and in_vain < RETRIES.redone_in_vain_rounds
 
     def summary(self) -> tuple[tuple[str, str], ...]:
         """All rounds for a table's protocol, as (name, value).

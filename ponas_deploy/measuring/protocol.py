@@ -1,10 +1,11 @@
 """The measuring protocol: how long a session takes, said in a way that can be repeated.
 
-Everything is visited once a round, in a fresh random order, so that slow drift hits all alike
-(google/benchmark measured 40 % less variance from that alone). A sample is enough back-to-back runs
-to last a millisecond, after discarded ones. A sentinel visited now and then notices when the machine
-changes, and that stretch is measured again. Every round's value is kept; the statistic is chosen
-afterwards, by how well it repeats.
+Everything is visited once a round, in a new random order, so that a machine that becomes slower hits all
+alike (google/benchmark measured 40 % less variance from that alone). A sample is enough back-to-back runs to
+last a millisecond, after discarded ones. Where the machine's level is not taken out afterwards (`detrend`), a
+sentinel visited now and then notices when the machine becomes slower, and what was visited since the last
+time is measured again. Every round's value is kept; the statistic is chosen afterwards, by how well it
+repeats.
 
 Only the standard library, NumPy and the backend: this runs on a small board as it is.
 """
@@ -22,16 +23,13 @@ from typing import Protocol
 import numpy as np
 
 from ponas_deploy.backends import Session
+from ponas_deploy.measuring.retries import RETRIES
 from ponas_deploy.tables.measurement import Measurement
 
 try:
     import resource
 except ImportError:  # Windows: interruptions go unnoticed there.
     resource = None  # type: ignore[assignment]
-
-_HELD_UP_AT_MOST = 4
-_PAUSES_A_ROUND = 8
-"""Before a round is taken again: so many of the pauses that a visit waits for at first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +40,20 @@ class Plan:
     discarded_runs: int = 1
     min_rounds: int = 10
     max_rounds: int = 40
-    retakes: int = 3
-    """How often a sample that was interrupted is taken again."""
+    retakes: int = RETRIES.sample_retakes
+    """How often a sample during which another process got the core is taken again."""
     floor_rounds: int = 5
     """The fewest rounds ever, however short the time."""
     settled_pct: float = 1.0
     settled_ns: float = 1_000.0
     sentinel_visits: int = 24
+    """The sentinel is visited after so many others."""
     drift_pct: float = 3.0
-    redone_pct: float = 25.0
+    """It has become slower when it takes so much longer, and beyond what it always varies by."""
+    redone_pct: float = RETRIES.redone_pct
     """The most visits that may be measured again, and the most rounds."""
     pause_s: float = 0.05
+    """Waited before anything is taken again, once or several times (`Retries`)."""
     stalled_ns: int = 250_000_000
     """A sample so much longer than three times the runs before it was held up, and is taken again."""
     most_others_pct: float = 20.0
@@ -75,7 +76,7 @@ class Plan:
 class Samples:
     """What was measured so far: nanoseconds a run, by key and round, and the runs of each key's samples.
 
-    `on_sample` hears of each one as it is finished (the journal).
+    `on_sample` is called with each one as it is finished (the journal).
     """
 
     runs: dict[str, int] = field(default_factory=dict)
@@ -114,8 +115,8 @@ class Outcome:
     unsettled: tuple[str, ...]
 
 
-class Watch(Protocol):
-    """Who looks at the conditions of each round."""
+class RoundCheck(Protocol):
+    """What reads the conditions of each round (`interference.Interference`)."""
 
     def begin(self) -> None:
         """A round begins."""
@@ -126,11 +127,11 @@ class Watch(Protocol):
         ...
 
 
-class Guard(Protocol):
-    """Who sees to it that a sample is taken while nobody shares the core (`shared_core.Core`)."""
+class QuietSamples(Protocol):
+    """What has a sample taken while nobody shares the core (`contention.ContentionProbe`)."""
 
-    def quiet(self, take: Callable[[], float]) -> tuple[float, bool]:
-        """What `take` returns, and whether it was undisturbed."""
+    def take_quiet(self, take: Callable[[], float]) -> tuple[float, bool]:
+        """What `take` returns, and whether nobody shared the core meanwhile."""
         ...
 
 
@@ -153,26 +154,19 @@ def sample_runs(run_ns: float, plan: Plan) -> int:
 def take_sample(session: Session, runs: int, plan: Plan) -> float:
     """Nanoseconds a run, over one sample that the system did not interrupt, as far as it can be had.
 
-    A sample during which another process got the core is taken again, `plan.retakes` times at most;
-    the fastest counts then.
+    A sample that was held up (SIGSTOP, a paused machine, sleep) is taken again, and so is one during which
+    another process got the core, `plan.retakes` times at most; the fastest counts then.
     """
     rough_ns = session.time_ns(plan.discarded_runs) / max(1, plan.discarded_runs)
-    taken = []
-    for _ in range(1 + plan.retakes):
+    most_ns, taken_ns = plan.stalled_ns + 3 * runs * rough_ns, list[int]()
+    while True:
         before = _interruptions()
-        taken.append(_not_held_up(session, runs, rough_ns, plan))
-        if _interruptions() == before:
-            return taken[-1]
-    return min(taken)
-
-
-def _not_held_up(session: Session, runs: int, rough_ns: float, plan: Plan) -> float:
-    """Nanoseconds a run over a sample that was not held up: by SIGSTOP, a paused machine, sleep."""
-    for _ in range(_HELD_UP_AT_MOST):
-        taken_ns = session.time_ns(runs)
-        if taken_ns <= plan.stalled_ns + 3 * runs * rough_ns:
-            break
-    return taken_ns / runs
+        taken_ns.append(session.time_ns(runs))
+        held_up = taken_ns[-1] > most_ns
+        if not held_up and _interruptions() == before:
+            return taken_ns[-1] / runs
+        if len(taken_ns) > (RETRIES.sample_retakes if held_up else plan.retakes):
+            return min(taken_ns) / runs
 
 
 def _interruptions() -> int:
@@ -187,27 +181,28 @@ def measure(
     plan: Plan,
     *,
     seed: int,
-    sentinel: str,
     deadline: float,
+    sentinel: str | None = None,
     first_round: int = 0,
     clock: Callable[[], float] = time.monotonic,
     on_round: Callable[[int, float], None] | None = None,
     on_visit: Callable[[str], None] | None = None,
-    watch: Watch | None = None,
-    core: Guard | None = None,
+    interference: RoundCheck | None = None,
+    probe: QuietSamples | None = None,
     due: Callable[[str, int], bool] = lambda key, number: True,
 ) -> Outcome:
     """Measure all sessions in rounds, into `samples`, which may hold rounds from before.
 
-    Stops after `min_rounds` when every interval is narrow, at `max_rounds`, or when the next round
-    would end after `deadline` (seconds of `clock`; never before `floor_rounds`, which are then taken
-    without measuring anything twice). Rounds count from `first_round`. `on_visit` hears of each key before
-    it is run, `on_round` how many rounds are done and the seconds the last one took. `watch` looks at the
-    conditions of each round, and has those under wrong ones taken again; `core` has samples wait for a core
-    that nobody shares, before the deadline. `due` says which sessions are visited in which round
-    (`priority`); each must be in `floor_rounds` of them.
+    Stops after `min_rounds` when every interval is narrow, at `max_rounds`, or when the next round would end
+    after `deadline` (seconds of `clock`; never before `floor_rounds`, which are then taken without measuring
+    anything again). Rounds count from `first_round`. `on_visit` is called with each key before it is run,
+    `on_round` with how many rounds are done and the seconds the last one took. `sentinel` is the key that is
+    visited now and then to notice a machine that becomes slower, for samples whose level is not taken out.
+    `interference` reads the conditions of each round, and has those under wrong ones taken again; `probe` has
+    samples wait for a core that nobody shares, before the deadline. `due` says which sessions are visited in
+    which round (`priority`); each must be in `floor_rounds` of them.
     """
-    visits = _Visits(sessions, runs, samples, sentinel, plan, on_visit, core)
+    visits = _Visits(sessions, runs, samples, sentinel, plan, on_visit, probe)
     done, longest_s = 0, 0.0
 
     def once(order: Sequence[str], number: int) -> tuple[float, bool]:
@@ -215,13 +210,13 @@ def measure(
         start = clock()
         late = start > deadline
         care = replace(plan, retakes=0) if late else plan
-        visits.core = None if late else core
-        if watch is not None:
-            watch.begin()
+        visits.probe = None if late else probe
+        if interference is not None:
+            interference.begin()
         visits.round(order, number, care, 0.0 if late else plan.redone_pct / 100 * len(sessions) * (done + 1))
         end = clock()
         may_redo = 2 * end - start <= deadline
-        again = bool(order) and watch is not None and watch.end(number, may_redo=may_redo)
+        again = bool(order) and interference is not None and interference.end(number, may_redo=may_redo)
         return end - start, again
 
     with no_garbage_collection():
@@ -231,15 +226,14 @@ def measure(
             order = [key for key in visited if not samples.has(key, number)]
             took_s, again = once(order, number)
             while again:
-                time.sleep(_PAUSES_A_ROUND * plan.pause_s)
+                time.sleep(RETRIES.round_pauses * plan.pause_s)
                 took_s, again = once(order, number)
             done, longest_s = done + 1, max(longest_s, took_s)
             if on_round is not None:
                 on_round(done, took_s)
             reason = _stop(samples, sessions, plan, done, clock() + longest_s > deadline)
             if reason:
-                redone = visits.sentinel.redone
-                return Outcome(done, reason, redone, unsettled(samples, sessions, plan))
+                return Outcome(done, reason, visits.redone, unsettled(samples, sessions, plan))
 
 
 class _Visits:
@@ -250,52 +244,55 @@ class _Visits:
         sessions: Mapping[str, Session],
         runs: Mapping[str, int],
         samples: Samples,
-        sentinel: str,
+        sentinel: str | None,
         plan: Plan,
         on_visit: Callable[[str], None] | None,
-        core: Guard | None,
+        probe: QuietSamples | None,
     ) -> None:
-        self._sessions, self._runs, self._samples, self.core = sessions, runs, samples, core
-        self._watched, self._on_visit = sentinel, on_visit or (lambda key: None)
-        self._on_visit(sentinel)
-        self.sentinel = _Sentinel(lambda: self._sample(sentinel, plan), plan)
+        self._sessions, self._runs, self._samples, self.probe = sessions, runs, samples, probe
+        self._on_visit, self.redone = on_visit or (lambda key: None), 0
+        self._sentinel = _Sentinel(lambda: self._sentinel_sample(sentinel, plan), plan) if sentinel else None
 
     def round(self, order: Sequence[str], number: int, plan: Plan, allowed_redos: float) -> None:
-        """Visit `order` in stretches; a stretch in which the machine changed is measured once more."""
-        sentinel = self.sentinel
+        """Visit `order`; what was visited while the sentinel became slower is measured once more."""
+        sentinel = self._sentinel
+        if sentinel is None:
+            self._visit(order, number, plan)
+            return
         for start in range(0, len(order), plan.sentinel_visits):
-            stretch = order[start : start + plan.sentinel_visits]
-            self._visit(stretch, number, plan)
-            self._on_visit(self._watched)
-            if sentinel.drifted() and sentinel.redone + len(stretch) <= allowed_redos:
+            keys = order[start : start + plan.sentinel_visits]
+            self._visit(keys, number, plan)
+            if sentinel.has_slowed() and self.redone + len(keys) <= allowed_redos:
                 sentinel.wait()
-                self._visit(stretch, number, plan)
-                sentinel.redone += len(stretch)
+                self._visit(keys, number, plan)
+                self.redone += len(keys)
 
-    def _visit(self, stretch: Sequence[str], number: int, plan: Plan) -> None:
-        for key in stretch:
+    def _visit(self, keys: Sequence[str], number: int, plan: Plan) -> None:
+        for key in keys:
             self._on_visit(key)
             self._samples.add(key, number, self._runs[key], self._sample(key, plan))
+
+    def _sentinel_sample(self, key: str, plan: Plan) -> float:
+        self._on_visit(key)
+        return self._sample(key, plan)
 
     def _sample(self, key: str, plan: Plan) -> float:
         def take() -> float:
             return take_sample(self._sessions[key], self._runs[key], plan)
 
-        return self.core.quiet(take)[0] if self.core else take()
+        return self.probe.take_quiet(take)[0] if self.probe else take()
 
 
 class _Sentinel:
-    """One session timed again and again, to notice when the machine is not what it was."""
+    """One session timed again and again, to notice when the machine has become slower."""
 
-    _PAUSES = 4
     _MEMORY = 32
 
     def __init__(self, take: Callable[[], float], plan: Plan) -> None:
         self._take, self._plan = take, plan
         self._seen: list[float] = [take() for _ in range(3)]
-        self.redone = 0
 
-    def drifted(self) -> bool:
+    def has_slowed(self) -> bool:
         """Whether it now takes longer than it used to, beyond what it always varies by."""
         now = self._take()
         recent = np.array(self._seen[-self._MEMORY :])
@@ -305,10 +302,10 @@ class _Sentinel:
         return now > usual + max(self._plan.drift_pct / 100 * usual, 3 * spread)
 
     def wait(self) -> None:
-        """Pause until it is itself again, or has plainly become another."""
-        for pause in range(self._PAUSES):
+        """Pause until it is as fast as before, or plainly stays slower."""
+        for pause in range(RETRIES.sentinel_pauses):
             time.sleep(self._plan.pause_s * 2**pause)
-            if not self.drifted():
+            if not self.has_slowed():
                 return
 
 

@@ -15,7 +15,7 @@ from ponas_deploy.backends.progress import BuildProgress
 from ponas_deploy.backends.protocol import StartsProcesses
 from ponas_deploy.errors import BackendError
 from ponas_deploy.machines.machine import memory_mib, this_machine
-from ponas_deploy.measuring.contention import Core, core_for
+from ponas_deploy.measuring.contention import ContentionProbe, probe_for
 from ponas_deploy.measuring.protocol import Plan, first_estimate
 from ponas_deploy.profiling.build_time import Builds, BuildTimes
 from ponas_deploy.profiling.models import block_model, blocks_of, network_bytes
@@ -76,20 +76,20 @@ class Bench:
     builds: Builds = field(init=False)
     visit_s: float = 0.0
     one_at_a_time: bool = False
-    core: Core | None = None
+    probe: ContentionProbe | None = None
     _said: Progress | None = None
     """What was said last, and when (time.monotonic)."""
     _told_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.builds = Builds(len(self.space.layers), self.built_before)
-        self.watch_core()
+        self.probe_core()
         if isinstance(self.backend, ReportsProgress):
             self.backend.on_progress = self._inside
 
-    def watch_core(self, known_ns: float = 0.0) -> None:
-        """Watch the core; `known_ns` as in `Core`, where rounds of before tell."""
-        self.core = core_for(self.backend.name, self.settings.threads, known_ns)
+    def probe_core(self, known_ns: float = 0.0) -> None:
+        """Probe the core from now on; `known_ns` as in `ContentionProbe`, where earlier rounds say it."""
+        self.probe = probe_for(self.backend.name, self.settings.threads, known_ns)
 
     @property
     def conditions(self) -> Conditions:
@@ -219,10 +219,10 @@ class Bench:
     def _first_look(self, session: Session) -> tuple[int, float]:
         """`first_estimate` while nobody shares the core: how many networks fit depends on it."""
 
-        def look() -> tuple[int, float]:
+        def estimate() -> tuple[int, float]:
             return first_estimate(session, self.plan)
 
-        return self.core.quiet(look)[0] if self.core else look()
+        return self.probe.take_quiet(estimate)[0] if self.probe else estimate()
 
     @property
     def _builders(self) -> int:

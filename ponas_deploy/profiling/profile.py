@@ -135,7 +135,7 @@ class _Job:
         start = read_conditions().conditions()
         note = book.note if book else ""
         known = before(book.entries if book else ())
-        bench.watch_core(usual_core_ns(one.document() for one in known.rounds))
+        bench.probe_core(usual_core_ns(one.document() for one in known.rounds))
         interference = self._journaled(known, book)
         bench.builds.networks_left = 1 + self._least_networks(known.networks)
         blocks = {} if self.prior else bench.blocks(stack, note)
@@ -181,7 +181,7 @@ class _Job:
         """The weather, after that of before; from now on everything goes into the journal."""
         backend = self.bench.backend
         read_gpu = backend.reading if isinstance(backend, ReadsGpu) else GpuReading
-        read_core = readings(self.bench.core)
+        read_core = readings(self.bench.probe)
         interference = Interference(self.bench.plan, lambda: take_snapshot(read_gpu, read_core), known.rounds)
         if book:
             known.samples.on_sample = lambda key, number, runs, run_ns: book.append(
@@ -238,13 +238,12 @@ class _Job:
                 samples,
                 bench.plan,
                 seed=self.seed,
-                sentinel=wave[len(wave) // 2],
                 deadline=time.monotonic() + left_s,
                 first_round=first_round,
                 on_round=lambda rounds, took_s: self._after_round(book, number, len(waves), rounds, took_s),
                 on_visit=bench.running,
-                watch=interference,
-                core=bench.core,
+                interference=interference,
+                probe=bench.probe,
                 due=self._due(sessions, wave, samples, first_round, left_s),
             )
 

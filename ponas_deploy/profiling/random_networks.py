@@ -119,7 +119,7 @@ class _Job:
                 sentinel=texts[len(texts) // 2],
                 deadline=bench.deadline,
                 on_visit=bench.running,
-                core=bench.core,
+                probe=bench.probe,
             )
         taken_ms = {text: samples.measurement(text).value_ms(_STATISTIC) for text in sessions}
         drift = median([taken_ms[text] / first_ms for text, first_ms in self.anchors_ms.items()] or [1.0])

@@ -19,7 +19,7 @@ from planted_search import accuracy, device_ms, middle_ms, tables, task
 from ponas_deploy.backends import RunSettings
 from ponas_deploy.commands.reports.engine import deployment_report
 from ponas_deploy.engines.attempt import Attempt
-from ponas_deploy.engines.attempts import choose_within, reconsider, stretch
+from ponas_deploy.engines.attempts import choose_within, latency_scale, reconsider
 from ponas_deploy.engines.deploy import deploy, emit_portable, engine_document
 from ponas_deploy.engines.manifest import read_manifest
 from ponas_deploy.engines.timing import EngineTiming
@@ -86,61 +86,61 @@ def test_choosing_within_a_margin_is_choosing_with_less(tiny: Space, tmp_path: P
 def test_the_residual_takes_the_margins_place_and_leaves_room_for_noise(tiny: Space, tmp_path: Path) -> None:
     stored = tables(tiny, tmp_path)
     wide = margin(with_certificate(stored, noise_floor_pct=20.0).table)
-    assert stretch((), None).factor == 1.0
-    assert stretch((), wide).factor == pytest.approx(1.206, abs=1e-3)
+    assert latency_scale((), None).safe == 1.0
+    assert latency_scale((), wide).safe == pytest.approx(1.206, abs=1e-3)
     steady = attempt(stored, 1.0, 1.1, 1.1, budget_ms=1.2)
-    assert stretch([steady], wide).factor == pytest.approx(1.1)
+    assert latency_scale([steady], wide).safe == pytest.approx(1.1)
     missed = attempt(stored, 1.0, 1.1, 1.1, budget_ms=1.0)
-    assert stretch([missed], wide).factor == pytest.approx(1.1 * 1.005)
+    assert latency_scale([missed], wide).safe == pytest.approx(1.1 * 1.005)
     restless = attempt(stored, 1.0, 1.089, 1.111, budget_ms=1.2)
-    found = stretch([restless], wide)
-    assert found.level == pytest.approx(1.1)
-    assert found.factor == pytest.approx(1.1 * (1 + restless.noise_pct / 100))
+    found = latency_scale([restless], wide)
+    assert found.expected == pytest.approx(1.1)
+    assert found.safe == pytest.approx(1.1 * (1 + restless.noise_pct / 100))
     wild = attempt(stored, 1.0, 0.8, 1.4, budget_ms=1.2)
-    assert stretch([wild], wide).factor == pytest.approx(1.1 * 1.035)
+    assert latency_scale([wild], wide).safe == pytest.approx(1.1 * 1.035)
 
 
 def test_a_machine_that_was_busy_at_first_is_forgotten(tiny: Space, tmp_path: Path) -> None:
     stored = tables(tiny, tmp_path)
     slow, now = (attempt(stored, 1.0, ms, ms, budget_ms=2.0) for ms in (1.5, 1.0))
-    levels = [stretch([slow, *[now] * count], None).level for count in range(5)]
-    assert levels[1] == pytest.approx(1.5 ** (1 / 3))
-    assert levels == sorted(levels, reverse=True)
-    assert levels[-1] < 1.02
-    assert stretch([now, slow], None).level == pytest.approx(1.5 ** (2 / 3)), "and noticed at once"
+    scales = [latency_scale([slow, *[now] * count], None).expected for count in range(5)]
+    assert scales[1] == pytest.approx(1.5 ** (1 / 3))
+    assert scales == sorted(scales, reverse=True)
+    assert scales[-1] < 1.02
+    assert latency_scale([now, slow], None).expected == pytest.approx(1.5 ** (2 / 3)), "and noticed at once"
 
 
-def test_a_machine_that_wanders_is_left_room(tiny: Space, tmp_path: Path) -> None:
-    """On a steady machine the budget is used to the brim; on one that wanders what just fits is not taken."""
-    steady, folder = tables(tiny, tmp_path), tmp_path / "wandering"
+def test_a_machine_whose_speed_varies_is_left_room(tiny: Space, tmp_path: Path) -> None:
+    """On a steady machine the whole budget is used; on one whose speed varies what just fits is not taken."""
+    steady, folder = tables(tiny, tmp_path), tmp_path / "varying"
     folder.mkdir()
     some = deploy(task(tiny, tmp_path, middle_ms(tiny), steady), tmp_path / "any")
     limit_ms = 1.001 * some.chosen.measured_ms
     brim = deploy(task(tiny, tmp_path, limit_ms, steady), tmp_path / "brim")
     assert brim.chosen.unused_pct < 0.2
-    wandering = with_levels(tables(tiny, folder), 0.98, 0.98, 1.0, 1.02, 1.02)
-    done = deploy(task(tiny, tmp_path, limit_ms, wandering), tmp_path / "engine")
+    varying = with_levels(tables(tiny, folder), 0.98, 0.98, 1.0, 1.02, 1.02)
+    done = deploy(task(tiny, tmp_path, limit_ms, varying), tmp_path / "engine")
     assert done.chosen.unused_pct >= 1.75
     assert done.chosen.objective > brim.chosen.objective
     measured = done.manifest.measured
     assert measured is not None
-    assert measured.noise_floor_pct == pytest.approx(reproducibility_pct(wandering.table))
+    assert measured.noise_floor_pct == pytest.approx(reproducibility_pct(varying.table))
     assert read_manifest(done.folder).measured == measured
     assert "as the machine's speed wanders; 0.0 % between 4 fresh processes" in shown(deployment_report(done))
 
 
 def test_what_just_fits_is_better_than_nothing(tiny: Space, tmp_path: Path) -> None:
     fastest = device_ms(tiny, tuple(layer.labels[0] for layer in tiny.layers))
-    wandering = with_levels(tables(tiny, tmp_path), 0.98, 0.98, 1.0, 1.02, 1.02)
-    done = deploy(task(tiny, tmp_path, 1.001 * fastest, wandering), tmp_path / "engine")
+    varying = with_levels(tables(tiny, tmp_path), 0.98, 0.98, 1.0, 1.02, 1.02)
+    done = deploy(task(tiny, tmp_path, 1.001 * fastest, varying), tmp_path / "engine")
     assert done.chosen.meets
     assert not done.chosen.safe
 
 
-def test_the_search_goes_on_where_the_second_look_leaves_room(
+def test_the_search_goes_on_where_the_second_measurement_leaves_room(
     tiny: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first one meets the budget by its margin; with its second look there is room for a better one."""
+    """The first one meets the budget by its margin; measured again there is room for a better one."""
     clock = Recovering()
     monkeypatch.setattr("ponas_deploy.engines.search.time_engine", clock)
     stored = with_certificate(tables(tiny, tmp_path, optimism=1 / 1.5))
@@ -149,7 +149,7 @@ def test_the_search_goes_on_where_the_second_look_leaves_room(
     assert set(clock.seen[place:]) - set(clock.seen[:place]), "others were built after it"
     assert done.chosen.timing is not None
     assert done.chosen.meets
-    assert len(done.chosen.timing.processes_ns) == 4, "what is returned was looked at twice"
+    assert len(done.chosen.timing.processes_ns) == 4, "what is returned was measured twice"
 
 
 def test_where_nothing_meets_the_budget_that_tables_say_fits_it_is_timed_again_later(
@@ -182,7 +182,7 @@ def test_where_nothing_meets_the_budget_that_tables_say_fits_it_is_timed_again_l
     assert len(waited) == 3
 
 
-def test_what_missed_while_the_machine_was_slow_gets_a_second_chance(tiny: Space, tmp_path: Path) -> None:
+def test_what_missed_while_the_machine_was_slow_is_reconsidered(tiny: Space, tmp_path: Path) -> None:
     stored = tables(tiny, tmp_path)
 
     def timed(number: int, predicted_ms: float, measured_ms: float, loss_pp: float) -> Attempt:
@@ -193,7 +193,7 @@ def test_what_missed_while_the_machine_was_slow_gets_a_second_chance(tiny: Space
     assert reconsider([slow, best], best, set()) is None, "by both together it is still too slow"
     later = [timed(number, 1.6, 1.5, 1.0) for number in (3, 4)]
     assert reconsider([slow, best, *later], best, set()) == slow
-    assert reconsider([slow, best, *later], best, {1}) is None, "it had its chance"
+    assert reconsider([slow, best, *later], best, {1}) is None, "it was measured again already"
     worse = replace(slow, choice=replace(slow.choice, predicted_loss_pp=2.0))
     assert reconsider([worse, best, *later], best, set()) is None
 

@@ -1,4 +1,4 @@
-"""The second look: what is chosen is timed once more, and verification looks twice before it says no."""
+"""What is chosen is measured a second time, and verification measures twice before it says no."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from searchspace.weights import random_weights
 pytestmark = pytest.mark.usefixtures("planted_clock")
 
 
-def test_what_is_returned_met_the_budget_in_both_looks_together(
+def test_what_is_returned_met_the_budget_in_both_measurements_together(
     tiny: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A look later everything takes 20 % longer: half of the inferences, so that the median is in between."""
+    """Then everything takes 20 % longer: half of the inferences, so that the median is in between."""
     clock, notes = Wandering(1.2), list[str]()
     monkeypatch.setattr("ponas_deploy.engines.search.time_engine", clock)
     budget = middle_ms(tiny)
@@ -33,7 +33,7 @@ def test_what_is_returned_met_the_budget_in_both_looks_together(
     assert len(done.chosen.timing.processes_ns) == 4
     assert done.chosen.timing.noise_floor_pct == pytest.approx(20, abs=0.1)
     assert device_ms(tiny, done.manifest.choices) * 1.1 <= budget * 1.001
-    assert any("with a second look, over the budget" in note for note in notes)
+    assert any("measured twice, over the budget" in note for note in notes)
     refused = next(one for one in done.attempts if not one.meets)
     assert device_ms(tiny, refused.choice.choices) <= budget, "it met the budget at first"
 
@@ -63,7 +63,7 @@ def test_the_floor_covers_all_the_time_and_verify_grants_it(
         assert verify(tmp_path / "engine")[1].meets_budget is meets
 
 
-def test_verify_looks_twice_before_it_says_no(
+def test_verify_measures_twice_before_it_says_no(
     tiny: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deploy(task(tiny, tmp_path, middle_ms(tiny)), tmp_path / "engine")
@@ -75,7 +75,7 @@ def test_verify_looks_twice_before_it_says_no(
     assert next(slow, None) is None
 
 
-def test_finished_weights_get_a_second_look_too(
+def test_an_engine_with_finished_weights_is_measured_twice_too(
     tiny: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finish = WeightsSource("trained", random_weights, finish=lambda a: random_weights(a, seed=7))

@@ -1,4 +1,4 @@
-"""The watch over the core: what counts as shared, waiting, moving, and what comes of it in a measurement."""
+"""The contention probe: what counts as shared, waiting, moving, and what comes of it in a measurement."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from ponas_deploy.backends import RunSettings
 from ponas_deploy.engines import timing
 from ponas_deploy.engines.manifest import measured_document
 from ponas_deploy.engines.timing import Taken, single_runs, time_engine
-from ponas_deploy.measuring import contention as shared_core
-from ponas_deploy.measuring.contention import Arithmetic, Core, CoreReading, core_for, core_kinds
+from ponas_deploy.measuring import contention
+from ponas_deploy.measuring.contention import Arithmetic, ContentionProbe, CoreReading, core_kinds, probe_for
 from ponas_deploy.measuring.interference import Interference, between, take_snapshot, usual_core_ns
 from ponas_deploy.measuring.protocol import Plan, Samples, measure
+from ponas_deploy.measuring.retries import RETRIES
 
 USUAL, SHARED = 100.0, 190.0
-CALM = [USUAL] * 40
-"""What is seen before the first look."""
+QUIET = [USUAL] * 40
+"""What is seen before the first probe."""
 
 
 class Steady:
@@ -38,52 +39,52 @@ class Steady:
         return 1_000_000 * runs
 
 
-def looks(*then: float, last: float = USUAL) -> Callable[[], float]:
-    script: Iterator[float] = chain(CALM, then, repeat(last))
+def times(*then: float, last: float = USUAL) -> Callable[[], float]:
+    script: Iterator[float] = chain(QUIET, then, repeat(last))
     return lambda: next(script)
 
 
 @pytest.fixture(autouse=True)
-def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared_core, "_CREDIT_S", 0.1)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contention, "RETRIES", replace(RETRIES, quiet_wait_s=0.1))
 
 
 def test_the_arithmetic_repeats_and_a_core_that_takes_twice_as_long_is_shared() -> None:
     arithmetic = Arithmetic()
     fastest, second = sorted(arithmetic() for _ in range(200))[:2]
     assert 0 < fastest <= second < 1.25 * fastest
-    watched = Core(look=looks(USUAL * 1.2, SHARED))
-    assert [watched.calm() for _ in range(3)] == [True, False, True]
+    probe = ContentionProbe(arithmetic=times(USUAL * 1.2, SHARED))
+    assert [probe.is_quiet() for _ in range(3)] == [True, False, True]
 
 
 @pytest.fixture
 def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is nowhere to move."""
-    monkeypatch.setattr(shared_core, "_cores_to_move_to", lambda: deque([0]))
+    monkeypatch.setattr(contention, "_cores_to_move_to", lambda: deque([0]))
 
 
-def test_what_is_known_from_before_tells_a_machine_that_is_shared_from_the_start() -> None:
-    always = looks(last=USUAL)
-    assert Core(look=always).calm()
-    assert not Core(USUAL / 2, look=always).calm()
+def test_what_is_known_already_shows_a_machine_that_is_shared_from_the_start() -> None:
+    always = times(last=USUAL)
+    assert ContentionProbe(arithmetic=always).is_quiet()
+    assert not ContentionProbe(USUAL / 2, arithmetic=always).is_quiet()
 
 
 def test_a_sample_that_was_shared_before_or_after_is_taken_again_without_the_first_after_a_pause(
     one_core: None,
 ) -> None:
-    watched, values = Core(look=looks(USUAL, SHARED, SHARED)), iter(range(9))
-    assert watched.quiet(lambda: next(values)) == (2, True), "0 was shared after it, 1 after a pause"
-    assert watched.reading() == CoreReading(USUAL, 1, 1, 0)
-    assert watched.quiet(lambda: next(values)) == (3, True)
-    assert watched.reading() == CoreReading(USUAL, 2, 1, 0)
+    probe, values = ContentionProbe(arithmetic=times(USUAL, SHARED, SHARED)), iter(range(9))
+    assert probe.take_quiet(lambda: next(values)) == (2, True), "0 was shared after it, 1 after a pause"
+    assert probe.reading() == CoreReading(USUAL, 1, 1, 0)
+    assert probe.take_quiet(lambda: next(values)) == (3, True)
+    assert probe.reading() == CoreReading(USUAL, 2, 1, 0)
 
 
-def test_patience_ends_and_says_so(one_core: None) -> None:
-    watched, start = Core(look=looks(last=SHARED)), time.monotonic()
-    taken = [watched.quiet(lambda: 7) for _ in range(20)]
+def test_waiting_ends_and_contended_samples_are_counted(one_core: None) -> None:
+    probe, start = ContentionProbe(arithmetic=times(last=SHARED)), time.monotonic()
+    taken = [probe.take_quiet(lambda: 7) for _ in range(20)]
     assert taken == [(7, False)] * 20
     assert time.monotonic() - start < 3
-    assert watched.reading() == CoreReading(USUAL, 20, 20, 20)
+    assert probe.reading() == CoreReading(USUAL, 20, 20, 20)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux moves threads")
@@ -91,34 +92,34 @@ def test_what_runs_in_one_thread_moves_to_a_core_that_nobody_shares() -> None:
     allowed = os.sched_getaffinity(0)
     if len(allowed) < 2:
         pytest.skip("there is no other core")
-    quiet, before = max(allowed), iter(CALM)
+    quiet, before = max(allowed), iter(QUIET)
 
-    def look() -> float:
+    def arithmetic() -> float:
         return next(before, USUAL if os.sched_getaffinity(0) == {quiet} or moved else SHARED)
 
     moved: list[float] = []
-    watched = Core(look=look)
-    value, calm = watched.quiet(lambda: moved.append(1.0))
-    assert (value, calm) == (None, True)
+    probe = ContentionProbe(arithmetic=arithmetic)
+    value, is_quiet = probe.take_quiet(lambda: moved.append(1.0))
+    assert (value, is_quiet) == (None, True)
     assert os.sched_getaffinity(0) == allowed, "it may run anywhere again"
-    assert watched.reading().shared == 1
+    assert probe.reading().shared == 1
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux moves threads")
-def test_where_all_cores_are_timed_all_are_looked_at() -> None:
+def test_where_all_cores_are_timed_all_are_probed() -> None:
     allowed = sorted(os.sched_getaffinity(0))
     if len(allowed) < 2:
         pytest.skip("there is no other core")
-    shared, before = {allowed[-1]}, iter(CALM)
+    shared, before = {allowed[-1]}, iter(QUIET)
 
-    def look() -> float:
+    def arithmetic() -> float:
         return next(before, SHARED if os.sched_getaffinity(0) == shared else USUAL)
 
-    watched = Core(threads=len(allowed), look=look)
-    assert not watched.calm()
+    probe = ContentionProbe(threads=len(allowed), arithmetic=arithmetic)
+    assert not probe.is_quiet()
     assert sorted(os.sched_getaffinity(0)) == allowed
     shared.clear()
-    assert watched.calm()
+    assert probe.is_quiet()
 
 
 def test_where_a_thread_may_not_choose_its_core_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,14 +127,14 @@ def test_where_a_thread_may_not_choose_its_core_it_waits(monkeypatch: pytest.Mon
         raise PermissionError("not here")
 
     monkeypatch.setattr(os, "sched_setaffinity", refused, raising=False)
-    assert Core(look=looks(SHARED)).quiet(lambda: 7) == (7, True)
+    assert ContentionProbe(arithmetic=times(SHARED)).take_quiet(lambda: 7) == (7, True)
     monkeypatch.delattr(os, "sched_setaffinity")
-    assert Core(threads=64, look=looks(SHARED)).quiet(lambda: 7) == (7, True)
+    assert ContentionProbe(threads=64, arithmetic=times(SHARED)).take_quiet(lambda: 7) == (7, True)
 
 
-def test_only_what_runs_on_the_processor_is_watched() -> None:
-    assert core_for("onnxruntime", 1) is not None
-    assert core_for("onnxruntime-cuda", 1) is None
+def test_only_what_runs_on_the_processor_is_probed() -> None:
+    assert probe_for("onnxruntime", 1) is not None
+    assert probe_for("onnxruntime-cuda", 1) is None
 
 
 def test_inferences_while_the_core_was_shared_do_not_count_unless_there_are_too_few(
@@ -142,8 +143,8 @@ def test_inferences_while_the_core_was_shared_do_not_count_unless_there_are_too_
     monkeypatch.setattr(timing, "WARM_UP_S", 0.0)
     session = Steady()
 
-    class Alternating(Core):
-        def quiet(self, take: Callable[[], int]) -> tuple[int, bool]:  # type: ignore[override]
+    class Alternating(ContentionProbe):
+        def take_quiet(self, take: Callable[[], int]) -> tuple[int, bool]:  # type: ignore[override]
             value = take()
             return (value, True) if session.runs % 4 else (3 * value, False)
 
@@ -190,16 +191,16 @@ def test_a_process_whose_core_was_shared_is_taken_again(monkeypatch: pytest.Monk
         ((True, True, True), (1, 2, 3)),
     ],
 )
-def test_when_patience_ends_those_that_had_their_core_count_and_else_all(
+def test_when_the_time_is_over_quiet_processes_count_and_else_all(
     contended: tuple[bool, ...], kept: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither plan nor patience lets any be taken again."""
+    """Neither the plan nor the time lets any be taken again."""
     script = iter(
         Taken((number, number), CoreReading(USUAL, 2, 2 * bad, 2 * bad))
         for number, bad in enumerate(contended, start=1)
     )
     monkeypatch.setattr(timing, "_in_fresh_process", lambda *given: next(script))
-    monkeypatch.setattr(timing, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(timing, "RETRIES", replace(RETRIES, contended_processes_s=0.0))
     monkeypatch.setattr(timing, "_PLAN", Plan(redone_pct=0, most_others_pct=100, most_stolen_pct=100))
     found = time_engine(Path("engine"), "onnxruntime", RunSettings())
     assert found.processes_ns == tuple((number, number) for number in kept)
@@ -207,15 +208,15 @@ def test_when_patience_ends_those_that_had_their_core_count_and_else_all(
     assert [place + 1 for place, one in enumerate(found.interference) if not one.discarded] == list(kept)
 
 
-def test_cores_of_several_kinds_are_not_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cores_of_several_kinds_are_not_probed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert core_kinds(tmp_path) == 1.0
     for number, capacity in enumerate(("1024", "1024", "430")):
         folder = tmp_path / f"sys/devices/system/cpu/cpu{number}"
         folder.mkdir(parents=True)
         (folder / "cpu_capacity").write_text(f"{capacity}\n")
     assert core_kinds(tmp_path) == pytest.approx(1024 / 430)
-    monkeypatch.setattr(shared_core, "core_kinds", lambda: 2.0)
-    assert core_for("onnxruntime", 1) is None
+    monkeypatch.setattr(contention, "core_kinds", lambda: 2.0)
+    assert probe_for("onnxruntime", 1) is None
 
 
 def test_a_round_says_how_often_the_core_was_shared() -> None:
@@ -228,10 +229,10 @@ def test_a_round_says_how_often_the_core_was_shared() -> None:
 
 
 def test_rounds_wait_for_the_core_until_the_deadline_and_no_longer(one_core: None) -> None:
-    watched, samples = Core(look=looks(SHARED)), Samples()
+    probe, samples = ContentionProbe(arithmetic=times(SHARED)), Samples()
     sessions = {key: Steady() for key in "ab"}
     plan = Plan(min_rounds=3, max_rounds=3, floor_rounds=1, sentinel_visits=100)
-    interference = Interference(plan, lambda: take_snapshot(core=watched.reading))
+    interference = Interference(plan, lambda: take_snapshot(core=probe.reading))
 
     def run(deadline: float) -> int:
         measure(
@@ -242,13 +243,13 @@ def test_rounds_wait_for_the_core_until_the_deadline_and_no_longer(one_core: Non
             seed=0,
             sentinel="a",
             deadline=deadline,
-            watch=interference,
-            core=watched,
+            interference=interference,
+            probe=probe,
         )
-        return watched.reading().kept
+        return probe.reading().kept
 
     kept = run(time.monotonic() + 60)
     assert kept >= 6
     assert interference.rounds[-1].core_ns == USUAL
     samples.rounds.clear()
-    assert run(time.monotonic() - 1) - kept <= 3, "the sentinel's first looks"
+    assert run(time.monotonic() - 1) - kept <= 3, "the sentinel's first samples"

@@ -1,4 +1,4 @@
-"""What is said of a round's conditions, and when it is taken again."""
+"""What the interference of a round is, and when the round is taken again."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_little_is_no_reason() -> None:
 
 
 def test_ticks_of_the_counters_are_nobodys_work() -> None:
-    """A round of 20 ms cannot be told from ticks of 10 ms on each core."""
+    """A round of 20 ms cannot be seen from ticks of 10 ms on each core."""
     seen = between(0, START, after(later(seconds=0.02, own_s=0.0, others_s=0.04, stolen_s=0.04)))
     assert (seen.others_pct, seen.stolen_pct) == (0.0, 0.0)
 
@@ -89,14 +89,14 @@ def test_what_was_set_and_changes_is_wrong(what: str) -> None:
 
 
 def test_what_the_machine_was_set_to_is_kept_round_by_round() -> None:
-    look = replace(
+    snapshot = replace(
         after(later(), Reading(load=1.234, governor="powersave", affinity="0-1")), power_mode="15W"
     )
-    seen = between(0, START, look)
+    seen = between(0, START, snapshot)
     assert (seen.load, seen.governor, seen.affinity, seen.power_mode) == (1.23, "powersave", "0-1", "15W")
 
 
-def test_a_gpu_speaks_for_itself_and_what_somebody_asked_for_is_no_fault() -> None:
+def test_a_gpus_own_figures_are_taken_and_clocks_that_somebody_asked_for_are_no_fault() -> None:
     hot = GpuReading(
         "H200", sm_clock_mhz=1200, temperature_c=91, throttle=("application clocks", "power cap")
     )
@@ -111,10 +111,10 @@ def test_a_round_survives_a_file() -> None:
     assert Round(0).document() == {"number": 0}, "nothing to say takes no room"
 
 
-def weather_of(others_s: list[float], plan: Plan = PLAN) -> tuple[Interference, list[bool]]:
+def interference_of(others_s: list[float], plan: Plan = PLAN) -> tuple[Interference, list[bool]]:
     """One round after another, in each of which others worked for so many of 10 s on two cores."""
 
-    def looks() -> Iterator[Snapshot]:
+    def snapshots() -> Iterator[Snapshot]:
         now = START
         yield now
         for worked_s in others_s:
@@ -123,8 +123,8 @@ def weather_of(others_s: list[float], plan: Plan = PLAN) -> tuple[Interference, 
             now = after(replace(counted, at_s=counted.at_s + 10, busy_s=counted.busy_s + worked_s))
             yield now
 
-    look = looks()
-    interference, again = Interference(plan, lambda: next(look)), []
+    snapshot = snapshots()
+    interference, again = Interference(plan, lambda: next(snapshot)), []
     for number in range(len(others_s)):
         interference.begin()
         again.append(interference.end(number, may_redo=True))
@@ -132,7 +132,7 @@ def weather_of(others_s: list[float], plan: Plan = PLAN) -> tuple[Interference, 
 
 
 def test_a_bad_round_is_taken_again_and_a_good_one_is_not() -> None:
-    interference, again = weather_of([0, 15, 0, 0])
+    interference, again = interference_of([0, 15, 0, 0])
     assert again == [False, True, False, False]
     assert dict(interference.summary())["wrong_rounds"] == "0 of 3"
     assert dict(interference.summary())["discarded_rounds"] == "1"
@@ -140,42 +140,42 @@ def test_a_bad_round_is_taken_again_and_a_good_one_is_not() -> None:
 
 
 def test_a_machine_that_is_always_busy_is_not_waited_for_for_ever() -> None:
-    interference, again = weather_of([15] * 40)
+    interference, again = interference_of([15] * 40)
     assert again[:2] == [True, False], "the first round may be taken again at once"
     assert sum(again) == 2, "the second time was in vain too"
     said = dict(interference.summary())
     assert (said["wrong_rounds"], said["discarded_rounds"]) == ("38 of 38", "2")
     assert said["wrong_because"] == "other processes used 75 % of the cores"
     assert said["others_pct"] == "74.8 (lowest 74.8, highest 74.8)"
-    _, never = weather_of([15] * 40, replace(PLAN, redone_pct=0.0))
+    _, never = interference_of([15] * 40, replace(PLAN, redone_pct=0.0))
     assert not any(never)
 
 
 def test_a_machine_that_is_busy_now_and_then_is_waited_for_within_bounds() -> None:
-    interference, again = weather_of([15, 0] * 20)
+    interference, again = interference_of([15, 0] * 20)
     said = dict(interference.summary())
     assert (said["wrong_rounds"], said["discarded_rounds"]) == ("12 of 32", "8"), "a quarter of those kept"
     assert sum(again) == 8
 
 
-def test_each_round_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[Round] = []
+def test_on_round_is_called_with_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Round] = []
     interference = Interference(PLAN, lambda: START, [Round(0, wrong="hot")])
-    interference.on_round = told.append
+    interference.on_round = seen.append
     interference.begin()
     assert not interference.end(1, may_redo=False)
-    assert told == [Round(1)]
+    assert seen == [Round(1)]
     assert dict(interference.summary())["wrong_rounds"] == "1 of 2", "those from before count"
 
 
 def test_rounds_go_on_where_they_were() -> None:
-    before = weather_of([15, 0, 0, 15, 15, 0])[0]
+    before = interference_of([15, 0, 0, 15, 15, 0])[0]
     read = [Round.from_document(one.document()) for one in before.rounds]
     assert Interference(PLAN, lambda: START, read).summary() == before.summary()
     assert dict(before.summary())["wrong_rounds"] == "2 of 5"
 
 
-def test_this_machine_can_be_looked_at() -> None:
+def test_a_snapshot_of_this_machine() -> None:
     seen = between(0, take_snapshot(), take_snapshot())
     assert seen.others_pct == 0.0, "far too short to tell"
     assert seen.asleep_s == 0.0

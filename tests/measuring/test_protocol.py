@@ -109,7 +109,7 @@ def test_the_time_budget_ends_it_but_not_before_the_floor(tiny: Space) -> None:
     assert QUICK.floor_rounds < some.rounds < 20
 
 
-def test_a_stretch_in_which_the_device_was_slow_is_measured_again(tiny: Space) -> None:
+def test_what_was_visited_while_the_device_was_slow_is_measured_again(tiny: Space) -> None:
     plan = Plan(pause_s=0.0, retakes=0, sentinel_visits=6)
     slow = FakeDevice(slow_samples=range(200, 240))
     samples, outcome, backend = measured(tiny, slow, plan)
@@ -136,12 +136,12 @@ def test_rounds_from_before_are_kept_and_not_measured_again(tiny: Space) -> None
         assert samples.measurement(key).rounds_ns[0] == 123.0
 
 
-def test_every_sample_is_told_as_it_is_finished(tiny: Space) -> None:
-    told: list[tuple[str, int]] = []
-    samples = Samples(on_sample=lambda key, number, runs, run_ns: told.append((key, number)))
+def test_on_sample_is_called_with_each_as_it_is_finished(tiny: Space) -> None:
+    finished: list[tuple[str, int]] = []
+    samples = Samples(on_sample=lambda key, number, runs, run_ns: finished.append((key, number)))
     measured(tiny, FakeDevice(), samples=samples)
-    assert len(told) == QUICK.min_rounds * len(blocks_of(tiny))
-    first, second = ([key for key, number in told if number == wanted] for wanted in (0, 1))
+    assert len(finished) == QUICK.min_rounds * len(blocks_of(tiny))
+    first, second = ([key for key, number in finished if number == wanted] for wanted in (0, 1))
     assert sorted(first) == sorted(second)
     assert first != second, "each round has an order of its own"
 
@@ -183,17 +183,17 @@ def test_a_sample_that_was_held_up_is_taken_again_but_not_for_ever() -> None:
     assert protocol.take_sample(Stopped(*[2e9] * 4), 4, plan) == 5e8  # type: ignore[arg-type]
 
 
-class Umpire:
-    """Says of each round whether it is taken again; hears of all."""
+class PlannedRedos:
+    """Has some rounds taken again; remembers all."""
 
     def __init__(self, *again: int) -> None:
-        self.again, self.heard, self.begun = list(again), list[tuple[int, bool]](), 0
+        self.again, self.ended, self.begun = list(again), list[tuple[int, bool]](), 0
 
     def begin(self) -> None:
         self.begun += 1
 
     def end(self, number: int, *, may_redo: bool) -> bool:
-        self.heard.append((number, may_redo))
+        self.ended.append((number, may_redo))
         if may_redo and number in self.again:
             self.again.remove(number)
             return True
@@ -201,33 +201,33 @@ class Umpire:
 
 
 def test_a_round_under_wrong_conditions_is_measured_again(tiny: Space) -> None:
-    told: list[tuple[str, int]] = []
-    samples = Samples(on_sample=lambda key, number, runs, run_ns: told.append((key, number)))
-    umpire, visited = Umpire(0, 4, 4), list[str]()
-    _, outcome, _ = measured(tiny, FakeDevice(), samples=samples, watch=umpire, on_visit=visited.append)
+    finished: list[tuple[str, int]] = []
+    samples = Samples(on_sample=lambda key, number, runs, run_ns: finished.append((key, number)))
+    redos, visited = PlannedRedos(0, 4, 4), list[str]()
+    _, outcome, _ = measured(tiny, FakeDevice(), samples=samples, interference=redos, on_visit=visited.append)
     assert (outcome.rounds, outcome.reason) == (QUICK.min_rounds, "settled")
-    assert [number for number, _ in umpire.heard] == [0, 0, 1, 2, 3, 4, 4, 4, 5, 6, 7, 8, 9]
-    assert umpire.begun == len(umpire.heard)
+    assert [number for number, _ in redos.ended] == [0, 0, 1, 2, 3, 4, 4, 4, 5, 6, 7, 8, 9]
+    assert redos.begun == len(redos.ended)
     for key in blocks_of(tiny):
-        assert [number for name, number in told if name == key].count(4) == 3
+        assert [number for name, number in finished if name == key].count(4) == 3
         assert len(samples.measurement(key).rounds_ns) == QUICK.min_rounds, "the last one counts"
     watched = iter(visited)
-    assert all(key in watched for key, _ in told), "each is announced, in this order, before it is run"
-    assert len(visited) > len(told), "the sentinel too"
+    assert all(key in watched for key, _ in finished), "each is announced, in this order, before it is run"
+    assert len(visited) > len(finished), "the sentinel too"
 
 
-def test_there_is_no_second_time_after_the_deadline(tiny: Space) -> None:
-    umpire = Umpire(*range(40))
-    _, outcome, _ = measured(tiny, FakeDevice(), seconds=0.0, watch=umpire)
+def test_no_round_is_taken_again_after_the_deadline(tiny: Space) -> None:
+    redos = PlannedRedos(*range(40))
+    _, outcome, _ = measured(tiny, FakeDevice(), seconds=0.0, interference=redos)
     assert (outcome.rounds, outcome.reason) == (QUICK.floor_rounds, "time")
-    assert umpire.heard == [(number, False) for number in range(QUICK.floor_rounds)]
+    assert redos.ended == [(number, False) for number in range(QUICK.floor_rounds)]
 
 
 def test_rounds_that_are_there_already_are_not_judged(tiny: Space) -> None:
     first, _, _ = measured(tiny, FakeDevice())
-    umpire = Umpire(*range(40))
-    measured(tiny, FakeDevice(), samples=first, watch=umpire)
-    assert umpire.heard == []
+    redos = PlannedRedos(*range(40))
+    measured(tiny, FakeDevice(), samples=first, interference=redos)
+    assert redos.ended == []
 
 
 def test_garbage_collection_is_off_while_timing_and_back_afterwards() -> None:
