@@ -56,8 +56,8 @@ class Promise:
 def main() -> None:
     options = arguments()
     space = build_space("ponas", options.resolution)
-    target = inventory.Target("cpu", space, (options.backend,), (options.precision,), options.threads)
-    tables = inventory.serving(target)
+    target = inventory.Target("cpu", (options.backend,), (options.precision,), options.threads)
+    tables = inventory.serving(target, space)
     for conditions in inventory.missing(target, tables):
         tables = (
             *tables,

@@ -30,10 +30,10 @@ def compare(
     """
     from dataclasses import asdict
 
-    from ponas_deploy.commands.architectures import read_choices
-    from ponas_deploy.commands.files import read_latency_tables
     from ponas_deploy.search.predictions import predict_networks
     from ponas_deploy.tables import load_accuracy_table
+    from ponas_deploy.tables.architectures import read_choices
+    from ponas_deploy.tables.named import read_latency_tables
     from ponas_deploy.tables.store import find_table
 
     tables, names = read_latency_tables(latency_tables)

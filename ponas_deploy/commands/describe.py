@@ -21,7 +21,7 @@ def describe(
       ponas describe PONAS-C --resolution 160 --classes 10
       ponas describe my-network.txt --json
     """
-    from ponas_deploy.commands.architectures import read_architecture
+    from ponas_deploy.tables.architectures import read_architecture
     from searchspace.description import describe as describe_architecture
 
     description = describe_architecture(read_architecture(arch, space, resolution, classes))

@@ -12,7 +12,7 @@ from ponas_deploy.commands.output import note, print_json, show
 from ponas_deploy.commands.waiting import waiting
 
 if TYPE_CHECKING:
-    from ponas_deploy.commands.evaluating import Evaluated
+    from ponas_deploy.engines.evaluation import Evaluated
 
 
 def evaluate(
@@ -64,11 +64,11 @@ def evaluate(
       ponas evaluate PONAS-A --weights ponas_a.pth --data /data/imagenet
       ponas evaluate best.json --weights runs/digits-quick/weights.safetensors --engine engines/best
     """
-    from ponas_deploy.commands.evaluating import Wanted, evaluated
+    from ponas_deploy.engines.evaluation import EvaluationRequest, evaluated
 
-    wanted = Wanted(arch, weights, data, engine, split, space, resolution, workers, seed)
+    wanted = EvaluationRequest(arch, weights, data, engine, split, space, resolution, workers, seed)
     with waiting() as advance:
-        found = evaluated(wanted, advance)
+        found = evaluated(wanted, advance, note)
     if json:
         print_json(_document(found))
     else:

@@ -58,13 +58,13 @@ def export(
       ponas export PONAS-A --backend openvino
       ponas export PONAS-C --backend onnxruntime --threads 2 --out engines/ponas-c
     """
-    from ponas_deploy.commands.architectures import read_architecture
     from ponas_deploy.commands.waiting import lines_of_a_build
-    from ponas_deploy.commands.weights import open_weights
     from ponas_deploy.engines.deploy import build_and_measure, engine_document
+    from ponas_deploy.engines.weights import open_weights
     from ponas_deploy.profiling.inventory import local_conditions
+    from ponas_deploy.tables.architectures import read_architecture
 
-    carried = open_weights(weights, data, finetune, seed, calibration)
+    carried = open_weights(weights, data, finetune, seed, calibration, note)
     built = carried.space(space, resolution, classes)
     architecture = read_architecture(arch, built.name, built.resolution, built.classes)
     conditions = local_conditions(backend, precision, threads, batch)

@@ -46,27 +46,25 @@ def networks(
       ponas table fit measured.csv --out latency.json
     """
     from ponas_deploy.backends import RunSettings, get_backend
-    from ponas_deploy.commands.architectures import DEFAULT_SPACE
-    from ponas_deploy.commands.profiling import progress_bar
+    from ponas_deploy.commands.waiting import profile_bar
     from ponas_deploy.errors import PonasError
     from ponas_deploy.files.lock import machine_to_oneself
     from ponas_deploy.measuring.plans import plan_for
     from ponas_deploy.profiling.inventory import Target, missing
     from ponas_deploy.profiling.random_networks import measure_networks, quick
     from ponas_deploy.tables import store
+    from ponas_deploy.tables.architectures import DEFAULT_SPACE
     from searchspace import build_space
 
     if out.suffix.lower() != ".csv":
         raise typer.BadParameter("networks are written as CSV: name it .csv.", param_hint="--out")
     built = build_space(space or DEFAULT_SPACE, resolution, classes)
-    target = Target(
-        device, built, (backend,) if backend else (), (precision,) if precision else (), threads, batch
-    )
+    target = Target(device, (backend,) if backend else (), (precision,) if precision else (), threads, batch)
     if not target.local:
         raise PonasError(f"'{device}' is not this machine: run `ponas networks` on it.")
     conditions = missing(target, ())[0]
     note(f"measuring {count} networks: {conditions.text}, at {resolution} px")
-    with machine_to_oneself(store.lock_path(), conditions.text), progress_bar() as on_progress:
+    with machine_to_oneself(store.lock_path(), conditions.text), profile_bar() as on_progress:
         found = measure_networks(
             built,
             get_backend(conditions.backend),

@@ -25,9 +25,9 @@ def pareto(
       ponas pareto --latency-table latency.csv --accuracy-table loss.csv --json
       ponas pareto --latency-table ort.json --latency-table openvino.json --accuracy-table acc.json
     """
-    from ponas_deploy.commands.files import read_tables
     from ponas_deploy.search.comparison import NamedFront, compare_fronts
     from ponas_deploy.search.specialize import front
+    from ponas_deploy.tables.named import read_tables
 
     tables, names, accuracy = read_tables(latency_tables, accuracy_table)
     fronts = [NamedFront(name, front(table, accuracy)) for name, table in zip(names, tables, strict=True)]

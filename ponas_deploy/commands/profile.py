@@ -75,7 +75,7 @@ def profile(
     One table for each runtime and precision. Whole networks are timed too: some correct the table, others
     certify it. In little time (--time 20s) the cells that the Pareto front can contain and the networks get
     most of it. The same command again goes on: with a profile that was interrupted where it stopped, with a
-    table that ran out of time by adding rounds and networks to it (--force measures it anew).
+    table that ran out of time by adding rounds and networks to it (--force measures it again).
 
     With --prior no block is timed: another device's table is fitted on a few whole networks timed here, and
     certified on others. That suits runtimes that take seconds to build each model.
@@ -89,68 +89,35 @@ def profile(
       ponas profile --device gpu --backend tensorrt --precision fp16
       ponas profile --backend onnxruntime --prior amd-epyc-2c/openvino-bf16-t1-b1-ponas-224px-1000c
     """
-    from dataclasses import replace
-
-    from ponas_deploy.commands.architectures import DEFAULT_SPACE
-    from ponas_deploy.commands.profiling import accuracy_of, profile_with_bar, to_go_on
-    from ponas_deploy.errors import PonasError
-    from ponas_deploy.profiling.inventory import Target, missing
-    from ponas_deploy.profiling.prior import NETWORKS, load_prior
-    from ponas_deploy.tables import SpaceKey, load_accuracy_table, store
-    from ponas_deploy.tables.store import latency_path
+    from ponas_deploy.commands.waiting import profile_bar
+    from ponas_deploy.profiling.inventory import Target
+    from ponas_deploy.profiling.tables import ProfileOptions, accuracy_of, profile_tables
+    from ponas_deploy.tables import load_accuracy_table
+    from ponas_deploy.tables.architectures import DEFAULT_SPACE
     from searchspace import build_space
 
     if measurements is not None and prior is None:
         raise typer.BadParameter("--measurements counts networks for a prior: name one with --prior.")
-
     built = build_space(space or DEFAULT_SPACE, resolution, classes)
-    target = Target(device, built, tuple(backend or ()), tuple(precision or ()), threads, batch)
-    if not target.local:
-        raise PonasError(f"'{device}' is not this machine: run `ponas profile --device cpu` (or gpu) on it.")
-    paths = {}
-    for conditions in missing(target, ()):
-        named = replace(conditions, device=name or conditions.device)
-        path = latency_path(named, SpaceKey.of(built))
-        paths[named] = out / path.name if out else path
-    other = store.find_table(prior) if prior else None
-    accuracy = accuracy_of(built, accuracy_table)
-    if other:
-        known = load_prior(other, measurements or NETWORKS)
-        known.grid(built)
-    made = []
-    for named, path in paths.items():
-        found, further = (None, False) if force else to_go_on(path, from_prior=other is not None)
-        if found:
-            made.append(found)
-            continue
-        if other:
-            known.refuse_same(named, built)
-        made.append(
-            profile_with_bar(
-                named,
-                built,
-                time,
-                path=path,
-                overwrite=force,
-                further=further,
-                accuracy=accuracy,
-                prior=other,
-                networks=measurements,
-                seed=seed,
-            )
-        )
-    judge = load_accuracy_table(accuracy) if accuracy else None
+    target = Target(device, backend or (), precision or (), threads, batch)
+    options = ProfileOptions(
+        time, name or "", out, accuracy_table, prior, measurements, overwrite=force, seed=seed
+    )
+    with profile_bar() as on_progress:
+        made = profile_tables(target, built, options, on_note=note, on_progress=on_progress)
+    found = accuracy_of(built, accuracy_table)
+    accuracy = load_accuracy_table(found) if found else None
     for stored in made:
-        note(_reached(stored, judge))
+        note(_precision(stored, accuracy))
     if json:
-        print_json({"tables": [_document(stored, judge) for stored in made]})
+        print_json({"tables": [_document(stored, accuracy) for stored in made]})
         return
     from ponas_deploy.commands.reports.profile import profile_report
 
     show(profile_report(made))
 
 
-def _reached(stored: StoredTable, accuracy: AccuracyTable | None) -> str:
+def _precision(stored: StoredTable, accuracy: AccuracyTable | None) -> str:
     """How exact a table is, and what may make it more so."""
     from ponas_deploy.profiling.precision import precision_of
 

@@ -166,31 +166,35 @@ def specialize(
             raise typer.BadParameter(f"{', '.join(idle)}: only with --device, where an engine is emitted.")
         _choose(asked, latency_table, accuracy_table, space, method, seed, confidence, json)
         return
-    from ponas_deploy.commands.profiling import tables_for
-    from ponas_deploy.commands.weights import open_weights
+    from ponas_deploy.commands.waiting import lines_of_a_build, profile_bar
     from ponas_deploy.engines.deploy import Task
     from ponas_deploy.engines.emit import refuse_existing
     from ponas_deploy.engines.reranker import refuse_shortlist
+    from ponas_deploy.engines.weights import open_weights
     from ponas_deploy.profiling import inventory
+    from ponas_deploy.profiling.tables import tables_for
     from ponas_deploy.tables import store
     from ponas_deploy.tables.margin import CONFIDENCE
 
-    carried = open_weights(weights, data, finetune, seed, calibration)
+    carried = open_weights(weights, data, finetune, seed, calibration, note)
     for one in precision or ():
         carried.source.scale_images(one)
     if shortlist:
         refuse_shortlist(method, carried.source.validate, carried.source.description)
     built = carried.space(space, resolution, classes)
-    target = inventory.Target(device, built, tuple(backend or ()), tuple(precision or ()), threads, batch)
+    target = inventory.Target(device, backend or (), precision or (), threads, batch)
     folder = out or Path("engines") / f"{target.device_name}-{_slug(asked)}"
     refuse_existing(folder, overwrite=force)
     accuracy = store.accuracy_table(accuracy_table or f"accuracy/{built.name}")
     warnings: tuple[str, ...] = ()
     if latency_table:
-        tables = inventory.given(target, store.latency_table(latency_table))
+        tables = inventory.given(target, built, store.latency_table(latency_table))
         warnings = inventory.caveats(target, tables[0])
     else:
-        tables = tables_for(target, time)
+        with profile_bar() as on_progress:
+            tables = tables_for(
+                target, built, time, on_note=note, on_progress=on_progress, on_build=lines_of_a_build()
+            )
     budget = asked.budget(tables, accuracy)
     task = Task(
         tables,

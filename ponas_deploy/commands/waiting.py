@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Any
 from ponas_deploy.commands.output import note, report_console
 
 if TYPE_CHECKING:
-    from ponas_deploy.backends.progress import BuildProgress, OnBuildProgress
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
 
-PATIENCE_S = 2.0
+    from ponas_deploy.backends.progress import BuildProgress, OnBuildProgress
+    from ponas_deploy.profiling.progress import OnProgress, Progress
+
+SHOWN_AFTER_S = 2.0
 """What takes less shows no bar."""
 SECONDS_A_LINE = 10.0
 """Where no bar is drawn, a line so often says that it goes on."""
@@ -23,20 +27,74 @@ Advance = Callable[[int, int, str], None]
 
 def lines_of_a_build() -> OnBuildProgress:
     """Notes now and then how far a runtime is with a model: a bar would be drawn while something is timed."""
-    told = monotonic()
+    printed = monotonic()
 
     def on_build(build: BuildProgress) -> None:
-        nonlocal told
-        if monotonic() - told >= SECONDS_A_LINE:
-            told = monotonic()
+        nonlocal printed
+        if monotonic() - printed >= SECONDS_A_LINE:
+            printed = monotonic()
             note(build.text)
 
     return on_build
 
 
 @contextmanager
+def profile_bar() -> Iterator[OnProgress]:
+    """A bar for each profile, from its first news to its last; lines where there is no terminal."""
+    console = report_console(stderr=True)
+    bars: Bars | None = None
+    task: TaskID | None = None
+    printed = -SECONDS_A_LINE
+
+    def on_progress(progress: Progress) -> None:
+        nonlocal bars, task, printed
+        if not console.is_terminal:
+            if monotonic() - printed >= SECONDS_A_LINE:
+                printed = monotonic()
+                note(f"{progress.stage}: {progress.text}, {progress.seconds_left:.0f} s left")
+            return
+        if bars is None or task is None:
+            bars = _profile_bars(console)
+            task = bars.add_task("", stage="", left="")
+            bars.start()
+        bars.update(
+            task,
+            completed=progress.done,
+            total=progress.total,
+            description=progress.text,
+            stage=progress.stage,
+            left=f"{progress.seconds_left:3.0f} s left",
+            refresh=True,
+        )
+        if progress.stage == "fit" and progress.done == progress.total:
+            bars.stop()
+            bars = None
+
+    try:
+        yield on_progress
+    finally:
+        if bars is not None:
+            bars.stop()
+
+
+def _profile_bars(console: Any) -> Bars:
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.fields[stage]:8}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("{task.fields[left]}"),
+        TextColumn("{task.description}", style="dim"),
+    )
+    # Drawn from the callback alone: a thread that draws would run into what is being timed.
+    return Bars(*columns, console=console, transient=True, auto_refresh=False)
+
+
+@contextmanager
 def waiting() -> Iterator[Advance]:
-    """A bar on stderr from the third second on; each new text starts it anew."""
+    """A bar on stderr from the third second on; each new text starts it again."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -50,7 +108,7 @@ def waiting() -> Iterator[Advance]:
                 bars.update(task, visible=False)
             tasks[text] = bars.add_task(text, total=total)
         bars.update(tasks[text], completed=done, total=total)
-        if not bars.live.is_started and monotonic() - started > PATIENCE_S:
+        if not bars.live.is_started and monotonic() - started > SHOWN_AFTER_S:
             bars.start()
 
     try:

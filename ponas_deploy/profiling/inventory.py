@@ -1,8 +1,8 @@
-"""Which latency tables serve a wish, and which are still to be made.
+"""Which latency tables serve a target, and which are still to be made.
 
-A wish names a device, runtimes, precisions, threads, batch and a space. For this machine a table from
-the user's store serves while everything it was made with is the same (`staleness`); a table shipped with
-the package was measured elsewhere and serves only under its device's own name.
+A target names a device, runtimes, precisions, threads and batch; the space is given beside it. For this
+machine a table from the user's store serves while everything it was made with is the same (`staleness`); a
+table shipped with the package was measured elsewhere and serves only under its device's own name.
 """
 
 from __future__ import annotations
@@ -32,14 +32,29 @@ THIS_MACHINE = "cpu"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What somebody wants to deploy on. Empty `backends` and `precisions` leave the choice to us."""
+    """Where a network shall run, and how.
+
+    `device` is `cpu` or `gpu` of this machine, or the name of a device that has latency tables (see
+    `devices`). Without `backends` every runtime that is installed is considered, without `precisions` every
+    precision they have; lists are kept as tuples, a lone name as a list of one. `threads` is what the runtime
+    may use, `batch` the images of one run.
+
+    Raises PonasError for fewer than one thread or image.
+    """
 
     device: str
-    space: Space
-    backends: tuple[str, ...] = ()
-    precisions: tuple[str, ...] = ()
+    backends: Sequence[str] = ()
+    precisions: Sequence[str] = ()
     threads: int = 1
     batch: int = 1
+
+    def __post_init__(self) -> None:
+        for what in ("backends", "precisions"):
+            given = getattr(self, what)
+            object.__setattr__(self, what, (given,) if isinstance(given, str) else tuple(given))
+        for what in ("threads", "batch"):
+            if getattr(self, what) < 1:
+                raise PonasError(f"{what} is {getattr(self, what)}: ask for 1 or more.")
 
     @property
     def local(self) -> bool:
@@ -101,30 +116,31 @@ def known_devices() -> dict[str, tuple[StoredTable, ...]]:
     return {name: tuple(stored for stored in tables if stored.device == name) for name in names}
 
 
-def serving(target: Target) -> tuple[StoredTable, ...]:
-    """The stored tables that serve a wish; for another device, UnknownNameError when it has none."""
+def serving(target: Target, space: Space) -> tuple[StoredTable, ...]:
+    """The stored tables of a space that serve a target; UnknownNameError for a device that has none."""
     devices = known_devices()
     tables = devices.get(target.device_name, ())
-    fitting = (stored for stored in tables if not mismatch(target, stored))
+    fitting = (stored for stored in tables if not mismatch(target, space, stored))
     found = tuple(stored for stored in fitting if not target.local or _serves_here(stored))
     if not found and not target.local:
         if not tables:
             raise UnknownNameError("device", target.device, {THIS_MACHINE, gpu.GPU, *devices})
         raise PonasError(
-            f"no table of {target.device_name} serves: {mismatch(target, tables[0])}; see `ponas devices`."
+            f"no table of {target.device_name} serves: {mismatch(target, space, tables[0])};"
+            " see `ponas devices`."
         )
     return found
 
 
-def outdated(target: Target) -> tuple[tuple[StoredTable, tuple[Difference, ...]], ...]:
+def outdated(target: Target, space: Space) -> tuple[tuple[StoredTable, tuple[Difference, ...]], ...]:
     """The user's own tables that would serve, were this machine still as it was; with what differs."""
-    found = ((stored, differences(stored)) for stored in _ours(target))
+    found = ((stored, differences(stored)) for stored in _ours(target, space))
     return tuple((stored, differ) for stored, differ in found if differ)
 
 
-def own_tables(target: Target) -> tuple[StoredTable, ...]:
-    """The user's own tables of this machine that fit, fresh or not; PonasError where there is none."""
-    if not (found := _ours(target)):
+def own_tables(target: Target, space: Space) -> tuple[StoredTable, ...]:
+    """The user's own tables of this machine that fit, stale or not; PonasError where there is none."""
+    if not (found := _ours(target, space)):
         raise PonasError(
             f"no table of yours is of this machine ({target.device_name}) and fits: `ponas profile` makes"
             " one, `ponas devices` lists those there are."
@@ -132,9 +148,9 @@ def own_tables(target: Target) -> tuple[StoredTable, ...]:
     return found
 
 
-def _ours(target: Target) -> tuple[StoredTable, ...]:
+def _ours(target: Target, space: Space) -> tuple[StoredTable, ...]:
     tables = known_devices().get(target.device_name, ()) if target.local else ()
-    ours = (stored for stored in tables if not (stored.shipped or mismatch(target, stored)))
+    ours = (stored for stored in tables if not (stored.shipped or mismatch(target, space, stored)))
     return tuple(stored for stored in ours if _has_runtime(stored))
 
 
@@ -147,16 +163,16 @@ def refuse_elsewhere(stored: StoredTable) -> tuple[Difference, ...]:
     return differences(stored)
 
 
-def mismatch(target: Target, stored: StoredTable) -> str:
-    """Why a table is not one of what is wished, empty when it is."""
-    conditions, space = stored.conditions, SpaceKey.of(target.space)
-    found = stored.table.space or space
+def mismatch(target: Target, space: Space, stored: StoredTable) -> str:
+    """Why a table is not one of this target and space, empty when it is."""
+    conditions, key = stored.conditions, SpaceKey.of(space)
+    found = stored.table.space or key
     for what, asked, made in (
         ("device", target.device_name, stored.device),
-        ("space", space.name, found.name),
-        ("fingerprint", space.fingerprint, found.fingerprint),
-        ("resolution", space.resolution, found.resolution),
-        ("classes", space.classes, found.classes),
+        ("space", key.name, found.name),
+        ("fingerprint", key.fingerprint, found.fingerprint),
+        ("resolution", key.resolution, found.resolution),
+        ("classes", key.classes, found.classes),
         ("threads", target.threads, conditions.threads),
         ("batch", target.batch, conditions.batch),
     ):
@@ -171,15 +187,15 @@ def mismatch(target: Target, stored: StoredTable) -> str:
     return ""
 
 
-def given(target: Target, stored: StoredTable) -> tuple[StoredTable, ...]:
+def given(target: Target, space: Space, stored: StoredTable) -> tuple[StoredTable, ...]:
     """A table that was named, checked against the target; TableMismatchError says where it differs."""
-    if reason := mismatch(target, stored):
+    if reason := mismatch(target, space, stored):
         raise TableMismatchError(f"{reason}: an engine is not built from another one's latencies.")
     return (stored,)
 
 
 def caveats(target: Target, stored: StoredTable) -> tuple[str, ...]:
-    """What there is to say against a table of this machine that was named all the same."""
+    """Warnings about a table of this machine that was named although it does not serve."""
     if not target.local or not _has_runtime(stored):
         return ()
     advice = f"its predictions may be off (ponas table recheck {stored.name})."
@@ -192,10 +208,10 @@ def caveats(target: Target, stored: StoredTable) -> tuple[str, ...]:
 def missing(
     target: Target, tables: Sequence[StoredTable], *, every_precision: bool = False
 ) -> tuple[Conditions, ...]:
-    """What this machine must be profiled for: each runtime at the precisions that were wished.
+    """What this machine must be profiled for: each runtime at the precisions that were named.
 
-    Without a wish that is a runtime's default precision, or with `every_precision` all it has here. A
-    runtime that is not installed is left out, unless it was wished for.
+    Where none is named that is a runtime's default precision, or with `every_precision` all it has here. A
+    runtime that is not installed is left out, unless it was named.
     """
     if not target.local:
         return ()

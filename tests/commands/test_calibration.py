@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ponas_deploy.commands import app
-from ponas_deploy.commands.weights import open_weights
+from ponas_deploy.engines.weights import open_weights
 from ponas_deploy.errors import BackendError
 from ponas_deploy.files.weights import write_weights
 from searchspace import build_space, parse_architecture

@@ -256,7 +256,7 @@ def test_weights_of_another_space_or_network_are_refused(run: Run, photos: Photo
 
 
 def test_without_torch_the_extra_is_named(run: Run, photos: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ponas_deploy.commands.evaluating.find_spec", lambda name: None)
+    monkeypatch.setattr("ponas_deploy.engines.evaluation.find_spec", lambda name: None)
     refused(run("evaluate", photos.arch, "--weights", photos.weights), "pip install 'ponas-deploy[train]'")
 
 

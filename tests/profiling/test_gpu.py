@@ -71,31 +71,31 @@ def h200(monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_a_target_on_the_gpu_is_of_this_machine(h200: str, tiny: Space) -> None:
     for device in ("gpu", "GPU", "NVIDIA H200"):
-        target = Target(device, tiny)
+        target = Target(device)
         assert (target.local, target.on_gpu, target.device_name) == (True, True, h200)
-    processor = Target("cpu", tiny)
+    processor = Target("cpu")
     assert (processor.local, processor.on_gpu, processor.device_name) == (True, False, this_machine().name)
-    elsewhere = Target("jetson", tiny)
+    elsewhere = Target("jetson")
     assert (elsewhere.local, elsewhere.on_gpu, elsewhere.device_name) == (False, False, "jetson")
 
 
 def test_a_target_on_a_gpu_that_is_not_there(tiny: Space, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "this_gpu", lambda: "")
-    target = Target("gpu", tiny)
+    target = Target("gpu")
     assert target.local
     with pytest.raises(PonasError, match="no NVIDIA GPU answers here"):
         inventory.missing(target, ())
-    assert not Target("", tiny).on_gpu
+    assert not Target("").on_gpu
 
 
 def test_what_a_gpu_is_profiled_with(h200: str, tiny: Space) -> None:
     names = [(runtime.backend, bool(runtime.problem)) for runtime in inventory.runtimes(on_gpu=True)]
     assert names == [("tensorrt", True), ("trtexec", False), ("onnxruntime-cuda", False), ("torch", True)]
-    assert inventory.missing(Target("gpu", tiny), ()) == (
+    assert inventory.missing(Target("gpu"), ()) == (
         Conditions(h200, "trtexec", "fp32", 1, 1),
         Conditions(h200, "onnxruntime-cuda", "fp32", 1, 1),
     )
-    assert inventory.missing(Target("gpu", tiny, ("onnxruntime-cuda",), ("bf16",), 1, 8), ()) == (
+    assert inventory.missing(Target("gpu", ("onnxruntime-cuda",), ("bf16",), 1, 8), ()) == (
         Conditions(h200, "onnxruntime-cuda", "bf16", 1, 8),
     )
 
@@ -103,9 +103,9 @@ def test_what_a_gpu_is_profiled_with(h200: str, tiny: Space) -> None:
 def test_a_table_is_never_named_after_the_other_processor(h200: str, tiny: Space) -> None:
     why = r"torch runs on the CPU here \(torch 2.15 sees no GPU\): .* one of tensorrt, onnxruntime-cuda\."
     with pytest.raises(PonasError, match=why):
-        inventory.missing(Target("gpu", tiny, ("torch",)), ())
+        inventory.missing(Target("gpu", ("torch",)), ())
     with pytest.raises(PonasError, match="onnxruntime-cuda runs on the GPU here: ask for --device gpu"):
-        inventory.missing(Target("cpu", tiny, ("onnxruntime-cuda",)), ())
+        inventory.missing(Target("cpu", ("onnxruntime-cuda",)), ())
     assert inventory.local_conditions("onnxruntime-cuda", None, 1, 1).device == h200
     assert inventory.local_conditions("torch", None, 1, 1).device == this_machine().name
 

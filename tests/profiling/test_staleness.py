@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from ponas_deploy.commands import profiling
 from ponas_deploy.errors import MeasurementError, PonasError, TableMismatchError
 from ponas_deploy.files.home import home
 from ponas_deploy.machines import machine as devices
 from ponas_deploy.machines.machine import Reading, this_machine
-from ponas_deploy.profiling import inventory, staleness
+from ponas_deploy.profiling import inventory, staleness, tables
 from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.profiling.staleness import Difference, differing, in_words, made_with
 from ponas_deploy.tables import Conditions, store
@@ -73,10 +72,10 @@ def test_what_differs_is_a_sentence(made: dict[str, str], text: str) -> None:
 def test_the_governor_stands_in_the_protocol(tiny: Space, monkeypatch: pytest.MonkeyPatch) -> None:
     made = stored(tiny, this_machine().name, protocol=(("governor_at_start", "performance"),))
     assert made_with(made.table)["governor"] == "performance"
-    assert inventory.serving(Target("cpu", tiny)) == (made,)  # not readable here: not compared
+    assert inventory.serving(Target("cpu"), tiny) == (made,)  # not readable here: not compared
     monkeypatch.setattr(staleness, "read_conditions", lambda: Reading(governor="powersave"))
-    assert inventory.serving(Target("cpu", tiny)) == ()
-    ((found, differ),) = inventory.outdated(Target("cpu", tiny))
+    assert inventory.serving(Target("cpu"), tiny) == ()
+    ((found, differ),) = inventory.outdated(Target("cpu"), tiny)
     assert in_words(found, differ) == (
         f"table {made.name} was made with governor performance, here is governor powersave"
     )
@@ -87,9 +86,9 @@ def test_a_power_mode_that_changed_makes_a_table_stale(tiny: Space, monkeypatch:
     made = stored(tiny, there.name)
     environment = (*made.table.environment, ("power_mode", "nvpmodel 2 (15W)"))
     made = stored(tiny, there.name, environment=environment)
-    assert inventory.serving(Target("cpu", tiny)) == (made,)
+    assert inventory.serving(Target("cpu"), tiny) == (made,)
     monkeypatch.setattr(staleness, "this_machine", lambda: there)
-    ((_, (differ,)),) = inventory.outdated(Target("cpu", tiny))
+    ((_, (differ,)),) = inventory.outdated(Target("cpu"), tiny)
     assert differ == Difference("power_mode", "nvpmodel 2 (15W)", "nvpmodel 0 (MAXN)")
     assert devices.this_machine() is not there
 
@@ -100,33 +99,29 @@ def of_older_runtime(space: Space) -> StoredTable:
     return stored(space, this_machine().name, environment=tuple(environment.items()))
 
 
-def test_a_stale_table_is_named_and_made_again(
-    tiny: Space, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    old, profiled = of_older_runtime(tiny), list[Conditions]()
+def test_a_stale_table_is_named_and_made_again(tiny: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, profiled, notes = of_older_runtime(tiny), list[Conditions](), list[str]()
 
     def profile(conditions: Conditions, *given: object, **more: object) -> StoredTable:
         profiled.append(conditions)
         return old
 
-    monkeypatch.setattr(profiling, "profile_with_bar", profile)
-    target = Target("cpu", tiny, ("onnxruntime",))
-    profiling.tables_for(target, 10.0)
+    monkeypatch.setattr(tables, "profile_stored", profile)
+    target = Target("cpu", ("onnxruntime",))
+    tables.tables_for(target, tiny, 10.0, on_note=notes.append)
     assert profiled == [old.conditions]
     here = dict(staleness.get_backend("onnxruntime").environment())["runtime"]
-    assert capsys.readouterr().err == (
-        f"table {old.name} was made with onnxruntime 0.1, here is {here}: profiled again\n"
-    )
+    assert notes == [f"table {old.name} was made with onnxruntime 0.1, here is {here}: profiled again"]
     stored(tiny, this_machine().name)
-    profiling.tables_for(target, 10.0)
-    assert (len(profiled), capsys.readouterr().err) == (1, "")
+    tables.tables_for(target, tiny, 10.0, on_note=notes.append)
+    assert (len(profiled), len(notes)) == (1, 1)
 
 
-def test_a_stale_table_that_is_named_is_used_with_a_reservation(
+def test_a_stale_table_that_is_named_is_used_with_a_caveat(
     tiny: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old, target = of_older_runtime(tiny), Target("cpu", tiny)
-    assert inventory.given(target, old) == (old,)
+    old, target = of_older_runtime(tiny), Target("cpu")
+    assert inventory.given(target, tiny, old) == (old,)
     (sentence,) = inventory.caveats(target, old)
     assert "was made with onnxruntime 0.1, here is onnxruntime" in sentence
     assert sentence.endswith(f"its predictions may be off (ponas table recheck {old.name}).")
@@ -134,15 +129,15 @@ def test_a_stale_table_that_is_named_is_used_with_a_reservation(
     assert inventory.caveats(target, fresh) == ()
     monkeypatch.setattr(store, "SHIPPED", home())
     assert "came with the package" in inventory.caveats(target, fresh)[0]
-    assert inventory.caveats(Target("jetson", tiny), old) == ()
+    assert inventory.caveats(Target("jetson"), old) == ()
 
 
 def test_what_can_be_rechecked_here(tiny: Space, tmp_path: Path) -> None:
     old = of_older_runtime(tiny)
-    assert inventory.own_tables(Target("cpu", tiny)) == (old,)
+    assert inventory.own_tables(Target("cpu"), tiny) == (old,)
     assert [difference.what for difference in inventory.refuse_elsewhere(old)] == ["runtime"]
     with pytest.raises(PonasError, match=r"no table of yours is of this machine .* and fits"):
-        inventory.own_tables(Target("cpu", tiny, threads=2))
+        inventory.own_tables(Target("cpu", threads=2), tiny)
     with pytest.raises(TableMismatchError, match=r"is of jetson, this machine is .*: recheck it there"):
         inventory.refuse_elsewhere(stored(tiny, "jetson"))
 

@@ -43,16 +43,16 @@ def test_the_users_own_tables_hide_shipped_ones(
 
 
 def test_this_machine_is_served_by_its_own_fresh_tables(tiny: Space) -> None:
-    target = Target("cpu", tiny)
+    target = Target("cpu")
     assert target.local
-    assert inventory.serving(target) == ()
+    assert inventory.serving(target, tiny) == ()
     runtimes = [conditions.backend for conditions in inventory.missing(target, ())]
     assert runtimes == ["onnxruntime", "openvino"]
     native = [(runtime, precision) for runtime in runtimes for precision in get_backend(runtime).precisions()]
     every = inventory.missing(target, (), every_precision=True)
     assert [(conditions.backend, conditions.precision) for conditions in every] == native
     made = stored(tiny, this_machine().name)
-    assert inventory.serving(target) == (made,)
+    assert inventory.serving(target, tiny) == (made,)
     assert [conditions.backend for conditions in inventory.missing(target, (made,))] == ["openvino"]
 
 
@@ -62,33 +62,40 @@ def test_this_machine_is_served_by_its_own_fresh_tables(tiny: Space) -> None:
 def test_a_table_of_another_processor_or_runtime_does_not_serve(tiny: Space, changes: dict[str, str]) -> None:
     environment = {**dict(stored(tiny, this_machine().name).table.environment), **changes}
     stored(tiny, this_machine().name, environment=tuple(environment.items()))
-    assert inventory.serving(Target("cpu", tiny)) == ()
+    assert inventory.serving(Target("cpu"), tiny) == ()
 
 
 @pytest.mark.parametrize(
-    "other",
+    ("other", "space"),
     [
-        Target("cpu", tiny_space(), threads=2),
-        Target("cpu", tiny_space(), batch=8),
-        Target("cpu", tiny_space(), backends=("openvino",)),
-        Target("cpu", tiny_space(), precisions=("bf16",)),
-        Target("cpu", tiny_space(resolution=64)),
-        Target("cpu", tiny_space(classes=7)),
+        (Target("cpu", threads=2), tiny_space()),
+        (Target("cpu", batch=8), tiny_space()),
+        (Target("cpu", backends=("openvino",)), tiny_space()),
+        (Target("cpu", precisions=("bf16",)), tiny_space()),
+        (Target("cpu"), tiny_space(resolution=64)),
+        (Target("cpu"), tiny_space(classes=7)),
     ],
 )
-def test_tables_of_other_conditions_do_not_serve(tiny: Space, other: Target) -> None:
+def test_tables_of_other_conditions_do_not_serve(tiny: Space, other: Target, space: Space) -> None:
     stored(tiny, this_machine().name)
-    assert inventory.serving(other) == ()
+    assert inventory.serving(other, space) == ()
+
+
+def test_a_target_takes_lists_and_refuses_nothing_to_run() -> None:
+    assert Target("cpu", backends=["onnxruntime"]) == Target("cpu", "onnxruntime")
+    assert Target("cpu", precisions=["fp32", "bf16"]).precisions == ("fp32", "bf16")
+    with pytest.raises(PonasError, match=r"batch is 0: ask for 1 or more\."):
+        Target("cpu", batch=0)
 
 
 def test_another_device_is_served_as_it_was_measured_there(tiny: Space) -> None:
     foreign = stored(tiny, "jetson", environment=(("processor", "a Jetson"), ("runtime", "older")))
-    assert inventory.serving(Target("jetson", tiny)) == (foreign,)
-    assert inventory.missing(Target("jetson", tiny), ()) == ()
+    assert inventory.serving(Target("jetson"), tiny) == (foreign,)
+    assert inventory.missing(Target("jetson"), ()) == ()
     with pytest.raises(PonasError, match=r"no table of jetson serves: .* is of threads 1, not 4"):
-        inventory.serving(Target("jetson", tiny, threads=4))
+        inventory.serving(Target("jetson", threads=4), tiny)
     with pytest.raises(UnknownNameError, match="unknown device 'raspberry': known are"):
-        inventory.serving(Target("raspberry", tiny))
+        inventory.serving(Target("raspberry"), tiny)
 
 
 def test_a_table_may_lie_under_any_name_and_a_broken_one_stops_nobody(tiny: Space) -> None:
@@ -97,7 +104,7 @@ def test_a_table_may_lie_under_any_name_and_a_broken_one_stops_nobody(tiny: Spac
     moved.parent.mkdir()
     made.path.rename(moved)
     moved.with_name("broken.json").write_text("{")
-    (found,) = inventory.serving(Target("Pi 5 (lab)", tiny))
+    (found,) = inventory.serving(Target("Pi 5 (lab)"), tiny)
     assert (found.path, found.device) == (moved, "pi-5-lab")
     (problem,) = store.latency_tables()[1]
     assert "broken.json" in str(problem)
@@ -105,24 +112,24 @@ def test_a_table_may_lie_under_any_name_and_a_broken_one_stops_nobody(tiny: Spac
 
 def test_a_named_table_of_something_else_is_refused(tiny: Space) -> None:
     made = stored(tiny, "jetson")
-    assert inventory.given(Target("jetson", tiny), made) == (made,)
-    for target, words in (
-        (Target("cpu", tiny), "is of device jetson"),
-        (Target("jetson", tiny_space(resolution=64)), "is of resolution 32, not 64"),
-        (Target("jetson", tiny, batch=4), "is of batch 1, not 4"),
-        (Target("jetson", tiny, precisions=("bf16",)), "is of precision fp32, not bf16"),
+    assert inventory.given(Target("jetson"), tiny, made) == (made,)
+    for target, space, words in (
+        (Target("cpu"), tiny, "is of device jetson"),
+        (Target("jetson"), tiny_space(resolution=64), "is of resolution 32, not 64"),
+        (Target("jetson", batch=4), tiny, "is of batch 1, not 4"),
+        (Target("jetson", precisions=("bf16",)), tiny, "is of precision fp32, not bf16"),
     ):
         with pytest.raises(TableMismatchError, match=words):
-            inventory.given(target, made)
+            inventory.given(target, space, made)
 
 
 def test_unknown_runtimes_and_precisions_are_listed(tiny: Space) -> None:
     with pytest.raises(UnknownNameError, match=r"onnxruntime, .*openvino, "):
-        inventory.missing(Target("cpu", tiny, backends=("tvm",)), ())
+        inventory.missing(Target("cpu", backends=("tvm",)), ())
     with pytest.raises(UnknownNameError, match="fp32"):
-        inventory.missing(Target("cpu", tiny, backends=("onnxruntime",), precisions=("int4",)), ())
+        inventory.missing(Target("cpu", backends=("onnxruntime",), precisions=("int4",)), ())
     with pytest.raises(UnknownNameError, match="int4"):
-        inventory.missing(Target("cpu", tiny, precisions=("int4",)), ())
+        inventory.missing(Target("cpu", precisions=("int4",)), ())
 
 
 def test_a_measurement_is_not_overwritten(tiny: Space) -> None:

@@ -10,8 +10,8 @@ import typer
 from ponas_deploy.commands.options import Force, Json, Seed, Table
 
 if TYPE_CHECKING:
-    from ponas_deploy.commands.subnets import Run
     from ponas_deploy.tables import AccuracyCertificate, AccuracyTable
+    from train.runs.subnets import Run
 
 
 def certify(
@@ -117,16 +117,17 @@ def _by_run(
     device: str,
     seed: int,
 ) -> AccuracyCertificate:
-    from ponas_deploy.commands.subnets import Wanted, evaluated, finished, open_run
+    from ponas_deploy.commands.output import note
     from ponas_deploy.commands.train.bars import needs_torch, training_bars
     from ponas_deploy.fitting.certify import certified, noise_of_halves
+    from train.runs.subnets import Wanted, evaluated, finished, open_run
 
     needs_torch()
     with training_bars() as on_progress:
         source = open_run(finished(run) if run else weights or Path(), data, on_progress)
         _refuse_another_space(table, path, source)
         wanted = Wanted("certify", networks, None, 0, seed, device)
-        found = evaluated(source, wanted, on_progress)
+        found = evaluated(source, wanted, on_progress, note)
     return certified(
         table,
         found.networks,

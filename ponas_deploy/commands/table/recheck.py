@@ -70,11 +70,11 @@ def recheck(
     """
     from ponas_deploy.checks.recheck import recheck as measure_again
     from ponas_deploy.checks.recheck import recheck_document
-    from ponas_deploy.commands.architectures import DEFAULT_SPACE
     from ponas_deploy.commands.output import note, print_json, show
     from ponas_deploy.errors import PonasError
     from ponas_deploy.profiling import inventory
     from ponas_deploy.tables import store
+    from ponas_deploy.tables.architectures import DEFAULT_SPACE
     from searchspace import build_space
 
     tables: tuple[StoredTable, ...]
@@ -82,10 +82,10 @@ def recheck(
         tables = (store.latency_table(file),)
     else:
         built = build_space(space or DEFAULT_SPACE, resolution, classes)
-        target = inventory.Target(device, built, tuple(backend or ()), tuple(precision or ()), threads, batch)
+        target = inventory.Target(device, tuple(backend or ()), tuple(precision or ()), threads, batch)
         if not target.local:
             raise PonasError(f"'{device}' is not this machine: run `ponas table recheck` on it.")
-        tables = inventory.own_tables(target)
+        tables = inventory.own_tables(target, built)
     found, differ = [], {}
     for stored in tables:
         differ[stored.name] = inventory.refuse_elsewhere(stored)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ponas_deploy.commands.options import Arch, Json, Seed, SpaceName
-from ponas_deploy.commands.output import print_json, show
+from ponas_deploy.commands.output import note, print_json, show
 from ponas_deploy.commands.train.bars import needs_torch, training_in
 from ponas_deploy.commands.train.run import short
 
@@ -68,18 +68,18 @@ def specialized(
       ponas export PONAS-A --weights runs/imagenet-ponas-a/weights.safetensors
     """
     needs_torch()
-    from ponas_deploy.commands.images import data_of, fitting, load_images
-    from ponas_deploy.commands.weights import read_file
+    from ponas_deploy.engines.weights import read_file
     from ponas_deploy.files.records import read_json
     from train.compute import Compute, distributed
     from train.runs import TrainingJob, specialized_run
+    from train.runs.images import data_of, fitting, load_images
     from train.runs.specialized import FORMAT
     from train.settings import Distillation, SpecializedSettings
 
     taught = Distillation(temperature, distill_weight) if distill else None
     settings = SpecializedSettings(epochs, batch, lr, distillation=taught)
-    inherited = read_file(weights) if weights else None
-    teacher = read_file(distill) if distill else None
+    inherited = read_file(weights, note) if weights else None
+    teacher = read_file(distill, note) if distill else None
     files = [file for file in (inherited, teacher) if file]
     images = data_of(files, data)
     folder = out or Path("runs") / f"{short(images)}-{_named(arch)}"

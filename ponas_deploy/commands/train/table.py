@@ -11,9 +11,9 @@ from ponas_deploy.commands.options import Force, Json, Seed
 from ponas_deploy.commands.train.bars import needs_torch, training_bars
 
 if TYPE_CHECKING:
-    from ponas_deploy.commands.subnets import Evaluated, Run
     from ponas_deploy.fitting import Fit
     from ponas_deploy.tables import AccuracyTable
+    from train.runs.subnets import Evaluated, Run
 
 METHODS = ("fitted", "progressive")
 _SECONDS = 600.0
@@ -73,9 +73,9 @@ def table(
 
     one_thread()
     from ponas_deploy.commands.output import print_json, show
-    from ponas_deploy.commands.subnets import finished
     from ponas_deploy.errors import OverwriteError, UnknownNameError
     from ponas_deploy.tables import load_accuracy_table, write_accuracy_table
+    from train.runs.subnets import finished
 
     if method not in METHODS:
         raise UnknownNameError("method of a table", method, METHODS)
@@ -108,14 +108,16 @@ def _fitted(
     seed: int,
 ) -> tuple[AccuracyTable, dict[str, Any]]:
     """The fitted table, and what `ponas table fit --json` says of the fit."""
-    from ponas_deploy.commands.subnets import Wanted, evaluated, open_run
+    from ponas_deploy.commands.output import note
     from ponas_deploy.fitting import LEAST_ROWS, fit_document, fit_networks
+    from train.runs.subnets import Wanted, evaluated, open_run
 
     if networks is None and seconds is None:
         seconds = _SECONDS
     with training_bars() as on_progress:
         source = open_run(weights, data, on_progress)
-        found = evaluated(source, Wanted("fit", networks, seconds, LEAST_ROWS, seed, device), on_progress)
+        wanted = Wanted("fit", networks, seconds, LEAST_ROWS, seed, device)
+        found = evaluated(source, wanted, on_progress, note)
     fit = fit_networks(found.networks, seed=seed)
     document = {**fit_document(fit), "evaluated": str(found.networks.path)}
     return _with_origin(fit, source, found, progressive), document

@@ -1,4 +1,4 @@
-"""The images that a command works on, and the network that fits both them and a weights file."""
+"""The images of a run or of weights, and the network that fits both them and a weights file."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ponas_deploy.commands.architectures import agreed, read_architecture
 from ponas_deploy.errors import PonasError, WeightsError
 from ponas_deploy.files.weights import WeightsFile
+from ponas_deploy.tables.architectures import agreed, read_architecture
 from searchspace.architecture import Architecture
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def fitting(
     architecture = read_architecture(arch, name, splits.resolution, splits.classes)
     known, path = architecture.space, named or file.path
     if file.metadata.get("fingerprint", known.fingerprint) != known.fingerprint:
-        raise WeightsError(f"{path} belongs to another version of space '{known.name}': train anew.")
+        raise WeightsError(f"{path} belongs to another version of space '{known.name}': train again.")
     owner = file.metadata.get("choices", architecture.text)
     if not file.supernet and owner != architecture.text:
         raise WeightsError(f"{path} is another network's, {owner}: name that network or its own weights.")

@@ -1,4 +1,4 @@
-"""From what a person typed to an architecture."""
+"""From a name, a text form or a file to an architecture, in a space or on a table."""
 
 from __future__ import annotations
 

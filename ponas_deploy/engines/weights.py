@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ponas_deploy.commands.architectures import DEFAULT_SPACE, agreed
-from ponas_deploy.commands.output import note
 from ponas_deploy.errors import MissingExtraError, PonasError
+from ponas_deploy.files.notes import OnNote, no_note
+from ponas_deploy.tables.architectures import DEFAULT_SPACE, agreed
 
 if TYPE_CHECKING:
     from ponas_deploy.engines.deploy import WeightsSource
@@ -44,11 +44,16 @@ class Carried:
 
 
 def open_weights(
-    path: Path | None, data: str | None, finetune: int, seed: int, calibration: Path | None = None
+    path: Path | None,
+    data: str | None,
+    finetune: int,
+    seed: int,
+    calibration: Path | None = None,
+    on_note: OnNote = no_note,
 ) -> Carried:
     """Random weights without a file, else the file's.
 
-    A supernet's weights are inherited and their batch norm is measured anew on the training images of
+    A supernet's weights are inherited and their batch norm is recalibrated on the training images of
     `data` (the data set the file names, where it is None), which needs the extra `train`. A network's
     own weights are carried as they are, and without that extra their accuracy is not measured. INT8 scales
     come from the images of the file `calibration`, else from training images.
@@ -59,9 +64,9 @@ def open_weights(
         if finetune:
             raise PonasError("--finetune needs --weights: random weights are not worth fine-tuning.")
         return Carried(_scaled_by(random_source(seed), calibration))
-    file = read_file(path)
+    file = read_file(path, on_note)
     data = data or file.metadata.get("data")
-    source = _scaled_by(_source(file, data, finetune, seed), calibration)
+    source = _scaled_by(_source(file, data, finetune, seed, on_note), calibration)
     return Carried(source, file.metadata.get("space"), file.number("resolution"), file.number("classes"))
 
 
@@ -76,14 +81,14 @@ def _scaled_by(source: WeightsSource, calibration: Path | None) -> WeightsSource
     return replace(source, images=lambda: images)
 
 
-def read_file(path: Path) -> WeightsFile:
+def read_file(path: Path, on_note: OnNote = no_note) -> WeightsFile:
     """A weights file: safetensors without torch, a `.pth` by way of `train.networks.authors`."""
     from ponas_deploy.files.weights import read_weights
 
-    return read_weights(_converted(path) if path.suffix.lower() in _CHECKPOINTS else path)
+    return read_weights(_converted(path, on_note) if path.suffix.lower() in _CHECKPOINTS else path)
 
 
-def _converted(path: Path) -> Path:
+def _converted(path: Path, on_note: OnNote) -> Path:
     """A checkpoint as safetensors in the user's store, where it lies under its own hash."""
     from ponas_deploy.errors import FileFormatError
     from ponas_deploy.files.home import home
@@ -99,11 +104,11 @@ def _converted(path: Path) -> Path:
         from train.networks import convert
 
         name = convert(path, target).name or "a network of the PONAS space"
-        note(f"{path} is {name} in its authors' layout; converted to {target}")
+        on_note(f"{path} is {name} in its authors' layout; converted to {target}")
     return target
 
 
-def _source(file: WeightsFile, data: str | None, finetune: int, seed: int) -> WeightsSource:
+def _source(file: WeightsFile, data: str | None, finetune: int, seed: int, on_note: OnNote) -> WeightsSource:
     from ponas_deploy.engines.deploy import WeightsSource
     from searchspace.weights import inherit
 
@@ -114,9 +119,9 @@ def _source(file: WeightsFile, data: str | None, finetune: int, seed: int) -> We
         raise PonasError(f"{file.path} does not name its data set: name it with --data.")
     if not _trains():
         raise MissingExtraError("torch, which inheriting weights needs,", "train")
-    from ponas_deploy.commands.inherited import inherited
+    from ponas_deploy.engines.inherited import inherited
 
-    return inherited(file, data, finetune, seed, as_they_are)
+    return inherited(file, data, finetune, seed, as_they_are, on_note)
 
 
 def _trains() -> bool:

@@ -1,4 +1,4 @@
-"""Random networks of a finished supernet, evaluated and kept, for the commands that fit or certify tables.
+"""Random networks of a finished supernet, evaluated and kept, to fit or certify tables with.
 
 What was evaluated lies beside the weights: `subnets-SIDE-SEED.csv`, anyone's to use with `ponas table
 fit`, and the journal it is made from, with which a killed command goes on where it was.
@@ -13,14 +13,14 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from ponas_deploy.commands.images import load_images
-from ponas_deploy.commands.output import note
 from ponas_deploy.errors import PonasError, WeightsError
 from ponas_deploy.files.journal import Journal
+from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.files.records import sha256
 from ponas_deploy.files.weights import WeightsFile, read_weights
 from ponas_deploy.tables.networks_csv import Networks, write_networks
 from searchspace import Space, build_space
+from train.runs.images import load_images
 
 if TYPE_CHECKING:
     from train.data import Splits
@@ -94,11 +94,11 @@ def open_run(weights: Path, data: str | None, on_progress: OnProgress) -> Run:
     splits = load_images((file,), data=data, resolution=None, seed=0, on_progress=on_progress)
     space = build_space(file.metadata.get("space", ""), splits.resolution, splits.classes)
     if file.metadata.get("fingerprint") != space.fingerprint:
-        raise WeightsError(f"{weights} belongs to another version of space '{space.name}': train anew.")
+        raise WeightsError(f"{weights} belongs to another version of space '{space.name}': train again.")
     return Run(file, space, splits)
 
 
-def evaluated(run: Run, wanted: Wanted, on_progress: OnProgress) -> Evaluated:
+def evaluated(run: Run, wanted: Wanted, on_progress: OnProgress, on_note: OnNote = no_note) -> Evaluated:
     """Evaluate random networks of a run, or read what was evaluated before; see `train.stages.subnets`."""
     from train.progress import TrainingProgress
 
@@ -106,7 +106,7 @@ def evaluated(run: Run, wanted: Wanted, on_progress: OnProgress) -> Evaluated:
     started, found = monotonic(), Evaluated(Networks(path, run.layers, (), (), "accuracy", ()), ())
     with Journal(path.with_suffix(".journal"), _header(run, wanted)) as journal:
         if journal.note:
-            note(journal.note)
+            on_note(journal.note)
         for rows in _groups(run, wanted, journal):
             found = _grown(found, rows)
             write_networks(found.networks)

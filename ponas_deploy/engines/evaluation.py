@@ -1,8 +1,11 @@
-"""What `ponas evaluate` does: every refusal first, then the images through torch, then through an engine."""
+"""The accuracy of a network on labelled images: through torch, then through its engine.
+
+Every refusal comes first. Needs the extra `train`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,18 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ponas_deploy.backends import get_backend
-from ponas_deploy.commands.images import fitting, load_images
-from ponas_deploy.commands.output import note
-from ponas_deploy.commands.waiting import Advance
-from ponas_deploy.commands.weights import read_file
 from ponas_deploy.engines.accuracy import Accuracy, agree, measure
 from ponas_deploy.engines.manifest import Manifest, read_manifest
+from ponas_deploy.engines.weights import read_file
 from ponas_deploy.errors import (
     MissingExtraError,
     PonasError,
     TableMismatchError,
     UnknownNameError,
 )
+from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.files.weights import WeightsFile
 from ponas_deploy.tables import SpaceKey
 from searchspace.architecture import Architecture
@@ -33,12 +34,19 @@ if TYPE_CHECKING:
     from train.data import Images, Splits
     from train.progress import TrainingProgress
 
+Advance = Callable[[int, int, str], None]
+"""Units done, units in total, what is being done."""
+
 SPLITS = ("test", "validation", "train")
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """The command line, as it was typed."""
+class EvaluationRequest:
+    """What is evaluated: a network by name, text form or file, its weights, the images, and an engine.
+
+    `data` is a folder or a known data set, None for what the weights were trained on; `split` is test,
+    validation, train or all; `resolution` in pixels, None for the weights'; `workers` processes decode images.
+    """
 
     arch: str
     weights: Path
@@ -70,15 +78,17 @@ class Evaluated:
     engine_weights: str = ""
 
 
-def evaluated(wanted: Wanted, advance: Advance) -> Evaluated:
+def evaluated(wanted: EvaluationRequest, advance: Advance, on_note: OnNote = no_note) -> Evaluated:
     """Evaluate; every PonasError but a broken runtime's comes before the first image."""
     if find_spec("torch") is None:
         raise MissingExtraError("torch, which evaluation needs,", "train")
     if wanted.split not in (*SPLITS, "all"):
         raise UnknownNameError("split", wanted.split, (*SPLITS, "all"))
-    file = read_file(wanted.weights)
+    from train.runs.images import fitting
+
+    file = read_file(wanted.weights, on_note)
     manifest = _manifest(wanted.engine) if wanted.engine else None
-    splits = _splits(wanted, file, manifest, advance)
+    splits = _splits(wanted, file, manifest, advance, on_note)
     architecture = fitting(wanted.arch, wanted.space, file, splits, wanted.weights)
     images = [getattr(splits, name) for name in (SPLITS if wanted.split == "all" else (wanted.split,))]
     if manifest:
@@ -104,12 +114,20 @@ def _manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def _splits(wanted: Wanted, file: WeightsFile, manifest: Manifest | None, advance: Advance) -> Splits:
+def _splits(
+    wanted: EvaluationRequest,
+    file: WeightsFile,
+    manifest: Manifest | None,
+    advance: Advance,
+    on_note: OnNote,
+) -> Splits:
     """The images, cut as the weights' training cut them; PonasError when their classes are others."""
+
+    from train.runs.images import load_images
 
     def tell(progress: TrainingProgress) -> None:
         if any(name == "skipped_images" for name, _ in progress.metrics):
-            note(progress.text)
+            on_note(progress.text)
         else:
             advance(progress.done, progress.total, progress.text.partition(":")[0])
 
@@ -138,7 +156,7 @@ def _same_network(manifest: Manifest, architecture: Architecture) -> None:
 
 
 def _through_torch(
-    wanted: Wanted,
+    wanted: EvaluationRequest,
     architecture: Architecture,
     file: WeightsFile,
     splits: Splits,

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ponas_deploy.commands.images import load_images
-from ponas_deploy.commands.output import note
 from ponas_deploy.engines.accuracy import measure
 from ponas_deploy.engines.deploy import WeightsSource
+from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.files.weights import WeightsFile
 from searchspace.weights import Weights, inherit
 
@@ -28,9 +27,17 @@ _TOGETHER = 8
 """Networks of a shortlist that see a batch of images before the next one is decoded."""
 
 
-def inherited(file: WeightsFile, data: str, finetune: int, seed: int, as_they_are: bool) -> WeightsSource:
+def inherited(
+    file: WeightsFile,
+    data: str,
+    finetune: int,
+    seed: int,
+    as_they_are: bool,
+    on_note: OnNote = no_note,
+) -> WeightsSource:
     """The source of an engine's weights and of its accuracy on the test images of `data`."""
     from train.progress import silent
+    from train.runs.images import load_images
     from train.stages import inherited_weights
 
     splits = load_images((file,), data=data, resolution=None, seed=seed, on_progress=silent)
@@ -41,7 +48,7 @@ def inherited(file: WeightsFile, data: str, finetune: int, seed: int, as_they_ar
         return inherited_weights(architecture, file.path, splits, seed=seed)
 
     def finish(architecture: Architecture) -> Weights:
-        note(f"fine-tuning the chosen network for {finetune} epochs ...")
+        on_note(f"fine-tuning the chosen network for {finetune} epochs ...")
         return inherited_weights(architecture, file.path, splits, finetune_epochs=finetune, seed=seed)
 
     def validate(architectures: Sequence[Architecture]) -> list[float]:
@@ -49,7 +56,7 @@ def inherited(file: WeightsFile, data: str, finetune: int, seed: int, as_they_ar
         from train.stages import Supernet, evaluate_subnets
 
         images = len(splits.validation.labels)
-        note(f"evaluating {len(architectures)} networks on {images} validation images of {data} ...")
+        on_note(f"evaluating {len(architectures)} networks on {images} validation images of {data} ...")
         compute = Compute.on("auto", lanes=0)
         supernet = Supernet(architectures[0].space, file.tensors, compute)
         found = list[float]()

@@ -1,4 +1,4 @@
-"""From the names of tables, as a person typed them, to tables."""
+"""Tables by the name or path that a person gives."""
 
 from __future__ import annotations
 

@@ -1,0 +1,288 @@
+"""Latency tables of this machine: made where they are missing, kept, gone on with, or made again.
+
+A target may leave several runtimes and precisions open; each is a table of its own. All of them together
+share the time that is given, and a trial of each says which of them are worth their part of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import monotonic
+
+from ponas_deploy.backends import OnBuildProgress
+from ponas_deploy.errors import PonasError, UnknownNameError
+from ponas_deploy.files.notes import OnNote, no_note
+from ponas_deploy.profiling.inventory import Target, make_table, missing, outdated, serving
+from ponas_deploy.profiling.prior import NETWORKS, load_prior
+from ponas_deploy.profiling.progress import OnProgress
+from ponas_deploy.profiling.staleness import in_words
+from ponas_deploy.profiling.trial import middle, select, trial
+from ponas_deploy.tables import Conditions, LatencyTable, SpaceKey, load_latency_table, store
+from ponas_deploy.tables.store import StoredTable
+from searchspace.space import Space
+
+SECONDS = 75.0
+"""Seconds for each table where nobody says."""
+# A profile that took so many times what it was given, and what starting takes, was too slow for its time.
+_OVERTIME, _STARTING_S = 1.1, 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileOptions:
+    """How a profile is made, beyond what is profiled.
+
+    `seconds` are for each table. `device_name` is what this machine is called in its tables, empty for its
+    own name. Tables go to the folder `out`, or to the user's store. `accuracy` is the accuracy table, by path
+    or name, whose front is measured most carefully; None for the space's own. With `prior`, another
+    latency table's path or name, no block is timed: it is fitted on `networks` whole networks. `overwrite`
+    measures again what is there already.
+    """
+
+    seconds: float = SECONDS
+    device_name: str = ""
+    out: Path | None = None
+    accuracy: str | None = None
+    prior: str | None = None
+    networks: int | None = None
+    overwrite: bool = False
+    seed: int = 0
+
+
+def profile_tables(
+    target: Target,
+    space: Space,
+    options: ProfileOptions | None = None,
+    *,
+    on_note: OnNote = no_note,
+    on_progress: OnProgress | None = None,
+) -> tuple[StoredTable, ...]:
+    """Profile this machine: one stored table for each runtime and precision that the target leaves open.
+
+    A table that has all its rounds is kept, one that ran out of time is gone on with. Raises PonasError for
+    a device that is not this machine, UnknownNameError for runtimes, precisions and tables that nobody
+    knows, TableMismatchError for a prior or an accuracy table of another space, BackendError when a runtime
+    fails, MeasurementError when nothing trustworthy came out.
+    """
+    options = options or ProfileOptions()
+    if not target.local:
+        raise PonasError(
+            f"'{target.device}' is not this machine: run `ponas profile --device cpu` (or gpu) on it."
+        )
+    paths = {}
+    for conditions in missing(target, ()):
+        named = replace(conditions, device=options.device_name or conditions.device)
+        path = store.latency_path(named, SpaceKey.of(space))
+        paths[named] = options.out / path.name if options.out else path
+    prior = store.find_table(options.prior) if options.prior else None
+    accuracy = accuracy_of(space, options.accuracy)
+    known = load_prior(prior, options.networks or NETWORKS) if prior else None
+    if known:
+        known.grid(space)
+    made = []
+    for named, path in paths.items():
+        found, further = (None, False)
+        if not options.overwrite:
+            found, further = to_go_on(path, from_prior=prior is not None, on_note=on_note)
+        if found is None:
+            if known:
+                known.refuse_same(named, space)
+            found = profile_stored(
+                named,
+                space,
+                options.seconds,
+                path=path,
+                overwrite=options.overwrite,
+                further=further,
+                accuracy=accuracy,
+                prior=prior,
+                networks=options.networks,
+                seed=options.seed,
+                on_note=on_note,
+                on_progress=on_progress,
+            )
+        made.append(found)
+    return tuple(made)
+
+
+def tables_for(
+    target: Target,
+    space: Space,
+    time_budget_s: float,
+    *,
+    on_note: OnNote = no_note,
+    on_progress: OnProgress | None = None,
+    on_build: OnBuildProgress | None = None,
+) -> tuple[StoredTable, ...]:
+    """The tables that serve a target; those of this machine that are missing and worth it are made first.
+
+    What was made with another runtime, driver, power mode, ... is named and made again. All of them
+    together take about `time_budget_s`, unless the machine is too slow for a single one.
+    """
+    tables = serving(target, space)
+    wanted = missing(target, tables, every_precision=True)
+    if not wanted:
+        return tables
+    for stale, differ in outdated(target, space):
+        on_note(f"{in_words(stale, differ)}: profiled again")
+    deadline = monotonic() + time_budget_s
+    made: list[StoredTable] = []
+    worth = _worth_profiling(wanted, tables, space, time_budget_s, on_note, on_build)
+    for place, conditions in enumerate(worth):
+        share_s = max(deadline - monotonic(), 0.0) / (len(worth) - place)
+        made.append(
+            profile_stored(
+                conditions, space, share_s, overwrite=True, on_note=on_note, on_progress=on_progress
+            )
+        )
+    return (*tables, *made)
+
+
+def _worth_profiling(
+    wanted: Sequence[Conditions],
+    tables: Sequence[StoredTable],
+    space: Space,
+    time_s: float,
+    on_note: OnNote,
+    on_build: OnBuildProgress | None,
+) -> tuple[Conditions, ...]:
+    """Which of several runtimes to profile, after a trial of each; the others are named with the reason."""
+    if len(wanted) == 1 and not tables:
+        return tuple(wanted)
+    trials = []
+    for conditions in wanted:
+        on_note(f"trying {conditions.text} ...")
+        trials.append(trial(conditions, space, on_build=on_build))
+    choices = middle(space).choices
+    known_ms = min((stored.table.predict_ms(choices) for stored in tables), default=None)
+    selection = select(trials, time_s, known_ms=known_ms)
+    for aside, reason in selection.set_aside:
+        name = aside.conditions
+        on_note(
+            f"{name.backend} {name.precision} is left out: {reason}"
+            f" (ponas profile --backend {name.backend} --precision {name.precision} measures it)"
+        )
+    return tuple(chosen.conditions for chosen in selection.chosen)
+
+
+def profile_stored(
+    conditions: Conditions,
+    space: Space,
+    time_budget_s: float,
+    *,
+    path: Path | None = None,
+    overwrite: bool = False,
+    further: bool = False,
+    accuracy: Path | None = None,
+    prior: Path | None = None,
+    networks: int | None = None,
+    seed: int = 0,
+    on_note: OnNote = no_note,
+    on_progress: OnProgress | None = None,
+) -> StoredTable:
+    """Profile this machine for `conditions` and store the table, saying when it took longer than it should.
+
+    `accuracy` and `prior` are tables in files, `networks` how many are timed to fit the prior on.
+    """
+    origin = f" from {prior}" if prior else ""
+    on_note(
+        f"profiling {conditions.text}, at {space.resolution} px{origin}, for at most about"
+        f" {time_budget_s:.0f} s"
+    )
+    started = monotonic()
+    made = make_table(
+        conditions,
+        space,
+        time_budget_s=time_budget_s,
+        path=path,
+        overwrite=overwrite,
+        further=further,
+        accuracy=accuracy or accuracy_of(space),
+        prior=prior,
+        networks=networks,
+        on_progress=on_progress,
+        seed=seed,
+    )
+    took_s = monotonic() - started
+    if took_s > _OVERTIME * time_budget_s + _STARTING_S:
+        on_note(f"it took {took_s:.0f} s: fewer rounds and networks than these make no certified table")
+    return made
+
+
+def accuracy_of(space: Space, name: str | None = None) -> Path | None:
+    """The accuracy table that was named, or the space's own where it has one."""
+    try:
+        return store.find_table(name or f"accuracy/{space.name}")
+    except UnknownNameError:
+        if name:
+            raise
+        return None
+
+
+def to_go_on(path: Path, *, from_prior: bool, on_note: OnNote = no_note) -> tuple[StoredTable | None, bool]:
+    """The table at `path` where it is kept as it is, and whether to add to the one that is there."""
+    if not path.exists():
+        return None, False
+    found = StoredTable(path, load_latency_table(path))
+    said = dict(found.table.protocol)
+    if said.get("stopped_by") != "time":
+        why = "has all its rounds"
+    elif from_prior and "prior" not in said:
+        why = "has its own blocks, which no prior betters,"
+    elif "prior" in said and not from_prior:
+        why = f"was made from the prior {said['prior']}"
+    else:
+        return None, True
+    on_note(f"{path} {why} and is kept (--force measures it again)")
+    return found, False
+
+
+def profile(
+    space: Space,
+    target: Target,
+    *,
+    seconds: float = SECONDS,
+    overwrite: bool = False,
+    seed: int = 0,
+    on_note: OnNote = no_note,
+    on_progress: OnProgress | None = None,
+) -> LatencyTable:
+    """Measure this machine: every candidate of every layer of a space, into one certified latency table.
+
+    Cells are timed alone, whole networks in the same rounds correct their sums, and other whole networks
+    certify them. The table goes into the user's store, where `deploy` finds it. One that has all its rounds
+    already is returned as it is, one that ran out of time is gone on with; `overwrite` measures it again.
+
+    Args:
+        space: what is measured, at its own resolution in pixels and number of classes.
+        target: this machine ("cpu", "gpu" or its name), with one runtime, and at most one precision (the
+            runtime's first where none is named); several would be several tables.
+        seconds: about how long it may take, building included; at the least what a certificate needs.
+        overwrite: whether a table that is there already is measured again.
+        seed: of the random networks and of the order of measuring.
+        on_note: called with lines for people.
+        on_progress: called with how far the profile is.
+
+    Returns: the table, cells in milliseconds, with its raw rounds and its certificate.
+
+    Raises: PonasError for a target that is not this machine or leaves several runtimes open,
+    UnknownNameError for a runtime or precision that is not here, BackendError when the runtime fails,
+    MeasurementError when nothing trustworthy came out or somebody else is measuring.
+    """
+    if target.local:
+        one_of(missing(target, ()))
+    options = ProfileOptions(seconds, overwrite=overwrite, seed=seed)
+    (made,) = profile_tables(target, space, options, on_note=on_note, on_progress=on_progress)
+    return made.table
+
+
+def one_of(found: Sequence[Conditions]) -> Conditions:
+    """The only conditions that a target leaves; PonasError names them where there are several."""
+    if len(found) != 1:
+        texts = "; ".join(conditions.text for conditions in found)
+        raise PonasError(
+            f"the target leaves {len(found)} tables open ({texts}): name one of these runtimes, and"
+            " profile the others on their own."
+        )
+    return found[0]
