@@ -45,7 +45,7 @@ class EvaluationRequest:
     """What is evaluated: a network by name, text form or file, its weights, the images, and an engine.
 
     `data` is a folder or a known data set, None for what the weights were trained on; `split` is test,
-    validation, train or all; `resolution` in pixels, None for the weights'; `workers` processes decode images.
+    validation, train or all; `resolution` in pixels, None for the weights'; `workers` processes decode them.
     """
 
     arch: str
