@@ -43,7 +43,7 @@ from searchspace import Architecture, Candidate, Space, build_space
 from train.compute import Compute, shuffled
 from train.compute.device import Module
 from train.data import Images, Splits, TensorImages, load
-from train.networks import BatchNorm, Block, Network, crop, largest, load_arrays
+from train.networks import BatchNorm, Block, Network, crop, load_arrays
 from train.networks.convolution import Convolution
 from train.settings import FineTuneSettings, preset
 from train.stages import Evaluation, TunedLayer, evaluate, fine_tune, train_meta
@@ -210,7 +210,7 @@ def meta_network(space: Space, splits: Splits, file: Path | None, compute: Compu
     if file is None:
         hasty = replace(preset("quick").meta, epochs=4)
         return train_meta(space, splits, hasty, seed=SEED, compute=compute)[0]
-    network = Network(Architecture(space, tuple(largest(layer).label for layer in space.layers)))
+    network = Network(Architecture(space, tuple(layer.largest.label for layer in space.layers)))
     load_arrays(network, read_weights(file).tensors)
     return compute.place(network)
 

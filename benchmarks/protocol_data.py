@@ -29,8 +29,8 @@ from ponas_deploy.profiling.spread import spread_networks
 from searchspace import build_space
 from searchspace.architecture import Architecture
 from searchspace.graph import model
-from searchspace.ops import Op, parameters
-from searchspace.space import Shape, Space
+from searchspace.ops import Op, Shape, parameters
+from searchspace.space import Space
 
 Floats = NDArray[np.float64]
 Model = Callable[[], bytes]

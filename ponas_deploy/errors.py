@@ -2,6 +2,7 @@
 
     PonasError                      one sentence: what is wrong, then what to do; exit code 1
     |- UnknownNameError             a space, device, backend, ... that nobody knows; lists what exists
+    |- SpaceError                   a search space whose parts do not fit together
     |- ArchitectureError            text or file that is no architecture of the space
     |- WeightsError                 tensors that do not fit the network
     |- FileFormatError              a file that is broken, truncated, newer, or of another kind
@@ -23,7 +24,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from searchspace.errors import ArchitectureError, PonasError, UnknownNameError, WeightsError
+from searchspace.errors import ArchitectureError, PonasError, SpaceError, UnknownNameError, WeightsError
 
 __all__ = [
     "ArchitectureError",
@@ -34,6 +35,7 @@ __all__ = [
     "MissingExtraError",
     "OverwriteError",
     "PonasError",
+    "SpaceError",
     "TableMismatchError",
     "UnknownNameError",
     "WeightsError",

@@ -3,13 +3,13 @@
 No torch, no clock, no device. `searchspace.graph` needs onnx and is imported where it is used.
 """
 
-from searchspace.architecture import PUBLISHED, Architecture, parse_architecture
-from searchspace.errors import ArchitectureError, PonasError, UnknownNameError, WeightsError
+from searchspace.architecture import Architecture, parse_architecture
+from searchspace.errors import ArchitectureError, PonasError, SpaceError, UnknownNameError, WeightsError
 from searchspace.space import Candidate, Cell, Layer, Space
-from searchspace.spaces import SPACES, build_space
+from searchspace.spaces import DEFAULT_SPACE, SPACES, build_space, published
 
 __all__ = [
-    "PUBLISHED",
+    "DEFAULT_SPACE",
     "SPACES",
     "Architecture",
     "ArchitectureError",
@@ -18,8 +18,10 @@ __all__ = [
     "Layer",
     "PonasError",
     "Space",
+    "SpaceError",
     "UnknownNameError",
     "WeightsError",
     "build_space",
     "parse_architecture",
+    "published",
 ]

@@ -16,26 +16,8 @@ from pathlib import Path
 
 from searchspace.errors import ArchitectureError, UnknownNameError
 from searchspace.ops import Op
-from searchspace.space import Space
-
-# Figure 3 of arXiv 2003.05112, confirmed by the authors' published models.
-PUBLISHED: dict[str, tuple[str, str]] = {
-    "PONAS-A": (
-        "ponas",
-        "k5e6,k5e3,k7e3se,k5e3se,k5e3,k7e3,k7e6se,k5e3se,k5e3se,k5e3se,"
-        "k5e3,k7e3,k7e3,k7e3se,k7e6se,k7e3se,k5e3,k7e3se,k5e6se",
-    ),
-    "PONAS-B": (
-        "ponas",
-        "k3e6se,k7e3se,k5e6,k5e3se,k5e3,k5e3,k7e6,k5e3se,k5e3se,k5e3se,"
-        "k5e6se,k7e3,k7e3,k7e3se,k7e6se,k7e3se,k5e3,k7e3,k5e6se",
-    ),
-    "PONAS-C": (
-        "ponas",
-        "k5e6,k7e3se,k5e6se,k5e3se,k5e3,k7e3,k7e6,k5e3se,k7e3se,k5e6se,"
-        "k5e6se,k7e3,k7e3,k5e6se,k7e6se,k7e3se,k5e3,k7e3se,k5e6se",
-    ),
-}
+from searchspace.space import HEAD, STEM, Space
+from searchspace.spaces.registry import published
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +42,11 @@ class Architecture:
         """The architecture that takes candidate `indices[l]` in layer l."""
         return cls(space, tuple(space.labels[layer][int(i)] for layer, i in enumerate(indices)))
 
+    @classmethod
+    def from_text(cls, space: Space, text: str) -> Architecture:
+        """The architecture whose `text` this is."""
+        return cls(space, _labels(text))
+
     @property
     def indices(self) -> tuple[int, ...]:
         """The position of each choice among its layer's candidates."""
@@ -74,10 +61,10 @@ class Architecture:
 
     def parts(self) -> Iterator[tuple[str, tuple[Op, ...]]]:
         """The whole network in order: (prefix of its parameters, operations)."""
-        yield "stem", self.space.stem
+        yield STEM, self.space.stem
         for layer, label in zip(self.space.layers, self.choices, strict=True):
             yield f"layers.{layer.name}", layer.candidate(label).ops
-        yield "head", self.space.head
+        yield HEAD, self.space.head
 
 
 def parse_architecture(text: str, space: Space) -> Architecture:
@@ -85,17 +72,19 @@ def parse_architecture(text: str, space: Space) -> Architecture:
 
     Raises ArchitectureError or UnknownNameError, which list what exists.
     """
-    for name, (space_name, choices) in PUBLISHED.items():
-        if text.strip().upper() == name:
-            if space_name != space.name:
-                raise ArchitectureError(f"{name} belongs to space '{space_name}', not '{space.name}'.")
-            return Architecture(space, _labels(choices))
+    known = {name.upper(): choices for name, choices in space.published}
+    if text.strip().upper() in known:
+        return Architecture.from_text(space, known[text.strip().upper()])
     if os.path.isfile(text):
         return Architecture(space, _labels_of_file(Path(text)))
     labels = _labels(text)
-    if len(labels) > 1:
+    if len(labels) > 1 or (len(space.layers) == 1 and labels):
         return Architecture(space, labels)
-    raise UnknownNameError("architecture (neither a name, a text form nor a file)", text, PUBLISHED)
+    elsewhere = published()
+    if text.strip().upper() in elsewhere:
+        name = elsewhere[text.strip().upper()]
+        raise ArchitectureError(f"{text.strip()} belongs to space '{name}', not '{space.name}'.")
+    raise UnknownNameError("architecture (neither a name, a text form nor a file)", text, elsewhere)
 
 
 def _labels(text: str) -> tuple[str, ...]:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from searchspace.ops import Conv, Op, Residual, SqueezeExcite
+from searchspace.ops import Activation, Conv, Op, Residual, SqueezeExcite
 
 
 def mbconv(
-    in_channels: int, out_channels: int, stride: int, kernel: int, expansion: int, squeeze_excite: bool
+    in_channels: int,
+    out_channels: int,
+    stride: int,
+    kernel: int,
+    expansion: int,
+    squeeze_excite: bool,
+    activation: Activation = "relu6",
 ) -> tuple[Op, ...]:
     """The mobile inverted bottleneck of MobileNetV2 (arXiv 1801.04381), as PONAS uses it (section 3.1).
 
@@ -17,8 +23,8 @@ def mbconv(
     width = in_channels * expansion
     body: list[Op] = []
     if expansion != 1:
-        body.append(Conv("expand", in_channels, width, activation="relu6"))
-    body.append(Conv("depthwise", width, width, kernel, stride, groups=width, activation="relu6"))
+        body.append(Conv("expand", in_channels, width, activation=activation))
+    body.append(Conv("depthwise", width, width, kernel, stride, groups=width, activation=activation))
     if squeeze_excite:
         body.append(SqueezeExcite("se", width, max(width // 4, 8)))
     body.append(Conv("project", width, out_channels))

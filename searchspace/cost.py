@@ -9,16 +9,25 @@ from __future__ import annotations
 from math import prod
 
 from searchspace.architecture import Architecture
-from searchspace.ops import Conv, Linear, Op, Residual, SqueezeExcite, parameters
-from searchspace.space import Shape, Space, output_shape
+from searchspace.ops import (
+    Conv,
+    Dropout,
+    GlobalPool,
+    Linear,
+    Op,
+    Residual,
+    Shape,
+    SqueezeExcite,
+    assert_never,
+    children,
+    count_params,
+    output_shape,
+    parameters,
+)
+from searchspace.space import Space
 
 COLUMNS = ("macs", "params", "bytes")
 _FLOAT32_BYTES = 4
-
-
-def count_params(ops: tuple[Op, ...]) -> int:
-    """Trainable values of `ops`."""
-    return sum(prod(parameter.shape) for parameter in parameters(ops, "") if parameter.trainable)
 
 
 def count_bytes(ops: tuple[Op, ...]) -> int:
@@ -35,16 +44,23 @@ def count_macs(ops: tuple[Op, ...], shape: Shape) -> int:
     """Multiply-accumulates of `ops` on one input of `shape`."""
     total = 0
     for op in ops:
-        if isinstance(op, Residual):
-            total += count_macs(op.body, shape)
-        elif isinstance(op, Conv):
-            shape = output_shape((op,), shape)
-            total += prod(shape) * op.in_channels // op.groups * op.kernel**2
-        elif isinstance(op, SqueezeExcite):
-            total += 2 * op.channels * op.hidden
-        elif isinstance(op, Linear):
-            total += op.in_features * op.out_features
+        after = output_shape((op,), shape)
+        total += count_macs(children(op), shape) + _own_macs(op, after)
+        shape = after
     return total
+
+
+def _own_macs(op: Op, shape: Shape) -> int:
+    """Those of an operation without its children; `shape` is that of its output."""
+    if isinstance(op, Conv):
+        return prod(shape) * op.in_channels // op.groups * op.kernel**2
+    if isinstance(op, SqueezeExcite):
+        return 2 * op.channels * op.hidden
+    if isinstance(op, Linear):
+        return op.in_features * op.out_features
+    if isinstance(op, (Residual, GlobalPool, Dropout)):
+        return 0
+    assert_never(op)
 
 
 def count(column: str, ops: tuple[Op, ...], shape: Shape) -> int:

@@ -7,9 +7,9 @@ from math import prod
 from typing import Any
 
 from searchspace.architecture import Architecture
-from searchspace.cost import count_bytes, count_macs, count_params
-from searchspace.ops import Op
-from searchspace.space import Shape, convolutions
+from searchspace.cost import count_bytes, count_macs
+from searchspace.ops import Op, Shape, convolutions, count_params
+from searchspace.space import HEAD, STEM
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Description:
 def describe(architecture: Architecture) -> Description:
     """Count an architecture part by part; the parts add up to the whole."""
     space = architecture.space
-    names = ("stem", *(layer.name for layer in space.layers), "head")
+    names = (STEM, *(layer.name for layer in space.layers), HEAD)
     labels = ("", *architecture.choices, "")
     shapes = (space.input_shape, *space.layer_shapes())
     return Description(

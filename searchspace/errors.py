@@ -25,5 +25,9 @@ class ArchitectureError(PonasError):
     """A text or file that is not an architecture of the space it is read for."""
 
 
+class SpaceError(PonasError):
+    """A search space whose parts do not fit together."""
+
+
 class WeightsError(PonasError):
     """Weights that do not fit a network: a missing, extra or wrongly shaped tensor."""

@@ -15,8 +15,20 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from searchspace.architecture import Architecture
-from searchspace.ops import BATCH_NORM_EPS, Conv, Dropout, GlobalPool, Linear, Op, Residual, SqueezeExcite
-from searchspace.space import Shape
+from searchspace.ops import (
+    BATCH_NORM_EPS,
+    Activation,
+    Conv,
+    Dropout,
+    Gate,
+    GlobalPool,
+    Linear,
+    Op,
+    Residual,
+    Shape,
+    SqueezeExcite,
+    assert_never,
+)
 from searchspace.weights import Weights
 
 INPUT, OUTPUT = "input", "output"
@@ -38,8 +50,9 @@ def model(
     last = INPUT
     for prefix, ops in parts:
         last = builder.add(ops, prefix, last)
-    if builder.nodes:
-        builder.nodes[-1].output[0] = OUTPUT
+    if last == INPUT:
+        builder.node("Identity", [INPUT], "identity")
+    builder.nodes[-1].output[0] = OUTPUT
     images = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [batch, *shape])
     output = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, None)
     # Shapes are inferred without the weights' values, which inference would copy twice.
@@ -82,15 +95,15 @@ class _Builder:
             elif isinstance(op, Conv):
                 x = self.conv(op, f"{prefix}.{op.name}", x)
             elif isinstance(op, SqueezeExcite):
-                x = self.squeeze_excite(f"{prefix}.{op.name}", x)
+                x = self.squeeze_excite(op, f"{prefix}.{op.name}", x)
             elif isinstance(op, GlobalPool):
                 pooled = self.node("GlobalAveragePool", [x], f"{prefix}.pool")
                 x = self.node("Flatten", [pooled], f"{prefix}.flatten", axis=1)
             elif isinstance(op, Linear):
                 name = f"{prefix}.{op.name}"
                 x = self.node("Gemm", [x, *self.given(name, "weight", "bias")], name, transB=1)
-            else:
-                assert isinstance(op, Dropout), op
+            elif not isinstance(op, Dropout):
+                assert_never(op)
         return x
 
     def conv(self, op: Conv, name: str, x: str) -> str:
@@ -105,17 +118,26 @@ class _Builder:
             pads=[op.kernel // 2] * 4,
             group=op.groups,
         )
-        if op.activation == "relu6":
-            return self.node("Clip", [x, self.constant(0.0), self.constant(6.0)], f"{name}.relu6")
-        return self.node("Relu", [x], f"{name}.relu") if op.activation == "relu" else x
+        return x if op.activation is None else self.activation(op.activation, name, x)
 
-    def squeeze_excite(self, name: str, x: str) -> str:
+    def activation(self, kind: Activation, name: str, x: str) -> str:
+        if kind == "relu":
+            return self.node("Relu", [x], f"{name}.relu")
+        if kind == "relu6":
+            return self.node("Clip", [x, self.constant(0.0), self.constant(6.0)], f"{name}.relu6")
+        assert_never(kind)
+
+    def squeeze_excite(self, op: SqueezeExcite, name: str, x: str) -> str:
         gate = self.node("GlobalAveragePool", [x], f"{name}.pool")
         gate = self.node("Conv", [gate, *self.given(f"{name}.reduce", "weight", "bias")], f"{name}.reduce")
-        gate = self.node("Relu", [gate], f"{name}.relu")
+        gate = self.activation("relu", name, gate)
         gate = self.node("Conv", [gate, *self.given(f"{name}.expand", "weight", "bias")], f"{name}.expand")
-        gate = self.node("Sigmoid", [gate], f"{name}.sigmoid")
-        return self.node("Mul", [x, gate], f"{name}.scale")
+        return self.node("Mul", [x, self.gate(op.gate, name, gate)], f"{name}.scale")
+
+    def gate(self, kind: Gate, name: str, x: str) -> str:
+        if kind == "sigmoid":
+            return self.node("Sigmoid", [x], f"{name}.sigmoid")
+        assert_never(kind)
 
     def given(self, name: str, *roles: str) -> list[str]:
         return [self.tensor(f"{name}.{role}", self.weights[f"{name}.{role}"]) for role in roles]

@@ -1,25 +1,40 @@
-"""The operations a block is made of, and the parameters each of them has.
+"""The operations a block is made of, and what each of them is to every reader.
 
-A block is a tuple of operations, described once. Three readers build from it: a torch module
-(`train/networks/modules.py`), an ONNX graph (`searchspace/graph.py`) and a cost (`searchspace/cost.py`).
+A block is a tuple of operations, described once. Readers build from it: a torch module
+(`train/networks/modules.py`), an ONNX graph (`searchspace/graph.py`), a cost (`searchspace/cost.py`), traits
+(`ponas_deploy/fitting/correction.py`). Each is a chain of `isinstance` that ends in `assert_never`, so that
+the type checker names every reader that a new operation, activation or gate is missing from.
 Tensors are NCHW; every convolution pads by `kernel // 2`, so that stride 1 keeps the size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from math import prod
+from typing import Any, Literal, NoReturn, get_args
+
+from searchspace.errors import SpaceError, UnknownNameError
 
 Activation = Literal["relu", "relu6"]
+Gate = Literal["sigmoid"]
 Role = Literal["weight", "bias", "norm_weight", "norm_bias", "norm_mean", "norm_var"]
+Shape = tuple[int, int, int]
+"""Channels, height, width; flattened features are (features, 1, 1)."""
 
 BATCH_NORM_EPS = 1e-5
+
+_ADDED = {"added": True}
+"""Marks a field that tables of before do not know: `as_data` leaves it out while it has its default."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conv:
-    """A convolution without bias, then batch norm, then `activation` (None: linear)."""
+    """A convolution without bias, then batch norm, then `activation` (None: linear).
+
+    UnknownNameError for another activation; SpaceError for an even kernel, or groups that do not divide the
+    channels.
+    """
 
     name: str
     in_channels: int
@@ -29,14 +44,31 @@ class Conv:
     groups: int = 1
     activation: Activation | None = None
 
+    def __post_init__(self) -> None:
+        if self.activation not in (None, *_ACTIVATIONS):
+            raise UnknownNameError("activation", str(self.activation), _ACTIVATIONS)
+        if self.kernel % 2 == 0:
+            raise SpaceError(f"convolution '{self.name}' has kernel {self.kernel}: take an odd one.")
+        if self.in_channels % self.groups or self.out_channels % self.groups:
+            channels = f"{self.in_channels} to {self.out_channels} channels"
+            raise SpaceError(f"convolution '{self.name}', {channels}, cannot be in {self.groups} groups.")
+
 
 @dataclass(frozen=True, slots=True)
 class SqueezeExcite:
-    """Average pool, 1x1 to `hidden`, ReLU, 1x1 back, sigmoid, multiply (arXiv 1709.01507)."""
+    """Average pool, 1x1 to `hidden`, ReLU, 1x1 back, `gate`, multiply (arXiv 1709.01507).
+
+    UnknownNameError for another gate.
+    """
 
     name: str
     channels: int
     hidden: int
+    gate: Gate = field(default="sigmoid", metadata=_ADDED)
+
+    def __post_init__(self) -> None:
+        if self.gate not in _GATES:
+            raise UnknownNameError("gate", str(self.gate), _GATES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +101,73 @@ class Linear:
 
 Op = Conv | SqueezeExcite | Residual | GlobalPool | Dropout | Linear
 
+_ACTIVATIONS, _GATES = get_args(Activation), get_args(Gate)
+
+
+def assert_never(value: NoReturn) -> NoReturn:
+    """The end of a chain over all operations, activations or gates: what is left over is unknown.
+
+    A reader that forgets one does not pass the type checker; at run time UnknownNameError names it.
+    """
+    if isinstance(value, str):
+        raise UnknownNameError("activation or gate", value, (*_ACTIVATIONS, *_GATES))
+    raise UnknownNameError("operation", type(value).__name__, (op.__name__ for op in get_args(Op)))
+
+
+def children(op: Op) -> tuple[Op, ...]:
+    """The operations inside an operation: a residual's body."""
+    if isinstance(op, Residual):
+        return op.body
+    if isinstance(op, (Conv, SqueezeExcite, GlobalPool, Dropout, Linear)):
+        return ()
+    assert_never(op)
+
+
+def walk(ops: tuple[Op, ...]) -> Iterator[Op]:
+    """Every operation in order, those inside another one after it."""
+    for op in ops:
+        yield op
+        yield from walk(children(op))
+
+
+def convolutions(ops: tuple[Op, ...]) -> Iterator[Conv]:
+    """The convolutions of `ops` in order, those inside a residual too."""
+    return (op for op in walk(ops) if isinstance(op, Conv))
+
+
+def output_shape(ops: tuple[Op, ...], shape: Shape) -> Shape:
+    """The shape after `ops`; SpaceError where an operation takes another one than it gets."""
+    for op in ops:
+        shape = _output_shape(op, shape)
+    return shape
+
+
+def _output_shape(op: Op, shape: Shape) -> Shape:
+    channels, height, width = shape
+    if isinstance(op, Conv):
+        _refuse_other(op.name, op.in_channels, channels)
+        return op.out_channels, -(-height // op.stride), -(-width // op.stride)
+    if isinstance(op, SqueezeExcite):
+        _refuse_other(op.name, op.channels, channels)
+        return shape
+    if isinstance(op, Residual):
+        if (found := output_shape(op.body, shape)) != shape:
+            raise SpaceError(f"a residual cannot add {found} to its input {shape}: they must be equal.")
+        return shape
+    if isinstance(op, Dropout):
+        return shape
+    if isinstance(op, GlobalPool):
+        return channels, 1, 1
+    if isinstance(op, Linear):
+        _refuse_other(op.name, op.in_features, prod(shape))
+        return op.out_features, 1, 1
+    assert_never(op)
+
+
+def _refuse_other(name: str, takes: int, gets: int) -> None:
+    if takes != gets:
+        raise SpaceError(f"'{name}' takes {takes} channels and gets {gets}: they must be equal.")
+
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
@@ -87,9 +186,7 @@ class Parameter:
 def parameters(ops: tuple[Op, ...], prefix: str) -> Iterator[Parameter]:
     """Every tensor of `ops`, named below `prefix`, in the order of the operations."""
     for op in ops:
-        if isinstance(op, Residual):
-            yield from parameters(op.body, prefix)
-        elif isinstance(op, Conv):
+        if isinstance(op, Conv):
             yield from _conv_parameters(op, f"{prefix}.{op.name}")
         elif isinstance(op, SqueezeExcite):
             name, wide, narrow = f"{prefix}.{op.name}", op.channels, op.hidden
@@ -101,6 +198,10 @@ def parameters(ops: tuple[Op, ...], prefix: str) -> Iterator[Parameter]:
             name = f"{prefix}.{op.name}"
             yield Parameter(f"{name}.weight", (op.out_features, op.in_features), "weight")
             yield Parameter(f"{name}.bias", (op.out_features,), "bias")
+        elif isinstance(op, (Residual, GlobalPool, Dropout)):
+            yield from parameters(children(op), prefix)
+        else:
+            assert_never(op)
 
 
 def _conv_parameters(op: Conv, name: str) -> Iterator[Parameter]:
@@ -111,3 +212,29 @@ def _conv_parameters(op: Conv, name: str) -> Iterator[Parameter]:
     yield Parameter(f"{name}.norm.bias", channels, "norm_bias")
     yield Parameter(f"{name}.norm.running_mean", channels, "norm_mean")
     yield Parameter(f"{name}.norm.running_var", channels, "norm_var")
+
+
+def count_params(ops: tuple[Op, ...]) -> int:
+    """Trainable values of `ops`."""
+    return sum(prod(parameter.shape) for parameter in parameters(ops, "") if parameter.trainable)
+
+
+def as_data(ops: tuple[Op, ...]) -> list[dict[str, Any]]:
+    """Operations as JSON values, for fingerprints: the same for as long as the operations are the same.
+
+    The first six classes are told apart by their fields, as in the first tables; later ones have their name.
+    """
+    return [_as_data(op) for op in ops]
+
+
+_FIRST = frozenset({"Conv", "SqueezeExcite", "Residual", "GlobalPool", "Dropout", "Linear"})
+
+
+def _as_data(op: Op) -> dict[str, Any]:
+    kind = type(op).__name__
+    data: dict[str, Any] = {} if kind in _FIRST else {"op": kind}
+    for one in fields(op):
+        value = getattr(op, one.name)
+        if not (one.metadata and value == one.default):
+            data[one.name] = as_data(value) if isinstance(value, tuple) else value
+    return data

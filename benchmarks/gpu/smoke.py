@@ -13,7 +13,7 @@ from benchmarks.gpu.networks import STOCK, Config, interleaved, open_network, op
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.backends.torch import LAYOUTS
 from ponas_deploy.profiling.models import block_model, blocks_of
-from searchspace import PUBLISHED, build_space, parse_architecture
+from searchspace import build_space, parse_architecture, published
 from searchspace.graph import network_model
 from searchspace.weights import random_weights
 
@@ -125,7 +125,7 @@ def noise(resolution: int, device: str | None) -> dict[str, Any]:
     """The published networks in rounds: their medians, and how well those repeat."""
     space, config = build_space("ponas", resolution), Config("torch", _best(device), 1, resolution)
     backend = config.build(device)
-    sessions = {n: open_network(backend, config, parse_architecture(n, space)) for n in PUBLISHED}
+    sessions = {n: open_network(backend, config, parse_architecture(n, space)) for n in published()}
     return {"sample_ns": config.plan.sample_ns, **interleaved(sessions, config.second_plan)}
 
 

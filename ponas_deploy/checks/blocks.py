@@ -8,7 +8,7 @@ from math import nan
 
 from ponas_deploy.tables.grid import Grid
 from ponas_deploy.tables.latency import LatencyTable
-from searchspace.ops import Op, Residual
+from searchspace.ops import Op, children
 from searchspace.space import Space
 
 CLEARLY_CHEAPER = 0.9
@@ -95,10 +95,9 @@ def _contains(larger: tuple[Op, ...], smaller: tuple[Op, ...]) -> bool:
 def _is_at_least(one: Op, other: Op) -> bool:
     if type(one) is not type(other):
         return False
-    if isinstance(one, Residual) and isinstance(other, Residual):
-        return _contains(one.body, other.body)
-    for field in fields(one):
-        first, second = getattr(one, field.name), getattr(other, field.name)
-        if first < second if isinstance(first, (int, float)) else first != second:
-            return False
-    return True
+    if inner := children(one):
+        return _contains(inner, children(other))
+    values = ((getattr(one, field.name), getattr(other, field.name)) for field in fields(one))
+    return all(
+        first >= second if isinstance(first, (int, float)) else first == second for first, second in values
+    )

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from statistics import fmean, median
 from typing import Literal, TypeAlias
 
-from ponas_deploy.profiling.models import HEAD, STEM
 from ponas_deploy.search.frontier import Front, best_within
 from ponas_deploy.search.specialize import front
 from ponas_deploy.tables import AccuracyTable, LatencyTable, Measurement
 from ponas_deploy.tables.quality import NOISY_PCT
 from ponas_deploy.tables.statistics import repeatability
+from searchspace.space import HEAD, STEM
 
 _LEAST_ALLOWED_PCT = 2.0
 

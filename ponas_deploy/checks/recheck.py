@@ -23,11 +23,12 @@ from ponas_deploy.measuring.contention import probe_for, readings
 from ponas_deploy.measuring.interference import Interference, take_snapshot, usual_core_ns
 from ponas_deploy.measuring.plans import plan_for
 from ponas_deploy.measuring.protocol import Samples, first_estimate, measure
-from ponas_deploy.profiling.models import HEAD, STEM, block_model, blocks_of, network_bytes
+from ponas_deploy.profiling.models import block_model, blocks_of, network_bytes
 from ponas_deploy.search.specialize import front
 from ponas_deploy.tables import AccuracyTable, LatencyTable, Measurement, SpaceKey, store
 from ponas_deploy.tables.store import StoredTable
 from searchspace.architecture import Architecture
+from searchspace.space import HEAD, STEM
 from searchspace.spaces import SPACES, build_space
 
 CELLS, NETWORKS, BUDGETS = 20, 6, 10

@@ -27,7 +27,7 @@ from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.quality import quality_findings
 from ponas_deploy.tables.spaces import is_sound, name_of, space_of, values_of
-from searchspace.space import Space
+from searchspace.space import HEAD, STEM, Space
 from searchspace.spaces import SPACES, build_space
 
 EXPECTED_SHARE = 0.8
@@ -36,7 +36,7 @@ EXPECTED_SHARE = 0.8
 WRONG_SPREAD, WIDE_SPREAD = 1.5, 1.1
 """Largest over smallest time of one block: above the first one of them is wrong, above the second noisy."""
 
-_BESIDE_CELLS = ("stem", "head")
+_BESIDE_CELLS = (STEM, HEAD)
 """Keys of what is measured besides the cells."""
 
 

@@ -24,8 +24,19 @@ from ponas_deploy.errors import MeasurementError
 from ponas_deploy.fitting.shrink import FREE, Strengths, solve, strengths
 from ponas_deploy.tables import Certificate, Correction, Grid, Measurement, NetworkLatency
 from ponas_deploy.tables.statistics import kendall_tau, repeatability
-from searchspace.ops import Op, Residual, SqueezeExcite
-from searchspace.space import Cell, convolutions
+from searchspace.ops import (
+    Conv,
+    Dropout,
+    GlobalPool,
+    Linear,
+    Op,
+    Residual,
+    SqueezeExcite,
+    assert_never,
+    convolutions,
+    walk,
+)
+from searchspace.space import Cell
 
 Floats = NDArray[np.float64]
 Cells = tuple[tuple[Cell, ...], ...]
@@ -168,17 +179,24 @@ def design(isolated: Grid, cells: Cells, kinds: Sequence[str] = KINDS) -> Design
 
 def traits(ops: tuple[Op, ...]) -> tuple[str, ...]:
     """What a block is like, in words that blocks of other shapes share."""
-    found = list(convolutions(ops))
-    body = tuple(inner for op in ops for inner in (op.body if isinstance(op, Residual) else (op,)))
-    words = [f"kernel {max((conv.kernel for conv in found), default=0)}"]
-    if found:
+    words = []
+    if found := list(convolutions(ops)):
+        words.append(f"kernel {max(conv.kernel for conv in found)}")
         words.append(f"expansion {max(c.out_channels for c in found) / found[0].in_channels:.0f}")
         words.append(f"stride {max(conv.stride for conv in found)}")
-    if any(isinstance(op, Residual) for op in ops):
-        words.append("residual")
-    if any(isinstance(op, SqueezeExcite) for op in body):
-        words.append("squeeze-and-excite")
-    return tuple(words)
+    words += filter(None, map(_trait, walk(ops)))
+    return tuple(dict.fromkeys(words))
+
+
+def _trait(op: Op) -> str:
+    """The word for an operation that a block either has or has not; empty for the others."""
+    if isinstance(op, Residual):
+        return "residual"
+    if isinstance(op, SqueezeExcite):
+        return "squeeze-and-excite"
+    if isinstance(op, (Conv, GlobalPool, Dropout, Linear)):
+        return ""
+    assert_never(op)
 
 
 def _cross_validated_pct(relative: Floats, kinds: Sequence[str], given: Strengths, folds: int = 6) -> float:

@@ -9,10 +9,10 @@ from datetime import datetime, timezone
 from ponas_deploy.fitting.correction import TimedNetwork, certify, correct
 from ponas_deploy.measuring.detrend import measurements
 from ponas_deploy.measuring.protocol import Plan, Samples, is_settled
-from ponas_deploy.profiling.models import HEAD, STEM, blocks_of
+from ponas_deploy.profiling.models import blocks_of
 from ponas_deploy.tables import Conditions, Grid, LatencyTable, Measurement, SpaceKey
 from ponas_deploy.tables.statistics import choose_statistic
-from searchspace.space import Space
+from searchspace.space import HEAD, STEM, Space
 
 Measured = Mapping[str, Measurement]
 """What was timed, by key, with the machine's level at each round."""

@@ -9,10 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from searchspace.architecture import Architecture
-from searchspace.ops import Op, Parameter, parameters
-from searchspace.space import Shape, Space
-
-STEM, HEAD = "stem", "head"
+from searchspace.ops import Op, Parameter, Shape, parameters
+from searchspace.space import HEAD, STEM, Space
 
 Block = tuple[tuple[Op, ...], Shape]
 """Operations and the shape of their input."""

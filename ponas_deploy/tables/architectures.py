@@ -5,20 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from ponas_deploy.errors import PonasError
-from searchspace import PUBLISHED, Architecture, build_space, parse_architecture
+from searchspace import DEFAULT_SPACE as DEFAULT_SPACE
+from searchspace import Architecture, build_space, parse_architecture, published
 
 if TYPE_CHECKING:
     from ponas_deploy.tables import LatencyTable
 
 Found = TypeVar("Found")
 
-DEFAULT_SPACE = "ponas"
-
 
 def read_architecture(text: str, space: str | None, resolution: int, classes: int) -> Architecture:
     """An architecture from a name, a text form or a file; a published name knows its own space."""
-    published, _ = PUBLISHED.get(text.strip().upper(), (DEFAULT_SPACE, ""))
-    return parse_architecture(text, build_space(space or published, resolution, classes))
+    name = space or published().get(text.strip().upper(), DEFAULT_SPACE)
+    return parse_architecture(text, build_space(name, resolution, classes))
 
 
 def read_choices(text: str, table: LatencyTable) -> tuple[str, ...]:

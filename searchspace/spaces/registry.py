@@ -1,8 +1,4 @@
-"""The spaces this project knows, by name.
-
-PONAS: "Progressive One-shot Neural Architecture Search", arXiv 2003.05112, section 3.1. Table 1
-of the paper is garbled; the authors' published models settle the 19 layers written here.
-"""
+"""The spaces this project knows, by name: one row a space, each in a file of its own beside this one."""
 
 from __future__ import annotations
 
@@ -13,12 +9,20 @@ from searchspace.space import Space
 from searchspace.spaces.ponas import ponas
 
 SPACES: dict[str, Callable[[int, int], Space]] = {"ponas": ponas}
+"""How each is built, from a resolution (pixels) and a number of classes."""
+
+DEFAULT_SPACE = "ponas"
 
 
-def build_space(name: str, resolution: int = 224, classes: int = 1000) -> Space:
-    """The space called `name`; UnknownNameError lists those that exist."""
+def build_space(name: str = DEFAULT_SPACE, resolution: int = 224, classes: int = 1000) -> Space:
+    """The space called `name`; UnknownNameError lists those that exist, PonasError for impossible sizes."""
     if name not in SPACES:
         raise UnknownNameError("space", name, SPACES)
     if resolution < 1 or classes < 1:
         raise PonasError(f"resolution {resolution} px and {classes} classes: both must be at least 1.")
     return SPACES[name](resolution, classes)
+
+
+def published() -> dict[str, str]:
+    """The space of each published architecture, by the architecture's name in capitals."""
+    return {name.upper(): space for space in SPACES for name, _ in build_space(space).published}

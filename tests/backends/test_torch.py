@@ -14,7 +14,7 @@ from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.backends.torch import ENGINE, MODEL, NAMES, TorchBackend
 from ponas_deploy.errors import BackendError, PonasError
 from ponas_deploy.files.records import read_json
-from searchspace import PUBLISHED, Architecture, build_space, parse_architecture
+from searchspace import Architecture, build_space, parse_architecture, published
 from searchspace.graph import model, network_model
 from searchspace.space import Space
 from searchspace.weights import random_block, random_weights
@@ -50,7 +50,7 @@ def difference(backend: TorchBackend, proto: bytes, precision: str, shape: tuple
     return float(np.abs(found - expected).max() / np.abs(expected).max())
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", published())
 @pytest.mark.parametrize("batch", [1, 3])
 def test_whole_networks_compute_what_onnx_runtime_computes(space: Space, name: str, batch: int) -> None:
     proto = network(parse_architecture(name, space), batch)
@@ -248,7 +248,7 @@ def test_networks_on_the_gpu(space: Space, name: str, precision: str) -> None:
 @on_gpu
 def test_graphs_share_memory_and_keep_their_outputs_apart(space: Space) -> None:
     backend, given = TorchBackend(device="cuda"), images((1, 3, 32, 32))
-    protos = [network(parse_architecture(name, space)) for name in PUBLISHED]
+    protos = [network(parse_architecture(name, space)) for name in published()]
     sessions = [backend.load(proto, RunSettings()) for proto in protos]
     assert all(session.captured for session in sessions)
     first = [session.run(given) for session in sessions]

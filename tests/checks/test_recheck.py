@@ -23,7 +23,7 @@ from ponas_deploy.files.home import home
 from ponas_deploy.files.lock import machine_to_oneself
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.measuring.protocol import Plan
-from ponas_deploy.profiling.models import HEAD, STEM, network_bytes
+from ponas_deploy.profiling.models import network_bytes
 from ponas_deploy.profiling.profile import profile
 from ponas_deploy.search.frontier import best_within
 from ponas_deploy.search.specialize import front
@@ -41,7 +41,7 @@ from ponas_deploy.tables.store import StoredTable
 from registered import use_factory
 from rendered import shown
 from searchspace import SPACES, Architecture
-from searchspace.space import Space
+from searchspace.space import HEAD, STEM, Space
 
 QUICK = Plan(max_rounds=10, pause_s=0.0, retakes=0, redone_pct=0)
 

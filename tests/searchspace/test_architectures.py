@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from searchspace import PUBLISHED, Architecture, ArchitectureError, UnknownNameError, build_space
+from searchspace import (
+    Architecture,
+    ArchitectureError,
+    Candidate,
+    Layer,
+    Space,
+    UnknownNameError,
+    build_space,
+    published,
+)
 from searchspace import parse_architecture as parse
 from searchspace.cost import network_cost
+from searchspace.ops import Conv, GlobalPool, Linear
 
 PONAS = build_space("ponas")
 
@@ -45,7 +56,7 @@ def test_the_published_networks_are_the_papers(name: str) -> None:
 
 
 def test_every_published_network_fits_its_space() -> None:
-    for name, (space, _) in PUBLISHED.items():
+    for name, space in published().items():
         assert parse(name.lower(), build_space(space)).space.name == space
 
 
@@ -107,3 +118,16 @@ def test_an_unknown_candidate_lists_the_layers_own() -> None:
 def test_too_many_choices_are_refused() -> None:
     with pytest.raises(ArchitectureError, match="has 19 layers, but 20 choices"):
         parse(",".join(["k3e3"] * 20), PONAS)
+
+
+def test_a_space_of_one_layer_has_a_text_form() -> None:
+    stem, head = (Conv("conv", 3, 8),), (GlobalPool(), Linear("classifier", 8, 10))
+    only = Layer("1", (Candidate("wide", (Conv("conv", 8, 8),)), Candidate("skip", ())))
+    space = Space("small", stem, (only,), head, 32, 10)
+    assert parse("skip", space) == Architecture.from_text(space, "skip") == Architecture(space, ("skip",))
+
+
+def test_a_published_name_of_another_space_says_so() -> None:
+    other = replace(PONAS, name="other", published=())
+    with pytest.raises(ArchitectureError, match="PONAS-A belongs to space 'ponas', not 'other'"):
+        parse("PONAS-A", other)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from searchspace import SPACES, PonasError, UnknownNameError, build_space
+from searchspace import SPACES, Candidate, Layer, PonasError, Space, SpaceError, UnknownNameError, build_space
 from searchspace.cost import COLUMNS, cost_table, network_cost
-from searchspace.ops import Conv
-from searchspace.space import convolutions, output_shape
+from searchspace.ops import Conv, GlobalPool, Linear, convolutions, output_shape
 
 OUT_CHANNELS = (32, 32, 40, 40, 40, 40, 80, 80, 80, 80, 96, 96, 96, 96, 192, 192, 192, 192, 320)
 STRIDES = (2, 1, 2, 1, 1, 1, 2, 1, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1)
@@ -95,3 +94,63 @@ def test_an_unknown_space_lists_those_that_exist() -> None:
 def test_impossible_sizes_are_refused(resolution: int, classes: int) -> None:
     with pytest.raises(PonasError, match=f"resolution {resolution} px and {classes} classes"):
         build_space("ponas", resolution, classes)
+
+
+STEM = (Conv("conv", 3, 8, stride=2),)
+HEAD = (GlobalPool(), Linear("classifier", 8, 10))
+WIDE, KEEPS = Conv("conv", 8, 16), Conv("conv", 8, 8)
+
+
+def layer(name: str = "1", **ops: Conv | None) -> Layer:
+    return Layer(name, tuple(Candidate(label, (op,) if op else ()) for label, op in ops.items()))
+
+
+def test_a_space_may_have_one_layer_with_one_candidate_and_an_identity() -> None:
+    space = Space("small", STEM, (layer(skip=None),), HEAD, 32, 10)
+    assert space.layer_shapes() == ((8, 16, 16), (8, 16, 16))
+
+
+@pytest.mark.parametrize(
+    ("layers", "said"),
+    [
+        ([], "it has no layer"),
+        ([layer(a=KEEPS), layer(a=KEEPS)], "layer '1' stands there 2 times"),
+        (
+            [layer(a=KEEPS, b=WIDE)],
+            r"layer '1': candidate 'a' gives \(8, 16, 16\), but 'b' \(16, 16, 16\): the candidates",
+        ),
+        (
+            [layer(a=WIDE), layer("2", b=KEEPS)],
+            "layer '2' candidate 'b': 'conv' takes 8 channels and gets 16",
+        ),
+        ([layer(a=WIDE)], "head: 'classifier' takes 8 channels and gets 16"),
+    ],
+)
+def test_a_space_checks_itself(layers: list[Layer], said: str) -> None:
+    with pytest.raises(SpaceError, match=f"space 'small': {said}"):
+        Space("small", STEM, tuple(layers), HEAD, 32, 10)
+
+
+def test_a_head_gives_the_classes() -> None:
+    with pytest.raises(SpaceError, match=r"the head gives \(10, 1, 1\): it must give 5 classes"):
+        Space("small", STEM, (layer(a=KEEPS),), HEAD, 32, 5)
+
+
+@pytest.mark.parametrize("label", ["", "a,b", "a b", "a|b", "a.b", "a@b", "a\n"])
+def test_a_label_survives_every_file(label: str) -> None:
+    with pytest.raises(SpaceError, match=r"layer '1': candidate '.*' is empty or has a blank or one of"):
+        Layer("1", (Candidate(label, ()),))
+    with pytest.raises(SpaceError, match=r"layer '.*' is empty or has a blank or one of"):
+        Layer(label, (Candidate("a", ()),))
+
+
+def test_a_layer_has_candidates_with_labels_of_their_own() -> None:
+    with pytest.raises(SpaceError, match="layer '1' has no candidate"):
+        Layer("1", ())
+    with pytest.raises(SpaceError, match="layer '1': candidate 'a' stands there 2 times"):
+        Layer("1", (Candidate("a", ()), Candidate("a", (KEEPS,))))
+
+
+def test_the_largest_candidate_is_found_wherever_it_stands() -> None:
+    assert layer(small=None, large=Conv("conv", 8, 8, kernel=3), middle=KEEPS).largest.label == "large"
+    assert {layer.largest.label for layer in PONAS.layers} == {"k7e6se"}

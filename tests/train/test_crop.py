@@ -7,28 +7,29 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the train extra (torch)")
 
-from ponas_deploy.errors import WeightsError
-from searchspace import build_space
+from ponas_deploy.errors import SpaceError, WeightsError
+from searchspace import Candidate, Layer, Space, build_space
+from searchspace.ops import Conv, GlobalPool, Linear
 from searchspace.weights import random_block
-from train.networks import crop, largest
+from train.networks import crop, refuse_uncropped
 
 LAYERS = build_space("ponas", 32, 10).layers
 
 
 def source_of(layer: int) -> dict[str, torch.Tensor]:
-    arrays = random_block(largest(LAYERS[layer]).ops, "x")
+    arrays = random_block(LAYERS[layer].largest.ops, "x")
     return {name.removeprefix("x."): torch.from_numpy(array) for name, array in arrays.items()}
 
 
 @pytest.mark.parametrize("layer", range(19))
 def test_the_largest_block_is_the_last_candidate_of_ponas(layer: int) -> None:
-    assert largest(LAYERS[layer]).label == "k7e6se"
+    assert LAYERS[layer].largest.label == "k7e6se"
 
 
 @pytest.mark.parametrize("layer", [0, 1, 18])
 def test_cropping_to_the_same_size_is_the_identity(layer: int) -> None:
     source = source_of(layer)
-    cut = crop(source, largest(LAYERS[layer]).ops)
+    cut = crop(source, LAYERS[layer].largest.ops)
     assert cut.keys() == source.keys()
     assert all(torch.equal(cut[name], source[name]) for name in source)
 
@@ -62,13 +63,13 @@ def test_the_centre_of_other_kernels(label: str, near: slice) -> None:
 
 def test_a_crop_does_not_share_memory() -> None:
     source = source_of(0)
-    cut = crop(source, largest(LAYERS[0]).ops)
+    cut = crop(source, LAYERS[0].largest.ops)
     cut["project.norm.weight"].zero_()
     assert source["project.norm.weight"].abs().sum() > 0
 
 
 def test_what_cannot_be_cropped_is_named() -> None:
-    small, ops = source_of(0), largest(LAYERS[1]).ops
+    small, ops = source_of(0), LAYERS[1].largest.ops
     with pytest.raises(
         WeightsError, match=r"'expand.conv.weight' of shape \(192, 32, 1, 1\) cannot be cropped"
     ):
@@ -76,3 +77,15 @@ def test_what_cannot_be_cropped_is_named() -> None:
     without = {name: tensor for name, tensor in source_of(1).items() if not name.startswith("se.")}
     with pytest.raises(WeightsError, match=r"the largest block has no 'se.reduce.weight' to crop from"):
         crop(without, ops)
+
+
+def test_a_space_whose_candidates_are_no_parts_of_the_largest_is_refused() -> None:
+    refuse_uncropped(build_space("ponas"))
+    other = Candidate("other", (Conv("elsewhere", 8, 8),))
+    candidates = Candidate("large", (Conv("conv", 8, 8, kernel=3),)), Candidate("skip", ()), other
+    stem, head = (Conv("conv", 3, 8),), (GlobalPool(), Linear("classifier", 8, 10))
+    refuse_uncropped(Space("small", stem, (Layer("1", candidates[:2]),), head, 32, 10))
+    space = Space("small", stem, (Layer("1", candidates),), head, 32, 10)
+    said = r"'large', its largest candidate, has no part 'elsewhere.conv.weight' \(8, 8, 1, 1\) for 'other'"
+    with pytest.raises(SpaceError, match=f"layer 1 of space 'small': {said}"):
+        refuse_uncropped(space)

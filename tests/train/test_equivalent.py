@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="needs the train extra (torch)")
 from tiny_training import CPU, one_thread, space
 
 from searchspace import build_space
-from train.networks import Block, largest
+from train.networks import Block
 from train.stages.candidates import cropped
 from train.stages.equivalent import stand_ins
 
@@ -45,7 +45,7 @@ def test_the_largest_kernel_trains_for_its_equivalents() -> None:
 def test_candidates_have_the_same_values_if_and_only_if_they_are_equivalent(layer: int, side: int) -> None:
     torch.manual_seed(0)
     of_layer = space().layers[layer]
-    source = Block(largest(of_layer).ops)
+    source = Block(of_layer.largest.ops)
     blocks = [block.eval() for block in cropped(of_layer, source, CPU)]
     channels = space().layer_shapes()[layer][0]
     with torch.no_grad():

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime as ort
@@ -13,14 +14,26 @@ from numpy.typing import NDArray
 torch = pytest.importorskip("torch", reason="needs the train extra (torch)")
 from torch import nn
 
-from searchspace import PUBLISHED, Architecture, Cell, build_space, parse_architecture
-from searchspace.cost import count_macs, count_params, network_cost
+from searchspace import (
+    Architecture,
+    Candidate,
+    Cell,
+    Layer,
+    UnknownNameError,
+    build_space,
+    parse_architecture,
+    published,
+)
+from searchspace.cost import count_macs, network_cost
 from searchspace.graph import INPUT, model, network_model
+from searchspace.ops import Op, Residual, count_params
 from searchspace.weights import network_parameters, random_block, random_weights
-from train.networks import Block, Network, frozen, load_arrays
-from train.networks.modules import Convolution
+from train.networks import Block, Network, crop, frozen, load_arrays
+from train.networks.modules import Convolution, activate, gated
+from train.stages.equivalent import stand_ins
 
 Array = NDArray[np.float32]
+PUBLISHED = published()
 
 CELLS = {cell.key: cell for row in build_space("ponas").cells() for cell in row}
 SMALL_CELLS = {cell.key: cell for row in build_space("ponas", 32, 10).cells() for cell in row}
@@ -152,3 +165,23 @@ def test_taps_that_see_only_padding_are_left_out_without_a_trace(kernel: int, si
     torch.testing.assert_close(found, expected)
     wanted = torch.autograd.grad(expected.square().sum(), [x, conv.weight])
     torch.testing.assert_close(torch.autograd.grad(found.square().sum(), [x, conv.weight]), wanted)
+
+
+def test_a_module_refuses_what_it_does_not_know() -> None:
+    foreign: Op = SimpleNamespace(name="foreign")  # type: ignore[assignment]
+    with pytest.raises(UnknownNameError, match="unknown operation 'SimpleNamespace'"):
+        Block((Residual((foreign,)),))
+    with pytest.raises(UnknownNameError, match="unknown operation 'SimpleNamespace'"):
+        crop({}, (foreign,))
+    with pytest.raises(UnknownNameError, match="unknown operation 'SimpleNamespace'"):
+        stand_ins(Layer("1", (Candidate("a", (foreign,)),)), (8, 4, 4))
+    for activate_or_gate, unknown in ((activate, "hswish"), (gated, "hard_sigmoid")):
+        with pytest.raises(UnknownNameError, match=unknown):
+            activate_or_gate(unknown, torch.zeros(1))  # type: ignore[operator]
+
+
+def test_a_block_without_operations_is_the_identity() -> None:
+    x = images(1, 8, 4, 4)
+    assert np.array_equal(torch_output(Block(()), x), x)
+    assert np.array_equal(onnx_output(model([("cell", ())], (8, 4, 4), {}, 1, "cell"), x), x)
+    assert count_macs((), (8, 4, 4)) == count_params(()) == 0

@@ -1,7 +1,7 @@
 """Torch modules of a space, and weights in and out of them."""
 
 from train.networks.authors import Checkpoint, convert, read_checkpoint
-from train.networks.crop import crop, largest
+from train.networks.crop import crop, refuse_uncropped
 from train.networks.modules import BatchNorm, Block, Network, frozen, initialise
 from train.networks.weights import (
     describe,
@@ -21,10 +21,10 @@ __all__ = [
     "describe",
     "frozen",
     "initialise",
-    "largest",
     "load_arrays",
     "read_checkpoint",
     "refuse_other_images",
     "refuse_other_tensors",
+    "refuse_uncropped",
     "to_arrays",
 ]

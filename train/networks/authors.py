@@ -29,7 +29,7 @@ from torch import Tensor
 
 from ponas_deploy.errors import FileFormatError, WeightsError
 from ponas_deploy.files.weights import Arrays, write_weights
-from searchspace import PUBLISHED, Architecture, Layer, build_space
+from searchspace import Architecture, Layer, build_space
 from searchspace.ops import Op, parameters
 from train.networks.weights import to_arrays
 
@@ -71,7 +71,7 @@ class Checkpoint:
             "classes": str(space.classes),
             "mean": _MEAN,
             "std": _STD,
-            "choices": ",".join(self.architecture.choices),
+            "choices": self.architecture.text,
             "source": f"a checkpoint in the layout of the PONAS authors ({self.name or 'another network'})",
         }
 
@@ -173,10 +173,7 @@ def _few(names: list[str]) -> str:
 
 
 def _name(architecture: Architecture) -> str:
-    text = ",".join(architecture.choices)
-    return next(
-        (name for name, (space, choices) in PUBLISHED.items() if (space, choices) == (SPACE, text)), ""
-    )
+    return next((name for name, text in architecture.space.published if text == architecture.text), "")
 
 
 def _state_dict(path: Path) -> dict[str, Tensor]:

@@ -6,15 +6,23 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ponas_deploy.errors import WeightsError
-from searchspace import Candidate, Layer
-from searchspace.cost import count_params
+from ponas_deploy.errors import SpaceError, WeightsError
+from searchspace import Space
 from searchspace.ops import Op, parameters
 
 
-def largest(layer: Layer) -> Candidate:
-    """The candidate with the most parameters: in PONAS kernel 7, expansion 6, squeeze-and-excite."""
-    return max(layer.candidates, key=lambda candidate: count_params(candidate.ops))
+def refuse_uncropped(space: Space) -> None:
+    """SpaceError where a candidate is no part of the largest of its layer, which training cuts it from."""
+    for layer in space.layers:
+        full = {parameter.name: parameter.shape for parameter in parameters(layer.largest.ops, "")}
+        for candidate in layer.candidates:
+            for part in parameters(candidate.ops, ""):
+                if not _is_inside(part.shape, full.get(part.name, ())):
+                    raise SpaceError(
+                        f"layer {layer.name} of space '{space.name}': '{layer.largest.label}', its largest"
+                        f" candidate, has no part '{part.name[1:]}' {part.shape} for '{candidate.label}'."
+                        f" Train networks of this space one by one: `ponas train specialized`."
+                    )
 
 
 def crop(source: Mapping[str, Tensor], ops: tuple[Op, ...]) -> dict[str, Tensor]:
@@ -32,10 +40,14 @@ def _cut(source: Mapping[str, Tensor], name: str, want: tuple[int, ...]) -> Tens
         raise WeightsError(f"the largest block has no '{name}' to crop from.")
     tensor = source[name]
     have = tuple(tensor.shape)
-    if len(have) != len(want) or any(h < w for h, w in zip(have, want, strict=True)):
+    if not _is_inside(want, have):
         raise WeightsError(f"'{name}' of shape {want} cannot be cropped from {have}.")
     cut = []
     for dimension, (full, part) in enumerate(zip(have, want, strict=True)):
         start = (full - part) // 2 if dimension >= 2 else 0  # channels come first, then height and width
         cut.append(slice(start, start + part))
     return tensor.detach()[tuple(cut)].clone()
+
+
+def _is_inside(part: tuple[int, ...], full: tuple[int, ...]) -> bool:
+    return len(part) == len(full) and all(map(int.__le__, part, full))

@@ -22,11 +22,14 @@ from searchspace.ops import (
     Activation,
     Conv,
     Dropout,
+    Gate,
     GlobalPool,
     Linear,
     Op,
     Residual,
     SqueezeExcite,
+    assert_never,
+    children,
 )
 from train.compute import distributed
 from train.networks import synchronised
@@ -43,14 +46,16 @@ class Block(nn.Module):
 
     def _add(self, ops: tuple[Op, ...]) -> None:
         for op in ops:
-            if isinstance(op, Residual):
-                self._add(op.body)
-            elif isinstance(op, Conv):
+            if isinstance(op, Conv):
                 self.add_module(op.name, ConvNorm(op))
             elif isinstance(op, SqueezeExcite):
                 self.add_module(op.name, SqueezeExcitation(op))
             elif isinstance(op, Linear):
                 self.add_module(op.name, nn.Linear(op.in_features, op.out_features))
+            elif isinstance(op, (Residual, GlobalPool, Dropout)):
+                self._add(children(op))
+            else:
+                assert_never(op)
 
     def close_residuals(self) -> None:
         """Set the last batch norm of each residual to 0: `x + body(x)` becomes `x`."""
@@ -71,8 +76,10 @@ class Block(nn.Module):
                 x = x.mean((2, 3))
             elif isinstance(op, Dropout):
                 x = synchronised.dropout(x, op.rate, self.training)
-            else:
+            elif isinstance(op, (Conv, SqueezeExcite, Linear)):
                 x = self._modules[op.name](x)  # type: ignore[misc]
+            else:
+                assert_never(op)
         return x
 
 
@@ -96,9 +103,16 @@ class ConvNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, in, H, W) -> (N, out, H / stride, W / stride)."""
         x = self.norm(self.conv(x))
-        if self.activation == "relu6":
-            return F.relu6(x)
-        return F.relu(x) if self.activation == "relu" else x
+        return x if self.activation is None else activate(self.activation, x)
+
+
+def activate(kind: Activation, x: Tensor) -> Tensor:
+    """Any shape -> the same."""
+    if kind == "relu":
+        return F.relu(x)
+    if kind == "relu6":
+        return F.relu6(x)
+    assert_never(kind)
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -129,17 +143,25 @@ class BatchNorm(nn.BatchNorm2d):
 
 
 class SqueezeExcitation(nn.Module):
-    """Average pool, 1x1, ReLU, 1x1, sigmoid, multiply."""
+    """Average pool, 1x1, ReLU, 1x1, gate, multiply."""
 
     def __init__(self, op: SqueezeExcite) -> None:
         super().__init__()
         self.reduce = Convolution(op.channels, op.hidden, 1)
         self.expand = Convolution(op.hidden, op.channels, 1)
+        self.kind: Gate = op.gate
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> the same."""
         gate = self.expand(F.relu(self.reduce(x.mean((2, 3), keepdim=True))))
-        return x * torch.sigmoid(gate)
+        return x * gated(self.kind, gate)
+
+
+def gated(kind: Gate, x: Tensor) -> Tensor:
+    """Any shape -> the same, between 0 and 1."""
+    if kind == "sigmoid":
+        return torch.sigmoid(x)
+    assert_never(kind)
 
 
 class Network(nn.Module):

@@ -27,7 +27,7 @@ from searchspace import Architecture, Space, build_space
 from train.compute import Compute, distributed, enough_memory
 from train.data import Splits, load
 from train.files import RunLog, RunPaths, grid_of, lock
-from train.networks import Network
+from train.networks import Network, refuse_uncropped
 from train.progress import LayerRow, OnProgress, TrainingProgress, both, silent
 from train.runs.folder import RunFolder
 from train.settings import FineTuneSettings, TrainSettings, dotted
@@ -76,6 +76,7 @@ def _run(settings: TrainSettings, paths: RunPaths, compute: Compute, on_progress
     )
     splits = distributed.in_turn(reading)
     space = build_space(settings.space, splits.resolution, splits.classes)
+    refuse_uncropped(space)
     on_progress(TrainingProgress("data", 1, 1, f"{len(splits.train.labels)} training images"))
     folder = RunFolder(paths, space, splits, settings.seed)
     folder.claim(settings)

@@ -10,9 +10,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 from searchspace import Layer
-from searchspace.cost import count_params
-from searchspace.ops import Conv, Op, Residual
-from searchspace.space import Shape, output_shape
+from searchspace.ops import (
+    Conv,
+    Dropout,
+    GlobalPool,
+    Linear,
+    Op,
+    Residual,
+    Shape,
+    SqueezeExcite,
+    assert_never,
+    count_params,
+    output_shape,
+)
 from train.networks.convolution import precision_of
 
 
@@ -35,7 +45,9 @@ def _seen(ops: tuple[Op, ...], shape: Shape) -> tuple[Op, ...]:
             found.append(Residual(_seen(op.body, shape)))
         elif isinstance(op, Conv):
             found.append(replace(op, kernel=2 * precision_of(op.kernel, max(shape[1:])) + 1))
-        else:
+        elif isinstance(op, (SqueezeExcite, GlobalPool, Dropout, Linear)):
             found.append(op)
+        else:
+            assert_never(op)
         shape = output_shape((op,), shape)
     return tuple(found)

@@ -23,7 +23,7 @@ from ponas_deploy.errors import PonasError
 from searchspace import Space
 from train.compute import Compute, generator
 from train.data import Splits
-from train.networks import Block, Network, initialise, largest
+from train.networks import Block, Network, initialise
 from train.progress import OnProgress, silent
 from train.settings import MetaSettings
 from train.stages.candidates import cropped
@@ -71,7 +71,7 @@ class FairSupernet(nn.Module):
         """Logits of normalised images: see the class."""
         x = self.stem(images)  # the same for all paths: its gradient is their sum
         if not self.training:
-            return self._logits(x, [largest(layer).label for layer in self.space.layers])
+            return self._logits(x, [layer.largest.label for layer in self.space.layers])
         orders = [[labels[index] for index in torch.randperm(self.paths)] for labels in self.space.labels]
         return torch.stack([self._logits(x, path) for path in zip(*orders, strict=True)])
 

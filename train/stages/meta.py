@@ -11,7 +11,7 @@ from pathlib import Path
 from searchspace import Architecture, Space
 from train.compute import Compute, generator
 from train.data import Splits
-from train.networks import Network, initialise, largest
+from train.networks import Network, initialise
 from train.progress import OnProgress, silent
 from train.settings import MetaSettings
 from train.stages.epochs import TrainingStage, train_epochs
@@ -20,7 +20,7 @@ from train.stages.loop import Evaluation, sgd
 
 def meta_architecture(space: Space) -> Architecture:
     """The largest candidate of every layer."""
-    return Architecture(space, tuple(largest(layer).label for layer in space.layers))
+    return Architecture(space, tuple(layer.largest.label for layer in space.layers))
 
 
 def stepped(settings: MetaSettings, epoch: int) -> float:
