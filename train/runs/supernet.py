@@ -65,6 +65,7 @@ def train_run(settings: TrainSettings, run_dir: Path, on_progress: OnProgress = 
 
 
 def _run(settings: TrainSettings, paths: RunPaths, compute: Compute, on_progress: OnProgress) -> TrainResult:
+    build_space(settings.space)  # an unknown one is refused before an image is read
     on_progress(TrainingProgress("data", 0, 1, settings.data))
     reading = partial(
         load,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ponas_deploy.commands.options import Json, Seed
+from ponas_deploy.commands.options import Json, Seed, SpaceName
 from ponas_deploy.commands.output import note, print_json, show
 from ponas_deploy.commands.train.bars import needs_torch, training_in
 
@@ -29,8 +29,13 @@ def train(
     preset: Annotated[
         str, typer.Option(metavar="NAME", help="paper (the paper's recipe) or quick (minutes on two cores).")
     ] = "paper",
+    space: SpaceName = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="The run's folder; default runs/<data>-<preset>.")
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="The run's folder; default runs/<data>-<preset>, with the name of another space than ponas.",
+        ),
     ] = None,
     resolution: Annotated[
         int | None, typer.Option(metavar="PX", min=8, help="Input side; default: the data set's own.")
@@ -60,18 +65,19 @@ def train(
       ponas train --data digits --preset quick
       ponas train --data photos/ --set meta.epochs=30 --set meta.lr=0.05
       torchrun --nproc-per-node 8 --no-python ponas train --data /data/imagenet
-      ponas train --data fractal:classes=20,images=500 --resolution 64
+      ponas train --data fractal:classes=20,images=500 --resolution 64 --space ponas
       ponas train --data /data/imagenet
       ponas specialize --device cpu --latency 300us --weights runs/digits-quick/weights.safetensors
     """
     if context.invoked_subcommand:
         return
     needs_torch()
-    from train.settings import assigned
+    from train.settings import TrainSettings, assigned
     from train.settings import preset as preset_of
 
-    folder = out or Path("runs") / f"{short(data)}-{preset}"
-    typed = preset_of(preset, data=data, seed=seed, resolution=resolution, device=device)
+    named = space or TrainSettings().space
+    typed = preset_of(preset, data=data, space=named, seed=seed, resolution=resolution, device=device)
+    folder = out or Path("runs") / _named(data, named, preset)
     result = _trained(assigned(typed, settings or ()), folder)
     if result is None:
         return
@@ -101,6 +107,14 @@ def _trained(settings: TrainSettings, folder: Path) -> TrainResult | None:
     with training_in(folder) as on_progress:
         result = train_run(settings, folder, on_progress)
     return result if distributed.leads() else None
+
+
+def _named(data: str, space: str, preset: str) -> str:
+    """The name of a run's folder: `digits-quick`, with its space where that is not the usual one."""
+    from train.settings import TrainSettings
+
+    parts = (short(data), "" if space == TrainSettings().space else space, preset)
+    return "-".join(part for part in parts if part)
 
 
 def short(data: str) -> str:

@@ -96,7 +96,7 @@ def _lines(found: Status) -> Iterator[tuple[str, str]]:
         yield "best", f"{found.best_top1_pct:.2f} % top-1 on the validation images"
 
 
-_OPTIONS = ("data", "seed", "resolution")
+_OPTIONS = ("data", "space", "seed", "resolution")
 """Settings that `ponas train` has an option for."""
 
 
