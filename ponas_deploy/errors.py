@@ -39,7 +39,19 @@ __all__ = [
     "TableMismatchError",
     "UnknownNameError",
     "WeightsError",
+    "printable",
 ]
+
+
+def printable(text: str) -> str:
+    """Text that came from elsewhere (a file, a device, somebody's keyboard), for a terminal.
+
+    Whatever does not show itself is written as its escape: control characters and the escape codes that
+    they begin, marks that turn the direction of writing, halves of characters. Everything else stays.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 class FileFormatError(PonasError):
@@ -51,7 +63,7 @@ class FileFormatError(PonasError):
 
     def __init__(self, path: Path | str, where: str, reason: str) -> None:
         self.path, self.where, self.reason = Path(path), where, reason
-        super().__init__(f"{path}{', ' + where if where else ''}: {reason}")
+        super().__init__(printable(f"{path}{', ' + where if where else ''}: {reason}"))
 
 
 class OverwriteError(PonasError):

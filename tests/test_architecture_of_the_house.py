@@ -59,6 +59,7 @@ PACKAGES = {
     "pandas": (["ponas_deploy/*", "train/*"], []),
     "scipy": (["ponas_deploy/*", "train/*"], []),
     "psutil": (["ponas_deploy/*"], []),
+    "msgspec": (["ponas_deploy/*", "train/*"], ["ponas_deploy/*", "train/*"]),
     "platformdirs": (["ponas_deploy/files/home.py", "train/*"], ["train/*"]),
 }
 

@@ -64,6 +64,8 @@ def read_record(
         )
     try:
         found = sha256(engine)
+    except FileFormatError as error:
+        raise BackendError(backend, f"cannot open the engine: {error}") from error
     except OSError as error:
         raise BackendError(backend, f"{engine} cannot be read: {error.strerror}.") from error
     if found != wanted:

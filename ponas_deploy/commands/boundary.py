@@ -43,6 +43,8 @@ def flush_quietly() -> None:
 
 
 def _complain(label: str, message: str, colour: str) -> None:
-    one_line = " ".join(message.split("\n"))
+    from ponas_deploy.errors import printable
+
+    one_line = printable(" ".join(message.split("\n")))
     styled = "NO_COLOR" not in os.environ
     typer.echo(typer.style(label, fg=colour, bold=True) + one_line if styled else label + one_line, err=True)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ponas_deploy.errors import FileFormatError, OverwriteError, PonasError
+from ponas_deploy.files.opening import check_regular
 
 Found = TypeVar("Found")
 
@@ -52,7 +53,7 @@ def write_bytes(path: Path, data: bytes, *, overwrite: bool = False) -> None:
 def write_json(path: Path, kind: str, document: Mapping[str, Any], *, overwrite: bool = False) -> None:
     """Write `document` as the format `kind` ("ponas.latency-table/1"), see `write_bytes`."""
     text = to_json({"format": kind, **document})
-    write_bytes(path, f"{text}\n".encode(), overwrite=overwrite)
+    write_bytes(path, f"{text}\n".encode("utf-8", "replace"), overwrite=overwrite)
 
 
 def to_json(document: Any, indent: str = "") -> str:
@@ -88,19 +89,10 @@ def read_json(path: Path, *kinds: str) -> Record:
 
 
 def _parsed(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
-        raise FileFormatError(path, "", "there is no such file.") from error
-    except OSError as error:
-        raise FileFormatError(path, "", f"cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise FileFormatError(path, f"byte {error.start}", "is not text.") from error
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno} column {error.colno}"
-        raise FileFormatError(path, where, f"is not valid JSON ({error.msg}).") from error
-    except (ValueError, RecursionError) as error:
-        raise FileFormatError(path, "", f"is not JSON that can be read ({error}).") from error
+    from ponas_deploy.files.documents import parse
+    from ponas_deploy.files.opening import read_text
+
+    return parse(read_text(path), path)
 
 
 class Faults:
@@ -132,7 +124,8 @@ class Faults:
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hex."""
+    """The SHA-256 of a regular file, in hex; FileFormatError for anything else."""
+    check_regular(path)
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):

@@ -5,6 +5,7 @@ Tensors are named as in `searchspace.weights`, in the layout of a network or of 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ponas_deploy.errors import FileFormatError
+from ponas_deploy.files.opening import check_regular
 from ponas_deploy.files.records import write_bytes
 
 FORMAT = "ponas.weights/1"
@@ -38,7 +40,7 @@ class WeightsFile:
     def number(self, key: str) -> int | None:
         """A whole number of the header, None where the file does not say."""
         text = self.metadata.get(key, "")
-        return int(text) if text.isdecimal() else None
+        return int(text) if re.fullmatch("[0-9]{1,15}", text) else None
 
 
 def write_weights(
@@ -67,10 +69,9 @@ def read_header(path: Path) -> dict[str, str]:
 def _opened(path: Path) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open
 
+    check_regular(path)
     try:
         with safe_open(path, framework="numpy") as file:
             yield file
-    except FileNotFoundError as error:
-        raise FileFormatError(path, "", "there is no such file.") from error
     except (OSError, SafetensorError) as error:
         raise FileFormatError(path, "", f"is not a safetensors file ({error}).") from error

@@ -1,0 +1,271 @@
+"""Documents: typed values in files. One decoder, one encoder, one history of versions.
+
+A document is a JSON object whose first key is its format with a version, `ponas.latency-table/2`. `Format`
+says what type its values have and how older versions become the newest; a newer one is an error that says so.
+Decoding is msgspec's, strict, into frozen dataclasses: an error names the place in the file.
+"""
+
+from __future__ import annotations
+
+import json
+import operator
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from ponas_deploy.errors import FileFormatError
+from ponas_deploy.files.opening import MOST_BYTES, read_text
+from ponas_deploy.files.records import in_words, to_json, write_bytes
+
+Value = TypeVar("Value")
+Upgrade: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
+"""From the JSON object of one version to that of the next; it may leave what it does not understand."""
+
+MOST_NESTED = 64
+"""Lists and objects inside one another; the deepest document of ours has eight."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format(Generic[Value]):
+    """A kind of document: `name` without version, the newest `version`, and the type of its values.
+
+    `upgrades[0]` makes version 2 of version 1, and so on: one function a version. Versions without one need
+    none: what they lack has a default.
+    """
+
+    name: str
+    version: int
+    type: type[Value]
+    upgrades: tuple[Upgrade, ...] = ()
+    most_bytes: int = MOST_BYTES
+
+    @property
+    def tag(self) -> str:
+        """What stands in a file: `ponas.latency-table/2`."""
+        return f"{self.name}/{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class RawDocument:
+    """A document whose format is known and upgraded, and whose values are not checked yet."""
+
+    path: Path
+    format: Format[Any]
+    data: dict[str, Any]
+
+    def part(self, key: str, kind: type[Value]) -> Value:
+        """The value at a key as `kind`; FileFormatError names what does not fit, a missing key too."""
+        if key not in self.data:
+            raise FileFormatError(self.path, key, "is missing.")
+        return converted(self.data[key], kind, self.path, key)
+
+    def __contains__(self, key: str) -> bool:
+        return self.data.get(key) is not None
+
+
+def read_document(path: Path, kind: Format[Value]) -> Value:
+    """The value of a document; FileFormatError names the file, the place in it, and what is wrong there."""
+    return converted(read_raw(path, kind).data, kind.type, path)
+
+
+def read_raw(path: Path, *kinds: Format[Any]) -> RawDocument:
+    """A document of one of these formats, upgraded to its newest version, with its values unchecked."""
+    most_bytes = max(kind.most_bytes for kind in kinds)
+    data = parse(read_text(path, most_bytes), path)
+    if not isinstance(data, dict):
+        raise FileFormatError(path, "", f"is {in_words(data)}, expected an object.")
+    kind, version = _format_of(data, path, kinds)
+    for upgrade in kind.upgrades[version - 1 :]:
+        data = upgrade(data)
+    return RawDocument(path, kind, data)
+
+
+def write_document(path: Path, kind: Format[Value], value: Value, *, overwrite: bool = False) -> None:
+    """Write a value as the newest version of its format, whole or not at all (`records.write_bytes`)."""
+    text = to_json({"format": kind.tag, **encoded(value)})
+    write_bytes(path, f"{text}\n".encode("utf-8", "replace"), overwrite=overwrite)
+
+
+def encoded(value: Any) -> Any:
+    """A typed value as what JSON knows: objects, lists, text, numbers; a key that is UNSET is left out."""
+    import msgspec
+
+    return msgspec.to_builtins(value)
+
+
+def converted(value: Any, kind: type[Value], path: Path, where: str = "") -> Value:
+    """What stood in a file at `where`, as `kind`; FileFormatError names the place of what does not fit."""
+    import msgspec
+
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        place, reason = _in_our_words(str(error), value)
+        raise FileFormatError(path, _joined(where, place), reason) from error
+    except RecursionError as error:
+        raise FileFormatError(path, where, f"is nested more than {MOST_NESTED} deep.") from error
+
+
+def parse(text: str, path: Path, where: str = "") -> Any:
+    """JSON as it stands there: no NaN, no number beyond a float, no half of a character, no deep nesting."""
+    import msgspec
+
+    try:
+        value = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
+        place, reason = _why_not(text)
+        raise FileFormatError(path, ", ".join(filter(None, (where, place))), reason) from error
+    if _is_deeper(value, MOST_NESTED):
+        raise FileFormatError(
+            path, where, f"is not JSON that can be read (nested more than {MOST_NESTED} deep)."
+        )
+    return value
+
+
+def _format_of(
+    data: Mapping[str, Any], path: Path, kinds: tuple[Format[Any], ...]
+) -> tuple[Format[Any], int]:
+    if "format" not in data:
+        raise FileFormatError(path, "format", "is missing.")
+    tag = data["format"]
+    if not isinstance(tag, str):
+        raise FileFormatError(path, "format", f"is {in_words(tag)}, expected text.")
+    name, _, version = tag.partition("/")
+    kind = next((kind for kind in kinds if kind.name == name), None)
+    if kind is None or re.fullmatch("[1-9][0-9]{0,8}", version) is None:
+        expected = " or ".join(f"'{kind.tag}'" for kind in kinds)
+        raise FileFormatError(path, "format", f"is {in_words(tag)}, expected {expected}.")
+    if int(version) > kind.version:
+        newer = f"is version {version}, this program reads up to {kind.version}: upgrade ponas-deploy."
+        raise FileFormatError(path, "format", newer)
+    return kind, int(version)
+
+
+def _why_not(text: str) -> tuple[str, str]:
+    """Where a text stops being JSON and why: the standard library's parser knows the line and the column."""
+    try:
+        json.loads(text, parse_constant=_no_number, parse_float=_finite, parse_int=_finite)
+    except json.JSONDecodeError as error:
+        return f"line {error.lineno} column {error.colno}", f"is not valid JSON ({error.msg})."
+    except RecursionError:
+        return "", f"is not JSON that can be read (nested more than {MOST_NESTED} deep)."
+    except ValueError as error:
+        return "", f"is not JSON that can be read ({error})."
+    return "", "is not JSON that can be read (half of a character, a lone surrogate)."
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number")
+
+
+def _finite(text: str) -> float:
+    short = text if len(text) <= 20 else f"{text[:20]}..."
+    if abs(float(text)) == float("inf"):
+        raise ValueError(f"the number {short} is out of range")
+    return 0.0
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    level = [value]
+    for _ in range(most + 1):
+        level = [inner for outer in level for inner in _inside(outer) if isinstance(inner, (dict, list))]
+        if not level:
+            return False
+    return True
+
+
+def _inside(value: Any) -> Any:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+
+
+# From msgspec's messages to ours. -------------------------------------------------------------------------
+
+_AT = re.compile(r" - at `(?:key` in `)?\$(?P<path>[^`]*)`$")
+_STEP = re.compile(r"\.(?P<name>[^.\[]+)|\[(?P<index>[0-9]+|\.\.\.)\]")
+_TYPES = {
+    "int": "a whole number",
+    "float": "a finite number",
+    "str": "text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "null": "null",
+}
+_COMPARED = {
+    ">=": (operator.lt, "{} or more"),
+    "<=": (operator.gt, "{} or less"),
+    ">": (operator.le, "more than {}"),
+    "<": (operator.ge, "less than {}"),
+}
+
+
+def _in_our_words(message: str, value: Any) -> tuple[str, str]:
+    """The place and the reason of a message of msgspec's about `value`."""
+    found = _AT.search(message)
+    text = message[: found.start()] if found else message
+    steps = list(_STEP.finditer(found["path"])) if found else []
+    if missing := re.fullmatch(r"Object missing required field `(.+)`", text):
+        without = _found_at(value, steps, lambda one: isinstance(one, dict) and missing[1] not in one)
+        return _joined(without[0], missing[1]), "is missing."
+    if typed := re.fullmatch(r"Expected `(.+?)`, got `(\w+)`", text):
+        where, there = _found_at(value, steps, lambda one: _kind_of(one) == typed[2])
+        kinds = " or ".join(_TYPES.get(kind, kind) for kind in typed[1].split(" | "))
+        return where, f"is {in_words(there)}, expected {kinds}."
+    if compared := re.fullmatch(r"Expected `.+?` (>=|<=|>|<) (\S+)", text):
+        fails, words = _COMPARED[compared[1]]
+        where, there = _found_at(value, steps, lambda one: _is_number(one) and fails(one, float(compared[2])))
+        return where, f"is {in_words(there)}, expected {words.format(compared[2].removesuffix('.0'))}."
+    if "out of range" in text:
+        where, there = _found_at(value, steps, lambda one: isinstance(one, int) and abs(one) >= 2**63)
+        return where, f"is {in_words(there)}, expected a finite number."
+    where, there = _found_at(value, steps, lambda one: True)
+    if length := re.fullmatch(r"Expected `.+?` of length (>=|<=)? ?(\d+)(?:, got \d+)?", text):
+        held = len(there) if isinstance(there, (list, dict, str)) else 0
+        more = {">=": " or more", "<=": " or less"}.get(length[1] or "", "")
+        return where, f"holds {held} values, expected {length[2]}{more}."
+    if text.startswith("Invalid enum value"):
+        return where, f"is {in_words(there)}, none of the values that are known here."
+    return where, text if text.endswith(".") else f"{text}."
+
+
+def _found_at(value: Any, steps: list[re.Match[str]], meant: Callable[[Any], bool]) -> tuple[str, Any]:
+    """The place that msgspec's steps lead to, and what stands there.
+
+    msgspec does not say at which key of an open object it stopped: it is the first whose value is `meant`.
+    """
+    ends = list(_ends(value, steps, ""))
+    return next((end for end in ends if meant(end[1])), ends[0] if ends else ("", None))
+
+
+def _ends(value: Any, steps: list[re.Match[str]], where: str) -> Iterator[tuple[str, Any]]:
+    if not steps:
+        yield where, value
+    elif (name := steps[0]["name"]) is not None:
+        yield from _ends(
+            value.get(name) if isinstance(value, dict) else None, steps[1:], _joined(where, name)
+        )
+    elif steps[0]["index"] != "...":
+        index = int(steps[0]["index"])
+        inner = value[index] if isinstance(value, list) and index < len(value) else None
+        yield from _ends(inner, steps[1:], f"{where}[{index}]")
+    else:
+        items = (
+            value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        )
+        for key, inner in items:
+            yield from _ends(inner, steps[1:], _joined(where, str(key)))
+
+
+def _kind_of(value: Any) -> str:
+    kinds = {type(None): "null", list: "array", dict: "object"}
+    return kinds.get(type(value), type(value).__name__)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _joined(where: str, place: str) -> str:
+    return f"{where}{place}" if not where or place.startswith("[") or not place else f"{where}.{place}"
