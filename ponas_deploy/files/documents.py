@@ -8,6 +8,7 @@ Decoding is msgspec's, strict, into frozen dataclasses: an error names the place
 from __future__ import annotations
 
 import json
+import math
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +26,9 @@ Upgrade: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 
 MOST_NESTED = 64
 """Lists and objects inside one another; the deepest document of ours has eight."""
+
+
+_TOO_DEEP = f"is not JSON that can be read (nested more than {MOST_NESTED} deep)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +53,22 @@ class Format(Generic[Value]):
 
 @dataclass(frozen=True, slots=True)
 class RawDocument:
-    """A document whose format is known and upgraded, and whose values are not checked yet."""
+    """A document whose format is known and upgraded, and whose values are not checked yet.
+
+    Where it is not `strict` there may be NaN in it.
+    """
 
     path: Path
     format: Format[Any]
     data: dict[str, Any]
+    strict: bool = True
 
     def part(self, key: str, kind: type[Value]) -> Value:
         """The value at a key as `kind`; FileFormatError names what does not fit, a missing key too."""
         if key not in self.data:
             raise FileFormatError(self.path, key, "is missing.")
+        if not self.strict:
+            refuse_infinite(self.data[key], self.path, key)
         return converted(self.data[key], kind, self.path, key)
 
     def __contains__(self, key: str) -> bool:
@@ -67,19 +77,22 @@ class RawDocument:
 
 def read_document(path: Path, kind: Format[Value]) -> Value:
     """The value of a document; FileFormatError names the file, the place in it, and what is wrong there."""
-    return converted(read_raw(path, kind).data, kind.type, path)
+    raw = read_raw(path, kind)
+    if not raw.strict:
+        refuse_infinite(raw.data, path)
+    return converted(raw.data, kind.type, path)
 
 
 def read_raw(path: Path, *kinds: Format[Any]) -> RawDocument:
     """A document of one of these formats, upgraded to its newest version, with its values unchecked."""
     most_bytes = max(kind.most_bytes for kind in kinds)
-    data = parse(read_text(path, most_bytes), path)
+    data, strict = parse_loosely(read_text(path, most_bytes), path)
     if not isinstance(data, dict):
         raise FileFormatError(path, "", f"is {in_words(data)}, expected an object.")
     kind, version = _format_of(data, path, kinds)
     for upgrade in kind.upgrades[version - 1 :]:
         data = upgrade(data)
-    return RawDocument(path, kind, data)
+    return RawDocument(path, kind, data, strict)
 
 
 def write_document(path: Path, kind: Format[Value], value: Value, *, overwrite: bool = False) -> None:
@@ -105,23 +118,37 @@ def converted(value: Any, kind: type[Value], path: Path, where: str = "") -> Val
         place, reason = _in_our_words(str(error), value)
         raise FileFormatError(path, _joined(where, place), reason) from error
     except RecursionError as error:
-        raise FileFormatError(path, where, f"is nested more than {MOST_NESTED} deep.") from error
+        raise FileFormatError(path, where, _TOO_DEEP) from error
 
 
 def parse(text: str, path: Path, where: str = "") -> Any:
     """JSON as it stands there: no NaN, no number beyond a float, no half of a character, no deep nesting."""
+    value, strict = parse_loosely(text, path, where)
+    if not strict:
+        refuse_infinite(value, path, where)
+    return value
+
+
+def parse_loosely(text: str, path: Path, where: str = "") -> tuple[Any, bool]:
+    """The same with NaN and infinity left in it, for who names all faults, and whether there are none."""
     import msgspec
 
     try:
-        value = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError, ValueError) as error:
-        place, reason = _why_not(text)
-        raise FileFormatError(path, ", ".join(filter(None, (where, place))), reason) from error
+        value, strict = msgspec.json.decode(text), True
+    except (msgspec.DecodeError, RecursionError, ValueError):
+        value, strict = _by_the_standard_library(text, path, where), False
     if _is_deeper(value, MOST_NESTED):
-        raise FileFormatError(
-            path, where, f"is not JSON that can be read (nested more than {MOST_NESTED} deep)."
-        )
-    return value
+        raise FileFormatError(path, where, _TOO_DEEP)
+    return value, strict
+
+
+def refuse_infinite(value: Any, path: Path, where: str = "") -> None:
+    """FileFormatError names the first number of a JSON value that is not finite."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise FileFormatError(path, where, f"is {value}, expected a finite number.")
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        refuse_infinite(inner, path, _joined(where, key if isinstance(key, str) else f"[{key}]"))
 
 
 def _format_of(
@@ -143,28 +170,23 @@ def _format_of(
     return kind, int(version)
 
 
-def _why_not(text: str) -> tuple[str, str]:
-    """Where a text stops being JSON and why: the standard library's parser knows the line and the column."""
+def _by_the_standard_library(text: str, path: Path, where: str) -> Any:
+    """What msgspec refuses, by the parser that knows line and column of a fault, and lets NaN pass."""
     try:
-        json.loads(text, parse_constant=_no_number, parse_float=_finite, parse_int=_finite)
+        value = json.loads(text)
+        json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
-        return f"line {error.lineno} column {error.colno}", f"is not valid JSON ({error.msg})."
-    except RecursionError:
-        return "", f"is not JSON that can be read (nested more than {MOST_NESTED} deep)."
+        place = ", ".join(filter(None, (where, f"line {error.lineno} column {error.colno}")))
+        raise FileFormatError(path, place, f"is not valid JSON ({error.msg}).") from error
+    except RecursionError as error:
+        raise FileFormatError(path, where, _TOO_DEEP) from error
+    except UnicodeEncodeError as error:
+        half = f"is not JSON that can be read (half of a character, {error.object[error.start]!r})."
+        raise FileFormatError(path, where, half) from error
     except ValueError as error:
-        return "", f"is not JSON that can be read ({error})."
-    return "", "is not JSON that can be read (half of a character, a lone surrogate)."
-
-
-def _no_number(text: str) -> float:
-    raise ValueError(f"{text} is no number")
-
-
-def _finite(text: str) -> float:
-    short = text if len(text) <= 20 else f"{text[:20]}..."
-    if abs(float(text)) == float("inf"):
-        raise ValueError(f"the number {short} is out of range")
-    return 0.0
+        long = "is not JSON that can be read (a number of thousands of digits)."
+        raise FileFormatError(path, where, long) from error
+    return value
 
 
 def _is_deeper(value: Any, most: int) -> bool:

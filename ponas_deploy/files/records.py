@@ -89,10 +89,10 @@ def read_json(path: Path, *kinds: str) -> Record:
 
 
 def _parsed(path: Path) -> Any:
-    from ponas_deploy.files.documents import parse
+    from ponas_deploy.files.documents import parse_loosely
     from ponas_deploy.files.opening import read_text
 
-    return parse(read_text(path), path)
+    return parse_loosely(read_text(path), path)[0]
 
 
 class Faults:
