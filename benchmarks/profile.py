@@ -27,7 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.backends.registry import default_backends
 from ponas_deploy.fitting.correction import KINDS, LEAST_FIT, TimedNetwork, certify, correct
-from ponas_deploy.machines.machine import read_conditions, this_machine
+from ponas_deploy.machines.conditions import read_conditions
+from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.profiling.profile import TIME_BUDGET_S, profile
 from ponas_deploy.tables import STATISTICS, Certificate, Grid, LatencyTable
 from ponas_deploy.tables.statistics import repeatability

@@ -23,7 +23,7 @@ from faulty_worker import IMPATIENT, fault, quick_request, samples
 from ponas_deploy.backends.fake import FakeBackend
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
 from ponas_deploy.files.lock import machine_to_oneself
-from ponas_deploy.machines.machine import read_counters
+from ponas_deploy.machines.counters import read_counters
 from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.profiling import inventory, supervise
 from ponas_deploy.profiling.models import blocks_of

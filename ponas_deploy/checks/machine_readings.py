@@ -15,7 +15,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ponas_deploy.machines.machine import ROOT, Machine, Reading, memory_mib, read_conditions, this_machine
+from ponas_deploy.machines.conditions import Reading, read_conditions
+from ponas_deploy.machines.machine import Machine, memory_mib, this_machine
+from ponas_deploy.machines.system_files import ROOT
 from ponas_deploy.measuring.interference import Round, between, take_snapshot
 
 _MIB = 1 << 20

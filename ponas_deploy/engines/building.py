@@ -83,7 +83,7 @@ def build_apart(
             processes.raise_reported(message, backend)
             if on_build:
                 on_build(BuildProgress(**message["progress"]))
-            processes.answer(process)
+            processes.acknowledge(process)
         raise _fell(backend, processes.exit_reason(process, empty))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-ROOT = Path("/")
+from ponas_deploy.machines.system_files import ROOT, read_text
 
 
 def quota_cores(root: Path = ROOT) -> float | None:
@@ -45,19 +45,12 @@ def free_memory_bytes(root: Path = ROOT) -> int | None:
 
 def _read(root: Path, controller: str, name: str) -> str:
     """A file of this process's own group, else of the whole tree that a container sees; may be empty."""
-    groups = re.findall(r"^\d+:(.*):(.*)$", _text(root / "proc/self/cgroup"), re.MULTILINE)
+    groups = re.findall(r"^\d+:(.*):(.*)$", read_text(root / "proc/self/cgroup"), re.MULTILINE)
     own = [path for kinds, path in groups if not kinds]
     older = [f"/{controller}{path}" for kinds, path in groups if controller in kinds.split(",")]
     folders = (*own, *older, "", f"/{controller}")
-    return next(filter(None, (_text(root / f"sys/fs/cgroup{folder}/{name}") for folder in folders)), "")
+    return next(filter(None, (read_text(root / f"sys/fs/cgroup{folder}/{name}") for folder in folders)), "")
 
 
 def _counts(text: str) -> dict[str, int]:
     return {name: int(count) for name, count in re.findall(r"^(\w+) (\d+)$", text, re.MULTILINE)}
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except OSError:
-        return ""

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ponas_deploy.errors import PonasError
-from ponas_deploy.machines.machine import ROOT
 from ponas_deploy.machines.nvidia import gpu_slug, read_gpu, visible_uuid
+from ponas_deploy.machines.system_files import ROOT
 
 GPU = "gpu"
 

@@ -24,7 +24,7 @@ from typing import TypeVar
 import numpy as np
 
 from ponas_deploy.backends import registry
-from ponas_deploy.machines.machine import ROOT
+from ponas_deploy.machines.system_files import ROOT
 from ponas_deploy.measuring.retries import RETRIES
 
 Value = TypeVar("Value")

@@ -15,7 +15,9 @@ from math import ceil
 from statistics import median
 from typing import Any
 
-from ponas_deploy.machines.machine import Counters, Reading, power_mode, read_conditions, read_counters
+from ponas_deploy.machines.conditions import Reading, read_conditions
+from ponas_deploy.machines.counters import Counters, read_counters
+from ponas_deploy.machines.machine import power_mode
 from ponas_deploy.machines.nvidia import GpuReading
 from ponas_deploy.measuring.contention import CoreReading
 from ponas_deploy.measuring.protocol import Plan

@@ -25,7 +25,8 @@ from ponas_deploy.errors import MeasurementError
 from ponas_deploy.files.journal import Journal
 from ponas_deploy.files.records import write_bytes
 from ponas_deploy.fitting.correction import LEAST_CHECK, LEAST_FIT
-from ponas_deploy.machines.machine import read_conditions, this_machine
+from ponas_deploy.machines.conditions import read_conditions
+from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.machines.nvidia import GpuReading
 from ponas_deploy.measuring.contention import readings
 from ponas_deploy.measuring.interference import Interference, take_snapshot, usual_core_ns

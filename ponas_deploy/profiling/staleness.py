@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from ponas_deploy.backends import get_backend
 from ponas_deploy.errors import MeasurementError, PonasError
+from ponas_deploy.machines.conditions import read_conditions
 from ponas_deploy.machines.gpu import this_gpu
-from ponas_deploy.machines.machine import read_conditions, this_machine
+from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.tables import LatencyTable
 from ponas_deploy.tables.store import StoredTable
 

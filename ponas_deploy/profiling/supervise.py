@@ -158,7 +158,7 @@ def _follow(
             return worker.fall(what)
         processes.raise_reported(message, backend)
         on_progress(Progress(**message["progress"]))
-        processes.answer(worker.process)
+        processes.acknowledge(worker.process)
 
 
 class _Watchdog:

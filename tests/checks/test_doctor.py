@@ -20,7 +20,8 @@ from ponas_deploy.engines import timing
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.files.findings import Finding
 from ponas_deploy.files.lock import machine_to_oneself
-from ponas_deploy.machines.machine import Machine, Reading
+from ponas_deploy.machines.conditions import Reading
+from ponas_deploy.machines.machine import Machine
 from ponas_deploy.measuring.interference import Round
 from ponas_deploy.profiling.inventory import Runtime
 from ponas_deploy.tables import store

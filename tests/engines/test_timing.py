@@ -27,7 +27,7 @@ from ponas_deploy.engines.timing import time_engine
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
 from ponas_deploy.files.home import home
 from ponas_deploy.files.weights import read_weights
-from ponas_deploy.machines.machine import read_counters
+from ponas_deploy.machines.counters import read_counters
 from ponas_deploy.measuring.interference import Round
 from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.profiling.models import network_bytes

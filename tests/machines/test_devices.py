@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from ponas_deploy.machines.cgroup import free_memory_bytes, held_by_quota_s, quota_cores
+from ponas_deploy.machines.conditions import read_conditions
+from ponas_deploy.machines.counters import read_counters
 from ponas_deploy.machines.machine import (
     Machine,
     describe_machine,
     memory_mib,
     power_mode,
     processor_name,
-    read_conditions,
-    read_counters,
     this_machine,
 )
 

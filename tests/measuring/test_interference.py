@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from ponas_deploy.machines.machine import Counters, Reading
+from ponas_deploy.machines.conditions import Reading
+from ponas_deploy.machines.counters import Counters
 from ponas_deploy.machines.nvidia import GpuReading
 from ponas_deploy.measuring.interference import (
     Interference,

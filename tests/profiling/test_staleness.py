@@ -10,7 +10,8 @@ import pytest
 from ponas_deploy.errors import MeasurementError, PonasError, TableMismatchError
 from ponas_deploy.files.home import home
 from ponas_deploy.machines import machine as devices
-from ponas_deploy.machines.machine import Reading, this_machine
+from ponas_deploy.machines.conditions import Reading
+from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.profiling import inventory, staleness, tables
 from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.profiling.staleness import Difference, differing, in_words, made_with
