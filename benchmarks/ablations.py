@@ -49,6 +49,7 @@ from benchmarks.ablation_parts import (
     variants,
 )
 from ponas_deploy.errors import PonasError
+from ponas_deploy.files.documents import Format
 from ponas_deploy.files.records import sha256
 from ponas_deploy.files.weights import read_weights
 from ponas_deploy.fitting.certify import EvaluationNoise, certified, noise_of_halves
@@ -59,12 +60,12 @@ from searchspace import Architecture, build_space
 from searchspace.cost import network_cost
 from train.compute import Compute
 from train.data import load
-from train.files import claim
+from train.files import RunDocument, claim
 from train.runs import train_run
 from train.settings import PRESETS, SpecializedSettings, preset
 from train.stages import Choices, sample
 
-FORMAT = "ponas.ablations/1"
+FORMAT = Format("ponas.ablations", 1, RunDocument)
 PARTS = ("stages", "tau", "importance")
 FEW = 6  # the networks behind the paper's tau
 ARMS = {"two": "two stages", "one": "one stage, from scratch", "progressive": "meta, then layer by layer"}

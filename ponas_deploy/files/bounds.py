@@ -24,6 +24,8 @@ Classes: TypeAlias = Annotated[int, Meta(ge=1, le=10_000_000)]
 Epochs: TypeAlias = Annotated[int, Meta(ge=0, le=1_000_000)]
 Nanoseconds: TypeAlias = Annotated[int, Meta(ge=1, le=2**53)]
 """A duration: above zero and at most a hundred days."""
+Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=1e10)]
+"""A time that was spent or is left: at most three hundred years."""
 AboveZero: TypeAlias = Annotated[float, Meta(gt=0)]
 AtLeastZero: TypeAlias = Annotated[float, Meta(ge=0)]
 Percent: TypeAlias = Annotated[float, Meta(ge=0, le=100)]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ponas_deploy.errors import PonasError, UnknownNameError
+from ponas_deploy.files.bounds import Resolution, Seed, Threads, fault
 from train.data.options import Lazy, Source, checked, divided, written
 from train.data.splits import Splits
 
@@ -37,11 +38,24 @@ def load(
     that it loads the same images again. `on_progress` reaches every source that reports.
     UnknownNameError lists the data sets, or the options, that exist.
     """
+    _refuse_out_of_bounds(resolution, seed, workers)
     plain, typed = divided(name, SOURCES)
     source = _source(plain, name)
     ready = checked(plain, source, {**typed, **options})
     splits = source(resolution, seed, workers, **ready)
     return replace(splits, name=written(splits.name, ready))
+
+
+def _refuse_out_of_bounds(resolution: int | None, seed: int, workers: int) -> None:
+    """PonasError for a number that no data set can be read with."""
+    given = (
+        ("resolution", Resolution, resolution),
+        ("seed", Seed, seed),
+        ("workers", Threads, workers or None),
+    )
+    for what, kind, value in given:
+        if value is not None and (wrong := fault(kind, value)):
+            raise PonasError(f"{what} {wrong}")
 
 
 def _source(name: str, text: str) -> Source:

@@ -1,13 +1,17 @@
 """The folder of a training run: its settings, log, lock and finished rows, and how far it is. No torch."""
 
 from train.files.claim import claim
+from train.files.documents import RUN, SPECIALIZED_RUN, RunDocument
 from train.files.log import Line, RunLog, read_log
 from train.files.paths import RunPaths
 from train.files.rows import grid_of, rows_of, rows_text
 from train.files.status import Status, read_status
 
 __all__ = [
+    "RUN",
+    "SPECIALIZED_RUN",
     "Line",
+    "RunDocument",
     "RunLog",
     "RunPaths",
     "Status",

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ponas_deploy.errors import OverwriteError
-from ponas_deploy.files.records import read_json, write_json
+from ponas_deploy.files.documents import Format, read_document, write_document
 from train.errors import RunMismatchError
+from train.files.documents import RunDocument
 from train.settings import dotted
 
 _NAME = "run.json"
@@ -17,7 +18,7 @@ _NAME = "run.json"
 
 def claim(
     folder: Path,
-    kind: str,
+    kind: Format[RunDocument],
     identity: Mapping[str, Any],
     results: Sequence[Path],
     free: Sequence[str] = (),
@@ -34,9 +35,9 @@ def claim(
         for result in results:
             if result.exists():
                 raise OverwriteError(result)
-        write_json(path, kind, {"settings": wanted})
+        write_document(path, kind, RunDocument(wanted))
         return
-    found = {**_plain(defaults or {}), **read_json(path, kind).record("settings").data}
+    found = {**_plain(defaults or {}), **read_document(path, kind).settings}
     names = sorted((set(found) | set(wanted)) - set(free))
     changes = [
         f"{name} was {found.get(name)}, now {wanted.get(name)}"

@@ -16,12 +16,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from time import sleep
 
-from ponas_deploy.errors import PonasError
-
-try:
-    import fcntl
-except ImportError:
-    fcntl = None  # type: ignore[assignment]
+from ponas_deploy.errors import FileFormatError, PonasError
+from ponas_deploy.files.documents import converted, parse
+from ponas_deploy.files.lock import lock
+from ponas_deploy.files.opening import MOST_LOCK_BYTES, check_regular
 
 NAME = "run.lock"
 _TRIES, _PAUSE_S = 5, 0.1  # `holder` takes the lock for a moment too
@@ -58,7 +56,10 @@ def held(folder: Path) -> Iterator[None]:
 
     PonasError names the process that is there already; what a killed process left does not count.
     """
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    except OSError as error:
+        raise PonasError(f"{folder} cannot be written: {error.strerror}.") from error
     file = _taken(folder)
     _HELD.add(file)
     try:
@@ -78,50 +79,48 @@ def held(folder: Path) -> Iterator[None]:
 
 def holder(folder: Path) -> Holder | None:
     """The process that trains in `folder` now; None where none does."""
+    path = folder / NAME
+    if not path.exists():
+        return None
+    check_regular(path)
     try:
-        file = os.open(folder / NAME, os.O_RDONLY)
+        file = os.open(path, os.O_RDONLY)
     except OSError:
         return None
     try:
-        return None if _locked(file) else _read(file)
+        return None if lock(file) else _read(file, path)
     finally:
         os.close(file)
 
 
 def _taken(folder: Path) -> int:
     """The open, locked file."""
+    path = folder / NAME
     for _ in range(_TRIES):
-        file = _opened(folder)
+        file = _opened(path)
         with suppress(OSError):
-            if _locked(file) and os.fstat(file).st_ino == (folder / NAME).stat().st_ino:
+            if lock(file) and os.fstat(file).st_ino == path.stat().st_ino:
                 return file  # else: its last holder has just removed it
-        other = _read(file)
+        other = _read(file, path)
         os.close(file)
         sleep(_PAUSE_S)
     raise PonasError(f"{folder} is being trained in by {other.text}: wait for it, or name another folder.")
 
 
-def _opened(folder: Path) -> int:
+def _opened(path: Path) -> int:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o644)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            check_regular(path)
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise PonasError(f"{folder} cannot be written: {error.strerror}.") from error
+        raise PonasError(f"{path.parent} cannot be written: {error.strerror}.") from error
 
 
-def _locked(file: int) -> bool:
-    """Lock a file; False when another process has."""
-    if fcntl is not None:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            return not isinstance(error, BlockingIOError)  # else: this disk knows no locks
-    return True
-
-
-def _read(file: int) -> Holder:
+def _read(file: int, path: Path) -> Holder:
     try:
         os.lseek(file, 0, os.SEEK_SET)
-        return Holder(**json.loads(os.read(file, 4096)))
-    except (ValueError, TypeError):
+        text = os.read(file, MOST_LOCK_BYTES).decode()
+        return converted(parse(text, path), Holder, path)
+    except (FileFormatError, UnicodeDecodeError):
         return Holder(0, "an unknown machine", "just now")  # it is writing its name

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Callable, Iterator
+from dataclasses import astuple, dataclass
 from datetime import datetime, timezone
 from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ponas_deploy.errors import FileFormatError, PonasError
+from ponas_deploy.files.bounds import AtLeastZero, Count, Percent, Positive, Seconds
+from ponas_deploy.files.documents import converted, refuse_infinite
+from ponas_deploy.files.opening import MOST_CSV_BYTES, read_text
 from train.progress import Pace, Speed, TrainingProgress
 
 if TYPE_CHECKING:
@@ -34,19 +38,16 @@ class Line:
     """
 
     time: str
-    seconds: float
+    seconds: Seconds
     stage: str
     at: str
-    step: int
-    steps: int
+    step: Count
+    steps: Positive
     loss: float | None
-    validation_top1_pct: float | None
-    lr: float | None
-    images_per_s: float | None
-    left_s: float | None
-
-
-_COLUMNS = [field.name for field in fields(Line)]
+    validation_top1_pct: Percent | None
+    lr: AtLeastZero | None
+    images_per_s: AtLeastZero | None
+    left_s: Seconds | None
 
 
 def read_log(path: Path) -> tuple[Line, ...]:
@@ -54,22 +55,58 @@ def read_log(path: Path) -> tuple[Line, ...]:
 
     FileFormatError names a line that is none.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    if not path.exists():
         return ()
+    text = read_text(path, MOST_CSV_BYTES)
     complete = text[: text.rfind("\n") + 1]
-    rows = list(csv.reader(io.StringIO(complete)))
-    return tuple(_line(path, number, row) for number, row in enumerate(rows[1:], start=2))
+    rows = csv.reader(io.StringIO(complete))
+    next(rows, None)
+    return tuple(_lines(path, rows))
 
 
-def _line(path: Path, number: int, row: list[str]) -> Line:
+def _lines(path: Path, rows: Iterator[list[str]]) -> Iterator[Line]:
+    number = 1
     try:
-        time, seconds, stage, at, step, steps, *numbers = row
-        optional = [float(value) if value else None for value in numbers]
-        return Line(time, float(seconds), stage, at, int(step), int(steps), *optional)
-    except (ValueError, TypeError) as error:
-        raise FileFormatError(path, f"line {number}", "is no line of a training log.") from error
+        for number, row in enumerate(rows, start=2):
+            yield _line(path, f"line {number}", row)
+    except csv.Error as error:
+        raise FileFormatError(path, f"line {number + 1}", f"is no line of CSV ({error}).") from error
+
+
+def _line(path: Path, where: str, row: list[str]) -> Line:
+    try:
+        values = {name: read(text) for (name, read), text in zip(_COLUMNS.items(), row, strict=True)}
+    except ValueError as error:
+        raise FileFormatError(path, where, "is no line of a training log.") from error
+    refuse_infinite(values, path, where)
+    return converted(values, Line, path, where)
+
+
+def _moment(text: str) -> str:
+    """A time as it is written here: with its distance from UTC."""
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError(text)
+    return text
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None
+
+
+_COLUMNS: dict[str, Callable[[str], Any]] = {
+    "time": _moment,
+    "seconds": float,
+    "stage": str,
+    "at": str,
+    "step": int,
+    "steps": int,
+    "loss": _number,
+    "validation_top1_pct": _number,
+    "lr": _number,
+    "images_per_s": _number,
+    "left_s": _number,
+}
+"""How each column is read."""
 
 
 class RunLog:

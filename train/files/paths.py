@@ -20,12 +20,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from ponas_deploy.errors import FileFormatError
 from ponas_deploy.files.weights import read_header
-from train.files.rows import rows_of
+from train.files.rows import KEY, rows_of
 from train.progress import LayerRow
-
-FORMAT = "ponas.training-run/1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +74,7 @@ class RunPaths:
         """The rows that are finished while layers are fine-tuned."""
         if not self.network.exists():
             return ()
-        try:
-            return rows_of(read_header(self.network).get("rows", "[]"))
-        except (ValueError, TypeError) as error:
-            raise FileFormatError(self.network, "rows", "are no rows of an accuracy table.") from error
+        return rows_of(read_header(self.network).get(KEY, "[]"), self.network)
 
     def sweep(self) -> None:
         """Remove what a process that was killed while it wrote has left."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
+from pathlib import Path
 
+from ponas_deploy.files.documents import converted, encoded, parse
 from ponas_deploy.tables import Grid
 from train.progress import LayerRow
+
+KEY = "rows"
+"""Where a weights file's header has them."""
 
 
 def grid_of(rows: Sequence[LayerRow]) -> Grid:
@@ -22,16 +25,9 @@ def grid_of(rows: Sequence[LayerRow]) -> Grid:
 
 def rows_text(rows: Sequence[LayerRow]) -> str:
     """Rows as JSON on one line."""
-    return json.dumps([asdict(row) for row in rows])
+    return json.dumps(encoded(rows))
 
 
-def rows_of(text: str) -> tuple[LayerRow, ...]:
-    """The rows of such a text; ValueError or TypeError when it is none."""
-    return tuple(_row(row) for row in json.loads(text))
-
-
-def _row(values: dict[str, Any]) -> LayerRow:
-    fields: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
-    }
-    return LayerRow(**fields)
+def rows_of(text: str, path: Path) -> tuple[LayerRow, ...]:
+    """The rows of such a text in the header of `path`; FileFormatError when it is none."""
+    return converted(parse(text, path, KEY), tuple[LayerRow, ...], path, KEY)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 from ponas_deploy.errors import PonasError
-from ponas_deploy.files.records import read_json
+from ponas_deploy.files.documents import read_document
 from ponas_deploy.tables import AccuracyTable, load_accuracy_table
 from train.files import lock
+from train.files.documents import RUN, Setting
 from train.files.lock import Holder
 from train.files.log import Line, read_log
-from train.files.paths import FORMAT, RunPaths
+from train.files.paths import RunPaths
 from train.files.rows import grid_of
 from train.settings import pairs_of
 
@@ -29,7 +29,7 @@ class Status:
     """
 
     folder: Path
-    asked: dict[str, Any]
+    asked: dict[str, Setting]
     stage: str
     last: Line | None
     best_top1_pct: float | None
@@ -53,13 +53,20 @@ class Status:
 
 
 def read_status(folder: Path) -> Status:
-    """The status of the run in a folder; PonasError when there is none."""
+    """The status of the run in a folder; PonasError when there is none, or a file of it cannot be read."""
+    try:
+        return _status(folder)
+    except OSError as error:
+        raise PonasError(f"{folder} cannot be read: {error.strerror}.") from error
+
+
+def _status(folder: Path) -> Status:
     paths, holder = RunPaths(folder), lock.holder(folder)
     if not paths.run.exists():
         if holder is None:
             raise PonasError(f"{folder} holds no training run: name the folder that `ponas train` wrote to.")
         return Status(folder, {}, "data", None, None, None, holder)
-    asked = read_json(paths.run, FORMAT).record("settings").data
+    asked = read_document(paths.run, RUN).settings
     lines = read_log(paths.log)
     stage = "done" if paths.table.exists() else lines[-1].stage if lines else "meta"
     table = load_accuracy_table(paths.table) if stage == "done" else _so_far(paths)

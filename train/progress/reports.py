@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from ponas_deploy.files.bounds import AtLeastZero, Percent
+
 StageName = Literal["data", "meta", "fine-tune", "weights", "subnets"]
 
 
@@ -18,9 +20,15 @@ class LayerRow:
 
     layer: str
     labels: tuple[str, ...]
-    top1_pct: tuple[float, ...]
-    cross_entropy: tuple[float, ...]
+    top1_pct: tuple[Percent, ...]
+    cross_entropy: tuple[AtLeastZero, ...]
     chosen: str
+
+    def __post_init__(self) -> None:
+        if not len(self.labels) == len(self.top1_pct) == len(self.cross_entropy):
+            raise ValueError(f"layer {self.layer} has another number of values than of candidates.")
+        if self.chosen not in self.labels:
+            raise ValueError(f"'{self.chosen}' is no candidate of layer {self.layer}.")
 
 
 @dataclass(frozen=True, slots=True)

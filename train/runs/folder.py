@@ -5,7 +5,6 @@ Of several processes the first alone touches the disk, the others get what it fo
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -17,8 +16,7 @@ from ponas_deploy.files.weights import Arrays, read_weights, write_weights
 from searchspace import Architecture, Space
 from train.compute import Compute, distributed
 from train.data import Splits
-from train.files import RunPaths, claim, rows_of, rows_text
-from train.files.paths import FORMAT
+from train.files import RUN, RunPaths, claim, rows_of, rows_text
 from train.networks import Network, describe, load_arrays, to_arrays
 from train.progress import LayerRow
 from train.settings import TrainSettings
@@ -42,7 +40,7 @@ class RunFolder:
         paths, identity = self.paths, self._identity(settings)
         results = (paths.table, paths.weights, paths.meta)
         defaults = asdict(TrainSettings())
-        distributed.first(lambda: claim(paths.folder, FORMAT, identity, results, _FREE, defaults))
+        distributed.first(lambda: claim(paths.folder, RUN, identity, results, _FREE, defaults))
         distributed.first(paths.sweep)
 
     def has(self, path: Path) -> bool:
@@ -79,8 +77,8 @@ class RunFolder:
         try:
             network = Network(Architecture(self.space, tuple(file.metadata["choices"].split(","))))
             load_arrays(network, file.tensors)
-            rows = rows_of(file.metadata.get("rows", "[]"))
-        except (ArchitectureError, WeightsError, KeyError, TypeError, json.JSONDecodeError) as error:
+            rows = rows_of(file.metadata.get("rows", "[]"), path)
+        except (ArchitectureError, WeightsError, KeyError) as error:
             raise FileFormatError(path, "", f"is not a network of this run: {error}") from error
         return compute.place(network), rows
 

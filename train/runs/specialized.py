@@ -27,7 +27,7 @@ from ponas_deploy.tables import SpaceKey
 from searchspace import Architecture
 from train.compute import Compute, distributed, generator
 from train.data import Splits
-from train.files import RunLog, claim, lock
+from train.files import SPECIALIZED_RUN, RunLog, claim, lock
 from train.networks import Network, describe, initialise, refuse_other_images, to_arrays
 from train.progress import OnProgress, both, silent
 from train.settings import SpecializedSettings
@@ -41,7 +41,7 @@ from train.stages import (
     train_network,
 )
 
-RUN_FORMAT, FORMAT = "ponas.specialized-run/1", "ponas.specialized/1"
+FORMAT = "ponas.specialized/1"
 RUN, STATE, WEIGHTS, RESULT = "run.json", "state.safetensors", "weights.safetensors", "result.json"
 LOG = "log.csv"
 
@@ -138,7 +138,7 @@ def _run(job: TrainingJob, folder: Path, compute: Compute, on_progress: OnProgre
 
 def _claim(folder: Path, identity: Mapping[str, Any]) -> None:
     """Make sure that the folder is this run's, and remove what a killed process has half written."""
-    claim(folder, RUN_FORMAT, identity, (folder / WEIGHTS, folder / RESULT))
+    claim(folder, SPECIALIZED_RUN, identity, (folder / WEIGHTS, folder / RESULT))
     for name in (RUN, STATE, WEIGHTS, RESULT):
         for half_written in folder.glob(f".{name}.*"):
             half_written.unlink(missing_ok=True)

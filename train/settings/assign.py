@@ -62,7 +62,7 @@ def _number(name: str, text: str, kind: type[int] | type[float]) -> float:
         value = kind(text)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise PonasError(f"{name} is '{text}': write a {'whole ' * (kind is int)}number.")
     return value
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
+from ponas_deploy.files.bounds import Batch, Count, Epochs, Resolution, Seed, Threads, bounds_of
+from ponas_deploy.files.records import in_words
 from searchspace import PonasError, UnknownNameError
 
 Scope = Literal["candidates", "path"]
+_MOST_DECAY = 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,11 @@ class MetaSettings:
     def __post_init__(self) -> None:
         _check("meta training", self.epochs, self.batch, self.lr)
         _not_below(0, momentum=self.momentum, weight_decay=self.weight_decay, threads=self.threads)
+        _not_above(Threads, threads=self.threads)
+        if not all(0 <= fraction <= _MOST_DECAY for fraction in self.decay_at):
+            raise PonasError(
+                f"decay_at is {','.join(map(str, self.decay_at))}: fractions of the epochs are asked for."
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +72,7 @@ class FineTuneSettings:
         _check("fine-tuning", self.epochs, self.batch, self.lr)
         _not_below(0, momentum=self.momentum, weight_decay=self.weight_decay, cache_mib=self.cache_mib)
         _not_below(1, pass_images=self.pass_images)
+        _not_above(Count, cache_mib=self.cache_mib, pass_images=self.pass_images)
         if self.scope not in get_args(Scope):
             raise UnknownNameError("scope of fine-tuning", self.scope, get_args(Scope))
 
@@ -105,6 +114,8 @@ class SpecializedSettings:
 
     def __post_init__(self) -> None:
         _check("training one network", self.epochs, self.batch, self.lr)
+        _not_below(0, momentum=self.momentum, weight_decay=self.weight_decay, threads=self.threads)
+        _not_above(Threads, threads=self.threads)
 
 
 def _not_below(least: int, **values: float) -> None:
@@ -112,6 +123,14 @@ def _not_below(least: int, **values: float) -> None:
     for name, value in values.items():
         if not value >= least:
             raise PonasError(f"{name} is {value:g}: it must be {least} or more.")
+
+
+def _not_above(kind: Any, **values: float) -> None:
+    """Raise PonasError for a value above the bound of its kind (`ponas_deploy.files.bounds`)."""
+    _, most = bounds_of(kind)
+    for name, value in values.items():
+        if most is not None and value > most:
+            raise PonasError(f"{name} is {in_words(value)}: it must be {most} or less.")
 
 
 def _check(stage: str, epochs: int, batch: int, lr: float) -> None:
@@ -122,6 +141,8 @@ def _check(stage: str, epochs: int, batch: int, lr: float) -> None:
         raise PonasError(f"a batch of {batch} in {stage}: batch norm needs at least 2 images.")
     if not lr > 0:
         raise PonasError(f"a learning rate of {lr:g} in {stage}: it must be above 0.")
+    _not_above(Epochs, epochs=epochs)
+    _not_above(Batch, batch=batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +169,11 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         _not_below(0, workers=self.workers, seed=self.seed)
+        _not_above(Threads, workers=self.workers)
+        _not_above(Seed, seed=self.seed)
+        if self.resolution is not None:
+            _not_below(1, resolution=self.resolution)
+            _not_above(Resolution, resolution=self.resolution)
 
 
 # Quick is made for a thousand small images. On the digits (one seed, layers 1, 3, 7 and 11) 3 epochs at

@@ -34,6 +34,7 @@ def status(
       ponas train status runs/digits-quick
       ponas train status runs/imagenet-paper --json
     """
+    from ponas_deploy.errors import printable
     from train.files import read_status
 
     found = read_status(run)
@@ -41,7 +42,7 @@ def status(
         print_json(_document(found))
         return
     for name, text in _lines(found):
-        typer.echo(f"{name:9} {text}")  # never folded: a command is there to be copied
+        typer.echo(f"{name:9} {printable(text)}")  # never folded: a command is there to be copied
     if found.table:
         from ponas_deploy.commands.reports.tables import table_report
 
