@@ -57,7 +57,7 @@ from ponas_deploy.fitting.ranks import intervals, rank_correlation
 from ponas_deploy.tables import load_accuracy_table
 from ponas_deploy.tables.networks_csv import write_networks
 from searchspace import Architecture, build_space
-from searchspace.cost import network_cost
+from searchspace.cost import count_macs, network_cost
 from train.compute import Compute
 from train.data import load
 from train.files import RunDocument, claim
@@ -172,7 +172,7 @@ def report_importance(setup: Setup, seeds: Sequence[int]) -> Document:
         less = np.subtract(alone[name], alone["worst"]).tolist()
         result[name] = {
             "choices": list(choices),
-            "macs": network_cost("macs", Architecture(setup.space, choices)),
+            "macs": network_cost(count_macs, Architecture(setup.space, choices)),
             "loss_pp": setup.table.loss_pp(choices),
             "trained_pct": alone[name],
             "trained": interval(alone[name]),

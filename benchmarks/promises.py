@@ -25,7 +25,8 @@ from ponas_deploy.checks.engine import verify
 from ponas_deploy.engines.deploy import Deployment, Task, deploy, random_source
 from ponas_deploy.errors import BudgetError
 from ponas_deploy.profiling import inventory
-from ponas_deploy.search.specialize import Budget, front
+from ponas_deploy.search.budget import Budget
+from ponas_deploy.search.specialize import front
 from ponas_deploy.tables import AccuracyTable, store
 from ponas_deploy.tables.store import StoredTable
 from searchspace import build_space
@@ -71,7 +72,7 @@ def main() -> None:
             task = Task(
                 (stored,),
                 accuracy,
-                Budget(budget_ms),
+                Budget(latency_ms=budget_ms),
                 space,
                 random_source(),
                 confidence=options.confidence,

@@ -6,7 +6,9 @@ the PONAS paper calls FLOPs. Parameters leave out batch norm's running statistic
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
+from typing import TypeAlias
 
 from searchspace.architecture import Architecture
 from searchspace.ops import (
@@ -20,18 +22,19 @@ from searchspace.ops import (
     SqueezeExcite,
     assert_never,
     children,
-    count_params,
     output_shape,
     parameters,
 )
 from searchspace.space import Space
 
-COLUMNS = ("macs", "params", "bytes")
+Count: TypeAlias = Callable[[tuple[Op, ...], Shape], int]
+"""What operations cost on an input of a shape; costs add up over the parts of a network."""
+
 _FLOAT32_BYTES = 4
 
 
-def count_bytes(ops: tuple[Op, ...]) -> int:
-    """Bytes of `ops` as deployed in float32, batch norm folded into a bias a channel."""
+def count_bytes(ops: tuple[Op, ...], shape: Shape | None = None) -> int:
+    """Bytes of `ops` as deployed in float32, batch norm folded into a bias a channel, on any input."""
     folded = sum(
         prod(parameter.shape)
         for parameter in parameters(ops, "")
@@ -63,28 +66,19 @@ def _own_macs(op: Op, shape: Shape) -> int:
     assert_never(op)
 
 
-def count(column: str, ops: tuple[Op, ...], shape: Shape) -> int:
-    """One of COLUMNS for `ops` on an input of `shape`."""
-    if column == "macs":
-        return count_macs(ops, shape)
-    return count_params(ops) if column == "params" else count_bytes(ops)
-
-
-def network_cost(column: str, architecture: Architecture) -> int:
-    """One of COLUMNS for a whole network."""
+def network_cost(count: Count, architecture: Architecture) -> int:
+    """What `count` tells of a whole network."""
     space = architecture.space
     shapes = (space.input_shape, *space.layer_shapes())
-    return sum(
-        count(column, ops, shape) for (_, ops), shape in zip(architecture.parts(), shapes, strict=True)
-    )
+    return sum(count(ops, shape) for (_, ops), shape in zip(architecture.parts(), shapes, strict=True))
 
 
-def cost_table(column: str, space: Space) -> tuple[int, tuple[tuple[int, ...], ...]]:
-    """One of COLUMNS over a space: (stem and head, (layers, candidates))."""
+def cost_table(count: Count, space: Space) -> tuple[int, tuple[tuple[int, ...], ...]]:
+    """What `count` tells of a space: (stem and head, (layers, candidates))."""
     *shapes, head_shape = space.layer_shapes()
-    fixed = count(column, space.stem, space.input_shape) + count(column, space.head, head_shape)
+    fixed = count(space.stem, space.input_shape) + count(space.head, head_shape)
     cells = tuple(
-        tuple(count(column, candidate.ops, shape) for candidate in layer.candidates)
+        tuple(count(candidate.ops, shape) for candidate in layer.candidates)
         for layer, shape in zip(space.layers, shapes, strict=True)
     )
     return fixed, cells

@@ -214,8 +214,8 @@ def _conv_parameters(op: Conv, name: str) -> Iterator[Parameter]:
     yield Parameter(f"{name}.norm.running_var", channels, "norm_var")
 
 
-def count_params(ops: tuple[Op, ...]) -> int:
-    """Trainable values of `ops`."""
+def count_params(ops: tuple[Op, ...], shape: Shape | None = None) -> int:
+    """Trainable values of `ops`, on an input of any shape."""
     return sum(prod(parameter.shape) for parameter in parameters(ops, "") if parameter.trainable)
 
 

@@ -12,7 +12,8 @@ from planted_search import device_ms
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.engines.attempt import Attempt
 from ponas_deploy.engines.timing import EngineTiming
-from ponas_deploy.search.specialize import Budget, Specialization
+from ponas_deploy.search.budget import Budget
+from ponas_deploy.search.specialize import Specialization
 from ponas_deploy.tables import Certificate, Measurement, NetworkLatency, write_latency_table
 from ponas_deploy.tables.store import StoredTable
 
@@ -90,6 +91,6 @@ def hopeless(stored: StoredTable) -> StoredTable:
 
 
 def attempt(stored: StoredTable, predicted_ms: float, *processes_ms: float, budget_ms: float) -> Attempt:
-    choice = Specialization("exact", True, Budget(budget_ms), (), predicted_ms, 0.0, 0.0)
+    choice = Specialization("exact", True, Budget(latency_ms=budget_ms), (), predicted_ms, 0.0, 0.0)
     timed = EngineTiming(tuple((round(1e6 * ms),) for ms in processes_ms))
     return Attempt(1, stored, choice, predicted_ms, timing=timed)

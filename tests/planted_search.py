@@ -10,7 +10,7 @@ from ponas_deploy.engines.deploy import (
     WeightsSource,
     random_source,
 )
-from ponas_deploy.search.specialize import Budget
+from ponas_deploy.search.budget import Budget
 from ponas_deploy.tables import (
     AccuracyTable,
     Conditions,
@@ -65,7 +65,9 @@ def task(
     space: Space, folder: Path, latency_ms: float, *stored: StoredTable, weights: WeightsSource | None = None
 ) -> Task:
     given = stored or (tables(space, folder),)
-    return Task(given, accuracy(space, folder), Budget(latency_ms), space, weights or random_source())
+    return Task(
+        given, accuracy(space, folder), Budget(latency_ms=latency_ms), space, weights or random_source()
+    )
 
 
 def middle_ms(space: Space) -> float:

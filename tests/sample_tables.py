@@ -18,7 +18,7 @@ from ponas_deploy.tables import (
     SpaceKey,
 )
 from searchspace import build_space
-from searchspace.cost import cost_table
+from searchspace.cost import cost_table, count_macs
 
 SPACE = build_space("ponas")
 LAYERS = tuple(layer.name for layer in SPACE.layers)
@@ -27,7 +27,7 @@ KEYS = tuple(tuple(cell.key for cell in row) for row in SPACE.cells())
 
 def latency_table(backend: str = "onnxruntime", factor: float = 1.0) -> LatencyTable:
     """A table with every part a table can have; a block takes its MACs at 4 G a millisecond, and 0.02 ms."""
-    _, macs = cost_table("macs", SPACE)
+    _, macs = cost_table(count_macs, SPACE)
     isolated = tuple(tuple(factor * (0.02 + value / 4e8) for value in row) for row in macs)
     grid = Grid(LAYERS, SPACE.labels, isolated, 0.5 * factor)
     corrected = grid.scaled(0.9)

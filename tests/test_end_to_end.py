@@ -18,7 +18,7 @@ import pytest
 
 from ponas_deploy.tables import AccuracyTable, Grid, SpaceKey, write_accuracy_table
 from searchspace import build_space
-from searchspace.cost import cost_table
+from searchspace.cost import cost_table, count_macs
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -47,7 +47,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     """A desk on which this machine was profiled with ONNX Runtime, and an accuracy table lies."""
     desk = Desk(tmp_path_factory.mktemp("desk"))
     space = build_space("ponas", 32, 10)
-    _, macs = cost_table("macs", space)
+    _, macs = cost_table(count_macs, space)
     top1 = tuple(tuple(95 - 5 / np.log2(value) for value in row) for row in macs)
     table = AccuracyTable.from_top1(
         Grid(tuple(layer.name for layer in space.layers), space.labels, top1), space=SpaceKey.of(space)

@@ -40,8 +40,9 @@ from ponas_deploy.profiling.profile import profile
 from ponas_deploy.profiling.progress import Progress
 from ponas_deploy.profiling.resume import header
 from ponas_deploy.profiling.sampling import choose
+from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.frontier import Front
-from ponas_deploy.search.specialize import Budget, front, shortlist, slowest_useful_ms
+from ponas_deploy.search.specialize import front, shortlist, slowest_useful_ms
 from ponas_deploy.tables import (
     AccuracyTable,
     Conditions,
@@ -52,7 +53,7 @@ from ponas_deploy.tables import (
     write_latency_table,
 )
 from searchspace import Architecture, build_space, parse_architecture, published
-from searchspace.cost import cost_table, network_cost
+from searchspace.cost import cost_table, count_macs, network_cost
 from searchspace.space import HEAD, STEM, Space
 
 BUDGETS = 10
@@ -128,7 +129,7 @@ def fix_networks(config: Config, backend: Backend, space: Space, journal: Path, 
 
     They are handed over in its journal; where it does not accept them it chooses its own.
     """
-    _, macs = cost_table("macs", space)
+    _, macs = cost_table(count_macs, space)
     costs = [np.asarray(row, dtype=np.float64) for row in macs]
     fit, count = LEAST_FIT + 8, LEAST_FIT + 8 + LEAST_CHECK
     networks = choose(space, costs, losses(space, None), count, seed, least_fit=fit)
@@ -145,7 +146,7 @@ def accuracy_table(path: Path | None, space: Space) -> tuple[AccuracyTable, str]
     if path is not None:
         table = load_accuracy_table(path)
         return table, table.origin.text if table.origin else str(path)
-    _, macs = cost_table("macs", space)
+    _, macs = cost_table(count_macs, space)
     rows = [np.asarray(row, dtype=np.float64) for row in macs]
     values = tuple(tuple(float(v) for v in np.log(row.max() / row)) for row in rows)
     grid = Grid(tuple(layer.name for layer in space.layers), space.labels, values)
@@ -186,7 +187,7 @@ class Chooser:
             with open_network(self.backend, self.config, architecture) as session:
                 measured_ms = quick_ms(session)
             if measured_ms <= asked_ms:
-                macs = network_cost("macs", architecture)
+                macs = network_cost(count_macs, architecture)
                 loss, predicted = found.predicted_loss_pp, found.predicted_ms
                 return Pick(
                     purpose, budget_ms, found.choices, predicted, loss, measured_ms, number, int(macs)

@@ -43,7 +43,7 @@ def speed(options: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from searchspace import build_space
-    from searchspace.cost import network_cost
+    from searchspace.cost import count_macs, network_cost
     from train.compute import Compute
     from train.networks import Network
     from train.stages import meta_architecture
@@ -70,7 +70,7 @@ def speed(options: argparse.Namespace) -> dict[str, Any]:
     left, right = (torch.randn(side, side, device=compute.device, dtype=dtype) for _ in range(2))
     product_s = _seconds_each(lambda: (left @ right).sum().item(), options.steps)
     # Backward costs twice the forward pass; a multiply-accumulate is two operations.
-    flops = 6 * network_cost("macs", architecture) * options.batch / step_s
+    flops = 6 * network_cost(count_macs, architecture) * options.batch / step_s
     product_flops = 2 * side**3 / product_s
     found = {
         "device": compute.text,

@@ -28,9 +28,7 @@ def compare(
       ponas compare PONAS-A PONAS-C --latency-table ort.json --latency-table openvino.json
       ponas compare mine.txt PONAS-B --latency-table ort.json --accuracy-table acc.json --json
     """
-    from dataclasses import asdict
-
-    from ponas_deploy.search.predictions import predict_networks
+    from ponas_deploy.search.predictions import predict_networks, predictions_document
     from ponas_deploy.tables import load_accuracy_table
     from ponas_deploy.tables.architectures import read_choices
     from ponas_deploy.tables.named import read_latency_tables
@@ -40,11 +38,7 @@ def compare(
     accuracy = load_accuracy_table(find_table(accuracy_table)) if accuracy_table else None
     networks = predict_networks([(arch, read_choices(arch, tables[0])) for arch in archs], tables, accuracy)
     if json:
-        documents = [
-            {**asdict(network), "predicted_ms": dict(zip(names, network.predicted_ms, strict=True))}
-            for network in networks
-        ]
-        print_json({"tables": list(names), "networks": documents})
+        print_json(predictions_document(networks, names))
         return
     from ponas_deploy.commands.reports.compare import compare_report
 

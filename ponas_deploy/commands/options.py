@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_type_hints
 
 import typer
 
 from ponas_deploy.commands import quantities
+
+if TYPE_CHECKING:
+    from ponas_deploy.search.costs import CostColumn
+    from ponas_deploy.search.notation import Limit
 
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
@@ -88,34 +95,6 @@ ProfileTime: TypeAlias = Annotated[
     ),
 ]
 
-Latency: TypeAlias = Annotated[
-    quantities.LatencyBudget | None,
-    typer.Option(
-        "--latency",
-        metavar="TIME",
-        parser=quantities.parse_latency,
-        help="The latency budget: 20ms, 850us, 1.2s, or 60% of the most that helps.",
-    ),
-]
-Flops: TypeAlias = Annotated[
-    int | None,
-    typer.Option(
-        "--flops", metavar="COUNT", parser=quantities.parse_count, help="At most so many MACs: 330M, 1.2G."
-    ),
-]
-Params: TypeAlias = Annotated[
-    int | None,
-    typer.Option(
-        "--params", metavar="COUNT", parser=quantities.parse_count, help="At most so many parameters: 5.1M."
-    ),
-]
-Size: TypeAlias = Annotated[
-    int | None,
-    typer.Option(
-        "--size", metavar="SIZE", parser=quantities.parse_size, help="At most so many bytes: 12MB, 11.5MiB."
-    ),
-]
-
 EngineResolution: TypeAlias = Annotated[
     int | None, typer.Option(metavar="PX", min=1, help="Input side; default 224, or that of --weights.")
 ]
@@ -142,3 +121,45 @@ ScaleImages: TypeAlias = Annotated[
 Finetune: TypeAlias = Annotated[
     int, typer.Option(metavar="EPOCHS", min=0, help="Fine-tune the inherited weights so many epochs.")
 ]
+
+
+Limits: TypeAlias = Mapping[str, "Limit"]
+"""The limits that were asked for, by the names of the cost columns."""
+
+
+def with_limits(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with an option for the limit of each cost in place of its parameter `limits: Limits`.
+
+    The options are the rows of `search.costs.COSTS`, in their order. That file loads nothing heavy, which
+    `ponas --help` must not wait for.
+    """
+    from ponas_deploy.search.costs import COSTS
+    from ponas_deploy.search.notation import Limit
+
+    hints = get_type_hints(command, localns={"Limit": Limit}, include_extras=True)
+    given = dict(signature(command).parameters)
+    del given["limits"]
+    columns = {column.option.lstrip("-").replace("-", "_"): column for column in COSTS}
+    options = {name: Annotated[Limit | None, _limit_option(column)] for name, column in columns.items()}
+
+    @wraps(command)
+    def with_options(**arguments: Any) -> None:
+        asked = {column.name: arguments.pop(name) for name, column in columns.items()}
+        command(limits={name: limit for name, limit in asked.items() if limit is not None}, **arguments)
+
+    with_options.__annotations__ = {**options, **{name: hints[name] for name in given}, "return": None}
+    with_options.__signature__ = Signature(  # type: ignore[attr-defined]
+        [
+            *(
+                Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+                for name, annotation in options.items()
+            ),
+            *(one.replace(kind=Parameter.KEYWORD_ONLY, annotation=hints[one.name]) for one in given.values()),
+        ]
+    )
+    return with_options
+
+
+def _limit_option(column: CostColumn) -> Any:
+    parser = quantities.limit_parser(column.notation)
+    return typer.Option(column.option, metavar=column.metavar, parser=parser, help=column.help)

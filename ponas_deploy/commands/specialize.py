@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,29 +14,22 @@ from ponas_deploy.commands.options import (
     EngineClasses,
     EngineResolution,
     Finetune,
-    Flops,
     Force,
     Json,
-    Latency,
-    Params,
+    Limits,
     Precisions,
     ScaleImages,
     Seed,
-    Size,
     SpaceName,
     Threads,
     Weights,
     WeightsData,
+    with_limits,
 )
 from ponas_deploy.commands.output import note, print_json, show
-from ponas_deploy.commands.quantities import LatencyBudget
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ponas_deploy.engines.deploy import Attempt, Task
-    from ponas_deploy.search.specialize import Budget
-    from ponas_deploy.tables.store import StoredAccuracy, StoredTable
 
 
 def _percentile(value: int) -> int:
@@ -48,11 +41,9 @@ def _percentile(value: int) -> int:
     return value
 
 
+@with_limits
 def specialize(
-    latency: Latency = None,
-    flops: Flops = None,
-    params: Params = None,
-    size: Size = None,
+    limits: Limits,
     percentile: Annotated[
         int,
         typer.Option(
@@ -144,7 +135,6 @@ def specialize(
       ponas specialize --latency-table mine.csv --accuracy-table loss.csv --latency 20ms --json
       ponas specialize --latency-table mine.json --accuracy-table loss.csv --latency 20ms --confidence 0.9
     """
-    asked = _Asked(latency, flops, params, size)
     if device is None:
         of_engines = {
             "--backend": backend,
@@ -164,7 +154,7 @@ def specialize(
         }
         if idle := [name for name, value in of_engines.items() if value]:
             raise typer.BadParameter(f"{', '.join(idle)}: only with --device, where an engine is emitted.")
-        _choose(asked, latency_table, accuracy_table, space, method, seed, confidence, json)
+        _choose(limits, latency_table, accuracy_table, space, method, seed, confidence, json)
         return
     from ponas_deploy.commands.waiting import lines_of_a_build, profile_bar
     from ponas_deploy.engines.deploy import Task
@@ -173,6 +163,7 @@ def specialize(
     from ponas_deploy.engines.weights import open_weights
     from ponas_deploy.profiling import inventory
     from ponas_deploy.profiling.tables import tables_for
+    from ponas_deploy.search.specialize import budget_from
     from ponas_deploy.tables import store
     from ponas_deploy.tables.margin import CONFIDENCE
 
@@ -183,7 +174,7 @@ def specialize(
         refuse_shortlist(method, carried.source.validate, carried.source.description)
     built = carried.space(space, resolution, classes)
     target = inventory.Target(device, backend or (), precision or (), threads, batch)
-    folder = out or Path("engines") / f"{target.device_name}-{_slug(asked)}"
+    folder = out or Path("engines") / f"{target.device_name}-{_slug(limits)}"
     refuse_existing(folder, overwrite=force)
     accuracy = store.accuracy_table(accuracy_table or f"accuracy/{built.name}")
     warnings: tuple[str, ...] = ()
@@ -195,7 +186,7 @@ def specialize(
             tables = tables_for(
                 target, built, time, on_note=note, on_progress=on_progress, on_build=lines_of_a_build()
             )
-    budget = asked.budget(tables, accuracy)
+    budget = budget_from(limits, [stored.table for stored in tables], accuracy.table, built)
     task = Task(
         tables,
         accuracy,
@@ -213,29 +204,8 @@ def specialize(
     run(task, folder, tries, force, json)
 
 
-class _Asked(NamedTuple):
-    """The limits of the command line, as they were typed."""
-
-    latency: LatencyBudget | None
-    flops: int | None
-    params: int | None
-    size: int | None
-
-    def budget(self, tables: Sequence[StoredTable], accuracy: StoredAccuracy) -> Budget:
-        """The budget; a latency in percent is of the network that wins when latency does not matter."""
-        from ponas_deploy.search.specialize import Budget, slowest_useful_ms
-
-        latency_ms = None
-        if self.latency is not None:
-            slowest = 0.0
-            if self.latency.unit == "%":
-                slowest = min(slowest_useful_ms(stored.table, accuracy.table) for stored in tables)
-            latency_ms = self.latency.in_ms(slowest)
-        return Budget(latency_ms, self.flops, self.params, self.size)
-
-
 def _choose(
-    asked: _Asked,
+    limits: Limits,
     latency_table: str | None,
     accuracy_table: str | None,
     space: str | None,
@@ -245,7 +215,7 @@ def _choose(
     json: bool,
 ) -> None:
     from ponas_deploy.engines.attempts import choose_within
-    from ponas_deploy.search.specialize import document
+    from ponas_deploy.search.specialize import budget_from, document
     from ponas_deploy.tables import store
     from ponas_deploy.tables.margin import margin
     from ponas_deploy.tables.quality import usable_tables
@@ -277,7 +247,7 @@ def _choose(
         left,
         latency.table,
         accuracy.table,
-        asked.budget((latency,), accuracy),
+        budget_from(limits, [latency.table], accuracy.table, built),
         space=built,
         method=method,
         seed=seed,
@@ -345,8 +315,7 @@ def _tell(attempt: Attempt) -> None:
     note(f"try {attempt.number}: measured p{attempt.percentile} {attempt.measured_ms:.3f} ms, {verdict}")
 
 
-def _slug(asked: _Asked) -> str:
+def _slug(limits: Limits) -> str:
     from ponas_deploy.machines.names import slug
 
-    texts = [asked.latency.text if asked.latency else "", asked.flops, asked.params, asked.size]
-    return slug("-".join(str(text) for text in texts if text).replace(".", "p"))
+    return slug("-".join(limit.text for limit in limits.values()).replace(".", "p"))

@@ -20,7 +20,9 @@ from ponas_deploy.engines.attempt import MOST_ROOM_PCT, Attempt
 from ponas_deploy.engines.reranker import DRAWN, Shortlist
 from ponas_deploy.engines.task import Task
 from ponas_deploy.errors import BudgetError
-from ponas_deploy.search.specialize import Budget, Specialization, quantity, specialize
+from ponas_deploy.search.budget import Budget
+from ponas_deploy.search.costs import LATENCY
+from ponas_deploy.search.specialize import Specialization, specialize
 from ponas_deploy.tables import AccuracyTable, LatencyTable
 from ponas_deploy.tables.margin import Margin, margin
 from ponas_deploy.tables.quality import reproducibility_pct
@@ -129,12 +131,12 @@ def _choices(
     try:
         return task.choose(table, max(len(before) + 1, task.shortlist * DRAWN))
     except BudgetError as error:
-        if error.least is None or error.constraint != "latency_ms" or not (measured or before):
+        if error.least is None or error.constraint != LATENCY.name or not (measured or before):
             raise
         if not before:
             task.choose(stored.table, 1)
         # By margin or residuals nothing fits: let the clock say so of the fastest network there is.
-        return task.choose(table, 1, replace(task.budget, latency_ms=error.least))
+        return task.choose(table, 1, task.budget.with_limits(latency_ms=error.least))
 
 
 def choose_within(
@@ -158,7 +160,7 @@ def choose_within(
 
 def _beyond(error: BudgetError, certified: Margin | None) -> BudgetError:
     """The same refusal, which says that a margin is in its numbers."""
-    if certified is None or error.constraint != "latency_ms":
+    if certified is None or error.constraint != LATENCY.name:
         return error
     text = f"{error} That is with a margin of {certified.text}."
     return BudgetError(text, error.constraint, error.asked, error.least)
@@ -169,9 +171,9 @@ def missed(budget: Budget, attempts: Sequence[Attempt]) -> BudgetError:
     asked = budget.latency_ms or 0.0
     fastest = min(attempt.measured_ms for attempt in attempts)
     return BudgetError(
-        f"no engine met {quantity('latency_ms', asked)} in {len(attempts)} tries: the fastest one measured"
-        f" {quantity('latency_ms', fastest, up=True)}. Ask for that or more, or profile again.",
-        "latency_ms",
+        f"no engine met {LATENCY.shown(asked)} in {len(attempts)} tries: the fastest one measured"
+        f" {LATENCY.shown(fastest, up=True)}. Ask for that or more, or profile again.",
+        LATENCY.name,
         asked,
         fastest,
     )

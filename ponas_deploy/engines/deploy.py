@@ -30,11 +30,11 @@ from ponas_deploy.files.records import sha256, write_bytes
 from ponas_deploy.files.weights import write_weights
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.measuring.retries import RETRIES
+from ponas_deploy.search.costs import network_costs
 from ponas_deploy.search.specialize import document
 from ponas_deploy.tables import Conditions, SpaceKey, store
 from ponas_deploy.tables.store import StoredAccuracy, StoredTable
 from searchspace.architecture import Architecture
-from searchspace.cost import COLUMNS, network_cost
 
 __all__ = [
     "Attempt",
@@ -199,7 +199,7 @@ def _manifest(task: Task, attempt: Attempt, tries: int, reranker: Shortlist | No
     return replace(
         Manifest.of(architecture, attempt.conditions, task.weights.description, now()),
         engine_file=attempt.engine_file,
-        budget=tuple(choice.budget.limits().items()),
+        budget=choice.budget.limits,
         percentile=task.percentile,
         predicted=(
             *((key, value) for key, value in document(choice).items() if key in _PREDICTED),
@@ -244,7 +244,6 @@ def _used(stored: StoredTable | StoredAccuracy) -> TableUsed:
 
 def engine_document(manifest: Manifest, folder: Path) -> dict[str, Any]:
     """An engine as `ponas specialize --json` and `ponas export --json` print it."""
-    architecture = manifest.architecture
     return {
         **dict(manifest.predicted),
         "budget": dict(manifest.budget),
@@ -252,7 +251,7 @@ def engine_document(manifest: Manifest, folder: Path) -> dict[str, Any]:
         "choices": list(manifest.choices),
         "engine": str(folder),
         "measured": measured_document(manifest.measured, manifest.percentile) if manifest.measured else None,
-        **{column: network_cost(column, architecture) for column in COLUMNS},
+        **network_costs(manifest.architecture),
         "device": manifest.conditions.document(),
         "status": manifest.status,
         "tries": manifest.tries,

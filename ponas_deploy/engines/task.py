@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from ponas_deploy.backends import INT8, Session
 from ponas_deploy.engines.reranker import Shortlist, Validate, refuse_shortlist, without_doubles
 from ponas_deploy.errors import PonasError
+from ponas_deploy.search.budget import Budget
+from ponas_deploy.search.costs import LATENCY
 from ponas_deploy.search.genetic import GeneticSettings
-from ponas_deploy.search.specialize import Budget, Specialization, shortlist, specialize
+from ponas_deploy.search.specialize import Specialization, shortlist, specialize
 from ponas_deploy.tables import LatencyTable
 from ponas_deploy.tables.margin import CONFIDENCE
 from ponas_deploy.tables.quality import usable_tables
@@ -109,7 +111,7 @@ class Task:
     ) -> Sequence[Specialization]:
         """The best networks by a table, up to `count`; the genetic algorithm gives one, by `count`'s seed."""
         wanted, accuracy = budget or self.budget, self.accuracy.table
-        if self.shortlist and [*wanted.limits()] == ["latency_ms"]:
+        if self.shortlist and [*wanted] == [LATENCY.name]:
             table = without_doubles(table, accuracy)
         if self.method == "exact":
             return shortlist(table, accuracy, wanted, count, space=self.space)

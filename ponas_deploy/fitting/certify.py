@@ -25,7 +25,7 @@ from ponas_deploy.fitting.ranks import Floats, intervals, rank_correlation, spea
 from ponas_deploy.tables import AccuracyCertificate, AccuracyTable
 from ponas_deploy.tables.networks_csv import Networks, in_order_of
 from searchspace.architecture import Architecture
-from searchspace.cost import network_cost
+from searchspace.cost import count_macs, network_cost
 from searchspace.space import Space
 
 LEAST_NETWORKS = 5
@@ -94,7 +94,7 @@ def certified(
     tau, rho = intervals(predicted, top1, seed)
     macs = None
     if space is not None:
-        counted = [float(network_cost("macs", Architecture(space, choices))) for choices in different]
+        counted = [float(network_cost(count_macs, Architecture(space, choices))) for choices in different]
         macs = rank_correlation(np.array(counted), top1).tau
     return AccuracyCertificate(
         len(different),

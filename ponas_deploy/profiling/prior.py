@@ -41,7 +41,7 @@ from ponas_deploy.tables.quality import (
 )
 from ponas_deploy.tables.spaces import in_order_of
 from ponas_deploy.tables.statistics import choose_statistic, kendall_tau
-from searchspace.cost import cost_table
+from searchspace.cost import cost_table, count_macs
 from searchspace.space import Space
 
 LEAST_NETWORKS, MOST_NETWORKS = 10, 50
@@ -167,7 +167,7 @@ def _cross_validated_without_pct(space: Space, fit: Sequence[TimedNetwork], stat
 
 def macs_in_ms(space: Space, networks: Sequence[TimedNetwork], statistic: str) -> Grid:
     """What cells would cost if MACs were all: a table without any knowledge of a device."""
-    fixed, rows = cost_table("macs", space)
+    fixed, rows = cost_table(count_macs, space)
     typical_ms = float(np.mean([net.measurement.value_ms(statistic) for net in networks]))
     macs = Grid.over(space, rows, fixed)
     scale = typical_ms / float(np.mean([macs.total(net.choices) for net in networks]))

@@ -18,6 +18,7 @@ from ponas_deploy.measuring.protocol import Plan, Samples, is_settled
 from ponas_deploy.tables import AccuracyTable
 from ponas_deploy.tables.spaces import in_order_of
 from searchspace.cost import cost_table
+from searchspace.ops import count_params
 from searchspace.space import Space
 
 Floats = NDArray[np.float64]
@@ -35,7 +36,7 @@ def losses(space: Space, accuracy: AccuracyTable | None) -> list[Floats]:
     TableMismatchError for a table of another space.
     """
     if accuracy is None:
-        _, params = cost_table("params", space)
+        _, params = cost_table(count_params, space)
         return [-np.array(row, dtype=np.float64) for row in params]
     return in_order_of(accuracy.loss, accuracy.space, space, "the accuracy table").arrays()
 

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from ponas_deploy.search.costs import costs_document, network_costs
 from ponas_deploy.search.specialize import matched_loss
 from ponas_deploy.tables import AccuracyTable, Grid, LatencyTable
 from ponas_deploy.tables.spaces import space_of
 from searchspace.architecture import Architecture
-from searchspace.description import describe
 from searchspace.space import Space
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkPrediction:
-    """One network: its latency on every table, in their order; None is what nothing here can say."""
+    """One network: its latency on every table, in their order, and the loss where an accuracy table is given.
+
+    `costs` are those that need no table, by the names of their columns: empty where the space is not known.
+    """
 
     name: str
     choices: tuple[str, ...]
     predicted_ms: tuple[float, ...]
     predicted_loss_pp: float | None
-    params: int | None
-    macs: int | None
+    costs: tuple[tuple[str, float], ...] = ()
 
 
 def predict_networks(
@@ -45,12 +48,23 @@ def _predict(
     name: str, choices: tuple[str, ...], latencies: Sequence[Grid], loss: Grid | None, space: Space | None
 ) -> NetworkPrediction:
     predicted_ms = tuple(grid.total(choices) for grid in latencies)
-    counted = describe(Architecture(space, choices)) if space else None
-    return NetworkPrediction(
-        name,
-        choices,
-        predicted_ms,
-        loss.total(choices) if loss else None,
-        counted.params if counted else None,
-        counted.macs if counted else None,
-    )
+    predicted_loss_pp = loss.total(choices) if loss else None
+    costs = tuple(network_costs(Architecture(space, choices)).items()) if space else ()
+    return NetworkPrediction(name, choices, predicted_ms, predicted_loss_pp, costs)
+
+
+def predictions_document(networks: Sequence[NetworkPrediction], tables: Sequence[str]) -> dict[str, Any]:
+    """Networks on tables (by their names) as `ponas compare --json` prints them."""
+    return {
+        "tables": list(tables),
+        "networks": [
+            {
+                "name": network.name,
+                "choices": list(network.choices),
+                "predicted_ms": dict(zip(tables, network.predicted_ms, strict=True)),
+                "predicted_loss_pp": network.predicted_loss_pp,
+                **costs_document(dict(network.costs)),
+            }
+            for network in networks
+        ],
+    }

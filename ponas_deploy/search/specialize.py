@@ -6,38 +6,25 @@ Pure: no torch, no clock, no files. The exact search is the default; the paper's
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
-from math import ceil, floor, log10
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ponas_deploy.errors import BudgetError, PonasError, TableMismatchError, UnknownNameError
+from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.constrained import k_best_constrained, smallest_possible
+from ponas_deploy.search.costs import LATENCY, CostColumn, cost_column, limit_options
 from ponas_deploy.search.frontier import Front, cost_of_least_loss, k_best, pareto_front, total
 from ponas_deploy.search.genetic import GeneticSettings, evolve
-from ponas_deploy.tables import AccuracyTable, Grid, LatencyTable, SpaceKey
-from searchspace.cost import cost_table
+from ponas_deploy.search.notation import Limit
+from ponas_deploy.tables import AccuracyTable, Grid, LatencyTable
+from ponas_deploy.tables.spaces import space_of
 from searchspace.space import Space
 
 METHODS = ("exact", "ga")
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """What a network may cost; None where it does not matter. MACs are the paper's FLOPs."""
-
-    latency_ms: float | None = None
-    macs: float | None = None
-    params: float | None = None
-    bytes: float | None = None
-
-    def limits(self) -> dict[str, float]:
-        """The constraints that are set, by name."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +45,13 @@ class Specialization:
 
 
 @dataclass(frozen=True, slots=True)
-class _Column:
+class _Limited:
+    """A cost column with its limit and its cells."""
+
+    column: CostColumn
+    limit: float
     values: list[NDArray[np.float64]]
     fixed: float
-    limit: float
 
 
 def front(latency: LatencyTable, accuracy: AccuracyTable) -> Front:
@@ -72,8 +62,31 @@ def front(latency: LatencyTable, accuracy: AccuracyTable) -> Front:
 
 def slowest_useful_ms(latency: LatencyTable, accuracy: AccuracyTable) -> float:
     """Predicted latency of the fastest network among those of least loss: a larger budget buys nothing."""
-    loss = matched_loss(latency, accuracy)
-    return cost_of_least_loss(latency.grid.arrays(), loss.arrays(), fixed_cost=latency.grid.fixed)
+    return most_useful(LATENCY, latency, accuracy)
+
+
+def most_useful(
+    column: CostColumn, latency: LatencyTable, accuracy: AccuracyTable, space: Space | None = None
+) -> float:
+    """The least that a network of least loss costs, in the column's unit: a larger budget buys nothing."""
+    cells, loss = _cells(column, latency, space), matched_loss(latency, accuracy)
+    return cost_of_least_loss(cells.arrays(), loss.arrays(), fixed_cost=cells.fixed)
+
+
+def budget_from(
+    limits: Mapping[str, Limit],
+    latencies: Sequence[LatencyTable],
+    accuracy: AccuracyTable,
+    space: Space | None = None,
+) -> Budget:
+    """The budget of `limits` (by column name); a percentage is of the most that helps on the best table."""
+    found = {}
+    for name, limit in limits.items():
+        column, most = cost_column(name), 0.0
+        if limit.relative:
+            most = min(most_useful(column, latency, accuracy, space) for latency in latencies)
+        found[name] = limit.value(most)
+    return Budget(**found)
 
 
 def matched_loss(latency: LatencyTable, accuracy: AccuracyTable) -> Grid:
@@ -108,12 +121,12 @@ def specialize(
     if method == "exact":
         return best
     loss = matched_loss(latency, accuracy)
-    columns = _columns(latency, budget, space).values()
+    limits = _limited(latency, budget, space)
     found = evolve(
         loss.arrays(),
-        [column.values for column in columns],
-        [column.limit for column in columns],
-        [column.fixed for column in columns],
+        [one.values for one in limits],
+        [one.limit for one in limits],
+        [one.fixed for one in limits],
         settings=settings,
         seed=seed,
     )
@@ -134,18 +147,17 @@ def shortlist(
     if count < 1:
         raise PonasError(f"a shortlist of {count}: ask for 1 or more.")
     loss = matched_loss(latency, accuracy)
-    columns = _columns(latency, budget, space)
-    _refuse_impossible(columns, latency)
-    limits = list(columns.values())
+    limits = _limited(latency, budget, space)
+    _refuse_impossible(limits, latency)
     if len(limits) == 1:
         only = limits[0]
         found = k_best(only.values, loss.arrays(), only.limit, count, fixed_cost=only.fixed).choices
     else:
         found = k_best_constrained(
             loss.arrays(),
-            [column.values for column in limits],
-            [column.limit for column in limits],
-            [column.fixed for column in limits],
+            [one.values for one in limits],
+            [one.limit for one in limits],
+            [one.fixed for one in limits],
             count,
         )
     if not len(found):
@@ -165,77 +177,49 @@ def _sum(grid: Grid, row: NDArray[np.intp]) -> float:
     return float(total(chosen, np.zeros_like(row), fixed=grid.fixed))
 
 
-def _columns(latency: LatencyTable, budget: Budget, space: Space | None) -> dict[str, _Column]:
-    limits = budget.limits()
-    if not limits:
-        raise PonasError("no budget was given: ask for --latency, --flops, --params or --size.")
-    columns = {}
-    for name, limit in limits.items():
-        if name == "latency_ms":
-            columns[name] = _Column(latency.grid.arrays(), latency.grid.fixed, limit)
-        elif space is None:
-            raise PonasError(f"a limit on {name} needs a space that is known: name it with --space.")
-        else:
-            fixed, grid = _space_grid(latency, space, name)
-            columns[name] = _Column(grid.arrays(), fixed, limit)
-    return columns
+def _limited(latency: LatencyTable, budget: Budget, space: Space | None) -> list[_Limited]:
+    if not budget:
+        raise PonasError(f"no budget was given: ask for {limit_options()}.")
+    found = []
+    for name, limit in budget.items():
+        column = cost_column(name)
+        cells = _cells(column, latency, space)
+        found.append(_Limited(column, limit, cells.arrays(), cells.fixed))
+    return found
 
 
-def _space_grid(latency: LatencyTable, space: Space, name: str) -> tuple[float, Grid]:
-    if latency.space and latency.space.fingerprint != SpaceKey.of(space).fingerprint:
-        raise TableMismatchError(f"the latency table is of space '{latency.space.name}', not '{space.name}'.")
-    fixed, values = cost_table(name, space)
-    rows = tuple(tuple(float(value) for value in row) for row in values)
-    grid = Grid(tuple(layer.name for layer in space.layers), space.labels, rows)
-    return float(fixed), grid.aligned_to(latency.grid, f"space '{space.name}'", "the latency table")
+def _cells(column: CostColumn, latency: LatencyTable, space: Space | None) -> Grid:
+    cells = column.source.cells(latency, space) or column.source.cells(latency, space_of(latency))
+    if cells is None:
+        raise PonasError(f"a limit on {column.name} needs a space that is known: name it with --space.")
+    return cells
 
 
-def _refuse_impossible(columns: dict[str, _Column], latency: LatencyTable) -> None:
-    least = smallest_possible(
-        [column.values for column in columns.values()], [column.fixed for column in columns.values()]
-    )
-    for (name, column), smallest in zip(columns.items(), least, strict=True):
-        if column.limit < smallest and not np.isclose(column.limit, smallest, rtol=1e-12, atol=0):
-            where = f" on {latency.conditions.device}" if latency.conditions and name == "latency_ms" else ""
-            possible = quantity(name, smallest, up=True)
+def _refuse_impossible(limits: Sequence[_Limited], latency: LatencyTable) -> None:
+    least = smallest_possible([one.values for one in limits], [one.fixed for one in limits])
+    for one, smallest in zip(limits, least, strict=True):
+        column = one.column
+        if one.limit < smallest and not np.isclose(one.limit, smallest, rtol=1e-12, atol=0):
+            where = f" on {latency.conditions.device}" if latency.conditions and column.on_device else ""
+            possible = column.shown(smallest, up=True)
             raise BudgetError(
-                f"no architecture meets {quantity(name, column.limit)}{where}: the {_SUPERLATIVE[name]} one"
+                f"no architecture meets {column.shown(one.limit)}{where}: the {column.superlative} one"
                 f" takes {possible}. Ask for {possible} or more.",
-                name,
-                column.limit,
+                column.name,
+                one.limit,
                 smallest,
             )
 
 
 def _together_impossible(budget: Budget) -> BudgetError:
-    limits = budget.limits()
-    text = " and ".join(quantity(name, value) for name, value in limits.items())
-    name = next(iter(limits))
+    name, limit = budget.limits[0]
     return BudgetError(
-        f"no architecture meets {text} together, though each alone can be met: loosen one of them.",
+        f"no architecture meets {' and '.join(budget.texts)} together, though each alone can be met:"
+        " loosen one of them.",
         name,
-        limits[name],
+        limit,
         None,
     )
-
-
-_SUPERLATIVE = {"latency_ms": "fastest", "macs": "cheapest", "params": "smallest", "bytes": "smallest"}
-_UNITS = {
-    "latency_ms": (1.0, "ms"),
-    "macs": (1e6, "M MACs"),
-    "params": (1e6, "M parameters"),
-    "bytes": (1e6, "MB"),
-}
-
-
-def quantity(name: str, value: float, *, up: bool = False) -> str:
-    """A value of a budget for people, four digits; `up` rounds so that the shown value can be asked for."""
-    scale, unit = _UNITS[name]
-    value = value / scale
-    digits = max(0, 3 - floor(log10(abs(value)))) if value else 0
-    if up:
-        value = ceil(value * 10**digits - 1e-9) / 10**digits
-    return f"{value:.{digits}f}".rstrip("0").rstrip(".") + f" {unit}" if digits else f"{value:.0f} {unit}"
 
 
 def document(solution: Specialization) -> dict[str, Any]:
@@ -243,7 +227,7 @@ def document(solution: Specialization) -> dict[str, Any]:
     return {
         "method": solution.method,
         "optimal": solution.optimal,
-        "budget": solution.budget.limits(),
+        "budget": dict(solution.budget),
         "choices": list(solution.choices),
         "predicted_ms": solution.predicted_ms,
         "predicted_loss_pp": solution.predicted_loss_pp,

@@ -7,7 +7,11 @@ import typer
 from typer.testing import CliRunner
 
 from ponas_deploy.commands.options import Seed
-from ponas_deploy.commands.quantities import LatencyBudget, parse_count, parse_latency, parse_size
+from ponas_deploy.commands.quantities import limit_parser
+from ponas_deploy.search.costs import BYTES, LATENCY, PARAMS
+from ponas_deploy.search.notation import Limit
+
+parse_latency, parse_count, parse_size = (limit_parser(cost.notation) for cost in (LATENCY, PARAMS, BYTES))
 
 
 @pytest.mark.parametrize(
@@ -25,13 +29,13 @@ from ponas_deploy.commands.quantities import LatencyBudget, parse_count, parse_l
 def test_latencies(text: str, ms: float) -> None:
     budget = parse_latency(text)
     assert (budget.amount, budget.unit) == (pytest.approx(ms), "ms")
-    assert budget.in_ms(1.0) == pytest.approx(ms)
+    assert budget.value(1.0) == pytest.approx(ms)
 
 
 def test_a_share_of_the_most_that_helps() -> None:
     budget = parse_latency("60%")
-    assert budget == LatencyBudget(60.0, "%")
-    assert budget.in_ms(5.0) == 3.0
+    assert budget == Limit(60.0, "%")
+    assert budget.value(5.0) == 3.0
     assert budget.text == "60 % of the most that helps"
     assert parse_latency("20ms").text == "20 ms"
 
@@ -40,14 +44,14 @@ def test_a_share_of_the_most_that_helps() -> None:
     ("text", "count"), [("330M", 330_000_000), ("1.2G", 1_200_000_000), ("5.1m", 5_100_000), ("77", 77)]
 )
 def test_counts(text: str, count: int) -> None:
-    assert parse_count(text) == count
+    assert parse_count(text) == Limit(count)
 
 
 @pytest.mark.parametrize(
     ("text", "size"), [("12MB", 12_000_000), ("12MiB", 12_582_912), ("900 kB", 900_000), ("64B", 64)]
 )
 def test_sizes(text: str, size: int) -> None:
-    assert parse_size(text) == size
+    assert parse_size(text) == Limit(size)
 
 
 @pytest.mark.parametrize(

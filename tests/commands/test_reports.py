@@ -203,9 +203,12 @@ def test_one_front() -> None:
 
 
 def test_given_networks() -> None:
+    def costs(params: int, macs: int) -> tuple[tuple[str, float], ...]:
+        return ("params", params), ("macs", macs)
+
     networks = [
-        NetworkPrediction("PONAS-A", ("a",), (1.5, 2.25), 0.5, 5_104_022, 328_907_360),
-        NetworkPrediction("mine", ("b",), (1.25, 3.0), 0.25, 4_000_000, 200_000_000),
+        NetworkPrediction("PONAS-A", ("a",), (1.5, 2.25), 0.5, costs(5_104_022, 328_907_360)),
+        NetworkPrediction("mine", ("b",), (1.25, 3.0), 0.25, costs(4_000_000, 200_000_000)),
     ]
     golden(
         compare_report(networks, ("onnxruntime", "openvino")),
@@ -218,7 +221,7 @@ def test_given_networks() -> None:
          mine          4.0 M  200.0 M           1.250        3.000     0.25
         """,
     )
-    bare = [NetworkPrediction("x", ("a",), (1.5,), None, None, None)]
+    bare = [NetworkPrediction("x", ("a",), (1.5,), None)]
     assert "loss" not in text(compare_report(bare, ("t",)))
 
 

@@ -31,6 +31,7 @@ from ponas_deploy.measuring.retries import RETRIES
 from searchspace import SPACES, Architecture
 from searchspace.cost import network_cost
 from searchspace.graph import network_model
+from searchspace.ops import count_params
 from searchspace.space import Space
 from searchspace.weights import random_weights
 
@@ -130,11 +131,11 @@ def test_the_chosen_network_is_finished_and_timed_once_more(tiny: Space, tmp_pat
 
 def test_every_limit_holds_for_what_is_emitted(tiny: Space, tmp_path: Path) -> None:
     smallest = tuple(layer.labels[0] for layer in tiny.layers)
-    most_params = network_cost("params", Architecture(tiny, smallest)) * 1.05
+    most_params = network_cost(count_params, Architecture(tiny, smallest)) * 1.05
     given = task(tiny, tmp_path, middle_ms(tiny), tables(tiny, tmp_path, optimism=1.3))
     both = replace(given, budget=replace(given.budget, params=most_params))
     done = deploy(both, tmp_path / "engine")
-    assert network_cost("params", done.manifest.architecture) <= most_params
+    assert network_cost(count_params, done.manifest.architecture) <= most_params
     impossible = replace(both, budget=replace(both.budget, latency_ms=0.9 * device_ms(tiny, smallest)))
     with pytest.raises(BudgetError):
         deploy(impossible, tmp_path / "other")

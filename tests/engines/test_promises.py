@@ -24,7 +24,7 @@ from ponas_deploy.engines.deploy import deploy, emit_portable, engine_document
 from ponas_deploy.engines.manifest import read_manifest
 from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.errors import BackendError, BudgetError
-from ponas_deploy.search.specialize import Budget
+from ponas_deploy.search.budget import Budget
 from ponas_deploy.tables.margin import margin
 from ponas_deploy.tables.quality import reproducibility_pct
 from rendered import shown
@@ -73,11 +73,14 @@ def test_a_portable_network_fits_with_its_margin(tiny: Space, tmp_path: Path) ->
 
 
 def test_choosing_within_a_margin_is_choosing_with_less(tiny: Space, tmp_path: Path) -> None:
-    stored, budget = with_certificate(tables(tiny, tmp_path), noise_floor_pct=8.0), Budget(middle_ms(tiny))
+    stored, budget = (
+        with_certificate(tables(tiny, tmp_path), noise_floor_pct=8.0),
+        Budget(latency_ms=middle_ms(tiny)),
+    )
     left, loss = margin(stored.table), accuracy(tiny, tmp_path).table
     assert left is not None
     found = choose_within(left, stored.table, loss, budget)
-    less = Budget((budget.latency_ms or 0) / left.factor)
+    less = Budget(latency_ms=(budget.latency_ms or 0) / left.factor)
     assert found.choices == choose_within(None, stored.table, loss, less).choices
     assert found.predicted_ms == stored.table.predict_ms(found.choices)
     assert found.budget == budget

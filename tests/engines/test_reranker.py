@@ -26,7 +26,8 @@ from ponas_deploy.engines.deploy import (
 from ponas_deploy.engines.manifest import MANIFEST, read_manifest
 from ponas_deploy.engines.reranker import Shortlist
 from ponas_deploy.errors import PonasError
-from ponas_deploy.search.specialize import Budget, Specialization
+from ponas_deploy.search.budget import Budget
+from ponas_deploy.search.specialize import Specialization
 from ponas_deploy.tables import AccuracyTable, Grid
 from rendered import shown
 from searchspace import SPACES, Architecture, build_space
@@ -70,7 +71,7 @@ def added(grid: Grid, choices: Choices) -> float:
 
 def task(space: Space, folder: Path, optimism: float = 1.0) -> Task:
     stored = tables(space, folder, optimism)
-    budget = Budget(1.05 * middle_ms(space))
+    budget = Budget(latency_ms=1.05 * middle_ms(space))
     return Task((stored,), accuracy(space, folder), budget, space, random_source())
 
 
@@ -138,7 +139,12 @@ def test_near_relatives_do_not_fill_the_list(tmp_path: Path) -> None:
         networks.append(tuple(changed))
     stored = tables(tiny_space(), tmp_path)
     attempts = [
-        Attempt(1, stored, Specialization("exact", True, Budget(1.0), choices, 0.5, 0.01 * place, 0.0), 0.5)
+        Attempt(
+            1,
+            stored,
+            Specialization("exact", True, Budget(latency_ms=1.0), choices, 0.5, 0.01 * place, 0.0),
+            0.5,
+        )
         for place, choices in enumerate(dict.fromkeys(networks))
     ]
     expected = list[Choices]()
@@ -206,7 +212,7 @@ def test_the_best_that_is_measured_to_meet_the_budget_is_kept(tiny: Space, tmp_p
 
 def test_of_two_tables_each_network_is_judged_once(tiny: Space, tmp_path: Path) -> None:
     given = task(tiny, tmp_path)
-    roomy = Budget(2 * (given.budget.latency_ms or 0.0))  # for every network in either precision
+    roomy = Budget(latency_ms=2 * (given.budget.latency_ms or 0.0))  # for every network in either precision
     both = replace(given, budget=roomy, tables=(tables(tiny, tmp_path, precision="bf16"), *given.tables))
     truth = Truth(3, given.accuracy.table.loss)
     manifest = emit_portable(listed(both, truth, 8), tmp_path / "engine")

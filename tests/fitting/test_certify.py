@@ -14,7 +14,7 @@ from ponas_deploy.fitting.ranks import intervals, rank_correlation
 from ponas_deploy.tables import AccuracyTable, Grid
 from ponas_deploy.tables.networks_csv import Networks
 from searchspace import Architecture, build_space
-from searchspace.cost import network_cost
+from searchspace.cost import count_macs, network_cost
 
 LABELS = ("a", "b", "c", "d")
 LAYERS = ("x", "y", "z", "w", "v")
@@ -110,7 +110,7 @@ def test_macs_are_counted_where_the_space_is_known() -> None:
     zeros = tuple(tuple(float(index % 3) for index in range(12)) for _ in layers)
     rng = np.random.default_rng(5)
     rows = [tuple(labels[0][i] for i in rng.integers(0, 12, 19)) for _ in range(30)]
-    macs = [network_cost("macs", Architecture(space, row)) for row in rows]
+    macs = [network_cost(count_macs, Architecture(space, row)) for row in rows]
     found = Networks(
         Path("e.csv"), layers, tuple(rows), tuple(20 + x / 1e7 for x in macs), "accuracy", (2,) * 30
     )

@@ -16,7 +16,7 @@ from ponas_deploy.commands.reports.engine import deployment_report
 from ponas_deploy.engines.deploy import Task, deploy, emit_portable
 from ponas_deploy.engines.manifest import read_manifest
 from ponas_deploy.errors import MeasurementError
-from ponas_deploy.search.specialize import Budget
+from ponas_deploy.search.budget import Budget
 from ponas_deploy.tables import LatencyTable
 from ponas_deploy.tables.margin import margin
 from rendered import shown
@@ -58,7 +58,9 @@ def test_a_table_without_a_certificate_is_said_so(tiny: Space, tmp_path: Path) -
 
 def test_a_table_is_a_value(tiny: Space, tmp_path: Path) -> None:
     stored = with_certificate(tables(tiny, tmp_path))
-    given = Task((stored,), accuracy(tiny, tmp_path), Budget(1.0), tiny, task(tiny, tmp_path, 1.0).weights)
+    given = Task(
+        (stored,), accuracy(tiny, tmp_path), Budget(latency_ms=1.0), tiny, task(tiny, tmp_path, 1.0).weights
+    )
     assert given.trusting(promise=False) == given
     assert isinstance(stored.table, LatencyTable)
     assert np.isfinite(margin(stored.table).factor)  # type: ignore[union-attr]

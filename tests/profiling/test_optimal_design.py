@@ -9,10 +9,10 @@ from ponas_deploy.profiling.optimal_design import most_informative
 from ponas_deploy.profiling.spread import varied_networks
 from ponas_deploy.tables import Grid
 from searchspace import build_space
-from searchspace.cost import cost_table
+from searchspace.cost import cost_table, count_macs
 
 SPACE = build_space("ponas")
-GRID = Grid.over(SPACE, cost_table("macs", SPACE)[1])
+GRID = Grid.over(SPACE, cost_table(count_macs, SPACE)[1])
 LOSSES = [-values for values in GRID.arrays()]
 NETWORKS = [GRID.labels(choices) for choices in varied_networks(GRID.arrays(), LOSSES, 20, seed=0)]
 

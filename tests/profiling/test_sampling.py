@@ -11,10 +11,10 @@ from ponas_deploy.profiling.priority import losses
 from ponas_deploy.profiling.sampling import MOST_CHECK, MOST_FIT, choose, grown
 from ponas_deploy.search.frontier import pareto_front
 from searchspace import Architecture, Space, build_space
-from searchspace.cost import cost_table
+from searchspace.cost import cost_table, count_macs
 
 SPACE = build_space("ponas")
-COSTS = [np.array(row, dtype=np.float64) for row in cost_table("macs", SPACE)[1]]
+COSTS = [np.array(row, dtype=np.float64) for row in cost_table(count_macs, SPACE)[1]]
 LOSSES = losses(SPACE, None)
 
 

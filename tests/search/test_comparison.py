@@ -107,11 +107,11 @@ def test_what_holds_for_any_fronts(fronts: list[Front]) -> None:
     assert min(comparison.slowdown) == pytest.approx(1.0)
     for row in comparison.by_budget:
         assert row.winners
-        best = min(s.loss_pp for s in row.best_within if s is not None)
+        least_pp = min(best.loss_pp for best in row.best_within if best is not None)
         for winner in row.winners:
             best = row.best_within[winner]
             assert best is not None
-            assert best.loss_pp == pytest.approx(best)
+            assert best.loss_pp == pytest.approx(least_pp)
             assert best.latency_ms <= row.budget_ms * (1 + 1e-9)
     points = [(fronts[f].cost[p], fronts[f].loss[p]) for f, p in joint_front(fronts)]
     for (cost, loss), (next_cost, next_loss) in pairwise(points):

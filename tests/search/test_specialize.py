@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ponas_deploy.errors import BudgetError, PonasError, TableMismatchError, UnknownNameError
-from ponas_deploy.search.specialize import Budget, front, quantity, shortlist, slowest_useful_ms, specialize
+from ponas_deploy.search.budget import Budget
+from ponas_deploy.search.costs import BYTES, LATENCY, MACS, cost_column
+from ponas_deploy.search.specialize import front, shortlist, slowest_useful_ms, specialize
 from ponas_deploy.tables import AccuracyTable, Grid, LatencyTable, SpaceKey
 from searchspace import Architecture, build_space
-from searchspace.cost import network_cost
 
 LABELS = (("a", "b", "c"), ("x", "y"), ("p", "q", "r"))
 LAYERS = ("one", "two", "three")
@@ -43,7 +44,7 @@ def test_the_exact_choice_is_the_best_that_fits(seed: int, share: float) -> None
     networks = every_network(latency, accuracy)
     fastest, slowest = min(networks)[0], max(networks)[0]
     budget = fastest + share * (slowest - fastest)
-    found = specialize(latency, accuracy, Budget(budget))
+    found = specialize(latency, accuracy, Budget(latency_ms=budget))
     assert found.predicted_ms <= budget * (1 + 1e-9)
     best = min(loss for cost, loss in networks if cost <= budget * (1 + 1e-12))
     assert found.predicted_loss_pp == pytest.approx(best)
@@ -54,7 +55,7 @@ def test_the_exact_choice_is_the_best_that_fits(seed: int, share: float) -> None
 @given(seed=st.integers(0, 1000))
 def test_the_genetic_algorithm_never_beats_the_optimum(seed: int) -> None:
     latency, accuracy = latency_table(seed), accuracy_table(seed)
-    budget = Budget(sorted(cost for cost, _ in every_network(latency, accuracy))[5])
+    budget = Budget(latency_ms=sorted(cost for cost, _ in every_network(latency, accuracy))[5])
     exact = specialize(latency, accuracy, budget)
     genetic = specialize(latency, accuracy, budget, method="ga", seed=seed)
     assert genetic.predicted_ms <= (budget.latency_ms or 0) * (1 + 1e-9)
@@ -66,7 +67,7 @@ def test_the_genetic_algorithm_never_beats_the_optimum(seed: int) -> None:
 
 def test_a_loose_budget_gives_the_best_network() -> None:
     latency, accuracy = latency_table(), accuracy_table()
-    found = specialize(latency, accuracy, Budget(1e9))
+    found = specialize(latency, accuracy, Budget(latency_ms=1e9))
     assert found.predicted_loss_pp == 0
     assert found.predicted_ms == pytest.approx(slowest_useful_ms(latency, accuracy))
 
@@ -75,10 +76,10 @@ def test_an_impossible_budget_names_the_fastest_there_is() -> None:
     latency, accuracy = latency_table(), accuracy_table()
     fastest = min(every_network(latency, accuracy))[0]
     with pytest.raises(BudgetError, match=r"fastest one takes \d") as caught:
-        specialize(latency, accuracy, Budget(0.1))
+        specialize(latency, accuracy, Budget(latency_ms=0.1))
     assert caught.value.least == pytest.approx(fastest)
     shown = float(str(caught.value).split("Ask for ")[1].split(" ms")[0])
-    assert specialize(latency, accuracy, Budget(shown)).predicted_ms <= shown
+    assert specialize(latency, accuracy, Budget(latency_ms=shown)).predicted_ms <= shown
 
 
 def test_the_front_is_complete_and_sorted() -> None:
@@ -97,10 +98,10 @@ def test_the_front_is_complete_and_sorted() -> None:
 def test_a_shortlist_is_in_order() -> None:
     latency, accuracy = latency_table(), accuracy_table()
     fits = sorted(loss for cost, loss in every_network(latency, accuracy) if cost <= 3.5)
-    found = shortlist(latency, accuracy, Budget(3.5), 5)
+    found = shortlist(latency, accuracy, Budget(latency_ms=3.5), 5)
     assert [solution.predicted_loss_pp for solution in found] == pytest.approx(fits[:5])
     with pytest.raises(PonasError, match="1 or more"):
-        shortlist(latency, accuracy, Budget(3.5), 0)
+        shortlist(latency, accuracy, Budget(latency_ms=3.5), 0)
 
 
 def ponas_tables(seed: int = 0) -> tuple[LatencyTable, AccuracyTable]:
@@ -120,7 +121,9 @@ def test_several_limits_hold_at_once() -> None:
     architecture = Architecture(space, found.choices)
     assert found.predicted_ms <= 3.5
     for column, limit in (("macs", 330e6), ("params", 5.1e6), ("bytes", 21e6)):
-        assert network_cost(column, architecture) <= limit
+        spent = cost_column(column).source.network(architecture)
+        assert spent is not None
+        assert spent <= limit
     looser = specialize(latency, accuracy, Budget(latency_ms=3.5), space=space)
     assert looser.predicted_loss_pp <= found.predicted_loss_pp
 
@@ -128,9 +131,9 @@ def test_several_limits_hold_at_once() -> None:
 @pytest.mark.parametrize(
     ("budget", "message"),
     [
-        (Budget(3.0, macs=1e6), "no architecture meets 1 M MACs: the cheapest one takes"),
-        (Budget(3.0, params=1e6), "the smallest one takes"),
-        (Budget(2.2, macs=260e6), "together, though each alone can be met"),
+        (Budget(latency_ms=3.0, macs=1e6), "no architecture meets 1 M MACs: the cheapest one takes"),
+        (Budget(latency_ms=3.0, params=1e6), "the smallest one takes"),
+        (Budget(latency_ms=2.2, macs=260e6), "together, though each alone can be met"),
     ],
 )
 def test_limits_that_cannot_be_met_are_named(budget: Budget, message: str) -> None:
@@ -142,10 +145,10 @@ def test_limits_that_cannot_be_met_are_named(budget: Budget, message: str) -> No
 def test_tables_that_do_not_belong_together_are_refused() -> None:
     latency, accuracy = ponas_tables()
     with pytest.raises(TableMismatchError, match="layer"):
-        specialize(latency, accuracy_table(), Budget(3.0))
+        specialize(latency, accuracy_table(), Budget(latency_ms=3.0))
     other = AccuracyTable(accuracy.loss, space=SpaceKey("other", "0" * 16, 224, 1000))
     with pytest.raises(TableMismatchError, match="'other'"):
-        specialize(latency, other, Budget(3.0))
+        specialize(latency, other, Budget(latency_ms=3.0))
 
 
 def test_what_cannot_be_asked_is_said() -> None:
@@ -155,12 +158,12 @@ def test_what_cannot_be_asked_is_said() -> None:
     with pytest.raises(PonasError, match="--space"):
         specialize(latency, accuracy, Budget(macs=1e6))
     with pytest.raises(UnknownNameError, match="exact, ga"):
-        specialize(latency, accuracy, Budget(3.0), method="guess")
+        specialize(latency, accuracy, Budget(latency_ms=3.0), method="guess")
 
 
 def test_a_quantity_can_be_asked_for_as_it_is_shown() -> None:
-    assert quantity("latency_ms", 3.4) == "3.4 ms"
-    assert quantity("latency_ms", 1.23412, up=True) == "1.235 ms"
-    assert quantity("latency_ms", 12345.6, up=True) == "12346 ms"
-    assert quantity("macs", 330e6) == "330 M MACs"
-    assert quantity("bytes", 20.3e6) == "20.3 MB"
+    assert LATENCY.shown(3.4) == "3.4 ms"
+    assert LATENCY.shown(1.23412, up=True) == "1.235 ms"
+    assert LATENCY.shown(12345.6, up=True) == "12346 ms"
+    assert MACS.shown(330e6) == "330 M MACs"
+    assert BYTES.shown(20.3e6) == "20.3 MB"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from searchspace import SPACES, Candidate, Layer, PonasError, Space, SpaceError, UnknownNameError, build_space
-from searchspace.cost import COLUMNS, cost_table, network_cost
-from searchspace.ops import Conv, GlobalPool, Linear, convolutions, output_shape
+from searchspace.cost import cost_table, count_bytes, count_macs, network_cost
+from searchspace.ops import Conv, GlobalPool, Linear, convolutions, count_params, output_shape
 
 OUT_CHANNELS = (32, 32, 40, 40, 40, 40, 80, 80, 80, 80, 96, 96, 96, 96, 192, 192, 192, 192, 320)
 STRIDES = (2, 1, 2, 1, 1, 1, 2, 1, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1)
@@ -54,9 +54,9 @@ def test_the_fingerprint_is_that_of_the_layers_alone(resolution: int, classes: i
 def test_resolution_and_classes_change_the_cost_and_not_the_parameters_of_layers() -> None:
     small = build_space("ponas", 32, 10)
     assert small.input_shape == (3, 32, 32)
-    assert cost_table("params", small)[1] == cost_table("params", PONAS)[1]
-    assert cost_table("macs", small)[0] < cost_table("macs", PONAS)[0]
-    assert cost_table("params", PONAS)[0] - cost_table("params", small)[0] == 990 * 1281
+    assert cost_table(count_params, small)[1] == cost_table(count_params, PONAS)[1]
+    assert cost_table(count_macs, small)[0] < cost_table(count_macs, PONAS)[0]
+    assert cost_table(count_params, PONAS)[0] - cost_table(count_params, small)[0] == 990 * 1281
 
 
 def test_an_odd_resolution_is_rounded_up_as_convolutions_do() -> None:
@@ -66,11 +66,11 @@ def test_an_odd_resolution_is_rounded_up_as_convolutions_do() -> None:
 def test_the_cost_of_a_network_is_the_sum_of_its_table() -> None:
     from searchspace import Architecture
 
-    for column in COLUMNS:
-        fixed, cells = cost_table(column, PONAS)
+    for count in (count_macs, count_params, count_bytes):
+        fixed, cells = cost_table(count, PONAS)
         for index in (0, 5, 11):
             architecture = Architecture.from_indices(PONAS, (index,) * 19)
-            assert network_cost(column, architecture) == fixed + sum(row[index] for row in cells)
+            assert network_cost(count, architecture) == fixed + sum(row[index] for row in cells)
 
 
 def test_the_stem_and_head_are_the_papers() -> None:

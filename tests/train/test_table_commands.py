@@ -28,7 +28,7 @@ from ponas_deploy.commands import app
 from ponas_deploy.tables import AccuracyTable, Grid, SpaceKey, load_accuracy_table, write_accuracy_table
 from ponas_deploy.tables.networks_csv import read_networks
 from searchspace import SPACES, Architecture, build_space
-from searchspace.cost import network_cost
+from searchspace.cost import count_macs, network_cost
 from train.runs import train_run
 from train.stages import side_of
 
@@ -207,7 +207,7 @@ def test_a_certificate_is_what_the_networks_say(run: Run, folder: Path) -> None:
     found = document(run("table", "certify", path, *given))
     table, networks = load_accuracy_table(path), read_networks(folder / "subnets-certify-0.csv")
     loss = [table.loss_pp(choices) for choices in networks.choices]
-    macs = [network_cost("macs", Architecture(space(), choices)) for choices in networks.choices]
+    macs = [network_cost(count_macs, Architecture(space(), choices)) for choices in networks.choices]
     certificate = table.certificate
     assert certificate is not None
     assert certificate.networks == found["networks"] == len(networks) == 9

@@ -134,7 +134,10 @@ def test_every_network_reads_the_same_three_ways(
     logits = torch_output(network, x)
     assert logits.shape == (batch, classes)
     assert difference(logits, onnx_output(network_model(architecture, weights, batch), x)) < 1e-4
-    assert counted(network, x) == (network_cost("macs", architecture), network_cost("params", architecture))
+    assert counted(network, x) == (
+        network_cost(count_macs, architecture),
+        network_cost(count_params, architecture),
+    )
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

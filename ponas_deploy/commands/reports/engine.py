@@ -10,13 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from ponas_deploy.checks.engine import Verification
-from ponas_deploy.commands.reports.style import BAD, BEST, FAINT, GOOD, WARN, digits, millions, table
+from ponas_deploy.commands.reports.style import BAD, BEST, FAINT, GOOD, WARN, digits, table
 from ponas_deploy.engines.deploy import Deployment
 from ponas_deploy.engines.manifest import Manifest
 from ponas_deploy.engines.timing import EngineTiming
-from ponas_deploy.search.specialize import Budget, Specialization, quantity
+from ponas_deploy.search.budget import Budget
+from ponas_deploy.search.costs import network_costs, report_rows
+from ponas_deploy.search.specialize import Specialization
 from ponas_deploy.tables.margin import Margin
-from searchspace.cost import network_cost
 
 _SHARED_PCT = 1.0
 
@@ -108,7 +109,7 @@ def _facts(title: str) -> Table:
 
 
 def _asked(rows: Table, budget: Budget, percentile: int = 50) -> None:
-    limits = [f"at most {quantity(name, value)}" for name, value in budget.limits().items()]
+    limits = [f"at most {text}" for text in budget.texts]
     if budget.latency_ms is not None and percentile != 50:
         limits[0] += f" in {percentile} of 100 inferences"
     if limits:
@@ -149,9 +150,8 @@ def _gap(solution: Specialization) -> Text:
 
 
 def _identity(rows: Table, manifest: Manifest) -> None:
-    architecture = manifest.architecture
-    rows.add_row("parameters", millions(network_cost("params", architecture)))
-    rows.add_row("MACs", millions(network_cost("macs", architecture)))
+    for title, value in report_rows(network_costs(manifest.architecture)):
+        rows.add_row(title, value)
     for used in manifest.tables:
         rows.add_row(f"{used.kind} table", f"{used.name}\n{used.made_on}")
     if manifest.top1_pct is not None:

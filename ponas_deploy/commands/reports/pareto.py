@@ -19,19 +19,19 @@ from ponas_deploy.search.comparison import (
 from ponas_deploy.search.frontier import best_within
 
 
-def front_report(named: NamedFront, budgets: int = 12) -> RenderableType:
-    """One front: what each step of a ladder of budgets buys, and a plot."""
+def front_report(named: NamedFront, rows: int = 12) -> RenderableType:
+    """One front: what each of about `rows` budgets buys, and a plot."""
     front = named.front
-    rows = table("")
+    shown = table("")
     for name in ("budget ms", "loss pp", "predicted ms"):
-        rows.add_column(name, justify="right", no_wrap=True)
-    for budget in round_budgets([front], budgets):
+        shown.add_column(name, justify="right", no_wrap=True)
+    for budget in round_budgets([front], rows):
         point = best_within(front, budget)
         if point is not None:
-            rows.add_row(f"{budget:g}", f"{front.loss[point]:.2f}", digits(float(front.cost[point])))
+            shown.add_row(f"{budget:g}", f"{front.loss[point]:.2f}", digits(float(front.cost[point])))
     title = f"{named.name}: {counted(len(front.cost), 'network')} on the exact front"
     hint = "The networks themselves: --json, or `ponas specialize --latency TIME`."
-    return Group(titled(title, rows, hint), Text(""), FrontPlot((front,)))
+    return Group(titled(title, shown, hint), Text(""), FrontPlot((front,)))
 
 
 def comparison_report(comparison: FrontComparison, fronts: Sequence[NamedFront]) -> RenderableType:

@@ -1,0 +1,51 @@
+"""What a network may cost: any number of limits, each by the name of its cost column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import isnan
+
+from ponas_deploy.errors import PonasError
+from ponas_deploy.search.costs import LATENCY, by_column, cost_column
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Budget(Mapping[str, float]):
+    """Limits by the names of the cost columns, in their order: `Budget(latency_ms=3.0, params=5e6)`.
+
+    A mapping of what is limited, each number in its column's unit (ms, MACs, parameters, bytes). None is no
+    limit. UnknownNameError for a column that nobody knows, PonasError for a limit that is not a number.
+    """
+
+    limits: tuple[tuple[str, float], ...]
+
+    def __init__(self, **limits: float | None) -> None:
+        rows = by_column(limits)
+        for name, limit in rows:
+            if isnan(limit):
+                raise PonasError(f"the limit on {name} is {limit}: give a number.")
+        object.__setattr__(self, "limits", rows)
+
+    def __getitem__(self, name: str) -> float:
+        return dict(self.limits)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, _ in self.limits)
+
+    def __len__(self) -> int:
+        return len(self.limits)
+
+    @property
+    def latency_ms(self) -> float | None:
+        """The limit that engines are measured against; None where latency does not matter."""
+        return self.get(LATENCY.name)
+
+    def with_limits(self, **limits: float | None) -> Budget:
+        """The same budget with other limits in these columns."""
+        return Budget(**{**self, **limits})
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The limits for people: `3 ms`, `5 M parameters`."""
+        return tuple(cost_column(name).shown(limit) for name, limit in self.limits)

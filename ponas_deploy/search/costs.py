@@ -1,0 +1,238 @@
+"""The costs of a network that a budget can limit, one row each: latency, MACs, parameters, bytes.
+
+A further cost that adds up over layers (energy, memory) is one more `CostColumn` in `COSTS`. Everything else
+follows from the row: its budget, its option of `ponas specialize`, both searches, the manifest of an engine,
+the rows of reports and the JSON. Loads nothing heavy: the command line makes its options from these rows
+when it starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil, floor, log10
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from ponas_deploy.errors import TableMismatchError, UnknownNameError
+from ponas_deploy.search.notation import COUNTS, LATENCIES, SIZES, Limit, Notation
+from searchspace.cost import Count, cost_table, count_bytes, count_macs, network_cost
+from searchspace.ops import count_params
+
+if TYPE_CHECKING:
+    from ponas_deploy.tables import Grid, LatencyTable
+    from searchspace.architecture import Architecture
+    from searchspace.space import Space
+
+T = TypeVar("T")
+
+
+class CostSource(Protocol):
+    """Where the numbers of a cost come from."""
+
+    def cells(self, latency: LatencyTable, space: Space | None) -> Grid | None:
+        """The cost of every candidate and of what all networks share, in the order of the latency table.
+
+        None where it takes a space and none is known; TableMismatchError for a space of other layers.
+        """
+        ...
+
+    def network(self, architecture: Architecture) -> float | None:
+        """The cost of a whole network; None where only a measurement tells."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A cost that is measured on a device: the latency table's own cells."""
+
+    def cells(self, latency: LatencyTable, space: Space | None) -> Grid | None:
+        """The latency table as it is."""
+        return latency.grid
+
+    def network(self, architecture: Architecture) -> float | None:
+        """Nothing: a predicted latency is the table's, a measured one the clock's."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A cost that `count` tells from the operations of a block and the shape of its input."""
+
+    count: Count
+
+    def cells(self, latency: LatencyTable, space: Space | None) -> Grid | None:
+        """Counted over the space."""
+        from ponas_deploy.tables import Grid, SpaceKey
+
+        if space is None:
+            return None
+        if latency.space and latency.space.fingerprint != SpaceKey.of(space).fingerprint:
+            raise TableMismatchError(
+                f"the latency table is of space '{latency.space.name}', not '{space.name}'."
+            )
+        fixed, rows = cost_table(self.count, space)
+        return Grid.over(space, rows, fixed).aligned_to(
+            latency.grid, f"space '{space.name}'", "the latency table"
+        )
+
+    def network(self, architecture: Architecture) -> float | None:
+        """Counted over the network."""
+        return network_cost(self.count, architecture)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRow:
+    """A row or column of reports: its title, the unit below it, its place among the others, its decimals."""
+
+    title: str
+    unit: str
+    place: int = 9
+    decimals: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class CostColumn:
+    """A cost that adds up over the layers of a network, and how a budget of it is written.
+
+    `name` is its key in budgets, manifests and JSON; numbers are in the unit that the name says. People read
+    them divided by `scale`, in `unit`. `option` with `metavar` and `help` asks for a budget on the command
+    line, written as `notation` says. The network that costs least is the `superlative` one; `on_device` where
+    the cost depends on the device. Reports that list costs have a `row` of it, or none.
+    """
+
+    name: str
+    unit: str
+    source: CostSource
+    option: str
+    metavar: str
+    notation: Notation
+    help: str
+    scale: float = 1.0
+    superlative: str = "smallest"
+    on_device: bool = False
+    row: ReportRow | None = None
+
+    def shown(self, value: float, *, up: bool = False) -> str:
+        """A value for people, four digits; `up` rounds so that the shown value can be asked for."""
+        value = value / self.scale
+        digits = max(0, 3 - floor(log10(abs(value)))) if value else 0
+        if up:
+            value = ceil(value * 10**digits - 1e-9) / 10**digits
+        number = f"{value:.{digits}f}".rstrip("0").rstrip(".") if digits else f"{value:.0f}"
+        return f"{number} {self.unit}"
+
+
+LATENCY = CostColumn(
+    "latency_ms",
+    "ms",
+    Measured(),
+    "--latency",
+    "TIME",
+    LATENCIES,
+    "The latency budget: 20ms, 850us, 1.2s, or 60% of the most that helps.",
+    superlative="fastest",
+    on_device=True,
+)
+MACS = CostColumn(
+    "macs",
+    "M MACs",
+    Counted(count_macs),
+    "--flops",
+    "COUNT",
+    COUNTS,
+    "At most so many MACs: 330M, 1.2G.",
+    scale=1e6,
+    superlative="cheapest",
+    row=ReportRow("MACs", "M", 2),
+)
+PARAMS = CostColumn(
+    "params",
+    "M parameters",
+    Counted(count_params),
+    "--params",
+    "COUNT",
+    COUNTS,
+    "At most so many parameters: 5.1M.",
+    scale=1e6,
+    row=ReportRow("parameters", "M", 1),
+)
+# No row in reports: four bytes a parameter say nothing that the parameters do not.
+BYTES = CostColumn(
+    "bytes",
+    "MB",
+    Counted(count_bytes),
+    "--size",
+    "SIZE",
+    SIZES,
+    "At most so many bytes: 12MB, 11.5MiB.",
+    scale=1e6,
+)
+
+COSTS: tuple[CostColumn, ...] = (LATENCY, MACS, PARAMS, BYTES)
+"""All of them; of networks that lose the same, the one is chosen that has least of the first limited cost."""
+
+
+def cost_column(name: str) -> CostColumn:
+    """The column of a name; UnknownNameError otherwise."""
+    for column in COSTS:
+        if column.name == name:
+            return column
+    raise UnknownNameError("cost", name, [column.name for column in COSTS])
+
+
+def by_column(given: Mapping[str, T | None]) -> tuple[tuple[str, T], ...]:
+    """Values by the names of columns in the order of the columns, without those that are None.
+
+    UnknownNameError for a name of no column.
+    """
+    for name in given:
+        cost_column(name)
+    known = ((column.name, given.get(column.name)) for column in COSTS)
+    return tuple((name, value) for name, value in known if value is not None)
+
+
+def network_costs(architecture: Architecture) -> dict[str, float]:
+    """What a network costs in everything that takes no measurement, by name."""
+    return dict(by_column({column.name: column.source.network(architecture) for column in COSTS}))
+
+
+def costs_document(costs: Mapping[str, float]) -> dict[str, float | None]:
+    """What a network costs besides latency, as JSON: by name, None for what is not known."""
+    return {column.name: costs.get(column.name) for column in COSTS if column is not LATENCY}
+
+
+def limit_options() -> str:
+    """The options that ask for limits: `--latency, --flops, --params or --size`."""
+    *others, last = (column.option for column in COSTS)
+    return f"{', '.join(others)} or {last}"
+
+
+def read_limits(given: Mapping[str, str | float | Limit | None]) -> dict[str, Limit]:
+    """Limits by the names of their columns, each a number in the column's unit or a text such as `60%`.
+
+    What is None is no limit. UnknownNameError for a column that nobody knows, PonasError for a text that
+    cannot be read.
+    """
+    wanted: tuple[tuple[str, str | float | Limit], ...] = by_column(given)
+    return {name: _read_limit(cost_column(name), limit) for name, limit in wanted}
+
+
+def _read_limit(column: CostColumn, limit: str | float | Limit) -> Limit:
+    if isinstance(limit, Limit):
+        return limit
+    return column.notation.parse(limit) if isinstance(limit, str) else Limit(limit, column.notation.unit)
+
+
+def reported() -> tuple[CostColumn, ...]:
+    """The columns that reports list, in their order there."""
+    listed = [(column.row.place, column) for column in COSTS if column.row]
+    return tuple(column for _, column in sorted(listed, key=lambda pair: pair[0]))
+
+
+def report_rows(costs: Mapping[str, float]) -> list[tuple[str, str]]:
+    """What reports list of the costs of a network (by name): titles and values."""
+    return [
+        (column.row.title, f"{costs[column.name] / column.scale:.{column.row.decimals}f} {column.row.unit}")
+        for column in reported()
+        if column.row and column.name in costs
+    ]

@@ -1,0 +1,201 @@
+"""Cost columns: the four there are, and that a fifth takes one row and nothing else."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from planted_search import tables, task
+from ponas_deploy.commands.options import with_limits
+from ponas_deploy.commands.reports.compare import compare_report
+from ponas_deploy.commands.reports.engine import manifest_report
+from ponas_deploy.commands.specialize import specialize as specialize_command
+from ponas_deploy.engines.deploy import emit_portable, engine_document
+from ponas_deploy.engines.manifest import read_manifest
+from ponas_deploy.errors import BudgetError, PonasError, UnknownNameError
+from ponas_deploy.search import costs
+from ponas_deploy.search.budget import Budget
+from ponas_deploy.search.costs import COSTS, LATENCY, CostColumn, ReportRow, network_costs, read_limits
+from ponas_deploy.search.notation import Limit, Notation
+from ponas_deploy.search.predictions import predict_networks, predictions_document
+from ponas_deploy.search.specialize import budget_from, most_useful, specialize
+from ponas_deploy.tables import Grid, LatencyTable
+from rendered import shown
+from searchspace import SPACES, Architecture, build_space, parse_architecture
+from searchspace.space import Space
+
+
+@dataclass(frozen=True)
+class Energy:
+    """Energy from a table of its own."""
+
+    table: Grid
+
+    def cells(self, latency: LatencyTable, space: Space | None) -> Grid | None:
+        return self.table.aligned_to(latency.grid, "the energy table", "the latency table")
+
+    def network(self, architecture: Architecture) -> float | None:
+        return self.table.total(architecture.choices)
+
+
+@pytest.fixture
+def energy(tiny: Space, monkeypatch: pytest.MonkeyPatch) -> CostColumn:
+    """A fifth row: candidates take 1, 2, ... mJ, all networks 0.5 mJ besides."""
+    cells = [[place + 1.0 for place in range(len(labels))] for labels in tiny.labels]
+    column = CostColumn(
+        "energy_mj",
+        "mJ",
+        Energy(Grid.over(tiny, cells, 0.5)),
+        "--energy",
+        "ENERGY",
+        Notation(
+            "an energy such as 5mJ or 60%",
+            "mJ, J or %",
+            (("mJ", 1.0), ("J", 1e3)),
+            "mJ",
+            percent=True,
+            cased=True,
+        ),
+        "At most so much energy an image: 5mJ.",
+        superlative="thriftiest",
+        on_device=True,
+        row=ReportRow("energy", "mJ"),
+    )
+    monkeypatch.setattr(costs, "COSTS", (*COSTS, column))
+    monkeypatch.setitem(SPACES, "tiny", lambda *shape: tiny)
+    return column
+
+
+def energy_mj(tiny: Space, choices: tuple[str, ...]) -> float:
+    return 0.5 + sum(labels.index(label) + 1 for labels, label in zip(tiny.labels, choices, strict=True))
+
+
+@pytest.mark.usefixtures("energy")
+def test_a_fifth_cost_is_limited_exactly_and_by_the_genetic_algorithm(tiny: Space, tmp_path: Path) -> None:
+    given = task(tiny, tmp_path, 1e9)
+    latency, accuracy = given.tables[0].table, given.accuracy.table
+    for wanted in (Budget(energy_mj=7.5), Budget(latency_ms=1e9, params=1e9, energy_mj=7.5)):
+        found = specialize(latency, accuracy, wanted, space=tiny)
+        best = min(
+            accuracy.loss_pp(choices)
+            for choices in itertools.product(*tiny.labels)
+            if energy_mj(tiny, choices) <= 7.5
+        )
+        assert found.predicted_loss_pp == pytest.approx(best)
+        assert energy_mj(tiny, found.choices) <= 7.5
+        genetic = specialize(latency, accuracy, wanted, space=tiny, method="ga")
+        assert energy_mj(tiny, genetic.choices) <= 7.5
+        assert genetic.gap_pp is not None
+    wanted = r"no architecture meets 2 mJ on .*: the thriftiest one takes 3\.5 mJ"
+    with pytest.raises(BudgetError, match=wanted):
+        specialize(latency, accuracy, Budget(energy_mj=2.0), space=tiny)
+
+
+@pytest.mark.usefixtures("energy")
+def test_a_fifth_cost_is_in_the_manifest_the_report_and_the_json(tiny: Space, tmp_path: Path) -> None:
+    given = replace(task(tiny, tmp_path, 1.0), budget=Budget(energy_mj=7.5))
+    emit_portable(given, tmp_path / "engine")
+    manifest = read_manifest(tmp_path / "engine")
+    assert dict(manifest.budget) == {"energy_mj": 7.5}
+    document = engine_document(manifest, tmp_path / "engine")
+    assert document["budget"] == {"energy_mj": 7.5}
+    assert document["energy_mj"] == energy_mj(tiny, manifest.choices)
+    report = shown(manifest_report(manifest, tmp_path / "engine"))
+    assert "at most 7.5 mJ" in report
+    assert f"energy {document['energy_mj']:.1f} mJ" in " ".join(report.split())
+
+
+@pytest.mark.usefixtures("energy")
+def test_a_fifth_cost_has_its_option(tiny: Space, tmp_path: Path) -> None:
+    path = tables(tiny, tmp_path).path
+    given = task(tiny, tmp_path, 1.0)
+    app = typer.Typer()
+    app.command()(with_limits(specialize_command.__wrapped__))  # type: ignore[attr-defined]
+    common = [
+        "--latency-table",
+        str(path),
+        "--accuracy-table",
+        str(given.accuracy.path),
+        "--json",
+        "--energy",
+    ]
+    done = CliRunner().invoke(app, [*common, "7.5mJ"])
+    found = json.loads(done.stdout)
+    assert found["budget"] == {"energy_mj": 7.5}
+    assert energy_mj(tiny, tuple(found["choices"])) <= 7.5
+    share = json.loads(CliRunner().invoke(app, [*common, "60%"]).stdout)
+    assert share["budget"] == {"energy_mj": 0.6 * 12.5}
+    refused = CliRunner().invoke(app, [*common, "7"])
+    assert refused.exit_code == 2
+
+
+@pytest.mark.usefixtures("energy")
+def test_a_fifth_cost_is_compared(tiny: Space, tmp_path: Path) -> None:
+    stored = tables(tiny, tmp_path)
+    choices = tuple(labels[0] for labels in tiny.labels)
+    networks = predict_networks([("first", choices)], [stored.table])
+    (row,) = predictions_document(networks, ["table"])["networks"]
+    assert (row["energy_mj"], row["params"] > 0) == (3.5, True)
+    report = shown(compare_report(networks, ["table"]))
+    assert "energy" in report
+    assert "3.5 mJ" in report
+
+
+def test_limits_are_numbers_or_texts() -> None:
+    read = read_limits({"params": 5e6, "latency_ms": "850us", "macs": None, "bytes": Limit(9)})
+    assert read == {"latency_ms": Limit(0.85, "ms"), "params": Limit(5e6), "bytes": Limit(9)}
+    assert list(read) == ["latency_ms", "params", "bytes"]
+    with pytest.raises(UnknownNameError, match="unknown cost 'watts'"):
+        read_limits({"watts": 3.0})
+    with pytest.raises(PonasError, match="has no unit"):
+        read_limits({"latency_ms": "20"})
+
+
+def test_a_percentage_is_of_what_the_best_network_costs(tiny: Space, tmp_path: Path) -> None:
+    given = task(tiny, tmp_path, 1.0)
+    latency, accuracy = given.tables[0].table, given.accuracy.table
+    half = budget_from(read_limits({"latency_ms": "50%", "params": 5}), [latency], accuracy)
+    assert half == Budget(latency_ms=most_useful(LATENCY, latency, accuracy) / 2, params=5)
+
+
+def test_a_budget_is_a_mapping_in_the_order_of_the_columns() -> None:
+    budget = Budget(params=5e6, latency_ms=3.0, macs=None)
+    assert dict(budget) == {"latency_ms": 3.0, "params": 5e6}
+    assert (list(budget), len(budget), budget["params"], budget.latency_ms) == (
+        ["latency_ms", "params"],
+        2,
+        5e6,
+        3.0,
+    )
+    assert budget == Budget(latency_ms=3.0, params=5e6)
+    assert hash(budget) == hash(Budget(latency_ms=3.0, params=5e6))
+    assert budget.with_limits(latency_ms=4.0) == Budget(latency_ms=4.0, params=5e6)
+    assert budget.with_limits(latency_ms=None) == Budget(params=5e6)
+    assert budget.texts == ("3 ms", "5 M parameters")
+    assert Budget().latency_ms is None
+    with pytest.raises(UnknownNameError, match="unknown cost 'watts'"):
+        Budget(watts=3.0)
+    with pytest.raises(PonasError, match="latency_ms is nan"):
+        Budget(latency_ms=float("nan"))
+
+
+def test_the_counted_costs_of_a_network() -> None:
+    found = network_costs(parse_architecture("PONAS-A", build_space("ponas")))
+    assert found == {"macs": 328_907_360, "params": 5_104_022, "bytes": found["bytes"]}
+    assert 4 * 5_000_000 < found["bytes"] < 4 * 5_104_022
+
+
+def test_the_options_of_the_command_line_load_nothing_heavy() -> None:
+    """The rows are read when the commands are named, so that `ponas --help` must not wait for NumPy."""
+    heavy = "[name for name in ('numpy', 'ponas_deploy.tables') if name in sys.modules]"
+    code = f"import sys, ponas_deploy.commands; print({heavy})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
