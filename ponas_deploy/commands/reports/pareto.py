@@ -19,13 +19,13 @@ from ponas_deploy.search.comparison import (
 from ponas_deploy.search.frontier import best_within
 
 
-def front_report(named: NamedFront, rows: int = 12) -> RenderableType:
-    """One front: what each of about `rows` budgets buys, and a plot."""
+def front_report(named: NamedFront, budgets: int = 12) -> RenderableType:
+    """One front: what each of about so many `budgets` buys, and a plot."""
     front = named.front
     shown = table("")
     for name in ("budget ms", "loss pp", "predicted ms"):
         shown.add_column(name, justify="right", no_wrap=True)
-    for budget in round_budgets([front], rows):
+    for budget in round_budgets([front], budgets):
         point = best_within(front, budget)
         if point is not None:
             shown.add_row(f"{budget:g}", f"{front.loss[point]:.2f}", digits(float(front.cost[point])))
