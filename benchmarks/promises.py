@@ -100,7 +100,8 @@ def budgets(stored: StoredTable, accuracy: AccuracyTable, count: int) -> list[fl
 
 def verified(done: Deployment, seconds: float, emitted_s: float, least_pp: float) -> Promise:
     """What a deployed engine promised, and what it takes now."""
-    manifest, found = verify(done.folder)
+    found = verify(done.folder)
+    manifest = found.manifest
     limit, percentile = done.chosen.choice.budget.latency_ms, done.manifest.percentile
     assert limit is not None
     assert found.timing is not None

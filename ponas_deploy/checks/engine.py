@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -11,7 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ponas_deploy.backends import RunSettings, TimesLayers, get_backend, registry
-from ponas_deploy.engines.manifest import MANIFEST, MODEL, EngineFile, Manifest, read_manifest
+from ponas_deploy.engines.manifest import (
+    MANIFEST,
+    MODEL,
+    EngineFile,
+    Manifest,
+    measured_document,
+    read_manifest,
+)
 from ponas_deploy.engines.timing import EngineTiming, time_engine
 from ponas_deploy.errors import BackendError, FileFormatError
 from ponas_deploy.files.lock import machine_to_oneself
@@ -28,21 +36,32 @@ TOLERANCE = {"fp32": 1e-3, "tf32": 1e-2, "fp16": 2e-2, "bf16": 1e-1, "int8": 3e-
 class Verification:
     """What `verify` found; None is what was not run, because a check before it failed or there is no engine.
 
-    `architecture_agrees`: the portable network has the shapes of the manifest's architecture.
-    `portable_answers`: in ONNX Runtime it gives (batch, classes) finite outputs. `difference` is that
-    of the engine's outputs from them, relative to the largest. The budget is on the `percentile` of single
-    inferences; `promised_noise_pct` is the noise floor that was printed with the engine.
+    `manifest` is that of the folder. `architecture_agrees`: the portable network has the shapes of its
+    architecture. `portable_answers`: in ONNX Runtime it gives (batch, classes) finite outputs. `difference`
+    is that of the engine's outputs from them, relative to the largest. `timing` is the engine measured now.
     """
 
-    changed_files: tuple[str, ...]
-    difference: float | None
-    tolerance: float
-    timing: EngineTiming | None
-    budget_ms: float | None
+    manifest: Manifest
+    changed_files: tuple[str, ...] = ()
     architecture_agrees: bool | None = None
     portable_answers: bool | None = None
-    percentile: int = 50
-    promised_noise_pct: float = 0.0
+    difference: float | None = None
+    timing: EngineTiming | None = None
+
+    @property
+    def tolerance(self) -> float:
+        """The largest difference of the outputs that the engine's precision explains."""
+        return TOLERANCE.get(self.manifest.conditions.precision, TOLERANCE["fp32"])
+
+    @property
+    def budget_ms(self) -> float | None:
+        """The latency budget that the engine was made for, None without one."""
+        return dict(self.manifest.budget).get("latency_ms")
+
+    @property
+    def percentile(self) -> int:
+        """The percentile of single inferences that the budget is on."""
+        return self.manifest.percentile
 
     @property
     def outputs_agree(self) -> bool:
@@ -52,8 +71,8 @@ class Verification:
     @property
     def noise_pct(self) -> float:
         """The noise floor: that printed with the engine or that of this measurement, whichever is larger."""
-        now_pct = self.timing.noise_pct(self.percentile) if self.timing else 0.0
-        return max(self.promised_noise_pct, now_pct)
+        both = (self.manifest.measured, self.timing)
+        return max((timing.noise_pct(self.percentile) for timing in both if timing), default=0.0)
 
     @property
     def meets_budget(self) -> bool:
@@ -69,52 +88,49 @@ class Verification:
         return not self.changed_files and portable and self.outputs_agree and self.meets_budget
 
 
-def verify(folder: Path) -> tuple[Manifest, Verification]:
+def verify(folder: Path) -> Verification:
     """Check an engine folder, and measure the engine again.
 
     The files are compared with the manifest, the portable network with the architecture, the engine's
     outputs with the portable network's. An engine over its budget is timed once more, some seconds later, and
     both measurements count as one. FileFormatError for a manifest that hides an engine of its folder,
-    MeasurementError when somebody else is measuring.
+    MeasurementError when somebody else is measuring, BackendError without the engine's runtime.
     """
     manifest = read_manifest(folder)
     _refuse_hidden_engine(folder, manifest)
     changed = tuple(file.name for file in manifest.files if not _intact(folder / file.name, file))
-    tolerance = TOLERANCE.get(manifest.conditions.precision, TOLERANCE["fp32"])
-    found = Verification(
-        changed,
-        None,
-        tolerance,
-        None,
-        dict(manifest.budget).get("latency_ms"),
-        percentile=manifest.percentile,
-        promised_noise_pct=manifest.measured.noise_pct(manifest.percentile) if manifest.measured else 0.0,
-    )
+    found = Verification(manifest, changed)
     if changed:
-        return manifest, found
+        return found
     model = (folder / MODEL).read_bytes()
     found = replace(found, architecture_agrees=_is_network(model, manifest))
     if not found.architecture_agrees:
-        return manifest, found
+        return found
     images = _images(manifest)
     with get_backend(registry.reference_backend()).load(model, RunSettings()) as session:
         expected = session.run(images)
     answers = expected.shape == _output_shape(manifest) and bool(np.isfinite(expected).all())
     found = replace(found, portable_answers=answers)
-    if answers and manifest.engine_file:
-        engine, backend = folder / manifest.engine_file, manifest.conditions.backend
-        with get_backend(backend).open(engine, manifest.settings) as session:
-            difference = _difference(session.run(images), expected)
-        found = replace(found, difference=difference)
-        with machine_to_oneself(store.lock_path(), f"verification of {folder}"):
-            core_ns = manifest.measured.core_ns if manifest.measured else 0.0
-            timing = time_engine(engine, backend, manifest.settings, core_ns)
-            found = replace(found, timing=timing)
-            if not found.meets_budget:
-                sleep(RETRIES.later_s)
-                later = time_engine(engine, backend, manifest.settings, timing.core_ns)
-                found = replace(found, timing=timing.with_later(later))
-    return manifest, found
+    if not answers or not manifest.engine_file:
+        return found
+    engine = folder / manifest.engine_file
+    with get_backend(manifest.conditions.backend).open(engine, manifest.settings) as session:
+        found = replace(found, difference=_difference(session.run(images), expected))
+    with machine_to_oneself(store.lock_path(), f"verification of {folder}"):
+        return _timed(engine, found)
+
+
+def _timed(engine: Path, found: Verification) -> Verification:
+    """With the latency of the engine, measured twice where the first time is over the budget."""
+    manifest = found.manifest
+    backend, known = manifest.conditions.backend, manifest.measured
+    timing = time_engine(engine, backend, manifest.settings, known.core_ns if known else 0.0)
+    found = replace(found, timing=timing)
+    if found.meets_budget:
+        return found
+    sleep(RETRIES.later_s)
+    later = time_engine(engine, backend, manifest.settings, timing.core_ns)
+    return replace(found, timing=timing.with_later(later))
 
 
 def layer_times_ms(folder: Path) -> tuple[tuple[str, float], ...]:
@@ -131,6 +147,29 @@ def layer_times_ms(folder: Path) -> tuple[tuple[str, float], ...]:
             those = " or ".join(registry.layer_timing_backends())
             raise BackendError(backend.name, f"does not time layers: {those} does.")
         return session.layer_times_ms()
+
+
+def verification_document(found: Verification, layers: tuple[tuple[str, float], ...] = ()) -> dict[str, Any]:
+    """What `ponas verify --json` prints; `layers` are names and milliseconds, where they were timed."""
+    timing = found.timing
+    return {
+        "passed": found.passed,
+        "status": found.manifest.status,
+        "changed_files": list(found.changed_files),
+        "architecture_agrees": found.architecture_agrees,
+        "portable_answers": found.portable_answers,
+        "outputs_agree": found.outputs_agree,
+        # JSON has no infinity: an engine that answers with NaN only does not agree.
+        "difference": None if found.difference == inf else found.difference,
+        "tolerance": found.tolerance,
+        "budget_ms": found.budget_ms,
+        "percentile": found.percentile,
+        "noise_floor_pct": found.noise_pct,
+        "meets_budget": found.meets_budget,
+        "warnings": [timing.disturbed] if timing and timing.disturbed else [],
+        "measured": measured_document(timing, found.percentile) if timing else None,
+        "layers": [{"name": name, "ms": ms} for name, ms in layers] or None,
+    }
 
 
 def _refuse_hidden_engine(folder: Path, manifest: Manifest) -> None:

@@ -84,7 +84,7 @@ def noise(measured: NoiseFloor | None) -> Iterator[Finding]:
         return
     worst = max(measured.rounds_pct, measured.processes_pct)
     message = (
-        f"measuring the same networks twice differs by {measured.rounds_pct:.1f} %, other processes by"
+        f"measuring the same networks twice differs by {measured.rounds_pct:.1f} %, fresh processes by"
         f" {measured.processes_pct:.1f} %; one inference in a hundred takes {measured.tail:.1f} times as long"
         f" as the median ({measured.backend}, {measured.p50_ms:.3g} ms)"
     )

@@ -1,4 +1,4 @@
-"""Measuring a part of a table again: what moved, what would be chosen, and what is said of it."""
+"""Measuring a part of a table again: what moved, what would be chosen, and what is reported."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typer.testing import CliRunner, Result
 from conftest import tiny_space
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.backends.fake import FakeBackend, FakeDevice
-from ponas_deploy.checks.moves import Recheck, judge
-from ponas_deploy.checks.recheck import BUDGETS, NETWORKS, recheck, recheck_document, select
+from ponas_deploy.checks.latency_changes import Recheck, compare
+from ponas_deploy.checks.latency_table import BUDGETS, NETWORKS, plan_recheck, recheck, recheck_document
 from ponas_deploy.commands import app
 from ponas_deploy.commands.reports.recheck import recheck_report
 from ponas_deploy.errors import MeasurementError, TableMismatchError
@@ -72,9 +72,9 @@ def losses(space: Space) -> AccuracyTable:
 
 
 def again(table: LatencyTable, factors: Mapping[str, float], *networks: float, noise: float = 0.0) -> Recheck:
-    """Judge made-up rounds: cells times their factor ("" for all), predictions times `networks` in turn."""
+    """Compare made-up rounds: cells times their factor ("" for all), predictions times `networks` in turn."""
     space = tiny_space()
-    wanted = select(table, losses(space))
+    plan = plan_recheck(table, losses(space))
 
     def rounds(ns: float) -> Measurement:
         return Measurement(1, tuple(ns * (1 + noise * (number % 2)) for number in range(12)))
@@ -82,23 +82,23 @@ def again(table: LatencyTable, factors: Mapping[str, float], *networks: float, n
     now = {}
     for key, measurement in table.measurements:
         now[key] = rounds(factors.get(key, factors.get("", 1.0)) * measurement.rounds_ns[0])
-    for choices, factor in zip(wanted.networks, cycle(networks or (1.0,)), strict=False):
+    for choices, factor in zip(plan.networks, cycle(networks or (1.0,)), strict=False):
         now[",".join(choices)] = rounds(1e6 * factor * table.predict_ms(choices))
-    return judge("t", table, losses(space), wanted, now)
+    return compare("t", table, losses(space), plan, now)
 
 
 def test_the_cells_of_the_front_are_selected_and_networks_spread_over_it(made: StoredTable) -> None:
     table, loss = made.table, losses(tiny_space())
-    wanted, found = select(table, loss), front(made.table, losses(tiny_space()))
-    assert {STEM, HEAD}.isdisjoint(wanted.keys)
+    plan, found = plan_recheck(table, loss), front(made.table, losses(tiny_space()))
+    assert {STEM, HEAD}.isdisjoint(plan.keys)
     on_front = {
         table.cell_keys[layer][index] for row in found.choices.tolist() for layer, index in enumerate(row)
     }
-    assert set(wanted.keys) == on_front
-    assert len(wanted.budgets_ms) == BUDGETS
-    best = [table.grid.labels(found.choices[best_within(found, b) or 0].tolist()) for b in wanted.budgets_ms]
-    assert len(wanted.networks) == len(set(wanted.networks)) == min(NETWORKS, len(set(best)))
-    assert set(wanted.networks) <= set(best)
+    assert set(plan.keys) == on_front
+    assert len(plan.budgets_ms) == BUDGETS
+    best = [table.grid.labels(found.choices[best_within(found, b) or 0].tolist()) for b in plan.budgets_ms]
+    assert len(plan.networks) == len(set(plan.networks)) == min(NETWORKS, len(set(best)))
+    assert set(plan.networks) <= set(best)
 
 
 def test_a_table_of_the_same_machine_holds(made: StoredTable, tiny: Space) -> None:
@@ -106,6 +106,7 @@ def test_a_table_of_the_same_machine_holds(made: StoredTable, tiny: Space) -> No
     assert (found.verdict, found.moved, found.changed, found.reordered) == ("holds", (), 0, 0)
     assert found.error_pct == pytest.approx(0, abs=1e-6)
     assert found.text.startswith("t holds: networks of the front are predicted to 0.0 % on average")
+    assert (found.finding.severity, found.finding.about) == ("ok", "t")
 
 
 def test_a_machine_that_is_slower_as_a_whole_is_no_other_order(made: StoredTable) -> None:
@@ -146,13 +147,14 @@ def test_networks_that_disagree_with_each_other_end_a_table(made: StoredTable) -
     assert (found.verdict, found.moved) == ("moved", ())
     assert found.text.startswith("t no longer holds")
     assert found.text.endswith("Profile again.")
+    assert (found.finding.severity, found.finding.advice) == ("error", "Profile again.")
 
 
 def test_a_machine_too_noisy_to_say_is_said_so(made: StoredTable) -> None:
     found = again(made.table, {}, noise=0.2)
     assert found.noise_pct > 5
     assert found.verdict == "unknown"
-    assert "cannot be judged now: measuring the same networks twice differs by" in found.text
+    assert "cannot be checked now: measuring the same networks twice differs by" in found.text
 
 
 def test_budgets_that_nothing_meets_any_more_are_said_so(made: StoredTable) -> None:
@@ -169,7 +171,8 @@ def test_the_real_protocol_on_an_unchanged_device_and_on_a_slower_one(
     device = FakeDevice(run_ns=0.0)
     use_factory(monkeypatch, "fake", f"{__name__}:_device")
     monkeypatch.setattr("test_recheck._device", lambda: FakeBackend(device), raising=False)
-    found = recheck(made, losses(tiny), time_s=3.0)
+    write_accuracy_table(losses(tiny), home() / "accuracy" / "tiny.json")
+    found = recheck(made, time_s=3.0)
     assert (found.verdict, found.moved, found.changed) == ("holds", (), 0)
     for network in found.networks:
         with get_backend("fake").load(
@@ -205,7 +208,7 @@ def run(*arguments: str) -> Result:
 
 
 def test_the_command_rechecks_a_table_on_a_real_runtime(tiny: Space, tmp_path: Path) -> None:
-    """Whether it holds is the machine's matter; that it is measured, judged and said is tested."""
+    """Whether it holds is the machine's matter; that it is measured, compared and reported is tested."""
     table = profile(tiny, "onnxruntime", plan=QUICK, time_budget_s=5.0)
     assert table.conditions is not None
     path = store.latency_path(table.conditions, SpaceKey.of(tiny))

@@ -225,14 +225,14 @@ def test_an_engine_that_the_manifest_hides_does_not_pass_unmeasured(engine: Path
 # What verify compares
 
 
-def shown(manifest: Manifest, found: Verification) -> str:
+def shown(found: Verification) -> str:
     console = Console(width=110, record=True, file=StringIO())
-    console.print(verification_report(manifest, found))
+    console.print(verification_report(found))
     return console.export_text()
 
 
 def test_an_engine_as_it_was_emitted_passes_every_check(engine: Path) -> None:
-    _, found = verify(engine)
+    found = verify(engine)
     assert (found.passed, found.architecture_agrees, found.portable_answers) == (True, True, True)
     assert found.difference is not None
     assert found.timing is not None
@@ -253,17 +253,17 @@ OTHERS: dict[str, Callable[[], bytes]] = {
 def test_another_network_in_the_folder_is_a_failed_check(engine: Path, other: str) -> None:
     put(engine, MODEL, OTHERS[other]())
     put(engine, ENGINE, OTHERS[other]())
-    manifest, found = verify(engine)
+    found = verify(engine)
     assert (found.changed_files, found.architecture_agrees, found.passed) == ((), False, False)
     assert (found.difference, found.timing) == (None, None)
-    row = next(line for line in shown(manifest, found).splitlines() if "architecture" in line)
+    row = next(line for line in shown(found).splitlines() if "architecture" in line)
     assert "another network's" in row
     assert "FAILED" in row
 
 
 def test_choices_of_another_network_are_a_failed_check(portable: Path) -> None:
     rewrite(portable, lambda d: d.update(choices=list(network(3).choices)))
-    assert verify(portable)[1].architecture_agrees is False
+    assert verify(portable).architecture_agrees is False
 
 
 def test_json_names_the_check_of_the_architecture(engine: Path) -> None:
@@ -275,21 +275,21 @@ def test_json_names_the_check_of_the_architecture(engine: Path) -> None:
 
 
 def test_a_portable_network_is_run_though_nothing_is_measured(portable: Path) -> None:
-    manifest, found = verify(portable)
-    assert manifest.status.startswith("not built")
+    found = verify(portable)
+    assert found.manifest.status.startswith("not built")
     assert (found.passed, found.architecture_agrees, found.portable_answers) == (True, True, True)
     assert (found.difference, found.timing) == (None, None)
     put(portable, MODEL, onnx_of(network(), spoilt=True))
-    manifest, found = verify(portable)
+    found = verify(portable)
     assert (found.passed, found.architecture_agrees, found.portable_answers) == (False, True, False)
-    assert "not finite" in shown(manifest, found)
+    assert "not finite" in shown(found)
     (portable / MODEL).unlink()
-    assert verify(portable)[1].changed_files == (MODEL,)
+    assert verify(portable).changed_files == (MODEL,)
 
 
 def test_an_engine_that_answers_nan_is_reported_in_json_too(engine: Path) -> None:
     put(engine, ENGINE, onnx_of(network(), spoilt=True))
-    assert verify(engine)[1].difference == float("inf")
+    assert verify(engine).difference == float("inf")
     result = CliRunner().invoke(app, ["verify", str(engine), "--json"])
     assert result.exit_code == 1
     document = json.loads(result.stdout)

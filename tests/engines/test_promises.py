@@ -129,7 +129,7 @@ def test_a_machine_whose_speed_varies_is_left_room(tiny: Space, tmp_path: Path) 
     assert measured is not None
     assert measured.noise_floor_pct == pytest.approx(reproducibility_pct(varying.table))
     assert read_manifest(done.folder).measured == measured
-    assert "as the machine's speed wanders; 0.0 % between 4 fresh processes" in shown(deployment_report(done))
+    assert "as the machine's speed varies; 0.0 % between 4 fresh processes" in shown(deployment_report(done))
 
 
 def test_what_just_fits_is_better_than_nothing(tiny: Space, tmp_path: Path) -> None:

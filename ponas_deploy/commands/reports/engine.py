@@ -72,8 +72,9 @@ def manifest_report(manifest: Manifest, folder: Path) -> RenderableType:
     return Group(rows, *_shortlisted(manifest), *_warnings(manifest))
 
 
-def verification_report(manifest: Manifest, found: Verification) -> RenderableType:
+def verification_report(found: Verification) -> RenderableType:
     """What `ponas verify` found, one check a row."""
+    manifest = found.manifest
     rows = table(f"Verification of an engine for {manifest.conditions.text}")
     for column in ("check", "found", "expected", ""):
         rows.add_column(column)
@@ -129,7 +130,7 @@ def _measured(rows: Table, timing: EngineTiming, limit_ms: float | None, percent
     spread_pct, processes = timing.spread_pct(percentile), len(timing.processes_ns)
     floor = f"{spread_pct:.1f} % between {processes} fresh processes{over}, {timing.runs} inferences"
     if timing.reproducibility_pct > spread_pct:
-        floor = f"{timing.reproducibility_pct:.1f} %, as the machine's speed wanders; {floor}"
+        floor = f"{timing.reproducibility_pct:.1f} %, as the machine's speed varies; {floor}"
     rows.add_row("noise floor", floor)
     if timing.shared_pct >= _SHARED_PCT:
         shared = f"{timing.shared_pct:.0f} % of the inferences met one that something else shared"

@@ -7,20 +7,20 @@ from collections.abc import Iterator
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ponas_deploy.checks.moves import Recheck, Verdict
-from ponas_deploy.commands.reports.style import BAD, FAINT, GOOD, WARN, counted, digits, table
+from ponas_deploy.checks.latency_changes import Recheck
+from ponas_deploy.commands.reports.findings import findings_rows
+from ponas_deploy.commands.reports.style import BAD, FAINT, WARN, counted, digits, table
 
-_STYLES: dict[Verdict, str] = {"holds": GOOD, "shifted": WARN, "moved": BAD, "unknown": WARN}
 _SHOWN = 10
 
 
 def recheck_report(found: Recheck) -> RenderableType:
-    """The verdict first, then what it rests on."""
+    """The verdict first, then the cells, the networks and the choices it rests on."""
     return Group(*_parts(found))
 
 
 def _parts(found: Recheck) -> Iterator[RenderableType]:
-    yield Text(found.text, style=f"bold {_STYLES[found.verdict]}")
+    yield findings_rows([found.finding])
     own = sum(cell.own for cell in found.cells)
     yield Text(
         f"{len(found.moved)} of {counted(len(found.cells), 'cell')} moved by more than noise, all together by"
@@ -40,7 +40,7 @@ def _parts(found: Recheck) -> Iterator[RenderableType]:
 
 def _moved(found: Recheck) -> RenderableType:
     rows = table("Cells that moved")
-    for name in ("layers", "candidate", "then ms", "now ms", "change", ""):
+    for name in ("layers", "candidate", "before ms", "now ms", "change", ""):
         rows.add_column(name, justify="right" if name.endswith("ms") or name == "change" else "left")
     for cell in found.moved[:_SHOWN]:
         own = "otherwise than the rest" if cell.own else "as the rest"
@@ -69,21 +69,21 @@ def _choices(found: Recheck) -> RenderableType:
         f"Choices: {found.changed} of {counted(len(found.choices), 'budget')} would change,"
         f" {found.reordered} without what all cells moved by together"
     )
-    for name in ("budget ms", "its choice takes", "loss then pp", "loss now pp", ""):
+    for name in ("budget ms", "its choice takes", "loss before pp", "loss now pp", ""):
         rows.add_column(name, justify="right" if name else "left")
     for choice in found.choices:
         if choice.after == ():
-            verdict = Text("nothing fits", style=BAD)
+            outcome = Text("nothing fits", style=BAD)
         elif not choice.changed:
-            verdict = Text("the same", style=FAINT)
+            outcome = Text("the same", style=FAINT)
         else:
             over = choice.takes_ms > choice.budget_ms
-            verdict = Text("another: this one is over" if over else "another fits", style=WARN)
+            outcome = Text("another: this one is over" if over else "another fits", style=WARN)
         rows.add_row(
             digits(choice.budget_ms),
             f"{digits(choice.takes_ms)} ms",
             f"{choice.loss_before_pp:.2f}",
             "" if choice.loss_after_pp is None else f"{choice.loss_after_pp:.2f}",
-            verdict,
+            outcome,
         )
     return rows

@@ -55,10 +55,10 @@ def recheck(
 ) -> None:
     """Measure about twenty cells and a few networks again: does a latency table still hold?
 
-    The cells are those that the best networks spend their time in. It is said which of them moved (their
+    The cells are those that the best networks spend their time in. The report names those that moved (their
     intervals do not overlap), how well networks are predicted now beside what the certificate and the noise
     allow, and for ten budgets whether another network would be chosen. What a table was made with that is
-    another thing here (runtime version, driver, power mode) is named; ponas specialize would profile again,
+    different here (runtime version, driver, power mode) is named; ponas specialize would profile again,
     while a table that holds can be used all the same with --latency-table. Exit code 1 when one does not
     hold, or when the machine is too noisy to say.
 
@@ -68,8 +68,8 @@ def recheck(
       ponas table recheck --backend openvino --precision bf16 --json
       ponas table recheck my-cpu/onnxruntime-fp32-t1-b1-ponas-224px-1000c --time 30
     """
-    from ponas_deploy.checks.recheck import recheck as measure_again
-    from ponas_deploy.checks.recheck import recheck_document
+    from ponas_deploy.checks.latency_table import recheck as recheck_table
+    from ponas_deploy.checks.latency_table import recheck_document
     from ponas_deploy.commands.output import note, print_json, show
     from ponas_deploy.errors import PonasError
     from ponas_deploy.profiling import inventory
@@ -86,20 +86,16 @@ def recheck(
         if not target.local:
             raise PonasError(f"'{device}' is not this machine: run `ponas table recheck` on it.")
         tables = inventory.own_tables(target, built)
-    found, differ = [], {}
+    losses = store.accuracy_table(accuracy_table).table if accuracy_table else None
+    found = []
     for stored in tables:
-        differ[stored.name] = inventory.refuse_elsewhere(stored)
-        for difference in differ[stored.name]:
+        for difference in inventory.refuse_elsewhere(stored):
             note(f"table {stored.name} was made {difference.text}")
         note(f"measuring a part of {stored.name} again, for about {time:.0f} s")
-        name = accuracy_table or f"accuracy/{stored.table.space.name if stored.table.space else ''}"
-        found.append(measure_again(stored, store.accuracy_table(name).table, time_s=time, seed=seed))
+        found.append(recheck_table(stored, losses, time_s=time, seed=seed))
     if json:
-        documents = [
-            {**recheck_document(one), "differences": [difference.text for difference in differ[one.name]]}
-            for one in found
-        ]
-        print_json({"holds": all(one.verdict == "holds" for one in found), "tables": documents})
+        holds = all(one.verdict == "holds" for one in found)
+        print_json({"holds": holds, "tables": list(map(recheck_document, found))})
     else:
         from ponas_deploy.commands.reports.recheck import recheck_report
 

@@ -1,7 +1,7 @@
 """Whether a latency table still holds: what matters most of it, measured again in seconds.
 
 About twenty cells, those that the networks of the front spend their time in, and a few whole networks of
-the front, by the same protocol as the profile; `moves` says what came of it.
+the front, by the same protocol as the profile; `latency_changes` compares them with the table.
 """
 
 from __future__ import annotations
@@ -16,19 +16,20 @@ from typing import Any
 import numpy as np
 
 from ponas_deploy.backends import RunSettings, get_backend
-from ponas_deploy.checks.moves import Recheck, Selection, best_choice, judge
+from ponas_deploy.checks.latency_changes import Recheck, RecheckPlan, best_choice, compare
 from ponas_deploy.errors import TableMismatchError
 from ponas_deploy.files.lock import machine_to_oneself
 from ponas_deploy.measuring.contention import probe_for, readings
 from ponas_deploy.measuring.interference import Interference, take_snapshot, usual_core_ns
 from ponas_deploy.measuring.plans import plan_for
 from ponas_deploy.measuring.protocol import Samples, first_estimate, measure
+from ponas_deploy.profiling.inventory import refuse_elsewhere
 from ponas_deploy.profiling.models import block_model, blocks_of, network_bytes
 from ponas_deploy.search.specialize import front
 from ponas_deploy.tables import AccuracyTable, LatencyTable, Measurement, SpaceKey, store
 from ponas_deploy.tables.store import StoredTable
 from searchspace.architecture import Architecture
-from searchspace.space import HEAD, STEM
+from searchspace.space import HEAD, STEM, Space
 from searchspace.spaces import SPACES, build_space
 
 CELLS, NETWORKS, BUDGETS = 20, 6, 10
@@ -36,7 +37,7 @@ TIME_S = 15.0
 MIN_ROUNDS, MAX_ROUNDS = 12, 24
 
 
-def select(table: LatencyTable, accuracy: AccuracyTable) -> Selection:
+def plan_recheck(table: LatencyTable, accuracy: AccuracyTable) -> RecheckPlan:
     """The cells that the front spends most time in, and networks spread over it."""
     if not (table.cell_keys and table.measurements):
         raise TableMismatchError("the table holds no raw rounds of cells: there is nothing to compare with.")
@@ -50,22 +51,27 @@ def select(table: LatencyTable, accuracy: AccuracyTable) -> Selection:
     chosen = tuple(dict.fromkeys(best_choice(table, found, budget) for budget in budgets))
     places = np.unique(np.linspace(0, len(chosen) - 1, min(NETWORKS, len(chosen))).round().astype(int))
     keys = sorted(spent, key=lambda key: -spent[key])[:CELLS]
-    return Selection(tuple(keys), tuple(chosen[place] for place in places), budgets)
+    return RecheckPlan(tuple(keys), tuple(chosen[place] for place in places), budgets)
 
 
 def recheck(
-    stored: StoredTable, accuracy: AccuracyTable, *, time_s: float = TIME_S, seed: int = 0
+    stored: StoredTable, accuracy: AccuracyTable | None = None, *, time_s: float = TIME_S, seed: int = 0
 ) -> Recheck:
-    """Measure a table of this machine again, in about `time_s` seconds, building included.
+    """Measure a part of a table of this machine again, in about `time_s` seconds, building included.
 
-    TableMismatchError for a table without raw rounds or of a space that is not known; MeasurementError when
-    somebody else is measuring.
+    `accuracy` is what the front is made with besides; the space's own accuracy table without one.
+    TableMismatchError for a table of another device, without raw rounds or of a space that is not known;
+    MeasurementError when somebody else is measuring, BackendError without the table's runtime.
     """
+    differences = refuse_elsewhere(stored)
     key = _known_space(stored)
-    wanted = select(stored.table, accuracy)
+    losses = accuracy or store.accuracy_table(f"accuracy/{key.name}").table
+    plan = plan_recheck(stored.table, losses)
     with machine_to_oneself(store.lock_path(), f"recheck of {stored.name}"):
-        samples, interference = _measured(stored, key, wanted, time.monotonic() + time_s, seed)
-    return replace(judge(stored.name, stored.table, accuracy, wanted, samples), interference=interference)
+        samples, interference = _measured(stored, key, plan, time.monotonic() + time_s, seed)
+    found = compare(stored.name, stored.table, losses, plan, samples)
+    texts = tuple(difference.text for difference in differences)
+    return replace(found, interference=interference, differences=texts)
 
 
 def _known_space(stored: StoredTable) -> SpaceKey:
@@ -78,35 +84,43 @@ def _known_space(stored: StoredTable) -> SpaceKey:
 
 
 def _measured(
-    stored: StoredTable, key: SpaceKey, wanted: Selection, deadline: float, seed: int
+    stored: StoredTable, key: SpaceKey, plan: RecheckPlan, deadline: float, seed: int
 ) -> tuple[dict[str, Measurement], tuple[tuple[str, str], ...]]:
-    """The wanted cells, stem, head and networks (by their text), and the weather they were measured in."""
-    conditions, space = stored.conditions, build_space(key.name, key.resolution, key.classes)
-    backend, blocks = get_backend(conditions.backend), blocks_of(space)
-    plan = replace(plan_for(conditions.backend), min_rounds=MIN_ROUNDS, max_rounds=MAX_ROUNDS)
+    """The cells, stem, head and networks (by their text), and the interference while they were measured."""
+    conditions = stored.conditions
+    backend = get_backend(conditions.backend)
+    protocol = replace(plan_for(conditions.backend), min_rounds=MIN_ROUNDS, max_rounds=MAX_ROUNDS)
     settings = RunSettings(conditions.precision, conditions.threads)
-    models = {name: block_model(name, blocks[name], conditions.batch) for name in (*wanted.keys, STEM, HEAD)}
-    for choices in wanted.networks:
-        models[",".join(choices)] = network_bytes(Architecture(space, choices), conditions.batch)
+    models = _models(build_space(key.name, key.resolution, key.classes), plan, conditions.batch)
     with ExitStack() as stack:
         sessions = {
             name: stack.enter_context(backend.load(model, settings)) for name, model in models.items()
         }
-        runs = {name: first_estimate(session, plan)[0] for name, session in sessions.items()}
+        runs = {name: first_estimate(session, protocol)[0] for name, session in sessions.items()}
         probe = probe_for(conditions.backend, conditions.threads, usual_core_ns(stored.table.rounds))
-        interference, samples = Interference(plan, partial(take_snapshot, core=readings(probe))), Samples()
+        interference = Interference(protocol, partial(take_snapshot, core=readings(probe)))
+        samples = Samples()
         measure(
             sessions,
             runs,
             samples,
-            plan,
+            protocol,
             seed=seed,
-            sentinel=",".join(wanted.networks[len(wanted.networks) // 2]),
+            sentinel=",".join(plan.networks[len(plan.networks) // 2]),
             deadline=deadline,
             interference=interference,
             probe=probe,
         )
     return {name: samples.measurement(name) for name in models}, interference.summary()
+
+
+def _models(space: Space, plan: RecheckPlan, batch: int) -> dict[str, bytes]:
+    """The ONNX models of what is measured: cells by key, stem, head, networks by their text."""
+    blocks = blocks_of(space)
+    models = {name: block_model(name, blocks[name], batch) for name in (*plan.keys, STEM, HEAD)}
+    for choices in plan.networks:
+        models[",".join(choices)] = network_bytes(Architecture(space, choices), batch)
+    return models
 
 
 def recheck_document(found: Recheck) -> dict[str, Any]:
@@ -124,5 +138,6 @@ def recheck_document(found: Recheck) -> dict[str, Any]:
         "choices": [{**asdict(choice), "changed": choice.changed} for choice in found.choices],
         "changed_choices": found.changed,
         "reordered_choices": found.reordered,
-        "weather": dict(found.interference),
+        "interference": dict(found.interference),
+        "differences": list(found.differences),
     }

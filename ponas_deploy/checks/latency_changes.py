@@ -1,4 +1,4 @@
-"""What moved between a latency table and a part of it that was measured again. Pure.
+"""What changed between a latency table and a part of it that was measured again. Pure.
 
 A cell has moved where its two intervals do not overlap. The front with the moved cells says whether anything
 would be chosen differently. Where everything moved by one factor the machine is another (load, clocks,
@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean, median
 from typing import Literal, TypeAlias
 
+from ponas_deploy.files.findings import Finding
 from ponas_deploy.search.frontier import Front, best_within
 from ponas_deploy.search.specialize import front
 from ponas_deploy.tables import AccuracyTable, LatencyTable, Measurement
@@ -22,12 +23,12 @@ from searchspace.space import HEAD, STEM
 _LEAST_ALLOWED_PCT = 2.0
 
 Choices: TypeAlias = tuple[str, ...]
-Verdict: TypeAlias = Literal["holds", "shifted", "moved", "unknown"]
+RecheckVerdict: TypeAlias = Literal["holds", "shifted", "moved", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
-class CellNow:
-    """A cell then and now, in milliseconds with its interval; `moved` where the intervals do not overlap.
+class RecheckedCell:
+    """A cell before and now, in milliseconds with its interval; `moved` where the intervals do not overlap.
 
     `layers` share the cell. `own` where it moved otherwise than all cells together did.
     """
@@ -43,7 +44,7 @@ class CellNow:
 
 
 @dataclass(frozen=True, slots=True)
-class NetworkNow:
+class RecheckedNetwork:
     """A network of the front: what the table predicts, and what it takes now."""
 
     choices: Choices
@@ -53,7 +54,7 @@ class NetworkNow:
 
 
 @dataclass(frozen=True, slots=True)
-class ChoiceNow:
+class RecheckedChoice:
     """What the table chooses for a budget, and what it would choose with the cells that moved.
 
     `takes_ms` is what its choice takes with them. `reordered` where it would choose differently even without
@@ -78,24 +79,26 @@ class ChoiceNow:
 class Recheck:
     """What measuring again found out about a table.
 
-    `common_pct` is what all measured cells moved by together. `error_pct` is the mean error of the table on
+    `differences` are what the table was made with that is another thing here, one phrase each. `common_pct`
+    is what all measured cells moved by together. `error_pct` is the mean error of the table on
     the networks now, `rest_pct` what is left of it without a common factor, `allowed_pct` twice what its
     certificate and the noise (`noise_pct`, of now) explain. `interference` is of the rounds: (name, value).
     """
 
     name: str
-    cells: tuple[CellNow, ...]
-    networks: tuple[NetworkNow, ...]
-    choices: tuple[ChoiceNow, ...]
+    cells: tuple[RecheckedCell, ...]
+    networks: tuple[RecheckedNetwork, ...]
+    choices: tuple[RecheckedChoice, ...]
     common_pct: float
     error_pct: float
     rest_pct: float
     allowed_pct: float
     noise_pct: float
     interference: tuple[tuple[str, str], ...] = ()
+    differences: tuple[str, ...] = ()
 
     @property
-    def moved(self) -> tuple[CellNow, ...]:
+    def moved(self) -> tuple[RecheckedCell, ...]:
         """The cells that moved by more than noise, the largest move first."""
         return tuple(sorted((c for c in self.cells if c.moved), key=lambda cell: -abs(cell.change_pct)))
 
@@ -110,8 +113,8 @@ class Recheck:
         return sum(choice.reordered for choice in self.choices)
 
     @property
-    def verdict(self) -> Verdict:
-        """Whether it holds, all moved by one factor, cells moved against each other, or nobody can say."""
+    def verdict(self) -> RecheckVerdict:
+        """Whether it holds, all moved by one factor, single cells moved, or it is too noisy here to say."""
         if self.noise_pct > NOISY_PCT:
             return "unknown"
         if self.error_pct <= self.allowed_pct:
@@ -119,28 +122,33 @@ class Recheck:
         return "shifted" if self.rest_pct <= self.allowed_pct else "moved"
 
     @property
-    def text(self) -> str:
-        """The verdict in one sentence, with what to do."""
+    def finding(self) -> Finding:
+        """The verdict as a finding about the table, with what to do."""
         error = f"networks of the front are predicted to {self.error_pct:.1f} % on average"
-        bound = f"{self.allowed_pct:.1f} % allowed by certificate and noise"
-        if self.verdict == "unknown":
-            return (
-                f"{self.name} cannot be judged now: measuring the same networks twice differs by"
-                f" {self.noise_pct:.1f} %. `ponas doctor` says what disturbs; try again when that is over."
-            )
+        figures = f"{error} ({self.allowed_pct:.1f} % allowed by certificate and noise)"
         if self.verdict == "holds":
-            return f"{self.name} holds: {error} ({bound})."
+            return Finding("ok", self.name, f"holds: {figures}.")
+        if self.verdict == "unknown":
+            repeated = f"measuring the same networks twice differs by {self.noise_pct:.1f} %"
+            advice = "`ponas doctor` says what disturbs; try again when that is over."
+            return Finding("warning", self.name, f"cannot be checked now: {repeated}.", advice)
         if self.verdict == "shifted":
-            return (
-                f"{self.name} is off by one factor: {error} ({bound}), {self.rest_pct:.1f} % without it. The"
-                " order of networks holds, and `ponas specialize --device` corrects the rest by measuring;"
+            message = f"is off by one factor: {figures}, {self.rest_pct:.1f} % without it."
+            advice = (
+                "The order of networks holds, and `ponas specialize --device` corrects the rest by measuring;"
                 " see `ponas doctor` for what is different, or profile again."
             )
-        return f"{self.name} no longer holds: {error} ({bound}). Profile again."
+            return Finding("warning", self.name, message, advice)
+        return Finding("error", self.name, f"no longer holds: {figures}.", "Profile again.")
+
+    @property
+    def text(self) -> str:
+        """The finding in words, with the table's name first."""
+        return f"{self.name} {self.finding.text}"
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class RecheckPlan:
     """What is measured again: keys of cells, networks of the front, and the budgets they are best for."""
 
     keys: tuple[str, ...]
@@ -148,31 +156,31 @@ class Selection:
     budgets_ms: tuple[float, ...]
 
 
-def judge(
+def compare(
     name: str,
     table: LatencyTable,
     accuracy: AccuracyTable,
-    wanted: Selection,
+    plan: RecheckPlan,
     now: Mapping[str, Measurement],
 ) -> Recheck:
     """Compare what was measured `now` (by cell key, or a network's text) with the table. Pure."""
-    cells = _cells(table, wanted.keys, now)
-    networks = tuple(_network(table, choices, now[",".join(choices)]) for choices in wanted.networks)
+    cells = _cells(table, plan.keys, now)
+    networks = tuple(_network(table, choices, now[",".join(choices)]) for choices in plan.networks)
     shift = median(network.measured_ms / network.predicted_ms for network in networks)
     rest = [abs(100 * (network.predicted_ms * shift / network.measured_ms - 1)) for network in networks]
-    noise_pct = repeatability([now[",".join(c)] for c in wanted.networks], _statistic(table)).difference_pct
-    proof = table.certificate
-    explained = (noise_pct, *((proof.mean_error_pct, proof.noise_floor_pct) if proof else ()))
+    noise_pct = repeatability([now[",".join(c)] for c in plan.networks], _statistic(table)).difference_pct
+    known = table.certificate
+    explained = (noise_pct, *((known.mean_error_pct, known.noise_floor_pct) if known else ()))
     return Recheck(
         name,
         cells,
         networks,
         _choices(
             table,
-            _with_moves(table, cells, now),
-            _with_own_moves(table, cells),
+            _with_changes(table, cells, now),
+            _with_own_changes(table, cells),
             accuracy,
-            wanted.budgets_ms,
+            plan.budgets_ms,
         ),
         100 * (median(cell.now_ms / cell.before_ms for cell in cells) - 1),
         fmean(abs(network.error_pct) for network in networks),
@@ -186,22 +194,17 @@ def _statistic(table: LatencyTable) -> str:
     return table.statistic or "median"
 
 
-def _cells(table: LatencyTable, keys: Sequence[str], now: Mapping[str, Measurement]) -> tuple[CellNow, ...]:
+def _cells(
+    table: LatencyTable, keys: Sequence[str], now: Mapping[str, Measurement]
+) -> tuple[RecheckedCell, ...]:
     before, statistic = dict(table.measurements), _statistic(table)
     common = median(now[key].value_ms(statistic) / before[key].value_ms(statistic) for key in keys)
     found = []
     for key in keys:
-        places = [
-            (layer, label)
-            for layer, labels, row in zip(
-                table.grid.layers, table.grid.candidates, table.cell_keys, strict=True
-            )
-            for label, own in zip(labels, row, strict=True)
-            if own == key
-        ]
+        places = _places(table, key)
         old, new = before[key].value_ms(statistic), now[key].value_ms(statistic)
         found.append(
-            CellNow(
+            RecheckedCell(
                 key,
                 tuple(layer for layer, _ in places),
                 places[0][1],
@@ -215,19 +218,30 @@ def _cells(table: LatencyTable, keys: Sequence[str], now: Mapping[str, Measureme
     return tuple(found)
 
 
+def _places(table: LatencyTable, key: str) -> list[tuple[str, str]]:
+    """The layers and candidates that share a cell."""
+    rows = zip(table.grid.layers, table.grid.candidates, table.cell_keys, strict=True)
+    return [
+        (layer, label)
+        for layer, labels, row in rows
+        for label, own in zip(labels, row, strict=True)
+        if own == key
+    ]
+
+
 def _apart(before: Measurement, now: Measurement, statistic: str, factor: float = 1.0) -> bool:
     """Whether the intervals do not overlap, after the older one is multiplied."""
     old, new = before.interval_ms(statistic), now.interval_ms(statistic)
     return factor * old[1] < new[0] or new[1] < factor * old[0]
 
 
-def _network(table: LatencyTable, choices: Choices, now: Measurement) -> NetworkNow:
+def _network(table: LatencyTable, choices: Choices, now: Measurement) -> RecheckedNetwork:
     predicted, measured = table.predict_ms(choices), now.value_ms(_statistic(table))
-    return NetworkNow(choices, predicted, measured, 100 * (predicted / measured - 1))
+    return RecheckedNetwork(choices, predicted, measured, 100 * (predicted / measured - 1))
 
 
-def _with_moves(
-    table: LatencyTable, cells: Sequence[CellNow], now: Mapping[str, Measurement]
+def _with_changes(
+    table: LatencyTable, cells: Sequence[RecheckedCell], now: Mapping[str, Measurement]
 ) -> LatencyTable:
     """The table with what moved; cells that were not measured again move as the median of those that were."""
     factors = {cell.key: cell.now_ms / cell.before_ms if cell.moved else 1.0 for cell in cells}
@@ -243,7 +257,7 @@ def _with_moves(
     return replace(table, grid=replace(table.grid, values=values, fixed=constant))
 
 
-def _with_own_moves(table: LatencyTable, cells: Sequence[CellNow]) -> LatencyTable:
+def _with_own_changes(table: LatencyTable, cells: Sequence[RecheckedCell]) -> LatencyTable:
     """The table with what moved otherwise than all cells together did."""
     common = median(cell.now_ms / cell.before_ms for cell in cells)
     own = {cell.key: cell.now_ms / cell.before_ms / common for cell in cells if cell.own}
@@ -260,13 +274,13 @@ def _choices(
     reordered: LatencyTable,
     accuracy: AccuracyTable,
     budgets_ms: Sequence[float],
-) -> tuple[ChoiceNow, ...]:
+) -> tuple[RecheckedChoice, ...]:
     then, now, apart = front(table, accuracy), front(moved, accuracy), front(reordered, accuracy)
     found = []
     for budget in budgets_ms:
         before, index = best_choice(table, then, budget), best_within(now, budget)
         found.append(
-            ChoiceNow(
+            RecheckedChoice(
                 budget,
                 before,
                 () if index is None else moved.grid.labels(now.choices[index].tolist()),
