@@ -26,7 +26,7 @@ from ponas_deploy.fitting.correction import traits
 from ponas_deploy.measuring.protocol import Samples
 from ponas_deploy.profiling.prior import Prior, assemble_from, load_prior
 from ponas_deploy.profiling.sampling import choose
-from ponas_deploy.search.frontier import pareto_front
+from ponas_deploy.search.frontier import exact_front
 from ponas_deploy.tables import Conditions, Grid, LatencyTable, load_accuracy_table
 from ponas_deploy.tables.store import SHIPPED
 from searchspace import Space, build_space
@@ -88,7 +88,7 @@ def off_pct(grid: Grid, truth: Grid, rows: np.ndarray) -> float:  # type: ignore
 def errors(table: LatencyTable, truth: Grid, losses: Grid, other: Grid) -> dict[str, float]:
     """The true error over networks of each kind."""
     fronts = [
-        pareto_front(grid.arrays(), loss.arrays(), fixed_cost=grid.fixed).choices
+        exact_front(grid.arrays(), loss.arrays(), fixed_cost=grid.fixed).choices
         for grid, loss in ((truth, losses), (table.grid, losses), (table.grid, other))
     ]
     sizes = [len(row) for row in truth.candidates]

@@ -26,7 +26,7 @@ from ponas_deploy.engines.deploy import Deployment, Task, deploy, random_source
 from ponas_deploy.errors import BudgetError
 from ponas_deploy.profiling import inventory
 from ponas_deploy.search.budget import Budget
-from ponas_deploy.search.specialize import front
+from ponas_deploy.search.pareto import front
 from ponas_deploy.tables import AccuracyTable, store
 from ponas_deploy.tables.store import StoredTable
 from searchspace import build_space

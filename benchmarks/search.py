@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from ponas_deploy.search.constrained import k_best_constrained, solve_constrained
-from ponas_deploy.search.frontier import Floats, best_within, k_best, pareto_front, total
+from ponas_deploy.search.frontier import Floats, best_within, exact_front, k_best, total
 from ponas_deploy.search.genetic import evolve
 
 Column = list[Floats]
@@ -73,7 +73,7 @@ def macs_and_params(cost: Column, seed: int = 1) -> list[Column]:
 
 
 def limit_on(cost: Column, loss: Column, fixed: float) -> float:
-    front = pareto_front(cost, loss, fixed_cost=fixed)
+    front = exact_front(cost, loss, fixed_cost=fixed)
     return float(front.cost[0] + TIGHTNESS * (front.cost[-1] - front.cost[0]))
 
 
@@ -90,7 +90,7 @@ def genetic_runs(
 
 
 def measure(cost: Column, loss: Column, fixed: float, seeds: int) -> dict[str, Any]:
-    front = pareto_front(cost, loss, fixed_cost=fixed)
+    front = exact_front(cost, loss, fixed_cost=fixed)
     budget = limit_on(cost, loss, fixed)
     optimum = float(front.loss[best_within(front, budget) or 0])
     costs, constants = [cost, *macs_and_params(cost)], [fixed, 0.0, 0.0]
@@ -103,7 +103,7 @@ def measure(cost: Column, loss: Column, fixed: float, seeds: int) -> dict[str, A
     genetic_ms, gaps_pct = genetic_runs(loss, cost, budget, fixed, optimum, seeds)
     return {
         "points": int(front.cost.size),
-        "front": timed(lambda: pareto_front(cost, loss, fixed_cost=fixed), 50),
+        "front": timed(lambda: exact_front(cost, loss, fixed_cost=fixed), 50),
         "k_best_10": timed(lambda: k_best(cost, loss, budget, 10, fixed_cost=fixed), 50),
         "three_limits": timed(lambda: solve_constrained(loss, costs, limits, constants), 20),
         "three_limits_k_10": timed(lambda: k_best_constrained(loss, costs, limits, constants, 10), 20),

@@ -42,7 +42,8 @@ from ponas_deploy.profiling.resume import header
 from ponas_deploy.profiling.sampling import choose
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.frontier import Front
-from ponas_deploy.search.specialize import front, shortlist, slowest_useful_ms
+from ponas_deploy.search.pareto import front
+from ponas_deploy.search.specialize import shortlist, slowest_useful_ms
 from ponas_deploy.tables import (
     AccuracyTable,
     Conditions,

@@ -25,7 +25,7 @@ from ponas_deploy.measuring.plans import plan_for
 from ponas_deploy.measuring.protocol import Samples, first_estimate, measure
 from ponas_deploy.profiling.inventory import refuse_elsewhere
 from ponas_deploy.profiling.models import block_model, blocks_of, network_bytes
-from ponas_deploy.search.specialize import front
+from ponas_deploy.search.pareto import front
 from ponas_deploy.tables import AccuracyTable, LatencyTable, Measurement, SpaceKey, store
 from ponas_deploy.tables.store import StoredTable
 from searchspace.architecture import Architecture

@@ -215,7 +215,7 @@ def _choose(
     json: bool,
 ) -> None:
     from ponas_deploy.engines.attempts import choose_within
-    from ponas_deploy.search.specialize import budget_from, document
+    from ponas_deploy.search.specialize import budget_from, specialization_document
     from ponas_deploy.tables import store
     from ponas_deploy.tables.margin import margin
     from ponas_deploy.tables.quality import usable_tables
@@ -255,7 +255,7 @@ def _choose(
     if json:
         print_json(
             {
-                **document(solution),
+                **specialization_document(solution),
                 "confidence": confidence,
                 "margin": left and left.factor,
                 "measured": None,

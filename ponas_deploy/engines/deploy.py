@@ -31,7 +31,7 @@ from ponas_deploy.files.weights import write_weights
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.measuring.retries import RETRIES
 from ponas_deploy.search.costs import network_costs
-from ponas_deploy.search.specialize import document
+from ponas_deploy.search.specialize import specialization_document
 from ponas_deploy.tables import Conditions, SpaceKey, store
 from ponas_deploy.tables.store import StoredAccuracy, StoredTable
 from searchspace.architecture import Architecture
@@ -202,7 +202,7 @@ def _manifest(task: Task, attempt: Attempt, tries: int, reranker: Shortlist | No
         budget=choice.budget.limits,
         percentile=task.percentile,
         predicted=(
-            *((key, value) for key, value in document(choice).items() if key in _PREDICTED),
+            *((key, value) for key, value in specialization_document(choice).items() if key in _PREDICTED),
             ("expected_ms", attempt.expected_ms),
             ("confidence", task.confidence),
             ("margin", attempt.margin and attempt.margin.factor),

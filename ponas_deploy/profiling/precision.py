@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median
 
-from ponas_deploy.search.specialize import front
+from ponas_deploy.search.pareto import front
 from ponas_deploy.tables import AccuracyTable, LatencyTable
 
 

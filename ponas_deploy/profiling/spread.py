@@ -18,7 +18,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ponas_deploy.search.frontier import pareto_front
+from ponas_deploy.search.frontier import exact_front
 
 Floats = NDArray[np.float64]
 Choices = tuple[int, ...]
@@ -38,7 +38,7 @@ def varied_networks(
     is of the front in order of cost. Fewer where a kind has fewer that are new.
     """
     rng = np.random.default_rng(seed)
-    front = [tuple(map(int, row)) for row in pareto_front(costs, losses).choices]
+    front = [tuple(map(int, row)) for row in exact_front(costs, losses).choices]
     random = [tuple(int(rng.integers(len(layer))) for layer in costs) for _ in range(each)]
     return tuple(dict.fromkeys((*spread_networks(costs, each, seed), *random, *evenly(front, each))))
 

@@ -17,6 +17,8 @@ import numpy as np
 
 from ponas_deploy.errors import PonasError
 from ponas_deploy.search.frontier import Floats, Front, best_within
+from ponas_deploy.search.pareto import ParetoFront
+from ponas_deploy.tables import Grid
 
 SAME = 1e-9
 """Latencies and losses that differ by less, relatively, are a tie."""
@@ -40,7 +42,7 @@ class BestWithin:
 
 @dataclass(frozen=True, slots=True)
 class BudgetRow:
-    """One budget of the ladder: what each front can do within it (None: nothing), and the first place.
+    """A budget: the best network of each front within it (None where there is none), and the winners.
 
     `winners` holds the indices of the fronts of least loss and, among those, least latency.
     """
@@ -48,14 +50,6 @@ class BudgetRow:
     budget_ms: float
     best_within: tuple[BestWithin | None, ...]
     winners: tuple[int, ...]
-
-    def document(self, names: Sequence[str]) -> dict[str, Any]:
-        """The rung as JSON, the fronts by their names."""
-        return {
-            "budget_ms": self.budget_ms,
-            "winners": [names[index] for index in self.winners],
-            "best": {name: best and asdict(best) for name, best in zip(names, self.best_within, strict=True)},
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,21 +70,49 @@ class FrontComparison:
     slowdown: tuple[float, ...]
     verdict: str
 
-    def document(self) -> dict[str, Any]:
-        """The comparison as `ponas pareto --json` prints it."""
-        names = self.names
-        return {
-            "tables": list(names),
-            "ladder": [row.document(names) for row in self.by_budget],
-            "dominated_pct": {
-                name: {other: value for other, value in zip(names, row, strict=True) if other != name}
-                for name, row in zip(names, self.dominated_pct, strict=True)
-            },
-            "hypervolume_pct": dict(zip(names, self.hypervolume_pct, strict=True)),
-            "reference": {"latency_ms": self.reference[0], "loss_pp": self.reference[1]},
-            "slowdown": dict(zip(names, self.slowdown, strict=True)),
-            "verdict": self.verdict,
-        }
+
+def pareto_document(fronts: Sequence[NamedFront], grids: Sequence[Grid]) -> dict[str, Any]:
+    """Fronts, each with the grid of its latency table, as `ponas pareto --json` prints them.
+
+    `points` is the front of one table, or that of all together, each point with its table.
+    """
+    labelled = [asdict(ParetoFront.of(one.front, grid)) for one, grid in zip(fronts, grids, strict=True)]
+    if len(fronts) == 1:
+        return labelled[0]
+    joint = joint_front([named.front for named in fronts])
+    return {
+        "points": [
+            {"table": fronts[which].name, **labelled[which]["points"][point]} for which, point in joint
+        ],
+        "fronts": [{"table": named.name, **one} for named, one in zip(fronts, labelled, strict=True)],
+        "comparison": comparison_document(compare_fronts(fronts)),
+    }
+
+
+def comparison_document(comparison: FrontComparison) -> dict[str, Any]:
+    """A comparison as JSON, the fronts by their names."""
+    names = comparison.names
+    return {
+        "tables": list(names),
+        "by_budget": [
+            {
+                "budget_ms": row.budget_ms,
+                "winners": [names[index] for index in row.winners],
+                "best": {
+                    name: best and asdict(best) for name, best in zip(names, row.best_within, strict=True)
+                },
+            }
+            for row in comparison.by_budget
+        ],
+        "dominated_pct": {
+            name: {other: value for other, value in zip(names, row, strict=True) if other != name}
+            for name, row in zip(names, comparison.dominated_pct, strict=True)
+        },
+        "hypervolume_pct": dict(zip(names, comparison.hypervolume_pct, strict=True)),
+        "reference": {"latency_ms": comparison.reference[0], "loss_pp": comparison.reference[1]},
+        "slowdown": dict(zip(names, comparison.slowdown, strict=True)),
+        "verdict": comparison.verdict,
+    }
 
 
 def joint_front(fronts: Sequence[Front]) -> list[tuple[int, int]]:
@@ -114,17 +136,17 @@ def compare_fronts(fronts: Sequence[NamedFront], *, rows: int = 10) -> FrontComp
         raise PonasError(f"{len(fronts)} front to compare: give two latency tables or more.")
     names = tuple(named.name for named in fronts)
     bare = [named.front for named in fronts]
-    steps = tuple(_budget_row(bare, budget) for budget in round_budgets(bare, rows))
+    by_budget = tuple(_budget_row(bare, budget) for budget in round_budgets(bare, rows))
     reference = max(f.cost[-1] for f in bare), max(f.loss[0] for f in bare)
     slowdown = _slowdowns(bare)
     return FrontComparison(
         names,
-        steps,
+        by_budget,
         tuple(tuple(_dominated_pct(one, other) for other in bare) for one in bare),
         tuple(_hypervolume_pct(front, bare, reference) for front in bare),
         (float(reference[0]), float(reference[1])),
         slowdown,
-        _verdict(names, steps, slowdown),
+        _verdict(names, by_budget, slowdown),
     )
 
 
@@ -200,13 +222,13 @@ def _cost_at(front: Front, levels: Floats) -> Floats:
     return front.cost[np.minimum(first, front.cost.size - 1)]
 
 
-def _verdict(names: Sequence[str], ladder: Sequence[BudgetRow], slowdown: Sequence[float]) -> str:
-    decided = [row for row in ladder if len(row.winners) == 1]
+def _verdict(names: Sequence[str], rows: Sequence[BudgetRow], slowdown: Sequence[float]) -> str:
+    decided = [row for row in rows if len(row.winners) == 1]
     if not decided:
         return f"{_listed(names)} are equal at every budget."
     wins = {index: sum(row.winners[0] == index for row in decided) for index in range(len(names))}
     first = max(wins, key=lambda index: wins[index])
-    if wins[first] < len(ladder):
+    if wins[first] < len(rows):
         return f"{_ranges(names, decided)}."
     rest = [index for index in range(len(names)) if index != first]
     second = min(rest, key=lambda index: slowdown[index])

@@ -51,7 +51,7 @@ class Front:
 
 
 @dataclass(frozen=True, slots=True)
-class Shortlist:
+class BestArchitectures:
     """The best architectures of one budget, ordered by loss and then cost: (K,), (K,) and (K, L)."""
 
     cost: Floats
@@ -178,7 +178,7 @@ def least_cost(cost: Sequence[Floats], *, fixed_cost: float = 0.0) -> float:
 
 def cost_of_least_loss(cost: Sequence[Floats], loss: Sequence[Floats], *, fixed_cost: float = 0.0) -> float:
     """Cost of the cheapest architecture among those of least loss: a larger budget buys nothing."""
-    return float(pareto_front(cost, loss, fixed_cost=fixed_cost).cost[-1])
+    return float(exact_front(cost, loss, fixed_cost=fixed_cost).cost[-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +210,7 @@ def suffix_fronts(costs: ExactColumn, losses: ExactColumn) -> list[PartialFront]
     return fronts[::-1]
 
 
-def pareto_front(cost: Sequence[Floats], loss: Sequence[Floats], *, fixed_cost: float = 0.0) -> Front:
+def exact_front(cost: Sequence[Floats], loss: Sequence[Floats], *, fixed_cost: float = 0.0) -> Front:
     """The complete Pareto front over all architectures (PONAS, equation 5, for every budget at once).
 
     `cost` and `loss` hold one array (n_l,) a layer; `fixed_cost` is added to every architecture. Of
@@ -232,7 +232,7 @@ def best_within(front: Front, budget: float) -> int | None:
 
 def k_best(
     cost: Sequence[Floats], loss: Sequence[Floats], budget: float, k: int, *, fixed_cost: float = 0.0
-) -> Shortlist:
+) -> BestArchitectures:
     """The `k` architectures of least loss that cost at most `budget`; fewer when fewer exist.
 
     Exact, ties included: none outside the list comes before one inside it by (loss, cost). The front of the
@@ -253,7 +253,7 @@ def k_best(
         beginning, candidate = np.divmod(first, costs.layers[layer].size)
         choices = np.column_stack((choices[beginning], candidate))
         cost_sums, loss_sums = cost_sums[first], loss_sums[first]
-    return Shortlist(costs.values(cost_sums + costs.fixed), losses.values(loss_sums), choices)
+    return BestArchitectures(costs.values(cost_sums + costs.fixed), losses.values(loss_sums), choices)
 
 
 def _walk(fronts: list[PartialFront], points: Indices) -> Indices:

@@ -1,8 +1,8 @@
 """The paper's genetic algorithm (PONAS, section 3.3), with its settings as the defaults.
 
 The exact searches in `frontier` and `constrained` are faster and never worse; this one is here because the
-paper has it, and so that its distance from the optimum can be told. What the paper leaves open is settled
-so: parents are paired at random, a child that breaks a limit is bred again from the same two parents, and
+paper has it, and to measure its distance from the optimum. What the paper leaves open is decided
+so: parents are paired at random, a child that breaks a limit is made again from the same two parents, and
 after a bounded number of attempts it is a copy of the first one. So every population fits and none hangs.
 """
 
@@ -44,7 +44,7 @@ class Evolution:
 
     `choices` (L,) one candidate index a layer; `loss` its total; `costs` (C,) its total of each cost;
     `history` (generations,) the best loss so far after each generation; `evaluations` counts the chromosomes
-    that were checked against the limits, children bred again included.
+    that were checked against the limits, children made again included.
     """
 
     choices: Indices

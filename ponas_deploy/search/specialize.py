@@ -6,7 +6,7 @@ Pure: no torch, no clock, no files. The exact search is the default; the paper's
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from ponas_deploy.errors import BudgetError, PonasError, TableMismatchError, Unk
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.constrained import k_best_constrained, smallest_possible
 from ponas_deploy.search.costs import LATENCY, CostColumn, cost_column, limit_options
-from ponas_deploy.search.frontier import Front, cost_of_least_loss, k_best, pareto_front, total
+from ponas_deploy.search.frontier import cost_of_least_loss, k_best, total
 from ponas_deploy.search.genetic import GeneticSettings, evolve
 from ponas_deploy.search.notation import Limit
 from ponas_deploy.tables import AccuracyTable, Grid, LatencyTable
@@ -31,7 +31,7 @@ METHODS = ("exact", "ga")
 class Specialization:
     """The network chosen for a budget. Every number here is predicted; `gap_pp` is to the exact optimum.
 
-    `evaluations` counts what the genetic algorithm looked at, 0 for the exact search.
+    `evaluations` counts what the genetic algorithm checked against the limits, 0 for the exact search.
     """
 
     method: str
@@ -52,12 +52,6 @@ class _Limited:
     limit: float
     values: list[NDArray[np.float64]]
     fixed: float
-
-
-def front(latency: LatencyTable, accuracy: AccuracyTable) -> Front:
-    """The exact Pareto front of latency (ms) and loss (percentage points)."""
-    loss = matched_loss(latency, accuracy)
-    return pareto_front(latency.grid.arrays(), loss.arrays(), fixed_cost=latency.grid.fixed)
 
 
 def slowest_useful_ms(latency: LatencyTable, accuracy: AccuracyTable) -> float:
@@ -222,7 +216,7 @@ def _together_impossible(budget: Budget) -> BudgetError:
     )
 
 
-def document(solution: Specialization) -> dict[str, Any]:
+def specialization_document(solution: Specialization) -> dict[str, Any]:
     """A choice as `ponas specialize --json` prints it."""
     return {
         "method": solution.method,
@@ -234,13 +228,3 @@ def document(solution: Specialization) -> dict[str, Any]:
         "gap_pp": solution.gap_pp,
         "evaluations": solution.evaluations,
     }
-
-
-def points(found: Front, latency: LatencyTable) -> Iterator[dict[str, object]]:
-    """A front as the documents `ponas pareto --json` prints."""
-    for cost, loss, row in zip(found.cost, found.loss, found.choices, strict=True):
-        yield {
-            "latency_ms": float(cost),
-            "loss_pp": float(loss),
-            "choices": list(latency.grid.labels(row.tolist())),
-        }

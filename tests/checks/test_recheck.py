@@ -26,7 +26,7 @@ from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.profiling.models import network_bytes
 from ponas_deploy.profiling.profile import profile
 from ponas_deploy.search.frontier import best_within
-from ponas_deploy.search.specialize import front
+from ponas_deploy.search.pareto import front
 from ponas_deploy.tables import (
     AccuracyTable,
     Grid,

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from ponas_deploy import __version__
 from ponas_deploy.commands import app
 from ponas_deploy.errors import PonasError
-from ponas_deploy.search.specialize import front
+from ponas_deploy.search.pareto import front
 from ponas_deploy.tables import Grid, LatencyTable, write_accuracy_table, write_latency_table
 from sample_tables import SPACE, accuracy_table, latency_table, write_csv
 

@@ -16,7 +16,7 @@ from ponas_deploy.measuring.protocol import Plan, Samples, measure
 from ponas_deploy.profiling.precision import half_pct, precision_of
 from ponas_deploy.profiling.priority import EVERYTHING_EVERY, Priority, contenders, losses
 from ponas_deploy.profiling.profile import profile
-from ponas_deploy.search.frontier import pareto_front
+from ponas_deploy.search.frontier import exact_front
 from ponas_deploy.tables import (
     AccuracyTable,
     Grid,
@@ -45,7 +45,7 @@ def test_the_front_needs_no_cell_that_is_left_out() -> None:
         found = contenders(keys, low, high, loss)
         left_out += sum(map(len, keys)) - len(found)
         true = [values * rng.uniform(0.9, 1.1, values.size) for values in cost]
-        front = pareto_front(true, loss)
+        front = exact_front(true, loss)
         assert {keys[layer][place] for row in front.choices for layer, place in enumerate(row)} <= found
     assert left_out > 100
 

@@ -9,7 +9,7 @@ from ponas_deploy.errors import MeasurementError
 from ponas_deploy.profiling.assemble import Networks
 from ponas_deploy.profiling.priority import losses
 from ponas_deploy.profiling.sampling import MOST_CHECK, MOST_FIT, choose, grown
-from ponas_deploy.search.frontier import pareto_front
+from ponas_deploy.search.frontier import exact_front
 from searchspace import Architecture, Space, build_space
 from searchspace.cost import cost_table, count_macs
 
@@ -32,7 +32,7 @@ def test_both_roles_get_their_share(
 
 def test_a_third_of_those_that_check_are_of_the_front() -> None:
     found = choose(SPACE, COSTS, LOSSES, 72, 0)
-    rows = pareto_front(COSTS, LOSSES).choices.tolist()
+    rows = exact_front(COSTS, LOSSES).choices.tolist()
     best = {Architecture.from_indices(SPACE, row).text for row in rows}
     assert 0.3 <= len(best & {*found.check}) / len(found.check) <= 0.4
     assert best & {*found.fit}

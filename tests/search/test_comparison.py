@@ -11,7 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ponas_deploy.errors import PonasError
-from ponas_deploy.search.comparison import NamedFront, compare_fronts, joint_front, round_budgets
+from ponas_deploy.search.comparison import (
+    NamedFront,
+    compare_fronts,
+    comparison_document,
+    joint_front,
+    round_budgets,
+)
 from ponas_deploy.search.frontier import Front
 
 
@@ -47,7 +53,7 @@ def test_hypervolume_is_the_dominated_share_of_the_box() -> None:
     assert comparison.hypervolume_pct == pytest.approx((100 * 8 / 21, 100 * 16 / 21))
 
 
-def test_fronts_that_cross_are_named_with_their_stretches() -> None:
+def test_fronts_that_cross_are_named_with_their_ranges() -> None:
     comparison = compare_fronts([EARLY, LATE])
     assert comparison.verdict.startswith("early wins up to ")
     assert " and late wins from " in comparison.verdict
@@ -55,9 +61,9 @@ def test_fronts_that_cross_are_named_with_their_stretches() -> None:
 
 
 def test_equal_fronts_tie() -> None:
-    comparison = compare_fronts([FAST, NamedFront("twin", FAST.front)])
+    comparison = compare_fronts([FAST, NamedFront("other", FAST.front)])
     assert all(row.winners == (0, 1) for row in comparison.by_budget)
-    assert comparison.verdict == "fast and twin are equal at every budget."
+    assert comparison.verdict == "fast and other are equal at every budget."
     assert comparison.dominated_pct == ((0.0, 0.0), (0.0, 0.0))
 
 
@@ -79,10 +85,10 @@ def test_one_front_is_not_compared() -> None:
 
 
 def test_the_document_is_json_by_name() -> None:
-    document = json.loads(json.dumps(compare_fronts([SLOW, FAST]).document()))
+    document = json.loads(json.dumps(comparison_document(compare_fronts([SLOW, FAST]))))
     assert document["dominated_pct"] == {"slow": {"fast": 100.0}, "fast": {"slow": 0.0}}
-    assert document["ladder"][0]["best"]["slow"] is None
-    assert document["ladder"][0]["winners"] == ["fast"]
+    assert document["by_budget"][0]["best"]["slow"] is None
+    assert document["by_budget"][0]["winners"] == ["fast"]
 
 
 def test_the_joint_front_takes_the_best_of_all() -> None:
@@ -122,9 +128,9 @@ def test_what_holds_for_any_fronts(fronts: list[Front]) -> None:
 
 @settings(deadline=None)
 @given(any_front(), st.integers(3, 12))
-def test_a_ladder_reaches_both_ends_and_ascends(found: Front, rows: int) -> None:
-    ladder = round_budgets([found], rows)
-    assert ladder[0] >= found.cost[0] * (1 - 1e-9)
-    assert ladder[-1] >= found.cost[-1] * (1 - 1e-9)
-    assert list(ladder) == sorted(set(ladder))
-    assert len(ladder) <= rows
+def test_round_budgets_reach_both_ends_and_ascend(found: Front, rows: int) -> None:
+    budgets = round_budgets([found], rows)
+    assert budgets[0] >= found.cost[0] * (1 - 1e-9)
+    assert budgets[-1] >= found.cost[-1] * (1 - 1e-9)
+    assert list(budgets) == sorted(set(budgets))
+    assert len(budgets) <= rows

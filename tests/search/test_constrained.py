@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ponas_deploy.search import constrained
 from ponas_deploy.search.constrained import k_best_constrained, smallest_possible, solve_constrained
-from ponas_deploy.search.frontier import Floats, Indices, best_within, pareto_front, total
+from ponas_deploy.search.frontier import Floats, Indices, best_within, exact_front, total
 from searchspace.errors import PonasError
 from small_spaces import Column, every_architecture, every_total, spaces
 
@@ -55,7 +55,7 @@ def test_of_equals_the_cheapest_by_the_first_cost(tables: tuple[Column, ...], ti
 @given(spaces(2), st.floats(0, 1))
 def test_one_limit_agrees_with_the_front(tables: tuple[Column, Column], tightness: float) -> None:
     loss, cost = tables
-    front = pareto_front(cost, loss)
+    front = exact_front(cost, loss)
     budget = float(front.cost[0] + tightness * (front.cost[-1] - front.cost[0]))
     index = best_within(front, budget)
     found = solve_constrained(loss, [cost], [budget], [0.0])

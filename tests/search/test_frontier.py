@@ -11,9 +11,9 @@ from ponas_deploy.search.frontier import (
     Front,
     best_within,
     cost_of_least_loss,
+    exact_front,
     k_best,
     least_cost,
-    pareto_front,
     swamping_cell,
     total,
 )
@@ -37,7 +37,7 @@ def front_by_brute_force(cost: Floats, loss: Floats) -> list[tuple[float, float]
 @example(([np.array([0.1, 0.3]), np.array([0.2, 0.0])], [np.array([0.7, 0.1]), np.array([0.0, 0.6])]), 0.0)
 def test_the_front_is_that_of_brute_force(tables: tuple[Column, Column], fixed: float) -> None:
     cost, loss = tables
-    front = pareto_front(cost, loss, fixed_cost=fixed)
+    front = exact_front(cost, loss, fixed_cost=fixed)
     expected = front_by_brute_force(every_total(cost, fixed), every_total(loss))
     assert list(zip(front.cost, front.loss, strict=True)) == [pytest.approx(point) for point in expected]
 
@@ -45,7 +45,7 @@ def test_the_front_is_that_of_brute_force(tables: tuple[Column, Column], fixed: 
 @given(spaces(2))
 def test_nothing_beats_the_front_and_nothing_in_it_repeats(tables: tuple[Column, Column]) -> None:
     cost, loss = tables
-    front = pareto_front(cost, loss)
+    front = exact_front(cost, loss)
     for c, v in zip(every_total(cost), every_total(loss), strict=True):
         assert ((front.cost <= c + NEAR) & (front.loss <= v + NEAR)).any()
     assert (np.diff(front.cost) > 0).all()
@@ -55,7 +55,7 @@ def test_nothing_beats_the_front_and_nothing_in_it_repeats(tables: tuple[Column,
 @given(spaces(2))
 def test_choices_add_up_to_their_cost_and_loss(tables: tuple[Column, Column]) -> None:
     cost, loss = tables
-    front = pareto_front(cost, loss, fixed_cost=1.25)
+    front = exact_front(cost, loss, fixed_cost=1.25)
     assert front.choices.shape == (front.cost.size, len(cost))
     for row, c, v in zip(front.choices, front.cost, front.loss, strict=True):
         assert c == pytest.approx(1.25 + sum(layer[i] for layer, i in zip(cost, row, strict=True)), abs=NEAR)
@@ -67,7 +67,7 @@ def test_choices_add_up_to_their_cost_and_loss(tables: tuple[Column, Column]) ->
 @given(spaces(2))
 def test_the_ends_of_the_front_are_the_cheapest_and_the_best(tables: tuple[Column, Column]) -> None:
     cost, loss = tables
-    front = pareto_front(cost, loss, fixed_cost=0.5)
+    front = exact_front(cost, loss, fixed_cost=0.5)
     assert least_cost(cost, fixed_cost=0.5) == pytest.approx(front.cost[0], abs=NEAR)
     assert cost_of_least_loss(cost, loss, fixed_cost=0.5) == pytest.approx(front.cost[-1], abs=NEAR)
     assert front.loss[-1] == pytest.approx(every_total(loss).min(), abs=NEAR)
@@ -76,18 +76,18 @@ def test_the_ends_of_the_front_are_the_cheapest_and_the_best(tables: tuple[Colum
 def test_the_same_sum_in_another_order_is_the_same_point() -> None:
     cost = [np.array([0.1, 0.2, 0.3])] * 3
     loss = [np.array([0.3, 0.2, 0.1])] * 3
-    front = pareto_front(cost, loss)
+    front = exact_front(cost, loss)
     assert front.cost.tolist() == [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
     assert front.loss.tolist() == [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3]
 
 
 def test_points_that_differ_by_rounding_are_one() -> None:
     almost = 1 - 2e-15
-    by_cost = pareto_front([np.array([almost, 1.0])], [np.array([0.5, 0.0])])
+    by_cost = exact_front([np.array([almost, 1.0])], [np.array([0.5, 0.0])])
     assert by_cost.choices.tolist() == [[1]]
-    by_loss = pareto_front([np.array([0.5, 0.7])], [np.array([1.0, almost])])
+    by_loss = exact_front([np.array([0.5, 0.7])], [np.array([1.0, almost])])
     assert by_loss.choices.tolist() == [[0]]
-    by_both = pareto_front([np.array([almost, 1.0])], [np.array([1.0, almost])])
+    by_both = exact_front([np.array([almost, 1.0])], [np.array([1.0, almost])])
     assert by_both.choices.shape == (1, 1)
 
 
@@ -95,7 +95,7 @@ def test_points_that_differ_by_rounding_are_one() -> None:
 def test_a_budget_is_met_by_the_sum_it_was_added_up_from(budget: float) -> None:
     cost = [np.array([0.1, 0.4]), np.array([0.2, 0.5]), np.array([0.3, 0.6])]
     loss = [np.array([1.0, 0.0])] * 3
-    front = pareto_front(cost, loss)
+    front = exact_front(cost, loss)
     assert best_within(front, budget) == 0
     assert len(k_best(cost, loss, budget, 5).cost) == 1
 
@@ -136,7 +136,7 @@ def test_k_best_orders_ties_by_cost(tables: tuple[Column, Column], budget: int, 
 @given(spaces(2))
 def test_the_first_of_k_best_is_on_the_front(tables: tuple[Column, Column]) -> None:
     cost, loss = tables
-    front = pareto_front(cost, loss)
+    front = exact_front(cost, loss)
     for index, budget in enumerate(front.cost):
         assert best_within(front, budget) == index
         first = k_best(cost, loss, budget, 1)
@@ -145,14 +145,14 @@ def test_the_first_of_k_best_is_on_the_front(tables: tuple[Column, Column]) -> N
 
 def test_an_impossible_budget_has_no_best() -> None:
     cost, loss = [np.array([1.0, 2.0])] * 2, [np.array([1.0, 0.0])] * 2
-    assert best_within(pareto_front(cost, loss), 1.99) is None
+    assert best_within(exact_front(cost, loss), 1.99) is None
     assert k_best(cost, loss, 1.99, 3).choices.shape == (0, 2)
 
 
 def test_the_largest_space_of_the_paper_agrees_with_itself() -> None:
     rng = np.random.default_rng(0)
     cost, loss = list(rng.uniform(0.1, 1, (19, 12))), list(rng.uniform(0, 1, (19, 12)))
-    forwards, backwards = pareto_front(cost, loss), pareto_front(cost[::-1], loss[::-1])
+    forwards, backwards = exact_front(cost, loss), exact_front(cost[::-1], loss[::-1])
     np.testing.assert_array_equal(forwards.cost, backwards.cost)
     np.testing.assert_array_equal(forwards.loss, backwards.loss)
 
@@ -169,7 +169,7 @@ def test_the_largest_space_of_the_paper_agrees_with_itself() -> None:
 )
 def test_tables_that_do_not_fit_are_refused(cost: Any, loss: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        pareto_front(cost, loss)
+        exact_front(cost, loss)
     with pytest.raises(ValueError, match=message):
         k_best(cost, loss, 1.0, 1)
 
@@ -194,7 +194,7 @@ def test_a_cell_that_forbids_a_candidate_hides_no_other() -> None:
 def test_a_cell_too_large_for_exact_sums_is_refused_by_its_place() -> None:
     cost, loss = FORBIDDING
     for refused in (
-        lambda: pareto_front(cost, loss),
+        lambda: exact_front(cost, loss),
         lambda: k_best(loss, cost, 2.5, 1),
         lambda: k_best(cost, loss, 1e17, 1),
         lambda: total(cost, np.array([0, 0])),
@@ -202,11 +202,11 @@ def test_a_cell_too_large_for_exact_sums_is_refused_by_its_place() -> None:
         with pytest.raises(PonasError, match=r"^layer 2, candidate 3 is 1e\+16, too large to be added up"):
             refused()
     with pytest.raises(PonasError, match=r"^layer 1, candidate 2 is 1e\+308"):
-        pareto_front([np.array([1.0, 1e308]), np.array([1.0, 1e308])], [np.zeros(2)] * 2)
+        exact_front([np.array([1.0, 1e308]), np.array([1.0, 1e308])], [np.zeros(2)] * 2)
 
 
 def test_a_large_cell_that_the_grid_can_hold_is_taken() -> None:
-    front = pareto_front([np.array([1.0, 2.0]), np.array([3.0, 1e11])], [np.array([1.0, 0.0])] * 2)
+    front = exact_front([np.array([1.0, 2.0]), np.array([3.0, 1e11])], [np.array([1.0, 0.0])] * 2)
     assert front.cost.tolist() == [4.0, 5.0, 1e11 + 2]
 
 
@@ -238,7 +238,7 @@ def test_any_magnitudes_give_the_right_network_or_a_refusal(tables: tuple[Column
         assert costs[row] <= budget * (1 + NEAR) + NEAR
         assert losses[row] <= losses[costs <= budget].min() * (1 + NEAR) + NEAR
     try:
-        front = pareto_front(cost, loss)
+        front = exact_front(cost, loss)
     except PonasError:
         return
     for c, v in zip(costs, losses, strict=True):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ponas_deploy.search.frontier import best_within, least_cost, pareto_front, total
+from ponas_deploy.search.frontier import best_within, exact_front, least_cost, total
 from ponas_deploy.search.genetic import GeneticSettings, evolve
 from small_spaces import Column, every_total, spaces
 
@@ -72,7 +72,7 @@ def test_a_budget_that_only_one_architecture_meets() -> None:
 
 def test_a_tight_budget_is_searched_from_a_whole_population() -> None:
     loss, cost = paper_sized()
-    front = pareto_front(cost, loss)
+    front = exact_front(cost, loss)
     budget = float(least_cost(cost) * 1.1)
     index = best_within(front, budget)
     assert index is not None

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from ponas_deploy.errors import BudgetError, PonasError, TableMismatchError, UnknownNameError
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.costs import BYTES, LATENCY, MACS, cost_column
-from ponas_deploy.search.specialize import front, shortlist, slowest_useful_ms, specialize
+from ponas_deploy.search.pareto import front, pareto_front
+from ponas_deploy.search.specialize import shortlist, slowest_useful_ms, specialize
 from ponas_deploy.tables import AccuracyTable, Grid, LatencyTable, SpaceKey
 from searchspace import Architecture, build_space
 
@@ -167,3 +168,12 @@ def test_a_quantity_can_be_asked_for_as_it_is_shown() -> None:
     assert LATENCY.shown(12345.6, up=True) == "12346 ms"
     assert MACS.shown(330e6) == "330 M MACs"
     assert BYTES.shown(20.3e6) == "20.3 MB"
+
+
+def test_a_front_has_the_labels_of_its_networks() -> None:
+    latency, accuracy = latency_table(3), accuracy_table(4)
+    arrays, found = front(latency, accuracy), pareto_front(latency, accuracy)
+    assert [point.latency_ms for point in found.points] == arrays.cost.tolist()
+    for point in found.points:
+        assert latency.predict_ms(point.choices) == pytest.approx(point.latency_ms)
+        assert accuracy.loss_pp(point.choices) == pytest.approx(point.loss_pp)

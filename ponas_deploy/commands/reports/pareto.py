@@ -35,7 +35,7 @@ def front_report(named: NamedFront, budgets: int = 12) -> RenderableType:
 
 
 def comparison_report(comparison: FrontComparison, fronts: Sequence[NamedFront]) -> RenderableType:
-    """The ladder of budgets with the winner in bold, then shares, then a plot and the verdict."""
+    """A row a budget with the winner in bold, then shares, then a plot and the verdict."""
     return Group(
         _by_budget(comparison),
         _shares(comparison),
