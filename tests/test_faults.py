@@ -74,7 +74,7 @@ def test_memory_that_runs_out_keeps_the_waves_before(
     # Runtimes say so, crash without a word, or hang.
     words = r"its process .*memory.*; what was measured is kept in"
     with pytest.raises(BackendError, match=words):
-        profile_in_worker(quick, patience=IMPATIENT)
+        profile_in_worker(quick, timeouts=IMPATIENT)
     assert len(samples(quick.journal)) > 40
     assert goes_on(quick, monkeypatch).certificate is not None
 
@@ -210,13 +210,13 @@ def test_what_a_containers_quota_holds_up_is_counted() -> None:
         Path({group!r}, "cgroup.procs").write_text("0")
         from ponas_deploy.machines.machine import this_machine
         from ponas_deploy.measuring.protocol import Plan
-        from ponas_deploy.measuring.interference import Weather
-        weather = Weather(Plan())
-        weather.begin()
+        from ponas_deploy.measuring.interference import Interference
+        interference = Interference(Plan())
+        interference.begin()
         end = time.monotonic() + 1
         while time.monotonic() < end:
             pass
-        print(weather.end(0, may_redo=True), this_machine().quota_cores, weather.rounds[0].wrong)
+        print(interference.end(0, may_redo=True), this_machine().quota_cores, interference.rounds[0].wrong)
     """
     with quota(0.3) as group:
         script = textwrap.dedent(script.format(root=str(ROOT), group=str(group)))

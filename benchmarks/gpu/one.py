@@ -37,7 +37,7 @@ from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.profiling.models import block_model, blocks_of
 from ponas_deploy.profiling.priority import losses
 from ponas_deploy.profiling.profile import profile
-from ponas_deploy.profiling.progress import Progress
+from ponas_deploy.profiling.progress import ProfilingProgress
 from ponas_deploy.profiling.resume import header
 from ponas_deploy.profiling.sampling import choose
 from ponas_deploy.search.budget import Budget
@@ -113,11 +113,11 @@ def make_table(config: Config, backend: Backend, space: Space, seconds: float, o
     return table
 
 
-def _stages() -> Callable[[Progress], None]:
+def _stages() -> Callable[[ProfilingProgress], None]:
     """Prints each stage of a profile once."""
     seen = set()
 
-    def listen(progress: Progress) -> None:
+    def listen(progress: ProfilingProgress) -> None:
         if progress.stage not in seen:
             seen.add(progress.stage)
             print(f"  {progress.stage}: {progress.text}, {progress.seconds_left:.0f} s left", flush=True)

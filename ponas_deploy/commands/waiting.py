@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from ponas_deploy.backends.progress import BuildProgress, OnBuildProgress
-    from ponas_deploy.profiling.progress import OnProgress, Progress
+    from ponas_deploy.profiling.progress import OnProgress, ProfilingProgress
 
 SHOWN_AFTER_S = 2.0
 """What takes less shows no bar."""
@@ -46,7 +46,7 @@ def profile_bar() -> Iterator[OnProgress]:
     task: TaskID | None = None
     printed = -SECONDS_A_LINE
 
-    def on_progress(progress: Progress) -> None:
+    def on_progress(progress: ProfilingProgress) -> None:
         nonlocal bars, task, printed
         if not console.is_terminal:
             if monotonic() - printed >= SECONDS_A_LINE:

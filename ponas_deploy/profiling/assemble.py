@@ -21,7 +21,7 @@ Texts = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Networks:
+class NetworkSplit:
     """Whole networks by their text form: those to fit on, and those to check with."""
 
     fit: tuple[str, ...]
@@ -38,7 +38,7 @@ def assemble(
     space: Space,
     conditions: Conditions,
     samples: Samples,
-    networks: Networks,
+    networks: NetworkSplit,
     plan: Plan,
     *,
     environment: Texts,

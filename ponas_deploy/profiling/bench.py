@@ -1,4 +1,4 @@
-"""The bench of a profile: builds models through one runtime, takes a first look, says how far it is."""
+"""The bench of a profile: builds models through one runtime, runs each a few times, reports how far it is."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ponas_deploy.measuring.contention import ContentionProbe, probe_for
 from ponas_deploy.measuring.protocol import Plan, first_estimate
 from ponas_deploy.profiling.build_time import Builds, BuildTimes
 from ponas_deploy.profiling.models import block_model, blocks_of, network_bytes
-from ponas_deploy.profiling.progress import BUILDING, OnProgress, OnStep, Progress
+from ponas_deploy.profiling.progress import BUILDING, OnProgress, OnStep, ProfilingProgress
 from ponas_deploy.tables import Conditions
 from searchspace.architecture import Architecture
 from searchspace.space import Space
@@ -29,12 +29,12 @@ _SESSION_BYTES, _MEMORY_SHARE, _LEAST_WAVE = 5, 0.6, 4
 _MOST_BUILDERS = 4
 _LONG_S = 20.0
 """Building that takes longer than this is said how long beforehand."""
-_TOLD_EVERY_S = 2.0
-"""Runtimes that pick kernels by timing them take many small steps; telling one takes time from them."""
+_REPORTED_EVERY_S = 2.0
+"""Runtimes that pick kernels by timing them take many small steps; a report of each takes time from them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class NetworkTrial:
     """One network built to see what networks take: bytes of its model, seconds to build one, to run once.
 
     `visit_s` is the least that a visit takes, whatever it runs; 0 where that is next to nothing.
@@ -55,7 +55,7 @@ class Trial:
 class Bench:
     """What a space is built and timed on. `deadline` is in seconds of time.monotonic.
 
-    `runs` and `rough_ns` hold, by key, what the first looks said: runs of a sample, nanoseconds a run.
+    `runs` and `rough_ns` hold, by key, what the first runs showed: runs of a sample, nanoseconds a run.
     `built_before` is what models took to build in an earlier profile; `visit_s` is the least that a visit
     takes where each one starts a process. For the processor several models are built at once, unless
     `one_at_a_time`, so that whoever brings the process down is known.
@@ -77,9 +77,9 @@ class Bench:
     visit_s: float = 0.0
     one_at_a_time: bool = False
     probe: ContentionProbe | None = None
-    _said: Progress | None = None
-    """What was said last, and when (time.monotonic)."""
-    _told_s: float = 0.0
+    _reported: ProfilingProgress | None = None
+    """What was reported last, and when (time.monotonic)."""
+    _reported_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.builds = Builds(len(self.space.layers), self.built_before)
@@ -107,7 +107,7 @@ class Bench:
         return (*this_machine().environment(), *self.backend.environment())
 
     def blocks(self, stack: ExitStack, note: str) -> dict[str, Session]:
-        """Sessions of all cells, stem and head, with a first look at how long each takes."""
+        """Sessions of all cells, stem and head, and roughly how long each takes."""
         blocks = blocks_of(self.space)
         self.builds.blocks_left = len(blocks)
         models = {key: partial(block_model, key, block, self.batch) for key, block in blocks.items()}
@@ -120,13 +120,13 @@ class Bench:
         models = {text: partial(network_bytes, network, self.batch) for text, network in found.items()}
         return self._ready(stack, models, lambda number, key: f"building network {number} of {len(texts)}")
 
-    def trial(self, indices: Sequence[int]) -> Trial:
+    def trial(self, indices: Sequence[int]) -> NetworkTrial:
         """Build and run one network, by candidate index."""
         architecture = Architecture.from_indices(self.space, indices)
         self.building("building a network to see what they take")
         build_s = list[float]()
         with ExitStack() as stack:
-            # Where it is soon done it is done twice: something may have shared the core.
+            # Where that takes little time it is done twice: something may have shared the core.
             for _ in range(min(self._builders, 2)):
                 start = time.monotonic()
                 model = network_bytes(architecture, self.batch)
@@ -138,8 +138,8 @@ class Bench:
                 build_s.append(max(made_s, built_s / self._builders))
             self.builds.add(built_s, network=True)
             self.running(architecture.text)
-            run_s = self._first_look(session)[1] / 1e9
-            return Trial(len(model), min(build_s), run_s, self.visit_s)
+            run_s = self._first_estimate(session)[1] / 1e9
+            return NetworkTrial(len(model), min(build_s), run_s, self.visit_s)
 
     def building(self, text: str) -> None:
         """Say which model is built next, and what all that is to be built will take where that is long."""
@@ -148,13 +148,13 @@ class Bench:
             text = f"{text}; {found.text}"
             builds.keep(found)
         total = builds.done + builds.left
-        self.tell("build", builds.done, total, text, at_least_s=found.seconds if found else 0.0)
+        self.report("build", builds.done, total, text, at_least_s=found.seconds if found else 0.0)
 
     def running(self, key: str) -> None:
         """Say which session is run next."""
         self.on_step(f"running {_named(key)}")
 
-    def tell(
+    def report(
         self,
         stage: str,
         done: int,
@@ -164,17 +164,20 @@ class Bench:
         at_least_s: float = 0.0,
         at_most_s: float = float("inf"),
     ) -> None:
-        """Say how far it is, and how many seconds are left: those to the deadline, within these bounds."""
+        """Report how far it is, and how many seconds are left: those to the deadline, within these bounds."""
         left_s = max(at_least_s, min(self.left_s, at_most_s))
-        self._said, self._told_s = Progress(stage, done, total, left_s, text), time.monotonic()
-        self.on_progress(self._said)
+        self._reported, self._reported_s = (
+            ProfilingProgress(stage, done, total, left_s, text),
+            time.monotonic(),
+        )
+        self.on_progress(self._reported)
 
     def _inside(self, build: BuildProgress) -> None:
-        """Say from time to time how far the model is that takes long: that is also a sign of life."""
+        """Report from time to time how far the model is that takes long: the watchdog waits for that too."""
         now_s = time.monotonic()
-        if self._said and now_s - self._told_s > _TOLD_EVERY_S:
-            self._told_s = now_s
-            self.on_progress(replace(self._said, text=f"{self._said.text}, {build.text}"))
+        if self._reported and now_s - self._reported_s > _REPORTED_EVERY_S:
+            self._reported_s = now_s
+            self.on_progress(replace(self._reported, text=f"{self._reported.text}, {build.text}"))
 
     def _ready(
         self, stack: ExitStack, models: Mapping[str, Callable[[], bytes]], text: Callable[[int, str], str]
@@ -211,12 +214,12 @@ class Bench:
                     built.add_done_callback(_close)
         for key, session in sessions.items():
             self.running(key)
-            self.runs[key], self.rough_ns[key] = self._first_look(session)
+            self.runs[key], self.rough_ns[key] = self._first_estimate(session)
             if isinstance(session, StartsProcesses):
                 self.visit_s = max(self.visit_s, session.visit_s)
         return sessions
 
-    def _first_look(self, session: Session) -> tuple[int, float]:
+    def _first_estimate(self, session: Session) -> tuple[int, float]:
         """`first_estimate` while nobody shares the core: how many networks fit depends on it."""
 
         def estimate() -> tuple[int, float]:

@@ -15,7 +15,7 @@ from statistics import fmean
 
 _LATEST = 16
 _LEAST = 2
-"""Fewer say little: nothing is promised from them. The first build of all is not among them."""
+"""Fewer say little: nothing is estimated from them. The first build of all is not among them."""
 _BLOCK_S, _NETWORK_S = "build_block_s", "build_network_s"
 
 
@@ -29,9 +29,9 @@ class BuildTimes:
     @classmethod
     def of(cls, protocol: Iterable[tuple[str, str]]) -> BuildTimes | None:
         """What a table's protocol says of it (`Builds.protocol`); None where it says nothing usable."""
-        said = dict(protocol)
+        recorded = dict(protocol)
         try:
-            found = cls(float(said[_BLOCK_S]), float(said[_NETWORK_S]))
+            found = cls(float(recorded[_BLOCK_S]), float(recorded[_NETWORK_S]))
         except (KeyError, ValueError):
             return None
         return found if found.block_s > 0 and found.network_s > 0 else None
@@ -73,7 +73,7 @@ class Builds:
     blocks_s: list[float] = field(default_factory=list)
     networks_s: list[float] = field(default_factory=list)
     first: str = ""
-    """The first estimate that was told, and after how many builds."""
+    """The first estimate that was reported, and after how many builds."""
     _loading: bool = True
     _total_s: float = 0.0
 
@@ -111,11 +111,11 @@ class Builds:
         return BuildEstimate(self.blocks_left, self.networks_left, each) if each else None
 
     def keep(self, found: BuildEstimate) -> None:
-        """An estimate that was told: the first one goes into the protocol."""
+        """An estimate that was reported: the first one goes into the protocol."""
         self.first = self.first or f"{found.text}, after {self.done} builds"
 
     def protocol(self) -> tuple[tuple[str, str], ...]:
-        """What building took, and what was said of it at first, as (name, value) for a table's protocol."""
+        """What building took, and what was estimated at first, as (name, value) for a table's protocol."""
         each = self._each()
         took = ((_BLOCK_S, f"{each.block_s:.4f}"), (_NETWORK_S, f"{each.network_s:.4f}")) if each else ()
         first = (("build_estimate", self.first),) if self.first else ()

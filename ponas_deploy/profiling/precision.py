@@ -1,4 +1,4 @@
-"""How exactly a latency table knows what decides: cells of the front, other cells, whole networks. Pure."""
+"""The precision of a latency table: of cells of the front, other cells, and whole networks. Pure."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ponas_deploy.tables import AccuracyTable, LatencyTable
 class Precision:
     """Half the width of 95 % intervals in percent of the value, the median; None where nothing was timed.
 
-    `front_cells` of `cells` distinct ones are in networks of the front; without an accuracy table nobody
-    knows which, and all count as others.
+    `front_cells` of `cells` distinct ones are in networks of the front; without an accuracy table it is
+    not known which, and all count as others.
     """
 
     front_cells: int
@@ -39,7 +39,7 @@ class Precision:
 
 
 def precision_of(table: LatencyTable, accuracy: AccuracyTable | None = None) -> Precision:
-    """What the rounds of a table add up to; TableMismatchError when `accuracy` is of another space."""
+    """The precision of a table by its rounds; TableMismatchError when `accuracy` is of another space."""
     widths = _cells_pct(table)
     on_front = _on_front(table, accuracy) if accuracy and widths else frozenset[str]()
     return Precision(

@@ -22,7 +22,7 @@ from ponas_deploy.files.records import sha256
 from ponas_deploy.fitting.correction import TimedNetwork, certify, correct
 from ponas_deploy.measuring.detrend import measurements
 from ponas_deploy.measuring.protocol import Samples
-from ponas_deploy.profiling.assemble import Networks, Texts, timed
+from ponas_deploy.profiling.assemble import NetworkSplit, Texts, timed
 from ponas_deploy.tables import (
     Certificate,
     Conditions,
@@ -95,7 +95,7 @@ def assemble_from(
     space: Space,
     conditions: Conditions,
     samples: Samples,
-    networks: Networks,
+    networks: NetworkSplit,
     *,
     environment: Texts,
     protocol: Texts,

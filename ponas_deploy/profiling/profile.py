@@ -32,14 +32,14 @@ from ponas_deploy.measuring.contention import readings
 from ponas_deploy.measuring.interference import Interference, take_snapshot, usual_core_ns
 from ponas_deploy.measuring.launches import capture_protocol, launch_protocol
 from ponas_deploy.measuring.protocol import Outcome, Plan, Samples, measure
-from ponas_deploy.profiling.assemble import Networks, assemble
-from ponas_deploy.profiling.bench import Bench, Trial
+from ponas_deploy.profiling.assemble import NetworkSplit, assemble
+from ponas_deploy.profiling.bench import Bench, NetworkTrial
 from ponas_deploy.profiling.build_time import BuildTimes
 from ponas_deploy.profiling.models import WEIGHTS
 from ponas_deploy.profiling.prior import MOST_CHECKS, Prior, assemble_from
 from ponas_deploy.profiling.priority import Floats, Priority, losses
 from ponas_deploy.profiling.progress import OnProgress, OnStep
-from ponas_deploy.profiling.resume import Previous, before, entries_of, header
+from ponas_deploy.profiling.resume import Previous, entries_of, header, previous_of
 from ponas_deploy.profiling.sampling import MOST_CHECK, MOST_FIT, affordable, choose, grown, round_s
 from ponas_deploy.profiling.spread import spread_networks
 from ponas_deploy.tables import AccuracyTable, LatencyTable, SpaceKey
@@ -72,17 +72,17 @@ def profile(
 ) -> LatencyTable:
     """Measure a space on this machine: corrected grid, isolated cells, certificate, raw rounds.
 
-    `device` names this machine in the table. With `journal` an interrupted profile goes on where it
-    was stopped; the file stays until the caller has the table safe. Rounds are added to those of a table
-    `further`, by way of the journal, and networks where the time is enough for more of them. When the time
-    is short, the cells that the Pareto front with `accuracy` can contain are visited most; without that table
+    `device` names this machine in the table. With `journal` an interrupted profile goes on where it was
+    stopped; the file stays until the caller has the table safe. Rounds are added to those of a table
+    `further`, by way of the journal, and networks where the time is enough for more of them. When the time is
+    short, the cells that the Pareto front with `accuracy` can contain are visited most; without that table
     more parameters are taken for less loss. With `prior` no cell is timed: that table is fitted on networks.
     `built_before` is what models took to build in an earlier profile, for an estimate before there is one;
-    `one_at_a_time` builds no two models at once, to know which one brings the process down.
-    `on_step` hears what is about to be built or run. Raises BackendError when the runtime is missing or
-    refuses a block, UnknownNameError for an unknown backend or precision, TableMismatchError when `further`
-    was measured otherwise or `accuracy` or `prior` is of another space, MeasurementError when nothing
-    trustworthy came out or the journal cannot be written.
+    `one_at_a_time` builds no two models at once, to know which one brings the process down. `on_step` is
+    called with what is about to be built or run. Raises BackendError when the runtime is missing or refuses a
+    block, UnknownNameError for an unknown backend or precision, TableMismatchError when `further` was
+    measured otherwise or `accuracy` or `prior` is of another space, MeasurementError when nothing trustworthy
+    came out or the journal cannot be written.
     """
     if batch < 1:
         raise MeasurementError(f"batch {batch} was asked for: ask for 1 or more.")
@@ -135,7 +135,7 @@ class _Job:
         bench = self.bench
         start = read_conditions().conditions()
         note = book.note if book else ""
-        known = before(book.entries if book else ())
+        known = previous_of(book.entries if book else ())
         bench.probe_core(usual_core_ns(one.document() for one in known.rounds))
         interference = self._journaled(known, book)
         bench.builds.networks_left = 1 + self._least_networks(known.networks)
@@ -152,7 +152,7 @@ class _Job:
             for number in range(len(waves))
         ]
         end = read_conditions().conditions()
-        bench.tell("fit", 0, 1, "fitting the table")
+        bench.report("fit", 0, 1, "fitting the table")
         bench.on_step("fitting the table")
         protocol = (
             *self._protocol(outcomes),
@@ -166,11 +166,11 @@ class _Job:
         )
         table = self._assembled(known.samples, networks, protocol)
         table = replace(table, rounds=tuple(one.document() for one in interference.rounds))
-        bench.tell("fit", 1, 1, "done", at_most_s=0.0)
+        bench.report("fit", 1, 1, "done", at_most_s=0.0)
         return table
 
     def _assembled(
-        self, samples: Samples, networks: Networks, protocol: tuple[tuple[str, str], ...]
+        self, samples: Samples, networks: NetworkSplit, protocol: tuple[tuple[str, str], ...]
     ) -> LatencyTable:
         bench, of = self.bench, (self.bench.space, self.bench.conditions, samples, networks)
         environment = bench.environment()
@@ -179,7 +179,7 @@ class _Job:
         return assemble(*of, bench.plan, environment=environment, protocol=protocol)
 
     def _journaled(self, known: Previous, book: Journal | None) -> Interference:
-        """The weather, after that of before; from now on everything goes into the journal."""
+        """The interference of all rounds, those measured before too; from now on everything is journaled."""
         backend = self.bench.backend
         read_gpu = backend.reading if isinstance(backend, ReadsGpu) else GpuReading
         read_core = readings(self.bench.probe)
@@ -192,20 +192,20 @@ class _Job:
         return interference
 
     def _costs(self) -> list[Floats]:
-        """What cells cost roughly, in any unit: by the prior, or by a first look at each."""
+        """What cells cost roughly, in any unit: by the prior, or by the first runs of each."""
         if self.prior:
             return self.prior_costs
         rough_ns = self.bench.rough_ns
         return [np.array([rough_ns[cell.key] for cell in row]) for row in self.bench.space.cells()]
 
-    def _least_networks(self, known: Networks | None) -> int:
+    def _least_networks(self, known: NetworkSplit | None) -> int:
         """How many networks are built at least, which is known before there is time for more."""
         if known:
             return len(known.fit) + len(known.check)
         return (self.prior.networks if self.prior else LEAST_FIT) + LEAST_CHECK
 
-    def _networks(self, trial: Trial, costs: list[Floats], known: Networks | None) -> Networks:
-        """Those of before, more of them where there is time, or as many as the time allows."""
+    def _networks(self, trial: NetworkTrial, costs: list[Floats], known: NetworkSplit | None) -> NetworkSplit:
+        """Those chosen before, more of them where there is time, or as many as the time allows."""
         bench, seed = self.bench, self.seed
         count = affordable(bench.left_s, round_s(bench.rough_ns.values(), bench.plan, bench.visit_s), trial)
         if self.prior:
@@ -283,7 +283,7 @@ class _Job:
         done, total = wave * most + rounds, waves * most
         text = f"round {rounds} of {most} at most"
         at_most_s = (total - done) * took_s + self.bench.builds.left_s
-        self.bench.tell("measure", done, total, text, at_most_s=at_most_s)
+        self.bench.report("measure", done, total, text, at_most_s=at_most_s)
 
     def _protocol(self, outcomes: Sequence[Outcome]) -> tuple[tuple[str, str], ...]:
         return (

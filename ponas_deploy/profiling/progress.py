@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class ProfilingProgress:
     """How far a profile is: `done` of `total` in a stage ("build", "measure", "fit").
 
     `seconds_left` is to the end of the profile, not of the stage.
@@ -20,8 +20,8 @@ class Progress:
     text: str
 
 
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[ProfilingProgress], None]
 OnStep = Callable[[str], None]
-"""Hears what is about to be built or run, before it is."""
+"""Is called with what is about to be built or run, before it is."""
 BUILDING = "building "
 """How the step begins before a model is built."""

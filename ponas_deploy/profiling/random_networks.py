@@ -5,8 +5,8 @@ seconds to build, few of them cost less than every block. How many a fit needs i
 candidate of a layer is drawn equally often, group after group, and the same seed goes on with the same
 networks. Each network stands in the file twice, once for every other half of its rounds, so that a fit knows
 the noise. The first three networks are measured again with every group: what they take then over what they
-took at first is the machine's drift, and is divided out. Beside the file lies how it was measured: other
-networks are not added to it.
+took at first is how much slower the machine has become, and is divided out. Beside the file lies how it was
+measured: other networks are not added to it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ponas_deploy.errors import FileFormatError, MeasurementError, TableMismatch
 from ponas_deploy.files.records import read_json, write_json
 from ponas_deploy.measuring.protocol import Plan, Samples, measure
 from ponas_deploy.profiling.bench import Bench
-from ponas_deploy.profiling.progress import OnProgress, Progress
+from ponas_deploy.profiling.progress import OnProgress, ProfilingProgress
 from ponas_deploy.profiling.resume import header
 from ponas_deploy.tables import SpaceKey
 from ponas_deploy.tables.networks_csv import Networks, read_networks, write_networks
@@ -95,13 +95,14 @@ class _Job:
             was = read_json(self.note, FORMAT).data
         except FileFormatError as error:
             raise TableMismatchError(
-                f"{self.path} is there, and nothing beside it says how it was measured: --force makes it"
-                " anew."
+                f"{self.path} is there, and nothing beside it says how it was measured: --force measures it"
+                " again."
             ) from error
         differing = [name for name, value in self.header().items() if was.get(name) != value]
         if differing:
             raise TableMismatchError(
-                f"{self.path} was measured otherwise ({', '.join(differing)} differ): --force makes it anew."
+                f"{self.path} was measured otherwise ({', '.join(differing)} differ): --force measures it"
+                " again."
             )
         return read_networks(self.path)
 
@@ -122,21 +123,21 @@ class _Job:
                 probe=bench.probe,
             )
         taken_ms = {text: samples.measurement(text).value_ms(_STATISTIC) for text in sessions}
-        drift = median([taken_ms[text] / first_ms for text, first_ms in self.anchors_ms.items()] or [1.0])
+        slower = median([taken_ms[text] / first_ms for text, first_ms in self.anchors_ms.items()] or [1.0])
         if not self.anchors_ms:
             self.anchors_ms = {text: taken_ms[text] for text in texts[:_ANCHORS]}
         return [
-            (tuple(text.split(",")), samples.measurement(text).half(half).value_ms(_STATISTIC) / drift)
+            (tuple(text.split(",")), samples.measurement(text).half(half).value_ms(_STATISTIC) / slower)
             for half in _HALVES
             for text in texts
         ]
 
-    def tell(self, building: Progress | None = None) -> None:
-        """Say how far it is; the time left is what groups took before, or what building will."""
+    def report(self, building: ProfilingProgress | None = None) -> None:
+        """Report how far it is; the time left is what groups took before, or what building will."""
         done, wanted = self.done, self.wanted
         left_s = max(ceil((wanted - done) / GROUP) * fmean(self.took_s or [0.0]), self.bench.builds.left_s)
         text = f"{done} of {wanted} networks{f', {building.text}' if building else ''}"
-        self.on_progress(Progress("build" if building else "measure", done, wanted, left_s, text))
+        self.on_progress(ProfilingProgress("build" if building else "measure", done, wanted, left_s, text))
 
 
 def measure_networks(
@@ -172,7 +173,7 @@ def measure_networks(
         on_step=lambda step: None,
     )
     job = _Job(bench, path, seed, on_progress or (lambda progress: None), count)
-    bench.on_progress = job.tell
+    bench.on_progress = job.report
     known = None if overwrite else job.known()
     layers = tuple(layer.name for layer in space.layers)
     rows = list(zip(known.choices, known.values, strict=True)) if known else []
@@ -185,7 +186,7 @@ def measure_networks(
     job.done = count - len(left)
     groups = ceil(len(left) / GROUP)
     bench.builds.networks_left = len(left) + _ANCHORS * (groups if rows else max(0, groups - 1))
-    job.tell()
+    job.report()
     for start in range(0, len(left), GROUP):
         begun, texts = clock(), left[start : start + GROUP]
         rows += job.group(texts)
@@ -194,7 +195,7 @@ def measure_networks(
         write_networks(Networks(path, layers, choices, values, "latency", tuple(range(2, len(rows) + 2))))
         job.took_s.append(clock() - begun)
         job.done += len(texts)
-        job.tell()
+        job.report()
     return read_networks(path)
 
 

@@ -1,6 +1,6 @@
 """What was measured before: out of a journal, and from a table back to the journal it came from.
 
-A table keeps every round of everything that was timed, and the weather of each.
+A table keeps every round of everything that was timed, and the interference in each.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ponas_deploy.errors import TableMismatchError
 from ponas_deploy.files.journal import difference
 from ponas_deploy.measuring.interference import Round
 from ponas_deploy.measuring.protocol import Plan, Samples
-from ponas_deploy.profiling.assemble import Networks, Texts
+from ponas_deploy.profiling.assemble import NetworkSplit, Texts
 from ponas_deploy.profiling.models import WEIGHTS
 from ponas_deploy.tables import Conditions, LatencyTable, SpaceKey
 
@@ -25,16 +25,16 @@ class Previous:
     """What was measured and chosen before; no networks where none were chosen yet."""
 
     samples: Samples
-    networks: Networks | None
+    networks: NetworkSplit | None
     rounds: tuple[Round, ...]
 
 
-def before(entries: Iterable[Mapping[str, Any]]) -> Previous:
-    """What stands in a journal; of networks that were chosen twice the second choice counts."""
+def previous_of(entries: Iterable[Mapping[str, Any]]) -> Previous:
+    """What a journal holds; where networks were chosen more than once the last choice counts."""
     samples, networks, rounds = Samples(), None, list[Round]()
     for entry in entries:
         if "fit" in entry:
-            networks = Networks(tuple(entry["fit"]), tuple(entry["check"]))
+            networks = NetworkSplit(tuple(entry["fit"]), tuple(entry["check"]))
         elif "weather" in entry:
             rounds.append(Round.from_document(entry["weather"]))
         else:
@@ -65,25 +65,28 @@ def entries_of(table: LatencyTable, wanted: Mapping[str, Any]) -> Iterator[dict[
 
     TableMismatchError names the first difference.
     """
-    correction, proof = table.correction, table.certificate
-    if correction is None or proof is None or table.space is None or table.conditions is None:
-        raise TableMismatchError("the table does not hold how it was measured: measure it anew with --force.")
-    said = dict(table.protocol)
-    prior = {name: value for name, value in said.items() if name in _PRIOR}
+    correction, certificate = table.correction, table.certificate
+    if correction is None or certificate is None or table.space is None or table.conditions is None:
+        raise TableMismatchError(
+            "the table does not hold how it was measured: measure it again with --force."
+        )
+    recorded = dict(table.protocol)
+    prior = {name: value for name, value in recorded.items() if name in _PRIOR}
     was = {
         **({"prior": prior} if prior else {}),
         "space": table.space.document(),
         "conditions": table.conditions.document(),
         "environment": dict(table.environment),
-        "protocol": {name: said.get(name) for name in wanted["protocol"]},
+        "protocol": {name: recorded.get(name) for name in wanted["protocol"]},
     }
     if was != wanted:
         raise TableMismatchError(
             f"nothing can be added to the table, which is of another measurement ({difference(was, wanted)}):"
-            " measure it anew with --force."
+            " measure it again with --force."
         )
     fit, check = (
-        [(",".join(net.choices), net.measurement) for net in some.networks] for some in (correction, proof)
+        [(",".join(net.choices), net.measurement) for net in some.networks]
+        for some in (correction, certificate)
     )
     yield {"fit": [text for text, _ in fit], "check": [text for text, _ in check]}
     # Round by round, as they were taken: the level of the machine is found in what was taken side by side.
@@ -102,5 +105,5 @@ def _readable(document: dict[str, Any]) -> dict[str, Any]:
         return Round.from_document(document).document()
     except (TypeError, ValueError) as error:
         raise TableMismatchError(
-            f"the conditions of a round of the table cannot be read ({error}): measure it anew with --force."
+            f"the conditions of a round of the table cannot be read ({error}): measure it again with --force."
         ) from error

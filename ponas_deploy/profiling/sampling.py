@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.fitting.correction import LEAST_CHECK, LEAST_FIT
 from ponas_deploy.measuring.protocol import Plan
-from ponas_deploy.profiling.assemble import Networks
-from ponas_deploy.profiling.bench import Trial
+from ponas_deploy.profiling.assemble import NetworkSplit
+from ponas_deploy.profiling.bench import NetworkTrial
 from ponas_deploy.profiling.optimal_design import most_informative
 from ponas_deploy.profiling.spread import Floats, evenly, total, varied_networks
 from ponas_deploy.tables import Grid
@@ -33,7 +33,7 @@ def round_s(rough_ns: Iterable[float], plan: Plan, visit_s: float = 0.0) -> floa
     return sum(max(visit_s, 2 * max(plan.sample_ns, 2 * took_ns) / 1e9) for took_ns in rough_ns)
 
 
-def affordable(left_s: float, blocks_s: float, trial: Trial) -> int:
+def affordable(left_s: float, blocks_s: float, trial: NetworkTrial) -> int:
     """How many networks can be built and measured in `left_s`, among blocks of `blocks_s` a round."""
     each_s = trial.build_s + _WANTED_ROUNDS * max(trial.visit_s, _VISIT_RUNS * trial.run_s)
     return int(max(0.0, left_s - _WANTED_ROUNDS * blocks_s) / each_s)
@@ -48,8 +48,9 @@ def choose(
     *,
     least_fit: int = LEAST_FIT,
     least_check: int = LEAST_CHECK,
-) -> Networks:
-    """About `count` networks, those to fit on the most telling ones; never fewer than a certificate needs."""
+) -> NetworkSplit:
+    """About `count` networks, those to fit on the most informative ones; never fewer than a certificate
+    needs."""
     pool, least = _pool(space, costs, losses, seed), least_fit + least_check
     if len(pool) < least:
         raise MeasurementError(
@@ -58,10 +59,12 @@ def choose(
         )
     count = min(max(count, least), len(pool))
     check = min(count - least_fit, MOST_CHECK, max(least_check, round(_CHECKED * count)))
-    return _added(Networks((), ()), space, costs, pool, count - check, check)
+    return _added(NetworkSplit((), ()), space, costs, pool, count - check, check)
 
 
-def grown(networks: Networks, space: Space, costs: Costs, losses: Costs, count: int, seed: int) -> Networks:
+def grown(
+    networks: NetworkSplit, space: Space, costs: Costs, losses: Costs, count: int, seed: int
+) -> NetworkSplit:
     """The same networks in the same roles and new ones, about `count` in all.
 
     As they are where hardly any would be new.
@@ -82,9 +85,10 @@ def _pool(space: Space, costs: Costs, losses: Costs, seed: int) -> dict[str, flo
 
 
 def _added(
-    networks: Networks, space: Space, costs: Costs, pool: Mapping[str, float], fit: int, check: int
-) -> Networks:
-    """With more of the pool: to check with evenly of each kind, of the others to fit on what tells most."""
+    networks: NetworkSplit, space: Space, costs: Costs, pool: Mapping[str, float], fit: int, check: int
+) -> NetworkSplit:
+    """With more of the pool: to check with evenly of each kind, of the others to fit on the most
+    informative."""
     checks = evenly(list(pool), check)
     others = [text for text in pool if text not in checks]
     choices, known = ([tuple(text.split(",")) for text in texts] for texts in (others, networks.fit))
@@ -92,4 +96,4 @@ def _added(
         Grid.over(space, (row.tolist() for row in costs)), space.cells(), choices, fit, known
     )
     fits = sorted((others[place] for place in places), key=pool.__getitem__)
-    return Networks((*networks.fit, *fits), (*networks.check, *sorted(checks, key=pool.__getitem__)))
+    return NetworkSplit((*networks.fit, *fits), (*networks.check, *sorted(checks, key=pool.__getitem__)))

@@ -1,7 +1,8 @@
-"""Profiling in a process of its own, which is started again when it falls (`worker`).
+"""Profiling in a process of its own, which is started again when it fails (`worker`).
 
-What was measured is in the journal, so that a new process goes on where the last one fell. When it falls
-twice at the same step, or too often, that ends in one sentence that names the step; the journal stays.
+What was measured is in the journal, so that a new process goes on where the last one ended. When it fails at
+the same step again, or too often (`Retries`), that ends in one sentence that names the step; the journal
+stays.
 """
 
 from __future__ import annotations
@@ -20,20 +21,20 @@ from typing import IO
 
 from ponas_deploy.errors import BackendError, MeasurementError
 from ponas_deploy.machines import processes
-from ponas_deploy.profiling.progress import BUILDING, OnProgress, Progress
+from ponas_deploy.measuring.retries import RETRIES
+from ponas_deploy.profiling.progress import BUILDING, OnProgress, ProfilingProgress
 from ponas_deploy.profiling.worker import STEP_BYTES, Request, Step
 
 MODULE = "ponas_deploy.profiling.worker"
-MOST_FALLS = 3
 _TICK_S = 1.0
 _STEP = "step"
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long a process may give no sign of life: at first, at least, and in terms of its longest yet.
+    """How long a process may give no output: at first, at least, and in terms of its longest time without.
 
-    `building_s` is what it may at least while it builds: of a network, after blocks that took far less.
+    While it builds at least `building_s`: a network may take far longer than the blocks before it.
     """
 
     first_s: float = 600.0
@@ -56,7 +57,7 @@ class WorkerFailure:
 
 
 def profile_in_worker(
-    request: Request, on_progress: OnProgress | None = None, patience: Timeouts | None = None
+    request: Request, on_progress: OnProgress | None = None, timeouts: Timeouts | None = None
 ) -> None:
     """Profile in a process of its own, until the table is written.
 
@@ -64,35 +65,37 @@ def profile_in_worker(
     PonasError when nothing trustworthy came out or a file cannot be written.
     """
     deadline, failures = monotonic() + request.seconds, list[WorkerFailure]()
-    tell = on_progress or (lambda progress: None)
+    report = on_progress or (lambda progress: None)
     while True:
         left_s = max(0.0, deadline - monotonic())
         if failures:
-            tell(Progress("build", 0, 1, left_s, f"starting again: the process {failures[-1].text}"))
-        attempt = replace(request, seconds=left_s, failures=tuple(fall.text for fall in failures))
+            report(
+                ProfilingProgress("build", 0, 1, left_s, f"starting again: the process {failures[-1].text}")
+            )
+        attempt = replace(request, seconds=left_s, failures=tuple(failure.text for failure in failures))
         with _started(attempt) as worker:
-            fall = _follow(worker, tell, patience or Timeouts(), request.conditions.backend)
-        if fall is None:
+            failure = _follow(worker, report, timeouts or Timeouts(), request.conditions.backend)
+        if failure is None:
             return
-        failures.append(fall)
-        same = sum(one.step == fall.step for one in failures)
-        if same > 1 or len(failures) == MOST_FALLS:
+        failures.append(failure)
+        same = sum(one.step == failure.step for one in failures)
+        if same == RETRIES.worker_starts_at_a_step or len(failures) == RETRIES.worker_starts:
             raise BackendError(
-                request.conditions.backend, _sentence(fall, same, len(failures), request.journal)
+                request.conditions.backend, _sentence(failure, same, len(failures), request.journal)
             )
 
 
-def _sentence(fall: WorkerFailure, same: int, failures: int, journal: Path) -> str:
-    times = f"{same} times" if same > 1 else f"the last of {failures} falls"
+def _sentence(failure: WorkerFailure, same: int, failures: int, journal: Path) -> str:
+    times = f"{same} times" if same > 1 else f"the last of {failures} failures"
     return (
-        f"its process {fall.text}, {times}: {processes.advice(fall.what)}; what was measured is kept in"
+        f"its process {failure.text}, {times}: {processes.advice(failure.what)}; what was measured is kept in"
         f" {journal}, and the same command goes on from there."
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Worker:
-    """A process that profiles. `lines` are what it says, an empty one when it has ended."""
+    """A process that profiles. `lines` are what it sends, an empty one when it has ended."""
 
     process: subprocess.Popen[bytes]
     lines: Queue[bytes]
@@ -103,7 +106,7 @@ class _Worker:
         """The file in which it notes its steps."""
         return self.folder / _STEP
 
-    def fall(self, what: str) -> WorkerFailure:
+    def failure(self, what: str) -> WorkerFailure:
         """What happened to it, at the step that it noted last."""
         return WorkerFailure(Step.read(self.step) or "starting", what)
 
@@ -129,61 +132,61 @@ def _started(request: Request) -> Iterator[_Worker]:
             listener.join()
 
 
-def _listen(said: IO[bytes], lines: Queue[bytes]) -> None:
-    """Pass on what a process says; this thread sleeps until it says something."""
-    for line in said:
+def _listen(sent: IO[bytes], lines: Queue[bytes]) -> None:
+    """Pass on what a process sends; this thread sleeps until it sends something."""
+    for line in sent:
         lines.put(line)
     lines.put(b"")
 
 
 def _follow(
-    worker: _Worker, on_progress: OnProgress, patience: Timeouts, backend: str
+    worker: _Worker, on_progress: OnProgress, timeouts: Timeouts, backend: str
 ) -> WorkerFailure | None:
-    """Hear a process out: its fall, None when it has finished."""
-    silence = _Watchdog(worker.step, patience)
+    """Follow a process to its end: its failure, None when it has finished."""
+    watchdog = _Watchdog(worker.step, timeouts)
     while True:
         try:
             line = worker.lines.get(timeout=_TICK_S)
         except Empty:
-            if silence.too_long():
-                return worker.fall(f"gave no sign of life for {silence.lasted_s:.0f} s")
+            if watchdog.is_overdue():
+                return worker.failure(f"gave no output for {watchdog.no_output_s:.0f} s")
             continue
         if not line:
-            return worker.fall(processes.exit_reason(worker.process, worker.folder))
-        silence.broken()
+            return worker.failure(processes.exit_reason(worker.process, worker.folder))
+        watchdog.output_seen()
         message = json.loads(line)
         if "done" in message:
             return None
         if what := processes.failure_of(message):
-            return worker.fall(what)
+            return worker.failure(what)
         processes.raise_reported(message, backend)
-        on_progress(Progress(**message["progress"]))
+        on_progress(ProfilingProgress(**message["progress"]))
         processes.acknowledge(worker.process)
 
 
 class _Watchdog:
-    """How long a process has said and done nothing, in ticks: what this one slept itself does not count."""
+    """How long a process gave no output and noted no step, in ticks: the sleep of this one does not count."""
 
-    def __init__(self, step: Path, patience: Timeouts) -> None:
-        self._step, self._patience = step, patience
+    def __init__(self, step: Path, timeouts: Timeouts) -> None:
+        self._step, self._timeouts = step, timeouts
         self._seen = ""
         self._longest_s: float | None = None
-        self.lasted_s = 0.0
+        self.no_output_s = 0.0
 
-    def broken(self) -> None:
-        """It gave a sign of life."""
-        self._longest_s = max(self._longest_s or 0.0, self.lasted_s)
-        self.lasted_s = 0.0
+    def output_seen(self) -> None:
+        """It gave output, or noted a step."""
+        self._longest_s = max(self._longest_s or 0.0, self.no_output_s)
+        self.no_output_s = 0.0
 
-    def too_long(self) -> bool:
-        """A tick has passed: whether the process must be taken for dead."""
-        self.lasted_s += _TICK_S
+    def is_overdue(self) -> bool:
+        """A tick has passed: whether the process has given no output for too long."""
+        self.no_output_s += _TICK_S
         seen = Step.read(self._step)
         if seen != self._seen:
             self._seen = seen
-            self.broken()
-        patience, longest_s = self._patience, self._longest_s
-        most_s = patience.first_s if longest_s is None else max(patience.least_s, patience.times * longest_s)
+            self.output_seen()
+        timeouts, longest_s = self._timeouts, self._longest_s
+        most_s = timeouts.first_s if longest_s is None else max(timeouts.least_s, timeouts.times * longest_s)
         if seen.startswith(BUILDING):
-            most_s = max(most_s, patience.building_s)
-        return self.lasted_s > most_s
+            most_s = max(most_s, timeouts.building_s)
+        return self.no_output_s > most_s

@@ -28,7 +28,7 @@ _VISITS = 2.2
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class RuntimeTrial:
     """What one network said of a runtime: milliseconds a run, and the seconds its profile needs at least."""
 
     conditions: Conditions
@@ -37,11 +37,11 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class RuntimeSelection:
     """The runtimes to profile, in this order, and of each other one why not."""
 
-    chosen: tuple[Trial, ...]
-    set_aside: tuple[tuple[Trial, str], ...]
+    chosen: tuple[RuntimeTrial, ...]
+    set_aside: tuple[tuple[RuntimeTrial, str], ...]
 
 
 def middle(space: Space) -> Architecture:
@@ -51,7 +51,7 @@ def middle(space: Space) -> Architecture:
 
 def trial(
     conditions: Conditions, space: Space, plan: Plan | None = None, on_build: OnBuildProgress | None = None
-) -> Trial:
+) -> RuntimeTrial:
     """Build and run one network and one block; BackendError where the runtime refuses them."""
     plan = plan or Plan()
     backend = get_backend(conditions.backend, on_build)
@@ -74,14 +74,16 @@ def trial(
     networks = LEAST_FIT + LEAST_CHECK
     round_s = len(blocks) * max(plan.sample_ns / 1e9, run_block_s) + networks * run_s
     least_s = len(blocks) * block_s + networks * (written_s + build_s) + plan.floor_rounds * _VISITS * round_s
-    return Trial(conditions, 1000 * run_s, least_s)
+    return RuntimeTrial(conditions, 1000 * run_s, least_s)
 
 
 def _fastest_s(session: Session, plan: Plan) -> float:
     return min(first_estimate(session, plan)[1] for _ in range(3)) / 1e9
 
 
-def select(trials: Sequence[Trial], time_s: float, *, known_ms: float | None = None) -> Selection:
+def select(
+    trials: Sequence[RuntimeTrial], time_s: float, *, known_ms: float | None = None
+) -> RuntimeSelection:
     """Which runtimes to profile in `time_s` altogether: the fastest first, hopeless ones never.
 
     `known_ms` is what the same network takes through the fastest runtime that has a table already.
@@ -90,7 +92,7 @@ def select(trials: Sequence[Trial], time_s: float, *, known_ms: float | None = N
     """
     ordered = sorted(trials, key=lambda trial: trial.run_ms)
     fastest_ms = min([*(trial.run_ms for trial in ordered[:1]), *([known_ms] if known_ms else [])], default=0)
-    chosen, aside, left_s = list[Trial](), list[tuple[Trial, str]](), time_s
+    chosen, aside, left_s = list[RuntimeTrial](), list[tuple[RuntimeTrial, str]](), time_s
     if known_ms is None and ordered:
         first = next((trial for trial in ordered if trial.least_s <= time_s), None)
         chosen.append(first or min(ordered, key=lambda trial: trial.least_s))
@@ -105,4 +107,4 @@ def select(trials: Sequence[Trial], time_s: float, *, known_ms: float | None = N
         else:
             chosen.append(trial)
             left_s -= trial.least_s
-    return Selection(tuple(chosen), tuple(aside))
+    return RuntimeSelection(tuple(chosen), tuple(aside))

@@ -1,4 +1,4 @@
-"""The process that profiles, and how it and the one that waits for it talk (`supervise`).
+"""The process that profiles, and what it sends to the one that waits for it (`supervise`).
 
 A runtime that crashes, hangs or takes all memory brings down this process and nothing else. How far it is
 goes over its standard output, one line of JSON a step, and it waits for a line back: the other process
@@ -101,10 +101,10 @@ class Step:
 def main(arguments: Sequence[str]) -> None:
     """Profile what the first argument asks for, noting each step in the file that the second one names."""
     request, step = Request.from_text(arguments[0]), Step(Path(arguments[1]))
-    processes.serve(lambda say: _make(request, step, say))
+    processes.serve(lambda send: _make(request, step, send))
 
 
-def _make(request: Request, step: Step, say: processes.Send) -> None:
+def _make(request: Request, step: Step, send: processes.Send) -> None:
     conditions, key = request.conditions, request.space
     space = build_space(key.name, key.resolution, key.classes)
     if SpaceKey.of(space) != key:
@@ -122,7 +122,7 @@ def _make(request: Request, step: Step, say: processes.Send) -> None:
         prior=load_prior(request.prior, request.networks) if request.prior else None,
         built_before=request.built_before,
         one_at_a_time=bool(request.failures),
-        on_progress=lambda progress: say({"progress": asdict(progress)}),
+        on_progress=lambda progress: send({"progress": asdict(progress)}),
         on_step=step,
         seed=request.seed,
         plan=request.plan,

@@ -16,7 +16,7 @@ from ponas_deploy.profiling import bench, build_time, inventory
 from ponas_deploy.profiling.build_time import BuildEstimate, Builds, BuildTimes
 from ponas_deploy.profiling.prior import Prior
 from ponas_deploy.profiling.profile import profile
-from ponas_deploy.profiling.progress import Progress
+from ponas_deploy.profiling.progress import ProfilingProgress
 from ponas_deploy.tables import Conditions, LatencyTable, write_latency_table
 from searchspace import Space
 
@@ -104,13 +104,13 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
     return Slow(clock)
 
 
-def profiled(space: Space, backend: Slow, seen: list[Progress], **more: object) -> LatencyTable:
+def profiled(space: Space, backend: Slow, seen: list[ProfilingProgress], **more: object) -> LatencyTable:
     options: dict[str, object] = {"plan": QUICK, "time_budget_s": 0.0, **more}
     return profile(space, backend, on_progress=seen.append, **options)  # type: ignore[arg-type]
 
 
 def test_a_profile_says_early_what_all_its_builds_take(tiny: Space, slow: Slow) -> None:
-    seen: list[Progress] = []
+    seen: list[ProfilingProgress] = []
     table = profiled(tiny, slow, seen)
     builds = [one for one in seen if one.stage == "build"]
     assert "to build" not in builds[2].text, "three builds say nothing yet: the first loads the runtime"
@@ -138,14 +138,14 @@ def test_what_the_last_profile_recorded_is_told_before_the_first_build(tiny: Spa
     )
     assert inventory.built_before(Conditions("bench", "other", "fp32", 1, 1)) is None
     assert inventory.built_before(Conditions("other", "fake", "fp32", 1, 1)) is None
-    seen: list[Progress] = []
+    seen: list[ProfilingProgress] = []
     profiled(tiny, slow, seen, built_before=BuildTimes(BLOCK_S, NETWORK_S))
     assert seen[0].seconds_left == pytest.approx(BLOCKS * BLOCK_S + (NETWORKS + 1) * NETWORK_S)
     assert re.search(r"10 blocks at 4.0 s and 29 networks at 20.0 s to build: about 10 min$", seen[0].text)
 
 
 def test_from_a_prior_there_are_only_networks_to_build(tiny: Space, slow: Slow) -> None:
-    seen: list[Progress] = []
+    seen: list[ProfilingProgress] = []
     prior = Prior("other", "0" * 64, profiled(tiny, slow, [], device="other"), 16)
     profiled(tiny, slow, seen, prior=prior, device="bench")
     builds = [one for one in seen if one.stage == "build"]

@@ -118,8 +118,8 @@ def test_a_gpu_is_measured_in_samples_of_two_milliseconds(
     assert plan_for("trtexec").retakes == 0
     asked = []
 
-    def caught(request: SimpleNamespace, on_progress: Callable[..., None] | None, patience: Timeouts) -> None:
-        asked.append((request, patience))
+    def caught(request: SimpleNamespace, on_progress: Callable[..., None] | None, timeouts: Timeouts) -> None:
+        asked.append((request, timeouts))
         raise PonasError("that is enough.")
 
     monkeypatch.setattr("ponas_deploy.profiling.supervise.profile_in_worker", caught)
@@ -135,8 +135,8 @@ def test_a_gpu_is_measured_in_samples_of_two_milliseconds(
                 time_budget_s=1,
                 path=tmp_path / f"{backend}.json",
             )
-        request, patience = asked[-1]
-        assert (request.plan.sample_ns, patience.building_s) == (sample_ns, no_output_s)
+        request, timeouts = asked[-1]
+        assert (request.plan.sample_ns, timeouts.building_s) == (sample_ns, no_output_s)
 
 
 def test_devices_show_the_gpu_with_its_runtimes() -> None:

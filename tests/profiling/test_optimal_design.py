@@ -1,4 +1,4 @@
-"""Networks that tell most: those after which least is in doubt."""
+"""Optimal design: the networks after which the variance of all is least."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOSSES = [-values for values in GRID.arrays()]
 NETWORKS = [GRID.labels(choices) for choices in varied_networks(GRID.arrays(), LOSSES, 20, seed=0)]
 
 
-def doubt_left(timed: list[int]) -> float:
+def variance_left(timed: list[int]) -> float:
     """The variance that is left over all networks, by the closed form: V - V_t (V_tt + noise)^-1 V_t'."""
     columns = design(GRID, SPACE.cells())
     rows = columns.rows(GRID, NETWORKS)
@@ -28,18 +28,18 @@ def doubt_left(timed: list[int]) -> float:
     return float(np.trace(all_of - shared @ np.linalg.solve(own, shared.T)))
 
 
-def test_each_network_leaves_the_least_doubt_beside_those_before() -> None:
+def test_each_network_leaves_the_least_variance_beside_those_before() -> None:
     chosen = most_informative(GRID, SPACE.cells(), NETWORKS, 4, [])
     assert len(set(chosen)) == 4
     for number, place in enumerate(chosen):
-        by_place = {other: doubt_left([*chosen[:number], other]) for other in range(len(NETWORKS))}
+        by_place = {other: variance_left([*chosen[:number], other]) for other in range(len(NETWORKS))}
         assert by_place[place] <= min(by_place.values()) * (1 + 1e-6)
 
 
-def test_they_leave_less_doubt_than_as_many_at_random() -> None:
+def test_they_leave_less_variance_than_as_many_at_random() -> None:
     rng = np.random.default_rng(0)
-    drawn = [doubt_left(list(rng.choice(len(NETWORKS), 12, replace=False))) for _ in range(20)]
-    assert doubt_left(most_informative(GRID, SPACE.cells(), NETWORKS, 12, [])) < min(
+    drawn = [variance_left(list(rng.choice(len(NETWORKS), 12, replace=False))) for _ in range(20)]
+    assert variance_left(most_informative(GRID, SPACE.cells(), NETWORKS, 12, [])) < min(
         0.75 * np.mean(drawn), min(drawn)
     )
 

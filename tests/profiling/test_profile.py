@@ -23,7 +23,7 @@ from ponas_deploy.fitting.correction import LEAST_CHECK, LEAST_FIT
 from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.profiling.models import network_bytes
 from ponas_deploy.profiling.profile import profile
-from ponas_deploy.profiling.progress import Progress
+from ponas_deploy.profiling.progress import ProfilingProgress
 from ponas_deploy.tables import LatencyTable, SpaceKey, load_latency_table, write_latency_table
 from searchspace import Architecture, Space
 from searchspace.space import Layer
@@ -117,7 +117,7 @@ def test_more_images_cost_more(tiny: Space) -> None:
 
 
 def test_progress_ascends_and_ends(tiny: Space) -> None:
-    seen: list[Progress] = []
+    seen: list[ProfilingProgress] = []
     profiled(tiny, on_progress=seen.append, time_budget_s=50)
     assert {progress.stage for progress in seen} == {"build", "measure", "fit"}
     assert all(0 <= progress.done <= progress.total for progress in seen)
@@ -277,7 +277,7 @@ def test_what_was_measured_otherwise_is_not_added_to(tiny: Space, tmp_path: Path
     short, journal = profiled(tiny, device="d", time_budget_s=0.0), tmp_path / "journal"
     other = FakeDevice(node_ns=9_000)
     with pytest.raises(
-        TableMismatchError, match=r"environment fake_device .* there, .* here\): measure it anew"
+        TableMismatchError, match=r"environment fake_device .* there, .* here\): measure it again"
     ):
         profiled(tiny, other, device="d", journal=journal, further=short)
     with pytest.raises(TableMismatchError, match="protocol seed 0 there, 7 here"):

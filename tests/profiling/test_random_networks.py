@@ -13,7 +13,7 @@ from ponas_deploy.backends.fake import FakeBackend, FakeDevice
 from ponas_deploy.errors import MeasurementError, TableMismatchError
 from ponas_deploy.fitting import fit_networks
 from ponas_deploy.measuring.protocol import Plan
-from ponas_deploy.profiling.progress import Progress
+from ponas_deploy.profiling.progress import ProfilingProgress
 from ponas_deploy.profiling.random_networks import GROUP, draws, measure_networks, quick
 from ponas_deploy.tables.networks_csv import Networks, read_networks
 from searchspace import Space
@@ -51,18 +51,18 @@ def test_every_candidate_is_drawn_equally_often_and_no_network_twice(tiny: Space
 
 
 def test_networks_fit_a_table(tiny: Space, tmp_path: Path) -> None:
-    told: list[Progress] = []
+    reports: list[ProfilingProgress] = []
     path = tmp_path / "measured.csv"
-    found = measured(tiny, Backend(), path, 40, on_progress=told.append)
+    found = measured(tiny, Backend(), path, 40, on_progress=reports.append)
     assert found == read_networks(path)
     assert len(found) == 80
     assert len(set(found.choices)) == 40
     assert found.kind == "latency"
     fitted = fit_networks(found)
     assert fitted.held_out.errors(relative=True).mean() < 3
-    assert (told[0].done, told[-1].done, told[-1].total) == (0, 40, 40)
-    assert {one.stage for one in told} == {"build", "measure"}
-    assert all(one.seconds_left < 1e6 for one in told)
+    assert (reports[0].done, reports[-1].done, reports[-1].total) == (0, 40, 40)
+    assert {one.stage for one in reports} == {"build", "measure"}
+    assert all(one.seconds_left < 1e6 for one in reports)
 
 
 def test_an_interrupted_file_is_gone_on_with_and_raised(tiny: Space, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ponas_deploy.errors import MeasurementError
-from ponas_deploy.profiling.assemble import Networks
+from ponas_deploy.profiling.assemble import NetworkSplit
 from ponas_deploy.profiling.priority import losses
 from ponas_deploy.profiling.sampling import MOST_CHECK, MOST_FIT, choose, grown
 from ponas_deploy.search.frontier import exact_front
@@ -46,7 +46,7 @@ def test_more_of_them_keep_their_roles() -> None:
     assert more.check[: len(first.check)] == first.check
     assert grown(more, SPACE, COSTS, LOSSES, 200, 0) == more
     assert grown(first, SPACE, COSTS, LOSSES, 44, 0) == first, "hardly any would be new"
-    full = Networks(first.fit[:10], tuple(choose(SPACE, COSTS, LOSSES, 72, 1).check))
+    full = NetworkSplit(first.fit[:10], tuple(choose(SPACE, COSTS, LOSSES, 72, 1).check))
     assert grown(full, SPACE, COSTS, LOSSES, 72, 0).check == full.check
 
 

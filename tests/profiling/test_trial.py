@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 
 from ponas_deploy.errors import PonasError
-from ponas_deploy.profiling.trial import HOPELESS, Trial, select, trial
+from ponas_deploy.profiling.trial import HOPELESS, RuntimeTrial, select, trial
 from ponas_deploy.tables import Conditions
 from searchspace import build_space
 
 
-def tried(name: str, run_ms: float, least_s: float) -> Trial:
-    return Trial(Conditions("bench", name, "fp32", 1, 1), run_ms, least_s)
+def tried(name: str, run_ms: float, least_s: float) -> RuntimeTrial:
+    return RuntimeTrial(Conditions("bench", name, "fp32", 1, 1), run_ms, least_s)
 
 
-def names(trials: tuple[Trial, ...]) -> list[str]:
+def names(trials: tuple[RuntimeTrial, ...]) -> list[str]:
     return [trial.conditions.backend for trial in trials]
 
 

@@ -1,4 +1,4 @@
-"""Profiling in a process of its own: what is left, and what is said, when that falls, hangs or is stopped."""
+"""Profiling in a process of its own: what is kept and reported when that fails, hangs or is stopped."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ponas_deploy.errors import BackendError, PonasError
 from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.profiling import supervise
 from ponas_deploy.profiling.models import blocks_of
-from ponas_deploy.profiling.progress import Progress
+from ponas_deploy.profiling.progress import ProfilingProgress
 from ponas_deploy.profiling.supervise import Timeouts, profile_in_worker
 from ponas_deploy.profiling.worker import STEP_BYTES, Request, Step
 from ponas_deploy.tables import LatencyTable, load_latency_table
@@ -52,13 +52,13 @@ def finished(request: Request) -> LatencyTable:
 
 
 def test_the_table_and_the_way_to_it_are_those_of_a_profile_in_this_process(quick: Request) -> None:
-    told: list[Progress] = []
-    profile_in_worker(quick, told.append)
+    reports: list[ProfilingProgress] = []
+    profile_in_worker(quick, reports.append)
     table = load_latency_table(quick.table)
     assert (table.conditions, table.space) == (quick.conditions, quick.space)
     assert table.certificate is not None
-    assert {progress.stage for progress in told} == {"build", "measure", "fit"}
-    assert (told[-1].stage, told[-1].done) == ("fit", 1)
+    assert {progress.stage for progress in reports} == {"build", "measure", "fit"}
+    assert (reports[-1].stage, reports[-1].done) == ("fit", 1)
     assert "restarted_because" not in dict(table.protocol)
     assert {key for key, _ in samples(quick.journal)} >= {key for key, _ in table.measurements}
 
@@ -82,17 +82,17 @@ def test_more_time_adds_rounds_even_when_it_is_interrupted(
 
 
 @pytest.mark.parametrize("after", [0, 60])
-def test_a_process_that_falls_once_is_started_again(
+def test_a_process_that_fails_once_is_started_again(
     quick: Request, tiny: Space, tmp_path: Path, after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAULT", fault("crash", block(tiny), after=after, once=tmp_path / "once"))
-    told: list[Progress] = []
-    profile_in_worker(quick, told.append)
+    reports: list[ProfilingProgress] = []
+    profile_in_worker(quick, reports.append)
     doing = "running" if after else "building"
     because = dict(load_latency_table(quick.table).protocol)["restarted_because"]
     assert because.startswith(f"ended with SIGSEGV while {doing} block ")
     assert block(tiny) in because, "among those that were being built at once"
-    assert f"starting again: the process {because}" in [progress.text for progress in told]
+    assert f"starting again: the process {because}" in [progress.text for progress in reports]
     found = samples(quick.journal)
     assert len(found) == len(set(found)) >= 3 * len(blocks_of(tiny))
 
@@ -112,16 +112,16 @@ def test_a_process_that_falls_once_is_started_again(
             r"was killed \(SIGKILL\), as the system does when it is out of memory.* while running block {}",
         ),
         ("huge", 60, r"its process ran out of memory while running block {}, 2 times: close other programs"),
-        ("hang", 60, r"its process gave no sign of life for \d+ s while running block {}, 2 times"),
+        ("hang", 60, r"its process gave no output for \d+ s while running block {}, 2 times"),
         ("exit", 60, r"its process ended with code 0 while running block {}, 2 times"),
     ],
 )
-def test_one_that_falls_twice_is_named_and_what_was_measured_is_kept(
+def test_one_that_fails_twice_is_named_and_what_was_measured_is_kept(
     quick: Request, tiny: Space, monkeypatch: pytest.MonkeyPatch, what: str, after: int, words: str
 ) -> None:
     monkeypatch.setenv("FAULT", fault(what, block(tiny), after=after))
     with pytest.raises(BackendError, match=words.format(block(tiny))) as caught:
-        profile_in_worker(quick, patience=IMPATIENT)
+        profile_in_worker(quick, timeouts=IMPATIENT)
     assert f"is kept in {quick.journal}" in str(caught.value)
     assert "\n" not in str(caught.value)
     before = samples(quick.journal)
@@ -133,17 +133,19 @@ def test_one_that_falls_twice_is_named_and_what_was_measured_is_kept(
         assert samples(quick.journal)[: len(before)] == before
 
 
-def test_falls_at_many_places_end_too(quick: Request) -> None:
+def test_failures_at_many_places_end_too(quick: Request) -> None:
     """Each process is killed from outside where it happens to be, as the system does without memory."""
     victims = []
 
-    def kill(progress: Progress) -> None:
+    def kill(progress: ProfilingProgress) -> None:
         for worker in children():
             if "building network" in progress.text:
                 victims.append(worker.pid)
                 worker.kill()
 
-    with pytest.raises(BackendError, match=r"SIGKILL.* (2 times|the last of 3 falls): close other programs"):
+    with pytest.raises(
+        BackendError, match=r"SIGKILL.* (2 times|the last of 3 failures): close other programs"
+    ):
         profile_in_worker(quick, kill)
     assert len(victims) in (2, 3)
     assert finished(quick).certificate is not None
@@ -172,7 +174,7 @@ _WAITING = """
     from ponas_deploy.profiling import supervise
     from ponas_deploy.profiling.worker import STEP_BYTES, Request, Step
     supervise.MODULE = "faulty_worker"
-    supervise.profile_in_worker(Request.from_text({request!r}), patience=supervise.Timeouts(120, 2, 1))
+    supervise.profile_in_worker(Request.from_text({request!r}), timeouts=supervise.Timeouts(120, 2, 1))
 """
 
 
@@ -226,10 +228,10 @@ def test_it_does_not_go_on_when_nobody_waits_any_more_even_if_it_hangs(
         worker.wait(60)
 
 
-def test_the_sleep_of_a_machine_is_not_taken_for_silence(
+def test_the_sleep_of_a_machine_is_not_taken_for_a_hang(
     quick: Request, tiny: Space, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """All of it is stopped, as by Ctrl-Z or a paused machine, for longer than a worker may be silent."""
+    """All of it is stopped, as by Ctrl-Z or a paused machine, for longer than a worker may give no output."""
     monkeypatch.setenv("FAULT", fault("hang", block(tiny), after=60, once=tmp_path / "once"))
     with waiting(quick) as (process, _):
         wait_for(tmp_path / "once")
@@ -238,13 +240,14 @@ def test_the_sleep_of_a_machine_is_not_taken_for_silence(
         os.killpg(process.pid, signal.SIGCONT)
         assert process.wait(120) == 0
     why = dict(load_latency_table(quick.table).protocol)["restarted_because"]
-    silence = re.match(r"gave no sign of life for (\d+) s while running", why)
-    assert silence is not None
-    assert int(silence[1]) < 6, "it had its time after the stop"
+    found = re.match(r"gave no output for (\d+) s while running", why)
+    assert found is not None
+    assert int(found[1]) < 6, "it had its time after the stop"
 
 
 def test_a_long_build_is_no_hang_where_kernels_are_picked_by_timing(tmp_path: Path) -> None:
-    """A network after blocks that took a second: minutes of silence in its build, but not while it runs."""
+    """A network after blocks that took a second: minutes without output in its build, but not while it
+    runs."""
     (tmp_path / "step").write_bytes(bytes(STEP_BYTES))
     step = Step(tmp_path / "step")
     for building_s, noted, most_s in (
@@ -253,6 +256,6 @@ def test_a_long_build_is_no_hang_where_kernels_are_picked_by_timing(tmp_path: Pa
         (1800.0, "running network", 60),
     ):
         step(noted)
-        silence = supervise._Watchdog(tmp_path / "step", Timeouts(building_s=building_s))
-        assert not silence.too_long()  # the step is new: a sign of life
-        assert [silence.too_long() for _ in range(most_s + 1)].index(True) == most_s
+        watchdog = supervise._Watchdog(tmp_path / "step", Timeouts(building_s=building_s))
+        assert not watchdog.is_overdue()  # the step is new
+        assert [watchdog.is_overdue() for _ in range(most_s + 1)].index(True) == most_s
