@@ -22,7 +22,13 @@ FLOORS = (
     ("ponas_deploy.errors",),
     ("ponas_deploy.machines", "ponas_deploy.files"),
     ("ponas_deploy.tables", "ponas_deploy.backends"),
-    ("ponas_deploy.search", "ponas_deploy.fitting", "ponas_deploy.measuring", "train"),
+    (
+        "ponas_deploy.search",
+        "ponas_deploy.fitting",
+        "ponas_deploy.measuring",
+        "ponas_deploy.testing",
+        "train",
+    ),
     ("ponas_deploy.profiling",),
     ("ponas_deploy.engines",),
     ("ponas_deploy.checks",),
@@ -58,6 +64,7 @@ PACKAGES = {
     "typer": (["ponas_deploy/commands/*"], ["ponas_deploy/commands/*"]),
     "pandas": (["ponas_deploy/*", "train/*"], []),
     "scipy": (["ponas_deploy/*", "train/*"], []),
+    "pytest": (["ponas_deploy/backends/contract.py", "ponas_deploy/testing/*"],) * 2,
     "psutil": (["ponas_deploy/*"], []),
     "msgspec": (["ponas_deploy/*", "train/*"], ["ponas_deploy/*", "train/*"]),
     "platformdirs": (["ponas_deploy/files/home.py", "train/*"], ["train/*"]),
@@ -220,6 +227,12 @@ def test_a_heavy_package_is_imported_only_where_it_belongs(package: str) -> None
     wrong([i for i in needing if not any(fnmatch(i.file, pattern) for pattern in allowed)])
     early = [i for i in needing if i.on_load and not i.for_types]
     wrong([i for i in early if not any(fnmatch(i.file, pattern) for pattern in on_load)])
+
+
+def test_nobody_needs_the_tests_that_ship() -> None:
+    """They need pytest: the door for authors of runtimes alone loads them."""
+    shipped = ("ponas_deploy.testing", "ponas_deploy.backends.contract")
+    wrong([i for i in IMPORTS if i.module.startswith(shipped) and "/testing/" not in i.file])
 
 
 def test_every_package_we_use_has_its_place() -> None:

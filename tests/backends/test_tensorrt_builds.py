@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tensorrt_standin import Machine
-from test_contract import SHAPE
 
 from ponas_deploy.backends import RunSettings
 from ponas_deploy.backends._tensorrt_build import BuildPlan
@@ -222,7 +221,7 @@ def test_scales_come_from_the_images_that_are_given(
     plain = TensorRtBackend(calibration=Calibration(images))
     assert bright.fed_model(model, "int8") != plain.fed_model(model, "int8")
     assert "2 images" in dict(plain.environment())["int8_scales"]
-    assert images.shape == SHAPE
+    assert images.shape == (2, 3, 32, 32)
 
 
 def test_the_environment_names_what_an_engine_depends_on(tensorrt: TensorRtBackend) -> None:

@@ -1,4 +1,4 @@
-"""TensorRT's calls on a stand-in: the contract of all runtimes, captures, what is timed and how."""
+"""TensorRT's calls on a stand-in: captures, what is timed and how. Its contract: `test_gpu_contract`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from time import perf_counter_ns
 
 import numpy as np
 import pytest
-import test_contract
 from rich.console import Console
 from tensorrt_standin import MS_A_RUN, Code, Machine
-from test_contract import *  # noqa: F403  (the contract, over the backend below)
 
 from ponas_deploy.backends import RunSettings, _cuda
 from ponas_deploy.backends.tensorrt import TensorRtBackend
@@ -31,19 +29,12 @@ from searchspace.weights import random_weights
 
 @pytest.fixture
 def backend(tensorrt: TensorRtBackend) -> TensorRtBackend:
-    """What the contract is run over."""
     return tensorrt
 
 
 def again(machine: Machine) -> TensorRtBackend:
     """What a fresh process has."""
     return TensorRtBackend()
-
-
-def test_the_contract_is_the_one_of_all_runtimes() -> None:
-    names = [name for name in vars(test_contract) if name.startswith("test_")]
-    assert len(names) > 10
-    assert all(globals()[name] is getattr(test_contract, name) for name in names)
 
 
 def test_a_session_runs_captures_and_then_replays(

@@ -1,4 +1,4 @@
-"""The same contract over the real TensorRT, where there is a GPU: what to run first on one."""
+"""The contract of all runtimes over the real TensorRT, where there is a GPU: what to run first on one."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_contract import *  # noqa: F403  (the contract, over the backend below)
 
-from ponas_deploy.backends import RunSettings
+from ponas_deploy.backends import Backend, RunSettings
 from ponas_deploy.backends.tensorrt import TensorRtBackend
 from ponas_deploy.errors import BackendError
+from ponas_deploy.testing import BackendContract
 
 if find_spec("tensorrt") is None:
     pytest.skip("TensorRT is not installed, see docs/tensorrt.md", allow_module_level=True)
@@ -30,6 +30,14 @@ def found() -> TensorRtBackend:
 @pytest.fixture
 def backend(found: TensorRtBackend) -> TensorRtBackend:
     return found
+
+
+@pytest.mark.usefixtures("found")
+class TestTensorRt(BackendContract):
+    package = "tensorrt"
+
+    def backend(self) -> Backend:
+        return TensorRtBackend()
 
 
 def test_a_graph_is_captured_and_the_queue_is_filled(backend: TensorRtBackend, model: bytes) -> None:
