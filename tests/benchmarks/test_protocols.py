@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.protocol_data import CHAIN, TWIN, Raw, Target, in_one_process, joined, swapped
-from benchmarks.protocol_judges import (
+from benchmarks.protocol_data import CHAIN, REBUILT, Raw, Target, in_one_process, joined, swapped
+from benchmarks.protocol_evaluation import (
     Trial,
     by,
-    judged,
+    evaluated,
     of_process,
     part,
     plain,
@@ -24,21 +24,21 @@ from benchmarks.protocol_judges import (
 from benchmarks.protocol_variants import VARIANTS, vary
 from ponas_deploy.backends.fake import FakeBackend, FakeDevice
 
-WISH = Target("fake", "fp32", networks=24, twins=4, seconds=0.0, resolution=32)
+TARGET = Target("fake", "fp32", networks=24, rebuilt=4, seconds=0.0, resolution=32)
 SPACE = space_of(32)
 
 
 @pytest.fixture(scope="module")
 def raw() -> Raw:
     """Two processes on a device that adds up exactly, but for what every run costs besides."""
-    first = in_one_process(WISH, 0, (), FakeBackend(FakeDevice(run_ns=50_000)))
-    second = in_one_process(WISH, 1, first.networks(), FakeBackend(FakeDevice(run_ns=50_000)))
+    first = in_one_process(TARGET, 0, (), FakeBackend(FakeDevice(run_ns=50_000)))
+    second = in_one_process(TARGET, 1, first.networks(), FakeBackend(FakeDevice(run_ns=50_000)))
     return joined([first, second])
 
 
-def test_everything_wished_for_is_there(raw: Raw, tmp_path: Path) -> None:
-    assert len(raw.networks()) == WISH.networks
-    assert sum(key.startswith(TWIN) for key in raw.keys) == WISH.twins
+def test_everything_asked_for_is_there(raw: Raw, tmp_path: Path) -> None:
+    assert len(raw.networks()) == TARGET.networks
+    assert sum(key.startswith(REBUILT) for key in raw.keys) == TARGET.rebuilt
     assert sum(key.startswith(CHAIN) for key in raw.keys) == 132
     assert raw.rounds_ns.shape == raw.at_s.shape == (len(raw.keys), len(raw.process))
     assert set(raw.process) == {0.0, 1.0}
@@ -58,14 +58,16 @@ def test_a_chain_leaves_out_what_a_run_costs(raw: Raw) -> None:
 
 def test_the_line_is_exact_where_plain_sums_count_a_runs_cost_twenty_times(raw: Raw) -> None:
     trial = Trial(of_process(raw, 0), SPACE, "median")
-    assert judged(trial, 16, plain).mean_pct > 10
+    assert evaluated(trial, 16, plain).mean_pct > 10
     for way in (by(Trial.isolated, ()), by(Trial.isolated), by(Trial.in_chain, ()), squared):
-        assert judged(trial, 16, way).mean_pct < 0.05
-        assert judged(trial, 16, way).tau == 1
+        assert evaluated(trial, 16, way).mean_pct < 0.05
+        assert evaluated(trial, 16, way).tau == 1
 
 
 def test_a_swapped_block_is_worth_its_difference() -> None:
-    target = Target("fake", "fp32", networks=3, twins=0, chains=False, swaps=True, seconds=0.0, resolution=32)
+    target = Target(
+        "fake", "fp32", networks=3, rebuilt=0, chains=False, swaps=True, seconds=0.0, resolution=32
+    )
     found = in_one_process(target, 0, (), FakeBackend(FakeDevice(run_ns=50_000)))
     reference = found.networks()[1]
     texts = swapped(SPACE, reference)
@@ -99,7 +101,7 @@ def test_more_networks_leave_fewer_rounds(raw: Raw) -> None:
 
 
 def test_every_variant_gets_its_rounds() -> None:
-    target = Target("fake", "fp32", networks=3, twins=0, chains=False, seconds=0.0, resolution=32)
+    target = Target("fake", "fp32", networks=3, rebuilt=0, chains=False, seconds=0.0, resolution=32)
     found = vary(target, FakeBackend())
     assert set(found) == {variant.name for variant in VARIANTS}
     for raw in found.values():
