@@ -17,6 +17,7 @@ STEM, HEAD = "stem", "head"
 """The parts of a network that are not searched: before the first layer, after the last."""
 CELL_MARK = "@"
 """What stands in the key of a cell, and in no label."""
+_EMPTY = "-empty"
 _LABEL = re.compile(rf"[^\s,|.{CELL_MARK}]+")
 """A label stands in text forms between commas, in names of tensors between dots, and in keys of cells."""
 
@@ -65,7 +66,10 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A candidate on an input shape: what is measured once, however many layers share it."""
+    """A candidate on an input shape: what is measured once, however many layers share it.
+
+    One without operations is not measured: it costs exactly nothing.
+    """
 
     key: str
     ops: tuple[Op, ...]
@@ -152,9 +156,19 @@ def _candidates(layer: Layer) -> list[dict[str, Any]]:
 
 def _cell(candidate: Candidate, shape: Shape) -> Cell:
     text = json.dumps(as_data(candidate.ops), sort_keys=True)
-    digest = hashlib.sha256(f"{text}@{shape}".encode()).hexdigest()[:8]
+    digest = "-" + hashlib.sha256(f"{text}@{shape}".encode()).hexdigest()[:8] if candidate.ops else _EMPTY
     size = "x".join(map(str, shape))
-    return Cell(f"{candidate.label}{CELL_MARK}{size}-{digest}", candidate.ops, shape)
+    return Cell(f"{candidate.label}{CELL_MARK}{size}{digest}", candidate.ops, shape)
+
+
+def is_empty(key: str) -> bool:
+    """Whether a cell, by its key, is without operations, and so costs exactly nothing."""
+    return CELL_MARK in key and key.endswith(_EMPTY)
+
+
+def is_network(key: str) -> bool:
+    """Whether the key of something that is timed is the text form of a network: of no cell, stem or head."""
+    return CELL_MARK not in key and key not in (STEM, HEAD)
 
 
 def _shape_after(name: str, ops: tuple[Op, ...], shape: Shape) -> Shape:

@@ -65,8 +65,9 @@ def random_tensors(wanted: Iterator[Parameter], seed: int) -> dict[str, NDArray[
 
 def is_supernet(weights: Mapping[str, Shaped], architecture: Architecture) -> bool:
     """Whether `weights` are in the supernet's layout for this architecture's space."""
-    layer, label = architecture.space.layers[0].name, architecture.choices[0]
-    return any(name.startswith(f"layers.{layer}.{label}.") for name in weights)
+    layers = zip(architecture.space.layers, architecture.choices, strict=True)
+    chosen = tuple(f"layers.{layer.name}.{label}." for layer, label in layers)
+    return any(name.startswith(chosen) for name in weights)
 
 
 def inherit(weights: Mapping[str, Tensor], architecture: Architecture) -> dict[str, Tensor]:

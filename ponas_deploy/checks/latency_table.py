@@ -50,7 +50,7 @@ def plan_recheck(table: LatencyTable, accuracy: AccuracyTable) -> RecheckPlan:
     budgets = tuple(float(place) for place in least + (most - least) * (np.arange(BUDGETS) + 0.5) / BUDGETS)
     chosen = tuple(dict.fromkeys(best_choice(table, found, budget) for budget in budgets))
     places = np.unique(np.linspace(0, len(chosen) - 1, min(NETWORKS, len(chosen))).round().astype(int))
-    keys = sorted(spent, key=lambda key: -spent[key])[:CELLS]
+    keys = sorted((key for key in spent if spent[key]), key=lambda key: -spent[key])[:CELLS]
     return RecheckPlan(tuple(keys), tuple(chosen[place] for place in places), budgets)
 
 

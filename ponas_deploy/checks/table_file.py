@@ -203,9 +203,10 @@ def _block_findings(table: LatencyTable, space: Space | None) -> Iterator[Findin
 
 
 def _wrong_intervals(table: LatencyTable) -> Iterator[Finding]:
-    for layer, labels, row in zip(table.grid.layers, table.grid.candidates, table.intervals_ms, strict=False):
-        for label, (low, high) in zip(labels, row, strict=True):
-            if not 0 < low <= high:
+    grid = table.grid
+    for layer, *row in zip(grid.layers, grid.candidates, grid.values, table.intervals_ms, strict=False):
+        for label, value, (low, high) in zip(*row, strict=True):
+            if not 0 < low <= high and (low, high, value) != (0, 0, 0):
                 message = f"candidate '{label}': the interval {low:g} to {high:g} ms is not one."
                 yield Finding("error", f"layer '{layer}'", message)
 

@@ -12,7 +12,7 @@ from ponas_deploy.measuring.protocol import Plan, Samples, is_settled
 from ponas_deploy.profiling.models import blocks_of
 from ponas_deploy.tables import Conditions, Grid, LatencyTable, Measurement, SpaceKey
 from ponas_deploy.tables.statistics import choose_statistic
-from searchspace.space import HEAD, STEM, Space
+from searchspace.space import HEAD, STEM, Space, is_empty
 
 Measured = Mapping[str, Measurement]
 """What was timed, by key, with the machine's level at each round."""
@@ -76,7 +76,7 @@ def timed(measured: Measured, texts: Sequence[str]) -> tuple[TimedNetwork, ...]:
 
 def _isolated(space: Space, measured: Measured, statistic: str) -> Grid:
     def value(key: str) -> float:
-        return measured[key].value_ms(statistic)
+        return 0.0 if is_empty(key) else measured[key].value_ms(statistic)
 
     return Grid(
         tuple(layer.name for layer in space.layers),
@@ -92,6 +92,8 @@ def _intervals(
     """The isolated cells' intervals, scaled as their values were by the correction."""
 
     def scaled(key: str, before: float, after: float) -> tuple[float, float]:
+        if is_empty(key):
+            return 0.0, 0.0
         low, high = measured[key].interval_ms(statistic)
         return low * after / before, high * after / before
 

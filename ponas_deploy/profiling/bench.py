@@ -22,7 +22,7 @@ from ponas_deploy.profiling.models import block_model, blocks_of, network_bytes
 from ponas_deploy.profiling.progress import BUILDING, OnProgress, OnStep, ProfilingProgress
 from ponas_deploy.tables import Conditions
 from searchspace.architecture import Architecture
-from searchspace.space import Space
+from searchspace.space import Space, is_network
 
 # A session was seen to hold 3.4 times the bytes of its model (ONNX Runtime), and networks differ in size.
 _SESSION_BYTES, _MEMORY_SHARE, _LEAST_WAVE = 5, 0.6, 4
@@ -116,7 +116,7 @@ class Bench:
     def networks(self, stack: ExitStack, texts: Sequence[str]) -> dict[str, Session]:
         """Sessions of whole networks, by their text form."""
         self.builds.networks_left = max(self.builds.networks_left, len(texts))
-        found = {text: Architecture(self.space, tuple(text.split(","))) for text in texts}
+        found = {text: Architecture.from_text(self.space, text) for text in texts}
         models = {text: partial(network_bytes, network, self.batch) for text, network in found.items()}
         return self._ready(stack, models, lambda number, key: f"building network {number} of {len(texts)}")
 
@@ -193,7 +193,7 @@ class Bench:
             nonlocal last_s
             key, built = under_way.popleft()
             sessions[key] = stack.enter_context(built.result())
-            self.builds.add(time.monotonic() - last_s, network=_is_network(key))
+            self.builds.add(time.monotonic() - last_s, network=is_network(key))
             last_s = time.monotonic()
 
         with ThreadPoolExecutor(self._builders) as pool:
@@ -254,8 +254,4 @@ def _close(built: Future[Session]) -> None:
 
 
 def _named(key: str) -> str:
-    return f"network {key}" if _is_network(key) else f"block {key}"
-
-
-def _is_network(key: str) -> bool:
-    return "," in key
+    return f"network {key}" if is_network(key) else f"block {key}"

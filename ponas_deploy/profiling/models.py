@@ -21,9 +21,11 @@ _POOL = np.random.default_rng(0).standard_normal(1 << 12, dtype=np.float32)
 
 
 def blocks_of(space: Space) -> dict[str, Block]:
-    """What is timed alone: stem, head and the distinct cells, by key."""
+    """What is timed alone: stem, head and the distinct cells that have operations, by key."""
     blocks = {STEM: (space.stem, space.input_shape), HEAD: (space.head, space.layer_shapes()[-1])}
-    blocks.update({cell.key: (cell.ops, cell.input_shape) for row in space.cells() for cell in row})
+    blocks.update(
+        {cell.key: (cell.ops, cell.input_shape) for row in space.cells() for cell in row if cell.ops}
+    )
     return blocks
 
 

@@ -77,7 +77,7 @@ def _networks_pct(table: LatencyTable) -> Iterator[float]:
 
 def half_pct(interval: tuple[float, float], value: float) -> float:
     """Half the width of an interval in percent of a value."""
-    return 50 * (interval[1] - interval[0]) / value
+    return 50 * (interval[1] - interval[0]) / value if value else 0.0
 
 
 def _median(values: Iterator[float]) -> float | None:

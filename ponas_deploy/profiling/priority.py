@@ -19,7 +19,7 @@ from ponas_deploy.tables import AccuracyTable
 from ponas_deploy.tables.spaces import in_order_of
 from searchspace.cost import cost_table
 from searchspace.ops import count_params
-from searchspace.space import Space
+from searchspace.space import Space, is_empty
 
 Floats = NDArray[np.float64]
 
@@ -94,14 +94,14 @@ class Priority:
     def _contenders(self) -> frozenset[str]:
         keys = [[cell.key for cell in row] for row in self.space.cells()]
         known = {
-            key: self.samples.measurement(key).interval_ms(ROUGH_STATISTIC)
+            key: (0.0, 0.0) if is_empty(key) else self.samples.measurement(key).interval_ms(ROUGH_STATISTIC)
             for key in {key for row in keys for key in row}
         }
         low, high = (
             [np.array([known[key][side] * factor for key in row]) for row in keys]
             for side, factor in ((0, 1 - IN_CONTEXT), (1, 1 + IN_CONTEXT))
         )
-        return contenders(keys, low, high, self.loss)
+        return frozenset(key for key in contenders(keys, low, high, self.loss) if not is_empty(key))
 
     def _all_settled(self, keys: frozenset[str]) -> bool:
         return all(is_settled(self.samples.measurement(key), self.plan) for key in keys)

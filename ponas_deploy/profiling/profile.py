@@ -196,7 +196,8 @@ class _Job:
         if self.prior:
             return self.prior_costs
         rough_ns = self.bench.rough_ns
-        return [np.array([rough_ns[cell.key] for cell in row]) for row in self.bench.space.cells()]
+        cells = self.bench.space.cells()
+        return [np.array([rough_ns[cell.key] if cell.ops else 0.0 for cell in row]) for row in cells]
 
     def _least_networks(self, known: NetworkSplit | None) -> int:
         """How many networks are built at least, which is known before there is time for more."""

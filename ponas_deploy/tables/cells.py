@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 from ponas_deploy.errors import FileFormatError
 from ponas_deploy.files.records import Faults, Record, in_words, is_number
 from ponas_deploy.tables.grid import Grid
+from searchspace.space import is_empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +114,12 @@ def grid_of(path: Path, rows: Rows, column: Column, fixed: float, faults: Faults
 
 
 def _value(path: Path, cell: RawCell, column: Column, faults: Faults) -> float:
-    reason = column.fault(cell.values.get(column.name))
-    if reason:
+    value = cell.values.get(column.name)
+    reason = column.fault(value)
+    if reason and not (value == 0 and is_empty(str(cell.values.get("key", "")))):
         faults.add(FileFormatError(path, cell.where, f"{_name(cell)}: {reason}"))
         return math.nan
-    return float(cell.values[column.name])
+    return float(value)  # type: ignore[arg-type]
 
 
 def _name(cell: RawCell) -> str:

@@ -114,7 +114,8 @@ def _diff_latency(before: LatencyTable, after: LatencyTable) -> TableDiff:
         low, high = old_intervals[layer, label]
         return _apart((factor * low, factor * high), new_intervals[layer, label])
 
-    cells = list(_cells(before.grid, new))
+    # A block without operations takes no time, and cannot change.
+    cells = [cell for cell in _cells(before.grid, new) if all(cell[2:])]
     common = median(new_ms / old_ms for _, _, old_ms, new_ms in cells)
     changes = tuple(Change(*cell, 100 * (cell[3] / cell[2] - 1), moved(*cell)) for cell in cells)
     own = tuple(change for change, cell in zip(changes, cells, strict=True) if moved(*cell, common))
