@@ -59,6 +59,9 @@ class Architecture:
         """The text form; `parse_architecture` reads it back."""
         return ",".join(self.choices)
 
+    def __str__(self) -> str:
+        return self.text
+
     def parts(self) -> Iterator[tuple[str, tuple[Op, ...]]]:
         """The whole network in order: (prefix of its parameters, operations)."""
         yield STEM, self.space.stem

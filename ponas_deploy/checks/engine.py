@@ -88,14 +88,15 @@ class Verification:
         return not self.changed_files and portable and self.outputs_agree and self.meets_budget
 
 
-def verify(folder: Path) -> Verification:
-    """Check an engine folder, and measure the engine again.
+def verify(folder: Path | str) -> Verification:
+    """Check an engine `folder`, and measure the engine again, in milliseconds.
 
     The files are compared with the manifest, the portable network with the architecture, the engine's
     outputs with the portable network's. An engine over its budget is timed once more, some seconds later, and
     both measurements count as one. FileFormatError for a manifest that hides an engine of its folder,
     MeasurementError when somebody else is measuring, BackendError without the engine's runtime.
     """
+    folder = Path(folder)
     manifest = read_manifest(folder)
     _refuse_hidden_engine(folder, manifest)
     changed = tuple(file.name for file in manifest.files if not _intact(folder / file.name, file))

@@ -11,6 +11,7 @@ from collections import defaultdict
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from ponas_deploy.profiling.inventory import refuse_elsewhere
 from ponas_deploy.profiling.models import block_model, blocks_of, network_bytes
 from ponas_deploy.search.pareto import front
 from ponas_deploy.tables import AccuracyTable, LatencyTable, Measurement, SpaceKey, store
+from ponas_deploy.tables.named import as_stored
 from ponas_deploy.tables.store import StoredTable
 from searchspace.architecture import Architecture
 from searchspace.space import HEAD, STEM, Space
@@ -55,21 +57,36 @@ def plan_recheck(table: LatencyTable, accuracy: AccuracyTable) -> RecheckPlan:
 
 
 def recheck(
-    stored: StoredTable, accuracy: AccuracyTable | None = None, *, time_s: float = TIME_S, seed: int = 0
+    table: LatencyTable | StoredTable | Path | str,
+    losses: AccuracyTable | None = None,
+    *,
+    seconds: float = TIME_S,
+    seed: int = 0,
 ) -> Recheck:
-    """Measure a part of a table of this machine again, in about `time_s` seconds, building included.
+    """Measure a part of a latency table of this machine again, and say whether it still holds.
 
-    `accuracy` is what the front is made with besides; the space's own accuracy table without one.
-    TableMismatchError for a table of another device, without raw rounds or of a space that is not known;
-    MeasurementError when somebody else is measuring, BackendError without the table's runtime.
+    Args:
+        table: the table, or its path or name in the store.
+        losses: the accuracy table, in percentage points, whose front says which cells matter; None for the
+            space's own.
+        seconds: about how long it takes, building included.
+        seed: of the order of measuring.
+
+    Returns: which cells moved (milliseconds then and now), how well networks are predicted now, and for ten
+    budgets whether another network would be chosen.
+
+    Raises: TableMismatchError for a table of another device, without raw rounds or of a space that is not
+    known, UnknownNameError for a name that nobody knows, BackendError without the table's runtime,
+    MeasurementError when somebody else is measuring.
     """
+    stored = as_stored(table)
     differences = refuse_elsewhere(stored)
     key = _known_space(stored)
-    losses = accuracy or store.accuracy_table(f"accuracy/{key.name}").table
-    plan = plan_recheck(stored.table, losses)
+    accuracy = losses or store.accuracy_table(f"accuracy/{key.name}").table
+    plan = plan_recheck(stored.table, accuracy)
     with machine_to_oneself(store.lock_path(), f"recheck of {stored.name}"):
-        samples, interference = _measured(stored, key, plan, time.monotonic() + time_s, seed)
-    found = compare(stored.name, stored.table, losses, plan, samples)
+        samples, interference = _measured(stored, key, plan, time.monotonic() + seconds, seed)
+    found = compare(stored.name, stored.table, accuracy, plan, samples)
     texts = tuple(difference.text for difference in differences)
     return replace(found, interference=interference, differences=texts)
 

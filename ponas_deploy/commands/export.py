@@ -59,7 +59,8 @@ def export(
       ponas export PONAS-C --backend onnxruntime --threads 2 --out engines/ponas-c
     """
     from ponas_deploy.commands.waiting import lines_of_a_build
-    from ponas_deploy.engines.deploy import build_and_measure, engine_document
+    from ponas_deploy.engines import deployment
+    from ponas_deploy.engines.deploy import engine_document
     from ponas_deploy.engines.weights import open_weights
     from ponas_deploy.profiling.inventory import local_conditions
     from ponas_deploy.tables.architectures import read_architecture
@@ -69,14 +70,18 @@ def export(
     architecture = read_architecture(arch, built.name, built.resolution, built.classes)
     conditions = local_conditions(backend, precision, threads, batch)
     name = f"{arch.lower() if len(arch) < 40 else 'network'}-{conditions.backend}-{conditions.precision}"
-    folder = out or Path("engines") / Path(name).name
-    note(f"building for {conditions.text}, then timing in fresh processes ...")
-    manifest = build_and_measure(
-        architecture, carried.source, conditions, folder, overwrite=force, on_build=lines_of_a_build()
+    engine = deployment.export(
+        architecture,
+        conditions,
+        out=out or Path("engines") / Path(name).name,
+        weights=carried.source,
+        overwrite=force,
+        on_note=note,
+        on_build=lines_of_a_build(),
     )
     if json:
-        print_json(engine_document(manifest, folder))
+        print_json(engine_document(engine.manifest, engine.folder))
         return
-    from ponas_deploy.commands.reports.engine import manifest_report
+    from ponas_deploy.commands.reports.engine import engine_report
 
-    show(manifest_report(manifest, folder))
+    show(engine_report(engine))

@@ -29,7 +29,7 @@ from ponas_deploy.commands.options import (
 from ponas_deploy.commands.output import note, print_json, show
 
 if TYPE_CHECKING:
-    from ponas_deploy.engines.deploy import Attempt, Task
+    from ponas_deploy.engines.attempt import Attempt
 
 
 def _percentile(value: int) -> int:
@@ -157,51 +157,43 @@ def specialize(
         _choose(limits, latency_table, accuracy_table, space, method, seed, confidence, json)
         return
     from ponas_deploy.commands.waiting import lines_of_a_build, profile_bar
-    from ponas_deploy.engines.deploy import Task
-    from ponas_deploy.engines.emit import refuse_existing
-    from ponas_deploy.engines.reranker import refuse_shortlist
+    from ponas_deploy.engines.deploy import engine_document
+    from ponas_deploy.engines.deployment import deploy
     from ponas_deploy.engines.weights import open_weights
-    from ponas_deploy.profiling import inventory
-    from ponas_deploy.profiling.tables import tables_for
-    from ponas_deploy.search.specialize import budget_from
+    from ponas_deploy.profiling.inventory import Target
     from ponas_deploy.tables import store
     from ponas_deploy.tables.margin import CONFIDENCE
 
     carried = open_weights(weights, data, finetune, seed, calibration, note)
-    for one in precision or ():
-        carried.source.scale_images(one)
-    if shortlist:
-        refuse_shortlist(method, carried.source.validate, carried.source.description)
-    built = carried.space(space, resolution, classes)
-    target = inventory.Target(device, backend or (), precision or (), threads, batch)
-    folder = out or Path("engines") / f"{target.device_name}-{_slug(limits)}"
-    refuse_existing(folder, overwrite=force)
-    accuracy = store.accuracy_table(accuracy_table or f"accuracy/{built.name}")
-    warnings: tuple[str, ...] = ()
-    if latency_table:
-        tables = inventory.given(target, built, store.latency_table(latency_table))
-        warnings = inventory.caveats(target, tables[0])
-    else:
-        with profile_bar() as on_progress:
-            tables = tables_for(
-                target, built, time, on_note=note, on_progress=on_progress, on_build=lines_of_a_build()
-            )
-    budget = budget_from(limits, [stored.table for stored in tables], accuracy.table, built)
-    task = Task(
-        tables,
-        accuracy,
-        budget,
-        built,
-        carried.source,
-        method,
-        seed,
-        shortlist=shortlist,
-        confidence=confidence or CONFIDENCE,
-        percentile=percentile,
-        warnings=warnings,
-    )
-    run = _deploy if target.local else _emit_portable
-    run(task, folder, tries, force, json)
+    target = Target(device, backend or (), precision or (), threads, batch)
+    with profile_bar() as on_progress:
+        engine = deploy(
+            carried.space(space, resolution, classes),
+            target,
+            store.accuracy_table(accuracy_table) if accuracy_table else None,
+            limits,
+            out=out or Path("engines") / f"{target.device_name}-{_slug(limits)}",
+            percentile=percentile,
+            confidence=confidence or CONFIDENCE,
+            weights=carried.source,
+            latency_table=latency_table,
+            shortlist=shortlist,
+            method=method,
+            seed=seed,
+            tries=tries,
+            seconds=time,
+            overwrite=force,
+            on_note=note,
+            on_progress=on_progress,
+            on_build=lines_of_a_build(),
+            on_attempt=_note_attempt,
+        )
+    if json:
+        print_json(engine_document(engine.manifest, engine.folder))
+        return
+    from ponas_deploy.commands.reports.engine import engine_report
+
+    show(engine_report(engine))
 
 
 def _choose(
@@ -214,11 +206,9 @@ def _choose(
     confidence: float | None,
     json: bool,
 ) -> None:
-    from ponas_deploy.engines.attempts import choose_within
+    from ponas_deploy.engines.choice import choose
     from ponas_deploy.search.specialize import budget_from, specialization_document
     from ponas_deploy.tables import store
-    from ponas_deploy.tables.margin import margin
-    from ponas_deploy.tables.quality import usable_tables
     from ponas_deploy.tables.spaces import space_of
     from searchspace import build_space
 
@@ -234,77 +224,35 @@ def _choose(
     if accuracy_table is None and built is None:
         raise typer.BadParameter("these labels belong to no space that is known: name an --accuracy-table.")
     accuracy = store.accuracy_table(accuracy_table or f"accuracy/{built.name if built else ''}")
-    named = {latency_table: latency.table}
-    _, warnings = usable_tables(named, confidence=confidence, promise=confidence is not None)
-    for warning in warnings:
-        note(warning)
-    if confidence:
-        from ponas_deploy.profiling.staleness import refuse_stale
-
-        refuse_stale(latency)
-    left = margin(latency.table, confidence) if confidence else None
-    solution = choose_within(
-        left,
-        latency.table,
+    found = choose(
+        latency,
         accuracy.table,
         budget_from(limits, [latency.table], accuracy.table, built),
+        name=latency_table,
         space=built,
         method=method,
         seed=seed,
+        confidence=confidence,
+        on_note=note,
     )
     if json:
         print_json(
             {
-                **specialization_document(solution),
+                **specialization_document(found.specialization),
                 "confidence": confidence,
-                "margin": left and left.factor,
+                "margin": found.margin and found.margin.factor,
                 "measured": None,
                 "accuracy_made_on": accuracy.made_on,
-                "warnings": list(warnings),
+                "warnings": list(found.warnings),
             }
         )
         return
     from ponas_deploy.commands.reports.engine import specialization_report
 
-    show(specialization_report(solution, left, [f"Accuracy table: {accuracy.made_on}."]))
+    show(specialization_report(found.specialization, found.margin, [f"Accuracy table: {accuracy.made_on}."]))
 
 
-def _deploy(task: Task, folder: Path, tries: int, force: bool, json: bool) -> None:
-    from ponas_deploy.commands.waiting import lines_of_a_build
-    from ponas_deploy.engines.deploy import deploy, engine_document
-
-    deployment = deploy(
-        task,
-        folder,
-        tries=tries,
-        overwrite=force,
-        on_attempt=_tell,
-        on_note=note,
-        on_build=lines_of_a_build(),
-    )
-    if json:
-        print_json(engine_document(deployment.manifest, folder))
-        return
-    from ponas_deploy.commands.reports.engine import deployment_report
-
-    show(deployment_report(deployment))
-
-
-def _emit_portable(task: Task, folder: Path, tries: int, force: bool, json: bool) -> None:
-    from ponas_deploy.engines.deploy import emit_portable, engine_document
-
-    manifest = emit_portable(task, folder, overwrite=force)
-    for warning in manifest.warnings:
-        note(warning)
-    if json:
-        print_json(engine_document(manifest, folder))
-        return
-    from ponas_deploy.commands.reports.engine import manifest_report
-
-    show(manifest_report(manifest, folder))
-
-
-def _tell(attempt: Attempt) -> None:
+def _note_attempt(attempt: Attempt) -> None:
     runtime = f"{attempt.conditions.backend} {attempt.conditions.precision}"
     if attempt.timing is None:
         note(

@@ -160,6 +160,7 @@ def build_and_measure(
             engine_file=engine.name,
             measured=timing,
             warnings=_said(timing),
+            preprocessing=weights.preprocessing,
             **_on_this_machine(weights, conditions, engine),
         )
         return emit(manifest, folder, lambda to: _move_all(source, to), overwrite=overwrite)
@@ -212,6 +213,7 @@ def _manifest(task: Task, attempt: Attempt, tries: int, reranker: Shortlist | No
         tables=(_used(attempt.stored), _used(task.accuracy)),
         shortlist=reranker.entries(choice.choices) if reranker else (),
         warnings=(*task.warnings, *_said(attempt.timing)),
+        preprocessing=task.weights.preprocessing,
     )
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ponas_deploy.engines.accuracy import measure
 from ponas_deploy.engines.deploy import WeightsSource
+from ponas_deploy.engines.preprocessing import preprocessing_of
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.files.weights import WeightsFile
 from searchspace.weights import Weights, inherit
@@ -88,4 +89,5 @@ def inherited(
         f"on the {len(splits.test.labels)} test images of {data}",
         validate if file.supernet else None,
         images,
+        preprocessing=preprocessing_of(file),
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ponas_deploy.backends import RunSettings
+from ponas_deploy.engines.preprocessing import Preprocessing
 from ponas_deploy.engines.timing import PERCENTILES, EngineTiming
 from ponas_deploy.errors import PonasError
 from ponas_deploy.files.records import Record, is_number, read_json, write_json
@@ -62,7 +63,7 @@ class Manifest:
     `engine_file` is empty where the engine is still to be built on its device; then `measured` is None.
     `budget` and `predicted` are documents of the specialization (empty for an exported architecture).
     The latency budget is on the `percentile` of single inferences. `warnings` are what there was to say
-    against the tables.
+    against the tables. `preprocessing` is how images become the network's input, where the weights say it.
     """
 
     space: SpaceKey
@@ -83,6 +84,7 @@ class Manifest:
     shortlist: tuple[Shortlisted, ...] = ()
     warnings: tuple[str, ...] = ()
     files: tuple[EngineFile, ...] = field(default=())
+    preprocessing: Preprocessing | None = None
 
     @classmethod
     def of(cls, architecture: Architecture, conditions: Conditions, weights: str, created: str) -> Manifest:
@@ -136,7 +138,15 @@ def read_manifest(folder: Path) -> Manifest:
         shortlist=tuple(map(_read_shortlisted, record.records("shortlist"))) if "shortlist" in record else (),
         warnings=record.texts("warnings") if "warnings" in record else (),
         files=files,
+        preprocessing=_read_preprocessing(record) if "preprocessing" in record else None,
     )
+
+
+def _read_preprocessing(record: Record) -> Preprocessing:
+    try:
+        return Preprocessing.from_document(record.record("preprocessing").data)
+    except ValueError as error:
+        raise record.error("preprocessing", f"is not what images go through: {error}.") from error
 
 
 def _read_space(record: Record) -> SpaceKey:
@@ -305,5 +315,6 @@ def _document(manifest: Manifest) -> Mapping[str, Any]:
         "environment": dict(manifest.environment),
         "shortlist": [asdict(entry) for entry in manifest.shortlist],
         "warnings": list(manifest.warnings),
+        "preprocessing": manifest.preprocessing.document() if manifest.preprocessing else None,
         "files": [{"name": f.name, "sha256": f.sha256, "bytes": f.bytes} for f in manifest.files],
     }

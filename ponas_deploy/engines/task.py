@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ponas_deploy.backends import INT8, Session
+from ponas_deploy.engines.preprocessing import Preprocessing
 from ponas_deploy.engines.reranker import Shortlist, Validate, refuse_shortlist, without_doubles
 from ponas_deploy.errors import PonasError
 from ponas_deploy.search.budget import Budget
@@ -33,7 +34,8 @@ class WeightsSource:
     `top1_pct` measures the accuracy of an open engine of some batch on the test images that
     `tested_on` names; None where there is nothing to measure. `validate` evaluates networks before
     anything of them is built, for a shortlist. `images` are (count, 3, height, width) float32 as the network
-    wants them, which INT8 scales come from; weights that were not `trained` can do without.
+    wants them, which INT8 scales come from; weights that were not `trained` can do without. `preprocessing`
+    is how images become the network's input, where the weights say it.
     """
 
     description: str
@@ -44,6 +46,7 @@ class WeightsSource:
     validate: Validate | None = None
     images: Callable[[], NDArray[np.float32]] | None = None
     trained: bool = True
+    preprocessing: Preprocessing | None = None
 
     def scale_images(self, precision: str) -> NDArray[np.float32] | None:
         """The images that the scales of an engine come from; None where it has no scales, or random weights.

@@ -110,11 +110,16 @@ def _converted(path: Path, on_note: OnNote) -> Path:
 
 def _source(file: WeightsFile, data: str | None, finetune: int, seed: int, on_note: OnNote) -> WeightsSource:
     from ponas_deploy.engines.deploy import WeightsSource
+    from ponas_deploy.engines.preprocessing import preprocessing_of
     from searchspace.weights import inherit
 
     as_they_are = not file.supernet and not finetune
     if as_they_are and (data is None or not _trains()):
-        return WeightsSource(f"{file.path.name}, as they are", lambda a: inherit(file.tensors, a))
+        return WeightsSource(
+            f"{file.path.name}, as they are",
+            lambda a: inherit(file.tensors, a),
+            preprocessing=preprocessing_of(file),
+        )
     if data is None:
         raise PonasError(f"{file.path} does not name its data set: name it with --data.")
     if not _trains():

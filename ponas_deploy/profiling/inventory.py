@@ -109,6 +109,33 @@ def _or_instead(runtime: Runtime) -> tuple[Runtime, ...]:
     return (runtime, _runtime(other, on_gpu=True)) if runtime.problem and other else (runtime,)
 
 
+@dataclass(frozen=True, slots=True)
+class KnownDevice:
+    """A device that a `Target` can name; its runtimes are known where it is of this machine."""
+
+    name: str
+    is_here: bool
+    runtimes: tuple[Runtime, ...]
+    tables: tuple[StoredTable, ...]
+
+
+def devices() -> tuple[KnownDevice, ...]:
+    """List the processor and the GPU of this machine, then every other device that has latency tables.
+
+    Returns: this machine's processor first, its GPU where one answers, then the others by name. A runtime
+    that cannot be used says why in `problem`; a file of the store that cannot be read is left out. Nothing is
+    raised and nothing measured.
+    """
+    tables = known_devices()
+    here = {this_machine().name: runtimes()}
+    if on_gpu := gpu.this_gpu():
+        here[on_gpu] = runtimes(on_gpu=True)
+    others = [name for name in tables if name not in here]
+    return tuple(
+        KnownDevice(name, name in here, here.get(name, ()), tables.get(name, ())) for name in (*here, *others)
+    )
+
+
 def known_devices() -> dict[str, tuple[StoredTable, ...]]:
     """Every device with latency tables that can be read, the user's own and the shipped ones."""
     tables, _ = store.latency_tables()

@@ -282,7 +282,7 @@ def one_of(found: Sequence[Conditions]) -> Conditions:
     if len(found) != 1:
         texts = "; ".join(conditions.text for conditions in found)
         raise PonasError(
-            f"the target leaves {len(found)} tables open ({texts}): name one of these runtimes, and"
-            " profile the others on their own."
+            f"the target leaves {len(found)} runtimes or precisions open ({texts}): name one of them; the"
+            " others are asked for on their own."
         )
     return found[0]

@@ -3,12 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from ponas_deploy.errors import PonasError
 from ponas_deploy.tables import AccuracyTable, LatencyTable, load_accuracy_table, load_latency_table
 from ponas_deploy.tables.names import short_names
 from ponas_deploy.tables.spaces import space_of
-from ponas_deploy.tables.store import find_table
+from ponas_deploy.tables.store import StoredTable, find_table, latency_path
+
+
+def latency_table(name: Path | str) -> LatencyTable:
+    """Read a latency table, in milliseconds, by its path or by the name of a stored or shipped one.
+
+    Args:
+        name: a path (JSON, or CSV with `layer,candidate,latency_ms`), or a name such as
+            `jetson/onnxruntime-fp32-t1-b1-ponas-224px-1000c`.
+
+    Raises: UnknownNameError that lists the names that exist, FileFormatError for a file that is no latency
+    table, is broken or is newer than this program.
+    """
+    return load_latency_table(find_table(str(name)))
+
+
+def accuracy_table(name: Path | str) -> AccuracyTable:
+    """Read an accuracy table, losses in percentage points, by its path or its name, such as `ponas`.
+
+    Args:
+        name: a path (JSON, or CSV with `layer,candidate,loss_pp` or `top1_pct`), or the name of a stored or
+            shipped one.
+
+    Raises: UnknownNameError that lists the names that exist, FileFormatError for a file that is no accuracy
+    table, is broken or is newer than this program.
+    """
+    return load_accuracy_table(find_table(str(name)))
 
 
 def read_latency_tables(files: Sequence[str]) -> tuple[list[LatencyTable], tuple[str, ...]]:
@@ -29,3 +56,16 @@ def read_tables(
             raise PonasError("the latency table's space is not known here: name its --accuracy-table too.")
         accuracy_file = f"accuracy/{space.name}"
     return tables, names, load_accuracy_table(find_table(accuracy_file))
+
+
+def as_stored(table: LatencyTable | StoredTable | Path | str) -> StoredTable:
+    """A table with its file; a value as if it lay where its conditions place it."""
+    if isinstance(table, StoredTable):
+        return table
+    if not isinstance(table, LatencyTable):
+        path = find_table(str(table))
+        return StoredTable(path, load_latency_table(path))
+    path = Path("the") / "table.json"
+    if table.conditions and table.space:
+        path = latency_path(table.conditions, table.space)
+    return StoredTable(path, table)

@@ -15,7 +15,15 @@ DEFAULT_SPACE = "ponas"
 
 
 def build_space(name: str = DEFAULT_SPACE, resolution: int = 224, classes: int = 1000) -> Space:
-    """The space called `name`; UnknownNameError lists those that exist, PonasError for impossible sizes."""
+    """Build the search space called `name`, for images of one size and a number of classes.
+
+    Args:
+        name: one of the known spaces, such as "ponas".
+        resolution: side of the square input in pixels.
+        classes: how many classes its networks tell apart.
+
+    Raises: UnknownNameError that lists the spaces that exist, PonasError for less than a pixel or a class.
+    """
     if name not in SPACES:
         raise UnknownNameError("space", name, SPACES)
     if resolution < 1 or classes < 1:

@@ -172,7 +172,7 @@ def test_the_real_protocol_on_an_unchanged_device_and_on_a_slower_one(
     use_factory(monkeypatch, "fake", f"{__name__}:_device")
     monkeypatch.setattr("test_recheck._device", lambda: FakeBackend(device), raising=False)
     write_accuracy_table(losses(tiny), home() / "accuracy" / "tiny.json")
-    found = recheck(made, time_s=3.0)
+    found = recheck(made, seconds=3.0)
     assert (found.verdict, found.moved, found.changed) == ("holds", (), 0)
     for network in found.networks:
         with get_backend("fake").load(
@@ -181,7 +181,7 @@ def test_the_real_protocol_on_an_unchanged_device_and_on_a_slower_one(
             assert network.measured_ms == pytest.approx(s.time_ns(1000) / 1e9, rel=1e-3)
     assert "discarded_rounds" in dict(found.interference)
     device = FakeDevice(run_ns=0.0, node_ns=2_600.0, mac_ns=0.026)
-    slower = recheck(made, losses(tiny), time_s=3.0)
+    slower = recheck(made, losses(tiny), seconds=3.0)
     assert slower.verdict == "shifted"
     assert slower.common_pct == pytest.approx(30, abs=0.1)
 

@@ -89,11 +89,21 @@ def _load(
     train, table = ~held, held
     tested = _read(published, folder, download, train=False)
     side = resolution or RESOLUTION
-    parts = (
+    train_images, held_images, test_images = (
         SmallImages(some, classes, side, published.mean, published.std)
         for some, classes in ((pixels[train], labels[train]), (pixels[table], labels[table]), tested)
     )
-    return Splits(published.name, published.classes, side, seed, published.mean, published.std, *parts)
+    return Splits(
+        published.name,
+        published.classes,
+        side,
+        seed,
+        published.mean,
+        published.std,
+        train_images,
+        held_images,
+        test_images,
+    )
 
 
 def _read(published: Published, folder: Path, download: bool, *, train: bool) -> tuple[Tensor, Tensor]:

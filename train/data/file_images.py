@@ -49,13 +49,18 @@ class Views:
     augmented: View
 
 
+def resized_px(resolution: int) -> int:
+    """The shorter side that the centre of an image is cut from: 8/7 of the resolution, 256 for 224 px."""
+    return round(resolution * 8 / 7)
+
+
 def views(resolution: int, mean: tuple[float, ...], std: tuple[float, ...]) -> Views:
     """ImageNet's usual views: a random crop and flip to train on, the centre of 8/7 the size to evaluate.
 
     The crop covers 8 to 100 % of the image at ratios of 3/4 to 4/3 (arXiv 1409.4842, section 6).
     """
     numbers = (v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(mean), list(std)))
-    centre = (v2.Resize(round(resolution * 8 / 7)), v2.CenterCrop(resolution))
+    centre = (v2.Resize(resized_px(resolution)), v2.CenterCrop(resolution))
     random = (v2.RandomResizedCrop(resolution), v2.RandomHorizontalFlip())
     return Views(v2.Compose([*centre, *numbers]), v2.Compose([*random, *numbers]))
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from ponas_deploy.errors import PonasError
 from train.compute import WHOLE, Share, generator
 from train.data.cache import default_cache
-from train.data.file_images import FileImages, Reading, views
+from train.data.file_images import FileImages, Reading, resized_px, views
 from train.data.layout import ALL, TEST, TRAIN, VALIDATION, Part, listed, read_parts
 from train.data.splits import Batch, Images, Splits
 from train.progress import OnProgress, TrainingProgress, silent
@@ -74,6 +74,7 @@ def load(
         train=images(TRAIN),
         validation=images(VALIDATION),
         test=images(TEST),
+        resize_px=resized_px(resolution),
     )
 
 

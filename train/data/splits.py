@@ -64,7 +64,9 @@ class TensorImages:
 class Splits:
     """A data set: images to train on, to fill the accuracy table with, and to report on at the end.
 
-    `resolution` in pixels. A pixel value v in [0, 1] reaches the network as (v - mean) / std.
+    `resolution` in pixels. The shorter side of an image of another size is brought to `resize_px` (None: to
+    the resolution), and its centre cut out. A pixel value v in [0, 1] reaches the network as
+    (v - mean) / std, channel by channel.
     """
 
     name: str
@@ -76,3 +78,4 @@ class Splits:
     train: Images
     validation: Images
     test: Images
+    resize_px: int | None = None

@@ -71,6 +71,7 @@ class Checkpoint:
             "classes": str(space.classes),
             "mean": _MEAN,
             "std": _STD,
+            "resize_px": str(round(space.resolution * 8 / 7)),
             "choices": self.architecture.text,
             "source": f"a checkpoint in the layout of the PONAS authors ({self.name or 'another network'})",
         }

@@ -26,6 +26,7 @@ def describe(layout: str, space: Space, splits: Splits, seed: int) -> dict[str, 
         "data": splits.name,
         "mean": ",".join(map(str, splits.mean)),
         "std": ",".join(map(str, splits.std)),
+        "resize_px": str(splits.resize_px or space.resolution),
         "seed": str(seed),
     }
 

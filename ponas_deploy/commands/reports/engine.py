@@ -12,6 +12,7 @@ from rich.text import Text
 from ponas_deploy.checks.engine import Verification
 from ponas_deploy.commands.reports.style import BAD, BEST, FAINT, GOOD, WARN, digits, table
 from ponas_deploy.engines.deploy import Deployment
+from ponas_deploy.engines.engine import Engine
 from ponas_deploy.engines.manifest import Manifest
 from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.search.budget import Budget
@@ -50,6 +51,13 @@ def deployment_report(deployment: Deployment) -> RenderableType:
     _identity(rows, manifest)
     rows.add_row("engine", str(deployment.folder))
     return Group(rows, *_attempts(deployment), *_shortlisted(manifest), *_warnings(manifest))
+
+
+def engine_report(engine: Engine) -> RenderableType:
+    """An engine as it came out: with the search that found it, where there was one."""
+    if engine.chosen is None:
+        return manifest_report(engine.manifest, engine.folder)
+    return deployment_report(Deployment(engine.folder, engine.manifest, engine.chosen, engine.attempts))
 
 
 def manifest_report(manifest: Manifest, folder: Path) -> RenderableType:

@@ -92,7 +92,7 @@ def recheck(
         for difference in inventory.refuse_elsewhere(stored):
             note(f"table {stored.name} was made {difference.text}")
         note(f"measuring a part of {stored.name} again, for about {time:.0f} s")
-        found.append(recheck_table(stored, losses, time_s=time, seed=seed))
+        found.append(recheck_table(stored, losses, seconds=time, seed=seed))
     if json:
         holds = all(one.verdict == "holds" for one in found)
         print_json({"holds": holds, "tables": list(map(recheck_document, found))})

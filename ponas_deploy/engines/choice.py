@@ -1,0 +1,160 @@
+"""A network for a budget by tables alone: nothing is built, and what speaks against the table is said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ponas_deploy.engines.attempts import choose_within
+from ponas_deploy.errors import PonasError
+from ponas_deploy.files.notes import OnNote, no_note
+from ponas_deploy.profiling.staleness import refuse_stale
+from ponas_deploy.search.budget import Budget
+from ponas_deploy.search.costs import COSTS, CostColumn, cost_column
+from ponas_deploy.search.notation import Limit
+from ponas_deploy.search.specialize import Specialization, budget_from
+from ponas_deploy.tables import AccuracyTable, LatencyTable
+from ponas_deploy.tables.margin import Margin, margin
+from ponas_deploy.tables.named import as_stored
+from ponas_deploy.tables.quality import usable_tables
+from ponas_deploy.tables.spaces import space_of
+from ponas_deploy.tables.store import StoredTable
+from searchspace.space import Space
+
+Amount: TypeAlias = float | str | Limit
+"""A limit: a number in the unit of its column, or a text such as `60%`, `850us` or `5.1M`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A network that was chosen and not built, the margin that was left, and warnings about the table."""
+
+    specialization: Specialization
+    margin: Margin | None
+    warnings: tuple[str, ...]
+
+
+def limits_of(budget: Mapping[str, Amount] | None, named: Mapping[str, Amount]) -> dict[str, Limit]:
+    """The limits of a budget and of keywords, by column; a text is read as the command line reads it.
+
+    A keyword is a column (`latency_ms`, `params`) or its option (`latency`, `flops`, `size`).
+    UnknownNameError for a name that is neither, PonasError for a text that is no quantity and for two limits
+    on one column.
+    """
+    options = {column.option.lstrip("-").replace("-", "_"): column for column in COSTS}
+    found = {name: _limit(cost_column(name), amount) for name, amount in (budget or {}).items()}
+    for name, amount in named.items():
+        column = options.get(name) or cost_column(name)
+        if column.name in found:
+            raise PonasError(f"{column.name} is limited twice: give one limit.")
+        found[column.name] = _limit(column, amount)
+    return found
+
+
+def _limit(column: CostColumn, amount: Amount) -> Limit:
+    if isinstance(amount, Limit):
+        return amount
+    return column.notation.parse(amount) if isinstance(amount, str) else Limit(amount, column.unit)
+
+
+def choose(
+    latency: StoredTable,
+    accuracy: AccuracyTable,
+    budget: Budget,
+    *,
+    name: str = "",
+    space: Space | None = None,
+    method: str = "exact",
+    seed: int = 0,
+    confidence: float | None = None,
+    on_note: OnNote = no_note,
+) -> Choice:
+    """The best network within a budget by a table, with a margin where a `confidence` asks for one.
+
+    `name` is what the table is called in warnings, `on_note` is called with each of them. See
+    `specialize` for the errors.
+    """
+    table = latency.table
+    named = {name or latency.name: table}
+    _, warnings = usable_tables(named, confidence=confidence, promise=confidence is not None)
+    for warning in warnings:
+        on_note(warning)
+    if confidence:
+        refuse_stale(latency)
+    left = margin(table, confidence) if confidence else None
+    found = choose_within(left, table, accuracy, budget, space=space, method=method, seed=seed)
+    return Choice(found, left, tuple(warnings))
+
+
+def specialize(
+    table: LatencyTable,
+    losses: AccuracyTable,
+    budget: Mapping[str, Amount] | None = None,
+    *,
+    confidence: float | None = None,
+    space: Space | None = None,
+    method: str = "exact",
+    seed: int = 0,
+    on_note: OnNote = no_note,
+    **limits: float | str,
+) -> Specialization:
+    """Choose the network of least loss within a budget, by two tables; nothing is built or measured.
+
+    Args:
+        table: latencies of a space's cells, in milliseconds.
+        losses: losses of the same cells, in percentage points of top-1.
+        budget: the limits as a value (`Budget`); or name them below.
+        confidence: keep this share of networks (0.5 to 0.999) under the budget, by a margin from the
+            table's certificate; None leaves no margin.
+        space: for limits on anything but latency, where the table does not know its space.
+        method: "exact" (the optimum) or "ga" (the paper's genetic algorithm, with its gap to the optimum).
+        seed: of the genetic algorithm.
+        on_note: called with each warning about the table.
+        **limits: at most so much of a column, in its unit: `latency_ms`, `macs`, `params`, `bytes`; or as a
+            text such as `latency="60%"` (of the latency above which nothing is won) or `params="5.1M"`.
+
+    Returns: the choice, its predicted milliseconds and percentage points, and its gap to the optimum.
+
+    Raises: BudgetError when nothing fits (it names the least that is possible), PonasError without a
+    limit, UnknownNameError for a column or method that nobody knows, TableMismatchError for tables of two
+    spaces, MeasurementError for a table too poor or too old to promise with `confidence`.
+    """
+    built = space or space_of(table)
+    asked = budget_from(limits_of(budget, limits), [table], losses, built)
+    found = choose(
+        as_stored(table),
+        losses,
+        asked,
+        space=built,
+        method=method,
+        seed=seed,
+        confidence=confidence,
+        on_note=on_note,
+    )
+    return found.specialization
+
+
+def shortlist(
+    table: LatencyTable,
+    losses: AccuracyTable,
+    count: int,
+    budget: Mapping[str, Amount] | None = None,
+    *,
+    space: Space | None = None,
+    **limits: float | str,
+) -> tuple[Specialization, ...]:
+    """Choose the `count` best networks within a budget, exactly, the one of least loss first.
+
+    Args: as of `specialize`: `table` in milliseconds, `losses` in percentage points, `budget` or
+    `**limits`, `space` where the table does not know its own. Fewer are returned where fewer
+    exist.
+
+    Raises: BudgetError when nothing fits, PonasError without a limit or for a `count` below 1,
+    UnknownNameError for a column that nobody knows, TableMismatchError for tables of two spaces.
+    """
+    from ponas_deploy.search.specialize import shortlist as best_of
+
+    built = space or space_of(table)
+    asked = budget_from(limits_of(budget, limits), [table], losses, built)
+    return best_of(table, losses, asked, count, space=built)

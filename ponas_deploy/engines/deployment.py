@@ -1,0 +1,260 @@
+"""The public way to an engine: a space, a target and a budget in, a measured engine out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ponas_deploy.backends import OnBuildProgress
+from ponas_deploy.engines import deploy as loop
+from ponas_deploy.engines.choice import Amount, limits_of
+from ponas_deploy.engines.emit import refuse_existing
+from ponas_deploy.engines.engine import Engine
+from ponas_deploy.engines.reranker import refuse_shortlist
+from ponas_deploy.engines.search import OnAttempt
+from ponas_deploy.engines.task import Task, WeightsSource
+from ponas_deploy.engines.timing import PERCENTILES
+from ponas_deploy.engines.weights import open_weights
+from ponas_deploy.errors import PonasError, UnknownNameError
+from ponas_deploy.files.home import home
+from ponas_deploy.files.notes import OnNote, no_note
+from ponas_deploy.files.records import sha256
+from ponas_deploy.profiling import inventory
+from ponas_deploy.profiling.inventory import Target
+from ponas_deploy.profiling.progress import OnProgress
+from ponas_deploy.profiling.tables import one_of, tables_for
+from ponas_deploy.search.specialize import budget_from
+from ponas_deploy.tables import AccuracyTable, Conditions, store, write_accuracy_table
+from ponas_deploy.tables.margin import CONFIDENCE
+from ponas_deploy.tables.store import StoredAccuracy, StoredTable
+from searchspace.architecture import Architecture
+from searchspace.space import Space
+
+SECONDS = 60.0
+"""Seconds that missing profiles may take, all together."""
+
+
+def deploy(
+    space: Space,
+    target: Target,
+    losses: AccuracyTable | StoredAccuracy | None = None,
+    budget: Mapping[str, Amount] | None = None,
+    *,
+    out: Path | str,
+    percentile: int = 50,
+    confidence: float = CONFIDENCE,
+    weights: WeightsSource | Path | str | None = None,
+    data: str | None = None,
+    finetune: int = 0,
+    calibration: Path | str | None = None,
+    latency_table: str | None = None,
+    shortlist: int = 0,
+    method: str = "exact",
+    seed: int = 0,
+    tries: int = 8,
+    seconds: float = SECONDS,
+    overwrite: bool = False,
+    on_note: OnNote = no_note,
+    on_progress: OnProgress | None = None,
+    on_build: OnBuildProgress | None = None,
+    on_attempt: OnAttempt | None = None,
+    **limits: float | str,
+) -> Engine:
+    """Find the best network within a budget and emit it as an engine that was measured to meet it.
+
+    All that `ponas specialize --device` does: this machine is profiled where it was not yet (after a trial of
+    several runtimes, the time shared among those that are worth it), the best network by all tables is built
+    and timed in fresh processes, and the search goes on until the measured latency meets the budget. For
+    another device, whose tables must be in the store, the portable ONNX network is emitted.
+
+    Args:
+        space: what can be built, at its resolution in pixels and number of classes.
+        target: device, runtimes, precisions, threads and batch.
+        losses: accuracy table, in percentage points of top-1; None for the space's own.
+        budget: the limits as a value (`Budget`); or name them below.
+        out: the folder that the engine goes to.
+        percentile: of single inferences that the latency budget is on: 50, 90, 95 or 99.
+        confidence: share of networks (0.5 to 0.999) that a table's margin keeps under the budget before
+            anything is measured.
+        weights: a file (safetensors, .pth) or a source of weights; None for random ones.
+        data: the data set of the weights, where the file does not say it.
+        finetune: epochs that inherited weights are fine-tuned.
+        calibration: a .npy file of images (count, 3, PX, PX) float32 for the scales of int8.
+        latency_table: path or name of the only table to choose by; None for all that serve the target.
+        shortlist: evaluate so many of the best networks with the weights they inherit; 0 for none.
+        method: "exact" or "ga". seed: of everything random.
+        tries: networks that are built and timed at the most.
+        seconds: what missing profiles may take, all together.
+        overwrite: whether an engine in `out` is replaced.
+        on_note, on_progress, on_build, on_attempt: called with lines for people, with how far a profile or
+            a build is, and with every network before and after it is timed.
+        **limits: at most so much of a column, in its unit: `latency_ms`, `macs`, `params`, `bytes`; or as a
+            text such as `latency="60%"` (of the latency above which nothing is won) or `params="5.1M"`.
+
+    Returns: the engine, with its architecture and its measured latency in milliseconds.
+
+    Raises: BudgetError when no network meets the budget, by prediction or when measured (it names what is
+    possible), OverwriteError for a folder that is there, TableMismatchError and WeightsError for tables and
+    weights of another space, UnknownNameError for a name that nobody knows, BackendError when a runtime
+    fails, MissingExtraError for weights that need the extra `train`, MeasurementError when nothing
+    trustworthy came out or somebody else is measuring.
+    """
+    if percentile not in PERCENTILES:
+        raise UnknownNameError("percentile", str(percentile), map(str, PERCENTILES))
+    source = weights_for(space, weights, data, finetune, seed, calibration, on_note)
+    for precision in target.precisions:
+        source.scale_images(precision)
+    if shortlist:
+        refuse_shortlist(method, source.validate, source.description)
+    folder = Path(out)
+    refuse_existing(folder, overwrite=overwrite)
+    accuracy = stored_losses(space, losses)
+    tables, warnings = _tables(space, target, latency_table, seconds, on_note, on_progress, on_build)
+    latencies = [stored.table for stored in tables]
+    asked = budget_from(limits_of(budget, limits), latencies, accuracy.table, space)
+    task = Task(
+        tables,
+        accuracy,
+        asked,
+        space,
+        source,
+        method,
+        seed,
+        shortlist=shortlist,
+        confidence=confidence,
+        percentile=percentile,
+        warnings=warnings,
+    )
+    if not target.local:
+        manifest = loop.emit_portable(task, folder, overwrite=overwrite)
+        for warning in manifest.warnings:
+            on_note(warning)
+        return Engine(folder, manifest)
+    found = loop.deploy(
+        task,
+        folder,
+        tries=tries,
+        overwrite=overwrite,
+        on_attempt=on_attempt,
+        on_note=on_note,
+        on_build=on_build,
+    )
+    return Engine(found.folder, found.manifest, found.chosen, found.attempts)
+
+
+def export(
+    architecture: Architecture,
+    target: Target | Conditions,
+    *,
+    out: Path | str,
+    weights: WeightsSource | Path | str | None = None,
+    data: str | None = None,
+    finetune: int = 0,
+    calibration: Path | str | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+    on_note: OnNote = no_note,
+    on_build: OnBuildProgress | None = None,
+) -> Engine:
+    """Build a given network as an engine of this machine, and measure it: no budget, no search.
+
+    Args:
+        architecture: the network, of its space, resolution and classes.
+        target: this machine with one runtime (its first precision where none is named), or conditions.
+        out: the folder that the engine goes to.
+        weights: a file (safetensors, .pth) or a source of weights; None for random ones.
+        data: the data set of the weights, where the file does not say it.
+        finetune: epochs that inherited weights are fine-tuned.
+        calibration: a .npy file of images (count, 3, PX, PX) float32 for the scales of int8.
+        seed: of random weights and of fine-tuning.
+        overwrite: whether an engine in `out` is replaced.
+        on_note, on_build: called with lines for people, and with how far a build is.
+
+    Returns: the engine, measured in milliseconds in fresh processes.
+
+    Raises: OverwriteError for a folder that is there, PonasError for a target that is not this machine or
+    leaves several runtimes open, UnknownNameError for a runtime or precision that is not here, WeightsError
+    for weights of another network, BackendError when the runtime fails, MeasurementError when somebody else
+    is measuring.
+    """
+    source = weights_for(architecture.space, weights, data, finetune, seed, calibration, on_note)
+    if isinstance(target, Target):
+        if not target.local:
+            raise PonasError(f"'{target.device}' is not this machine: an engine is built where it runs.")
+        conditions = one_of(inventory.missing(target, ()))
+    else:
+        conditions = target
+    folder = Path(out)
+    on_note(f"building for {conditions.text}, then timing in fresh processes ...")
+    manifest = loop.build_and_measure(
+        architecture, source, conditions, folder, overwrite=overwrite, on_build=on_build
+    )
+    return Engine(folder, manifest)
+
+
+def weights_for(
+    space: Space,
+    weights: WeightsSource | Path | str | None,
+    data: str | None = None,
+    finetune: int = 0,
+    seed: int = 0,
+    calibration: Path | str | None = None,
+    on_note: OnNote = no_note,
+) -> WeightsSource:
+    """The source that was given, or that of a file, which must be for the space."""
+    if isinstance(weights, WeightsSource):
+        return weights
+    path, images = weights and Path(weights), calibration and Path(calibration)
+    carried = open_weights(path or None, data, finetune, seed, images or None, on_note)
+    carried.space(space.name, space.resolution, space.classes)
+    return carried.source
+
+
+def stored_losses(space: Space, losses: AccuracyTable | StoredAccuracy | None) -> StoredAccuracy:
+    """The file of an accuracy table, which a manifest names by its hash.
+
+    The space's own table without one; for a value the stored table that is equal to it, else it is stored
+    under its hash.
+    """
+    if isinstance(losses, StoredAccuracy):
+        return losses
+    if losses is None:
+        return store.accuracy_table(f"accuracy/{space.name}")
+    for root in (store.SHIPPED, home()):
+        for path in sorted((root / "accuracy").glob("*.json")):
+            found = _readable(path)
+            if found is not None and found.table == losses:
+                return found
+    return _stored(losses)
+
+
+def _readable(path: Path) -> StoredAccuracy | None:
+    try:
+        return store.accuracy_table(str(path))
+    except PonasError:  # a broken file in the store is another one's trouble
+        return None
+
+
+def _stored(losses: AccuracyTable) -> StoredAccuracy:
+    draft = home() / "accuracy" / "draft.json"
+    write_accuracy_table(losses, draft, overwrite=True)
+    path = draft.with_name(f"given-{sha256(draft)[:12]}.json")
+    draft.replace(path)
+    return StoredAccuracy(path, losses)
+
+
+def _tables(
+    space: Space,
+    target: Target,
+    named: str | None,
+    seconds: float,
+    on_note: OnNote,
+    on_progress: OnProgress | None,
+    on_build: OnBuildProgress | None,
+) -> tuple[tuple[StoredTable, ...], tuple[str, ...]]:
+    """The tables to choose by, and warnings about one that was named although it does not serve."""
+    if named is None:
+        made = tables_for(target, space, seconds, on_note=on_note, on_progress=on_progress, on_build=on_build)
+        return made, ()
+    tables = inventory.given(target, space, store.latency_table(named))
+    return tables, inventory.caveats(target, tables[0])

@@ -1,0 +1,94 @@
+"""An emitted engine as a value: its folder, and what its manifest says of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ponas_deploy.engines.attempt import Attempt
+from ponas_deploy.engines.manifest import Manifest, read_manifest
+from ponas_deploy.engines.timing import EngineTiming
+from ponas_deploy.tables import Conditions
+from searchspace.architecture import Architecture
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredLatency:
+    """What single inferences of an engine took, in milliseconds, over fresh processes.
+
+    `noise_floor_pct` is how far two measurements of the budget's percentile lie apart; `span_s` are the
+    seconds between the first process and the last.
+    """
+
+    p50_ms: float
+    p90_ms: float
+    p95_ms: float
+    p99_ms: float
+    noise_floor_pct: float
+    runs: int
+    processes: int
+    span_s: float
+
+    @classmethod
+    def of(cls, timing: EngineTiming, percentile: int) -> MeasuredLatency:
+        """The figures of a timing, the noise floor that of `percentile`."""
+        return cls(
+            p50_ms=timing.percentile_ms(50),
+            p90_ms=timing.percentile_ms(90),
+            p95_ms=timing.percentile_ms(95),
+            p99_ms=timing.percentile_ms(99),
+            noise_floor_pct=timing.noise_pct(percentile),
+            runs=timing.runs,
+            processes=len(timing.processes_ns),
+            span_s=timing.span_s,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """An engine in a folder: engine files, the portable ONNX network, and a manifest.
+
+    `attempts` are the networks that were built and timed on the way to it and `chosen` the one that it is;
+    both are empty for an engine that was exported, read from its folder, or is still to be built.
+    """
+
+    folder: Path
+    manifest: Manifest
+    chosen: Attempt | None = None
+    attempts: tuple[Attempt, ...] = ()
+
+    @classmethod
+    def read(cls, folder: Path | str) -> Engine:
+        """The engine in a folder; FileFormatError where its manifest is missing or broken."""
+        return cls(Path(folder), read_manifest(Path(folder)))
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network; as text one candidate label a layer."""
+        return self.manifest.architecture
+
+    @property
+    def conditions(self) -> Conditions:
+        """Device, runtime, precision, threads and batch that it was built for."""
+        return self.manifest.conditions
+
+    @property
+    def measured(self) -> MeasuredLatency | None:
+        """The measured latency; None where the engine is still to be built on its device."""
+        timing = self.manifest.measured
+        return MeasuredLatency.of(timing, self.manifest.percentile) if timing else None
+
+    @property
+    def budget(self) -> dict[str, float]:
+        """The limits it was chosen for, by column (`latency_ms`, `macs`, ...); empty for an exported one."""
+        return dict(self.manifest.budget)
+
+    @property
+    def top1_pct(self) -> float | None:
+        """Top-1 through the engine in percent of test images; None where there were none."""
+        return self.manifest.top1_pct
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What speaks against the tables or the measurement, a sentence each."""
+        return self.manifest.warnings

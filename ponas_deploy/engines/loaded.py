@@ -1,0 +1,111 @@
+"""An emitted engine, opened for use: images in, logits out, with the engine's own preprocessing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ponas_deploy.backends import RunSettings, Session, get_backend
+from ponas_deploy.engines.engine import Engine
+from ponas_deploy.engines.manifest import MODEL, Manifest
+from ponas_deploy.engines.preprocessing import refused
+from ponas_deploy.errors import FileFormatError, PonasError
+from ponas_deploy.files.records import sha256
+
+PORTABLE_BACKEND = "onnxruntime"
+"""What runs the portable network of a folder whose engine is still to be built."""
+
+
+class LoadedEngine:
+    """An open engine: call it with images, close it at the end; a context manager.
+
+    `engine` says what it is. Not for use by several threads at once.
+    """
+
+    def __init__(self, engine: Engine, session: Session) -> None:
+        self.engine, self._session = engine, session
+
+    def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """Logits (N, classes) float32 of N images; any N, the engine's batch is filled up or split.
+
+        `images` are (N, H, W, 3), RGB, of any size, uint8 or floats in [0, 1]: they are resized, cut and
+        normalised as the weights' training did it. Or they are the network's own input, (N, 3, PX, PX) floats
+        of the engine's resolution, taken as they are. One image may come without its N.
+
+        Raises PonasError for an array of another shape or kind, and for (N, H, W, 3) where the weights do not
+        say how images become their input.
+        """
+        manifest = self.engine.manifest
+        inputs = _inputs(np.asarray(images), manifest)
+        batch, classes = manifest.conditions.batch, manifest.space.classes
+        logits = np.empty((len(inputs), classes), np.float32)
+        for start in range(0, len(inputs), batch):
+            some = inputs[start : start + batch]
+            filled = np.zeros((batch, *some.shape[1:]), np.float32)
+            filled[: len(some)] = some
+            logits[start : start + len(some)] = self._session.run(filled)[: len(some)]
+        return logits
+
+    def close(self) -> None:
+        """Free the engine; it is not used again."""
+        self._session.close()
+
+    def __enter__(self) -> LoadedEngine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def load_engine(folder: Path | str) -> LoadedEngine:
+    """Open an emitted engine through its runtime, to run images through it.
+
+    Args:
+        folder: the engine's folder, as `deploy` or `export` made it. Where the engine is still to be built on
+            its device, the portable network runs through ONNX Runtime.
+
+    Returns: a context manager that is called with images (N, H, W, 3) or (N, 3, PX, PX) and returns logits
+    (N, classes) float32.
+
+    Raises: FileFormatError for a folder without a manifest or with a file that changed since, BackendError
+    when the runtime is missing or refuses the engine.
+    """
+    engine = Engine.read(folder)
+    manifest = engine.manifest
+    name = manifest.engine_file or MODEL
+    path = engine.folder / name
+    expected = next((file.sha256 for file in manifest.files if file.name == name), "")
+    if not path.is_file() or sha256(path) != expected:
+        raise FileFormatError(path, "", "is not the file that was emitted: emit the engine again.")
+    if manifest.engine_file:
+        session = get_backend(manifest.conditions.backend).open(path, manifest.settings)
+    else:
+        settings = RunSettings(threads=manifest.conditions.threads)
+        session = get_backend(PORTABLE_BACKEND).load(path.read_bytes(), settings)
+    return LoadedEngine(engine, session)
+
+
+def _inputs(images: NDArray[Any], manifest: Manifest) -> NDArray[np.float32]:
+    """The network's input (N, 3, PX, PX) of what a caller gave."""
+    given = images[None] if images.ndim == 3 else images
+    side = manifest.space.resolution
+    if given.ndim != 4 or not (given.dtype == np.uint8 or np.issubdtype(given.dtype, np.floating)):
+        raise refused(f"an array of shape {images.shape} and type {images.dtype} is no images")
+    if given.shape[1:] == (3, side, side) and given.dtype != np.uint8:
+        return given.astype(np.float32, copy=False)
+    if given.shape[3] != 3 or not all(given.shape[1:3]):
+        raise refused(f"an array of shape {images.shape} is not of this engine of {side} px")
+    how = manifest.preprocessing
+    if how is None:
+        raise PonasError(
+            f"the weights of this engine ({manifest.weights}) do not say how images become their input: give"
+            f" (N, 3, {side}, {side}) float32, normalised as in training."
+        )
+    found = [how.input_of(image, side) for image in given]
+    return np.stack(found) if found else np.empty((0, 3, side, side), np.float32)
