@@ -26,7 +26,7 @@ class Attempt:
     `choice.predicted_ms` is what the table says by itself, `expected_ms` what is likely after its
     certificate and the attempts before. `margin` is the certificate's, None without one. The budget is on
     the `percentile` of single inferences. `validation_top1_pct` is there where a shortlist was evaluated.
-    `reproducibility_pct` is how far the machine's speed was seen to wander while the table was measured.
+    `reproducibility_pct` is how far the machine's speed varied while the table was measured.
     """
 
     number: int
@@ -42,7 +42,7 @@ class Attempt:
 
     @property
     def objective(self) -> tuple[float, float]:
-        """The less the better: what the images say, where they were asked, before what the table says."""
+        """The less the better: the top-1 on images, where it was evaluated, before the loss by the table."""
         return -(self.validation_top1_pct or 0.0), self.choice.predicted_loss_pp
 
     @property
@@ -52,7 +52,7 @@ class Attempt:
 
     @property
     def core_ns(self) -> float:
-        """What the core's arithmetic took when the table was measured; 0 where nobody looked."""
+        """What the core's arithmetic took when the table was measured; 0 where it was not probed."""
         return usual_core_ns(self.stored.table.rounds)
 
     @property
@@ -62,7 +62,7 @@ class Attempt:
 
     @property
     def noise_pct(self) -> float:
-        """How far two timings of the percentile lie apart: its processes, or the machine as it wanders."""
+        """How far two timings of the percentile lie apart: its processes, or the machine's speed."""
         return self._timed.noise_pct(self.percentile)
 
     @property

@@ -17,7 +17,7 @@ from operator import mul
 from statistics import median
 
 from ponas_deploy.engines.attempt import MOST_ROOM_PCT, Attempt
-from ponas_deploy.engines.reranker import DRAWN, Shortlist
+from ponas_deploy.engines.reranker import DRAWN, Reranker
 from ponas_deploy.engines.task import Task
 from ponas_deploy.errors import BudgetError
 from ponas_deploy.search.budget import Budget
@@ -57,7 +57,7 @@ def latency_scale(before: Sequence[Attempt], certified: Margin | None) -> Latenc
 
 
 def next_attempt(
-    task: Task, attempts: Sequence[Attempt], reranker: Shortlist | None, *, measured: bool = True
+    task: Task, attempts: Sequence[Attempt], reranker: Reranker | None, *, measured: bool = True
 ) -> Attempt | None:
     """The best network not yet tried over all tables, None when there is none.
 
@@ -86,7 +86,7 @@ def next_attempt(
             )
     if not found and not attempts and refusals:
         raise min(refusals, key=lambda error: inf if error.least is None else error.least)
-    found = reranker.judged(found) if reranker else found
+    found = reranker.rerank(found) if reranker else found
     return min(found, key=lambda attempt: (attempt.objective, attempt.expected_ms), default=None)
 
 

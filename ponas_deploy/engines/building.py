@@ -1,7 +1,7 @@
 """Build an engine in a process of its own: a runtime that crashes while it builds takes that process with it.
 
-The process says how far the build is, where its runtime does, and at last the name of the file that opens the
-engine; what brings it down ends in one sentence.
+The process reports how far the build is, where its runtime does, and at last the name of the file that opens
+the engine; a failure of it ends in one sentence.
 """
 
 from __future__ import annotations
@@ -79,12 +79,12 @@ def build_apart(
             if "done" in message:
                 return model.with_name(message["done"])
             if what := processes.failure_of(message):
-                raise _fell(backend, what)
+                raise _failed(backend, what)
             processes.raise_reported(message, backend)
             if on_build:
                 on_build(BuildProgress(**message["progress"]))
             processes.acknowledge(process)
-        raise _fell(backend, processes.exit_reason(process, empty))
+        raise _failed(backend, processes.exit_reason(process, empty))
 
 
 def _saved(images: Images | None, to: Path) -> str:
@@ -95,7 +95,7 @@ def _saved(images: Images | None, to: Path) -> str:
     return str(to)
 
 
-def _fell(backend: str, what: str) -> BackendError:
+def _failed(backend: str, what: str) -> BackendError:
     return BackendError(backend, f"the process that builds the engine {what}: {processes.advice(what)}.")
 
 
@@ -103,9 +103,11 @@ def main(arguments: Sequence[str]) -> None:
     """The process: the ONNX file, conditions as JSON, and a file of images or nothing."""
     model, conditions, images_file = arguments
 
-    def build(say: processes.Send) -> str:
+    def build(send: processes.Send) -> str:
         images = np.load(images_file, allow_pickle=False) if images_file else None
         asked = Conditions(**json.loads(conditions))
-        return build_here(Path(model), asked, images, lambda told: say({"progress": asdict(told)})).name
+        return build_here(
+            Path(model), asked, images, lambda progress: send({"progress": asdict(progress)})
+        ).name
 
     processes.serve(build)

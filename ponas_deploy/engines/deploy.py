@@ -3,7 +3,7 @@
 The best network over all tables of a device (one a runtime and precision) is built and timed in fresh
 processes. Where the clock disagrees with the table, the residual corrects that table and the search
 goes on, until the measured percentile meets the budget. The one that is chosen is timed once more at the
-end, and must meet it in both measurements together: a few seconds do not show how a machine wanders.
+end, and must meet it in both measurements together: a few seconds do not show the minutes to come.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ponas_deploy.engines.attempts import next_attempt
 from ponas_deploy.engines.building import backend_for, run_settings
 from ponas_deploy.engines.emit import build, emit, refuse_existing, scratch_beside
 from ponas_deploy.engines.manifest import MODEL, Manifest, TableUsed, measured_document
-from ponas_deploy.engines.reranker import Shortlist
+from ponas_deploy.engines.reranker import Reranker
 from ponas_deploy.engines.search import OnAttempt, OnNote, Search
 from ponas_deploy.engines.task import Task, WeightsSource, random_source
 from ponas_deploy.engines.timing import EngineTiming, time_engine
@@ -79,8 +79,8 @@ def deploy(
     """Search, build, time, correct, until the measurement meets the budget; then emit the engine.
 
     Once one meets it, a better one is looked for until `patience_s` seconds have passed or the budget is
-    used up. `on_attempt` is called before and after each attempt's measurement, `on_note` with what there is
-    to say, `on_build` while a runtime builds that says how far it is. BudgetError when no network can meet
+    used up. `on_attempt` is called before and after each attempt's measurement, `on_note` with warnings and
+    news, `on_build` while a runtime builds that says how far it is. BudgetError when no network can meet
     the budget, by prediction or after `tries` measurements; MeasurementError when somebody else is measuring.
     """
     refuse_existing(folder, overwrite=overwrite)
@@ -108,8 +108,8 @@ def deploy(
 def _finished(chosen: Attempt, task: Task, search: Search, folder: Path) -> Attempt:
     """The chosen network with its final weights, where there are others, built and timed again.
 
-    Noise gets several chances. The weights, which may have taken hours, lie beside `folder` until the engine
-    is there.
+    A few engines are built where noise is over the budget (`Retries`). The weights, which may have taken
+    hours, lie beside `folder` until the engine is there.
     """
     if not task.weights.finish:
         return chosen
@@ -194,7 +194,7 @@ def _move_all(source: Path, target: Path) -> None:
         shutil.move(path, target / path.name)
 
 
-def _manifest(task: Task, attempt: Attempt, tries: int, reranker: Shortlist | None) -> Manifest:
+def _manifest(task: Task, attempt: Attempt, tries: int, reranker: Reranker | None) -> Manifest:
     choice = attempt.choice
     architecture = Architecture(task.space, choice.choices)
     return replace(

@@ -34,7 +34,8 @@ def build(
 ) -> Path:
     """Write `model.onnx` and the backend's engine files into `folder`; returns the file that opens it.
 
-    `images` are those of INT8 scales. `on_build` hears how far a build is, where the runtime says so.
+    `images` are those of INT8 scales. `on_build` is called with how far a build is, where the runtime reports
+    it.
     """
     from searchspace.graph import network_model
 

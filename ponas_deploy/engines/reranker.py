@@ -1,4 +1,4 @@
-"""The best networks by the tables, put to the test: images say which of them is truly the best.
+"""The reranker: the best networks by the tables are evaluated on images, which say which one is the best.
 
 Losses of single layers, added up, are an approximation. On a public benchmark of 6,561 trained networks
 the true regret of a table's pick was 0.35 points; of the best of its ten best, 0.06.
@@ -25,9 +25,9 @@ from searchspace.space import Space
 Choices = tuple[str, ...]
 
 DRAWN = 20
-"""So many of a table's best networks are looked at for each place of the list."""
+"""So many of a table's best networks are considered for each place of the list."""
 _LAYERS_A_CHANGE = 6
-"""Two networks are unlike each other when they differ in one of so many layers."""
+"""Two networks count as different when they differ in one of so many layers."""
 
 _NOBODY_PAYS = 1000.0  # times the slowest network
 
@@ -59,25 +59,25 @@ def without_doubles(latency: LatencyTable, accuracy: AccuracyTable) -> LatencyTa
     return replace(latency, grid=replace(grid, values=tuple(rows)))
 
 
-class Shortlist:
-    """Networks are evaluated once, and remembered."""
+class Reranker:
+    """Evaluates the best networks on images and orders them by that; each network once."""
 
     def __init__(self, count: int, space: Space, validate: Validate) -> None:
         self._count, self._space, self._validate = count, space, validate
         self._seen: dict[Choices, Shortlisted] = {}
 
-    def judged(self, found: Sequence[Attempt]) -> list[Attempt]:
-        """The best of `found` that are no close relatives, as many as the list is long, and what images say.
+    def rerank(self, found: Sequence[Attempt]) -> list[Attempt]:
+        """The best of `found` that differ enough, as many as the list is long, with their top-1 on images.
 
         A network that several tables hold is taken from the one where it is the fastest.
         """
         fastest = {a.choice.choices: a for a in sorted(found, key=lambda a: -a.expected_ms)}
         best = sorted(fastest.values(), key=lambda a: (a.choice.predicted_loss_pp, a.expected_ms))
         known = [a for a in best if a.choice.choices in self._seen]
-        fresh = _unlike(best, self._count - len(known), list(self._seen))
-        self._evaluate(fresh)
+        new = _different(best, self._count - len(known), list(self._seen))
+        self._evaluate(new)
         return [
-            replace(a, validation_top1_pct=self._top1(a), choice=_beside(a, best[0])) for a in known + fresh
+            replace(a, validation_top1_pct=self._top1(a), choice=_beside(a, best[0])) for a in known + new
         ]
 
     def entries(self, chosen: Sequence[str]) -> tuple[Shortlisted, ...]:
@@ -85,10 +85,10 @@ class Shortlist:
         found = (replace(entry, chosen=entry.choices == tuple(chosen)) for entry in self._seen.values())
         return tuple(sorted(found, key=lambda e: (-e.validation_top1_pct, e.predicted_loss_pp)))
 
-    def _evaluate(self, fresh: Sequence[Attempt]) -> None:
-        networks = [Architecture(self._space, attempt.choice.choices) for attempt in fresh]
+    def _evaluate(self, new: Sequence[Attempt]) -> None:
+        networks = [Architecture(self._space, attempt.choice.choices) for attempt in new]
         values = self._validate(networks) if networks else ()
-        for attempt, top1_pct in zip(fresh, values, strict=True):
+        for attempt, top1_pct in zip(new, values, strict=True):
             choice = attempt.choice
             self._seen[choice.choices] = Shortlisted(
                 choice.choices, choice.predicted_ms, choice.predicted_loss_pp, top1_pct
@@ -98,8 +98,8 @@ class Shortlist:
         return self._seen[attempt.choice.choices].validation_top1_pct
 
 
-def _unlike(best: Sequence[Attempt], count: int, known: list[Choices]) -> list[Attempt]:
-    """The first `count` that are unlike each other and those known; where there are too few, relatives."""
+def _different(best: Sequence[Attempt], count: int, known: list[Choices]) -> list[Attempt]:
+    """The first `count` that differ from each other and those known; where too few do, by less and less."""
     listed: list[Attempt] = []
     others = list(known)
     layers = len(best[0].choice.choices) if best else 0

@@ -15,7 +15,7 @@ from ponas_deploy.engines.attempt import Attempt
 from ponas_deploy.engines.attempts import missed, next_attempt, reconsider
 from ponas_deploy.engines.building import run_settings
 from ponas_deploy.engines.emit import build
-from ponas_deploy.engines.reranker import Shortlist
+from ponas_deploy.engines.reranker import Reranker
 from ponas_deploy.engines.task import Task
 from ponas_deploy.engines.timing import time_engine
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
@@ -35,7 +35,7 @@ class Search:
     """A search: networks are built and timed, each in a folder below `scratch`, and all are remembered."""
 
     task: Task
-    reranker: Shortlist | None
+    reranker: Reranker | None
     scratch: Path
     report: OnAttempt
     note: OnNote

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ponas_deploy.backends import INT8, Session
 from ponas_deploy.engines.preprocessing import Preprocessing
-from ponas_deploy.engines.reranker import Shortlist, Validate, refuse_shortlist, without_doubles
+from ponas_deploy.engines.reranker import Reranker, Validate, refuse_shortlist, without_doubles
 from ponas_deploy.errors import PonasError
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.costs import LATENCY
@@ -79,7 +79,7 @@ class Task:
     The latency budget is on the `percentile` of single inferences. `confidence` is the share of networks
     that the margin of a table keeps under it, where nothing was measured yet. With `shortlist` so many of
     the best networks by the tables are evaluated on validation images, and those decide; 0: the tables
-    decide. `warnings` are what there is to say against the tables from outside of them.
+    decide. `warnings` are what is known against the tables besides what they hold.
     """
 
     tables: tuple[StoredTable, ...]
@@ -102,12 +102,12 @@ class Task:
         tables = tuple(stored for stored in self.tables if stored.name in kept)
         return replace(self, tables=tables, warnings=(*self.warnings, *warnings))
 
-    def reranker(self) -> Shortlist | None:
-        """Who decides beside the tables; PonasError where the weights or the method allow no shortlist."""
+    def reranker(self) -> Reranker | None:
+        """What decides beside the tables; PonasError where the weights or the method allow no shortlist."""
         if not self.shortlist:
             return None
         refuse_shortlist(self.method, self.weights.validate, self.weights.description)
-        return Shortlist(self.shortlist, self.space, self.weights.validate) if self.weights.validate else None
+        return Reranker(self.shortlist, self.space, self.weights.validate) if self.weights.validate else None
 
     def choose(
         self, table: LatencyTable, count: int, budget: Budget | None = None

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ponas_deploy.measuring.protocol import Samples
-from ponas_deploy.tables import Measurement
+from ponas_deploy.tables.measurement import Measurement
 
 Floats = NDArray[np.float64]
 

@@ -44,9 +44,9 @@ def test_progress_comes_through_and_what_a_runtime_prints_does_not_disturb(
     model: Path, happens: pytest.MonkeyPatch
 ) -> None:
     happens.setenv("FAULT", "none")
-    told: list[str] = []
-    engine = build_apart(model, HERE, None, lambda build: told.append(build.text))
-    assert told == ["Building: 1 of 2"]
+    reports: list[str] = []
+    engine = build_apart(model, HERE, None, lambda build: reports.append(build.text))
+    assert reports == ["Building: 1 of 2"]
     assert engine.parent == model.parent
     assert time_engine(engine, "onnxruntime", building.RunSettings()).runs > 0
 

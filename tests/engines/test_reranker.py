@@ -24,7 +24,7 @@ from ponas_deploy.engines.deploy import (
     random_source,
 )
 from ponas_deploy.engines.manifest import MANIFEST, read_manifest
-from ponas_deploy.engines.reranker import Shortlist
+from ponas_deploy.engines.reranker import Reranker
 from ponas_deploy.errors import PonasError
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.specialize import Specialization
@@ -159,11 +159,11 @@ def test_near_relatives_do_not_fill_the_list(tmp_path: Path) -> None:
         asked.extend(network.choices for network in networks)
         return [50.0] * len(networks)
 
-    reranker = Shortlist(6, ponas, validate)
-    assert {a.choice.choices for a in reranker.judged(attempts)} == set(expected) == set(asked)
-    assert {a.choice.choices for a in reranker.judged(attempts[1:])} >= set(expected[1:])
+    reranker = Reranker(6, ponas, validate)
+    assert {a.choice.choices for a in reranker.rerank(attempts)} == set(expected) == set(asked)
+    assert {a.choice.choices for a in reranker.rerank(attempts[1:])} >= set(expected[1:])
     assert len(asked) == 7, "one place was free, and one network took it"
-    assert len(reranker.judged(attempts[:3])) == 3, "relatives are better than nothing"
+    assert len(reranker.rerank(attempts[:3])) == 3, "relatives are better than nothing"
 
 
 def test_of_candidates_that_lose_the_same_the_fastest_will_do(tiny: Space, tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_the_best_that_is_measured_to_meet_the_budget_is_kept(tiny: Space, tmp_p
     assert "Shortlist: evaluated on validation images" in shown(deployment_report(done))
 
 
-def test_of_two_tables_each_network_is_judged_once(tiny: Space, tmp_path: Path) -> None:
+def test_of_two_tables_each_network_is_evaluated_once(tiny: Space, tmp_path: Path) -> None:
     given = task(tiny, tmp_path)
     roomy = Budget(latency_ms=2 * (given.budget.latency_ms or 0.0))  # for every network in either precision
     both = replace(given, budget=roomy, tables=(tables(tiny, tmp_path, precision="bf16"), *given.tables))

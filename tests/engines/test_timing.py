@@ -38,7 +38,7 @@ from searchspace.space import Space
 from searchspace.weights import random_weights
 
 pytest.importorskip("onnxruntime")
-CALM = Plan(redone_pct=0, most_others_pct=100)
+QUIET = Plan(redone_pct=0, most_others_pct=100)
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +79,7 @@ def killing(most: int, sent: int = signal.SIGKILL) -> Iterator[list[int]]:
 def test_a_process_that_is_killed_once_is_started_again(
     engine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(timing, "_PLAN", CALM)
+    monkeypatch.setattr(timing, "_PLAN", QUIET)
     with killing(1) as killed:
         found = time_engine(engine, "onnxruntime", RunSettings())
     assert len(killed) == 1
@@ -121,7 +121,7 @@ def test_what_the_timing_processes_do_themselves_is_nobody_elses() -> None:
     assert after.own_s - before.own_s > 0.05
 
 
-def test_a_manifest_keeps_the_weather_of_its_timings(tiny: Space, tmp_path: Path) -> None:
+def test_a_manifest_keeps_the_interference_of_its_timings(tiny: Space, tmp_path: Path) -> None:
     with burning(2 * read_counters().cores):
         done = deploy(task(tiny, tmp_path, 1e3), tmp_path / "engine")
     assert done.manifest == read_manifest(tmp_path / "engine")
@@ -163,7 +163,7 @@ def test_weights_that_took_long_wait_for_the_machine(tiny: Space, tmp_path: Path
 def test_weights_that_took_long_outlive_a_process_that_cannot_time_them(
     tiny: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(timing, "_PLAN", CALM)
+    monkeypatch.setattr(timing, "_PLAN", QUIET)
     hunts = list[object]()
 
     def finish(architecture):  # type: ignore[no-untyped-def]

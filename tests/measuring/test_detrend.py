@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ponas_deploy.errors import FileFormatError
-from ponas_deploy.measuring import detrend as drift
+from ponas_deploy.measuring import detrend
 from ponas_deploy.measuring.protocol import Samples
 from ponas_deploy.tables import Measurement, load_latency_table, write_latency_table
 from ponas_deploy.tables.statistics import repeatability
@@ -20,16 +20,14 @@ from tests.sample_tables import latency_table
 KEYS, ROUNDS = 60, 20
 
 
-def taken(
-    interference: NDArray[np.float64], noise: float, seed: int = 0
-) -> tuple[Samples, NDArray[np.float64]]:
-    """Rounds in random order on a machine whose level at sample s is `weather[s]`; and the true times."""
+def taken(slowness: NDArray[np.float64], noise: float, seed: int = 0) -> tuple[Samples, NDArray[np.float64]]:
+    """Rounds in random order on a machine whose level at sample s is `slowness[s]`; and the true times."""
     rng = np.random.default_rng(seed)
     true = rng.uniform(1e5, 1e7, KEYS)
     samples = Samples()
     for number in range(ROUNDS):
         for place, key in enumerate(rng.permutation(KEYS)):
-            value = true[key] * interference[number * KEYS + place] * (1 + noise * abs(rng.standard_normal()))
+            value = true[key] * slowness[number * KEYS + place] * (1 + noise * abs(rng.standard_normal()))
             samples.add(str(key), number, 1, value)
     return samples, true
 
@@ -38,9 +36,9 @@ WAVES = 1 + 0.05 * np.sin(np.arange(KEYS * ROUNDS) / 150)
 """A machine that gets 5 % slower and faster, some times over."""
 
 
-def test_a_level_that_wanders_is_taken_out() -> None:
+def test_a_level_that_changes_is_taken_out() -> None:
     samples, true = taken(WAVES, noise=0.0)
-    found = drift.measurements(samples)
+    found = detrend.measurements(samples)
     values = np.array([found[str(key)].value_ms("median") for key in range(KEYS)]) * 1e6 / true
     raw = np.array([samples.measurement(str(key)).value_ms("median") for key in range(KEYS)]) * 1e6 / true
     assert values.std() / values.mean() < 0.2 * raw.std() / raw.mean()
@@ -48,7 +46,7 @@ def test_a_level_that_wanders_is_taken_out() -> None:
 
 def test_the_level_is_that_of_the_moment() -> None:
     samples, _ = taken(WAVES, noise=0.005)
-    found = drift.measurements(samples)
+    found = detrend.measurements(samples)
     levels = [found[key].levels[number] for key, number in samples.sequence]
     assert np.corrcoef(levels, WAVES)[0, 1] > 0.98
     assert np.median(levels) == pytest.approx(1, abs=1e-4)
@@ -57,7 +55,7 @@ def test_the_level_is_that_of_the_moment() -> None:
 def test_measurements_repeat_better_without_it() -> None:
     samples, _ = taken(WAVES, noise=0.005)
     raw = [samples.measurement(str(key)) for key in range(KEYS)]
-    steady = list(drift.measurements(samples).values())
+    steady = list(detrend.measurements(samples).values())
     assert (
         repeatability(steady, "midmean").difference_pct < 0.5 * repeatability(raw, "midmean").difference_pct
     )
@@ -67,7 +65,7 @@ def test_noise_of_ones_own_is_not_taken_for_the_machines() -> None:
     steady_machine = np.ones(KEYS * ROUNDS)
     samples, _ = taken(steady_machine, noise=0.02)
     raw = [samples.measurement(str(key)) for key in range(KEYS)]
-    found = list(drift.measurements(samples).values())
+    found = list(detrend.measurements(samples).values())
     before, after = (repeatability(some, "median").difference_pct for some in (raw, found))
     assert after > 0.9 * before, "what is left must not look quieter than it is"
 
@@ -81,7 +79,7 @@ def test_a_sample_taken_again_counts_where_it_was_taken_last() -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_few_samples_are_left_as_they_are(count: int) -> None:
-    levels = drift.levels(np.arange(count), np.full(count, 7.0))
+    levels = detrend.levels(np.arange(count), np.full(count, 7.0))
     assert levels == pytest.approx(np.ones(count))
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import gc
+import subprocess
 import sys
+import textwrap
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ from ponas_deploy.tables.measurement import MIDDLE
 from ponas_deploy.tables.statistics import choose_statistic, kendall_tau, repeatability
 from searchspace import Space
 
+ROOT = Path(__file__).resolve().parents[2]
 QUICK = Plan(pause_s=0.0, retakes=0)
 
 
@@ -277,12 +280,58 @@ def test_kendall_tau_is_scipys(pairs: list[tuple[int, int]]) -> None:
         assert kendall_tau(first, second) == pytest.approx(kendalltau(first, second).statistic)
 
 
-def test_the_protocol_needs_only_the_standard_library_numpy_and_ours() -> None:
-    source = Path(protocol.__file__).read_text(encoding="utf-8")
+def test_the_room_is_written_in_the_standard_library_numpy_and_ours() -> None:
     imported = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            imported.add(node.module.split(".")[0])
-        elif isinstance(node, ast.Import):
-            imported |= {alias.name.split(".")[0] for alias in node.names}
+    for file in Path(protocol.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                imported.add(node.module.split(".")[0])
+            elif isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
     assert imported - set(sys.stdlib_module_names) == {"numpy", "ponas_deploy"}
+
+
+_ON_A_BOARD = """
+    import sys
+
+    allowed = {*sys.stdlib_module_names, "numpy", "ponas_deploy", "searchspace"}
+
+    class NothingElse:
+        def find_spec(self, name, path=None, target=None):
+            if name.split(".")[0] not in allowed or name.startswith("ponas_deploy.files."):
+                raise ImportError(f"{name} is not on a board")
+
+    sys.meta_path.insert(0, NothingElse())
+    from ponas_deploy.measuring import contention, detrend, interference, launches, plans, protocol, retries
+
+    allowed |= {"onnx", "google", "ml_dtypes", "typing_extensions"}  # what this backend reads its models with
+    from ponas_deploy.backends import RunSettings
+    from ponas_deploy.backends.fake import FakeBackend
+
+    backend = FakeBackend()
+    models = {key: open(file, "rb").read() for key, file in zip("ab", sys.argv[1:])}
+    sessions = {key: backend.load(model, RunSettings()) for key, model in models.items()}
+    plan = protocol.Plan(pause_s=0.0, min_rounds=3, max_rounds=3)
+    samples = protocol.Samples()
+    probe = contention.ContentionProbe()
+    rounds = interference.Interference(plan, lambda: interference.take_snapshot(core=probe.reading))
+    runs = {key: protocol.first_estimate(session, plan)[0] for key, session in sessions.items()}
+    forever = float("inf")
+    more = {"interference": rounds, "probe": probe, "sentinel": "a"}
+    protocol.measure(sessions, runs, samples, plan, seed=0, deadline=forever, **more)
+    rounds.summary()
+    print({key: len(found.rounds_ns) for key, found in detrend.measurements(samples).items()})
+"""
+
+
+def test_the_room_measures_on_a_board_with_nothing_but_numpy_and_a_backend(
+    tiny: Space, tmp_path: Path
+) -> None:
+    """From the first import to the level at each round: no psutil, no msgspec, no file of ours is loaded."""
+    blocks = list(blocks_of(tiny).items())[:2]
+    files = [tmp_path / f"{number}.onnx" for number in range(2)]
+    for file, (key, block) in zip(files, blocks, strict=True):
+        file.write_bytes(block_model(key, block, 1))
+    command = [sys.executable, "-c", textwrap.dedent(_ON_A_BOARD), *map(str, files)]
+    found = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert found.stdout == "{'a': 3, 'b': 3}\n", found.stderr
