@@ -159,7 +159,7 @@ def test_a_store_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
 
 
 class SlowFake(FakeBackend):
-    """Rounds that last long enough to be judged: each sample sleeps as well."""
+    """Rounds that last long enough to be checked: each sample sleeps as well."""
 
     def load(self, model, settings):  # type: ignore[no-untyped-def]
         session = super().load(model, settings)

@@ -98,7 +98,7 @@ def take_snapshot(
 
 
 def between(number: int, before: Snapshot, after: Snapshot) -> Round:
-    """The round that lies between two snapshots; nothing is judged yet."""
+    """The round that lies between two snapshots, not yet compared with the plan."""
     start, end = before.counters, after.counters
     seconds = max(end.at_s - start.at_s, 1e-9)
 

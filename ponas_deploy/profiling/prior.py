@@ -110,11 +110,11 @@ def assemble_from(
     statistic = choose_statistic([net.measurement for net in (*fit, *check)])
     there = prior.grid(space)
     grid, correction = _fitted(prior, there, space, fit, statistic)
-    proof = certify(grid, there, check, statistic)
-    _refuse_hopeless(prior, proof)
+    certificate = certify(grid, there, check, statistic)
+    _refuse_hopeless(prior, certificate)
     without = _cross_validated_without_pct(space, fit, statistic)
-    doubt = _doubt(prior, dict(correction.parameters)["cross_validated_pct"], without, proof)
-    parameters = (*correction.parameters, ("prior_tau", _tau(proof)))
+    no_help = _why_no_help(prior, dict(correction.parameters)["cross_validated_pct"], without, certificate)
+    parameters = (*correction.parameters, ("prior_tau", _tau(certificate)))
     if math.isfinite(without):
         parameters = (*parameters, ("macs_cross_validated_pct", without))
     return LatencyTable(
@@ -124,10 +124,10 @@ def assemble_from(
         statistic=statistic,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         environment=environment,
-        protocol=(*protocol, *_provenance(prior), *((("prior_doubt", doubt),) if doubt else ())),
+        protocol=(*protocol, *_provenance(prior), *((("prior_doubt", no_help),) if no_help else ())),
         cell_keys=tuple(tuple(cell.key for cell in row) for row in space.cells()),
         correction=Correction(f"{correction.method}, on a prior", parameters, correction.networks),
-        certificate=proof,
+        certificate=certificate,
     )
 
 
@@ -143,15 +143,15 @@ def _fitted(
         ) from error
 
 
-def _refuse_hopeless(prior: Prior, proof: Certificate) -> None:
+def _refuse_hopeless(prior: Prior, certificate: Certificate) -> None:
     """Refuse what only the prior can be blamed for: of a noisy machine the certificate speaks (`trust`)."""
-    if proof.noise_floor_pct > NOISY_PCT:
+    if certificate.noise_floor_pct > NOISY_PCT:
         return
-    if proof.mean_error_pct > HOPELESS_ERROR_PCT or proof.kendall_tau < HOPELESS_TAU:
+    if certificate.mean_error_pct > HOPELESS_ERROR_PCT or certificate.kendall_tau < HOPELESS_TAU:
         raise MeasurementError(
             f"the prior {prior.name} says too little about this machine: fitted here it is"
-            f" {proof.mean_error_pct:.0f} % off on other networks, with a rank correlation of"
-            f" {proof.kendall_tau:.2f} (noise alone allows {proof.noise_tau:.2f}). {_IN_FULL}"
+            f" {certificate.mean_error_pct:.0f} % off on other networks, with a rank correlation of"
+            f" {certificate.kendall_tau:.2f} (noise alone allows {certificate.noise_tau:.2f}). {_IN_FULL}"
         )
 
 
@@ -176,15 +176,17 @@ def macs_in_ms(space: Space, networks: Sequence[TimedNetwork], statistic: str) -
     return Grid.over(space, ([max(scale * value, least) for value in row] for row in rows), scale * fixed)
 
 
-def _tau(proof: Certificate) -> float:
+def _tau(certificate: Certificate) -> float:
     """Rank correlation between what the prior itself says of the check networks, and what they take here."""
-    said, took = ([getattr(net, name) for net in proof.networks] for name in ("isolated_ms", "measured_ms"))
+    said, took = (
+        [getattr(net, name) for net in certificate.networks] for name in ("isolated_ms", "measured_ms")
+    )
     return kendall_tau(np.array(said), np.array(took))
 
 
-def _doubt(prior: Prior, own: float, without: float, proof: Certificate) -> str:
+def _why_no_help(prior: Prior, own: float, without: float, certificate: Certificate) -> str:
     """Why the prior was no help, by the cross-validated errors with it and without; empty where it was."""
-    sound = proof.error_bound_pct <= CERTIFIED_ERROR_PCT and proof.kendall_tau >= CERTIFIED_TAU
+    sound = certificate.error_bound_pct <= CERTIFIED_ERROR_PCT and certificate.kendall_tau >= CERTIFIED_TAU
     advice = "Take another prior, or profile without one."
     if own >= without:
         rest = "What the table knows comes from the networks that were timed here." if sound else advice
@@ -192,7 +194,7 @@ def _doubt(prior: Prior, own: float, without: float, proof: Certificate) -> str:
             f"the prior {prior.name} was no help: with it networks are predicted to {own:.1f} %, from MACs"
             f" alone to {without:.1f} %. {rest}"
         )
-    if (tau := _tau(proof)) < HOPELESS_TAU:
+    if (tau := _tau(certificate)) < HOPELESS_TAU:
         return (
             f"the prior {prior.name} orders networks otherwise than this machine (rank correlation"
             f" {tau:.2f}): cells that no measured network tells apart may be wrong. {advice}"
@@ -201,9 +203,9 @@ def _doubt(prior: Prior, own: float, without: float, proof: Certificate) -> str:
 
 
 def _provenance(prior: Prior) -> Texts:
-    conditions, proof = prior.table.conditions, prior.table.certificate
+    conditions, certificate = prior.table.conditions, prior.table.certificate
     return (
         *prior.document().items(),
         *((("prior_conditions", conditions.text),) if conditions else ()),
-        *((("prior_mean_error_pct", f"{proof.mean_error_pct:.2f}"),) if proof else ()),
+        *((("prior_mean_error_pct", f"{certificate.mean_error_pct:.2f}"),) if certificate else ()),
     )
