@@ -25,7 +25,7 @@ Shape = tuple[int, int, int]
 BATCH_NORM_EPS = 1e-5
 
 _ADDED = {"added": True}
-"""Marks a field that tables of before do not know: `as_data` leaves it out while it has its default."""
+"""Marks a field that older tables do not know: `as_data` leaves it out while it has its default."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,19 +27,19 @@ class Convolution(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """The same values as `nn.Conv2d`."""
         stride, half = self.stride[0], self.kernel_size[0] // 2
-        reach = precision_of(self.kernel_size[0], max(x.shape[2:]))
-        near = slice(half - reach, half + reach + 1)
-        weight = self.weight if reach == half else self.weight[:, :, near, near]
+        radius = useful_radius(self.kernel_size[0], max(x.shape[2:]))
+        near = slice(half - radius, half + radius + 1)
+        weight = self.weight if radius == half else self.weight[:, :, near, near]
         if x.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
-            if reach and self.groups == self.in_channels == self.out_channels:
-                out: Tensor = _Depthwise.apply(x, weight, self.bias, stride, reach)
+            if radius and self.groups == self.in_channels == self.out_channels:
+                out: Tensor = _Depthwise.apply(x, weight, self.bias, stride, radius)
                 return out
             if not half and self.groups == stride == 1 and _fits_columns(x):
                 return _in_columns(x, weight, self.bias)
-        return F.conv2d(x, weight, self.bias, stride, reach, groups=self.groups)
+        return F.conv2d(x, weight, self.bias, stride, radius, groups=self.groups)
 
 
-def precision_of(kernel: int, side: int) -> int:
+def useful_radius(kernel: int, side: int) -> int:
     """How far from its centre a kernel has taps that see more than padding, on maps of `side`."""
     return min(kernel // 2, side - 1)
 

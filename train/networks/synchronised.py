@@ -69,5 +69,5 @@ def dropout(x: Tensor, rate: float, training: bool) -> Tensor:
     count = distributed.size()
     if count == 1 or not training:
         return F.dropout(x, rate, training)
-    whole = torch.ones(len(x) * count, *x.shape[1:], dtype=x.dtype, device=x.device)
-    return x * distributed.share().of(F.dropout(whole, rate))
+    full = torch.ones(len(x) * count, *x.shape[1:], dtype=x.dtype, device=x.device)
+    return x * distributed.share().of(F.dropout(full, rate))

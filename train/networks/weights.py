@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ponas_deploy.errors import WeightsError
 from ponas_deploy.files.weights import Arrays, WeightsFile
 from searchspace import Space
+from searchspace.space import HEAD
 from train.data import Splits
 
 
@@ -59,8 +60,7 @@ def refuse_other_tensors(wanted: Mapping[str, Tensor], arrays: Mapping[str, NDAr
 
 def refuse_other_images(file: WeightsFile, splits: Splits) -> None:
     """WeightsError when a weights file is for another number of classes, or another resolution."""
-    bias = file.tensors.get("head.classifier.bias")
-    classes = file.number("classes") or (None if bias is None else len(bias))  # a header may be silent
+    classes = file.number("classes") or _classes(file)
     if classes not in (None, splits.classes):
         raise WeightsError(
             f"{file.path} tells {classes} classes apart, but {splits.name} has {splits.classes}:"
@@ -72,3 +72,10 @@ def refuse_other_images(file: WeightsFile, splits: Splits) -> None:
             f"{file.path} is for {resolution} px, but {splits.name} has {splits.resolution} px:"
             f" ask for --resolution {resolution}."
         )
+
+
+def _classes(file: WeightsFile) -> int | None:
+    """The classes of a file whose header does not name them: the rows of its head's last matrix."""
+    inside = (array for name, array in file.tensors.items() if name.startswith(f"{HEAD}."))
+    matrices = [array for array in inside if array.ndim == 2]
+    return len(matrices[-1]) if matrices else None

@@ -75,7 +75,7 @@ class RunFolder:
     def _load(self, path: Path, compute: Compute) -> tuple[Network, tuple[LayerRow, ...]]:
         file = distributed.first(partial(read_weights, path))
         try:
-            network = Network(Architecture(self.space, tuple(file.metadata["choices"].split(","))))
+            network = Network(Architecture.from_text(self.space, file.metadata["choices"]))
             load_arrays(network, file.tensors)
             rows = rows_of(file.metadata.get("rows", "[]"), path)
         except (ArchitectureError, WeightsError, KeyError) as error:

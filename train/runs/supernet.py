@@ -188,5 +188,5 @@ def _result(folder: RunFolder) -> TrainResult:
     paths = folder.paths
     table = distributed.first(partial(load_accuracy_table, paths.table))
     details = dict(table.origin.details) if table.origin else {}
-    best = Architecture(folder.space, tuple(details.get("best", "").split(",")))
+    best = Architecture.from_text(folder.space, details.get("best", ""))
     return TrainResult(table, paths.table, paths.weights, paths.meta, best)

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from ponas_deploy.files.bounds import Batch, Count, Epochs, Resolution, Seed, Threads, bounds_of
 from ponas_deploy.files.records import in_words
-from searchspace import PonasError, UnknownNameError
+from searchspace import DEFAULT_SPACE, PonasError, UnknownNameError
 
 Scope = Literal["candidates", "path"]
 _MOST_DECAY = 1000.0
@@ -158,7 +158,7 @@ class TrainSettings:
     """
 
     data: str = "digits"
-    space: str = "ponas"
+    space: str = DEFAULT_SPACE
     resolution: int | None = None
     seed: int = 0
     device: str = "auto"

@@ -19,10 +19,14 @@ class Descent:
         optimizer.zero_grad(set_to_none=True)
 
     def backward(self, loss: Tensor) -> None:
-        """Add up the gradient of a scalar, a mean over this process's share of the batch."""
+        """Add up the gradient of a scalar, a mean over this process's share of the batch.
+
+        None where nothing was trained for it: a candidate without operations alone.
+        """
         part = loss / distributed.size()
         self._losses.append(part.detach().float())
-        torch.autograd.backward(self._scaler.scale(part))
+        if part.requires_grad:
+            torch.autograd.backward(self._scaler.scale(part))
 
     def step(self) -> float:
         """Take the step; the sum of the losses, each the mean over the whole batch.

@@ -30,7 +30,7 @@ def load_teacher(file: WeightsFile, splits: Splits, compute: Compute) -> nn.Modu
             f" as the meta.safetensors of a run."
         )
     space = build_space(name, splits.resolution, splits.classes)
-    network = Network(Architecture(space, tuple(choices.split(","))))
+    network = Network(Architecture.from_text(space, choices))
     load_arrays(network, inherit(file.tensors, network.architecture))
     return frozen(compute.place(network).parts())
 

@@ -23,7 +23,7 @@ from searchspace.ops import (
     count_params,
     output_shape,
 )
-from train.networks.convolution import precision_of
+from train.networks.convolution import useful_radius
 
 
 def stand_ins(layer: Layer, shape: Shape) -> tuple[int, ...]:
@@ -31,20 +31,20 @@ def stand_ins(layer: Layer, shape: Shape) -> tuple[int, ...]:
 
     The weights of the others are cut out of that one's; the rest of its taps never learns, but decays.
     """
-    seen = [_seen(candidate.ops, shape) for candidate in layer.candidates]
-    order = sorted(range(len(seen)), key=lambda index: count_params(layer.candidates[index].ops))
-    largest = {seen[index]: index for index in order}
-    return tuple(largest[ops] for ops in seen)
+    cropped = [_cropped(candidate.ops, shape) for candidate in layer.candidates]
+    order = sorted(range(len(cropped)), key=lambda index: count_params(layer.candidates[index].ops))
+    largest = {cropped[index]: index for index in order}
+    return tuple(largest[ops] for ops in cropped)
 
 
-def _seen(ops: tuple[Op, ...], shape: Shape) -> tuple[Op, ...]:
+def _cropped(ops: tuple[Op, ...], shape: Shape) -> tuple[Op, ...]:
     """The same operations with kernels of no more than the taps that see anything."""
     found: list[Op] = []
     for op in ops:
         if isinstance(op, Residual):
-            found.append(Residual(_seen(op.body, shape)))
+            found.append(Residual(_cropped(op.body, shape)))
         elif isinstance(op, Conv):
-            found.append(replace(op, kernel=2 * precision_of(op.kernel, max(shape[1:])) + 1))
+            found.append(replace(op, kernel=2 * useful_radius(op.kernel, max(shape[1:])) + 1))
         elif isinstance(op, (SqueezeExcite, GlobalPool, Dropout, Linear)):
             found.append(op)
         else:
