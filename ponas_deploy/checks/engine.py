@@ -25,6 +25,7 @@ from ponas_deploy.errors import BackendError, FileFormatError
 from ponas_deploy.files.lock import machine_to_oneself
 from ponas_deploy.files.records import sha256
 from ponas_deploy.measuring.retries import RETRIES
+from ponas_deploy.search.costs import LATENCY
 from ponas_deploy.tables import store
 from searchspace.weights import network_parameters
 
@@ -56,7 +57,7 @@ class Verification:
     @property
     def budget_ms(self) -> float | None:
         """The latency budget that the engine was made for, None without one."""
-        return dict(self.manifest.budget).get("latency_ms")
+        return dict(self.manifest.budget).get(LATENCY.name)
 
     @property
     def percentile(self) -> int:

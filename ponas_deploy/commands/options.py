@@ -139,7 +139,7 @@ def with_limits(command: Callable[..., None]) -> Callable[..., None]:
     hints = get_type_hints(command, localns={"Limit": Limit}, include_extras=True)
     given = dict(signature(command).parameters)
     del given["limits"]
-    columns = {column.option.lstrip("-").replace("-", "_"): column for column in COSTS}
+    columns = {column.keyword: column for column in COSTS}
     options = {name: Annotated[Limit | None, _limit_option(column)] for name, column in columns.items()}
 
     @wraps(command)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from ponas_deploy.engines.attempts import choose_within
-from ponas_deploy.errors import PonasError
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.profiling.staleness import refuse_stale
 from ponas_deploy.search.budget import Budget
-from ponas_deploy.search.costs import COSTS, CostColumn, cost_column
-from ponas_deploy.search.notation import Limit
+from ponas_deploy.search.costs import Amount, limits_of
 from ponas_deploy.search.specialize import Specialization, budget_from
 from ponas_deploy.tables import AccuracyTable, LatencyTable
 from ponas_deploy.tables.margin import Margin, margin
@@ -22,9 +19,6 @@ from ponas_deploy.tables.spaces import space_of
 from ponas_deploy.tables.store import StoredTable
 from searchspace.space import Space
 
-Amount: TypeAlias = float | str | Limit
-"""A limit: a number in the unit of its column, or a text such as `60%`, `850us` or `5.1M`."""
-
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -33,29 +27,6 @@ class Choice:
     specialization: Specialization
     margin: Margin | None
     warnings: tuple[str, ...]
-
-
-def limits_of(budget: Mapping[str, Amount] | None, named: Mapping[str, Amount]) -> dict[str, Limit]:
-    """The limits of a budget and of keywords, by column; a text is read as the command line reads it.
-
-    A keyword is a column (`latency_ms`, `params`) or its option (`latency`, `flops`, `size`).
-    UnknownNameError for a name that is neither, PonasError for a text that is no quantity and for two limits
-    on one column.
-    """
-    options = {column.option.lstrip("-").replace("-", "_"): column for column in COSTS}
-    found = {name: _limit(cost_column(name), amount) for name, amount in (budget or {}).items()}
-    for name, amount in named.items():
-        column = options.get(name) or cost_column(name)
-        if column.name in found:
-            raise PonasError(f"{column.name} is limited twice: give one limit.")
-        found[column.name] = _limit(column, amount)
-    return found
-
-
-def _limit(column: CostColumn, amount: Amount) -> Limit:
-    if isinstance(amount, Limit):
-        return amount
-    return column.notation.parse(amount) if isinstance(amount, str) else Limit(amount, column.unit)
 
 
 def choose(

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from ponas_deploy.backends import OnBuildProgress
 from ponas_deploy.engines import deploy as loop
-from ponas_deploy.engines.choice import Amount, limits_of
 from ponas_deploy.engines.emit import refuse_existing
 from ponas_deploy.engines.engine import Engine
 from ponas_deploy.engines.reranker import refuse_shortlist
@@ -23,6 +22,7 @@ from ponas_deploy.profiling import inventory
 from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.profiling.progress import OnProgress
 from ponas_deploy.profiling.tables import one_of, tables_for
+from ponas_deploy.search.costs import Amount, limits_of
 from ponas_deploy.search.specialize import budget_from
 from ponas_deploy.tables import AccuracyTable, Conditions, store, write_accuracy_table
 from ponas_deploy.tables.margin import CONFIDENCE

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil, floor, log10
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
-from ponas_deploy.errors import TableMismatchError, UnknownNameError
+from ponas_deploy.errors import PonasError, TableMismatchError, UnknownNameError
 from ponas_deploy.search.notation import COUNTS, LATENCIES, SIZES, Limit, Notation
 from searchspace.cost import Count, cost_table, count_bytes, count_macs, network_cost
 from searchspace.ops import count_params
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from searchspace.space import Space
 
 T = TypeVar("T")
+Amount: TypeAlias = float | str | Limit
+"""A limit: a number in the unit of its column, or a text such as `60%`, `850us` or `5.1M`."""
 
 
 class CostSource(Protocol):
@@ -111,6 +113,11 @@ class CostColumn:
     superlative: str = "smallest"
     on_device: bool = False
     row: ReportRow | None = None
+
+    @property
+    def keyword(self) -> str:
+        """The option as a name: `latency`, `flops`."""
+        return self.option.lstrip("-").replace("-", "_")
 
     def shown(self, value: float, *, up: bool = False) -> str:
         """A value for people, four digits; `up` rounds so that the shown value can be asked for."""
@@ -207,20 +214,27 @@ def limit_options() -> str:
     return f"{', '.join(others)} or {last}"
 
 
-def read_limits(given: Mapping[str, str | float | Limit | None]) -> dict[str, Limit]:
-    """Limits by the names of their columns, each a number in the column's unit or a text such as `60%`.
+def limits_of(*given: Mapping[str, Amount] | None) -> dict[str, Limit]:
+    """Limits by column; a number is in the unit of its column, a text is read as the command line reads it.
 
-    What is None is no limit. UnknownNameError for a column that nobody knows, PonasError for a text that
-    cannot be read.
+    A limit is named by its column (`latency_ms`, `params`) or as its option is (`latency`, `flops`, `size`).
+    UnknownNameError for a name that is neither, PonasError for a text that is no quantity and for two limits
+    on one column.
     """
-    wanted: tuple[tuple[str, str | float | Limit], ...] = by_column(given)
-    return {name: _read_limit(cost_column(name), limit) for name, limit in wanted}
+    keywords = {column.keyword: column for column in COSTS}
+    found: dict[str, Limit] = {}
+    for name, amount in (pair for limits in given if limits for pair in limits.items()):
+        column = keywords.get(name) or cost_column(name)
+        if column.name in found:
+            raise PonasError(f"{column.name} is limited twice: give one limit.")
+        found[column.name] = _limit(column, amount)
+    return found
 
 
-def _read_limit(column: CostColumn, limit: str | float | Limit) -> Limit:
-    if isinstance(limit, Limit):
-        return limit
-    return column.notation.parse(limit) if isinstance(limit, str) else Limit(limit, column.notation.unit)
+def _limit(column: CostColumn, amount: Amount) -> Limit:
+    if isinstance(amount, Limit):
+        return amount
+    return column.notation.parse(amount) if isinstance(amount, str) else Limit(amount, column.notation.unit)
 
 
 def reported() -> tuple[CostColumn, ...]:

@@ -23,7 +23,7 @@ from ponas_deploy.engines.manifest import read_manifest
 from ponas_deploy.errors import BudgetError, PonasError, UnknownNameError
 from ponas_deploy.search import costs
 from ponas_deploy.search.budget import Budget
-from ponas_deploy.search.costs import COSTS, LATENCY, CostColumn, ReportRow, network_costs, read_limits
+from ponas_deploy.search.costs import COSTS, LATENCY, CostColumn, ReportRow, limits_of, network_costs
 from ponas_deploy.search.notation import Limit, Notation
 from ponas_deploy.search.predictions import predict_networks, predictions_document
 from ponas_deploy.search.specialize import budget_from, most_useful, specialize
@@ -149,20 +149,27 @@ def test_a_fifth_cost_is_compared(tiny: Space, tmp_path: Path) -> None:
     assert "3.5 mJ" in report
 
 
-def test_limits_are_numbers_or_texts() -> None:
-    read = read_limits({"params": 5e6, "latency_ms": "850us", "macs": None, "bytes": Limit(9)})
-    assert read == {"latency_ms": Limit(0.85, "ms"), "params": Limit(5e6), "bytes": Limit(9)}
-    assert list(read) == ["latency_ms", "params", "bytes"]
+def test_limits_are_numbers_or_texts_by_column_or_option() -> None:
+    read = limits_of({"params": 5e6, "latency": "850us", "bytes": Limit(9)}, {"flops": "330M"}, None)
+    expected = {
+        "params": Limit(5e6),
+        "latency_ms": Limit(0.85, "ms"),
+        "bytes": Limit(9),
+        "macs": Limit(330_000_000),
+    }
+    assert read == expected
     with pytest.raises(UnknownNameError, match="unknown cost 'watts'"):
-        read_limits({"watts": 3.0})
+        limits_of({"watts": 3.0})
     with pytest.raises(PonasError, match="has no unit"):
-        read_limits({"latency_ms": "20"})
+        limits_of({"latency_ms": "20"})
+    with pytest.raises(PonasError, match="macs is limited twice"):
+        limits_of({"macs": 3e6}, {"flops": "5M"})
 
 
 def test_a_percentage_is_of_what_the_best_network_costs(tiny: Space, tmp_path: Path) -> None:
     given = task(tiny, tmp_path, 1.0)
     latency, accuracy = given.tables[0].table, given.accuracy.table
-    half = budget_from(read_limits({"latency_ms": "50%", "params": 5}), [latency], accuracy)
+    half = budget_from(limits_of({"latency_ms": "50%", "params": 5}), [latency], accuracy)
     assert half == Budget(latency_ms=most_useful(LATENCY, latency, accuracy) / 2, params=5)
 
 
