@@ -22,11 +22,10 @@ from searchspace import Architecture, Space
 from train.compute import Compute, generator
 from train.data import Images, Splits
 from train.networks import Network, initialise, to_arrays
-from train.progress import TrainingProgress, silent
+from train.progress import Evaluation, TrainingProgress, silent
 from train.settings import FineTuneSettings, MetaSettings, SpecializedSettings
 from train.stages import (
     Choices,
-    Evaluation,
     Subnet,
     Supernet,
     evaluate,

@@ -45,8 +45,9 @@ from train.compute.device import Module
 from train.data import Images, Splits, TensorImages, load
 from train.networks import BatchNorm, Block, Network, crop, load_arrays
 from train.networks.convolution import Convolution
+from train.progress import Evaluation
 from train.settings import FineTuneSettings, preset
-from train.stages import Evaluation, TunedLayer, evaluate, fine_tune, train_meta
+from train.stages import TunedLayer, evaluate, fine_tune, train_meta
 from train.stages.candidates import CandidateTraining
 from train.stages.equivalent import stand_ins
 from train.stages.loop import sgd

@@ -15,8 +15,9 @@ from searchspace import Space
 from train.compute import Compute, shuffled
 from train.data import Splits
 from train.networks import Block, Network, crop
+from train.progress import Evaluation
 from train.settings import FineTuneSettings
-from train.stages import Evaluation, evaluate
+from train.stages import evaluate
 
 
 def candidates_one_by_one(

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from ponas_deploy.commands import app
 from ponas_deploy.errors import PonasError
-from train.files import lock, read_log, read_status
+from ponas_deploy.files.documents import read_document, write_document
+from train.files import SPECIALIZED, lock, read_log, read_status
 from train.progress import LayerRow
 from train.settings import TrainSettings, assigned
 
@@ -222,3 +223,60 @@ def test_a_number_beyond_its_bound_is_refused_in_words(pair: str, message: str) 
     with pytest.raises(PonasError) as error:
         assigned(TrainSettings(), [pair])
     assert message in str(error.value)
+
+
+RESULT = {
+    "format": "ponas.specialized/1",
+    "validation": {"top1_pct": 91, "top5_pct": 99.5, "cross_entropy": 0.3, "images": 449},
+    "test": {"top1_pct": 90.5, "top5_pct": 99.25, "cross_entropy": 0.35, "images": 360},
+    "weights": "weights.safetensors",
+    "weights_sha256": "0" * 64,
+    "space": {"name": "ponas", "fingerprint": "0123456789abcdef", "resolution": 32, "classes": 10},
+    "choices": ["k3e3", "k5e6se"],
+    "data": "digits",
+    "split_seed": 0,
+    "images": {"train": 988, "validation": 449, "test": 360},
+    "seed": 0,
+    "training": {
+        "epochs": 2,
+        "batch": 64,
+        "lr": 0.01,
+        "momentum": 0.9,
+        "weight_decay": 4e-05,
+        "augment": True,
+        "threads": 1,
+        "distillation": {"temperature": 4.0, "weight": 0.9},
+    },
+    "inherited": None,
+    "teacher": {"file": "meta.safetensors", "sha256": "1" * 64},
+    "created": "2026-11-28T10:00:00+00:00",
+    "device": "cpu, float32",
+    "torch": "2.9.1",
+}
+
+
+def test_a_result_as_version_0_1_0_wrote_it_is_read_and_written_alike(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(RESULT))
+    found = read_document(path, SPECIALIZED)
+    assert (found.test.top1_pct, found.choices, found.inherited) == (90.5, ("k3e3", "k5e6se"), None)
+    assert found.training.distillation is not None
+    again = tmp_path / "again.json"
+    write_document(again, SPECIALIZED, found)
+    assert json.loads(again.read_text()) == RESULT
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("test", {}, r"result.json, test.top1_pct: is missing"),
+        ("test", {"top1_pct": float("nan")}, r"result.json, test.top1_pct: is nan, expected a finite number"),
+        ("space", "ponas", r"result.json, space: is 'ponas', expected an object"),
+        ("choices", [1], r"result.json, choices\[0\]: is 1, expected text"),
+    ],
+)
+def test_a_broken_result_is_refused_in_words(tmp_path: Path, part: str, value: Any, message: str) -> None:
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps({**RESULT, part: value}))
+    with pytest.raises(PonasError, match=message):
+        read_document(path, SPECIALIZED)

@@ -271,7 +271,7 @@ class TestDataSource:
 
     def test_splits(self, tmp_path: Path) -> None:
         torch = pytest.importorskip("torch")
-        from train.data import load
+        from train.data.fractal import load
 
         splits = load(32, 0, 1, cache_dir=tmp_path, **self.OPTIONS)  # type: ignore[arg-type]
         assert (splits.name, splits.classes, splits.resolution) == ("fractal", 4, 32)
@@ -284,7 +284,7 @@ class TestDataSource:
 
     def test_held_out_images_stay_when_more_are_trained_on(self, tmp_path: Path) -> None:
         torch = pytest.importorskip("torch")
-        from train.data import load
+        from train.data.fractal import load
 
         few = load(32, 0, 1, cache_dir=tmp_path, **self.OPTIONS)  # type: ignore[arg-type]
         more = load(32, 0, 1, cache_dir=tmp_path, **{**self.OPTIONS, "images": 9})  # type: ignore[arg-type]
@@ -293,7 +293,7 @@ class TestDataSource:
 
     def test_augmentation_turns_and_mirrors_by_seed(self, tmp_path: Path) -> None:
         torch = pytest.importorskip("torch")
-        from train.data import load
+        from train.data.fractal import load
 
         train = load(32, 0, 1, cache_dir=tmp_path, **self.OPTIONS).train  # type: ignore[arg-type]
         order = torch.tensor([3, 1, 20])
@@ -304,7 +304,7 @@ class TestDataSource:
 
     def test_an_empty_part_is_refused(self, tmp_path: Path) -> None:
         pytest.importorskip("torch")
-        from train.data import load
+        from train.data.fractal import load
 
         with pytest.raises(PonasError, match="fractal test is 0 a class: ask for 1 or more"):
             load(32, 0, 1, cache_dir=tmp_path, **{**self.OPTIONS, "test": 0})  # type: ignore[arg-type]

@@ -27,13 +27,22 @@ from torchvision.datasets.folder import pil_loader
 from torchvision.transforms import v2
 
 from ponas_deploy.errors import FileFormatError, PonasError
-from ponas_deploy.files.records import read_json, write_json
+from ponas_deploy.files.documents import Format, read_document, write_document
 from train.compute import WHOLE, Share, derive, threads
 from train.data.layout import Part
 from train.data.splits import Batch
 from train.progress import OnProgress, TrainingProgress
 
-FORMAT = "ponas.image-check/1"
+
+@dataclass(frozen=True, slots=True)
+class ImageCheck:
+    """What is known of the images below `root`: those that cannot be read, each with the reason."""
+
+    root: str
+    broken: dict[str, str]
+
+
+CHECK = Format("ponas.image-check", 1, ImageCheck)
 _AT_ONCE = 512  # images looked at between two reports
 _REPORTED = 10  # broken images reported one by one
 
@@ -206,11 +215,12 @@ def _broken(root: Path, files: list[str], reading: Reading) -> dict[str, str]:
     """The files that cannot be read, each with the reason; looked at once, then known."""
     cache = reading.cache / "images" / f"{_digest(root, files)}.json"
     try:
-        broken = dict(read_json(cache, FORMAT).strings("broken"))
+        broken = read_document(cache, CHECK).broken
     except FileFormatError:  # not looked at before, or the answer is damaged
         broken = _looked_at(root, files, reading)
         with suppress(PonasError, UnicodeError):  # nowhere to keep it: the next run looks again
-            write_json(cache, FORMAT, {"root": str(root), "broken": broken}, overwrite=True)
+            "".join((str(root), *broken)).encode()  # a name that is no text would not come back as it was
+            write_document(cache, CHECK, ImageCheck(str(root), broken), overwrite=True)
     _report_skipped(root, broken, len(files), reading.on_progress)
     return broken
 

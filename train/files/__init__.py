@@ -1,7 +1,14 @@
 """The folder of a training run: its settings, log, lock and finished rows, and how far it is. No torch."""
 
 from train.files.claim import claim
-from train.files.documents import RUN, SPECIALIZED_RUN, RunDocument
+from train.files.documents import (
+    RUN,
+    SPECIALIZED,
+    SPECIALIZED_RUN,
+    RunDocument,
+    SourceFile,
+    SpecializedDocument,
+)
 from train.files.log import Line, RunLog, read_log
 from train.files.paths import RunPaths
 from train.files.rows import grid_of, rows_of, rows_text
@@ -9,11 +16,14 @@ from train.files.status import Status, read_status
 
 __all__ = [
     "RUN",
+    "SPECIALIZED",
     "SPECIALIZED_RUN",
     "Line",
     "RunDocument",
     "RunLog",
     "RunPaths",
+    "SourceFile",
+    "SpecializedDocument",
     "Status",
     "claim",
     "grid_of",

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from ponas_deploy.files.bounds import Count, Seed
 from ponas_deploy.files.documents import Format
+from ponas_deploy.tables import SpaceKey
+from train.progress import Evaluation
+from train.settings import SpecializedSettings
 
 Plain: TypeAlias = bool | int | float | str | None
 Setting: TypeAlias = Plain | list[Plain]
@@ -22,3 +26,39 @@ RUN = Format("ponas.training-run", 1, RunDocument)
 """A run of `ponas train`."""
 SPECIALIZED_RUN = Format("ponas.specialized-run", 1, RunDocument)
 """A run of `ponas train specialized`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A weights file that a network inherited from or learned from."""
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpecializedDocument:
+    """`result.json`: what a specialized network is worth, in float32, and where it comes from.
+
+    `images` counts those of each part. `created` is a time in UTC.
+    """
+
+    validation: Evaluation
+    test: Evaluation
+    weights: str
+    weights_sha256: str
+    space: SpaceKey
+    choices: tuple[str, ...]
+    data: str
+    split_seed: Seed
+    images: dict[str, Count]
+    seed: Seed
+    training: SpecializedSettings
+    inherited: SourceFile | None
+    teacher: SourceFile | None
+    created: str
+    device: str
+    torch: str
+
+
+SPECIALIZED = Format("ponas.specialized", 1, SpecializedDocument)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO
@@ -22,7 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ponas_deploy.errors import FileFormatError, PonasError
-from ponas_deploy.files.records import read_json, sha256, write_json
+from ponas_deploy.files.bounds import Positive
+from ponas_deploy.files.documents import Format, read_document, write_document
+from ponas_deploy.files.opening import check_regular
+from ponas_deploy.files.records import sha256
 from train.fractal.pictures import Pixels, draw
 from train.fractal.systems import FractalSettings
 from train.progress import OnProgress, TrainingProgress, silent
@@ -35,7 +38,18 @@ except ImportError:  # Windows: two processes that ask for the same images both 
 GENERATOR = "fractal/1"
 """Changes whenever the same settings give other pixels; part of a cache's name."""
 
-FORMAT = "ponas.fractals/1"
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """`fractals.json`: what was drawn, all of it; `settings` are those of `FractalSettings`."""
+
+    generator: str
+    settings: dict[str, int | float]
+    images: Positive
+    sha256: str
+
+
+DRAWN = Format("ponas.fractals", 1, Drawn)
 HEADER, IMAGES, PARTIAL, JOURNAL = "fractals.json", "images.npy", "images.partial.npy", "done.txt"
 _CHUNK = 250  # images drawn at once; what a kill costs at most, a process
 
@@ -74,9 +88,11 @@ def cache_folder(settings: FractalSettings, cache_dir: Path) -> Path:
 
 
 def _read(settings: FractalSettings, folder: Path) -> Pixels:
-    record = read_json(folder / HEADER, FORMAT)
-    if record.data["settings"] != asdict(settings) or record.text("generator") != GENERATOR:
-        raise record.error("settings", f"belong to other images: delete {folder}, they are drawn again.")
+    drawn = read_document(folder / HEADER, DRAWN)
+    if drawn.settings != asdict(settings) or drawn.generator != GENERATOR:
+        reason = f"belong to other images: delete {folder}, they are drawn again."
+        raise FileFormatError(folder / HEADER, "settings", reason)
+    check_regular(folder / IMAGES)
     try:
         images: Pixels = np.load(folder / IMAGES, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
@@ -106,13 +122,9 @@ def _fill(settings: FractalSettings, folder: Path, workers: int, on_progress: On
             journal.flush()
             report(chunk)
     os.replace(partial, folder / IMAGES)
-    document = {
-        "generator": GENERATOR,
-        "settings": asdict(settings),
-        "images": settings.classes * settings.images_per_class,
-        "sha256": sha256(folder / IMAGES),
-    }
-    write_json(folder / HEADER, FORMAT, document, overwrite=True)
+    count = settings.classes * settings.images_per_class
+    document = Drawn(GENERATOR, asdict(settings), count, sha256(folder / IMAGES))
+    write_document(folder / HEADER, DRAWN, document, overwrite=True)
     (folder / JOURNAL).unlink()
 
 

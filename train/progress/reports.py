@@ -6,9 +6,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from ponas_deploy.files.bounds import AtLeastZero, Percent
+from ponas_deploy.files.bounds import AtLeastZero, Count, Percent
 
 StageName = Literal["data", "meta", "fine-tune", "weights", "subnets"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Top-1 and top-5 in percent and mean cross entropy (nats) over `images` images.
+
+    With fewer than five classes top-5 counts all of them.
+    """
+
+    top1_pct: Percent
+    top5_pct: Percent
+    cross_entropy: AtLeastZero
+    images: Count
 
 
 @dataclass(frozen=True, slots=True)

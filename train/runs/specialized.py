@@ -21,18 +21,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from ponas_deploy.files.records import Record, read_json, sha256, write_json
+from ponas_deploy.files.documents import read_document, write_document
+from ponas_deploy.files.records import sha256
 from ponas_deploy.files.weights import WeightsFile, read_weights, write_weights
 from ponas_deploy.tables import SpaceKey
 from searchspace import Architecture
 from train.compute import Compute, distributed, generator
 from train.data import Splits
-from train.files import SPECIALIZED_RUN, RunLog, claim, lock
+from train.files import SPECIALIZED, SPECIALIZED_RUN, RunLog, SourceFile, SpecializedDocument, claim, lock
 from train.networks import Network, describe, initialise, refuse_other_images, to_arrays
-from train.progress import OnProgress, both, silent
+from train.progress import Evaluation, OnProgress, both, silent
 from train.settings import SpecializedSettings
 from train.stages import (
-    Evaluation,
     evaluate_weights,
     inherited_network,
     load_teacher,
@@ -41,19 +41,30 @@ from train.stages import (
     train_network,
 )
 
-FORMAT = "ponas.specialized/1"
 RUN, STATE, WEIGHTS, RESULT = "run.json", "state.safetensors", "weights.safetensors", "result.json"
 LOG = "log.csv"
 
 
 @dataclass(frozen=True, slots=True)
 class SpecializedResult:
-    """A trained network: its weights, and its accuracy in float32 on images that it never saw."""
+    """A trained network: its weights, and its accuracy in float32 on images that it never saw.
+
+    `document` is what the file at `path` holds.
+    """
 
     weights: Path
     path: Path
-    validation: Evaluation
-    test: Evaluation
+    document: SpecializedDocument
+
+    @property
+    def validation(self) -> Evaluation:
+        """On the images that also fill accuracy tables."""
+        return self.document.validation
+
+    @property
+    def test(self) -> Evaluation:
+        """On the images of the final test."""
+        return self.document.test
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +144,7 @@ def _run(job: TrainingJob, folder: Path, compute: Compute, on_progress: OnProgre
             )
         found = distributed.first(partial(_measured, job, identity, folder, compute))
     distributed.first(partial(state.unlink, missing_ok=True))
-    return SpecializedResult(weights, result, *found)
+    return SpecializedResult(weights, result, found)
 
 
 def _claim(folder: Path, identity: Mapping[str, Any]) -> None:
@@ -177,41 +188,38 @@ def _train(
 
 def _measured(
     job: TrainingJob, identity: Mapping[str, Any], folder: Path, compute: Compute
-) -> tuple[Evaluation, Evaluation]:
+) -> SpecializedDocument:
     """Accuracy on the validation and on the test images, once measured and then read."""
     path = folder / RESULT
     if not path.exists():
-        write_json(path, FORMAT, _document(job, identity, folder / WEIGHTS, compute))
-    record = read_json(path, FORMAT)
-    return _read(record.record("validation")), _read(record.record("test"))
+        write_document(path, SPECIALIZED, _document(job, identity, folder / WEIGHTS, compute))
+    return read_document(path, SPECIALIZED)
 
 
 def _document(
     job: TrainingJob, identity: Mapping[str, Any], weights: Path, compute: Compute
-) -> dict[str, Any]:
-    """The result as JSON: accuracy on both sets of images, then where it comes from."""
+) -> SpecializedDocument:
     tensors, splits = read_weights(weights).tensors, job.splits
-    found = {
-        name: asdict(evaluate_weights(job.architecture, tensors, [images], device=compute.device.type))
-        for name, images in (("validation", splits.validation), ("test", splits.test))
-    }
-    files = {name: {"file": file.path.name, "sha256": identity[name]} for name, file in job.files.items()}
-    return {
-        **found,
-        "weights": weights.name,
-        "weights_sha256": sha256(weights),
-        **identity,
-        **{"inherited": None, "teacher": None, **files},
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "device": compute.text,
-        "torch": torch.__version__,
-    }
-
-
-def _read(record: Record) -> Evaluation:
-    return Evaluation(
-        record.number("top1_pct"),
-        record.number("top5_pct"),
-        record.number("cross_entropy"),
-        record.integer("images"),
+    validation, test = (
+        evaluate_weights(job.architecture, tensors, [images], device=compute.device.type)
+        for images in (splits.validation, splits.test)
+    )
+    files = {name: SourceFile(file.path.name, identity[name]) for name, file in job.files.items()}
+    return SpecializedDocument(
+        validation=validation,
+        test=test,
+        weights=weights.name,
+        weights_sha256=sha256(weights),
+        space=SpaceKey.of(job.architecture.space),
+        choices=job.architecture.choices,
+        data=splits.name,
+        split_seed=splits.seed,
+        images=identity["images"],
+        seed=job.seed,
+        training=job.settings,
+        inherited=files.get("inherited"),
+        teacher=files.get("teacher"),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        device=compute.text,
+        torch=str(torch.__version__),
     )

@@ -65,7 +65,7 @@ def train_run(settings: TrainSettings, run_dir: Path, on_progress: OnProgress = 
 
 
 def _run(settings: TrainSettings, paths: RunPaths, compute: Compute, on_progress: OnProgress) -> TrainResult:
-    build_space(settings.space)  # an unknown one is refused before an image is read
+    refuse_uncropped(build_space(settings.space))  # before an image is read
     on_progress(TrainingProgress("data", 0, 1, settings.data))
     reading = partial(
         load,
@@ -77,7 +77,6 @@ def _run(settings: TrainSettings, paths: RunPaths, compute: Compute, on_progress
     )
     splits = distributed.in_turn(reading)
     space = build_space(settings.space, splits.resolution, splits.classes)
-    refuse_uncropped(space)
     on_progress(TrainingProgress("data", 1, 1, f"{len(splits.train.labels)} training images"))
     folder = RunFolder(paths, space, splits, settings.seed)
     folder.claim(settings)

@@ -9,7 +9,7 @@ from train.stages.inherit import (
     recalibrate_batch_norm,
     refuse_other_space,
 )
-from train.stages.loop import Evaluation, evaluate
+from train.stages.loop import evaluate
 from train.stages.meta import meta_architecture, train_meta
 from train.stages.progressive import TunedLayer, fine_tune
 from train.stages.sampling import Choices, Side, sample, side_of
@@ -18,7 +18,6 @@ from train.stages.subnets import Subnet, Supernet, evaluate_subnets
 
 __all__ = [
     "Choices",
-    "Evaluation",
     "FairSupernet",
     "Side",
     "Subnet",

@@ -15,10 +15,11 @@ from train.compute import Compute, derive, distributed, shuffled
 from train.data import Images
 from train.errors import TrainingError
 from train.networks import Block, crop
+from train.progress import Evaluation
 from train.settings import FineTuneSettings
 from train.stages.descent import Descent
 from train.stages.features import Through
-from train.stages.loop import EVALUATION_BATCH, Evaluation, Tally, all_finite, recalibrate, sgd
+from train.stages.loop import EVALUATION_BATCH, Tally, all_finite, recalibrate, sgd
 
 CALIBRATION_IMAGES = 8192
 """How many training images measure batch norm statistics; more than enough for a mean of channels."""

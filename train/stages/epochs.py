@@ -14,9 +14,9 @@ from torch import nn
 from train.compute import Compute, derive, distributed, enough_memory, shuffled, threads
 from train.data import Splits
 from train.errors import TrainingError
-from train.progress import OnProgress, StageName, TrainingProgress, silent
+from train.progress import Evaluation, OnProgress, StageName, TrainingProgress, silent
 from train.settings import MetaSettings, SpecializedSettings
-from train.stages.loop import Evaluation, Loss, all_finite, cross_entropy, evaluate, set_lr, train_epoch
+from train.stages.loop import Loss, all_finite, cross_entropy, evaluate, set_lr, train_epoch
 from train.stages.state import load_state, save_state
 
 

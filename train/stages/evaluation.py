@@ -12,8 +12,8 @@ from searchspace import Architecture
 from train.compute import Compute, few_threads
 from train.data import Batch, Images
 from train.networks import Network, load_arrays
-from train.progress import OnProgress, TrainingProgress, silent
-from train.stages.loop import EVALUATION_BATCH, Evaluation, Tally
+from train.progress import Evaluation, OnProgress, TrainingProgress, silent
+from train.stages.loop import EVALUATION_BATCH, Tally
 
 _FULL_BATCH_PX = 112  # up to this side a whole EVALUATION_BATCH goes through at once
 

@@ -24,11 +24,11 @@ from searchspace import Space
 from train.compute import Compute, generator
 from train.data import Splits
 from train.networks import Block, Network, initialise
-from train.progress import OnProgress, silent
+from train.progress import Evaluation, OnProgress, silent
 from train.settings import MetaSettings
 from train.stages.candidates import cropped
 from train.stages.epochs import TrainingStage, train_epochs
-from train.stages.loop import Evaluation, sgd
+from train.stages.loop import sgd
 from train.stages.meta import stepped
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -15,25 +14,13 @@ from train.compute import Compute, distributed
 from train.data import Batch, Images
 from train.errors import TrainingError
 from train.networks import BatchNorm
+from train.progress import Evaluation
 from train.stages.descent import Descent
 
 EVALUATION_BATCH = 256
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Logits (N, classes), labels (N,) and the images (N, 3, H, W) they belong to -> a scalar."""
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """Top-1 and top-5 in percent and mean cross entropy (nats) over `images` images.
-
-    With fewer than five classes top-5 counts all of them.
-    """
-
-    top1_pct: float
-    top5_pct: float
-    cross_entropy: float
-    images: int
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:

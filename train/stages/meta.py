@@ -12,10 +12,10 @@ from searchspace import Architecture, Space
 from train.compute import Compute, generator
 from train.data import Splits
 from train.networks import Network, initialise
-from train.progress import OnProgress, silent
+from train.progress import Evaluation, OnProgress, silent
 from train.settings import MetaSettings
 from train.stages.epochs import TrainingStage, train_epochs
-from train.stages.loop import Evaluation, sgd
+from train.stages.loop import sgd
 
 
 def meta_architecture(space: Space) -> Architecture:

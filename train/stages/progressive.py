@@ -22,12 +22,11 @@ from searchspace import Layer, Space
 from train.compute import Compute, threads
 from train.data import Images, Splits
 from train.networks import Block, Network, frozen
-from train.progress import LayerRow, OnProgress, TrainingProgress, silent
+from train.progress import Evaluation, LayerRow, OnProgress, TrainingProgress, silent
 from train.settings import FineTuneSettings
 from train.stages.candidates import CandidateTraining, cut
 from train.stages.equivalent import stand_ins
 from train.stages.features import Through, fits, kept
-from train.stages.loop import Evaluation
 
 
 @dataclass(frozen=True, slots=True)

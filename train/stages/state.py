@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -10,11 +11,24 @@ import torch
 from torch import Tensor, nn
 
 from ponas_deploy.errors import FileFormatError, WeightsError
+from ponas_deploy.files.bounds import AboveZero, Count, Positive
+from ponas_deploy.files.documents import converted, parse
 from ponas_deploy.files.weights import read_weights, write_weights
 from train.compute import Compute, distributed
 from train.networks import load_arrays, refuse_other_tensors, to_arrays
 
 _MOMENTUM = "momentum/"
+
+
+@dataclass(frozen=True, slots=True)
+class GradientScale:
+    """The state of fp16's scale of gradients, by torch's own names."""
+
+    scale: AboveZero
+    growth_factor: AboveZero
+    backoff_factor: AboveZero
+    growth_interval: Positive
+    _growth_tracker: Count
 
 
 def save_state(
@@ -56,7 +70,8 @@ def load_state(
             momentum = torch.from_numpy(file.tensors[name]).clone()
             optimizer.state[parameter]["momentum_buffer"] = compute.put(momentum)
         if scaler and scaler.is_enabled():
-            scaler.load_state_dict(json.loads(file.metadata["gradient_scale"]))
-        return int(file.metadata["epochs_done"])
-    except (WeightsError, KeyError, ValueError) as error:
+            scale = parse(file.metadata["gradient_scale"], path, "gradient_scale")
+            scaler.load_state_dict(asdict(converted(scale, GradientScale, path, "gradient_scale")))
+        return converted(parse(file.metadata["epochs_done"], path, "epochs_done"), int, path, "epochs_done")
+    except (WeightsError, KeyError) as error:
         raise FileFormatError(path, "", f"is not the state of this run: {error}") from error

@@ -19,7 +19,8 @@ from searchspace.weights import inherit
 from train.compute import Compute, shuffled, threads
 from train.data import Images, Splits
 from train.networks import Network, frozen
-from train.stages.loop import EVALUATION_BATCH, Evaluation, Tally, recalibrate
+from train.progress import Evaluation
+from train.stages.loop import EVALUATION_BATCH, Tally, recalibrate
 from train.stages.sampling import Choices
 
 CALIBRATION_IMAGES = 512

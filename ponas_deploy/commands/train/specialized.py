@@ -69,11 +69,11 @@ def specialized(
     """
     needs_torch()
     from ponas_deploy.engines.weights import read_file
-    from ponas_deploy.files.records import read_json
+    from ponas_deploy.files.documents import encoded
     from train.compute import Compute, distributed
+    from train.files import SPECIALIZED
     from train.runs import TrainingJob, specialized_run
     from train.runs.images import data_of, fitting, load_images
-    from train.runs.specialized import FORMAT
     from train.settings import Distillation, SpecializedSettings
 
     taught = Distillation(temperature, distill_weight) if distill else None
@@ -99,13 +99,13 @@ def specialized(
         result = specialized_run(job, folder, device=device, on_progress=on_progress)
     if not distributed.leads():
         return
-    document = read_json(result.path, FORMAT).data
     if json:
+        document = {"format": SPECIALIZED.tag, **encoded(result.document)}
         print_json({**document, "weights": str(result.weights), "result": str(result.path)})
         return
     from ponas_deploy.commands.reports.trained import trained_report
 
-    show(trained_report(document, str(result.weights)))
+    show(trained_report(result.document, str(result.weights)))
 
 
 def _named(arch: str) -> str:
