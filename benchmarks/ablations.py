@@ -52,7 +52,7 @@ from ponas_deploy.errors import PonasError
 from ponas_deploy.files.documents import Format
 from ponas_deploy.files.records import sha256
 from ponas_deploy.files.weights import read_weights
-from ponas_deploy.fitting.certify import EvaluationNoise, certified, noise_of_halves
+from ponas_deploy.fitting.certify import EvaluationNoise, certify_accuracy, noise_of_halves
 from ponas_deploy.fitting.ranks import intervals, rank_correlation
 from ponas_deploy.tables import load_accuracy_table
 from ponas_deploy.tables.networks_csv import write_networks
@@ -145,7 +145,9 @@ def certificate(
     networks = networks_of(setup.space, setup.out / f"{how}.csv", top1_pct)
     write_networks(networks)  # for `ponas table certify --evaluated` and `ponas table fit`
     made_on = f"{setup.splits.name} at {setup.splits.resolution} px"
-    cert = certified(setup.table, networks, method=how, made_on=made_on, noise=noise, space=setup.space)
+    cert = certify_accuracy(
+        setup.table, networks, method=how, made_on=made_on, noise=noise, space=setup.space
+    )
     predicted, top1 = -np.array([setup.table.loss_pp(each) for each in top1_pct]), np.array(networks.values)
     draw = np.random.default_rng(0)
     rows = [draw.choice(len(networks), FEW, replace=False) for _ in range(2000)]

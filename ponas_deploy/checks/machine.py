@@ -153,7 +153,7 @@ def steal(readings: MachineReadings) -> Finding | None:
         advice = "use a machine with dedicated cores, or measure when its neighbours sleep"
         return Finding(severity, "steal", f"the hypervisor took {stolen:.1f} % of the cores", advice)
     if readings.hypervisor:
-        message = f"a virtual machine ({readings.hypervisor}); the host took nothing while it was looked at"
+        message = f"a virtual machine ({readings.hypervisor}); the host took nothing while it was read"
         advice = "compare latencies inside one run, and verify engines at another time of the day"
         return Finding("warning", "virtual machine", message, advice)
     return Finding("ok", "virtual machine", "none: nobody else gives the cores away")

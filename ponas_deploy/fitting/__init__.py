@@ -4,7 +4,7 @@
     fitted = fit_networks(networks)
     table_of(fitted)          # a LatencyTable or an AccuracyTable
 
-What sums over layers cannot know is said instead of made up: which cells the rows leave open, whether
+What sums over layers cannot know is a finding instead of a guess: which cells the rows leave open, whether
 sums explain the rows at all, whether the machine drifted, and how well held-out rows are predicted.
 """
 

@@ -1,6 +1,6 @@
 """Do sums over layers explain the rows, or do layers interact?
 
-Noise alone is no reason to doubt sums, so held-out error is compared with two other things. Networks that
+Noise alone is no reason to reject sums, so held-out error is compared with two other things. Networks that
 were measured several times say what noise is; what sums leave beyond that is structure. And structure
 shows itself without repeats, in residuals that networks alike in pairs of layers share: curvature in the
 predicted value (Tukey, Biometrics 5, 1949), products of layers' costs (a maximum of two streams), pairs of
@@ -30,7 +30,7 @@ LEAST_REPEATS = 8
 _SHUFFLES = 400
 _SUBSET, _SUBSET_A_CELL, _LARGEST_SUBSET = 1200, 3, 2500
 _NOISE_SIGMAS, _LEAST_RATIO = 4.0, 2.0
-_OUTLIER_SIGMAS, _SOUND_SHARE = 2.8, 0.8
+_OUTLIER_SIGMAS, _LEAST_KEPT = 2.8, 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,10 @@ class Noise:
 @dataclass(frozen=True, slots=True)
 class Additivity:
     """`structure` is the standard deviation of what sums miss, in units of the scale; `share` its share
-    of the systematic variance; `kind` what it looks like. `judged` is false with too few rows."""
+    of the systematic variance; `kind` what it looks like. `checked` is false with too few rows."""
 
     additive: bool
-    judged: bool
+    checked: bool
     structure: float
     share: float
     kind: str
@@ -68,10 +68,10 @@ def noise_of(values: Floats, scale: Floats, group: Ints, step: float) -> Noise:
     return Noise(max(robust_sigma(away), least) if freedom else least, freedom)
 
 
-def judge_sums(
+def check_additivity(
     cells: Ints,
     size: int,
-    tamed: Floats,
+    clipped: Floats,
     scale: Floats,
     predicted: Floats,
     effects: Floats,
@@ -79,25 +79,25 @@ def judge_sums(
     noise: Noise,
     trend: Floats | None,
 ) -> Additivity:
-    """Judge different networks: `cells` (N, L), `tamed` values in units of `scale`, and their repeats."""
-    everything = np.arange(len(tamed), dtype=np.intp)
-    left = _left(cells, size, tamed, scale, trend, _subset(everything, size))
-    if left.freedom < LEAST_FREEDOM:
+    """Check different networks: `cells` (N, L), `clipped` values in units of `scale`, and their repeats."""
+    everything = np.arange(len(clipped), dtype=np.intp)
+    residuals = _residuals(cells, size, clipped, scale, trend, _subset(everything, size))
+    if residuals.freedom < LEAST_FREEDOM:
         return Additivity(True, False, 0.0, 0.0, "")
     systematic = max(float(np.var(predicted)) / float(np.median(scale)) ** 2, 1e-18)
-    kind, structure = _patterns(left, _kernels(cells, left.rows, predicted, scale, effects))
+    kind, structure = _patterns(residuals, _kernels(cells, residuals.rows, predicted, scale, effects))
     if noise.freedom >= LEAST_REPEATS:
-        sound = _subset(_sound(tamed - predicted / scale), size)
-        beyond = _beyond_noise(_left(cells, size, tamed, scale, trend, sound), repeats[sound], noise)
+        kept = _subset(_without_outliers(clipped - predicted / scale), size)
+        beyond = _beyond_noise(_residuals(cells, size, clipped, scale, trend, kept), repeats[kept], noise)
         if beyond > structure:
             kind, structure = "more than noise", beyond
     share = structure / (structure + systematic)
     return Additivity(share < LEAST_SHARE, True, sqrt(structure), share, kind if structure > 0 else "")
 
 
-def _sound(away: Floats) -> Ints:
+def _without_outliers(away: Floats) -> Ints:
     """The rows without outliers, which in few rows pass for structure; four of five at least."""
-    limit = max(_OUTLIER_SIGMAS * robust_sigma(away), float(np.quantile(np.abs(away), _SOUND_SHARE)))
+    limit = max(_OUTLIER_SIGMAS * robust_sigma(away), float(np.quantile(np.abs(away), _LEAST_KEPT)))
     return np.asarray(np.flatnonzero(np.abs(away) <= limit), dtype=np.intp)
 
 
@@ -111,7 +111,7 @@ def _subset(rows: Ints, size: int) -> Ints:
 
 
 @dataclass(frozen=True, slots=True)
-class _Left:
+class _Residuals:
     """`residual` (n,) of `rows` after everything that lies in `basis` (n, rank) was taken out."""
 
     rows: Ints
@@ -124,9 +124,11 @@ class _Left:
         return len(self.residual) - int(self.basis.shape[1])
 
 
-def _left(cells: Ints, size: int, tamed: Floats, scale: Floats, trend: Floats | None, rows: Ints) -> _Left:
+def _residuals(
+    cells: Ints, size: int, clipped: Floats, scale: Floats, trend: Floats | None, rows: Ints
+) -> _Residuals:
     basis = _basis(cells[rows], size, scale[rows], None if trend is None else trend[rows])
-    return _Left(rows, basis, _without(basis, tamed[rows]))
+    return _Residuals(rows, basis, _without(basis, clipped[rows]))
 
 
 def _basis(cells: Ints, size: int, scale: Floats, trend: Floats | None) -> Floats:
@@ -170,9 +172,9 @@ def _kernels(
     yield "pairs of layers", same * same
 
 
-def _patterns(left: _Left, kernels: Iterator[tuple[str, Floats]]) -> tuple[str, float]:
+def _patterns(residuals: _Residuals, kernels: Iterator[tuple[str, Floats]]) -> tuple[str, float]:
     """The kind of structure that residuals certainly have and its variance; nothing where there is none."""
-    basis, residual = left.basis, left.residual
+    basis, residual = residuals.basis, residuals.residual
     rng = np.random.default_rng(0)
     leverage = np.maximum(1 - (basis * basis).sum(axis=1), 0.05)
     whitened = residual / np.sqrt(leverage)
@@ -189,7 +191,7 @@ def _patterns(left: _Left, kernels: Iterator[tuple[str, Floats]]) -> tuple[str, 
         names.append(name)
         found.append(form)
         shuffled.append(forms)
-        variances.append(_moment(form, forms, left.freedom) * length**2 / left.freedom)
+        variances.append(_moment(form, forms, residuals.freedom) * length**2 / residuals.freedom)
     heights = np.cbrt(np.maximum(shuffled, 0.0))
     centre, spread = heights.mean(axis=1), heights.std(axis=1) + 1e-12
     tops = ((heights - centre[:, None]) / spread[:, None]).max(axis=0)
@@ -221,14 +223,14 @@ def _moment(form: float, forms: Floats, freedom: int) -> float:
     return min(max((form - mean) / max(pure - mean, 1e-300), 0.0), 1.0)
 
 
-def _beyond_noise(left: _Left, repeats: Floats, noise: Noise) -> float:
+def _beyond_noise(residuals: _Residuals, repeats: Floats, noise: Noise) -> float:
     """The variance that sums leave beyond the noise of repeated rows, 0 where that is not certain."""
-    if left.freedom < LEAST_FREEDOM or noise.sigma <= 0:
+    if residuals.freedom < LEAST_FREEDOM or noise.sigma <= 0:
         return 0.0
-    count = len(left.residual)
-    found = robust_sigma(left.residual * np.sqrt(repeats)) ** 2 * count / left.freedom
+    count = len(residuals.residual)
+    found = robust_sigma(residuals.residual * np.sqrt(repeats)) ** 2 * count / residuals.freedom
     ratio = found / noise.sigma**2
-    doubt = 2.3 * sqrt(1 / left.freedom + 1 / noise.freedom)
-    if ratio < _LEAST_RATIO or np.log(ratio) < _NOISE_SIGMAS * doubt:
+    error = 2.3 * sqrt(1 / residuals.freedom + 1 / noise.freedom)
+    if ratio < _LEAST_RATIO or np.log(ratio) < _NOISE_SIGMAS * error:
         return 0.0
     return (ratio - 1) * noise.sigma**2 * float(np.mean(1 / repeats))

@@ -2,7 +2,7 @@
 
 Kendall's tau and Spearman's rank correlation between what a table says of networks and the top-1 that
 they reached, each with an interval from resampled networks (bootstrap percentiles, Efron and Tibshirani
-1993, chapter 13). Beside them stand two figures to judge them by: what counting MACs reaches without any
+1993, chapter 13). Beside them stand two figures to compare them with: what counting MACs reaches without any
 table, and what the noise of the evaluation allows.
 
 The noise is that of the images: a network is evaluated on each half of them, and what its two halves
@@ -60,7 +60,7 @@ def noise_of_halves(halves_pct: Sequence[tuple[float, float]]) -> EvaluationNois
     return EvaluationNoise.of(float(np.std(apart, ddof=1)) / 2, halves.mean(axis=1))
 
 
-def certified(
+def certify_accuracy(
     table: AccuracyTable,
     networks: Networks,
     *,
@@ -92,10 +92,6 @@ def certified(
     noise = noise or repeated
     predicted = np.array([-table.loss_pp(choices) for choices in different])
     tau, rho = intervals(predicted, top1, seed)
-    macs = None
-    if space is not None:
-        counted = [float(network_cost(count_macs, Architecture(space, choices))) for choices in different]
-        macs = rank_correlation(np.array(counted), top1).tau
     return AccuracyCertificate(
         len(different),
         rank_correlation(predicted, top1).tau,
@@ -104,11 +100,17 @@ def certified(
         noise.pp,
         *rho,
         noise.tau,
-        macs,
+        None if space is None else _macs_tau(space, different, top1),
         float(top1.mean()),
         method,
         made_on,
     )
+
+
+def _macs_tau(space: Space, different: Sequence[tuple[str, ...]], top1: Floats) -> float:
+    """The tau of the networks' MACs with their top-1 (N,)."""
+    counted = [float(network_cost(count_macs, Architecture(space, choices))) for choices in different]
+    return rank_correlation(np.array(counted), top1).tau
 
 
 def _means(networks: Networks, different: Sequence[tuple[str, ...]]) -> tuple[Floats, EvaluationNoise]:

@@ -1,4 +1,4 @@
-"""From isolated cells to what they cost inside a network, and the proof of it.
+"""From isolated cells to what they cost inside a network, and the certificate of it.
 
 An isolated block is not what a network runs: layouts are reordered at its boundaries, its weights
 stay in the cache, its residual is not fused. Whole networks say by how much. The correction stays
@@ -109,15 +109,19 @@ def correct(
     parameters = (
         ("intercept_ms", float(weights[0] * measured.mean())),
         ("slope", float(weights[1])),
-        *(
-            (f"{kind}_spread_pct", 100 * float(np.sqrt(variance)))
-            for kind, variance in sorted(found.variances)
-        ),
-        ("residual_pct", 100 * float(np.sqrt(found.noise))),
+        *_strength_figures(found),
         ("cross_validated_pct", _cross_validated_pct(relative, columns.kinds, found)),
     )
     method = "line and ridge" if kinds else "line"
     return grid, Correction(method, parameters, _latencies(networks, isolated, grid, statistic))
+
+
+def _strength_figures(found: Strengths) -> tuple[tuple[str, float], ...]:
+    """Standard deviations in percent: of each kind's factors, and of what is left."""
+    spreads = ((f"{kind}_spread_pct", variance) for kind, variance in sorted(found.variances))
+    return tuple(
+        (name, 100 * float(np.sqrt(variance))) for name, variance in (*spreads, ("residual_pct", found.noise))
+    )
 
 
 def certify(grid: Grid, isolated: Grid, networks: Sequence[TimedNetwork], statistic: str) -> Certificate:

@@ -29,9 +29,11 @@ _ROWS_A_LABEL = 8
 
 @dataclass(frozen=True, slots=True)
 class Identification:
-    """Sentences, none where all candidates of all layers can be told apart; `rank` of the design."""
+    """Sentences, none where all candidates of all layers can be told apart.
 
-    rank: int
+    `wanted` is how many different networks that takes at least.
+    """
+
     wanted: int
     sentences: tuple[str, ...]
 
@@ -50,7 +52,7 @@ def identification(layout: Layout, gram: Floats, rows: int) -> Identification:
     wanted = 1 + layout.size - len(layout.layers)
     each = np.diag(gram)
     total = each[: len(layout.candidates[0])].sum()
-    open_, rank = _open_layers(layout, gram - np.outer(each, each) / total, seen)
+    open_ = _open_layers(layout, gram - np.outer(each, each) / total, seen)
     pairs = list(_mixed_pairs(layout, gram))
     found = [*_unseen(layout, seen, rows), *_constant(layout, seen), *(text for _, text in pairs[:_NAMED])]
     if len(pairs) > _NAMED:
@@ -59,11 +61,11 @@ def identification(layout: Layout, gram: Floats, rows: int) -> Identification:
     rest = [layer for layer in open_ if layer not in explained]
     if rest:
         found.append(_too_few(layout, rest, rows, wanted))
-    return Identification(rank, wanted, tuple(found))
+    return Identification(wanted, tuple(found))
 
 
-def _open_layers(layout: Layout, gram: Floats, seen: Truths) -> tuple[list[int], int]:
-    """Layers whose seen candidates cannot be told apart, and the rank of the design.
+def _open_layers(layout: Layout, gram: Floats, seen: Truths) -> list[int]:
+    """Layers whose seen candidates cannot be told apart.
 
     A null vector that is equal over a layer only moves the layer's constant.
     """
@@ -76,7 +78,7 @@ def _open_layers(layout: Layout, gram: Floats, seen: Truths) -> tuple[list[int],
         part = null[layer_of == layer]
         if len(part) and float(np.abs(part - part.mean(axis=0)).max(initial=0.0)) > 1e-6:
             open_.append(layer)
-    return open_, 1 + len(cells) - null.shape[1]
+    return open_
 
 
 def _unseen(layout: Layout, seen: Truths, rows: int) -> Iterator[str]:

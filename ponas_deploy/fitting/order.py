@@ -2,7 +2,7 @@
 
 Three tests of residuals against the row number, each with a size that it must have besides: Spearman's
 rank correlation, slow waves (the first cosines, which hold trends, steps and warm-ups), and the
-correlation of neighbours. Rows that are not in the order of measuring cannot be judged, and are not:
+correlation of neighbours. Rows that are not in the order of measuring cannot be checked, and are not:
 rows sorted by their value, or put in order of their labels where sums do not explain them.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from ponas_deploy.fitting.design import Floats, Ints
 from ponas_deploy.fitting.ranks import spearman
-from ponas_deploy.fitting.residuals import Leftover, tail_of_chi_square, tail_of_normal
+from ponas_deploy.fitting.residuals import Residualizer, tail_of_chi_square, tail_of_normal
 
 LEVEL = 0.0005
 """Each test's own chance of a false alarm."""
@@ -28,15 +28,12 @@ _ROWS_A_WAVE = 8
 class Order:
     """What the order of rows explains.
 
-    `share` of the residual variance that slow waves explain, `rank_correlation` of residual and row,
-    `neighbours` the correlation of one residual with the next, `trend` (N,) the fitted waves in units
-    of the scale. `sorted_by` is why the order was not judged, empty where it was.
+    `share` of the residual variance that slow waves explain, `trend` (N,) the fitted waves in units of the
+    scale. `sorted_by` is why the order was not checked, empty where it was.
     """
 
     drift: bool
-    rank_correlation: float
     share: float
-    neighbours: float
     trend: Floats
     sorted_by: str = ""
 
@@ -46,8 +43,8 @@ class Order:
         return float(np.ptp(self.trend))
 
 
-def judge_order(values: Floats, tamed: Floats, leftover: Leftover, freedom: float) -> Order:
-    """Test the rows' order. `values` (N,) as measured, `tamed` in units of the scale; both in file order.
+def check_order(values: Floats, clipped: Floats, residuals_of: Residualizer, freedom: float) -> Order:
+    """Test the rows' order. `values` (N,) as measured, `clipped` in units of the scale; both in file order.
 
     `freedom` is how many rows the effects leave over. Below half of them residuals depend on each other
     too much for two of the tests, and only slow waves are tested, whose test knows how they do.
@@ -55,19 +52,19 @@ def judge_order(values: Floats, tamed: Floats, leftover: Leftover, freedom: floa
     count = len(values)
     steps = np.diff(values)
     if (steps >= 0).all() or (steps <= 0).all():
-        return Order(False, 0.0, 0.0, 0.0, np.zeros(count), "value")
-    residual = leftover(tamed)
+        return Order(False, 0.0, np.zeros(count), "value")
+    residual = residuals_of(clipped)
     waves = _waves(count)
-    left = np.array([leftover(wave) for wave in waves])
-    trend, share, likely = _explained(waves, left, tamed, residual)
+    left = np.array([residuals_of(wave) for wave in waves])
+    trend, share, likely = _explained(waves, left, clipped, residual)
     rank = spearman(residual, left[0])
     neighbours = float(residual[1:] @ residual[:-1]) / float(residual @ residual or 1.0)
     slow = likely < LEVEL and share >= LEAST_SHARE
     level = abs(rank) >= LEAST_CORRELATION and _certain(rank, freedom)
     near = neighbours >= LEAST_NEIGHBOURS and _certain(neighbours, freedom)
     found = slow or (freedom > count / 2 and (level or near))
-    sorted_by = "labels" if in_order_of_labels(leftover.cells) else ""
-    return Order(bool(found), rank, share, neighbours, trend, sorted_by)
+    sorted_by = "labels" if in_order_of_labels(residuals_of.cells) else ""
+    return Order(bool(found), share, trend, sorted_by)
 
 
 def _certain(correlation: float, freedom: float) -> bool:
@@ -81,14 +78,14 @@ def _waves(count: int) -> Floats:
     return np.array([np.cos(np.pi * wave * place) for wave in range(1, number + 1)])
 
 
-def _explained(waves: Floats, left: Floats, tamed: Floats, residual: Floats) -> tuple[Floats, float, float]:
+def _explained(waves: Floats, left: Floats, clipped: Floats, residual: Floats) -> tuple[Floats, float, float]:
     """The fitted waves, their share of the residual variance, and the chance of that much by accident.
 
     The likelihood ratio with Bartlett's correction, chi-square with as many degrees as there are waves.
     """
     system, moments = waves @ left.T, waves @ residual
     weights = np.linalg.lstsq(system, moments, rcond=1e-6)[0]
-    before = float(tamed @ residual)
+    before = float(clipped @ residual)
     share = min(max(float(weights @ moments) / before, 0.0), 0.999999) if before > 0 else 0.0
     freedom = len(residual) - 1 - (len(waves) + 1) / 2
     ratio = -max(freedom, 1.0) * log(1 - share)

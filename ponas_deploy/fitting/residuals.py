@@ -1,4 +1,4 @@
-"""What is left of the rows when sums are taken out, made fit for tests.
+"""The residuals of the rows when sums are taken out, in the form that tests need.
 
 A test of the residuals must not mistake for a pattern what the fit itself left there: every column that
 is tested (row number, curvature, ...) has the sums taken out in the same way, with the same ridge. With
@@ -20,7 +20,7 @@ _CLIP_SIGMAS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Leftover:
+class Residualizer:
     """Takes sums over layers out of columns (N,), each row divided by `scale`."""
 
     cells: Ints
@@ -30,7 +30,7 @@ class Leftover:
     constant: Floats
 
     @classmethod
-    def of(cls, cells: Ints, scale: Floats, penalty: Floats) -> Leftover:
+    def of(cls, cells: Ints, scale: Floats, penalty: Floats) -> Residualizer:
         """`penalty` (P, P): the ridge times the inverse covariance of effects."""
         weights = 1 / (scale * scale)
         total = float(weights.sum())
@@ -56,7 +56,7 @@ class Leftover:
         return np.asarray((away - fitted) / self.scale, dtype=np.float64)
 
 
-def tame(problem: Problem, predicted: Floats) -> tuple[Floats, Floats]:
+def clip_outliers(problem: Problem, predicted: Floats) -> tuple[Floats, Floats]:
     """Values in units of their scale with outliers drawn in to three sigmas (Huber's pseudo-values).
 
     Returns them and the scale, both (N,).

@@ -1,4 +1,4 @@
-"""The whole fit: rows in, effects and everything that must be said about them out."""
+"""The fit as a whole: rows in, effects and the findings about them out."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from ponas_deploy.errors import MeasurementError
-from ponas_deploy.fitting.additive import Additivity, Noise, judge_sums, noise_of
+from ponas_deploy.files.findings import Finding
+from ponas_deploy.fitting.additive import Additivity, Noise, check_additivity, noise_of
 from ponas_deploy.fitting.design import Floats, Layout, counts, priors
 from ponas_deploy.fitting.identify import Identification, identification
-from ponas_deploy.fitting.order import Order, judge_order
+from ponas_deploy.fitting.order import Order, check_order
 from ponas_deploy.fitting.ranks import RankCorrelation
-from ponas_deploy.fitting.residuals import Leftover, tame
+from ponas_deploy.fitting.residuals import Residualizer, clip_outliers
 from ponas_deploy.fitting.rows import Rows
 from ponas_deploy.fitting.scale import Scale, to_scale
 from ponas_deploy.fitting.solve import Model, Problem, fit
@@ -52,7 +53,12 @@ class Fit:
     additivity: Additivity
     order: Order
     seed: int
-    warnings: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The findings that are not ok, in words."""
+        return tuple(finding.text for finding in self.findings if finding.severity != "ok")
 
     @property
     def kind(self) -> Kind:
@@ -102,7 +108,7 @@ def fit_networks(networks: Networks, *, seed: int = 0) -> Fit:
     problem = rows.problem(scale)
     model = fit(problem, layout, alike)
     known = identification(layout, counts(problem.cells, layout.size, np.ones(rows.distinct)), rows.distinct)
-    noise, order, additivity = _judged(rows, problem, model, alike[model.prior], scale)
+    noise, order, additivity = _checked(rows, problem, model, alike[model.prior], scale)
     tau = held_out.tau
     if tau.high < _NO_TAU and rows.distinct >= _EXPLAINS_NOTHING * known.wanted:
         additivity = replace(additivity, additive=False, kind=additivity.kind or "nothing")
@@ -112,7 +118,7 @@ def fit_networks(networks: Networks, *, seed: int = 0) -> Fit:
         networks, space, layout, scale, model, rows.distinct, held_out, tau, known, noise, additivity,
         order, seed,
     )  # fmt: skip
-    return replace(found, warnings=tuple(_warnings(found)))
+    return replace(found, findings=fit_findings(found))
 
 
 def known_layout(networks: Networks) -> tuple[Space | None, Layout]:
@@ -137,7 +143,7 @@ def _best_scale(
     return ("points", plain) if better else ("log-error", logs)
 
 
-def _judged(
+def _checked(
     rows: Rows, problem: Problem, model: Model, root: Floats, scale: Scale
 ) -> tuple[Noise, Order, Additivity]:
     """Noise, drift and additivity, from residuals in units of the value (latency) or of the scale."""
@@ -146,62 +152,98 @@ def _judged(
         problem, cells=rows.cells, target=to_scale(rows.values, scale), repeats=np.ones(len(rows.values))
     )
     predicted = model.predict(rows.cells)
-    tamed, unit = tame(every, predicted)
+    clipped, unit = clip_outliers(every, predicted)
     precision = np.asarray(np.linalg.inv(root @ root.T), dtype=np.float64)
-    leftover = Leftover.of(rows.cells, unit, model.ridge * precision)
-    order = judge_order(rows.values, tamed, leftover, len(rows.values) - model.freedom)
-    steady = tamed - order.trend if order.drift else tamed
+    residuals_of = Residualizer.of(rows.cells, unit, model.ridge * precision)
+    order = check_order(rows.values, clipped, residuals_of, len(rows.values) - model.freedom)
+    steady = clipped - order.trend if order.drift else clipped
     noise = noise_of(steady * unit, unit, rows.group, problem.step)
     trend = np.bincount(rows.group, order.trend) / problem.repeats if order.drift else None
     network = model.predict(problem.cells)
-    tamed, unit = tame(problem, network)
-    additivity = judge_sums(
-        problem.cells, size, tamed, unit, network, model.effects, problem.repeats, noise, trend
+    clipped, unit = clip_outliers(problem, network)
+    additivity = check_additivity(
+        problem.cells, size, clipped, unit, network, model.effects, problem.repeats, noise, trend
     )
     return noise, order, additivity
 
 
-def _warnings(fit: Fit) -> Iterator[str]:
-    yield from fit.identification.sentences
-    unit = "%" if fit.kind == "latency" else "percentage points"
-    per = 100 if fit.kind == "latency" else fit.points
-    wanted = fit.identification.wanted
-    if not fit.additivity.judged:
-        yield (
-            f"{fit.distinct} different networks are too few to see whether sums explain them:"
-            f" it takes {wanted + 30} or more."
-        )
+def fit_findings(fit: Fit) -> tuple[Finding, ...]:
+    """What a fit says of itself: whether candidates are told apart, sums hold, the machine was steady."""
+    return (*_of_identification(fit), *_of_additivity(fit), *_of_order(fit), *_of_predictions(fit))
+
+
+def _of_identification(fit: Fit) -> Iterator[Finding]:
+    if fit.identification.complete:
+        yield Finding("ok", "identified", "all candidates are told apart")
+    for sentence in fit.identification.sentences:
+        yield Finding("warning", "identified", sentence)
+
+
+def _of_additivity(fit: Fit) -> Iterator[Finding]:
+    found, wanted = fit.additivity, fit.identification.wanted
+    if not found.checked:
+        message = f"{fit.distinct} different networks are too few to see whether sums explain them:"
+        yield Finding("warning", "additive", f"{message} it takes {wanted + 30} or more.")
     elif fit.distinct < 2 * wanted:
-        yield f"{fit.distinct} networks for {wanted - 1} effects: cells are rough, give {2 * wanted} or more."
-    if fit.additivity.kind == "nothing":
-        yield "sums over layers explain nothing of these rows: do not choose networks by this table."
-    elif not fit.additivity.additive:
-        what = "" if fit.additivity.kind == "more than noise" else f" ({fit.additivity.kind})"
-        yield (
-            f"layers interact{what}: sums miss {fit.additivity.structure * per:.2g} {unit} (one standard"
-            f" deviation), {100 * fit.additivity.share:.0f} % of what tells networks apart. Measure what is"
-            " chosen by this table."
+        message = (
+            f"{fit.distinct} networks for {wanted - 1} effects: cells are rough, give {2 * wanted} or more."
         )
+        yield Finding("warning", "cells", message)
+    if found.kind == "nothing":
+        message = "sums over layers explain nothing of these rows: do not choose networks by this table."
+        yield Finding("error", "additive", message)
+    elif not found.additive:
+        what = "" if found.kind == "more than noise" else f" ({found.kind})"
+        message = (
+            f"layers interact{what}: sums miss {found.structure * _per_unit(fit):.2g} {_unit(fit)} (one"
+            f" standard deviation), {100 * found.share:.0f} % of what tells networks apart."
+        )
+        yield Finding("warning", "additive", message, "Measure what is chosen by this table.")
+    elif found.checked:
+        yield Finding("ok", "additive", "sums explain the rows")
+
+
+def _of_order(fit: Fit) -> Iterator[Finding]:
     if fit.order.drift:
-        yield (
-            f"values drift by {fit.order.span * per:.2g} {unit} over the rows: measure in random order, in"
-            " several rounds, on a machine at rest."
-        )
+        message = f"values drift by {fit.order.span * _per_unit(fit):.2g} {_unit(fit)} over the rows."
+        advice = "Measure in random order, in several rounds, on a machine at rest."
+        yield Finding("warning", "drift", message, advice)
     elif fit.order.sorted_by:
-        yield f"rows are in order of their {fit.order.sorted_by}: whether the machine drifted is hard to see."
+        message = (
+            f"rows are in order of their {fit.order.sorted_by}: whether the machine drifted is hard to see."
+        )
+        yield Finding("warning", "drift", message)
+    else:
+        yield Finding("ok", "drift", "no drift over the rows")
+
+
+def _of_predictions(fit: Fit) -> Iterator[Finding]:
     if fit.tau.low <= 0:
-        yield f"the rank correlation of held-out rows may be zero ({fit.tau.low:.2f} to {fit.tau.high:.2f})."
+        interval = f"{fit.tau.low:.2f} to {fit.tau.high:.2f}"
+        message = f"the rank correlation of held-out rows may be zero ({interval})."
+        yield Finding("warning", "held-out rows", message)
     fastest = fit.model.constant + sum(float(row.min()) for row in fit.layout.split(fit.model.effects))
     if fit.kind == "latency" and fastest <= 0:
-        yield (
+        message = (
             f"by these sums the fastest network takes {fastest:.3g} ms: far from the rows the table is wrong."
         )
-    worst = float(np.median(fit.errors))
-    if fit.mean_error > 3 * worst > 0:
-        yield (
-            f"a few rows are far off: the mean held-out error is {fit.mean_error:.2g} {unit}, the median"
-            f" {worst:.2g} {unit}. They have little weight."
+        yield Finding("warning", "fastest network", message)
+    middle = float(np.median(fit.errors))
+    if fit.mean_error > 3 * middle > 0:
+        message = (
+            f"a few rows are far off: the mean held-out error is {fit.mean_error:.2g} {_unit(fit)}, the"
+            f" median {middle:.2g} {_unit(fit)}. They have little weight."
         )
+        yield Finding("warning", "held-out rows", message)
+
+
+def _unit(fit: Fit) -> str:
+    return "%" if fit.kind == "latency" else "percentage points"
+
+
+def _per_unit(fit: Fit) -> float:
+    """What a unit of the noise, the structure and the trend is in the unit that people read."""
+    return 100 if fit.kind == "latency" else fit.points
 
 
 def fit_document(fit: Fit) -> dict[str, Any]:
@@ -225,7 +267,7 @@ def fit_document(fit: Fit) -> dict[str, Any]:
         "scale": fit.scale,
         "model": fit.model.prior,
         "ridge": fit.model.ridge,
-        "non_additive_share": fit.additivity.share if fit.additivity.judged else None,
+        "non_additive_share": fit.additivity.share if fit.additivity.checked else None,
         "drift_share": fit.order.share,
         "seed": fit.seed,
         "warnings": list(fit.warnings),

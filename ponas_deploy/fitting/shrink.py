@@ -44,33 +44,33 @@ class Strengths:
 def strengths(rows: Floats, kinds: Sequence[str], usual: Strengths) -> Strengths:
     """The most probable strengths for targets that are all 1; `rows` (N, P), `kinds` (P,).
 
-    Rows that do not fit are doubted, and the strengths found again without the doubt they cast.
+    Rows that do not fit get a larger noise (Huber), and the strengths are found again with it.
     """
     names = sorted({kind for kind in kinds if kind != FREE})
     kernels = {name: _kernel(rows, kinds, name) for name in (FREE, *names)}
     start = {name: variance for name, variance in usual.variances if name in names}
-    doubt, found = np.ones(len(rows)), Strengths(tuple(start.items()), usual.noise)
+    inflation, found = np.ones(len(rows)), Strengths(tuple(start.items()), usual.noise)
     for _ in range(_PASSES):
-        found = _climb(kernels, found, doubt, start)
-        doubt = solve(rows, kinds, found)[1]
+        found = _coordinate_ascent(kernels, found, inflation, start)
+        inflation = solve(rows, kinds, found)[1]
     return found
 
 
 def solve(rows: Floats, kinds: Sequence[str], given: Strengths) -> tuple[Floats, Floats]:
-    """Weights (P,) that bring every row to 1, and how much more each row (N,) is doubted than the noise says.
+    """Weights (P,) that bring every row to 1, and the factor (N,) by which the noise of each row is inflated.
 
     Solved in the space of rows, which are fewer than columns: w = V X' (X V X' + W)^-1 1, with X the rows, V
-    the variances and W the noise, larger by the doubt.
+    the variances and W the noise, times the inflation.
     """
     variance = given.columns(kinds)
     kernel, ones = (rows * variance) @ rows.T, np.ones(len(rows))
-    doubt = ones
+    inflation = ones
     for _ in range(8):
-        weights = variance * (rows.T @ np.linalg.solve(kernel + np.diag(given.noise * doubt), ones))
+        weights = variance * (rows.T @ np.linalg.solve(kernel + np.diag(given.noise * inflation), ones))
         residual = np.abs(1.0 - rows @ weights)
         sigma = 1.4826 * float(np.median(residual)) + 1e-6
-        doubt = np.maximum(1.0, residual / (_HUBER_SIGMAS * sigma))
-    return np.asarray(weights, dtype=np.float64), doubt
+        inflation = np.maximum(1.0, residual / (_HUBER_SIGMAS * sigma))
+    return np.asarray(weights, dtype=np.float64), inflation
 
 
 def _kernel(rows: Floats, kinds: Sequence[str], name: str) -> Floats:
@@ -78,18 +78,18 @@ def _kernel(rows: Floats, kinds: Sequence[str], name: str) -> Floats:
     return np.asarray(some @ some.T, dtype=np.float64)
 
 
-def _climb(
-    kernels: Mapping[str, Floats], start: Strengths, doubt: Floats, usual: Mapping[str, float]
+def _coordinate_ascent(
+    kernels: Mapping[str, Floats], start: Strengths, inflation: Floats, usual: Mapping[str, float]
 ) -> Strengths:
     """One strength after the other to its best value, the others held, a few times around."""
     variances, noise = dict(start.variances), start.noise
 
     def unlikely(noise: float, **changed: float) -> float:
-        kernel = _FREE_VARIANCE * kernels[FREE] + np.diag(noise * doubt)
+        kernel = _FREE_VARIANCE * kernels[FREE] + np.diag(noise * inflation)
         for name, variance in {**variances, **changed}.items():
             kernel = kernel + variance * kernels[name]
         root = np.linalg.cholesky(kernel)
-        white = np.linalg.solve(root, np.ones(len(doubt)))
+        white = np.linalg.solve(root, np.ones(len(inflation)))
         return float(0.5 * white @ white + np.log(np.diag(root)).sum())
 
     for _ in range(_SWEEPS):

@@ -45,7 +45,7 @@ class Problem:
     relative: bool
     step: float
 
-    def taken(self, rows: Floats | Ints) -> Problem:
+    def subset(self, rows: Floats | Ints) -> Problem:
         """The networks at `rows` alone."""
         return replace(self, cells=self.cells[rows], target=self.target[rows], repeats=self.repeats[rows])
 
@@ -61,14 +61,13 @@ class Problem:
 class Model:
     """Effects of cells (P,), zero on the mean of a layer's rows where they are many, and the constant.
 
-    `weights` (N,) are those of the fitted rows, `freedom` the effective number of effects.
+    `freedom` is the effective number of effects.
     """
 
     constant: float
     effects: Floats
     prior: str
     ridge: float
-    weights: Floats
     freedom: float
 
     def predict(self, cells: Ints) -> Floats:
@@ -87,7 +86,7 @@ def fit(problem: Problem, layout: Layout, priors: Mapping[str, Floats]) -> Model
         tried = [_by_leaving_one_out(rows, weights, name, root) for name, root in priors.items()]
     best = min(tried, key=lambda one: one.score)
     constant = normal.mean - float(normal.share @ best.effects)
-    return Model(constant, best.effects, best.prior, best.ridge, weights, best.freedom)
+    return Model(constant, best.effects, best.prior, best.ridge, best.freedom)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +129,15 @@ def normal_equations(problem: Problem, size: int, weights: Floats) -> Normal:
 
 
 def robust_weights(problem: Problem, size: int) -> Floats:
-    """Weights (N,), mean one: repeats, over the square of the scale, times Huber's doubt."""
+    """Weights (N,), mean one: repeats, over the square of the scale, over Huber's inflation of the noise."""
     count = len(problem.target)
-    trust = 2 * problem.repeats / (problem.repeats + 1)
-    doubt = np.ones(count)
+    repeat_weight = 2 * problem.repeats / (problem.repeats + 1)
+    inflation = np.ones(count)
     predicted = np.full(count, float(np.median(problem.target)))
     for _ in range(_ROUNDS):
         scale = problem.scale(predicted)
-        weights = trust / (scale * scale)
-        weights = weights / weights.mean() / doubt
+        weights = repeat_weight / (scale * scale)
+        weights = weights / weights.mean() / inflation
         normal = normal_equations(problem, size, weights)
         effects = np.linalg.solve(normal.gram + _FIRST_RIDGE * np.eye(size), normal.moments)
         predicted = normal.mean + (effects[problem.cells].sum(axis=1) - float(normal.share @ effects))
@@ -147,7 +146,7 @@ def robust_weights(problem: Problem, size: int) -> Floats:
         free = min(float((each / (each + _FIRST_RIDGE)).sum()) - problem.cells.shape[1], 0.8 * count)
         sigma = 1.4826 * float(np.median(away)) * np.sqrt(count / (count - max(free, 0.0)))
         sigma = max(sigma, problem.step / float(np.median(scale)) / 2, 1e-9)
-        doubt = np.maximum(1.0, away / (_HUBER_SIGMAS * sigma))
+        inflation = np.maximum(1.0, away / (_HUBER_SIGMAS * sigma))
     return np.asarray(weights / weights.mean(), dtype=np.float64)
 
 

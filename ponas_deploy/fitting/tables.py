@@ -82,14 +82,14 @@ def _figures(fit: Fit) -> tuple[tuple[str, str], ...]:
         ("ridge", f"{fit.model.ridge:g}"),
         ("cross_validated_tau", f"{fit.tau.tau:.4f} ({fit.tau.low:.4f} to {fit.tau.high:.4f})"),
         ("mean_error", f"{fit.mean_error:.4g} {'%' if fit.kind == 'latency' else 'pp'}"),
-        ("identified", _word(fit.identification.complete)),
-        ("additive", _word(fit.additivity.additive)),
-        ("drift", _word(fit.order.drift)),
+        ("identified", _yes_or_no(fit.identification.complete)),
+        ("additive", _yes_or_no(fit.additivity.additive)),
+        ("drift", _yes_or_no(fit.order.drift)),
         ("seed", str(fit.seed)),
     )
 
 
-def _word(yes: bool) -> str:
+def _yes_or_no(yes: bool) -> str:
     return "yes" if yes else "no"
 
 
@@ -148,12 +148,12 @@ def _accuracy_table(
         (("networks", str(len(fit.networks))), *details),
     )  # fmt: skip
     noise = fit.noise_value if fit.noise.freedom else 0.0
-    proof = AccuracyCertificate(
+    certificate = AccuracyCertificate(
         len(fit.networks), fit.tau.tau, fit.tau.low, fit.tau.high, fit.held_out.spearman, noise,
         method="held out", made_on=fit.networks.path.name,
     )  # fmt: skip
     loss = Grid(fit.layout.layers, fit.layout.candidates, values)
-    return AccuracyTable(loss, space=key, origin=origin, created=created, certificate=proof)
+    return AccuracyTable(loss, space=key, origin=origin, created=created, certificate=certificate)
 
 
 def predict(table: LatencyTable | AccuracyTable, choices: Sequence[Sequence[str]]) -> tuple[float, ...]:

@@ -59,7 +59,7 @@ def hold_out(rows: Rows, layout: Layout, priors: Mapping[str, Floats], scale: Sc
         predicted = np.empty(count)
         for number in range(folds):
             left_out = fold == number
-            model = fit(problem.taken(np.flatnonzero(~left_out)), layout, priors)
+            model = fit(problem.subset(np.flatnonzero(~left_out)), layout, priors)
             predicted[left_out] = model.predict(problem.cells[left_out])
         if scale == "latency":
             predicted = np.maximum(predicted, float(problem.target.min()) / 10)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ponas_deploy.errors import FileFormatError, MeasurementError
-from ponas_deploy.fitting.certify import certified, noise_of_halves
+from ponas_deploy.fitting.certify import certify_accuracy, noise_of_halves
 from ponas_deploy.fitting.ranks import intervals, rank_correlation
 from ponas_deploy.tables import AccuracyTable, Grid
 from ponas_deploy.tables.networks_csv import Networks
@@ -33,7 +33,7 @@ def drawn(count: int, seed: int = 0) -> list[tuple[str, ...]]:
 
 
 def proof_of(values: list[float], choices: list[tuple[str, ...]], **given: object):  # type: ignore[no-untyped-def]
-    return certified(TABLE, networks(values, choices), method="trained", made_on="here", **given)  # type: ignore[arg-type]
+    return certify_accuracy(TABLE, networks(values, choices), method="trained", made_on="here", **given)  # type: ignore[arg-type]
 
 
 def test_a_table_that_knows_the_truth_is_certified_in_full() -> None:
@@ -114,7 +114,7 @@ def test_macs_are_counted_where_the_space_is_known() -> None:
     found = Networks(
         Path("e.csv"), layers, tuple(rows), tuple(20 + x / 1e7 for x in macs), "accuracy", (2,) * 30
     )
-    proof = certified(
+    proof = certify_accuracy(
         AccuracyTable(Grid(layers, labels, zeros)), found, method="inherited", made_on="", space=space
     )
     assert proof.macs_tau == pytest.approx(1.0)

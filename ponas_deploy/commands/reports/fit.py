@@ -8,14 +8,15 @@ import numpy as np
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ponas_deploy.commands.reports.style import BAD, FAINT, GOOD, WARN, counted, digits, table, titled
+from ponas_deploy.commands.reports.findings import findings_rows
+from ponas_deploy.commands.reports.style import FAINT, counted, digits, table, titled
 from ponas_deploy.fitting import Fit, Predictions
 
 _SHOWN = 20
 
 
 def fit_report(fit: Fit, out: str) -> RenderableType:
-    """How well held-out rows are predicted, the three verdicts, and every warning."""
+    """How well held-out rows are predicted, and the findings about the table."""
     return Group(*_parts(fit, out))
 
 
@@ -39,11 +40,7 @@ def _parts(fit: Fit, out: str) -> Iterator[RenderableType]:
     )
     yield Text(f"effects: {_effects(fit)}", style=FAINT)
     yield Text("")
-    yield from _verdicts(fit)
-    if fit.warnings:
-        yield Text("")
-        yield from (Text(f"- {warning}", style=WARN) for warning in fit.warnings)
-    yield Text("")
+    yield findings_rows(fit.findings)
     yield Text(f"written to {out}")
 
 
@@ -65,26 +62,8 @@ def _effects(fit: Fit) -> str:
         "log-error": "the logarithm of the error",
         "points": "points of accuracy",
     }
-    return f"{scale[fit.scale]}, {alike[fit.model.prior]}, ridge of {counted_rows(fit.model.ridge)}"
-
-
-def counted_rows(ridge: float) -> str:
-    """A ridge as the number of rows a cell that it weighs: 3 rows, 0.1 rows."""
-    return "1 row" if ridge == 1 else f"{ridge:g} rows"
-
-
-def _verdicts(fit: Fit) -> Iterator[Text]:
-    judged = fit.additivity.judged
-    yield _verdict("identified", fit.identification.complete, "all candidates are told apart", "not all are")
-    sound = "sums explain the rows" if judged else "too few rows to doubt it"
-    yield _verdict("additive", fit.additivity.additive, sound, "sums do not explain the rows")
-    yield _verdict(
-        "steady", not fit.order.drift, "no drift over the rows", "residuals follow the order of rows"
-    )
-
-
-def _verdict(name: str, good: bool, yes: str, no: str) -> Text:
-    return Text.assemble((f"{name:<11}", "bold"), (yes, GOOD) if good else (no, BAD))
+    ridge = "1 row" if fit.model.ridge == 1 else f"{fit.model.ridge:g} rows"
+    return f"{scale[fit.scale]}, {alike[fit.model.prior]}, ridge of {ridge}"
 
 
 def predictions_report(found: Predictions, name: str) -> RenderableType:

@@ -27,26 +27,26 @@ def profile_report(made: Sequence[StoredTable]) -> RenderableType:
     ):
         rows.add_column(column, justify="left" if column == "runtime" else "right")
     for stored in made:
-        grid, proof = stored.table.grid, stored.table.certificate
+        grid, certificate = stored.table.grid, stored.table.certificate
         conditions = stored.conditions
         row = [
             f"{conditions.backend} {conditions.precision}{_origin(stored)}",
             f"{digits(grid.fixed + sum(map(min, grid.values)))} ms",
             f"{digits(grid.fixed + sum(map(max, grid.values)))} ms",
         ]
-        if proof:
+        if certificate:
             row += [
-                f"{proof.mean_error_pct:.2f} %",
-                f"{proof.worst_error_pct:.1f} %",
-                f"{proof.kendall_tau:.3f}",
-                f"{proof.noise_floor_pct:.2f} %",
-                f"{proof.isolated_mean_error_pct:.1f} % off",
+                f"{certificate.mean_error_pct:.2f} %",
+                f"{certificate.worst_error_pct:.1f} %",
+                f"{certificate.kendall_tau:.3f}",
+                f"{certificate.noise_floor_pct:.2f} %",
+                f"{certificate.isolated_mean_error_pct:.1f} % off",
             ]
         rows.add_row(*row)
-    said = (note for stored in made for note in launch_notes(dict(stored.table.protocol)))
+    notes = (note for stored in made for note in launch_notes(dict(stored.table.protocol)))
     return Group(
         rows,
-        *map(Text, said),
+        *map(Text, notes),
         *(Text(str(stored.path), style=FAINT) for stored in made),
     )
 

@@ -1,4 +1,4 @@
-"""`ponas table`: what is in a table, whether it can be trusted, what differs between two.
+"""`ponas table`: what is in a table, whether it is sound, what differs between two.
 
 And tables from whole networks, and networks from tables.
 """

@@ -52,7 +52,7 @@ def certify(
 ) -> None:
     """Certify an accuracy table: does its summed loss rank networks as their own accuracy does?
 
-    Random networks of a run, with inherited weights and batch norm measured anew, are evaluated on the
+    Random networks of a run, with inherited weights and batch norm measured again, are evaluated on the
     validation images; none of them can have been fitted to (`ponas train table --method fitted`). Or
     --evaluated names networks that were trained on their own. Kendall's tau and Spearman's correlation
     with their 95 % intervals, the evaluation noise, and the tau of MACs alone go into the table's file.
@@ -86,25 +86,25 @@ def certify(
         raise OverwriteError(target)
     table = load_accuracy_table(path)
     if evaluated is not None:
-        proof = _by_file(table, evaluated, seed)
+        certificate = _by_file(table, evaluated, seed)
     else:
-        proof = _by_run(table, path, run, weights, data, networks, device, seed)
-    write_accuracy_table(replace(table, certificate=proof), target, overwrite=True)
+        certificate = _by_run(table, path, run, weights, data, networks, device, seed)
+    write_accuracy_table(replace(table, certificate=certificate), target, overwrite=True)
     if json:
-        print_json({**asdict(proof), "table": str(target)})
+        print_json({**asdict(certificate), "table": str(target)})
         return
     from ponas_deploy.commands.reports.tables import accuracy_certificate_lines
 
-    show(*accuracy_certificate_lines(proof), f"written to {target}")
+    show(*accuracy_certificate_lines(certificate), f"written to {target}")
 
 
 def _by_file(table: AccuracyTable, evaluated: Path, seed: int) -> AccuracyCertificate:
-    from ponas_deploy.fitting.certify import certified
+    from ponas_deploy.fitting.certify import certify_accuracy
     from ponas_deploy.tables.networks_csv import read_networks
     from ponas_deploy.tables.spaces import space_of
 
     found, space = read_networks(evaluated), space_of(table)
-    return certified(table, found, method="trained", made_on=evaluated.name, space=space, seed=seed)
+    return certify_accuracy(table, found, method="trained", made_on=evaluated.name, space=space, seed=seed)
 
 
 def _by_run(
@@ -119,7 +119,7 @@ def _by_run(
 ) -> AccuracyCertificate:
     from ponas_deploy.commands.output import note
     from ponas_deploy.commands.train.bars import needs_torch, training_bars
-    from ponas_deploy.fitting.certify import certified, noise_of_halves
+    from ponas_deploy.fitting.certify import certify_accuracy, noise_of_halves
     from train.runs.subnets import Wanted, evaluated, finished, open_run
 
     needs_torch()
@@ -128,7 +128,7 @@ def _by_run(
         _refuse_another_space(table, path, source)
         wanted = Wanted("certify", networks, None, 0, seed, device)
         found = evaluated(source, wanted, on_progress, note)
-    return certified(
+    return certify_accuracy(
         table,
         found.networks,
         method="inherited",
