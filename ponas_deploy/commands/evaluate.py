@@ -55,7 +55,7 @@ def evaluate(
 ) -> None:
     """Measure a network's top-1 and top-5 on labelled images, through torch and through its engine.
 
-    A supernet's weights are inherited, and their batch norm is measured anew on training images. With
+    A supernet's weights are inherited, and their batch norm is measured again on training images. With
     --engine the same images go through that engine too; exit code 1 when the two do not agree. Needs
     the extra `train`.
 

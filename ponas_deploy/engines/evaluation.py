@@ -125,7 +125,7 @@ def _splits(
 
     from train.runs.images import load_images
 
-    def tell(progress: TrainingProgress) -> None:
+    def report(progress: TrainingProgress) -> None:
         if any(name == "skipped_images" for name, _ in progress.metrics):
             on_note(progress.text)
         else:
@@ -138,7 +138,7 @@ def _splits(
         seed=wanted.seed,
         workers=wanted.workers,
         otherwise_px=manifest.space.resolution if manifest else None,
-        on_progress=tell,
+        on_progress=report,
     )
 
 

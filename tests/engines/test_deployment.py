@@ -1,0 +1,67 @@
+"""What Python takes where a person types: limits, tables by value, targets that leave something open."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import ponas_deploy as ponas
+from conftest import tiny_space
+from ponas_deploy.engines.deployment import stored_losses
+from ponas_deploy.errors import BudgetError, OverwriteError, PonasError, UnknownNameError
+from ponas_deploy.tables import load_accuracy_table
+from sample_tables import accuracy_table, latency_table
+from searchspace import SPACES
+
+
+def test_a_choice_by_percent_is_that_by_its_milliseconds() -> None:
+    table, losses = latency_table(), accuracy_table()
+    most = ponas.pareto_front(table, losses).points[-1].latency_ms
+    by_percent = ponas.specialize(table, losses, latency="90%")
+    by_value = ponas.specialize(table, losses, ponas.Budget(latency_ms=0.9 * most))
+    assert by_percent == by_value == ponas.specialize(table, losses, latency_ms=0.9 * most)
+    several = ponas.shortlist(table, losses, 3, latency="100%")
+    assert [one.predicted_loss_pp for one in several] == sorted(one.predicted_loss_pp for one in several)
+    assert ponas.predict(table, [one.choices for one in several]) == pytest.approx(
+        [one.predicted_ms for one in several]
+    )
+    with pytest.raises(BudgetError, match="Ask for"):
+        ponas.specialize(table, losses, latency_ms=1e-9)
+
+
+def test_one_table_is_of_one_runtime() -> None:
+    with pytest.raises(PonasError, match=r"leaves 2 runtimes .* open \(.*onnxruntime .*openvino "):
+        ponas.profile(tiny_space(), ponas.Target("cpu"))
+    with pytest.raises(PonasError, match="'jetson' is not this machine"):
+        ponas.profile(tiny_space(), ponas.Target("jetson"))
+
+
+def test_an_engine_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    (tmp_path / "engine").mkdir()
+    (tmp_path / "engine" / "manifest.json").write_text("{}")
+    space, target, out = ponas.space("ponas"), ponas.Target("cpu"), tmp_path / "engine"
+    with pytest.raises(OverwriteError):
+        ponas.deploy(space, target, out=out, latency="90%")
+    with pytest.raises(UnknownNameError, match="percentile"):
+        ponas.deploy(space, target, out=out, latency="60%", percentile=42)
+
+
+def test_losses_by_value_are_found_in_the_store_or_kept_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SPACES, "tiny", tiny_space)
+    losses = ponas.accuracy_table("ponas")
+    space = ponas.space("ponas")
+    assert stored_losses(space, losses).path == stored_losses(space, None).path
+    mine = replace(losses, created="2026-01-01")
+    kept = stored_losses(space, mine)
+    assert kept.path.name.startswith("given-")
+    assert load_accuracy_table(kept.path) == mine
+    assert stored_losses(space, mine) == kept
+
+
+def test_the_devices_begin_with_this_machine() -> None:
+    here, *others = ponas.devices()
+    assert here.is_here
+    assert [runtime.backend for runtime in here.runtimes] == ["onnxruntime", "openvino"]
+    assert any(device.tables for device in others)
