@@ -16,7 +16,7 @@ from pathlib import Path
 
 from searchspace.errors import ArchitectureError, UnknownNameError
 from searchspace.ops import Op
-from searchspace.space import HEAD, STEM, Space
+from searchspace.space import HEAD, STEM, Layer, Space
 from searchspace.spaces.registry import published
 
 
@@ -66,8 +66,13 @@ class Architecture:
         """The whole network in order: (prefix of its parameters, operations)."""
         yield STEM, self.space.stem
         for layer, label in zip(self.space.layers, self.choices, strict=True):
-            yield f"layers.{layer.name}", layer.candidate(label).ops
+            yield layer_prefix(layer), layer.candidate(label).ops
         yield HEAD, self.space.head
+
+
+def layer_prefix(layer: Layer) -> str:
+    """What the names of a layer's parameters begin with."""
+    return f"layers.{layer.name}"
 
 
 def parse_architecture(text: str, space: Space) -> Architecture:

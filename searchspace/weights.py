@@ -7,15 +7,17 @@ holds every candidate: `layers.3.k5e6se.expand.conv.weight`. Stem and head read 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from math import prod
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from searchspace.architecture import Architecture
+from searchspace.architecture import Architecture, layer_prefix
 from searchspace.errors import WeightsError
 from searchspace.ops import Op, Parameter, parameters
+from searchspace.space import Space
 
 Weights = Mapping[str, NDArray[np.float32]]
 
@@ -63,11 +65,14 @@ def random_tensors(wanted: Iterator[Parameter], seed: int) -> dict[str, NDArray[
     return tensors
 
 
-def is_supernet(weights: Mapping[str, Shaped], architecture: Architecture) -> bool:
-    """Whether `weights` are in the supernet's layout for this architecture's space."""
-    layers = zip(architecture.space.layers, architecture.choices, strict=True)
-    chosen = tuple(f"layers.{layer.name}.{label}." for layer, label in layers)
-    return any(name.startswith(chosen) for name in weights)
+def is_supernet(weights: Mapping[str, Shaped], space: Space) -> bool:
+    """Whether `weights` are in the supernet's layout: they hold the first tensor of some candidate."""
+    return any(
+        parameter.name in weights
+        for layer in space.layers
+        for candidate in layer.candidates
+        for parameter in islice(parameters(candidate.ops, f"{layer_prefix(layer)}.{candidate.label}"), 1)
+    )
 
 
 def inherit(weights: Mapping[str, Tensor], architecture: Architecture) -> dict[str, Tensor]:
@@ -76,14 +81,11 @@ def inherit(weights: Mapping[str, Tensor], architecture: Architecture) -> dict[s
     Raises WeightsError that names the first tensor that is missing or has another shape, and the
     first that a network's file holds too much.
     """
-    supernet = is_supernet(weights, architecture)
-    chosen = {
-        f"layers.{layer.name}": f"layers.{layer.name}.{label}"
-        for layer, label in zip(architecture.space.layers, architecture.choices, strict=True)
-    }
+    supernet, layers = is_supernet(weights, architecture.space), architecture.space.layers
+    chosen = {layer_prefix(layer): label for layer, label in zip(layers, architecture.choices, strict=True)}
     inherited = {}
     for prefix, ops in architecture.parts():
-        source = chosen.get(prefix, prefix) if supernet else prefix
+        source = f"{prefix}.{chosen[prefix]}" if supernet and prefix in chosen else prefix
         for parameter in parameters(ops, prefix):
             name = source + parameter.name[len(prefix) :]
             inherited[parameter.name] = _checked(weights, name, parameter.shape)

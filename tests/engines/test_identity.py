@@ -27,7 +27,7 @@ from ponas_deploy.tables.store import StoredTable
 from searchspace import SPACES, Architecture, Candidate, Space
 from searchspace.cost import count_bytes, count_macs
 from searchspace.description import describe
-from searchspace.ops import count_params
+from searchspace.ops import Conv, count_params
 from searchspace.weights import inherit, network_parameters, random_tensors
 
 QUICK = Plan(max_rounds=10, pause_s=0.0, retakes=0, redone_pct=0)
@@ -108,15 +108,43 @@ def test_a_model_of_it_alone_gives_back_its_input(images: np.ndarray) -> None:
         assert np.array_equal(session.run(images), images)
 
 
-def test_a_supernet_is_one_where_the_first_layer_is_absent(space: Space) -> None:
-    first = replace(space.layers[0], candidates=(Candidate("skip", ()),), name="0")
-    longer = replace(space, layers=(replace(first), *space.layers), stem=space.stem)
-    network = Architecture(longer, ("skip", "k3e3", "k3e3", "skip"))
+@pytest.mark.parametrize("choices", [("k3e3", "skip", "skip"), ("k3e3", "k3e3", "skip")])
+def test_a_network_of_absent_layers_inherits_from_a_supernet(space: Space, choices: tuple[str, ...]) -> None:
+    network = Architecture(space, choices)
     tensors = random_tensors(network_parameters(network), seed=0)
     supernet = {
         name.replace("layers.1.", "layers.1.k3e3.").replace("layers.2.", "layers.2.k3e3."): value
         for name, value in tensors.items()
     }
-    found = inherit(supernet, network)
-    assert found.keys() == tensors.keys()
-    assert all(found[name] is tensors[name] for name in tensors)
+    for given in (tensors, supernet):
+        found = inherit(given, network)
+        assert found.keys() == tensors.keys()
+        assert all(found[name] is tensors[name] for name in tensors)
+
+
+def test_an_operation_may_be_called_like_a_candidate(space: Space) -> None:
+    """`layers.1.conv.conv.weight` is of a network, `layers.1.conv.conv.conv.weight` of a supernet."""
+    blocks = (
+        Candidate("conv", (Conv("conv", 8, 16, stride=2),)),
+        Candidate("none", (Conv("x", 8, 16, stride=2),)),
+    )
+    named = replace(space, layers=(replace(space.layers[0], candidates=blocks), *space.layers[1:]))
+    network = Architecture(named, ("conv", "skip", "skip"))
+    tensors = random_tensors(network_parameters(network), seed=0)
+    supernet = {name.replace("layers.1.", "layers.1.conv."): value for name, value in tensors.items()}
+    assert inherit(tensors, network).keys() == inherit(supernet, network).keys() == tensors.keys()
+
+
+def test_everything_may_be_absent(space: Space) -> None:
+    always = Candidate("skip", ()), *space.layers[1].candidates[1:]
+    layers = tuple(replace(layer, candidates=always) for layer in space.layers[1:])
+    shorter = replace(space, stem=(Conv("conv", 3, 16, kernel=3, stride=2),), layers=layers)
+    network = Architecture(shorter, ("skip", "skip"))
+    full = Architecture(shorter, ("k3e3", "k3e3"))
+    tensors = random_tensors(network_parameters(full), seed=0)
+    supernet = {
+        name.replace("layers.2.", "layers.2.k3e3.").replace("layers.3.", "layers.3.k3e3."): value
+        for name, value in tensors.items()
+    }
+    wanted = {parameter.name for parameter in network_parameters(network)}
+    assert inherit(supernet, network).keys() == wanted

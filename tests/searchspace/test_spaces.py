@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from searchspace import SPACES, Candidate, Layer, PonasError, Space, SpaceError, UnknownNameError, build_space
@@ -154,3 +157,18 @@ def test_a_layer_has_candidates_with_labels_of_their_own() -> None:
 def test_the_largest_candidate_is_found_wherever_it_stands() -> None:
     assert layer(small=None, large=Conv("conv", 8, 8, kernel=3), middle=KEEPS).largest.label == "large"
     assert {layer.largest.label for layer in PONAS.layers} == {"k7e6se"}
+
+
+def test_the_shipped_tables_are_of_this_space_cell_by_cell() -> None:
+    folder = Path(__file__).resolve().parents[2] / "profiles"
+    tables = [json.loads(path.read_text(encoding="utf-8")) for path in folder.rglob("*.json")]
+    of_latency = [table for table in tables if table["format"].startswith("ponas.latency-table/")]
+    assert of_latency
+    for table in of_latency:
+        space = build_space(table["space"]["name"], table["space"]["resolution"], table["space"]["classes"])
+        assert table["space"]["fingerprint"] == space.fingerprint
+        for layer, row in zip(table["layers"], space.cells(), strict=True):
+            assert [cell["key"] for cell in layer["cells"] if "key" in cell] in (
+                [],
+                [cell.key for cell in row],
+            )
