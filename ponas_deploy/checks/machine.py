@@ -1,7 +1,7 @@
 """What makes this machine a good or a bad place to measure, and what to do about it.
 
 Every check is a function of the readings alone; `CHECKS` is their order. What weighs most is the noise floor,
-which is measured: the rest explains it. An "error" spoils measurements, a "warning" asks for care.
+which is measured: the rest explains it. An "error" falsifies measurements, a "warning" asks for care.
 """
 
 from __future__ import annotations

@@ -34,8 +34,10 @@ def certified(factor: float, **figures: float) -> LatencyTable:
     rounds = Measurement(3, (2e6 * factor, 2e6 * factor))
     networks = (NetworkLatency(SPACE.labels[0], 2.0, 2.0, 2.0 * factor, rounds),) * 40
     good = {"mean_error_pct": 1.0, "worst_error_pct": 2.0, "kendall_tau": 0.99, "noise_floor_pct": 0.0}
-    proof = Certificate(isolated_mean_error_pct=9.0, noise_tau=0.99, networks=networks, **{**good, **figures})
-    return replace(latency_table(), certificate=proof)
+    certificate = Certificate(
+        isolated_mean_error_pct=9.0, noise_tau=0.99, networks=networks, **{**good, **figures}
+    )
+    return replace(latency_table(), certificate=certificate)
 
 
 BUDGET_MS = 0.7 * slowest_useful_ms(latency_table(), accuracy_table())

@@ -49,20 +49,24 @@ def document(result: Result) -> Any:
 
 def test_networks_trained_by_anyone_certify_a_table(run: Run) -> None:
     found = document(run("table", "certify", "t.json", "--evaluated", "trained.csv", "--json"))
-    proof = load_accuracy_table(Path("t.json")).certificate
-    assert proof is not None
+    certificate = load_accuracy_table(Path("t.json")).certificate
+    assert certificate is not None
     assert found == {
-        **{name: getattr(proof, name) for name in AccuracyCertificate.__slots__},  # type: ignore[attr-defined]
+        **{name: getattr(certificate, name) for name in AccuracyCertificate.__slots__},  # type: ignore[attr-defined]
         "table": "t.json",
     }
     different = len(set(read_networks(Path("trained.csv")).choices))
-    assert (proof.method, proof.made_on, proof.networks) == ("trained", "trained.csv", different)
-    assert 0.6 < proof.kendall_tau_low < proof.kendall_tau < proof.kendall_tau_high < 1
-    assert 0.3 < proof.noise_pp < 1.5
-    assert proof.macs_tau is None, "nobody knows what these labels are"
+    assert (certificate.method, certificate.made_on, certificate.networks) == (
+        "trained",
+        "trained.csv",
+        different,
+    )
+    assert 0.6 < certificate.kendall_tau_low < certificate.kendall_tau < certificate.kendall_tau_high < 1
+    assert 0.3 < certificate.noise_pp < 1.5
+    assert certificate.macs_tau is None, "nobody knows what these labels are"
     report = run("table", "certify", "t.json", "--evaluated", "trained.csv", "--out", "other.json").stdout
     assert "networks trained on their own, trained.csv" in report
-    assert load_accuracy_table(Path("other.json")).certificate == proof
+    assert load_accuracy_table(Path("other.json")).certificate == certificate
 
 
 def test_a_file_is_not_written_over_and_a_csv_holds_no_certificate(run: Run) -> None:
@@ -84,9 +88,9 @@ def test_a_file_is_not_written_over_and_a_csv_holds_no_certificate(run: Run) -> 
 def test_ties_are_shown_as_ties(run: Run) -> None:
     """Noise of 1 pp at 80 %: 0.54 pp at 94.6 %, by the binomial law; at 94 % it is 0.59 pp."""
     table = load_accuracy_table(Path("t.json"))
-    proof = AccuracyCertificate(60, 0.8, 0.7, 0.9, 0.9, 1.0, top1_pct=80.0)
+    certificate = AccuracyCertificate(60, 0.8, 0.7, 0.9, 0.9, 1.0, top1_pct=80.0)
     assert document(run("table", "show", "t.json", "--json"))["ties"] == [[], [], []]
-    write_accuracy_table(replace(table, certificate=proof), Path("t.json"), overwrite=True)
+    write_accuracy_table(replace(table, certificate=certificate), Path("t.json"), overwrite=True)
     assert document(run("table", "show", "t.json", "--json"))["ties"] == [["k5"], [], ["k5"]]
     shown = run("table", "show", "t.json").stdout
     lines = [line.split() for line in shown.splitlines()]
@@ -94,10 +98,10 @@ def test_ties_are_shown_as_ties(run: Run) -> None:
     assert ["two", "90.00", "93.00", "95.00*"] in lines
     assert ["three", "95.00*", "94.90=", "92.00"] in lines
     assert "= a tie with the best: the difference is below the noise of the evaluation" in shown
-    losses = AccuracyTable(table.loss, certificate=proof)
+    losses = AccuracyTable(table.loss, certificate=certificate)
     write_accuracy_table(losses, Path("loss.json"))
     assert document(run("table", "show", "loss.json", "--json"))["ties"] == [["k5"], [], ["k5"]]
-    at_one = replace(losses, certificate=replace(proof, noise_pp=1.01))
+    at_one = replace(losses, certificate=replace(certificate, noise_pp=1.01))
     write_accuracy_table(at_one, Path("wide.json"))
     assert document(run("table", "show", "wide.json", "--json"))["ties"] == [["k3", "k5"], [], ["k5"]]
 
@@ -116,8 +120,8 @@ def test_a_certificate_of_the_first_days_is_still_read(run: Run) -> None:
         "spearman": 0.85, "noise_pp": 0.4,
     }  # fmt: skip
     path.write_text(json.dumps(written))
-    proof = load_accuracy_table(path).certificate
-    assert proof == AccuracyCertificate(24, 0.7, 0.5, 0.8, 0.85, 0.4)
+    certificate = load_accuracy_table(path).certificate
+    assert certificate == AccuracyCertificate(24, 0.7, 0.5, 0.8, 0.85, 0.4)
     assert (
         "rank correlation 0.70 (0.50 to 0.80) with 24 networks, noise 0.4"
         in run("table", "show", path).stdout

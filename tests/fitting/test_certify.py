@@ -32,19 +32,23 @@ def drawn(count: int, seed: int = 0) -> list[tuple[str, ...]]:
     return list(dict.fromkeys(tuple(rng.choice(LABELS, 5)) for _ in range(3 * count)))[:count]
 
 
-def proof_of(values: list[float], choices: list[tuple[str, ...]], **given: object):  # type: ignore[no-untyped-def]
+def certificate_of(values: list[float], choices: list[tuple[str, ...]], **given: object):  # type: ignore[no-untyped-def]
     return certify_accuracy(TABLE, networks(values, choices), method="trained", made_on="here", **given)  # type: ignore[arg-type]
 
 
 def test_a_table_that_knows_the_truth_is_certified_in_full() -> None:
     choices = drawn(40)
     exact = {row: 90 - TABLE.loss_pp(row) for row in choices}
-    proof = proof_of([exact[row] for row in choices], choices)
-    assert (proof.networks, proof.method, proof.made_on) == (40, "trained", "here")
-    assert (proof.kendall_tau, proof.kendall_tau_low, proof.kendall_tau_high) == (1.0, 1.0, 1.0)
-    assert proof.spearman == pytest.approx(1.0)
-    assert proof.top1_pct == pytest.approx(np.mean(list(exact.values())))
-    wrong = proof_of([-exact[row] + 100 for row in choices], choices)
+    certificate = certificate_of([exact[row] for row in choices], choices)
+    assert (certificate.networks, certificate.method, certificate.made_on) == (40, "trained", "here")
+    assert (certificate.kendall_tau, certificate.kendall_tau_low, certificate.kendall_tau_high) == (
+        1.0,
+        1.0,
+        1.0,
+    )
+    assert certificate.spearman == pytest.approx(1.0)
+    assert certificate.top1_pct == pytest.approx(np.mean(list(exact.values())))
+    wrong = certificate_of([-exact[row] + 100 for row in choices], choices)
     assert (wrong.kendall_tau, wrong.spearman) == (-1.0, pytest.approx(-1.0))
 
 
@@ -95,12 +99,14 @@ def test_repeated_networks_count_once_and_tell_the_noise() -> None:
     truth = {row: 90 - 2 * TABLE.loss_pp(row) for row in different}
     choices = [row for row in different for _ in range(4)]
     values = [truth[row] + 1.5 * rng.standard_normal() for row in choices]
-    proof = proof_of(values, choices)
-    assert proof.networks == 60
-    assert proof.noise_pp == pytest.approx(1.5 / 2, rel=0.15), "of the mean of four"
-    assert proof.noise_tau is not None
-    assert proof.kendall_tau > proof.noise_tau > 0.7, "the table is exact: only its networks are noisy"
-    few = proof_of(values[:9], different[:9])
+    certificate = certificate_of(values, choices)
+    assert certificate.networks == 60
+    assert certificate.noise_pp == pytest.approx(1.5 / 2, rel=0.15), "of the mean of four"
+    assert certificate.noise_tau is not None
+    assert certificate.kendall_tau > certificate.noise_tau > 0.7, (
+        "the table is exact: only its networks are noisy"
+    )
+    few = certificate_of(values[:9], different[:9])
     assert (few.noise_pp, few.noise_tau) == (0.0, None)
 
 
@@ -114,19 +120,19 @@ def test_macs_are_counted_where_the_space_is_known() -> None:
     found = Networks(
         Path("e.csv"), layers, tuple(rows), tuple(20 + x / 1e7 for x in macs), "accuracy", (2,) * 30
     )
-    proof = certify_accuracy(
+    certificate = certify_accuracy(
         AccuracyTable(Grid(layers, labels, zeros)), found, method="inherited", made_on="", space=space
     )
-    assert proof.macs_tau == pytest.approx(1.0)
-    assert proof.kendall_tau < 0.5
+    assert certificate.macs_tau == pytest.approx(1.0)
+    assert certificate.kendall_tau < 0.5
 
 
 def test_networks_that_prove_nothing_are_refused() -> None:
     choices = drawn(12)
     with pytest.raises(MeasurementError, match="3 different networks with a top-1 cannot certify"):
-        proof_of([70.0, 71.0, 72.0], choices[:3])
+        certificate_of([70.0, 71.0, 72.0], choices[:3])
     with pytest.raises(MeasurementError, match=r"all 12 networks reach 98\.50 %"):
-        proof_of([98.5] * 12, choices)
+        certificate_of([98.5] * 12, choices)
     strange = [*choices[:-1], ("a", "b", "e", "a", "a")]
     with pytest.raises(FileFormatError, match=r"line 13, column 3: unknown candidate of layer z 'e'"):
-        proof_of(list(np.arange(12.0)), strange)
+        certificate_of(list(np.arange(12.0)), strange)

@@ -59,34 +59,34 @@ def spreads_pct(correction: Correction) -> float:
 
 def test_an_additive_device_is_predicted_without_error() -> None:
     grid, correction = correct(ISOLATED, CELLS, timed(LEAST_FIT, 1), "median")
-    proof = certify(grid, ISOLATED, timed(LEAST_CHECK, 2), "median")
+    certificate = certify(grid, ISOLATED, timed(LEAST_CHECK, 2), "median")
     assert spreads_pct(correction) < 2
-    assert proof.worst_error_pct < 1e-3
-    assert proof.kendall_tau == 1
-    assert proof.isolated_mean_error_pct > 10
+    assert certificate.worst_error_pct < 1e-3
+    assert certificate.kendall_tau == 1
+    assert certificate.isolated_mean_error_pct > 10
     assert grid.fixed == pytest.approx(0.9, rel=1e-3)
-    assert all(net.isolated_ms == pytest.approx(ISOLATED.total(net.choices)) for net in proof.networks)
+    assert all(net.isolated_ms == pytest.approx(ISOLATED.total(net.choices)) for net in certificate.networks)
 
 
 def test_what_the_line_cannot_say_the_ridge_does() -> None:
     grid, correction = correct(ISOLATED, CELLS, timed(48, 1, true=grown), "median")
     straight, line = correct(ISOLATED, CELLS, timed(48, 1, true=grown), "median", kinds=())
     error, by_line = (dict(one.parameters)["cross_validated_pct"] for one in (correction, line))
-    proof, of_line = (
+    certificate, of_line = (
         certify(some, ISOLATED, timed(40, 2, true=grown), "median") for some in (grid, straight)
     )
     assert (correction.method, line.method) == ("line and ridge", "line")
     assert error < 0.3 * by_line
-    assert proof.mean_error_pct < 0.3 * of_line.mean_error_pct
-    assert proof.mean_error_pct < 0.3
+    assert certificate.mean_error_pct < 0.3 * of_line.mean_error_pct
+    assert certificate.mean_error_pct < 0.3
 
 
 def test_noise_is_said_and_not_learnt() -> None:
     grid, correction = correct(ISOLATED, CELLS, timed(48, 1, noise=0.02), "median")
-    proof = certify(grid, ISOLATED, timed(40, 2, noise=0.02), "median")
+    certificate = certify(grid, ISOLATED, timed(40, 2, noise=0.02), "median")
     assert spreads_pct(correction) < 10, "no more than is usual"
-    assert 0.3 < proof.noise_floor_pct < 3
-    assert proof.mean_error_pct < 2.5
+    assert 0.3 < certificate.noise_floor_pct < 3
+    assert certificate.mean_error_pct < 2.5
 
 
 def test_disturbed_networks_hardly_move_it() -> None:
@@ -107,10 +107,10 @@ def test_a_device_that_does_not_add_up_is_certified_as_one() -> None:
         return tuple(out)
 
     grid, _ = correct(ISOLATED, CELLS, bent(timed(48, 1)), "median")
-    proof = certify(grid, ISOLATED, bent(timed(40, 2)), "median")
-    assert proof.mean_error_pct > 8
-    assert proof.noise_floor_pct < 0.01
-    assert proof.kendall_tau < 0.9 * proof.noise_tau
+    certificate = certify(grid, ISOLATED, bent(timed(40, 2)), "median")
+    assert certificate.mean_error_pct > 8
+    assert certificate.noise_floor_pct < 0.01
+    assert certificate.kendall_tau < 0.9 * certificate.noise_tau
 
 
 def test_cells_that_count_a_runs_cost_too_often_stay_positive_and_add_up() -> None:
@@ -126,11 +126,11 @@ def test_cells_that_count_a_runs_cost_too_often_stay_positive_and_add_up() -> No
         return TimedNetwork(net.choices, Measurement(1, (1e6 * (ISOLATED.total(net.choices) - 0.65),)))
 
     grid, correction = correct(isolated, CELLS, tuple(map(network, timed(24, 1))), "median")
-    proof = certify(grid, isolated, tuple(map(network, timed(12, 2))), "median")
+    certificate = certify(grid, isolated, tuple(map(network, timed(12, 2))), "median")
     assert dict(correction.parameters)["intercept_ms"] < 0
     assert grid.fixed == 0
     assert min(min(row) for row in grid.values) > 0
-    assert proof.worst_error_pct < 0.1
+    assert certificate.worst_error_pct < 0.1
 
 
 def test_too_few_networks_are_refused() -> None:

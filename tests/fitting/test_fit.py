@@ -105,22 +105,22 @@ def coarse(plant: Plant, values: Floats) -> Floats:
     return np.round(values, 1)
 
 
-@pytest.mark.parametrize(("spoil", "most_error"), [(outliers, 1.2), (coarse, 0.6)])
+@pytest.mark.parametrize(("disturb", "most_error"), [(outliers, 1.2), (coarse, 0.6)])
 @pytest.mark.parametrize("again", [0.0, 0.25])
 def test_outliers_and_coarse_clocks_do_no_harm(
-    spoil: Callable[[Plant, Floats], Floats], most_error: float, again: float
+    disturb: Callable[[Plant, Floats], Floats], most_error: float, again: float
 ) -> None:
     for seed in SEEDS:
         plant = Plant.of(12, 6, seed)
         drawn = plant.draw(400, again)
-        values = spoil(plant, plant.noisy(additive(plant, drawn), 0.005))
+        values = disturb(plant, plant.noisy(additive(plant, drawn), 0.005))
         fit = fit_networks(plant.networks(drawn, values))
         assert clean_error_pct(plant, fit) < most_error
         assert (fit.additivity.additive, fit.order.drift) == (True, False), fit.warnings
 
 
 def test_robust_beats_least_squares_on_outliers() -> None:
-    """SciPy's least squares is the judge: equal on clean rows, far behind with outliers."""
+    """SciPy's least squares is the reference: equal on clean rows, far behind with outliers."""
     linear = pytest.importorskip("scipy.linalg")
     plant = Plant.of(10, 5, 1)
     drawn = plant.draw(500)

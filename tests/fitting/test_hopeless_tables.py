@@ -1,4 +1,4 @@
-"""Tables that are not to be trusted: measured with a warning, left out, refused for a promise."""
+"""Tables with findings against them: measured with a warning, left out, refused for a promise."""
 
 from __future__ import annotations
 

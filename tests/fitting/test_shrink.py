@@ -34,9 +34,9 @@ def test_a_kind_that_matters_gets_its_variance_and_one_that_does_not_hardly_any(
 
 def test_weights_are_found() -> None:
     rows, weights = planted(0.001)
-    found, doubt = solve(rows, KINDS, strengths(rows, KINDS, USUAL))
+    found, inflation = solve(rows, KINDS, strengths(rows, KINDS, USUAL))
     assert found[1 : 1 + COLUMNS] == pytest.approx(weights[1 : 1 + COLUMNS], abs=0.03)
-    assert np.median(doubt) == 1
+    assert np.median(inflation) == 1
 
 
 def test_noise_alone_is_not_learnt() -> None:
@@ -55,8 +55,8 @@ def test_few_rows_leave_a_kind_near_what_is_usual() -> None:
     assert 3e-4 < few < 1e-2 < many
 
 
-def test_wild_rows_are_doubted_and_hardly_move_the_rest() -> None:
+def test_wild_rows_get_more_noise_and_hardly_move_the_rest() -> None:
     rows, weights = planted(0.002, wild=4)
-    found, doubt = solve(rows, KINDS, strengths(rows, KINDS, USUAL))
-    assert doubt[:4].min() > 20
+    found, inflation = solve(rows, KINDS, strengths(rows, KINDS, USUAL))
+    assert inflation[:4].min() > 20
     assert found[1 : 1 + COLUMNS] == pytest.approx(weights[1 : 1 + COLUMNS], abs=0.1)
