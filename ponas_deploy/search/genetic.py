@@ -53,11 +53,6 @@ class Evolution:
     history: Floats
     evaluations: int
 
-    @property
-    def generations(self) -> int:
-        """How many generations were run."""
-        return self.history.size
-
 
 def evolve(
     loss: Sequence[Floats],
