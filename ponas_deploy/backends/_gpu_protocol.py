@@ -15,12 +15,10 @@ from typing import Any
 
 from ponas_deploy.backends._cuda import Cuda
 
-MINIMUM_SAMPLE_NS = 2_000_000
-"""Events have steps of half a microsecond."""
 ONE_STREAM = ("streams", "1")
 """For every environment: no number here is of runs that overlap."""
 GRAPH = "CUDA graph"
-LAUNCH_PROBES, PROBE_HOLD_NS = 20, 2_000_000
+TIMED_LAUNCHES, LAUNCHES_HOLD_NS = 20, 2_000_000
 LEAST_HOLD_NS, HOLD_MARGIN = 50_000, 1.5
 
 
@@ -32,7 +30,7 @@ def hold_ns(runs: int, launch_ns: float) -> float:
 def median_launch_ns(launch: Callable[[], None]) -> int:
     """Nanoseconds the host needs to enqueue a run; the caller holds the stream and waits afterwards."""
     taken = []
-    for _ in range(LAUNCH_PROBES):
+    for _ in range(TIMED_LAUNCHES):
         start = perf_counter_ns()
         launch()
         taken.append(perf_counter_ns() - start)
@@ -48,9 +46,9 @@ class EventClock:
         create = cuda.api.cudaEventCreate
         self._events: list[Any] = [cuda.call("no event can be made", create) for _ in ("start", "end")]
 
-    def probe(self, launch: Callable[[], None]) -> None:
+    def time_launches(self, launch: Callable[[], None]) -> None:
         """See what a launch costs the host, while the stream is held."""
-        self._cuda.hold_stream(PROBE_HOLD_NS)
+        self._cuda.hold_stream(LAUNCHES_HOLD_NS)
         self.launch_ns = median_launch_ns(launch)
         self._cuda.synchronize("failed while launches were timed")
 

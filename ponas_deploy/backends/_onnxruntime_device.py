@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ponas_deploy.backends._buffers import aligned_buffer, check_images, static_shape
 from ponas_deploy.backends._cuda import Cuda
-from ponas_deploy.backends._gpu_protocol import MINIMUM_SAMPLE_NS, EventClock
+from ponas_deploy.backends._gpu_protocol import EventClock
 from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError
 
@@ -42,7 +42,6 @@ class DeviceSession:
     run cannot be told apart there.
     """
 
-    minimum_sample_ns = MINIMUM_SAMPLE_NS
     launch_ns = 0
 
     def __init__(
@@ -77,7 +76,7 @@ class DeviceSession:
         if cuda is not None:
             self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
             self._clock = EventClock(cuda)
-            self._clock.probe(self._enqueue)
+            self._clock.time_launches(self._enqueue)
             self.launch_ns = self._clock.launch_ns
 
     def settings(self) -> RunSettings:

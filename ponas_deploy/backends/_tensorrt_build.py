@@ -79,7 +79,7 @@ def make_log() -> trt.ILogger:
 
 
 def reason_of(log: Any) -> str:
-    """What a logger of `make_log` heard first since it was last asked."""
+    """What a logger of `make_log` recorded first since it was last asked."""
     return str(log._reason())
 
 

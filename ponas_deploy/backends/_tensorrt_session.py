@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ponas_deploy.backends._buffers import check_images, static_shape
 from ponas_deploy.backends._cuda import Cuda
-from ponas_deploy.backends._gpu_protocol import MINIMUM_SAMPLE_NS, EventClock
+from ponas_deploy.backends._gpu_protocol import EventClock
 from ponas_deploy.backends._tensorrt_build import import_tensorrt, reason_of
 from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError
@@ -64,7 +64,6 @@ class TensorRtSession:
     launches when it stands alone. `captured` says whether a CUDA graph is replayed.
     """
 
-    minimum_sample_ns = MINIMUM_SAMPLE_NS
     launch_ns = 0
 
     def __init__(self, shared: SharedGpu, serialized: bytes, settings: RunSettings, what: str) -> None:
@@ -179,7 +178,7 @@ class TensorRtSession:
             self._launch()
         self._cuda.synchronize("the first run failed")
         self._capture()
-        self._clock.probe(self._launch)
+        self._clock.time_launches(self._launch)
         self.launch_ns = self._clock.launch_ns
 
     def _new_context(self, engine: trt.ICudaEngine) -> trt.IExecutionContext:

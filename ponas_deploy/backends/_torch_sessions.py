@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from ponas_deploy.backends._buffers import check_images, first_line
 from ponas_deploy.backends._gpu_protocol import (
-    MINIMUM_SAMPLE_NS,
-    PROBE_HOLD_NS,
+    LAUNCHES_HOLD_NS,
     hold_ns,
     median_launch_ns,
 )
@@ -113,7 +112,6 @@ class _Session:
 class CpuSession(_Session):
     """A module on the CPU; its threads are set for the whole process each time it runs."""
 
-    minimum_sample_ns = 1_000_000
     launch_ns = 0
 
     def __init__(
@@ -164,8 +162,6 @@ class GpuSession(_Session):
     launches when it stands alone. `captured` says whether a CUDA graph is replayed.
     """
 
-    minimum_sample_ns = MINIMUM_SAMPLE_NS
-
     def __init__(
         self,
         backend: str,
@@ -188,7 +184,7 @@ class GpuSession(_Session):
             shared.stream.synchronize()
             if captured:
                 self._capture()
-            self.launch_ns = self._probe_launch()
+            self.launch_ns = self._time_launches()
 
     @property
     def captured(self) -> bool:
@@ -258,10 +254,10 @@ class GpuSession(_Session):
         self._graph = graph
         self._launch()
 
-    def _probe_launch(self) -> int:
+    def _time_launches(self) -> int:
         """Nanoseconds the host needs to enqueue a run, while the GPU is busy with something else."""
         self._shared.stream.synchronize()
-        self._shared.fill(PROBE_HOLD_NS)
+        self._shared.fill(LAUNCHES_HOLD_NS)
         found = median_launch_ns(self._launch)
         self._shared.stream.synchronize()
         return found

@@ -68,8 +68,6 @@ class TrtexecSession:
     that it took: what a visit costs, however few runs are asked for.
     """
 
-    minimum_sample_ns = 2_000_000
-
     def __init__(
         self,
         command: Sequence[str],
@@ -124,7 +122,7 @@ class TrtexecSession:
         self.close()
 
     def _timed(self, runs: int) -> list[float]:
-        """GPU nanoseconds of each run of a fresh process: at least `runs`, and TIMED_S of them."""
+        """GPU nanoseconds of each run of a new process: at least `runs`, and TIMED_S of them."""
         command, start = self._open(), monotonic()
         with TemporaryDirectory(prefix="ponas-trtexec-times-") as folder:
             flags = (

@@ -1,8 +1,8 @@
-"""A device that is arithmetic: for tests, ours and those of users. It never sleeps.
+"""A device that is arithmetic, for tests: it needs no runtime, and it never sleeps.
 
 Its time is computed from the ONNX graph, so it adds up over nodes exactly. Every way in which real
 devices depart from that can be switched on: what a run costs by itself, noise that only ever slows
-down, a stretch of bad weather, and a factor of each model that no sum explains.
+down, samples that are slow because of interference, and a factor of each model that no sum explains.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ENGINE = "engine.fake.onnx"
 
 @dataclass(frozen=True, slots=True)
 class FakeDevice:
-    """What the device costs and how it misbehaves; percentages are of the true time."""
+    """What the device takes and how it departs from that; percentages are of the true time."""
 
     node_ns: float = 2_000.0
     mac_ns: float = 0.02
@@ -45,7 +45,14 @@ class FakeDevice:
 
 
 class FakeBackend:
-    """A deterministic runtime on a `FakeDevice`; `elapsed_ns` is the device's own clock."""
+    """A deterministic runtime for tests, on a `FakeDevice`: outputs are true, times are computed.
+
+    `FakeBackend(FakeDevice(noise_pct=2.0, seed=1))` takes the place of any backend in this library, such as
+    in `profile`. Outputs, of the model's shape, come from ONNX's reference implementation. `elapsed_ns` is
+    the device's own clock: the nanoseconds that all samples took together; `samples` counts them. Raises
+    what every backend raises: BackendError for a model that cannot be read or has an open shape, for an
+    engine that is missing and for a closed session, UnknownNameError for a precision other than its two.
+    """
 
     name = _NAME
 

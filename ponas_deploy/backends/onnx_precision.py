@@ -81,7 +81,7 @@ def to_int8(backend: str, model: bytes, largest: Mapping[str, float]) -> bytes:
 
 
 class _Quantiser:
-    """Writes a graph anew with the pairs of QuantizeLinear and DequantizeLinear where they belong."""
+    """Writes a graph again with the pairs of QuantizeLinear and DequantizeLinear where they belong."""
 
     def __init__(self, graph: Any, largest: Mapping[str, float]) -> None:
         self._graph, self._largest = graph, largest

@@ -85,11 +85,6 @@ class OnnxRuntimeGpuBackend:
         self._without_graph: list[str] = []
         self._start()
 
-    @property
-    def device_name(self) -> str:
-        """What the GPU calls itself; `nvidia.gpu_slug` makes a table's device of it."""
-        return self.reading().name
-
     def reading(self) -> nvidia.GpuReading:
         """Clocks, power, temperature and throttle reasons of the GPU now."""
         return nvidia.read_gpu(nvidia.visible_uuid())

@@ -78,11 +78,6 @@ class TensorRtBackend:
         """Take INT8 scales from these images from now on, see `Calibration`."""
         self._calibration = replace(self._calibration, images=images)
 
-    @property
-    def device_name(self) -> str:
-        """What the GPU calls itself; `nvidia.gpu_slug` makes a table's device of it."""
-        return self._shared.cuda.gpu.name
-
     def reading(self) -> nvidia.GpuReading:
         """Clocks, power, temperature and throttle reasons of this backend's GPU now."""
         return nvidia.read_gpu(self._shared.cuda.gpu.uuid)

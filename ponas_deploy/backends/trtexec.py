@@ -71,11 +71,6 @@ class TrtexecBackend:
     def __init__(self, path: str | None = None) -> None:
         self._program = _probe(_find(path))
 
-    @property
-    def device_name(self) -> str:
-        """What the GPU calls itself; `nvidia.gpu_slug` makes a table's device of it."""
-        return self.reading().name
-
     def reading(self) -> nvidia.GpuReading:
         """Clocks, power, temperature and throttle reasons of the GPU now."""
         return nvidia.read_gpu(nvidia.visible_uuid())

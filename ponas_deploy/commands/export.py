@@ -28,8 +28,11 @@ from ponas_deploy.commands.output import note, print_json, show
 def export(
     arch: Arch,
     backend: Annotated[
-        str, typer.Option(metavar="NAME", help="The runtime: onnxruntime or openvino.")
-    ] = "onnxruntime",
+        str,
+        typer.Option(
+            metavar="NAME", show_default="the processor's first", help="The runtime: onnxruntime or openvino."
+        ),
+    ] = "",
     precision: Annotated[
         str | None, typer.Option(metavar="NAME", help="fp32, bf16, ...; default: the runtime's first.")
     ] = None,
@@ -58,6 +61,7 @@ def export(
       ponas export PONAS-A --backend openvino
       ponas export PONAS-C --backend onnxruntime --threads 2 --out engines/ponas-c
     """
+    from ponas_deploy.backends import registry
     from ponas_deploy.commands.waiting import lines_of_a_build
     from ponas_deploy.engines import deployment
     from ponas_deploy.engines.deploy import engine_document
@@ -68,7 +72,7 @@ def export(
     carried = open_weights(weights, data, finetune, seed, calibration, note)
     built = carried.space(space, resolution, classes)
     architecture = read_architecture(arch, built.name, built.resolution, built.classes)
-    conditions = local_conditions(backend, precision, threads, batch)
+    conditions = local_conditions(backend or registry.default_backends()[0], precision, threads, batch)
     name = f"{arch.lower() if len(arch) < 40 else 'network'}-{conditions.backend}-{conditions.precision}"
     engine = deployment.export(
         architecture,

@@ -130,8 +130,8 @@ def raise_reported(message: Message, backend: str) -> None:
 # --- the command that starts one
 
 
-_PATHS = ("PONAS_HOME", "PONAS_TRTEXEC")
-"""Variables that may hold a path from the current folder."""
+_OURS = "PONAS_"
+"""What the names of our own variables begin with; each may hold a path from the current folder."""
 # The path is set before anything that is not built in is imported.
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from {module} import main; main(sys.argv[1:])"
 
@@ -143,7 +143,8 @@ def command(module: str, *arguments: str) -> list[str]:
 
 def environment() -> dict[str, str]:
     """This process's environment for one in another folder: our own paths in it are absolute."""
-    here = {name: os.path.abspath(os.environ[name]) for name in _PATHS if os.sep in os.environ.get(name, "")}
+    ours = {name: value for name, value in os.environ.items() if name.startswith(_OURS)}
+    here = {name: os.path.abspath(value) for name, value in ours.items() if os.sep in value}
     return {**os.environ, **here}
 
 

@@ -33,7 +33,7 @@ PRECISIONS = ("fp32", "tf32", "fp16", "int8")
 
 
 def again(machine: Machine) -> TensorRtBackend:
-    """What a fresh process has."""
+    """What a new process has."""
     return TensorRtBackend()
 
 
@@ -120,7 +120,7 @@ def test_kernel_timings_are_kept_for_a_device_and_a_version(machine: Machine, mo
     assert "timing cache of 0 bytes" in machine.calls
 
 
-def test_timings_that_tensorrt_does_not_take_are_made_anew(machine: Machine, model: bytes) -> None:
+def test_timings_that_tensorrt_does_not_take_are_made_again(machine: Machine, model: bytes) -> None:
     TensorRtBackend().load(model, RunSettings()).close()
     machine.cache_refused = b"timed"
     machine.build_fails = "no kernel"
@@ -162,7 +162,7 @@ def test_a_profile_says_how_far_a_long_build_is(
     machine: Machine, tiny: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ponas_deploy.profiling.bench._TOLD_EVERY_S", -1.0)
-    told: list[str] = []
+    lines: list[str] = []
     backend = TensorRtBackend()
     bench = Bench(
         space=tiny,
@@ -172,13 +172,13 @@ def test_a_profile_says_how_far_a_long_build_is(
         device="gpu",
         plan=Plan(),
         deadline=0.0,
-        on_progress=lambda progress: told.append(progress.text),
+        on_progress=lambda progress: lines.append(progress.text),
         on_step=lambda step: None,
     )
     with ExitStack() as stack:
         bench.networks(stack, [Architecture.from_indices(tiny, (3, 0, 1)).text])
     network = "building network 1 of 1"
-    assert told == [network, *(f"{network}, Building: {done} of 2" for done in (0, 1, 2, 2))]
+    assert lines == [network, *(f"{network}, Building: {done} of 2" for done in (0, 1, 2, 2))]
 
 
 def test_trained_weights_get_no_scales_of_random_images(
@@ -227,6 +227,6 @@ def test_scales_come_from_the_images_that_are_given(
 def test_the_environment_names_what_an_engine_depends_on(tensorrt: TensorRtBackend) -> None:
     environment = dict(tensorrt.environment())
     assert environment["runtime"] == "tensorrt 10.3.0"
-    assert environment["gpu"] == tensorrt.device_name == "NVIDIA Stand-in"
+    assert environment["gpu"] == "NVIDIA Stand-in"
     assert (environment["compute_capability"], environment["cuda"]) == ("8.7", "13.2")
     assert environment["build"] == BuildPlan().text == replace(BuildPlan(), tf32=True).text

@@ -33,7 +33,7 @@ def backend(tensorrt: TensorRtBackend) -> TensorRtBackend:
 
 
 def again(machine: Machine) -> TensorRtBackend:
-    """What a fresh process has."""
+    """What a new process has."""
     return TensorRtBackend()
 
 
@@ -62,7 +62,7 @@ def test_a_session_runs_captures_and_then_replays(
 
 
 @pytest.mark.parametrize("step", ["cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiate"])
-def test_where_a_capture_fails_runs_are_enqueued_and_it_is_told(
+def test_where_a_capture_fails_runs_are_enqueued_and_it_is_reported(
     backend: TensorRtBackend, machine: Machine, model: bytes, images: np.ndarray, step: str
 ) -> None:
     with backend.load(model, RunSettings()) as session:
@@ -82,7 +82,7 @@ def test_where_a_capture_fails_runs_are_enqueued_and_it_is_told(
     assert backend.environment() == again(machine).environment()
 
 
-def test_without_host_functions_the_queue_is_not_filled_and_that_is_told(
+def test_without_host_functions_the_queue_is_not_filled_and_that_is_reported(
     machine: Machine, model: bytes
 ) -> None:
     machine.refuse["cuLaunchHostFunc"] = Code.cudaErrorNoDevice

@@ -36,7 +36,7 @@ def ponas(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
 
 
-def heard(result: Result) -> list[str]:
+def build_lines(result: Result) -> list[str]:
     return [line for line in result.stderr.splitlines() if line.startswith("Building")]
 
 
@@ -62,7 +62,7 @@ def engine(machine: Machine, tmp_path: Path) -> Path:
     folder = tmp_path / "engine"
     done = ponas("export", "PONAS-A", "--backend", "tensorrt", *SMALL, "--out", folder)
     assert done.exit_code == 0, done.stderr
-    assert heard(done) == BUILT
+    assert build_lines(done) == BUILT
     return folder
 
 
@@ -80,7 +80,7 @@ def test_where_layers_are_not_timed_that_is_said_beside_what_was_checked(
 ) -> None:
     folder = tmp_path / "engine"
     done = ponas("export", "PONAS-A", "--backend", "onnxruntime", *SMALL, "--out", folder)
-    assert (done.exit_code, heard(done)) == (0, [])
+    assert (done.exit_code, build_lines(done)) == (0, [])
     said = ponas("verify", folder, "--layers", "--json")
     assert said.exit_code == 0
     assert "onnxruntime: does not time layers: tensorrt does." in said.stderr
@@ -101,15 +101,15 @@ def test_a_search_says_how_far_its_builds_are(machine: Machine, tmp_path: Path) 
     asked = ("--device", "gpu", "--latency", "6ms", "--tries", "1", "--out", tmp_path / "engine")
     done = ponas("specialize", *tables, *asked, *SMALL, "--json")
     assert done.exit_code == 0, done.stderr
-    assert heard(done) == BUILT
+    assert build_lines(done) == BUILT
     assert json.loads(done.stdout)["device"]["backend"] == "tensorrt"
     assert (tmp_path / "engine" / "engine.plan").exists()
 
 
 def test_a_trial_says_how_far_its_builds_are(machine: Machine, tiny: Space) -> None:
-    told: list[str] = []
+    lines: list[str] = []
     conditions = Conditions("nvidia-stand-in", "tensorrt", "fp32", 1, 1)
-    trial(conditions, tiny, on_build=lambda build: told.append(build.text))
-    assert told == 2 * BUILT, (
+    trial(conditions, tiny, on_build=lambda build: lines.append(build.text))
+    assert lines == 2 * BUILT, (
         "a block and a network; the block's second session is of the engine that is kept"
     )

@@ -24,7 +24,7 @@ def test_cuda_is_asked_for_a_gpu_before_tensorrt_is_touched(machine: Machine) ->
     assert "Runtime" not in machine.calls
 
 
-def test_a_driver_that_is_missing_or_too_old_is_told_apart(machine: Machine) -> None:
+def test_a_driver_that_is_missing_or_too_old_is_distinguished(machine: Machine) -> None:
     machine.refuse["cudaGetDeviceCount"] = Code.cudaErrorInsufficientDriver
     machine.driver = 12060
     with pytest.raises(BackendError, match=r"knows CUDA 12\.6.*is for 13\.5.*cuda-bindings==12\.\*"):

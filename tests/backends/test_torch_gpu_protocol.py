@@ -102,7 +102,6 @@ def test_replays_are_timed_behind_a_filled_queue(cuda: Cuda, model: bytes) -> No
         cuda.calls.clear()
         assert session.time_ns(4) == 4 * MS_A_RUN * 1e6
         assert cuda.calls == ["spin", "event", *["replay"] * 4, "event", "wait"]
-        assert session.minimum_sample_ns == 2_000_000
 
 
 def test_eager_launches_count_the_host(cuda: Cuda, model: bytes) -> None:
