@@ -161,7 +161,7 @@ def test_ctrl_c_in_a_build_ends_it(machine: Machine, model: bytes) -> None:
 def test_a_profile_says_how_far_a_long_build_is(
     machine: Machine, tiny: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ponas_deploy.profiling.bench._TOLD_EVERY_S", -1.0)
+    monkeypatch.setattr("ponas_deploy.profiling.bench._REPORTED_EVERY_S", -1.0)
     lines: list[str] = []
     backend = TensorRtBackend()
     bench = Bench(
