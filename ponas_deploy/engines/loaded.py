@@ -9,15 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ponas_deploy.backends import RunSettings, Session, get_backend
+from ponas_deploy.backends import RunSettings, Session, get_backend, registry
 from ponas_deploy.engines.engine import Engine
 from ponas_deploy.engines.manifest import MODEL, Manifest
 from ponas_deploy.engines.preprocessing import refused
 from ponas_deploy.errors import FileFormatError, PonasError
 from ponas_deploy.files.records import sha256
-
-PORTABLE_BACKEND = "onnxruntime"
-"""What runs the portable network of a folder whose engine is still to be built."""
 
 
 class LoadedEngine:
@@ -87,7 +84,7 @@ def load_engine(folder: Path | str) -> LoadedEngine:
         session = get_backend(manifest.conditions.backend).open(path, manifest.settings)
     else:
         settings = RunSettings(threads=manifest.conditions.threads)
-        session = get_backend(PORTABLE_BACKEND).load(path.read_bytes(), settings)
+        session = get_backend(registry.reference_backend()).load(path.read_bytes(), settings)
     return LoadedEngine(engine, session)
 
 
