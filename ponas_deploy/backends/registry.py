@@ -33,8 +33,8 @@ class BackendEntry:
     no runtime is named, or in place of `stands_in_for` where that one cannot be used. `install` is what pip
     is given for it. `no_output_s` is how long a build may give no output, in seconds (0: builds take no
     time). With `process_a_visit` every visit of a measurement starts a process. `times_layers` says that
-    its sessions have `TimesLayers`. The one `reference` runs the portable network of an engine, and its outputs are
-    what those of the engine are compared with. One that is not `real` measures no machine.
+    its sessions have `TimesLayers`. The one `reference` runs the portable network of an engine, and its
+    outputs are what those of the engine are compared with. One that is not `real` measures no machine.
     """
 
     name: str
