@@ -27,7 +27,7 @@ from ponas_deploy.measuring.protocol import Samples
 from ponas_deploy.profiling.prior import Prior, assemble_from, load_prior
 from ponas_deploy.profiling.sampling import choose
 from ponas_deploy.search.frontier import exact_front
-from ponas_deploy.tables import Conditions, Grid, LatencyTable, load_accuracy_table
+from ponas_deploy.tables import Conditions, Grid, LatencyTable, MeasurementProtocol, load_accuracy_table
 from ponas_deploy.tables.store import SHIPPED
 from searchspace import Space, build_space
 
@@ -76,7 +76,9 @@ def fitted(prior: Prior, truth: Grid, space: Space, losses: Grid, checks: int, s
         for number in range(ROUNDS):
             samples.add(text, number, 1, ns * (1 + NOISE * rng.standard_normal()))
     conditions = Conditions("planted", "onnxruntime", "fp32", 1, 1)
-    return assemble_from(prior, space, conditions, samples, networks, environment=(), protocol=())
+    return assemble_from(
+        prior, space, conditions, samples, networks, environment=(), protocol=MeasurementProtocol()
+    )
 
 
 def off_pct(grid: Grid, truth: Grid, rows: np.ndarray) -> float:  # type: ignore[type-arg]

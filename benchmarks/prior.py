@@ -152,7 +152,7 @@ def main() -> None:
     assert made.correction is not None
     own = {**figures(made.certificate), **against(made.grid, full.grid)}
     line("--prior, for itself", len(made.correction.networks), made_s, own)
-    said = dict(made.protocol)
+    used = made.protocol.prior
     print(
         json.dumps(
             {
@@ -163,7 +163,7 @@ def main() -> None:
                 "prior": prior.name,
                 "full": {**figures(cert), "seconds": full_s, "noise_floor_pct": cert.noise_floor_pct},
                 "fitted": results,
-                "alone": {**own, "seconds": made_s, "prior_doubt": said.get("prior_doubt")},
+                "alone": {**own, "seconds": made_s, "prior_finding": used and used.finding},
             }
         )
     )

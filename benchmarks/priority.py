@@ -58,7 +58,7 @@ def main() -> None:
             found, certificate, fit = precision_of(table, accuracy), table.certificate, table.correction
             assert certificate is not None
             assert fit is not None
-            rounds = dict(table.protocol)["rounds"]
+            rounds = "+".join(map(str, table.protocol.rounds))
             print(
                 f"{name:9} {rounds:>6} {len(fit.networks):>4} +{len(certificate.networks):>3}"
                 f" {found.front_pct:6.2f} % {found.others_pct:6.2f} % {found.networks_pct:7.2f} %"

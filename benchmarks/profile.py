@@ -79,7 +79,7 @@ def figures(certificate: Certificate) -> dict[str, float]:
 def document(config: Config, table: LatencyTable, seconds: float) -> dict[str, Any]:
     assert table.certificate is not None
     assert table.correction is not None
-    rounds = dict(table.protocol)
+    protocol = table.protocol
     return {
         **asdict(config),
         "seconds": seconds,
@@ -88,9 +88,9 @@ def document(config: Config, table: LatencyTable, seconds: float) -> dict[str, A
         "correction": table.correction.method,
         "fit_networks": len(table.correction.networks),
         "check_networks": len(table.certificate.networks),
-        "rounds": rounds["rounds"],
-        "stopped_by": rounds["stopped_by"],
-        "redone_visits": int(rounds["redone_visits"]),
+        "rounds": "+".join(map(str, protocol.rounds)),
+        "stopped_by": protocol.stopped_by,
+        "redone_visits": protocol.redone_visits,
         "unsettled": len(table.unsettled),
     }
 

@@ -14,6 +14,7 @@ from ponas_deploy.tables import (
     Grid,
     LatencyTable,
     Measurement,
+    MeasurementProtocol,
     NetworkLatency,
     SpaceKey,
 )
@@ -41,7 +42,7 @@ def latency_table(backend: str = "onnxruntime", factor: float = 1.0) -> LatencyT
         statistic="q10",
         created="2025-11-20T10:00:00Z",
         environment=(("processor", "none"), (backend, "1.0")),
-        protocol=(("rounds", "20"),),
+        protocol=MeasurementProtocol(rounds=(20,)),
         cell_keys=KEYS,
         measurements=((KEYS[0][0], Measurement(5, (100000.0, 100001.0))),),
         correction=Correction("line", (("slope", 0.9), ("offset_ms", 0.0)), (network,)),

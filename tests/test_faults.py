@@ -97,8 +97,8 @@ def test_a_wall_clock_that_jumps_changes_nothing(
     plan = replace(quick.plan, min_rounds=5, max_rounds=5)
     profile_in_worker(replace(quick, seconds=100.0, plan=plan))
     table = load_latency_table(quick.table)
-    said = dict(table.protocol)
-    assert (said["rounds"], said["stopped_by"]) == ("5", "rounds"), "the time was not over"
+    said = table.protocol
+    assert (said.rounds, said.stopped_by) == ((5,), "rounds"), "the time was not over"
     assert all(0 < ns < 1e9 for _, m in table.measurements for ns in m.rounds_ns)
 
 
@@ -121,7 +121,7 @@ def test_a_sample_during_which_the_machine_stood_still_is_taken_again(
     table = load_latency_table(quick.table)
     longest_ns = max(ns * m.runs for _, m in table.measurements for ns in m.rounds_ns)
     assert (longest_ns < 1e9) == noticed, "without the rule the stop is in the table"
-    assert "restarted_because" not in dict(table.protocol)
+    assert not table.protocol.restarted_because
 
 
 # --- two at once
@@ -174,12 +174,12 @@ def test_rounds_on_a_machine_that_others_keep_busy_are_redone_within_bounds_and_
     plan = Plan(retakes=0, pause_s=0.0, max_rounds=8, min_rounds=8)
     with burning(read_counters().cores):
         table = profile(tiny, SlowFake(), plan=plan)
-    said = dict(table.protocol)
-    wrong, _, kept = said["wrong_rounds"].partition(" of ")
-    assert kept == "8"
-    assert int(wrong) >= 6
-    assert 1 <= int(said["discarded_rounds"]) <= 2, "a quarter of the rounds"
-    assert "other processes used" in said["wrong_because"]
+    said = table.protocol.interference
+    assert said is not None
+    assert said.kept_rounds == 8
+    assert said.wrong_rounds >= 6
+    assert 1 <= said.discarded_rounds <= 2, "a quarter of the rounds"
+    assert "other processes used" in said.wrong_because
     assert table.certificate is not None
 
 

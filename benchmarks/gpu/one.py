@@ -30,6 +30,7 @@ from ponas_deploy.backends import Backend, Session
 from ponas_deploy.backends.protocol import Launches
 from ponas_deploy.backends.registry import runs_on_gpu
 from ponas_deploy.errors import BudgetError
+from ponas_deploy.files.documents import compact
 from ponas_deploy.files.journal import Journal
 from ponas_deploy.fitting.correction import LEAST_CHECK, LEAST_FIT
 from ponas_deploy.machines.gpu import required_gpu
@@ -251,7 +252,7 @@ def described(table: LatencyTable, backend: Backend, launch_ns: int) -> dict[str
     """What a summary says of a table."""
     return {
         "environment": dict(backend.environment()),
-        "protocol": dict(table.protocol),
+        "protocol": compact(table.protocol),
         "certificate": {key: getattr(table.certificate, key) for key in _CERTIFIED},
         "correction": table.correction and table.correction.method,
         "statistic": table.statistic,

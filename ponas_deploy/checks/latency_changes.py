@@ -17,6 +17,7 @@ from ponas_deploy.search.frontier import Front, best_within
 from ponas_deploy.search.pareto import front
 from ponas_deploy.tables import AccuracyTable, LatencyTable, Measurement
 from ponas_deploy.tables.quality import NOISY_PCT
+from ponas_deploy.tables.rounds import InterferenceSummary
 from ponas_deploy.tables.statistics import repeatability
 from searchspace.space import HEAD, STEM
 
@@ -94,7 +95,7 @@ class Recheck:
     rest_pct: float
     allowed_pct: float
     noise_pct: float
-    interference: tuple[tuple[str, str], ...] = ()
+    interference: InterferenceSummary | None = None
     differences: tuple[str, ...] = ()
 
     @property

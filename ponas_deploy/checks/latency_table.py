@@ -19,6 +19,7 @@ import numpy as np
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.checks.latency_changes import Recheck, RecheckPlan, best_choice, compare
 from ponas_deploy.errors import TableMismatchError
+from ponas_deploy.files.documents import compact
 from ponas_deploy.files.lock import machine_to_oneself
 from ponas_deploy.measuring.contention import probe_for, readings
 from ponas_deploy.measuring.interference import Interference, take_snapshot, usual_core_ns
@@ -29,6 +30,7 @@ from ponas_deploy.profiling.models import block_model, blocks_of, network_bytes
 from ponas_deploy.search.pareto import front
 from ponas_deploy.tables import AccuracyTable, LatencyTable, Measurement, SpaceKey, store
 from ponas_deploy.tables.named import as_stored
+from ponas_deploy.tables.rounds import InterferenceSummary
 from ponas_deploy.tables.store import StoredTable
 from searchspace.architecture import Architecture
 from searchspace.space import HEAD, STEM, Space
@@ -102,7 +104,7 @@ def _known_space(stored: StoredTable) -> SpaceKey:
 
 def _measured(
     stored: StoredTable, key: SpaceKey, plan: RecheckPlan, deadline: float, seed: int
-) -> tuple[dict[str, Measurement], tuple[tuple[str, str], ...]]:
+) -> tuple[dict[str, Measurement], InterferenceSummary]:
     """The cells, stem, head and networks (by their text), and the interference while they were measured."""
     conditions = stored.conditions
     backend = get_backend(conditions.backend)
@@ -155,6 +157,6 @@ def recheck_document(found: Recheck) -> dict[str, Any]:
         "choices": [{**asdict(choice), "changed": choice.changed} for choice in found.choices],
         "changed_choices": found.changed,
         "reordered_choices": found.reordered,
-        "interference": dict(found.interference),
+        "interference": found.interference and compact(found.interference),
         "differences": list(found.differences),
     }

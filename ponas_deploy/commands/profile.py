@@ -25,6 +25,7 @@ from ponas_deploy.commands.output import note, print_json, show
 
 if TYPE_CHECKING:
     from ponas_deploy.tables import AccuracyTable
+    from ponas_deploy.tables.measured_how import PriorSummary
     from ponas_deploy.tables.store import StoredTable
 
 
@@ -121,10 +122,23 @@ def _precision(stored: StoredTable, accuracy: AccuracyTable | None) -> str:
     """How exact a table is, and what may make it more so."""
     from ponas_deploy.profiling.precision import precision_of
 
-    said = dict(stored.table.protocol)
-    more = "; the same command again goes on with it" if said.get("stopped_by") == "time" else ""
-    doubt = f". {said['prior_doubt']}" if "prior_doubt" in said else ""
+    protocol = stored.table.protocol
+    more = "; the same command again goes on with it" if protocol.stopped_by == "time" else ""
+    doubt = f". {protocol.prior.finding}" if protocol.prior and protocol.prior.finding else ""
     return f"{stored.conditions.text}: {precision_of(stored.table, accuracy).text}{more}{doubt}"
+
+
+def _prior(prior: PriorSummary | None) -> dict[str, object] | None:
+    if prior is None:
+        return None
+    return {
+        "prior": prior.name,
+        "prior_sha256": prior.sha256,
+        "prior_networks": prior.networks,
+        "prior_conditions": prior.conditions,
+        "prior_mean_error_pct": prior.mean_error_pct,
+        "prior_finding": prior.finding,
+    }
 
 
 def _document(stored: StoredTable, accuracy: AccuracyTable | None) -> dict[str, object]:
@@ -132,16 +146,16 @@ def _document(stored: StoredTable, accuracy: AccuracyTable | None) -> dict[str, 
 
     from ponas_deploy.profiling.precision import precision_of
 
-    certificate, said = stored.table.certificate, dict(stored.table.protocol)
+    certificate, protocol = stored.table.certificate, stored.table.protocol
     return {
         "path": str(stored.path),
         "name": stored.name,
         "conditions": stored.conditions.document(),
         "statistic": stored.table.statistic,
-        "stopped_by": said.get("stopped_by"),
+        "stopped_by": protocol.stopped_by or None,
         "reached": asdict(precision_of(stored.table, accuracy)),
         "unsettled": len(stored.table.unsettled),
-        "prior": {name: text for name, text in said.items() if name.startswith("prior")} or None,
+        "prior": _prior(protocol.prior),
         "mean_error_pct": certificate and certificate.mean_error_pct,
         "error_bound_pct": certificate and certificate.error_bound_pct,
         "worst_error_pct": certificate and certificate.worst_error_pct,

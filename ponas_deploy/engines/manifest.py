@@ -8,7 +8,7 @@ the space is known and still the same, the choices fit it, and what is opened is
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,11 @@ from ponas_deploy.backends import RunSettings
 from ponas_deploy.engines.preprocessing import Preprocessing
 from ponas_deploy.engines.timing import PERCENTILES, EngineTiming
 from ponas_deploy.errors import PonasError
+from ponas_deploy.files.documents import compact, converted
 from ponas_deploy.files.records import Record, is_number, read_json, write_json
-from ponas_deploy.measuring.interference import Round
 from ponas_deploy.tables import Conditions, SpaceKey
+from ponas_deploy.tables.latency_upgrade import renamed
+from ponas_deploy.tables.rounds import Round
 from searchspace.architecture import Architecture
 from searchspace.spaces import SPACES, build_space
 
@@ -150,7 +152,7 @@ def _read_preprocessing(record: Record) -> Preprocessing:
 
 
 def _read_space(record: Record) -> SpaceKey:
-    key = SpaceKey.from_record(record)
+    key = converted(record.data, SpaceKey, record.path, record.where)
     _check_positive(record, "resolution", "classes")
     if key.name not in SPACES:
         raise record.error("name", f"is '{key.name}', known spaces are {', '.join(sorted(SPACES))}.")
@@ -174,7 +176,7 @@ def _read_choices(record: Record, space: SpaceKey) -> tuple[str, ...]:
 
 
 def _read_conditions(record: Record) -> Conditions:
-    conditions = Conditions.from_record(record)
+    conditions = converted(record.data, Conditions, record.path, record.where)
     _check_positive(record, "threads", "batch")
     return conditions
 
@@ -238,17 +240,18 @@ def _read_timing(record: Record) -> EngineTiming:
     if started_s and len(started_s) != len(processes):
         raise record.error("started_s", f"holds {len(started_s)} times of {len(processes)} processes.")
     timed = tuple(_read_process(record, index) for index in range(len(processes)))
-    interference = tuple(map(_read_round, record.records("weather"))) if "weather" in record else ()
+    listed = next((key for key in ("interference", "weather") if key in record), "")
+    interference = tuple(map(_read_round, record.records(listed))) if listed else ()
     reproducibility_pct = record.number("wander_pct") if "wander_pct" in record else 0.0
     return EngineTiming(timed, started_s, interference, reproducibility_pct)
 
 
 def _read_round(record: Record) -> Round:
-    record.integer("number")
-    try:
-        return Round.from_document(record.data)
-    except (TypeError, ValueError) as error:
-        raise record.error("", f"is not what a machine did besides ({error}).") from error
+    data = renamed(record.data)
+    unknown = data.keys() - {field.name for field in fields(Round)}
+    if unknown:
+        raise record.error(min(unknown), "is nothing that is known of a round.")
+    return converted(data, Round, record.path, record.where)
 
 
 def _read_process(record: Record, index: int) -> tuple[int, ...]:
@@ -290,7 +293,7 @@ def _document(manifest: Manifest) -> Mapping[str, Any]:
             **measured_document(manifest.measured, manifest.percentile),
             "started_s": list(manifest.measured.started_s),
             "wander_pct": manifest.measured.reproducibility_pct,
-            "weather": [one.document() for one in manifest.measured.interference],
+            "interference": [compact(one) for one in manifest.measured.interference],
             "processes_ns": processes,
         }
     return {

@@ -12,7 +12,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -71,6 +71,10 @@ class RawDocument:
             refuse_infinite(self.data[key], self.path, key)
         return converted(self.data[key], kind, self.path, key)
 
+    def error(self, key: str, reason: str) -> FileFormatError:
+        """An error at a key."""
+        return FileFormatError(self.path, key, reason)
+
     def __contains__(self, key: str) -> bool:
         return self.data.get(key) is not None
 
@@ -106,6 +110,18 @@ def encoded(value: Any) -> Any:
     import msgspec
 
     return msgspec.to_builtins(value)
+
+
+def compact(value: Any) -> Any:
+    """The same without the fields of dataclasses that hold their default: what a reader puts there itself."""
+    if not is_dataclass(value):
+        return encoded(value)
+    kept = ((field, getattr(value, field.name)) for field in fields(value))
+    return {field.name: compact(inner) for field, inner in kept if inner != _default(field)}
+
+
+def _default(field: Field[Any]) -> Any:
+    return field.default_factory() if field.default_factory is not MISSING else field.default
 
 
 def converted(value: Any, kind: type[Value], path: Path, where: str = "") -> Value:
@@ -290,4 +306,6 @@ def _is_number(value: Any) -> bool:
 
 
 def _joined(where: str, place: str) -> str:
-    return f"{where}{place}" if not where or place.startswith("[") or not place else f"{where}.{place}"
+    if not where or not place or place.startswith("["):
+        return f"{where}{place}"
+    return f"{where}, {place}" if where.startswith("line ") else f"{where}.{place}"

@@ -10,14 +10,32 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from ponas_deploy.errors import FileFormatError, MeasurementError
+from ponas_deploy.files.documents import converted, parse
 from ponas_deploy.files.lock import lock
+from ponas_deploy.files.opening import MOST_JOURNAL_BYTES, check_regular
+
+Value = TypeVar("Value")
 
 FORMAT = "ponas.journal/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One entry of a journal, and where it stands."""
+
+    path: Path
+    number: int
+    data: dict[str, Any]
+
+    def read(self, kind: type[Value]) -> Value:
+        """The entry as a value of a type; FileFormatError names the line and the key that does not fit."""
+        return converted(self.data, kind, self.path, f"line {self.number}")
 
 
 class Journal:
@@ -28,7 +46,7 @@ class Journal:
 
     def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
         self.path, self.note = path, ""
-        self.entries: tuple[dict[str, Any], ...] = ()
+        self.lines: tuple[Line, ...] = ()
         wanted = json.loads(json.dumps({"format": FORMAT, **header}))
         self._file = _open(path)
         try:
@@ -36,6 +54,11 @@ class Journal:
         except BaseException:
             os.close(self._file)
             raise
+
+    @property
+    def entries(self) -> tuple[dict[str, Any], ...]:
+        """What the journal held when it was opened, without its header."""
+        return tuple(line.data for line in self.lines)
 
     @staticmethod
     def text(header: Mapping[str, Any], entries: Iterable[Mapping[str, Any]]) -> str:
@@ -81,20 +104,20 @@ class Journal:
         _lock(self._file, self.path)
         lines = _whole_lines(self._file)
         entries = [_entry(self.path, number, line) for number, line in enumerate(lines, start=1)]
-        if entries and entries[0] != wanted:
+        if entries and (found := entries[0].data) != wanted:
             aside = _free_name(self.path)
             os.replace(self.path, aside)
             os.close(self._file)
             self._file = _open(self.path)
             _lock(self._file, self.path)
             self.note = (
-                f"{self.path} is of another measurement ({difference(entries[0], wanted)}): kept as {aside}"
+                f"{self.path} is of another measurement ({difference(found, wanted)}): kept as {aside}"
             )
             entries = []
         if entries:
-            self.entries = tuple(entries[1:])
+            self.lines = tuple(entries[1:])
             os.ftruncate(self._file, sum(len(line) + 1 for line in lines))
-            self.note = f"continuing {self.path} ({len(self.entries)} entries)"
+            self.note = f"continuing {self.path} ({len(self.lines)} entries)"
         else:
             os.ftruncate(self._file, 0)
             self.append(wanted)
@@ -103,9 +126,13 @@ class Journal:
 def _open(path: Path) -> int:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            check_regular(path, MOST_JOURNAL_BYTES)
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     except OSError as error:
         raise MeasurementError(f"{path} cannot be written: {error.strerror}.") from error
+    except FileFormatError as error:
+        raise MeasurementError(f"{path} cannot be written as a journal: it {error.reason}") from error
 
 
 def _lock(file: int, path: Path) -> None:
@@ -127,16 +154,15 @@ def _whole_lines(file: int) -> list[bytes]:
     return bytes(data).split(b"\n")[:-1]
 
 
-def _entry(path: Path, number: int, line: bytes) -> dict[str, Any]:
+def _entry(path: Path, number: int, line: bytes) -> Line:
+    where = f"line {number}"
     try:
-        entry = json.loads(line)
-    except ValueError as error:
-        raise FileFormatError(
-            path, f"line {number}", "is not JSON: move the file away to start anew."
-        ) from error
+        entry = parse(line.decode(), path, where)
+    except (UnicodeDecodeError, FileFormatError) as error:
+        raise FileFormatError(path, where, "is not JSON: move the file away to start again.") from error
     if not isinstance(entry, dict):
-        raise FileFormatError(path, f"line {number}", "is no entry: move the file away to start anew.")
-    return entry
+        raise FileFormatError(path, where, "is no entry: move the file away to start again.")
+    return Line(path, number, entry)
 
 
 def _free_name(path: Path) -> Path:

@@ -12,10 +12,12 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from ponas_deploy.errors import MeasurementError
+from ponas_deploy.errors import FileFormatError, MeasurementError, printable
+from ponas_deploy.files.opening import MOST_LOCK_BYTES, check_regular
 
 try:
     import fcntl
@@ -35,6 +37,15 @@ def lock(file: int) -> bool:
     return True
 
 
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a lock: the process, since when, and what for."""
+
+    pid: int
+    since: str
+    what: str
+
+
 @contextmanager
 def machine_to_oneself(path: Path, what: str, patience_s: float = 0.0) -> Iterator[None]:
     """Hold the lock at `path` while this machine is measured, `what` for.
@@ -46,8 +57,10 @@ def machine_to_oneself(path: Path, what: str, patience_s: float = 0.0) -> Iterat
     file = -1
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            check_regular(path)
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        _take(file, what, deadline)
+        _take(file, path, what, deadline)
     except OSError as error:
         raise MeasurementError(
             f"{path} cannot be written ({error.strerror}): make room, or set PONAS_HOME to another folder."
@@ -60,22 +73,25 @@ def machine_to_oneself(path: Path, what: str, patience_s: float = 0.0) -> Iterat
             os.close(file)
 
 
-def _take(file: int, what: str, deadline: float) -> None:
+def _take(file: int, path: Path, what: str, deadline: float) -> None:
     while not (taken := lock(file)) and time.monotonic() < deadline:
         time.sleep(_TICK_S)
     if not taken:
         raise MeasurementError(
-            f"this machine is being measured already, {_holder(file)}: wait for it or stop it,"
+            f"this machine is being measured already, {_holder(file, path)}: wait for it or stop it,"
             " two at once spoil both."
         )
     since = datetime.now(timezone.utc).isoformat(sep=" ", timespec="seconds")
     os.ftruncate(file, 0)
-    os.write(file, json.dumps({"pid": os.getpid(), "since": since, "what": what}).encode())
+    os.write(file, json.dumps(asdict(Holder(os.getpid(), since, what))).encode())
 
 
-def _holder(file: int) -> str:
+def _holder(file: int, path: Path) -> str:
+    from ponas_deploy.files.documents import converted, parse
+
     try:
-        found = json.loads(os.read(file, 4096))
-        return f"by process {found['pid']} since {found['since']} ({found['what']})"
-    except (ValueError, KeyError, TypeError):  # it has not signed yet
+        text = os.read(file, MOST_LOCK_BYTES).decode()
+        holder = converted(parse(text, path), Holder, path)
+    except (UnicodeDecodeError, FileFormatError):  # it has not signed yet
         return "by a process that started just now"
+    return printable(f"by process {holder.pid} since {holder.since} ({holder.what})")

@@ -28,29 +28,33 @@ _KINDS = (
 )
 
 
-def check_regular(path: Path) -> int:
-    """The size of a regular file in bytes; FileFormatError for anything else, without opening it."""
+def check_regular(path: Path, most_bytes: int | None = None) -> None:
+    """FileFormatError for what is no regular file of at most `most_bytes`, without opening it."""
     try:
         found = os.stat(path)
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
-    return _size(path, found)
+    size = _size(path, found)
+    if most_bytes is not None:
+        _check_size(path, size, most_bytes)
+
+
+def _check_size(path: Path, size: int, most_bytes: int) -> None:
+    if size > most_bytes:
+        reason = f"has {size / MIB:.1f} MiB, more than the {most_bytes / MIB:g} MiB that are read of it."
+        raise FileFormatError(path, "", reason)
 
 
 def read_bytes(path: Path, most_bytes: int = MOST_BYTES) -> bytes:
     """What a regular file of at most `most_bytes` holds; FileFormatError says why it cannot be read."""
-    check_regular(path)
+    check_regular(path, most_bytes)
     try:
         with open(os.open(path, os.O_RDONLY | _NO_WAIT), "rb") as file:
-            size = _size(path, os.fstat(file.fileno()))
-            data = file.read(most_bytes + 1) if size <= most_bytes else b""
+            _check_size(path, _size(path, os.fstat(file.fileno())), most_bytes)
+            data = file.read(most_bytes + 1)
     except OSError as error:
         raise _unreadable(path, error) from error
-    if size > most_bytes or len(data) > most_bytes:
-        reason = (
-            f"has {size / MIB:.1f} MiB, more than the {most_bytes / MIB:g} MiB that are read of such a file."
-        )
-        raise FileFormatError(path, "", reason)
+    _check_size(path, len(data), most_bytes)
     return data
 
 

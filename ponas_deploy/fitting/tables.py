@@ -29,9 +29,11 @@ from ponas_deploy.tables import (
     Grid,
     LatencyTable,
     Measurement,
+    MeasurementProtocol,
     NetworkLatency,
     SpaceKey,
 )
+from ponas_deploy.tables.measured_how import FitSummary
 from searchspace.spaces import build_space
 
 SCALE, NO_LOSS, POINTS = "scale", "top1_at_no_loss_pct", "points_a_unit"
@@ -67,12 +69,23 @@ def latency_grid(fit: Fit) -> Grid:
     return Grid(fit.layout.layers, fit.layout.candidates, values, max(0.0, fastest - small * len(layers)))
 
 
-def _protocol(fit: Fit) -> tuple[tuple[str, str], ...]:
-    return (
-        ("method", "additive least squares on whole networks, Huber loss on relative errors"),
-        ("networks", str(len(fit.networks))),
-        ("file", fit.networks.path.name),
-        *_figures(fit),
+def _protocol(fit: Fit) -> MeasurementProtocol:
+    return MeasurementProtocol(
+        seed=fit.seed,
+        fit=FitSummary(
+            method="additive least squares on whole networks, Huber loss on relative errors",
+            networks=len(fit.networks),
+            file=fit.networks.path.name,
+            model=fit.model.prior,
+            ridge=fit.model.ridge,
+            tau=round(fit.tau.tau, 4),
+            tau_low=round(fit.tau.low, 4),
+            tau_high=round(fit.tau.high, 4),
+            mean_error_pct=float(f"{fit.mean_error:.4g}"),
+            identified=fit.identification.complete,
+            additive=fit.additivity.additive,
+            drift=fit.order.drift,
+        ),
     )
 
 
@@ -81,7 +94,7 @@ def _figures(fit: Fit) -> tuple[tuple[str, str], ...]:
         ("model", fit.model.prior),
         ("ridge", f"{fit.model.ridge:g}"),
         ("cross_validated_tau", f"{fit.tau.tau:.4f} ({fit.tau.low:.4f} to {fit.tau.high:.4f})"),
-        ("mean_error", f"{fit.mean_error:.4g} {'%' if fit.kind == 'latency' else 'pp'}"),
+        ("mean_error", f"{fit.mean_error:.4g} pp"),
         ("identified", _yes_or_no(fit.identification.complete)),
         ("additive", _yes_or_no(fit.additivity.additive)),
         ("drift", _yes_or_no(fit.order.drift)),

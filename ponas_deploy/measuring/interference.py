@@ -8,12 +8,10 @@ table says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from math import ceil
-from statistics import median
-from typing import Any
 
 from ponas_deploy.machines.conditions import Reading, read_conditions
 from ponas_deploy.machines.counters import Counters, read_counters
@@ -22,6 +20,12 @@ from ponas_deploy.machines.nvidia import GpuReading
 from ponas_deploy.measuring.contention import CoreReading
 from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.measuring.retries import RETRIES
+from ponas_deploy.tables.rounds import InterferenceSummary, Round, usual_core_ns
+
+__all__ = [
+    "Interference", "InterferenceSummary", "Round", "Snapshot", "between", "complaints", "take_snapshot",
+    "usual_core_ns",
+]  # fmt: skip
 
 # Processor time is counted in ticks of up to 10 ms, and a core's may come one late at either end of a round.
 _TICKS_S = 0.02
@@ -39,55 +43,6 @@ class Snapshot:
     gpu: GpuReading
     power_mode: str = ""
     core: CoreReading = CoreReading()  # noqa: RUF009 (frozen)
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """The interference in one round; percentages are of the time of the cores that this process may use.
-
-    `core_ns` is what a fixed piece of arithmetic takes while nobody shares the core (`contention`),
-    `shared_pct` how many samples met a shared core, `contended_pct` how many were kept although it still was.
-    `held` names what throttled processor or GPU. `wrong` says what was too much, empty where nothing was.
-    Load, governor, affinity and power mode are those at its end.
-    """
-
-    number: int
-    others_pct: float = 0.0
-    stolen_pct: float = 0.0
-    quota_pct: float = 0.0
-    asleep_s: float = 0.0
-    core_ns: float | None = None
-    shared_pct: float = 0.0
-    contended_pct: float = 0.0
-    clock_mhz: float | None = None
-    gpu_clock_mhz: float | None = None
-    gpu_memory_clock_mhz: float | None = None
-    gpu_power_w: float | None = None
-    temperature_c: float | None = None
-    load: float | None = None
-    governor: str = ""
-    affinity: str = ""
-    power_mode: str = ""
-    held: tuple[str, ...] = ()
-    wrong: str = ""
-    discarded: bool = False
-
-    def document(self) -> dict[str, Any]:
-        """The round as JSON; what is empty is left out."""
-        return {key: value for key, value in asdict(self).items() if value or key == "number"}
-
-    @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> Round:
-        """Read what `document` wrote; TypeError or ValueError for anything else."""
-        read = cls(**{**document, "held": tuple(document.get("held", ()))})
-        for name in _SPREADS:
-            float(getattr(read, name) or 0.0)
-        return read
-
-
-def usual_core_ns(rounds: Iterable[Mapping[str, Any]]) -> float:
-    """What the core's arithmetic took by the documents of a table's rounds; 0 where it was not probed."""
-    return min((float(found) for one in rounds if (found := one.get("core_ns"))), default=0.0)
 
 
 def take_snapshot(
@@ -203,39 +158,6 @@ class Interference:
         in_vain = sum(one.discarded for one in bad)
         return len(self.rounds) - kept < allowed and in_vain < RETRIES.redone_in_vain_rounds
 
-    def summary(self) -> tuple[tuple[str, str], ...]:
-        """All rounds for a table's protocol, as (name, value).
-
-        `wrong_rounds` counts those that were kept although something was wrong, `wrong_because` says what
-        it was in the latest of them.
-        """
-        kept = [one for one in self.rounds if not one.discarded]
-        wrong = [one.wrong for one in kept if one.wrong]
-        values = {name: [getattr(one, name) or 0.0 for one in kept] for name in _SPREADS}
-        return (
-            *((name, _spread(numbers)) for name, numbers in values.items() if any(numbers)),
-            ("discarded_rounds", str(len(self.rounds) - len(kept))),
-            ("wrong_rounds", f"{len(wrong)} of {len(kept)}"),
-            *((("wrong_because", wrong[-1]),) if wrong else ()),
-        )
-
-
-_SPREADS = (
-    "others_pct",
-    "stolen_pct",
-    "quota_pct",
-    "asleep_s",
-    "core_ns",
-    "shared_pct",
-    "contended_pct",
-    "clock_mhz",
-    "gpu_clock_mhz",
-    "gpu_memory_clock_mhz",
-    "gpu_power_w",
-    "temperature_c",
-    "load",
-)
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f"{median(values):.4g} (lowest {min(values):.4g}, highest {max(values):.4g})"
+    def summary(self) -> InterferenceSummary:
+        """All rounds, for a table's protocol."""
+        return InterferenceSummary.of(self.rounds)

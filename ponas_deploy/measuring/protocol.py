@@ -67,9 +67,9 @@ class Plan:
     most_contended_pct: float = 20.0
     """... when something shared the core during more of its samples."""
 
-    def document(self) -> tuple[tuple[str, str], ...]:
-        """The plan as text, for a table's protocol."""
-        return tuple((field.name, f"{getattr(self, field.name):g}") for field in fields(self))
+    def numbers(self) -> dict[str, float]:
+        """The plan by name, for a table's protocol."""
+        return {field.name: float(getattr(self, field.name)) for field in fields(self)}
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from ponas_deploy.fitting.correction import TimedNetwork, certify, correct
 from ponas_deploy.measuring.detrend import measurements
 from ponas_deploy.measuring.protocol import Plan, Samples, is_settled
 from ponas_deploy.profiling.models import blocks_of
-from ponas_deploy.tables import Conditions, Grid, LatencyTable, Measurement, SpaceKey
+from ponas_deploy.tables import Conditions, Grid, LatencyTable, Measurement, MeasurementProtocol, SpaceKey
 from ponas_deploy.tables.statistics import choose_statistic
 from searchspace.space import HEAD, STEM, Space, is_empty
 
@@ -42,7 +42,7 @@ def assemble(
     plan: Plan,
     *,
     environment: Texts,
-    protocol: Texts,
+    protocol: MeasurementProtocol,
 ) -> LatencyTable:
     """Choose the statistic, correct the cells, certify the result; MeasurementError when that fails."""
     measured = measurements(samples)

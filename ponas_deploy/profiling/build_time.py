@@ -9,14 +9,14 @@ profile of the runtime on this machine says what to expect.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import fmean
+
+from ponas_deploy.tables.measured_how import BuildSummary
 
 _LATEST = 16
 _LEAST = 2
 """Fewer say little: nothing is estimated from them. The first build of all is not among them."""
-_BLOCK_S, _NETWORK_S = "build_block_s", "build_network_s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +27,11 @@ class BuildTimes:
     network_s: float
 
     @classmethod
-    def of(cls, protocol: Iterable[tuple[str, str]]) -> BuildTimes | None:
-        """What a table's protocol says of it (`Builds.protocol`); None where it says nothing usable."""
-        recorded = dict(protocol)
-        try:
-            found = cls(float(recorded[_BLOCK_S]), float(recorded[_NETWORK_S]))
-        except (KeyError, ValueError):
+    def of(cls, builds: BuildSummary | None) -> BuildTimes | None:
+        """What a table's protocol says of it (`Builds.summary`); None where it says nothing usable."""
+        if builds is None or not builds.block_s or not builds.network_s:
             return None
-        return found if found.block_s > 0 and found.network_s > 0 else None
+        return cls(builds.block_s, builds.network_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +111,15 @@ class Builds:
         """An estimate that was reported: the first one goes into the protocol."""
         self.first = self.first or f"{found.text}, after {self.done} builds"
 
-    def protocol(self) -> tuple[tuple[str, str], ...]:
-        """What building took, and what was estimated at first, as (name, value) for a table's protocol."""
+    def summary(self) -> BuildSummary:
+        """What building took, and what was estimated at first, for a table's protocol."""
         each = self._each()
-        took = ((_BLOCK_S, f"{each.block_s:.4f}"), (_NETWORK_S, f"{each.network_s:.4f}")) if each else ()
-        first = (("build_estimate", self.first),) if self.first else ()
-        return (("build_s", f"{self._total_s:.1f}"), *took, *first)
+        return BuildSummary(
+            total_s=round(self._total_s, 1),
+            block_s=round(each.block_s, 4) if each else None,
+            network_s=round(each.network_s, 4) if each else None,
+            estimate=self.first,
+        )
 
     def _each(self) -> BuildTimes | None:
         """Of both kinds by the latest builds; where only one was built, the other by their ratio."""

@@ -340,7 +340,8 @@ def built_before(conditions: Conditions) -> BuildTimes | None:
     found = [
         (stored.conditions.precision == conditions.precision, stored.table.created, took)
         for stored in ours
-        if stored.conditions.backend == conditions.backend and (took := BuildTimes.of(stored.table.protocol))
+        if stored.conditions.backend == conditions.backend
+        and (took := BuildTimes.of(stored.table.protocol.builds))
     ]
     return max(found, key=lambda one: one[:2])[2] if found else None
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -23,15 +23,18 @@ from ponas_deploy.fitting.correction import TimedNetwork, certify, correct
 from ponas_deploy.measuring.detrend import measurements
 from ponas_deploy.measuring.protocol import Samples
 from ponas_deploy.profiling.assemble import NetworkSplit, Texts, timed
+from ponas_deploy.profiling.resume import prior_header
 from ponas_deploy.tables import (
     Certificate,
     Conditions,
     Correction,
     Grid,
     LatencyTable,
+    MeasurementProtocol,
     SpaceKey,
     load_latency_table,
 )
+from ponas_deploy.tables.measured_how import PriorSummary
 from ponas_deploy.tables.quality import (
     CERTIFIED_ERROR_PCT,
     CERTIFIED_TAU,
@@ -70,7 +73,7 @@ class Prior:
 
     def document(self) -> dict[str, str]:
         """What a journal and a table say of it."""
-        return {"prior": self.name, "prior_sha256": self.sha256, "prior_networks": str(self.networks)}
+        return prior_header(self.name, self.sha256, self.networks)
 
     def grid(self, space: Space) -> Grid:
         """Its values in the order of a space; TableMismatchError for a table of another one."""
@@ -98,12 +101,12 @@ def assemble_from(
     networks: NetworkSplit,
     *,
     environment: Texts,
-    protocol: Texts,
+    protocol: MeasurementProtocol,
 ) -> LatencyTable:
     """The table of `conditions`: the prior, fitted on networks that were timed here, certified on others.
 
     MeasurementError when the prior says too little about this machine, unless noise may be why. A table
-    for which it was no help is made, and its protocol says so (`prior_doubt`).
+    for which it was no help is made, and its protocol says so (`PriorSummary.finding`).
     """
     measured = measurements(samples)
     fit, check = timed(measured, networks.fit), timed(measured, networks.check)
@@ -124,7 +127,7 @@ def assemble_from(
         statistic=statistic,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         environment=environment,
-        protocol=(*protocol, *_provenance(prior), *((("prior_doubt", no_help),) if no_help else ())),
+        protocol=replace(protocol, prior=_summary(prior, no_help)),
         cell_keys=tuple(tuple(cell.key for cell in row) for row in space.cells()),
         correction=Correction(f"{correction.method}, on a prior", parameters, correction.networks),
         certificate=certificate,
@@ -202,10 +205,13 @@ def _why_no_help(prior: Prior, own: float, without: float, certificate: Certific
     return ""
 
 
-def _provenance(prior: Prior) -> Texts:
+def _summary(prior: Prior, no_help: str) -> PriorSummary:
     conditions, certificate = prior.table.conditions, prior.table.certificate
-    return (
-        *prior.document().items(),
-        *((("prior_conditions", conditions.text),) if conditions else ()),
-        *((("prior_mean_error_pct", f"{certificate.mean_error_pct:.2f}"),) if certificate else ()),
+    return PriorSummary(
+        prior.name,
+        prior.sha256,
+        prior.networks,
+        conditions.text if conditions else "",
+        round(certificate.mean_error_pct, 2) if certificate else None,
+        no_help,
     )

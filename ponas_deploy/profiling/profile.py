@@ -22,6 +22,7 @@ import numpy as np
 from ponas_deploy.backends import Backend, RunSettings, Session, get_backend
 from ponas_deploy.backends.protocol import ReadsGpu
 from ponas_deploy.errors import MeasurementError
+from ponas_deploy.files.documents import compact
 from ponas_deploy.files.journal import Journal
 from ponas_deploy.files.records import write_bytes
 from ponas_deploy.fitting.correction import LEAST_CHECK, LEAST_FIT
@@ -30,7 +31,7 @@ from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.machines.nvidia import GpuReading
 from ponas_deploy.measuring.contention import readings
 from ponas_deploy.measuring.interference import Interference, take_snapshot, usual_core_ns
-from ponas_deploy.measuring.launches import capture_protocol, launch_protocol
+from ponas_deploy.measuring.launches import launch_summary, not_captured
 from ponas_deploy.measuring.protocol import Outcome, Plan, Samples, measure
 from ponas_deploy.profiling.assemble import NetworkSplit, assemble
 from ponas_deploy.profiling.bench import Bench, NetworkTrial
@@ -42,7 +43,7 @@ from ponas_deploy.profiling.progress import OnProgress, OnStep
 from ponas_deploy.profiling.resume import Previous, entries_of, header, previous_of
 from ponas_deploy.profiling.sampling import MOST_CHECK, MOST_FIT, affordable, choose, grown, round_s
 from ponas_deploy.profiling.spread import spread_networks
-from ponas_deploy.tables import AccuracyTable, LatencyTable, SpaceKey
+from ponas_deploy.tables import AccuracyTable, LatencyTable, MeasurementProtocol, SpaceKey
 from searchspace.space import Space
 
 TIME_BUDGET_S = 75.0
@@ -135,8 +136,8 @@ class _Job:
         bench = self.bench
         start = read_conditions().conditions()
         note = book.note if book else ""
-        known = previous_of(book.entries if book else ())
-        bench.probe_core(usual_core_ns(one.document() for one in known.rounds))
+        known = previous_of(book.lines if book else ())
+        bench.probe_core(usual_core_ns(known.rounds))
         interference = self._journaled(known, book)
         bench.builds.networks_left = 1 + self._least_networks(known.networks)
         blocks = {} if self.prior else bench.blocks(stack, note)
@@ -154,23 +155,21 @@ class _Job:
         end = read_conditions().conditions()
         bench.report("fit", 0, 1, "fitting the table")
         bench.on_step("fitting the table")
-        protocol = (
-            *self._protocol(outcomes),
-            *bench.builds.protocol(),
-            *launch_protocol(blocks, bench.rough_ns),
-            *capture_protocol(bench.backend),
-            *((f"{name}_at_start", value) for name, value in start),
-            *((f"{name}_at_end", value) for name, value in end),
-            *interference.summary(),
-            *((("journal", note),) if note else ()),
+        protocol = replace(
+            self._protocol(outcomes),
+            launches=launch_summary(blocks, bench.rough_ns),
+            at_start=dict(start),
+            at_end=dict(end),
+            interference=interference.summary(),
+            journal=note,
         )
         table = self._assembled(known.samples, networks, protocol)
-        table = replace(table, rounds=tuple(one.document() for one in interference.rounds))
+        table = replace(table, rounds=tuple(interference.rounds))
         bench.report("fit", 1, 1, "done", at_most_s=0.0)
         return table
 
     def _assembled(
-        self, samples: Samples, networks: NetworkSplit, protocol: tuple[tuple[str, str], ...]
+        self, samples: Samples, networks: NetworkSplit, protocol: MeasurementProtocol
     ) -> LatencyTable:
         bench, of = self.bench, (self.bench.space, self.bench.conditions, samples, networks)
         environment = bench.environment()
@@ -188,7 +187,7 @@ class _Job:
             known.samples.on_sample = lambda key, number, runs, run_ns: book.append(
                 {"key": key, "round": number, "runs": runs, "ns": run_ns}
             )
-            interference.on_round = lambda one: book.append({"weather": one.document()})
+            interference.on_round = lambda one: book.append({"interference": compact(one)})
         return interference
 
     def _costs(self) -> list[Floats]:
@@ -286,12 +285,14 @@ class _Job:
         at_most_s = (total - done) * took_s + self.bench.builds.left_s
         self.bench.report("measure", done, total, text, at_most_s=at_most_s)
 
-    def _protocol(self, outcomes: Sequence[Outcome]) -> tuple[tuple[str, str], ...]:
-        return (
-            *self.bench.plan.document(),
-            ("seed", str(self.seed)),
-            ("weights", WEIGHTS),
-            ("rounds", "+".join(str(outcome.rounds) for outcome in outcomes)),
-            ("stopped_by", outcomes[-1].reason),
-            ("redone_visits", str(sum(outcome.redone_visits for outcome in outcomes))),
+    def _protocol(self, outcomes: Sequence[Outcome]) -> MeasurementProtocol:
+        return MeasurementProtocol(
+            plan=self.bench.plan.numbers(),
+            seed=self.seed,
+            weights=WEIGHTS,
+            rounds=tuple(outcome.rounds for outcome in outcomes),
+            stopped_by=outcomes[-1].reason,
+            redone_visits=sum(outcome.redone_visits for outcome in outcomes),
+            builds=self.bench.builds.summary(),
+            not_captured=not_captured(self.bench.backend),
         )

@@ -6,18 +6,19 @@ A table keeps every round of everything that was timed, and the interference in 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ponas_deploy.errors import TableMismatchError
-from ponas_deploy.files.journal import difference
-from ponas_deploy.measuring.interference import Round
+from ponas_deploy.files.bounds import AboveZero, Count, Positive
+from ponas_deploy.files.documents import compact
+from ponas_deploy.files.journal import Line, difference
 from ponas_deploy.measuring.protocol import Plan, Samples
 from ponas_deploy.profiling.assemble import NetworkSplit, Texts
 from ponas_deploy.profiling.models import WEIGHTS
 from ponas_deploy.tables import Conditions, LatencyTable, SpaceKey
-
-_PRIOR = ("prior", "prior_sha256", "prior_networks")
+from ponas_deploy.tables.latency_upgrade import renamed
+from ponas_deploy.tables.rounds import Round
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +30,52 @@ class Previous:
     rounds: tuple[Round, ...]
 
 
-def previous_of(entries: Iterable[Mapping[str, Any]]) -> Previous:
-    """What a journal holds; where networks were chosen more than once the last choice counts."""
+@dataclass(frozen=True, slots=True)
+class SampleEntry:
+    """A journal's line: the sample of one key in one round, `runs` of `ns` nanoseconds."""
+
+    key: str
+    round: Count
+    runs: Positive
+    ns: AboveZero
+
+
+@dataclass(frozen=True, slots=True)
+class NetworksEntry:
+    """A journal's line: the whole networks that were chosen, by their text form."""
+
+    fit: tuple[str, ...]
+    check: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RoundEntry:
+    """A journal's line: the interference in a round."""
+
+    interference: Round
+
+
+def previous_of(lines: Iterable[Line]) -> Previous:
+    """What a journal holds; where networks were chosen more than once the last choice counts.
+
+    FileFormatError names the line, and the key that is missing or of another type.
+    """
     samples, networks, rounds = Samples(), None, list[Round]()
-    for entry in entries:
-        if "fit" in entry:
-            networks = NetworkSplit(tuple(entry["fit"]), tuple(entry["check"]))
-        elif "weather" in entry:
-            rounds.append(Round.from_document(entry["weather"]))
+    for line in lines:
+        if "fit" in line.data:
+            chosen = line.read(NetworksEntry)
+            networks = NetworkSplit(chosen.fit, chosen.check)
+        elif "weather" in line.data or "interference" in line.data:
+            rounds.append(replace(line, data=_of_today(line.data)).read(RoundEntry).interference)
         else:
-            samples.add(entry["key"], entry["round"], entry["runs"], entry["ns"])
+            one = line.read(SampleEntry)
+            samples.add(one.key, one.round, one.runs, one.ns)
     return Previous(samples, networks, tuple(rounds))
+
+
+def _of_today(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry of a round, which was called its weather before."""
+    return {"interference": renamed(entry.get("interference", entry.get("weather")))}
 
 
 def header(
@@ -56,7 +92,7 @@ def header(
         "space": space.document(),
         "conditions": conditions.document(),
         "environment": dict(environment),
-        "protocol": {**dict(plan.document()), "seed": str(seed), "weights": WEIGHTS},
+        "protocol": _protocol(plan.numbers(), seed, WEIGHTS),
     }
 
 
@@ -70,14 +106,17 @@ def entries_of(table: LatencyTable, wanted: Mapping[str, Any]) -> Iterator[dict[
         raise TableMismatchError(
             "the table does not hold how it was measured: measure it again with --force."
         )
-    recorded = dict(table.protocol)
-    prior = {name: value for name, value in recorded.items() if name in _PRIOR}
+    recorded, prior = table.protocol, table.protocol.prior
     was = {
-        **({"prior": prior} if prior else {}),
+        **({"prior": prior_header(prior.name, prior.sha256, prior.networks)} if prior else {}),
         "space": table.space.document(),
         "conditions": table.conditions.document(),
         "environment": dict(table.environment),
-        "protocol": {name: recorded.get(name) for name in wanted["protocol"]},
+        "protocol": _protocol(
+            {name: recorded.plan.get(name) for name in wanted["protocol"] if name not in ("seed", "weights")},
+            recorded.seed,
+            recorded.weights,
+        ),
     }
     if was != wanted:
         raise TableMismatchError(
@@ -96,14 +135,15 @@ def entries_of(table: LatencyTable, wanted: Mapping[str, Any]) -> Iterator[dict[
         for number, run_ns in enumerate(measurement.rounds_ns)
     ]
     yield from (entry for _, entry in sorted(rounds, key=lambda one: one[0]))
-    for document in table.rounds:
-        yield {"weather": _readable(document)}
+    yield from ({"interference": compact(one)} for one in table.rounds)
 
 
-def _readable(document: dict[str, Any]) -> dict[str, Any]:
-    try:
-        return Round.from_document(document).document()
-    except (TypeError, ValueError) as error:
-        raise TableMismatchError(
-            f"the conditions of a round of the table cannot be read ({error}): measure it again with --force."
-        ) from error
+def prior_header(name: str, sha256: str, networks: int) -> dict[str, str]:
+    """What a journal says of a prior."""
+    return {"prior": name, "prior_sha256": sha256, "prior_networks": str(networks)}
+
+
+def _protocol(plan: Mapping[str, float | None], seed: int | None, weights: str) -> dict[str, str | None]:
+    """What a journal says of the plan: text, as journals always had it."""
+    numbers = {name: None if value is None else f"{value:g}" for name, value in plan.items()}
+    return {**numbers, "seed": str(seed), "weights": weights}

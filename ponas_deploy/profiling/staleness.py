@@ -75,8 +75,8 @@ def refuse_stale(stored: StoredTable) -> None:
 
 def made_with(table: LatencyTable) -> dict[str, str]:
     """What a table records of the machine it was made on; the governor is that at the start."""
-    protocol, governor = dict(table.protocol), "governor_at_start"
-    return {**({"governor": protocol[governor]} if governor in protocol else {}), **dict(table.environment)}
+    start = table.protocol.at_start
+    return {**({"governor": start["governor"]} if "governor" in start else {}), **dict(table.environment)}
 
 
 def differing(made: Mapping[str, str], here: Mapping[str, str]) -> tuple[Difference, ...]:

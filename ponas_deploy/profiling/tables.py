@@ -225,13 +225,13 @@ def to_go_on(path: Path, *, from_prior: bool, on_note: OnNote = no_note) -> tupl
     if not path.exists():
         return None, False
     found = StoredTable(path, load_latency_table(path))
-    said = dict(found.table.protocol)
-    if said.get("stopped_by") != "time":
+    protocol = found.table.protocol
+    if protocol.stopped_by != "time":
         why = "has all its rounds"
-    elif from_prior and "prior" not in said:
+    elif from_prior and protocol.prior is None:
         why = "has its own blocks, which no prior betters,"
-    elif "prior" in said and not from_prior:
-        why = f"was made from the prior {said['prior']}"
+    elif protocol.prior is not None and not from_prior:
+        why = f"was made from the prior {protocol.prior.name}"
     else:
         return None, True
     on_note(f"{path} {why} and is kept (--force measures it again)")

@@ -128,5 +128,6 @@ def _make(request: Request, step: Step, send: processes.Send) -> None:
         plan=request.plan,
     )
     if request.failures:
-        table = replace(table, protocol=(*table.protocol, ("restarted_because", "; ".join(request.failures))))
+        because = "; ".join(request.failures)
+        table = replace(table, protocol=replace(table.protocol, restarted_because=because))
     write_latency_table(table, request.table, overwrite=request.overwrite or request.further)

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
         AccuracyCertificate,
         AccuracyOrigin,
         AccuracyTable,
-        write_accuracy_table,
     )
+    from ponas_deploy.tables.accuracy_file import write_accuracy_table
     from ponas_deploy.tables.files import load_accuracy_table, load_latency_table, load_table, sift_table
     from ponas_deploy.tables.frames import to_frame
     from ponas_deploy.tables.grid import Grid, SpaceKey
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
         Correction,
         LatencyTable,
         NetworkLatency,
-        write_latency_table,
     )
+    from ponas_deploy.tables.latency_file import write_latency_table
+    from ponas_deploy.tables.measured_how import MeasurementProtocol
     from ponas_deploy.tables.measurement import STATISTICS, Measurement
 else:
     from ponas_deploy.tables._door import __getattr__ as __getattr__
@@ -38,6 +39,7 @@ __all__ = [
     "Grid",
     "LatencyTable",
     "Measurement",
+    "MeasurementProtocol",
     "NetworkLatency",
     "SpaceKey",
     "load_accuracy_table",

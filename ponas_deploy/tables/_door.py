@@ -14,8 +14,8 @@ _FILES = {
         "AccuracyCertificate",
         "AccuracyOrigin",
         "AccuracyTable",
-        "write_accuracy_table",
     ),
+    "accuracy_file": ("write_accuracy_table",),
     "files": (
         "load_accuracy_table",
         "load_latency_table",
@@ -33,8 +33,9 @@ _FILES = {
         "Correction",
         "LatencyTable",
         "NetworkLatency",
-        "write_latency_table",
     ),
+    "latency_file": ("write_latency_table",),
+    "measured_how": ("MeasurementProtocol",),
     "measurement": (
         "STATISTICS",
         "Measurement",

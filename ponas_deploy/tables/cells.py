@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from ponas_deploy.errors import FileFormatError
-from ponas_deploy.files.records import Faults, Record, in_words, is_number
+from ponas_deploy.files.documents import RawDocument, converted
+from ponas_deploy.files.records import Faults, in_words, is_number
 from ponas_deploy.tables.grid import Grid
 from searchspace.space import is_empty
 
@@ -62,29 +64,59 @@ Rows: TypeAlias = Sequence[Sequence[RawCell]]
 """The raw cells, layer by layer."""
 
 
-def rows_of_record(record: Record, faults: Faults) -> Rows:
+def rows_of(raw: RawDocument, faults: Faults) -> Rows:
     """The rows of a JSON table's `layers`."""
     cells: dict[str, list[RawCell]] = {}
-    for layer in record.records("layers", faults):
-        name = _text(layer, "name", faults)
+    listed: list[Any] = faults.attempt(lambda: _listed(raw), [])
+    for where, layer in _objects(raw.path, "layers", listed, faults):
+        name = faults.attempt(partial(_text, raw.path, where, layer, "name"), None)
         if name in cells:
-            faults.add(layer.error("name", f"layer '{name}' stands here a second time."))
+            again = f"layer '{name}' stands here a second time."
+            faults.add(FileFormatError(raw.path, f"{where}.name", again))
         elif name is not None:
-            cells[name] = list(_cells_of_layer(layer, name, faults))
-    return arranged(record.path, (cell for row in cells.values() for cell in row), faults)
+            cells[name] = list(_cells_of_layer(raw.path, where, layer, name, faults))
+    return arranged(raw.path, (cell for row in cells.values() for cell in row), faults)
 
 
-def _cells_of_layer(layer: Record, name: str, faults: Faults) -> Iterator[RawCell]:
-    if layer.data.get("cells") == []:
-        faults.add(layer.error("cells", f"is empty: layer '{name}' needs at least one candidate."))
-    for cell in layer.records("cells", faults):
-        label = _text(cell, "candidate", faults)
+def _listed(raw: RawDocument) -> list[Any]:
+    """The layers as they stand there, NaN too: each cell that has one is a fault of its own."""
+    if "layers" not in raw.data:
+        raise raw.error("layers", "is missing.")
+    return converted(raw.data["layers"], list[Any], raw.path, "layers")
+
+
+def _cells_of_layer(
+    path: Path, where: str, layer: dict[str, Any], name: str, faults: Faults
+) -> Iterator[RawCell]:
+    place = f"{where}.cells"
+    listed = layer.get("cells")
+    if not isinstance(listed, list):
+        reason = f"is {in_words(listed)}, expected a list." if "cells" in layer else "is missing."
+        faults.add(FileFormatError(path, place, reason))
+        return
+    if not listed:
+        faults.add(FileFormatError(path, place, f"is empty: layer '{name}' needs at least one candidate."))
+    for inside, cell in _objects(path, place, listed, faults):
+        label = faults.attempt(partial(_text, path, inside, cell, "candidate"), None)
         if label is not None:
-            yield RawCell(cell.where, name, label, cell.data)
+            yield RawCell(inside, name, label, cell)
 
 
-def _text(record: Record, key: str, faults: Faults) -> str | None:
-    return faults.attempt(lambda: record.text(key), None)
+def _objects(
+    path: Path, where: str, listed: list[Any], faults: Faults
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    for index, value in enumerate(listed):
+        if isinstance(value, dict):
+            yield f"{where}[{index}]", value
+        else:
+            reason = f"is {in_words(value)}, expected an object."
+            faults.add(FileFormatError(path, f"{where}[{index}]", reason))
+
+
+def _text(path: Path, where: str, found: dict[str, Any], key: str) -> str | None:
+    if key not in found:
+        raise FileFormatError(path, f"{where}.{key}", "is missing.")
+    return converted(found[key], str, path, f"{where}.{key}")
 
 
 def arranged(path: Path, cells: Iterable[RawCell], faults: Faults) -> Rows:

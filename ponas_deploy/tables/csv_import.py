@@ -8,12 +8,14 @@ names the line.
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 from ponas_deploy.errors import FileFormatError
+from ponas_deploy.files.opening import MOST_CSV_BYTES, read_text
 from ponas_deploy.files.records import Faults
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.cells import LATENCY_MS, LOSS_PP, TOP1_PCT, Column, RawCell, arranged, grid_of
@@ -31,14 +33,9 @@ COLUMNS = (LATENCY_MS, LOSS_PP, TOP1_PCT)
 def read_lines(path: Path) -> Lines:
     """The lines of a CSV file; FileFormatError when it cannot be read or is empty."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            lines = [(reader.line_num, row) for row in reader if any(field.strip() for field in row)]
-    except FileNotFoundError as error:
-        raise FileFormatError(path, "", "there is no such file.") from error
-    except OSError as error:
-        raise FileFormatError(path, "", f"cannot be read: {error.strerror}.") from error
-    except (UnicodeDecodeError, csv.Error) as error:
+        reader = csv.reader(io.StringIO(read_text(path, MOST_CSV_BYTES), newline=""))
+        lines = [(reader.line_num, row) for row in reader if any(field.strip() for field in row)]
+    except csv.Error as error:
         raise FileFormatError(path, "", f"is not a CSV file ({error}).") from error
     if not lines:
         raise FileFormatError(path, "line 1", "is empty: expected a header.")

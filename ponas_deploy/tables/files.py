@@ -6,11 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from ponas_deploy.files.records import Faults, read_json
-from ponas_deploy.tables import accuracy, csv_import, latency
+from ponas_deploy.files.documents import read_raw
+from ponas_deploy.files.records import Faults
+from ponas_deploy.tables import accuracy_file, csv_import, latency_file
 from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.accuracy_file import ACCURACY_TABLE, accuracy_from_raw
 from ponas_deploy.tables.cells import LATENCY_MS
 from ponas_deploy.tables.latency import LatencyTable
+from ponas_deploy.tables.latency_file import LATENCY_TABLE, latency_from_raw
 
 Found = TypeVar("Found")
 AnyTable: TypeAlias = LatencyTable | AccuracyTable
@@ -37,8 +40,8 @@ def load_table(path: Path) -> AnyTable:
 def table_document(table: AnyTable) -> dict[str, Any]:
     """A table as the JSON document that its file holds."""
     if isinstance(table, LatencyTable):
-        return {"format": latency.FORMAT, **dict(latency.document(table))}
-    return {"format": accuracy.FORMAT, **dict(accuracy.document(table))}
+        return {"format": latency_file.FORMAT, **latency_file.document(table)}
+    return {"format": accuracy_file.FORMAT, **accuracy_file.document(table)}
 
 
 def sift_table(path: Path, faults: Faults) -> AnyTable:
@@ -51,22 +54,20 @@ def sift_table(path: Path, faults: Faults) -> AnyTable:
         if csv_import.column_of(path, lines) is LATENCY_MS:
             return csv_import.latency_from_lines(path, lines, faults)
         return csv_import.accuracy_from_lines(path, lines, faults)
-    record = read_json(path, latency.FORMAT, accuracy.FORMAT)
-    if record.text("format").startswith(latency.FORMAT.partition("/")[0]):
-        return latency.latency_from_record(record, faults)
-    return accuracy.accuracy_from_record(record, faults)
+    raw = read_raw(path, LATENCY_TABLE, ACCURACY_TABLE)
+    return latency_from_raw(raw, faults) if raw.format is LATENCY_TABLE else accuracy_from_raw(raw, faults)
 
 
 def _sift_latency(path: Path, faults: Faults) -> LatencyTable:
     if _is_csv(path):
         return csv_import.latency_from_lines(path, csv_import.read_lines(path), faults)
-    return latency.latency_from_record(read_json(path, latency.FORMAT), faults)
+    return latency_from_raw(read_raw(path, LATENCY_TABLE), faults)
 
 
 def _sift_accuracy(path: Path, faults: Faults) -> AccuracyTable:
     if _is_csv(path):
         return csv_import.accuracy_from_lines(path, csv_import.read_lines(path), faults)
-    return accuracy.accuracy_from_record(read_json(path, accuracy.FORMAT), faults)
+    return accuracy_from_raw(read_raw(path, ACCURACY_TABLE), faults)
 
 
 def _is_csv(path: Path) -> bool:

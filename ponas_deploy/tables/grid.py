@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ponas_deploy.errors import ArchitectureError, TableMismatchError, UnknownNameError
-from ponas_deploy.files.records import Record
+from ponas_deploy.files.bounds import Classes, Resolution
 from searchspace.space import Space
 
 
@@ -20,23 +20,13 @@ class SpaceKey:
 
     name: str
     fingerprint: str
-    resolution: int
-    classes: int
+    resolution: Resolution
+    classes: Classes
 
     @classmethod
     def of(cls, space: Space) -> SpaceKey:
         """The key of a space."""
         return cls(space.name, space.fingerprint, space.resolution, space.classes)
-
-    @classmethod
-    def from_record(cls, record: Record) -> SpaceKey:
-        """Read what `document` wrote."""
-        return cls(
-            record.text("name"),
-            record.text("fingerprint"),
-            record.integer("resolution", least=1),
-            record.integer("classes", least=1),
-        )
 
     def document(self) -> dict[str, str | int]:
         """The key as JSON."""

@@ -39,6 +39,11 @@ class Measurement:
     rounds_ns: tuple[float, ...]
     levels: tuple[float, ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.runs < 1:
+            raise ValueError(f"holds {self.runs} runs a round, expected 1 or more.")
+        check_rounds(self.rounds_ns, self.levels)
+
     @property
     def steady_ns(self) -> tuple[float, ...]:
         """The rounds as they would have been on a machine that is always as usual."""
@@ -64,6 +69,16 @@ class Measurement:
         ordered = sorted(self.steady_ns)
         low, high = order_interval(len(ordered), _probability(statistic), confidence)
         return ordered[low] / 1e6, ordered[high] / 1e6
+
+
+def check_rounds(rounds_ns: Sequence[float], levels: Sequence[float]) -> None:
+    """ValueError where there is no round, one of no time, or levels that are not one above zero for each."""
+    if not rounds_ns:
+        raise ValueError("holds no round.")
+    if not min(rounds_ns) > 0:
+        raise ValueError(f"holds a round of {min(rounds_ns):g} ns, every one must be above zero.")
+    if levels and (len(levels) != len(rounds_ns) or not min(levels) > 0):
+        raise ValueError(f"must hold {len(rounds_ns)} levels above zero, one for each round.")
 
 
 def quantile(values: Sequence[float], probability: float) -> float:

@@ -113,29 +113,24 @@ def _of_protocol(table: LatencyTable) -> Iterator[Finding]:
             " to the last."
         )
         yield Finding("warning", "protocol", message, "Profile again when it is steady (`ponas doctor`).")
-    said = dict(table.protocol)
-    wrong, _, rounds = said.get("wrong_rounds", "").partition(" of ")
-    if wrong.isdigit() and rounds.isdigit() and 2 * int(wrong) > int(rounds):
-        because = said.get("wrong_because", "no reason is given")
-        message = f"{wrong} of {rounds} rounds were disturbed ({because})."
+    rounds, prior, fit = table.protocol.interference, table.protocol.prior, table.protocol.fit
+    if rounds and 2 * rounds.wrong_rounds > rounds.kept_rounds:
+        because = rounds.wrong_because or "no reason is given"
+        message = f"{rounds.wrong_rounds} of {rounds.kept_rounds} rounds were disturbed ({because})."
         yield Finding("warning", "protocol", message, "Profile again when that is over (`ponas doctor`).")
-    if "prior_doubt" in said:
-        yield Finding("warning", "protocol", said["prior_doubt"])
-    for key, value, message in _FITTED:
-        if said.get(key) == value:
-            yield Finding("warning", "protocol", message)
+    if prior and prior.finding:
+        yield Finding("warning", "protocol", prior.finding)
+    if fit:
+        said = {"drift": fit.drift, "additive": not fit.additive, "identified": not fit.identified}
+        yield from (Finding("warning", "protocol", _FITTED[name]) for name, wrong in said.items() if wrong)
 
 
-_FITTED = (
-    (
-        "drift",
-        "yes",
-        "drift: the residuals follow the order of the rows it was fitted to: the machine changed.",
-    ),
-    ("additive", "no", "additivity fails: sums of blocks do not explain the networks it was fitted to."),
-    ("identified", "no", "the networks it was fitted to cannot tell some of its candidates apart."),
-)
-"""What a fit notes in the protocol of its table: the key, the value that is a finding, the message."""
+_FITTED = {
+    "drift": "drift: the residuals follow the order of the rows it was fitted to: the machine changed.",
+    "additive": "additivity fails: sums of blocks do not explain the networks it was fitted to.",
+    "identified": "the networks it was fitted to cannot tell some of its candidates apart.",
+}
+"""What is to be said of the networks that a table was fitted to."""
 
 
 def drift_pct(table: LatencyTable) -> float | None:

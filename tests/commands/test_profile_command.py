@@ -15,6 +15,7 @@ from ponas_deploy.commands.quantities import parse_duration
 from ponas_deploy.errors import UnknownNameError
 from ponas_deploy.profiling.tables import accuracy_of, to_go_on
 from ponas_deploy.tables import load_latency_table, write_latency_table
+from ponas_deploy.tables.measured_how import PriorSummary
 from ponas_deploy.tables.store import SHIPPED
 from searchspace import Space, build_space
 
@@ -91,20 +92,20 @@ def test_what_is_kept_and_what_is_added_to(tmp_path: Path) -> None:
     assert to_go_on(path, from_prior=False) == (None, False)
     table = load_latency_table(SHIPPED / "latency" / f"{PRIOR}.json")
 
-    def kept(*said: tuple[str, str], from_prior: bool) -> str:
-        protocol = {**dict(table.protocol), **dict(said)}
-        write_latency_table(replace(table, protocol=tuple(protocol.items())), path, overwrite=True)
+    def kept(stopped_by: str, prior: PriorSummary | None = None, *, from_prior: bool) -> str:
+        protocol = replace(table.protocol, stopped_by=stopped_by, prior=prior)
+        write_latency_table(replace(table, protocol=protocol), path, overwrite=True)
         notes = list[str]()
         found, further = to_go_on(path, from_prior=from_prior, on_note=notes.append)
         assert (found is None) == further
         return "".join(notes)
 
-    assert kept(("stopped_by", "time"), from_prior=False) == ""
-    assert "has all its rounds and is kept (--force" in kept(("stopped_by", "rounds"), from_prior=False)
-    assert "which no prior betters" in kept(("stopped_by", "time"), from_prior=True)
-    made = ("prior", "there/table")
-    assert kept(("stopped_by", "time"), made, from_prior=True) == ""
-    assert "was made from the prior there/table" in kept(("stopped_by", "time"), made, from_prior=False)
+    assert kept("time", from_prior=False) == ""
+    assert "has all its rounds and is kept (--force" in kept("rounds", from_prior=False)
+    assert "which no prior betters" in kept("time", from_prior=True)
+    made = PriorSummary("there/table", "ab" * 32, 24)
+    assert kept("time", made, from_prior=True) == ""
+    assert "was made from the prior there/table" in kept("time", made, from_prior=False)
 
 
 def test_the_accuracy_table_is_the_one_named_or_the_spaces_own(tiny: Space) -> None:

@@ -60,7 +60,7 @@ def test_an_older_manifest_promises_the_median(tiny: Space, tmp_path: Path) -> N
     document = json.loads(path.read_text())
     for key in ("percentile", "warnings"):
         del document[key]
-    del document["measured"]["started_s"], document["measured"]["weather"]
+    del document["measured"]["started_s"], document["measured"]["interference"]
     path.write_text(json.dumps(document))
     manifest = read_manifest(tmp_path / "engine")
     assert (manifest.percentile, manifest.warnings) == (50, ())
@@ -69,10 +69,13 @@ def test_an_older_manifest_promises_the_median(tiny: Space, tmp_path: Path) -> N
     path.write_text(json.dumps({**document, "percentile": 51}))
     with pytest.raises(FileFormatError, match="percentile: is 51, expected one of 50, 90, 95, 99"):
         read_manifest(tmp_path / "engine")
-    for wrong in ({"rain": 1}, {"others_pct": "many"}):
+    for wrong, message in (
+        ({"rain": 1}, "rain: is nothing"),
+        ({"others_pct": "many"}, "others_pct: is 'many'"),
+    ):
         measured = {**document["measured"], "weather": [{"number": 0, **wrong}]}
         path.write_text(json.dumps({**document, "measured": measured}))
-        with pytest.raises(FileFormatError, match=r"weather\[0\]: is not what a machine did besides"):
+        with pytest.raises(FileFormatError, match=rf"weather\[0\]\.{message}"):
             read_manifest(tmp_path / "engine")
     document["measured"]["started_s"] = [1.0]
     path.write_text(json.dumps(document))

@@ -18,7 +18,7 @@ from ponas_deploy.engines.manifest import measured_document
 from ponas_deploy.engines.timing import Taken, single_runs, time_engine
 from ponas_deploy.measuring import contention
 from ponas_deploy.measuring.contention import Arithmetic, ContentionProbe, CoreReading, core_kinds, probe_for
-from ponas_deploy.measuring.interference import Interference, between, take_snapshot, usual_core_ns
+from ponas_deploy.measuring.interference import Interference, Round, between, take_snapshot, usual_core_ns
 from ponas_deploy.measuring.protocol import Plan, Samples, measure
 from ponas_deploy.measuring.retries import RETRIES
 
@@ -224,8 +224,8 @@ def test_a_round_says_how_often_the_core_was_shared() -> None:
     after = replace(take_snapshot(), core=CoreReading(USUAL, 110, 30, 11))
     found = between(1, before, after)
     assert (found.core_ns, found.shared_pct, found.contended_pct) == (USUAL, 25.0, 10.0)
-    assert usual_core_ns([{}, found.document(), {"core_ns": 120.0}]) == USUAL
-    assert usual_core_ns([{}]) == 0.0
+    assert usual_core_ns([Round(0), found, Round(2, core_ns=120.0)]) == USUAL
+    assert usual_core_ns([Round(0)]) == 0.0
 
 
 def test_rounds_wait_for_the_core_until_the_deadline_and_no_longer(one_core: None) -> None:

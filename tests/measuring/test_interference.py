@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from ponas_deploy.files.documents import compact, converted
 from ponas_deploy.machines.conditions import Reading
 from ponas_deploy.machines.counters import Counters
 from ponas_deploy.machines.nvidia import GpuReading
@@ -20,6 +22,7 @@ from ponas_deploy.measuring.interference import (
     take_snapshot,
 )
 from ponas_deploy.measuring.protocol import Plan
+from ponas_deploy.tables.rounds import Spread
 
 START = Snapshot(Counters(at_s=100.0, cores=2, busy_s=50.0, own_s=7.0), Reading(), GpuReading())
 PLAN = Plan()
@@ -108,8 +111,8 @@ def test_a_gpus_own_figures_are_taken_and_clocks_that_somebody_asked_for_are_no_
 
 def test_a_round_survives_a_file() -> None:
     for one in (Round(0), Round(7, 31.5, clock_mhz=2596.0, held=("heat",), wrong="hot", discarded=True)):
-        assert Round.from_document(json.loads(json.dumps(one.document()))) == one
-    assert Round(0).document() == {"number": 0}, "nothing to say takes no room"
+        assert converted(json.loads(json.dumps(compact(one))), Round, Path("t.json")) == one
+    assert compact(Round(0)) == {"number": 0}, "nothing to say takes no room"
 
 
 def interference_of(others_s: list[float], plan: Plan = PLAN) -> tuple[Interference, list[bool]]:
@@ -135,27 +138,30 @@ def interference_of(others_s: list[float], plan: Plan = PLAN) -> tuple[Interfere
 def test_a_bad_round_is_taken_again_and_a_good_one_is_not() -> None:
     interference, again = interference_of([0, 15, 0, 0])
     assert again == [False, True, False, False]
-    assert dict(interference.summary())["wrong_rounds"] == "0 of 3"
-    assert dict(interference.summary())["discarded_rounds"] == "1"
-    assert "wrong_because" not in dict(interference.summary())
+    assert interference.summary().kept_rounds == 3
+    assert interference.summary().wrong_rounds == 0
+    assert interference.summary().discarded_rounds == 1
+    assert not interference.summary().wrong_because
 
 
 def test_a_machine_that_is_always_busy_is_not_waited_for_for_ever() -> None:
     interference, again = interference_of([15] * 40)
     assert again[:2] == [True, False], "the first round may be taken again at once"
     assert sum(again) == 2, "the second time was in vain too"
-    said = dict(interference.summary())
-    assert (said["wrong_rounds"], said["discarded_rounds"]) == ("38 of 38", "2")
-    assert said["wrong_because"] == "other processes used 75 % of the cores"
-    assert said["others_pct"] == "74.8 (lowest 74.8, highest 74.8)"
+    said = interference.summary()
+    assert (said.wrong_rounds, said.kept_rounds, said.discarded_rounds) == (38, 38, 2)
+    assert said.wrong_because == "other processes used 75 % of the cores"
+    assert said.others_pct == Spread(74.8, 74.8, 74.8)
     _, never = interference_of([15] * 40, replace(PLAN, redone_pct=0.0))
     assert not any(never)
 
 
 def test_a_machine_that_is_busy_now_and_then_is_waited_for_within_bounds() -> None:
     interference, again = interference_of([15, 0] * 20)
-    said = dict(interference.summary())
-    assert (said["wrong_rounds"], said["discarded_rounds"]) == ("12 of 32", "8"), "a quarter of those kept"
+    said = interference.summary()
+    assert (said.wrong_rounds, said.kept_rounds, said.discarded_rounds) == (12, 32, 8), (
+        "a quarter of those kept"
+    )
     assert sum(again) == 8
 
 
@@ -166,14 +172,15 @@ def test_on_round_is_called_with_each(monkeypatch: pytest.MonkeyPatch) -> None:
     interference.begin()
     assert not interference.end(1, may_redo=False)
     assert seen == [Round(1)]
-    assert dict(interference.summary())["wrong_rounds"] == "1 of 2", "those from before count"
+    said = interference.summary()
+    assert (said.wrong_rounds, said.kept_rounds) == (1, 2), "those from before count"
 
 
 def test_rounds_go_on_where_they_were() -> None:
     before = interference_of([15, 0, 0, 15, 15, 0])[0]
-    read = [Round.from_document(one.document()) for one in before.rounds]
-    assert Interference(PLAN, lambda: START, read).summary() == before.summary()
-    assert dict(before.summary())["wrong_rounds"] == "2 of 5"
+    said = before.summary()
+    assert Interference(PLAN, lambda: START, before.rounds).summary() == said
+    assert (said.wrong_rounds, said.kept_rounds) == (2, 5)
 
 
 def test_a_snapshot_of_this_machine() -> None:

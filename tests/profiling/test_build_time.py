@@ -18,6 +18,7 @@ from ponas_deploy.profiling.prior import Prior
 from ponas_deploy.profiling.profile import profile
 from ponas_deploy.profiling.progress import ProfilingProgress
 from ponas_deploy.tables import Conditions, LatencyTable, write_latency_table
+from ponas_deploy.tables.measured_how import BuildSummary
 from searchspace import Space
 
 QUICK = Plan(max_rounds=10, pause_s=0.0, retakes=0, redone_pct=0)
@@ -61,10 +62,10 @@ def test_an_earlier_profile_says_what_to_expect_until_there_is_better() -> None:
     assert builds.estimate() == BuildEstimate(10, 5, before)
     built(builds, 30.0, 4.0, 4.0)
     assert builds.estimate() == BuildEstimate(7, 5, BuildTimes(4.0, 12.0)), "its ratio still holds"
-    assert BuildTimes.of(builds.protocol()) == BuildTimes(4.0, 12.0)
-    assert BuildTimes.of(()) is None
-    assert BuildTimes.of((("build_block_s", "soon"), ("build_network_s", "1"))) is None
-    assert BuildTimes.of((("build_block_s", "0.0000"), ("build_network_s", "1"))) is None
+    assert BuildTimes.of(builds.summary()) == BuildTimes(4.0, 12.0)
+    assert BuildTimes.of(None) is None
+    assert BuildTimes.of(BuildSummary(1.0, network_s=1.0)) is None
+    assert BuildTimes.of(BuildSummary(1.0, 0.0, 1.0)) is None
 
 
 def test_times_and_estimates_are_told_in_words() -> None:
@@ -121,10 +122,13 @@ def test_a_profile_says_early_what_all_its_builds_take(tiny: Space, slow: Slow) 
     assert builds[BLOCKS + 1].seconds_left == pytest.approx(NETWORKS * NETWORK_S), "one was built"
     assert builds[-1].text == f"building network {NETWORKS} of {NETWORKS}"
     assert [(one.done, one.total) for one in (builds[0], builds[-1])] == [(0, 39), (38, 39)]
-    said = dict(table.protocol)
-    assert said["build_estimate"] == f"{early[2:]}, after 3 builds"
-    assert (said["build_block_s"], said["build_network_s"]) == ("4.0000", "20.0000")
-    assert float(said["build_s"]) == BLOCKS * BLOCK_S + (NETWORKS + 1) * NETWORK_S
+    took = table.protocol.builds
+    assert took == BuildSummary(
+        total_s=BLOCKS * BLOCK_S + (NETWORKS + 1) * NETWORK_S,
+        block_s=4.0,
+        network_s=20.0,
+        estimate=f"{early[2:]}, after 3 builds",
+    )
 
 
 def test_what_the_last_profile_recorded_is_told_before_the_first_build(tiny: Space, slow: Slow) -> None:

@@ -18,7 +18,14 @@ from ponas_deploy.profiling.prior import MOST_CHECKS, NETWORKS, Prior, assemble_
 from ponas_deploy.profiling.priority import losses
 from ponas_deploy.profiling.profile import profile
 from ponas_deploy.profiling.sampling import choose
-from ponas_deploy.tables import Conditions, Grid, LatencyTable, load_latency_table, write_latency_table
+from ponas_deploy.tables import (
+    Conditions,
+    Grid,
+    LatencyTable,
+    MeasurementProtocol,
+    load_latency_table,
+    write_latency_table,
+)
 from ponas_deploy.tables.quality import quality_findings
 from ponas_deploy.tables.store import SHIPPED
 from searchspace import Architecture, Space, build_space
@@ -83,13 +90,10 @@ def test_where_it_comes_from_stands_in_the_table_and_survives_a_file(deeper: Spa
     prior = load_prior(tmp_path / "there" / "table.json", 12)
     write_latency_table(measured(deeper, HERE, device="here", prior=prior), tmp_path / "here.json")
     table = load_latency_table(tmp_path / "here.json")
-    said = dict(table.protocol)
-    assert (said["prior"], said["prior_sha256"], said["prior_networks"]) == (
-        "there/table",
-        prior.sha256,
-        "12",
-    )
-    assert said["prior_conditions"] == "there, fake fp32, 1 thread, batch 1"
+    used = table.protocol.prior
+    assert used is not None
+    assert (used.name, used.sha256, used.networks) == ("there/table", prior.sha256, 12)
+    assert used.conditions == "there, fake fp32, 1 thread, batch 1"
     assert table.conditions is not None
     assert table.conditions.device == "here"
     assert (table.measurements, table.intervals_ms, table.isolated) == ((), (), None), "no cell was timed"
@@ -181,7 +185,9 @@ def planted(prior: Prior, truth: LatencyTable, noise: float = 0.005) -> LatencyT
             ns = 1e6 * truth.predict_ms(str(text).split(",")) * (1 + noise * rng.standard_normal())
             samples.add(str(text), number, 1, ns)
     conditions = Conditions("here", "onnxruntime", "fp32", 1, 1)
-    return assemble_from(prior, space, conditions, samples, networks, environment=(), protocol=())
+    return assemble_from(
+        prior, space, conditions, samples, networks, environment=(), protocol=MeasurementProtocol()
+    )
 
 
 def shipped(name: str) -> Path:
@@ -251,7 +257,7 @@ def test_more_time_refines_it_with_the_same_prior_only(deeper: Space, tmp_path: 
     prior, journal = prior_of(deeper), tmp_path / "journal"
     short = measured(deeper, HERE, device="here", prior=prior, time_budget_s=0.0)
     longer = measured(deeper, HERE, device="here", prior=prior, journal=journal, further=short)
-    assert (dict(short.protocol)["rounds"], dict(longer.protocol)["rounds"]) == ("5", "10")
+    assert (short.protocol.rounds, longer.protocol.rounds) == ((5,), (10,))
     assert short.certificate is not None
     assert longer.certificate is not None
     assert [n.choices for n in longer.certificate.networks] == [n.choices for n in short.certificate.networks]
@@ -267,6 +273,6 @@ def test_its_journal_and_that_of_a_full_profile_are_not_mixed(deeper: Space, tmp
     journal = tmp_path / "journal"
     measured(deeper, HERE, device="here", journal=journal)
     table = measured(deeper, HERE, device="here", prior=prior_of(deeper), journal=journal)
-    assert "another measurement" in dict(table.protocol)["journal"]
+    assert "another measurement" in table.protocol.journal
     again = measured(deeper, HERE, device="here", prior=prior_of(deeper), journal=journal)
     assert again.certificate == table.certificate

@@ -25,6 +25,7 @@ from ponas_deploy.profiling.models import network_bytes
 from ponas_deploy.profiling.profile import profile
 from ponas_deploy.profiling.progress import ProfilingProgress
 from ponas_deploy.tables import LatencyTable, SpaceKey, load_latency_table, write_latency_table
+from ponas_deploy.tables.measured_how import LaunchSummary
 from searchspace import Architecture, Space
 from searchspace.space import Layer
 
@@ -73,7 +74,9 @@ def test_everything_a_table_needs_is_in_it_and_survives_a_file(tiny: Space, tmp_
     assert len(keys) == 2 + 8, "layers 2 and 3 are of one shape and were measured once"
     assert table.isolated.values[1] == table.isolated.values[2]
     assert {"processor", "runtime", "python"} <= dict(table.environment).keys()
-    assert {"rounds", "stopped_by", "seed", "sample_ns"} <= dict(table.protocol).keys()
+    assert table.protocol.rounds
+    assert (table.protocol.stopped_by, table.protocol.seed) == ("settled", 0)
+    assert table.protocol.plan == QUICK.numbers()
     for row, intervals in zip(table.grid.values, table.intervals_ms, strict=True):
         assert all(
             low <= value * 1.001 and value <= high * 1.001
@@ -130,8 +133,8 @@ def test_without_time_it_does_the_least_that_a_certificate_needs(tiny: Space) ->
     table = profiled(tiny, time_budget_s=0.0)
     assert table.certificate is not None
     assert len(table.certificate.networks) == LEAST_CHECK
-    assert dict(table.protocol)["rounds"] == str(QUICK.floor_rounds)
-    assert dict(table.protocol)["stopped_by"] == "time"
+    assert table.protocol.rounds == (QUICK.floor_rounds,)
+    assert table.protocol.stopped_by == "time"
 
 
 def test_networks_that_do_not_fit_in_memory_are_measured_in_waves(
@@ -141,7 +144,7 @@ def test_networks_that_do_not_fit_in_memory_are_measured_in_waves(
     table = profiled(tiny, time_budget_s=0.0)
     assert table.certificate is not None
     assert table.certificate.worst_error_pct < 0.01
-    assert dict(table.protocol)["rounds"].count("+") >= 1
+    assert len(table.protocol.rounds) >= 2
 
 
 def test_a_space_with_too_few_networks_is_refused(tiny: Space) -> None:
@@ -212,7 +215,7 @@ def test_a_killed_profile_goes_on_where_it_was(tiny: Space, tmp_path: Path) -> N
     assert resumed.grid == through.grid
     assert resumed.certificate == through.certificate
     assert resumed.measurements == through.measurements
-    assert "continuing" in dict(resumed.protocol)["journal"]
+    assert "continuing" in resumed.protocol.journal
     keys = [
         (entry["key"], entry["round"])
         for entry in map(json.loads, journal.read_text(encoding="utf-8").splitlines())
@@ -235,15 +238,15 @@ def test_a_journal_of_other_conditions_is_not_mixed_in(tiny: Space, tmp_path: Pa
     profiled(tiny, device="d", journal=journal)
     first = journal.read_bytes()
     table = profiled(tiny, FakeDevice(node_ns=9_000), device="d", journal=journal)
-    assert "environment fake_device" in dict(table.protocol)["journal"]
+    assert "environment fake_device" in table.protocol.journal
     assert journal.with_name("profile.journal.old-1").read_bytes() == first
     assert table.grid == profiled(tiny, FakeDevice(node_ns=9_000), device="d").grid
 
 
 def test_launches_are_counted_where_a_runtime_launches(tiny: Space, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "launch_bound" not in dict(profiled(tiny).protocol)
+    assert profiled(tiny).protocol.launches is None
     monkeypatch.setattr(FakeSession, "launch_ns", 10_000_000, raising=False)
-    assert dict(profiled(tiny).protocol)["launch_bound"] == "10 of 10"
+    assert profiled(tiny).protocol.launches == LaunchSummary(1000.0, 10, 10)
 
 
 # --- measured further
@@ -254,7 +257,7 @@ def test_more_time_adds_rounds_to_the_same_table(tiny: Space, tmp_path: Path) ->
     write_latency_table(short, tmp_path / "table.json")
     stored = load_latency_table(tmp_path / "table.json")
     longer = profiled(tiny, device="d", journal=tmp_path / "journal", further=stored)
-    assert (dict(short.protocol)["rounds"], dict(longer.protocol)["rounds"]) == ("5", "10")
+    assert (short.protocol.rounds, longer.protocol.rounds) == ((5,), (10,))
     for (key, before), (same, after) in zip(short.measurements, longer.measurements, strict=True):
         assert (key, before.runs) == (same, after.runs)
         assert after.rounds_ns[:5] == tuple(map(round, before.rounds_ns)), "those from before are kept"
@@ -267,8 +270,9 @@ def test_more_time_adds_rounds_to_the_same_table(tiny: Space, tmp_path: Path) ->
     assert longer.correction is not None
     assert {net.choices for net in longer.correction.networks}.isdisjoint(checked)
     assert {len(net.measurement.rounds_ns) for net in longer.certificate.networks} == {10}
-    assert dict(longer.protocol)["wrong_rounds"].endswith(" of 15"), "5 before, 5 of new networks, 5 of all"
-    assert [one["number"] for one in stored.rounds] == [0, 1, 2, 3, 4]
+    assert longer.protocol.interference is not None
+    assert longer.protocol.interference.kept_rounds == 15, "5 before, 5 of new networks, 5 of all"
+    assert [one.number for one in stored.rounds] == [0, 1, 2, 3, 4]
     assert longer.rounds[:5] == stored.rounds, "with the conditions of each"
     assert len(longer.rounds) == 15
 

@@ -15,7 +15,7 @@ from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.profiling import inventory, staleness, tables
 from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.profiling.staleness import Difference, differing, in_words, made_with
-from ponas_deploy.tables import Conditions, store
+from ponas_deploy.tables import Conditions, MeasurementProtocol, store
 from ponas_deploy.tables.store import StoredTable
 from searchspace.space import Space
 from stored_tables import stored
@@ -71,7 +71,9 @@ def test_what_differs_is_a_sentence(made: dict[str, str], text: str) -> None:
 
 
 def test_the_governor_stands_in_the_protocol(tiny: Space, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = stored(tiny, this_machine().name, protocol=(("governor_at_start", "performance"),))
+    made = stored(
+        tiny, this_machine().name, protocol=MeasurementProtocol(at_start={"governor": "performance"})
+    )
     assert made_with(made.table)["governor"] == "performance"
     assert inventory.serving(Target("cpu"), tiny) == (made,)  # not readable here: not compared
     monkeypatch.setattr(staleness, "read_conditions", lambda: Reading(governor="powersave"))

@@ -59,7 +59,7 @@ def test_the_table_and_the_way_to_it_are_those_of_a_profile_in_this_process(quic
     assert table.certificate is not None
     assert {progress.stage for progress in reports} == {"build", "measure", "fit"}
     assert (reports[-1].stage, reports[-1].done) == ("fit", 1)
-    assert "restarted_because" not in dict(table.protocol)
+    assert not table.protocol.restarted_because
     assert {key for key, _ in samples(quick.journal)} >= {key for key, _ in table.measurements}
 
 
@@ -89,7 +89,7 @@ def test_a_process_that_fails_once_is_started_again(
     reports: list[ProfilingProgress] = []
     profile_in_worker(quick, reports.append)
     doing = "running" if after else "building"
-    because = dict(load_latency_table(quick.table).protocol)["restarted_because"]
+    because = load_latency_table(quick.table).protocol.restarted_because
     assert because.startswith(f"ended with SIGSEGV while {doing} block ")
     assert block(tiny) in because, "among those that were being built at once"
     assert f"starting again: the process {because}" in [progress.text for progress in reports]
@@ -239,7 +239,7 @@ def test_the_sleep_of_a_machine_is_not_taken_for_a_hang(
         time.sleep(6)
         os.killpg(process.pid, signal.SIGCONT)
         assert process.wait(120) == 0
-    why = dict(load_latency_table(quick.table).protocol)["restarted_because"]
+    why = load_latency_table(quick.table).protocol.restarted_because
     found = re.match(r"gave no output for (\d+) s while running", why)
     assert found is not None
     assert int(found[1]) < 6, "it had its time after the stop"

@@ -12,7 +12,9 @@ from ponas_deploy.checks.table_file import check_table
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.tables import Certificate, Grid, LatencyTable, Measurement, NetworkLatency
 from ponas_deploy.tables.margin import margin
+from ponas_deploy.tables.measured_how import FitSummary, MeasurementProtocol
 from ponas_deploy.tables.quality import drift_pct, quality_findings, reproducibility_pct, usable_tables
+from ponas_deploy.tables.rounds import InterferenceSummary
 from sample_tables import latency_table
 
 GRID = Grid(("1", "2"), (("a", "b"),) * 2, ((1.0, 2.0), (1.0, 2.0)), 1.0)
@@ -177,24 +179,36 @@ def test_reproducibility_is_how_far_pairs_of_levels_lie_apart() -> None:
     assert reproducibility_pct(slow) == pytest.approx(277 * 0.1 / 1.05 / 2, rel=0.01), "networks alone varied"
 
 
+def fitted(**said: bool) -> MeasurementProtocol:
+    """The protocol of a table that was fitted, and what the fit said of its rows."""
+    sound = {"identified": True, "additive": True, "drift": False}
+    return MeasurementProtocol(
+        fit=FitSummary(
+            "least squares", 400, "rows.csv", "factors", 1.0, 0.9, 0.8, 0.95, 2.0, **(sound | said)
+        )
+    )
+
+
+def disturbed(wrong: int) -> MeasurementProtocol:
+    because = "other processes used 60 % of the cores"
+    return MeasurementProtocol(interference=InterferenceSummary(16, wrong, 0, because))
+
+
 @pytest.mark.parametrize(
     ("protocol", "message"),
     [
-        ((("additive", "no"),), "additivity fails: sums of blocks do not explain"),
-        ((("drift", "yes"),), "drift: the residuals follow the order of the rows"),
-        ((("identified", "no"),), "cannot tell some of its candidates apart"),
-        (
-            (("wrong_rounds", "9 of 16"), ("wrong_because", "other processes used 60 % of the cores")),
-            "9 of 16 rounds were disturbed (other processes used 60 % of the cores)",
-        ),
+        (fitted(additive=False), "additivity fails: sums of blocks do not explain"),
+        (fitted(drift=True), "drift: the residuals follow the order of the rows"),
+        (fitted(identified=False), "cannot tell some of its candidates apart"),
+        (disturbed(9), "9 of 16 rounds were disturbed (other processes used 60 % of the cores)"),
     ],
 )
 def test_what_the_protocol_says_of_the_measuring_is_a_warning(
-    protocol: tuple[tuple[str, str], ...], message: str
+    protocol: MeasurementProtocol, message: str
 ) -> None:
     (found,) = words(replace(latency_table(), protocol=protocol), "warning")
     assert message in found
-    sound = (("additive", "yes"), ("drift", "no"), ("wrong_rounds", "3 of 16"))
+    sound = replace(fitted(), interference=disturbed(3).interference)
     assert quality_findings(replace(latency_table(), protocol=sound)) == ()
 
 

@@ -43,7 +43,7 @@ def profile_report(made: Sequence[StoredTable]) -> RenderableType:
                 f"{certificate.isolated_mean_error_pct:.1f} % off",
             ]
         rows.add_row(*row)
-    notes = (note for stored in made for note in launch_notes(dict(stored.table.protocol)))
+    notes = (note for stored in made for note in launch_notes(stored.table.protocol))
     return Group(
         rows,
         *map(Text, notes),
@@ -52,4 +52,4 @@ def profile_report(made: Sequence[StoredTable]) -> RenderableType:
 
 
 def _origin(stored: StoredTable) -> str:
-    return ", from a prior" if "prior" in dict(stored.table.protocol) else ""
+    return ", from a prior" if stored.table.protocol.prior else ""

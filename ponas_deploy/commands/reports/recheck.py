@@ -30,10 +30,10 @@ def _parts(found: Recheck) -> Iterator[RenderableType]:
         yield _moved(found)
     yield _networks(found)
     yield _choices(found)
-    if dict(found.interference).get("wrong_because"):
-        interference = dict(found.interference)
+    rounds = found.interference
+    if rounds and rounds.wrong_because:
         yield Text(
-            f"{interference['wrong_rounds']} rounds were disturbed: {interference['wrong_because']}",
+            f"{rounds.wrong_rounds} of {rounds.kept_rounds} rounds were disturbed: {rounds.wrong_because}",
             style=FAINT,
         )
 

@@ -1,0 +1,89 @@
+"""How a latency table was measured, or fitted: what its reader needs to know to trust it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ponas_deploy.files.bounds import AtLeastZero, Count, Positive, Seed
+from ponas_deploy.tables.rounds import InterferenceSummary, LaunchSummary
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSummary:
+    """What building the models took: all of them, and lately a block and a network, in seconds.
+
+    `estimate` is the first one that was told, in words.
+    """
+
+    total_s: AtLeastZero
+    block_s: AtLeastZero | None = None
+    network_s: AtLeastZero | None = None
+    estimate: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PriorSummary:
+    """The table of another device that a table was made from, and on how many networks it was fitted here.
+
+    `conditions` and `mean_error_pct` are the prior's own. `finding` says why it was no help; empty where it
+    was.
+    """
+
+    name: str
+    sha256: str
+    networks: Positive
+    conditions: str = ""
+    mean_error_pct: float | None = None
+    finding: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FitSummary:
+    """What `ponas table fit` found in the whole networks that a table was fitted to, `file` names.
+
+    `tau` is the cross-validated rank correlation with its 95 % interval, `mean_error_pct` the error of
+    held-out networks. `identified`, `additive` and `drift` are what `ponas table fit --json` says.
+    """
+
+    method: str
+    networks: Positive
+    file: str
+    model: str
+    ridge: float
+    tau: float
+    tau_low: float
+    tau_high: float
+    mean_error_pct: float
+    identified: bool
+    additive: bool
+    drift: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MeasurementProtocol:
+    """How a latency table was measured; what nobody recorded is empty or None.
+
+    `plan` holds the numbers of `measuring.Plan`; `rounds` those of each wave of networks; `stopped_by` is
+    "settled", "rounds" or "time". `at_start` and `at_end` are the machine's conditions by name, `journal`
+    what was found of an earlier measurement, `restarted_because` what ended the processes before. `other` is
+    what older versions wrote that has no field here.
+    """
+
+    plan: Mapping[str, float] = field(default_factory=dict)
+    seed: Seed | None = None
+    weights: str = ""
+    rounds: tuple[Count, ...] = ()
+    stopped_by: str = ""
+    redone_visits: Count | None = None
+    builds: BuildSummary | None = None
+    launches: LaunchSummary | None = None
+    not_captured: str = ""
+    at_start: Mapping[str, str] = field(default_factory=dict)
+    at_end: Mapping[str, str] = field(default_factory=dict)
+    interference: InterferenceSummary | None = None
+    journal: str = ""
+    restarted_because: str = ""
+    prior: PriorSummary | None = None
+    fit: FitSummary | None = None
+    other: Mapping[str, str] = field(default_factory=dict)
