@@ -15,7 +15,7 @@ import pytest
 from ponas_deploy.engines.manifest import read_manifest
 from ponas_deploy.errors import FileFormatError
 from ponas_deploy.files.journal import Journal
-from ponas_deploy.profiling.resume import before
+from ponas_deploy.profiling.resume import previous_of
 from ponas_deploy.tables import load_accuracy_table, load_latency_table, write_latency_table
 from ponas_deploy.tables.quality import quality_findings
 from ponas_deploy.tables.rounds import Round, Spread
@@ -91,7 +91,7 @@ def journal(folder: Path) -> Journal:
 
 def test_a_journal_of_version_1(tmp_path: Path) -> None:
     with journal(tmp_path) as book:
-        known = before(book.lines)
+        known = previous_of(book.lines)
     assert known.networks is not None
     assert known.networks.fit[0] == "k3e6,k3e3,k3e3"
     assert known.samples.rounds["k3e3,k3e6,k3e3"][0] == 64093.8
@@ -116,5 +116,5 @@ def test_an_entry_of_a_profiles_journal_that_does_not_fit_is_named(
     path = tmp_path / "journal"
     path.write_text(f'{{"format": "ponas.journal/1"}}\n{entry}\n')
     with Journal(path, {}) as book, pytest.raises(FileFormatError) as error:
-        before(book.lines)
+        previous_of(book.lines)
     assert str(error.value).startswith(f"{path}, line 2, {message}")
