@@ -179,7 +179,8 @@ def test_the_real_protocol_on_an_unchanged_device_and_on_a_slower_one(
             network_bytes(Architecture(tiny, network.choices), 1), RunSettings()
         ) as s:
             assert network.measured_ms == pytest.approx(s.time_ns(1000) / 1e9, rel=1e-3)
-    assert "discarded_rounds" in dict(found.interference)
+    assert found.interference is not None
+    assert found.interference.kept_rounds > 0
     device = FakeDevice(run_ns=0.0, node_ns=2_600.0, mac_ns=0.026)
     slower = recheck(made, losses(tiny), seconds=3.0)
     assert slower.verdict == "shifted"
