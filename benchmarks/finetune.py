@@ -49,7 +49,7 @@ from train.progress import Evaluation
 from train.settings import FineTuneSettings, preset
 from train.stages import TunedLayer, evaluate, fine_tune, train_meta
 from train.stages.candidates import CandidateTraining
-from train.stages.equivalent import stand_ins
+from train.stages.equivalent import equivalents
 from train.stages.loop import sgd
 
 SEED = 0
@@ -259,7 +259,7 @@ def show(space: Space, rounds: list[Round]) -> None:
     for index, (layer, shape) in enumerate(zip(space.layers, space.layer_shapes(), strict=False)):
         pairs = [one[index] for one in rounds]
         times = [statistics.median(getattr(pair, way).wall_s for pair in pairs) for way in WAYS]
-        label = f"{layer.name:>5} {shape[1]:>3}x{shape[2]:<3} {len(set(stand_ins(layer, shape))):>4}/12"
+        label = f"{layer.name:>5} {shape[1]:>3}x{shape[2]:<3} {len(set(equivalents(layer, shape))):>4}/12"
         top1, nats = max(pair.top1_pp for pair in pairs), max(pair.cross_entropy_nats for pair in pairs)
         print(f"{label} {columns(times)}   {top1:.2f} pp, {nats:.0e} nats")
     for phase in PHASES:

@@ -84,7 +84,7 @@ def evaluated(wanted: EvaluationRequest, advance: Advance, on_note: OnNote = no_
         raise MissingExtraError("torch, which evaluation needs,", "train")
     if wanted.split not in (*SPLITS, "all"):
         raise UnknownNameError("split", wanted.split, (*SPLITS, "all"))
-    from train.runs.images import fitting
+    from train.runs import fitting
 
     file = read_file(wanted.weights, on_note)
     manifest = _manifest(wanted.engine) if wanted.engine else None
@@ -123,7 +123,7 @@ def _splits(
 ) -> Splits:
     """The images, cut as the weights' training cut them; PonasError when their classes are others."""
 
-    from train.runs.images import load_images
+    from train.runs import load_images
 
     def report(progress: TrainingProgress) -> None:
         if any(name == "skipped_images" for name, _ in progress.metrics):

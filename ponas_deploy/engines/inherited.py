@@ -38,7 +38,7 @@ def inherited(
 ) -> WeightsSource:
     """The source of an engine's weights and of its accuracy on the test images of `data`."""
     from train.progress import silent
-    from train.runs.images import load_images
+    from train.runs import load_images
     from train.stages import inherited_weights
 
     splits = load_images((file,), data=data, resolution=None, seed=seed, on_progress=silent)

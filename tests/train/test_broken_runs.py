@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,12 @@ from typer.testing import CliRunner
 from ponas_deploy.commands import app
 from ponas_deploy.errors import PonasError
 from ponas_deploy.files.documents import read_document, write_document
+from ponas_deploy.tables import AccuracyTable, Grid, write_accuracy_table
 from train.files import SPECIALIZED, lock, read_log, read_status
 from train.progress import LayerRow
 from train.settings import TrainSettings, assigned
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 HEADER = "time,seconds,stage,at,step,steps,loss,validation_top1_pct,lr,images_per_s,left_s"
 LINE = "2026-11-28T10:00:00+00:00,12.5,meta,epoch 1 of 3,4,12,1.5,40.2,0.1,320.5,25"
 ROW = {"layer": "1", "labels": ["a", "b"], "top1_pct": [40, 50.5], "cross_entropy": [1.5, 1], "chosen": "b"}
@@ -128,17 +132,17 @@ BROKEN = {
     "no seconds": (log(LINE.replace("12.5", "", 1)), r"log.csv, line 2: is no line of a training log"),
     "endless seconds": (
         log(LINE.replace("12.5", "inf", 1)),
-        r"log.csv, line 2.seconds: is inf, expected",
+        r"log.csv, line 2, seconds: is inf, expected",
     ),
     "nan seconds": (
         log(LINE.replace("12.5", "nan", 1)),
-        r"log.csv, line 2.seconds: is nan, expected",
+        r"log.csv, line 2, seconds: is nan, expected",
     ),
     "too many seconds": (
         log(LINE.replace("12.5", "1e300", 1)),
-        r"line 2.seconds: is 1e\+300, expected 1",
+        r"line 2, seconds: is 1e\+300, expected 1",
     ),
-    "no steps": (log(LINE.replace(",12,", ",0,")), r"log.csv, line 2.steps: is 0, expected 1 or more"),
+    "no steps": (log(LINE.replace(",12,", ",0,")), r"log.csv, line 2, steps: is 0, expected 1 or more"),
     "no zone": (log(LINE.replace("+00:00", "")), r"log.csv, line 2: is no line of a training log"),
     "latin-1": (log(LINE.replace("epoch", "\xe9poque")), r"log.csv, byte \d+: is not text"),
     "200 KB": (log(LINE.replace("epoch", "e" * 200_000)), r"log.csv, line 2: is no line of CSV"),
@@ -280,3 +284,35 @@ def test_a_broken_result_is_refused_in_words(tmp_path: Path, part: str, value: A
     path.write_text(json.dumps({**RESULT, part: value}))
     with pytest.raises(PonasError, match=message):
         read_document(path, SPECIALIZED)
+
+
+def without_torch(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """`ponas` in a process that has no torch."""
+    code = "import sys; sys.modules['torch'] = None; from ponas_deploy.commands import main; main()"
+    finding = "import importlib.util as u; f = u.find_spec"
+    code = f"{finding}; u.find_spec = lambda n, *a: None if n == 'torch' else f(n, *a)\n{code}"
+    command = [sys.executable, "-c", code, *arguments]
+    path = os.pathsep.join([str(ROOT), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": "200"}
+    return subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+
+
+def test_a_finished_runs_own_table_is_copied_without_torch(tmp_path: Path) -> None:
+    accuracy = Grid(("1",), (("a", "b"),), ((40.0, 50.5),))
+    write_accuracy_table(AccuracyTable.from_top1(accuracy), tmp_path / "accuracy.json")
+    (tmp_path / "weights.safetensors").write_bytes(b"")
+    done = without_torch("train", "table", "--run", str(tmp_path), "--method", "progressive", "--json")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "accuracy-progressive.json").exists()
+
+
+@pytest.mark.parametrize("command", [("train", "table"), ("table", "certify")])
+def test_what_needs_torch_says_so_where_there_is_none(tmp_path: Path, command: tuple[str, ...]) -> None:
+    table = tmp_path / "accuracy.json"
+    write_accuracy_table(AccuracyTable.from_top1(Grid(("1",), (("a", "b"),), ((40.0, 50.5),))), table)
+    (tmp_path / "weights.safetensors").write_bytes(b"")
+    own = () if command[0] == "train" else (str(table),)
+    done = without_torch(*command, *own, "--run", str(tmp_path))
+    assert done.returncode == 1
+    assert "torch" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -13,7 +13,7 @@ from tiny_training import CPU, one_thread, space
 from searchspace import build_space
 from train.networks import Block
 from train.stages.candidates import cropped
-from train.stages.equivalent import stand_ins
+from train.stages.equivalent import equivalents
 
 
 @pytest.fixture(autouse=True)
@@ -30,14 +30,14 @@ def test_how_many_candidates_of_ponas_differ(resolution: int, trained: list[int]
     ponas = build_space("ponas", resolution, 10)
     shapes = ponas.layer_shapes()
     assert [
-        len(set(stand_ins(layer, shape))) for layer, shape in zip(ponas.layers, shapes, strict=False)
+        len(set(equivalents(layer, shape))) for layer, shape in zip(ponas.layers, shapes, strict=False)
     ] == trained
 
 
 def test_the_largest_kernel_trains_for_its_equivalents() -> None:
     layer = space().layers[1]  # k3e3, k5e3, k3e6se, k5e6se
-    assert stand_ins(layer, (8, 2, 2)) == stand_ins(layer, (8, 1, 1)) == (1, 1, 3, 3)
-    assert stand_ins(layer, (8, 4, 4)) == stand_ins(layer, (8, 1, 3)) == (0, 1, 2, 3)
+    assert equivalents(layer, (8, 2, 2)) == equivalents(layer, (8, 1, 1)) == (1, 1, 3, 3)
+    assert equivalents(layer, (8, 4, 4)) == equivalents(layer, (8, 1, 3)) == (0, 1, 2, 3)
 
 
 @pytest.mark.parametrize("side", [1, 2, 3, 4])
@@ -50,7 +50,7 @@ def test_candidates_have_the_same_values_if_and_only_if_they_are_equivalent(laye
     channels = space().layer_shapes()[layer][0]
     with torch.no_grad():
         outputs = [block(torch.ones(2, channels, side, side)) for block in blocks]
-    places = stand_ins(of_layer, (channels, side, side))
+    places = equivalents(of_layer, (channels, side, side))
     for a in range(len(blocks)):
         for b in range(len(blocks)):
             same = torch.allclose(outputs[a], outputs[b], atol=1e-6)

@@ -126,8 +126,9 @@ def test_fitted_losses_follow_what_the_networks_have_in_common(
     run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Planted: every network's hits come from a known sum over its blocks, the fit must find it."""
-    import train.stages.subnets
-    from train.stages import Evaluation, Subnet
+    import train.stages
+    from train.progress import Evaluation
+    from train.stages import Subnet
 
     worth = {label: index for index, label in enumerate(LABELS)}
 
@@ -140,7 +141,7 @@ def test_fitted_losses_follow_what_the_networks_have_in_common(
             for choices, error in zip(networks, errors, strict=True)
         )
 
-    monkeypatch.setattr(train.stages.subnets, "evaluate_subnets", planted)
+    monkeypatch.setattr(train.stages, "evaluate_subnets", planted)
     found = document(run("train", "table", "--run", folder, "--networks", 40, "--json"))
     assert found["cross_validated_tau"] > 0.95
     loss = load_accuracy_table(Path(found["table"])).loss

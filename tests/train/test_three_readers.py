@@ -30,7 +30,7 @@ from searchspace.ops import Op, Residual, count_params
 from searchspace.weights import network_parameters, random_block, random_weights
 from train.networks import Block, Network, crop, frozen, load_arrays
 from train.networks.modules import Convolution, activate, gated
-from train.stages.equivalent import stand_ins
+from train.stages.equivalent import equivalents
 
 Array = NDArray[np.float32]
 PUBLISHED = published()
@@ -177,7 +177,7 @@ def test_a_module_refuses_what_it_does_not_know() -> None:
     with pytest.raises(UnknownNameError, match="unknown operation 'SimpleNamespace'"):
         crop({}, (foreign,))
     with pytest.raises(UnknownNameError, match="unknown operation 'SimpleNamespace'"):
-        stand_ins(Layer("1", (Candidate("a", (foreign,)),)), (8, 4, 4))
+        equivalents(Layer("1", (Candidate("a", (foreign,)),)), (8, 4, 4))
     for activate_or_gate, unknown in ((activate, "hswish"), (gated, "hard_sigmoid")):
         with pytest.raises(UnknownNameError, match=unknown):
             activate_or_gate(unknown, torch.zeros(1))  # type: ignore[operator]

@@ -10,7 +10,7 @@ from train.files.documents import (
     SpecializedDocument,
 )
 from train.files.log import Line, RunLog, read_log
-from train.files.paths import RunPaths
+from train.files.paths import RunPaths, finished
 from train.files.rows import grid_of, rows_of, rows_text
 from train.files.status import Status, read_status
 
@@ -26,6 +26,7 @@ __all__ = [
     "SpecializedDocument",
     "Status",
     "claim",
+    "finished",
     "grid_of",
     "read_log",
     "read_status",

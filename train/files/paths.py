@@ -20,6 +20,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from ponas_deploy.errors import PonasError
 from ponas_deploy.files.weights import read_header
 from train.files.rows import KEY, rows_of
 from train.progress import LayerRow
@@ -88,3 +89,15 @@ class RunPaths:
         self.network.unlink(missing_ok=True)
         self.meta_state.unlink(missing_ok=True)
         shutil.rmtree(self.folder / "layers", ignore_errors=True)
+
+
+def finished(run: Path) -> Path:
+    """The supernet's weights in a run's folder; PonasError when the run did not end."""
+    weights = run / "weights.safetensors"
+    for needed in (weights, run / "accuracy.json"):
+        if not needed.exists():
+            raise PonasError(
+                f"{run} holds no finished run ({needed.name} is missing): `ponas train --out {run}` with the"
+                f" settings it was started with finishes it."
+            )
+    return weights

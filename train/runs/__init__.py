@@ -1,9 +1,25 @@
-"""Whole training runs, from images to a table and weights.
+"""Whole training runs, from images to a table and weights, and what is evaluated of a finished one.
 
 result = train_run(preset("quick"), Path("runs/digits"))
 """
 
+from train.runs.images import data_of, fitting, load_images
 from train.runs.specialized import SpecializedResult, TrainingJob, specialized_run
+from train.runs.subnets import Evaluated, Run, Wanted, evaluated, open_run
 from train.runs.supernet import TrainResult, train_run
 
-__all__ = ["SpecializedResult", "TrainResult", "TrainingJob", "specialized_run", "train_run"]
+__all__ = [
+    "Evaluated",
+    "Run",
+    "SpecializedResult",
+    "TrainResult",
+    "TrainingJob",
+    "Wanted",
+    "data_of",
+    "evaluated",
+    "fitting",
+    "load_images",
+    "open_run",
+    "specialized_run",
+    "train_run",
+]

@@ -13,7 +13,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from ponas_deploy.errors import PonasError, WeightsError
+from ponas_deploy.errors import WeightsError
 from ponas_deploy.files.journal import Journal
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.files.records import sha256
@@ -69,18 +69,6 @@ class Wanted:
     least: int
     seed: int
     device: str
-
-
-def finished(run: Path) -> Path:
-    """The supernet's weights in a run's folder; PonasError when the run did not end."""
-    weights = run / "weights.safetensors"
-    for needed in (weights, run / "accuracy.json"):
-        if not needed.exists():
-            raise PonasError(
-                f"{run} holds no finished run ({needed.name} is missing): `ponas train --out {run}` with the"
-                f" settings it was started with finishes it."
-            )
-    return weights
 
 
 def open_run(weights: Path, data: str | None, on_progress: OnProgress) -> Run:

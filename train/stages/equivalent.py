@@ -26,7 +26,7 @@ from searchspace.ops import (
 from train.networks.convolution import useful_radius
 
 
-def stand_ins(layer: Layer, shape: Shape) -> tuple[int, ...]:
+def equivalents(layer: Layer, shape: Shape) -> tuple[int, ...]:
     """For each candidate which one (from 0) has the same values on inputs of `shape`: the largest of them.
 
     The weights of the others are cut out of that one's; the rest of its taps never learns, but decays.

@@ -25,7 +25,7 @@ from train.networks import Block, Network, frozen
 from train.progress import Evaluation, LayerRow, OnProgress, TrainingProgress, silent
 from train.settings import FineTuneSettings
 from train.stages.candidates import CandidateTraining, cut
-from train.stages.equivalent import stand_ins
+from train.stages.equivalent import equivalents
 from train.stages.features import Through, fits, kept
 
 
@@ -93,7 +93,9 @@ def _running(space: Space, settings: FineTuneSettings) -> list[tuple[int, ...]]:
     """
     if settings.scope == "path":
         return [tuple(range(len(layer.candidates))) for layer in space.layers]
-    return [stand_ins(layer, shape) for layer, shape in zip(space.layers, space.layer_shapes(), strict=False)]
+    return [
+        equivalents(layer, shape) for layer, shape in zip(space.layers, space.layer_shapes(), strict=False)
+    ]
 
 
 def _row(layer: Layer, evaluations: tuple[Evaluation, ...]) -> LayerRow:

@@ -11,7 +11,7 @@ from ponas_deploy.commands.options import Force, Json, Seed, Table
 
 if TYPE_CHECKING:
     from ponas_deploy.tables import AccuracyCertificate, AccuracyTable
-    from train.runs.subnets import Run
+    from train.runs import Run
 
 
 def certify(
@@ -120,9 +120,11 @@ def _by_run(
     from ponas_deploy.commands.output import note
     from ponas_deploy.commands.train.bars import needs_torch, training_bars
     from ponas_deploy.fitting.certify import certify_accuracy, noise_of_halves
-    from train.runs.subnets import Wanted, evaluated, finished, open_run
 
     needs_torch()
+    from train.files import finished
+    from train.runs import Wanted, evaluated, open_run
+
     with training_bars() as on_progress:
         source = open_run(finished(run) if run else weights or Path(), data, on_progress)
         _refuse_another_space(table, path, source)

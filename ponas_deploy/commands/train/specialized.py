@@ -72,8 +72,7 @@ def specialized(
     from ponas_deploy.files.documents import encoded
     from train.compute import Compute, distributed
     from train.files import SPECIALIZED
-    from train.runs import TrainingJob, specialized_run
-    from train.runs.images import data_of, fitting, load_images
+    from train.runs import TrainingJob, data_of, fitting, load_images, specialized_run
     from train.settings import Distillation, SpecializedSettings
 
     taught = Distillation(temperature, distill_weight) if distill else None

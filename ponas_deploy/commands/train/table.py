@@ -13,7 +13,7 @@ from ponas_deploy.commands.train.bars import needs_torch, training_bars
 if TYPE_CHECKING:
     from ponas_deploy.fitting import Fit
     from ponas_deploy.tables import AccuracyTable
-    from train.runs.subnets import Evaluated, Run
+    from train.runs import Evaluated, Run
 
 METHODS = ("fitted", "progressive")
 _SECONDS = 600.0
@@ -75,7 +75,7 @@ def table(
     from ponas_deploy.commands.output import print_json, show
     from ponas_deploy.errors import OverwriteError, UnknownNameError
     from ponas_deploy.tables import load_accuracy_table, write_accuracy_table
-    from train.runs.subnets import finished
+    from train.files import finished
 
     if method not in METHODS:
         raise UnknownNameError("method of a table", method, METHODS)
@@ -110,7 +110,7 @@ def _fitted(
     """The fitted table, and what `ponas table fit --json` says of the fit."""
     from ponas_deploy.commands.output import note
     from ponas_deploy.fitting import LEAST_ROWS, fit_document, fit_networks
-    from train.runs.subnets import Wanted, evaluated, open_run
+    from train.runs import Wanted, evaluated, open_run
 
     if networks is None and seconds is None:
         seconds = _SECONDS
