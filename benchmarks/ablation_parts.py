@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ponas_deploy.files.records import read_json, write_json
+from ponas_deploy.files.documents import Format, read_raw
+from ponas_deploy.files.records import write_json
 from ponas_deploy.files.weights import Arrays
 from ponas_deploy.fitting import fit_networks, table_of
 from ponas_deploy.tables import AccuracyTable
@@ -37,7 +38,7 @@ from train.stages import (
 )
 from train.stages.meta import stepped
 
-FORMAT = "ponas.ablation/1"
+FORMAT = Format("ponas.ablation", 1, dict)
 TOGETHER = 8  # networks that are evaluated side by side
 META_SHARE = 0.6  # of the epochs: 30 of 50 in the paper
 
@@ -64,9 +65,9 @@ class Setup:
         path = self.out / f"{name}.json"
         if not path.exists():
             start = time.perf_counter()
-            write_json(path, FORMAT, make(), overwrite=True)
+            write_json(path, FORMAT.tag, make(), overwrite=True)
             print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
-        return dict(read_json(path, FORMAT).data)
+        return dict(read_raw(path, FORMAT).data)
 
 
 class Clock:

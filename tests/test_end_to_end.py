@@ -76,7 +76,7 @@ def test_specialize_emits_an_engine_that_meets_the_budget(desk: Desk) -> None:
     assert found["weights"].startswith("random")
     assert found["engine"] == str(out)
     manifest = json.loads((out / "manifest.json").read_text())
-    assert manifest["format"] == "ponas.engine/1"
+    assert manifest["format"] == "ponas.engine/2"
     assert manifest["choices"] == found["choices"]
     assert {table["kind"] for table in manifest["tables"]} == {"latency", "accuracy"}
     assert (out / "model.onnx").is_file()

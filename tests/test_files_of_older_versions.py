@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ponas_deploy.engines.manifest import read_manifest
+from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.errors import FileFormatError
 from ponas_deploy.files.journal import Journal
 from ponas_deploy.profiling.resume import previous_of

@@ -7,12 +7,14 @@ numbers, or takes it and is slow. So the record is compared before the runtime s
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError, FileFormatError
-from ponas_deploy.files.records import Record, read_json, sha256, write_json
+from ponas_deploy.files.documents import Format, read_document, write_document
+from ponas_deploy.files.records import sha256
 
 Identity = Mapping[str, str]
 """What an engine is bound to, by the names below; what is not known is empty or "unknown"."""
@@ -28,29 +30,39 @@ _WORDS = {
 _UNKNOWN = ("", "unknown")
 
 
-def write_record(
-    path: Path, kind: str, engine: Path, settings: RunSettings, identity: Identity, **more: Any
-) -> None:
-    """Write the record of an engine file in format `kind`; `more` is what else belongs to it."""
-    document = {
-        "precision": settings.precision,
-        "built_for": dict(identity),
-        "sha256": sha256(engine),
-        **more,
-    }
-    write_json(path, kind, document, overwrite=True)
+@dataclass(frozen=True, slots=True)
+class EngineRecord:
+    """The record of an engine file; a runtime that keeps more has a type of its own below this one."""
+
+    precision: str
+    built_for: Mapping[str, str]
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltRecord(EngineRecord):
+    """That of an engine which another program or a plan built; `build` says how, in words."""
+
+    build: str = ""
+
+
+Kept = TypeVar("Kept", bound=EngineRecord)
+
+
+def write_record(path: Path, kind: Format[Kept], record: Kept) -> None:
+    """Write the record of an engine file, over an older one."""
+    write_document(path, kind, record, overwrite=True)
 
 
 def read_record(
-    backend: str, path: Path, kind: str, engine: Path, settings: RunSettings, identity: Identity
-) -> Record:
+    backend: str, path: Path, kind: Format[Kept], engine: Path, settings: RunSettings, identity: Identity
+) -> Kept:
     """The record of an engine that was built for this machine; BackendError says what it was built for."""
     try:
-        record = read_json(path, kind)
-        built_for = dict(record.strings("built_for"))
-        precision, wanted = record.text("precision"), record.text("sha256")
+        record = read_document(path, kind)
     except FileFormatError as error:
         raise BackendError(backend, f"cannot open the engine: {error}") from error
+    precision, wanted, built_for = record.precision, record.sha256, record.built_for
     if precision != settings.precision:
         raise BackendError(
             backend, f"{engine} is for {precision}, not {settings.precision}: open it with {precision}."

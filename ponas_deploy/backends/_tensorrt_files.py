@@ -13,13 +13,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ponas_deploy.backends._engine_record import Identity, read_record, write_record
+from ponas_deploy.backends._engine_record import BuiltRecord, Identity, read_record, write_record
 from ponas_deploy.backends.protocol import RunSettings
+from ponas_deploy.files.documents import Format
 from ponas_deploy.files.home import home
-from ponas_deploy.files.records import write_bytes
+from ponas_deploy.files.records import sha256, write_bytes
 from ponas_deploy.machines.names import slug
 
-FORMAT = "ponas.tensorrt-engine/1"
+FORMAT = Format("ponas.tensorrt-engine", 1, BuiltRecord)
 ENGINE, RECORD, FED, TIMING_CACHE = (
     "engine.plan",
     "engine.tensorrt.json",
@@ -108,7 +109,8 @@ def write_engine(
     files = {ENGINE: engine, FED: fed, TIMING_CACHE: timings}
     for name, content in files.items():
         write_bytes(folder / name, content, overwrite=True)
-    write_record(folder / RECORD, FORMAT, folder / ENGINE, settings, identity, build=plan)
+    record = BuiltRecord(settings.precision, dict(identity), sha256(folder / ENGINE), plan)
+    write_record(folder / RECORD, FORMAT, record)
     return tuple(folder / name for name in (*files, RECORD))
 
 

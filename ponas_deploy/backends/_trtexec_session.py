@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ponas_deploy.backends import _trtexec_output as output
 from ponas_deploy.backends._buffers import check_images
+from ponas_deploy.backends._engine_record import EngineRecord
 from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError
-from ponas_deploy.files.records import Record
 
 NAME = "trtexec"
 REST_S = 0.5
@@ -44,20 +44,29 @@ class EngineInterface:
     dtype: str
     output_shape: tuple[int, ...]
 
-    def document(self) -> dict[str, Any]:
-        """The interface as JSON."""
-        return {
-            "input": self.input_name,
-            "dtype": self.dtype,
-            "input_shape": list(self.input_shape),
-            "output_shape": list(self.output_shape),
-        }
+
+@dataclass(frozen=True, slots=True)
+class TrtexecRecord(EngineRecord):
+    """What lies beside an engine of trtexec: its record, and its interface."""
+
+    input: str
+    dtype: Literal["float32", "float16"]
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
 
     @classmethod
-    def of(cls, record: Record) -> EngineInterface:
-        """Read what `document` wrote."""
-        shapes = (tuple(map(int, record.numbers(name))) for name in ("input_shape", "output_shape"))
-        return cls(record.text("input"), next(shapes), record.text("dtype"), next(shapes))
+    def of(
+        cls, interface: EngineInterface, precision: str, built_for: Mapping[str, str], sha256: str
+    ) -> TrtexecRecord:
+        """The record of an engine with an interface."""
+        shapes = interface.input_shape, interface.output_shape
+        dtype: Any = interface.dtype
+        return cls(precision, built_for, sha256, interface.input_name, dtype, *shapes)
+
+    @property
+    def interface(self) -> EngineInterface:
+        """What the engine takes and gives."""
+        return EngineInterface(self.input, self.input_shape, self.dtype, self.output_shape)
 
 
 class TrtexecSession:

@@ -23,14 +23,16 @@ from typing import Any
 
 from ponas_deploy.backends._buffers import check_settings, first_line
 from ponas_deploy.backends._cuda import Cuda
-from ponas_deploy.backends._engine_record import read_record, write_record
+from ponas_deploy.backends._engine_record import EngineRecord, read_record, write_record
 from ponas_deploy.backends._gpu_protocol import GRAPH, ONE_STREAM
 from ponas_deploy.backends._onnxruntime_device import DeviceSession
 from ponas_deploy.backends.onnx_precision import to_fp16
 from ponas_deploy.backends.onnxruntime import import_onnxruntime, session_options
 from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError
+from ponas_deploy.files.documents import Format
 from ponas_deploy.files.home import home
+from ponas_deploy.files.records import sha256
 from ponas_deploy.machines import nvidia
 
 _PACKAGE = "'onnxruntime-gpu[cuda,cudnn]'"
@@ -38,7 +40,7 @@ _NOT_ALONE = "but fallback to CPU EP has been explicitly disabled"
 _OUT_OF_MEMORY = ("out of memory", "Failed to allocate memory", "bad allocation")
 _MEMORY_FULL = "the GPU's memory is full. Take a smaller batch, or end what else uses it."
 _REMEDY = "Check the model with `onnx.checker.check_model`, or take another backend."
-FORMAT = "ponas.onnxruntime-engine/1"
+FORMAT = Format("ponas.onnxruntime-engine", 1, EngineRecord)
 _TF32_OFF = "NVIDIA_TF32_OVERRIDE"
 
 
@@ -140,7 +142,7 @@ class OnnxRuntimeGpuBackend:
                 self._compile(typed, options, settings, graph=False, more=more)
                 written.replace(folder / self._kind.engine)
         engine, record = folder / self._kind.engine, folder / self._kind.record
-        write_record(record, FORMAT, engine, settings, self._identity())
+        write_record(record, FORMAT, EngineRecord(settings.precision, self._identity(), sha256(engine)))
         return engine, record
 
     def open(self, engine: Path, settings: RunSettings) -> DeviceSession:

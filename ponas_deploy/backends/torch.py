@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,26 @@ from ponas_deploy.backends._torch_sessions import CpuSession, GpuSession, Shared
 from ponas_deploy.backends.onnx_fx import torch_module
 from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError, FileFormatError
-from ponas_deploy.files.records import read_json, sha256, write_bytes, write_json
+from ponas_deploy.files.documents import Format, read_document, write_document
+from ponas_deploy.files.records import sha256, write_bytes
 from ponas_deploy.machines import nvidia
 
 NAMES = ("torch", "torch-eager", "torch-compile")
 LAYOUTS = ("channels_last", "contiguous")
-FORMAT = "ponas.torch-engine/1"
+
+
+@dataclass(frozen=True, slots=True)
+class TorchRecord:
+    """What an engine of PyTorch is: the portable network beside it, to be built again by this backend."""
+
+    backend: str
+    precision: str
+    model: str
+    sha256: str
+    environment: Mapping[str, str]
+
+
+FORMAT = Format("ponas.torch-engine", 1, TorchRecord)
 ENGINE, MODEL = "engine.torch.json", "model.onnx"
 
 _EXECUTION = {
@@ -167,30 +183,25 @@ class TorchBackend:
         check_settings(self.name, self.precisions(), settings)
         torch_module(model, self.name)
         write_bytes(folder / MODEL, model, overwrite=True)
-        document = {
-            "backend": self.name,
-            "precision": settings.precision,
-            "model": MODEL,
-            "sha256": hashlib.sha256(model).hexdigest(),
-            "environment": dict(self.environment()),
-        }
-        write_json(folder / ENGINE, FORMAT, document, overwrite=True)
+        digest = hashlib.sha256(model).hexdigest()
+        record = TorchRecord(self.name, settings.precision, MODEL, digest, dict(self.environment()))
+        write_document(folder / ENGINE, FORMAT, record, overwrite=True)
         return folder / ENGINE, folder / MODEL
 
     def open(self, engine: Path, settings: RunSettings) -> CpuSession | GpuSession:
         """A session of what `save` wrote; BackendError when it is for another backend or precision."""
         check_settings(self.name, self.precisions(), settings)
         try:
-            record = read_json(engine, FORMAT)
+            record = read_document(engine, FORMAT)
         except FileFormatError as error:
             raise BackendError(self.name, f"cannot open the engine: {error}") from error
-        made_for, asked = (record.text("backend"), record.text("precision")), (self.name, settings.precision)
+        made_for, asked = (record.backend, record.precision), (self.name, settings.precision)
         if made_for != asked:
             raise BackendError(
                 self.name, f"{engine} is for {' '.join(made_for)}, not {' '.join(asked)}: open it as that."
             )
         model = engine.parent / MODEL
-        if not model.is_file() or sha256(model) != record.text("sha256"):
+        if not model.is_file() or sha256(model) != record.sha256:
             raise BackendError(
                 self.name, f"{model} is missing or was changed since {engine.name} was written."
             )

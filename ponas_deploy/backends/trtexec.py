@@ -24,17 +24,19 @@ from ponas_deploy.backends._buffers import check_settings, static_shape
 from ponas_deploy.backends._engine_record import read_record, write_record
 from ponas_deploy.backends._gpu_protocol import ONE_STREAM
 from ponas_deploy.backends._trtexec_session import NAME as _NAME
-from ponas_deploy.backends._trtexec_session import EngineInterface, TrtexecSession, run_program
+from ponas_deploy.backends._trtexec_session import EngineInterface, TrtexecRecord, TrtexecSession, run_program
 from ponas_deploy.backends.onnx_precision import read_model, to_fp16
 from ponas_deploy.backends.protocol import RunSettings
-from ponas_deploy.errors import BackendError, FileFormatError
+from ponas_deploy.errors import BackendError
+from ponas_deploy.files.documents import Format
 from ponas_deploy.files.home import home
+from ponas_deploy.files.records import sha256
 from ponas_deploy.machines import nvidia
 from ponas_deploy.machines.names import slug
 
 VARIABLE = "PONAS_TRTEXEC"
 JETPACK = Path("/usr/src/tensorrt/bin/trtexec")
-FORMAT = "ponas.trtexec-engine/1"
+FORMAT = Format("ponas.trtexec-engine", 1, TrtexecRecord)
 ENGINE, SIDECAR = "engine.trtexec.plan", "engine.trtexec.json"
 _OLDEST = (10, 0, 0)
 _SECOND_FAMILY = 11
@@ -109,19 +111,16 @@ class TrtexecBackend:
             built = Path(beside).resolve() / ENGINE
             interface = self._build(model, settings, built)
             built.replace(folder / ENGINE)
-        identity, interfaced = self._identity(), interface.document()
-        write_record(folder / SIDECAR, FORMAT, folder / ENGINE, settings, identity, **interfaced)
+        built_for, digest = self._identity(), sha256(folder / ENGINE)
+        record = TrtexecRecord.of(interface, settings.precision, built_for, digest)
+        write_record(folder / SIDECAR, FORMAT, record)
         return folder / ENGINE, folder / SIDECAR
 
     def open(self, engine: Path, settings: RunSettings) -> TrtexecSession:
         """A session of an engine that `save` wrote, as it is; BackendError where it is of something else."""
         check_settings(_NAME, self.precisions(), settings)
         record = read_record(_NAME, engine.with_name(SIDECAR), FORMAT, engine, settings, self._identity())
-        try:
-            interface = EngineInterface.of(record)
-        except FileFormatError as error:
-            raise BackendError(_NAME, f"cannot open the engine: {error}") from error
-        return self._session(engine.resolve(), interface, settings, None)
+        return self._session(engine.resolve(), record.interface, settings, None)
 
     def _identity(self) -> dict[str, str]:
         reading = self.reading()

@@ -12,14 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ponas_deploy.backends import RunSettings, TimesLayers, get_backend, registry
-from ponas_deploy.engines.manifest import (
-    MANIFEST,
-    MODEL,
-    EngineFile,
-    Manifest,
-    measured_document,
-    read_manifest,
-)
+from ponas_deploy.engines.manifest import MANIFEST, MODEL, EngineFile, Manifest, measured_document
+from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.engines.timing import EngineTiming, time_engine
 from ponas_deploy.errors import BackendError, FileFormatError
 from ponas_deploy.files.lock import machine_to_oneself

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from ponas_deploy.backends.progress import OnBuildProgress
 from ponas_deploy.engines.building import Images, build_apart
-from ponas_deploy.engines.manifest import MANIFEST, MODEL, EngineFile, Manifest, write_manifest
+from ponas_deploy.engines.manifest import MANIFEST, MODEL, EngineFile, Manifest
+from ponas_deploy.engines.manifest_file import write_manifest
 from ponas_deploy.errors import OverwriteError, PonasError
 from ponas_deploy.files.records import sha256, write_bytes
 from ponas_deploy.tables import Conditions

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from ponas_deploy.backends import get_backend
 from ponas_deploy.engines.accuracy import Accuracy, agree, measure
-from ponas_deploy.engines.manifest import Manifest, read_manifest
+from ponas_deploy.engines.manifest import Manifest
+from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.engines.weights import read_file
 from ponas_deploy.errors import (
     MissingExtraError,

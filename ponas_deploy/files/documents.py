@@ -71,6 +71,12 @@ class RawDocument:
             refuse_infinite(self.data[key], self.path, key)
         return converted(self.data[key], kind, self.path, key)
 
+    def value(self, kind: type[Value]) -> Value:
+        """The whole document as `kind`."""
+        if not self.strict:
+            refuse_infinite(self.data, self.path)
+        return converted(self.data, kind, self.path)
+
     def error(self, key: str, reason: str) -> FileFormatError:
         """An error at a key."""
         return FileFormatError(self.path, key, reason)
@@ -81,10 +87,7 @@ class RawDocument:
 
 def read_document(path: Path, kind: Format[Value]) -> Value:
     """The value of a document; FileFormatError names the file, the place in it, and what is wrong there."""
-    raw = read_raw(path, kind)
-    if not raw.strict:
-        refuse_infinite(raw.data, path)
-    return converted(raw.data, kind.type, path)
+    return read_raw(path, kind).value(kind.type)
 
 
 def read_raw(path: Path, *kinds: Format[Any]) -> RawDocument:
@@ -265,6 +268,8 @@ def _in_our_words(message: str, value: Any) -> tuple[str, str]:
         return where, f"holds {held} values, expected {length[2]}{more}."
     if text.startswith("Invalid enum value"):
         return where, f"is {in_words(there)}, none of the values that are known here."
+    if of_a_key := re.fullmatch(r"(\w+): (.+)", text):  # from a `__post_init__` of ours
+        return _joined(where, of_a_key[1]), of_a_key[2]
     return where, text if text.endswith(".") else f"{text}."
 
 

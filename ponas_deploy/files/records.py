@@ -1,20 +1,14 @@
-"""Reading and writing the project's files: one atomic writer, one reader that says where it hurts.
-
-A document's first key is its format with a version, `ponas.latency-table/1`. A reader accepts every
-older version; a newer one is an error that says so.
-"""
+"""Writing the project's files, whole or not at all; and what readers of files share."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -69,30 +63,6 @@ def to_json(document: Any, indent: str = "") -> str:
 def _lines(start: str, parts: Iterable[str], end: str, indent: str) -> str:
     separator = f",\n{indent} "
     return f"{start}\n{indent} {separator.join(parts)}\n{indent}{end}"
-
-
-def read_json(path: Path, *kinds: str) -> Record:
-    """Read a document of one of the formats `kinds`; FileFormatError names the file and the place."""
-    record = Record(path, "", _parsed(path))
-    found, _, version = record.text("format").partition("/")
-    newest = dict(kind.split("/") for kind in kinds)
-    if found not in newest or re.fullmatch("[0-9]{1,9}", version) is None:
-        expected = " or ".join(f"'{kind}'" for kind in kinds)
-        raise FileFormatError(path, "format", f"is {in_words(record.text('format'))}, expected {expected}.")
-    if int(version) > int(newest[found]):
-        raise FileFormatError(
-            path,
-            "format",
-            f"is version {version}, this program reads up to {newest[found]}: upgrade ponas-deploy.",
-        )
-    return record
-
-
-def _parsed(path: Path) -> Any:
-    from ponas_deploy.files.documents import parse_loosely
-    from ponas_deploy.files.opening import read_text
-
-    return parse_loosely(read_text(path), path)[0]
 
 
 class Faults:
@@ -152,97 +122,3 @@ def in_words(value: object) -> str:
         return "a list" if isinstance(value, list) else "an object"
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]}...{text[-_SHOWN // 4 :]}"
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A JSON object that knows where it stands, so that an error can name the file and the key."""
-
-    path: Path
-    where: str
-    data: Any
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.data, dict):
-            raise self.error("", f"is {in_words(self.data)}, expected an object.")
-
-    def __contains__(self, key: str) -> bool:
-        return self.data.get(key) is not None
-
-    def error(self, key: str, reason: str) -> FileFormatError:
-        """An error at `key` of this record."""
-        return FileFormatError(self.path, ".".join(part for part in (self.where, key) if part), reason)
-
-    def text(self, key: str) -> str:
-        """The string at `key`."""
-        value = self._value(key)
-        if not isinstance(value, str):
-            raise self.error(key, f"is {in_words(value)}, expected text.")
-        return value
-
-    def integer(self, key: str, least: int | None = None) -> int:
-        """The whole number at `key`, `least` or more."""
-        value = self._value(key)
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise self.error(key, f"is {in_words(value)}, expected a whole number.")
-        if least is not None and value < least:
-            raise self.error(key, f"is {in_words(value)}, expected {least} or more.")
-        return value
-
-    def number(self, key: str) -> float:
-        """The finite number at `key`."""
-        value = self._value(key)
-        if not is_number(value):
-            raise self.error(key, f"is {in_words(value)}, expected a finite number.")
-        return float(value)
-
-    def numbers(self, key: str) -> tuple[float, ...]:
-        """The list of finite numbers at `key`."""
-        values = self._list(key)
-        wrong = [value for value in values if not is_number(value)]
-        if wrong:
-            raise self.error(key, f"holds {in_words(wrong[0])}, expected finite numbers.")
-        return tuple(values)
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        """The list of strings at `key`."""
-        values = self._list(key)
-        if not all(isinstance(value, str) for value in values):
-            raise self.error(key, "holds something that is not text.")
-        return tuple(values)
-
-    def record(self, key: str) -> Record:
-        """The object at `key`."""
-        return Record(self.path, self._below(key), self._value(key))
-
-    def records(self, key: str, faults: Faults | None = None) -> Iterator[Record]:
-        """The objects in the list at `key`; with `faults`, what is no object is noted there and left out."""
-        items = self._list(key) if faults is None else faults.attempt(lambda: self._list(key), [])
-        for index, value in enumerate(items):
-            where = f"{self._below(key)}[{index}]"
-            if faults is None or isinstance(value, dict):
-                yield Record(self.path, where, value)
-            else:
-                faults.add(FileFormatError(self.path, where, f"is {in_words(value)}, expected an object."))
-
-    def optional(self, key: str, read: Callable[[Record], Found], faults: Faults) -> Found | None:
-        """What `read` makes of the object at `key`; None where there is none, or a fault in it."""
-        return faults.attempt(lambda: read(self.record(key)), None) if key in self else None
-
-    def strings(self, key: str) -> tuple[tuple[str, str], ...]:
-        """The object at `key` as pairs of text."""
-        return tuple((name, str(value)) for name, value in self.record(key).data.items())
-
-    def _below(self, key: str) -> str:
-        return f"{self.where}.{key}" if self.where else key
-
-    def _value(self, key: str) -> Any:
-        if key not in self.data:
-            raise self.error(key, "is missing.")
-        return self.data[key]
-
-    def _list(self, key: str) -> list[Any]:
-        value = self._value(key)
-        if not isinstance(value, list):
-            raise self.error(key, f"is {in_words(value)}, expected a list.")
-        return value

@@ -12,9 +12,9 @@ measured: other networks are not added to it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from math import ceil
 from pathlib import Path
 from statistics import fmean, median
@@ -23,17 +23,28 @@ import numpy as np
 
 from ponas_deploy.backends import Backend, RunSettings
 from ponas_deploy.errors import FileFormatError, MeasurementError, TableMismatchError
-from ponas_deploy.files.records import read_json, write_json
+from ponas_deploy.files.documents import Format, read_document, write_document
 from ponas_deploy.measuring.protocol import Plan, Samples, measure
 from ponas_deploy.profiling.bench import Bench
 from ponas_deploy.profiling.progress import OnProgress, ProfilingProgress
 from ponas_deploy.profiling.resume import header
-from ponas_deploy.tables import SpaceKey
+from ponas_deploy.tables import Conditions, SpaceKey
 from ponas_deploy.tables.networks_csv import Networks, read_networks, write_networks
 from searchspace.architecture import Architecture
 from searchspace.space import Space
 
-FORMAT = "ponas.whole-networks/1"
+
+@dataclass(frozen=True, slots=True)
+class MeasuredAs:
+    """How a file of networks was measured: what must be the same to go on with it."""
+
+    space: SpaceKey
+    conditions: Conditions
+    environment: Mapping[str, str]
+    protocol: Mapping[str, str]
+
+
+FORMAT = Format("ponas.whole-networks", 1, MeasuredAs)
 GROUP = 24
 """Networks that are built and measured together, in rounds."""
 _STATISTIC = "fastest_quarter"
@@ -81,24 +92,27 @@ class _Job:
         """How the file was measured."""
         return self.path.with_suffix(".measured.json")
 
-    def header(self) -> dict[str, object]:
+    def measured_as(self) -> MeasuredAs:
         """What a file must have been measured as to be gone on with."""
         bench = self.bench
         key = SpaceKey.of(bench.space)
-        return header(key, bench.conditions, bench.environment(), bench.plan, self.seed, None)
+        said = header(key, bench.conditions, bench.environment(), bench.plan, self.seed, None)
+        return MeasuredAs(key, bench.conditions, said["environment"], said["protocol"])
 
     def known(self) -> Networks | None:
         """The networks measured before; TableMismatchError where that was something else."""
         if not self.path.exists():
             return None
         try:
-            was = read_json(self.note, FORMAT).data
+            was = read_document(self.note, FORMAT)
         except FileFormatError as error:
             raise TableMismatchError(
                 f"{self.path} is there, and nothing beside it says how it was measured: --force measures it"
                 " again."
             ) from error
-        differing = [name for name, value in self.header().items() if was.get(name) != value]
+        now = self.measured_as()
+        names = [one.name for one in fields(now)]
+        differing = [name for name in names if getattr(was, name) != getattr(now, name)]
         if differing:
             raise TableMismatchError(
                 f"{self.path} was measured otherwise ({', '.join(differing)} differ): --force measures it"
@@ -190,7 +204,7 @@ def measure_networks(
     for start in range(0, len(left), GROUP):
         begun, texts = clock(), left[start : start + GROUP]
         rows += job.group(texts)
-        write_json(job.note, FORMAT, job.header(), overwrite=True)
+        write_document(job.note, FORMAT, job.measured_as(), overwrite=True)
         choices, values = zip(*rows, strict=True)
         write_networks(Networks(path, layers, choices, values, "latency", tuple(range(2, len(rows) + 2))))
         job.took_s.append(clock() - begun)

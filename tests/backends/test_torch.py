@@ -11,9 +11,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from ponas_deploy.backends import RunSettings, get_backend
-from ponas_deploy.backends.torch import ENGINE, MODEL, NAMES, TorchBackend
+from ponas_deploy.backends.torch import ENGINE, FORMAT, MODEL, NAMES, TorchBackend
 from ponas_deploy.errors import BackendError, PonasError
-from ponas_deploy.files.records import read_json
+from ponas_deploy.files.documents import read_document
 from searchspace import Architecture, build_space, parse_architecture, published
 from searchspace.graph import model, network_model
 from searchspace.space import Space
@@ -180,7 +180,7 @@ def test_a_saved_engine_opens_and_refuses_another_precision_or_a_changed_model(
     backend, proto = TorchBackend(device="cpu"), network(parse_architecture("PONAS-B", space))
     engine, beside = backend.save(proto, RunSettings(), tmp_path)
     assert (engine.name, beside.name) == (ENGINE, MODEL)
-    assert read_json(engine, "ponas.torch-engine/1").text("precision") == "fp32"
+    assert read_document(engine, FORMAT).precision == "fp32"
     given = images((1, 3, 32, 32))
     with backend.open(engine, RunSettings()) as opened, backend.load(proto, RunSettings()) as loaded:
         np.testing.assert_array_equal(opened.run(given), loaded.run(given))

@@ -21,7 +21,8 @@ from ponas_deploy.engines.deploy import (
     deploy,
     emit_portable,
 )
-from ponas_deploy.engines.manifest import MANIFEST, MODEL, read_manifest
+from ponas_deploy.engines.manifest import MANIFEST, MODEL
+from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.errors import BudgetError, FileFormatError, MeasurementError, OverwriteError, PonasError
 from ponas_deploy.files.home import home

@@ -25,7 +25,8 @@ from ponas_deploy.commands.reports.engine import verification_report
 from ponas_deploy.engines import timing
 from ponas_deploy.engines.deploy import build_and_measure, random_source
 from ponas_deploy.engines.emit import build, emit, refuse_existing
-from ponas_deploy.engines.manifest import MANIFEST, MODEL, Manifest, read_manifest
+from ponas_deploy.engines.manifest import MANIFEST, MODEL, Manifest
+from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.engines.timing import EngineTiming, time_engine
 from ponas_deploy.errors import FileFormatError, OverwriteError, PonasError
 from ponas_deploy.files.home import home
@@ -178,7 +179,7 @@ FAULTS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "duration is text": (lambda d: d["measured"].update(processes_ns=[["a"]]), r"processes_ns\[0\].*'a'"),
     "duration is zero": (
         lambda d: d["measured"].update(processes_ns=[[0]]),
-        r"processes_ns\[0\].*above zero",
+        r"processes_ns\[0\].*is 0, expected 1 or more",
     ),
     "duration is true": (lambda d: d["measured"].update(processes_ns=[[True]]), r"processes_ns\[0\]"),
     "duration is split": (lambda d: d["measured"].update(processes_ns=[[1.5]]), r"processes_ns\[0\]"),

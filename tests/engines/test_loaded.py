@@ -11,7 +11,8 @@ import pytest
 from conftest import tiny_space
 from ponas_deploy.engines.emit import build, emit
 from ponas_deploy.engines.loaded import load_engine
-from ponas_deploy.engines.manifest import MODEL, Manifest, read_manifest
+from ponas_deploy.engines.manifest import MODEL, Manifest
+from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.engines.preprocessing import Preprocessing, preprocessing_of
 from ponas_deploy.errors import FileFormatError, PonasError
 from ponas_deploy.files.records import write_bytes

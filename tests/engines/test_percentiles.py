@@ -15,7 +15,8 @@ from planted_search import device_ms, middle_ms, task
 from ponas_deploy.checks.engine import verify
 from ponas_deploy.commands.reports.engine import deployment_report, verification_report
 from ponas_deploy.engines.deploy import deploy, engine_document
-from ponas_deploy.engines.manifest import MANIFEST, read_manifest
+from ponas_deploy.engines.manifest import MANIFEST
+from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.errors import FileFormatError
 from rendered import shown
 from searchspace.space import Space
@@ -58,6 +59,7 @@ def test_an_older_manifest_promises_the_median(tiny: Space, tmp_path: Path) -> N
     deploy(task(tiny, tmp_path, 1e3), tmp_path / "engine")
     path = tmp_path / "engine" / MANIFEST
     document = json.loads(path.read_text())
+    document["format"] = "ponas.engine/1"
     for key in ("percentile", "warnings"):
         del document[key]
     del document["measured"]["started_s"], document["measured"]["interference"]
@@ -75,7 +77,7 @@ def test_an_older_manifest_promises_the_median(tiny: Space, tmp_path: Path) -> N
     ):
         measured = {**document["measured"], "weather": [{"number": 0, **wrong}]}
         path.write_text(json.dumps({**document, "measured": measured}))
-        with pytest.raises(FileFormatError, match=rf"weather\[0\]\.{message}"):
+        with pytest.raises(FileFormatError, match=rf"interference\[0\]\.{message}"):
             read_manifest(tmp_path / "engine")
     document["measured"]["started_s"] = [1.0]
     path.write_text(json.dumps(document))

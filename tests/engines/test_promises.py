@@ -21,7 +21,7 @@ from ponas_deploy.commands.reports.engine import deployment_report
 from ponas_deploy.engines.attempt import Attempt
 from ponas_deploy.engines.attempts import choose_within, latency_scale, reconsider
 from ponas_deploy.engines.deploy import deploy, emit_portable, engine_document
-from ponas_deploy.engines.manifest import read_manifest
+from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.errors import BackendError, BudgetError
 from ponas_deploy.search.budget import Budget

@@ -23,7 +23,8 @@ from ponas_deploy.engines.deploy import (
     engine_document,
     random_source,
 )
-from ponas_deploy.engines.manifest import MANIFEST, read_manifest
+from ponas_deploy.engines.manifest import MANIFEST
+from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.engines.reranker import Reranker
 from ponas_deploy.errors import PonasError
 from ponas_deploy.search.budget import Budget

@@ -22,7 +22,7 @@ from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.checks.engine import verify
 from ponas_deploy.engines import timing
 from ponas_deploy.engines.deploy import WeightsSource, deploy
-from ponas_deploy.engines.manifest import read_manifest
+from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.engines.timing import time_engine
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
 from ponas_deploy.files.home import home

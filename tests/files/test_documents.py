@@ -123,6 +123,48 @@ def test_what_is_no_strict_json_is_refused_in_any_key(tmp_path: Path, value: str
     assert len(str(error.value)) < 250 + len(str(path))
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"t\.json, line 1 column 1: is not valid JSON"),
+        ('{"format": "ponas.sample/3",\n "a": [1,', r"t\.json, line 2 column 10: is not valid JSON"),
+        ("[1]", r"t\.json: is a list, expected an object"),
+        ("null", r"t\.json: is null, expected an object"),
+        ('"a"', r"t\.json: is 'a', expected an object"),
+        ("[" * 100_000, r"t\.json: is not JSON that can be read"),
+        ('{"a": 1}', r"t\.json, format: is missing"),
+        ('{"format": 2}', r"t\.json, format: is 2, expected text"),
+        ('{"format": "ponas.x/1"}', r"t\.json, format: is 'ponas\.x/1', expected 'ponas\.sample/3'"),
+        ('{"format": "ponas.sample/new"}', r"expected 'ponas\.sample/3'"),
+        (f'{{"format": "ponas.sample/{"1" * 5000}"}}', r"format: is '[^ ]{,60}', expected 'ponas\.sample/3'"),
+        ('{"format": "ponas.sample/\u0662"}', r"expected 'ponas\.sample/3'"),
+    ],
+)
+def test_a_file_that_is_no_document_is_named_with_the_place(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "t.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(FileFormatError, match=message):
+        read_document(path, SAMPLE)
+
+
+def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "binary.json"
+    path.write_bytes(b'{"a": "\xff"}')
+    with pytest.raises(FileFormatError, match=r"binary\.json, byte 7: is not text"):
+        read_document(path, SAMPLE)
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    path.write_text(f"\ufeff{path.read_text()}", encoding="utf-8")
+    assert read_document(path, SAMPLE) == Sample("a", 2)
+
+
+def test_several_formats_may_be_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(FileFormatError, match=r"expected 'ponas\.other/1' or 'ponas\.third/2'"):
+        read_raw(written(tmp_path), OTHER, Format("ponas.third", 2, Sample))
+
+
 def test_only_regular_files_of_a_bounded_size_are_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

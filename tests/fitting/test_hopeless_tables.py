@@ -14,7 +14,7 @@ from planted_clocks import (
 from planted_search import accuracy, middle_ms, tables, task
 from ponas_deploy.commands.reports.engine import deployment_report
 from ponas_deploy.engines.deploy import Task, deploy, emit_portable
-from ponas_deploy.engines.manifest import read_manifest
+from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.tables import LatencyTable
