@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 from searchspace.architecture import Architecture
 from searchspace.cost import count_bytes, count_macs
@@ -68,29 +67,55 @@ def _part(name: str, label: str, ops: tuple[Op, ...], shape: Shape) -> Part:
     return Part(name, label, shape, stride, count_params(ops), count_macs(ops, shape), count_bytes(ops))
 
 
-def document(description: Description) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class PartDocument:
+    """See `Part`; `candidate` is None for the stem and the head."""
+
+    name: str
+    candidate: str | None
+    input_shape: tuple[int, ...]
+    stride: int
+    params: int
+    macs: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DescriptionDocument:
+    """What `ponas describe --json` prints: the network, its totals, and its parts in order."""
+
+    space: str
+    fingerprint: str
+    resolution: int
+    classes: int
+    text: str
+    choices: tuple[str, ...]
+    params: int
+    macs: int
+    bytes: int
+    layers: tuple[PartDocument, ...]
+
+
+def document(description: Description) -> DescriptionDocument:
     """A description as `ponas describe --json` prints it."""
     architecture = description.architecture
-    return {
-        "space": architecture.space.name,
-        "fingerprint": architecture.space.fingerprint,
-        "resolution": architecture.space.resolution,
-        "classes": architecture.space.classes,
-        "text": architecture.text,
-        "choices": list(architecture.choices),
-        "params": description.params,
-        "macs": description.macs,
-        "bytes": description.bytes,
-        "layers": [
-            {
-                "name": part.name,
-                "candidate": part.candidate or None,
-                "input_shape": list(part.input_shape),
-                "stride": part.stride,
-                "params": part.params,
-                "macs": part.macs,
-                "bytes": part.bytes,
-            }
-            for part in description.parts
-        ],
-    }
+    space = architecture.space
+    return DescriptionDocument(
+        space.name,
+        space.fingerprint,
+        space.resolution,
+        space.classes,
+        architecture.text,
+        architecture.choices,
+        description.params,
+        description.macs,
+        description.bytes,
+        tuple(map(_part_document, description.parts)),
+    )
+
+
+def _part_document(part: Part) -> PartDocument:
+    candidate = part.candidate or None
+    return PartDocument(
+        part.name, candidate, part.input_shape, part.stride, part.params, part.macs, part.bytes
+    )

@@ -22,6 +22,7 @@ from ponas_deploy.commands.export import export
 from ponas_deploy.commands.networks import networks
 from ponas_deploy.commands.pareto import pareto
 from ponas_deploy.commands.profile import profile
+from ponas_deploy.commands.schema import schema
 from ponas_deploy.commands.specialize import specialize
 from ponas_deploy.commands.table import table_app
 from ponas_deploy.commands.train import train_app
@@ -41,6 +42,7 @@ app = typer.Typer(
 app.command()(devices)
 app.command()(doctor)
 app.command()(describe)
+app.command()(schema)
 app.command()(profile)
 app.command()(networks)
 app.command()(specialize)

@@ -16,10 +16,11 @@ _PIPED_WIDTH = 120
 
 
 def print_json(document: Any) -> None:
-    """The one document of a command with --json."""
+    """The one document of a command with --json: a typed value (`commands/schema.py` names the types)."""
+    from ponas_deploy.files.documents import encoded
     from ponas_deploy.files.records import to_json
 
-    typer.echo(to_json(document))
+    typer.echo(to_json(encoded(document)))
 
 
 def show(*renderables: RenderableType) -> None:

@@ -207,7 +207,7 @@ def _choose(
     json: bool,
 ) -> None:
     from ponas_deploy.engines.choice import choose
-    from ponas_deploy.search.specialize import budget_from, specialization_document
+    from ponas_deploy.search.specialize import budget_from
     from ponas_deploy.tables import store
     from ponas_deploy.tables.spaces import space_of
     from searchspace import build_space
@@ -236,16 +236,9 @@ def _choose(
         on_note=note,
     )
     if json:
-        print_json(
-            {
-                **specialization_document(found.specialization),
-                "confidence": confidence,
-                "margin": found.margin and found.margin.factor,
-                "measured": None,
-                "accuracy_made_on": accuracy.made_on,
-                "warnings": list(found.warnings),
-            }
-        )
+        from ponas_deploy.commands.documents import choice_document
+
+        print_json(choice_document(found, confidence, accuracy.made_on))
         return
     from ponas_deploy.commands.reports.engine import specialization_report
 

@@ -9,7 +9,7 @@ end, and must meet it in both measurements together: a few seconds do not show t
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,20 @@ from ponas_deploy.backends.progress import OnBuildProgress
 from ponas_deploy.engines.attempt import Attempt
 from ponas_deploy.engines.attempts import next_attempt
 from ponas_deploy.engines.building import backend_for, run_settings
+from ponas_deploy.engines.documents import engine_document
 from ponas_deploy.engines.emit import build, emit, refuse_existing, scratch_beside
-from ponas_deploy.engines.manifest import MODEL, Manifest, TableUsed, measured_document
+from ponas_deploy.engines.manifest import MODEL, Manifest, TableUsed
 from ponas_deploy.engines.reranker import Reranker
 from ponas_deploy.engines.search import OnAttempt, OnNote, Search
 from ponas_deploy.engines.task import Task, WeightsSource, random_source
 from ponas_deploy.engines.timing import EngineTiming, time_engine
 from ponas_deploy.errors import MeasurementError, PonasError
+from ponas_deploy.files.documents import encoded
 from ponas_deploy.files.lock import machine_to_oneself
 from ponas_deploy.files.records import sha256, write_bytes
 from ponas_deploy.files.weights import write_weights
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.measuring.retries import RETRIES
-from ponas_deploy.search.costs import network_costs
 from ponas_deploy.search.specialize import specialization_document
 from ponas_deploy.tables import Conditions, SpaceKey, store
 from ponas_deploy.tables.store import StoredAccuracy, StoredTable
@@ -195,7 +196,7 @@ def _move_all(source: Path, target: Path) -> None:
 
 
 def _manifest(task: Task, attempt: Attempt, tries: int, reranker: Reranker | None) -> Manifest:
-    choice = attempt.choice
+    choice, predicted = attempt.choice, encoded(specialization_document(attempt.choice))
     architecture = Architecture(task.space, choice.choices)
     return replace(
         Manifest.of(architecture, attempt.conditions, task.weights.description, now()),
@@ -203,7 +204,7 @@ def _manifest(task: Task, attempt: Attempt, tries: int, reranker: Reranker | Non
         budget=choice.budget.limits,
         percentile=task.percentile,
         predicted=(
-            *((key, value) for key, value in specialization_document(choice).items() if key in _PREDICTED),
+            *((key, predicted[key]) for key in predicted if key in _PREDICTED),
             ("expected_ms", attempt.expected_ms),
             ("confidence", task.confidence),
             ("margin", attempt.margin and attempt.margin.factor),
@@ -242,28 +243,6 @@ def _on_this_machine(weights: WeightsSource, conditions: Conditions, engine: Pat
 
 def _used(stored: StoredTable | StoredAccuracy) -> TableUsed:
     return TableUsed(stored.kind, stored.path.name, sha256(stored.path), stored.made_on)
-
-
-def engine_document(manifest: Manifest, folder: Path) -> dict[str, Any]:
-    """An engine as `ponas specialize --json` and `ponas export --json` print it."""
-    return {
-        **dict(manifest.predicted),
-        "budget": dict(manifest.budget),
-        "percentile": manifest.percentile,
-        "choices": list(manifest.choices),
-        "engine": str(folder),
-        "measured": measured_document(manifest.measured, manifest.percentile) if manifest.measured else None,
-        **network_costs(manifest.architecture),
-        "device": manifest.conditions.document(),
-        "status": manifest.status,
-        "tries": manifest.tries,
-        "weights": manifest.weights,
-        "top1_pct": manifest.top1_pct,
-        "shortlist": [asdict(entry) for entry in manifest.shortlist],
-        "warnings": list(manifest.warnings),
-        "tables": [{"kind": t.kind, "name": t.name, "made_on": t.made_on} for t in manifest.tables],
-        "files": [file.name for file in manifest.files],
-    }
 
 
 def now() -> str:

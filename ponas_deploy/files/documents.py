@@ -112,7 +112,14 @@ def encoded(value: Any) -> Any:
     """A typed value as what JSON knows: objects, lists, text, numbers; a key that is UNSET is left out."""
     import msgspec
 
-    return msgspec.to_builtins(value)
+    return msgspec.to_builtins(value, enc_hook=_as_float)
+
+
+def _as_float(value: Any) -> float:
+    """A kind of float that msgspec does not know (NumPy's) as a float."""
+    if isinstance(value, float):
+        return float(value)
+    raise NotImplementedError(f"a value of type {type(value).__name__} is not for JSON")
 
 
 def compact(value: Any) -> Any:

@@ -7,17 +7,17 @@ the Strength Pareto Approach", 1999; the coverage of two sets, their C metric, i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from math import floor, log10
-from typing import Any
 
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from ponas_deploy.errors import PonasError
 from ponas_deploy.search.frontier import Floats, Front, best_within
-from ponas_deploy.search.pareto import ParetoFront
+from ponas_deploy.search.pareto import FrontPoint, ParetoFront
 from ponas_deploy.tables import Grid
 
 SAME = 1e-9
@@ -71,48 +71,98 @@ class FrontComparison:
     verdict: str
 
 
-def pareto_document(fronts: Sequence[NamedFront], grids: Sequence[Grid]) -> dict[str, Any]:
-    """Fronts, each with the grid of its latency table, as `ponas pareto --json` prints them.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointDocument:
+    """A network of a front; `table` is the latency table's name where there are several."""
 
-    `points` is the front of one table, or that of all together, each point with its table.
+    table: str | UnsetType = UNSET
+    latency_ms: float
+    loss_pp: float
+    choices: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FrontDocument:
+    """The front of one of several latency tables."""
+
+    table: str
+    points: tuple[FrontPoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetRowDocument:
+    """See `BudgetRow`; fronts by the names of their tables."""
+
+    budget_ms: float
+    winners: tuple[str, ...]
+    best: Mapping[str, BestWithin | None]
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonDocument:
+    """See `FrontComparison`; fronts by the names of their tables."""
+
+    tables: tuple[str, ...]
+    by_budget: tuple[BudgetRowDocument, ...]
+    dominated_pct: Mapping[str, Mapping[str, float]]
+    hypervolume_pct: Mapping[str, float]
+    reference: BestWithin
+    slowdown: Mapping[str, float]
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class ParetoDocument:
+    """What `ponas pareto --json` prints.
+
+    `points` is the front of one table, or that of all together, each point with its table. With several
+    tables there are the `fronts` of each, and their `comparison`.
     """
-    labelled = [asdict(ParetoFront.of(one.front, grid)) for one, grid in zip(fronts, grids, strict=True)]
+
+    points: tuple[PointDocument, ...]
+    fronts: tuple[FrontDocument, ...] | UnsetType = UNSET
+    comparison: ComparisonDocument | UnsetType = UNSET
+
+
+def pareto_document(fronts: Sequence[NamedFront], grids: Sequence[Grid]) -> ParetoDocument:
+    """Fronts, each with the grid of its latency table, as `ponas pareto --json` prints them."""
+    labelled = [ParetoFront.of(one.front, grid).points for one, grid in zip(fronts, grids, strict=True)]
     if len(fronts) == 1:
-        return labelled[0]
+        return ParetoDocument(tuple(map(_point, labelled[0])))
     joint = joint_front([named.front for named in fronts])
-    return {
-        "points": [
-            {"table": fronts[which].name, **labelled[which]["points"][point]} for which, point in joint
-        ],
-        "fronts": [{"table": named.name, **one} for named, one in zip(fronts, labelled, strict=True)],
-        "comparison": comparison_document(compare_fronts(fronts)),
-    }
+    return ParetoDocument(
+        tuple(_point(labelled[which][point], fronts[which].name) for which, point in joint),
+        tuple(FrontDocument(named.name, points) for named, points in zip(fronts, labelled, strict=True)),
+        comparison_document(compare_fronts(fronts)),
+    )
 
 
-def comparison_document(comparison: FrontComparison) -> dict[str, Any]:
+def _point(point: FrontPoint, table: str | UnsetType = UNSET) -> PointDocument:
+    return PointDocument(
+        table=table, latency_ms=point.latency_ms, loss_pp=point.loss_pp, choices=point.choices
+    )
+
+
+def comparison_document(comparison: FrontComparison) -> ComparisonDocument:
     """A comparison as JSON, the fronts by their names."""
     names = comparison.names
-    return {
-        "tables": list(names),
-        "by_budget": [
-            {
-                "budget_ms": row.budget_ms,
-                "winners": [names[index] for index in row.winners],
-                "best": {
-                    name: best and asdict(best) for name, best in zip(names, row.best_within, strict=True)
-                },
-            }
-            for row in comparison.by_budget
-        ],
-        "dominated_pct": {
+    return ComparisonDocument(
+        names,
+        tuple(_row_document(row, names) for row in comparison.by_budget),
+        {
             name: {other: value for other, value in zip(names, row, strict=True) if other != name}
             for name, row in zip(names, comparison.dominated_pct, strict=True)
         },
-        "hypervolume_pct": dict(zip(names, comparison.hypervolume_pct, strict=True)),
-        "reference": {"latency_ms": comparison.reference[0], "loss_pp": comparison.reference[1]},
-        "slowdown": dict(zip(names, comparison.slowdown, strict=True)),
-        "verdict": comparison.verdict,
-    }
+        dict(zip(names, comparison.hypervolume_pct, strict=True)),
+        BestWithin(*comparison.reference),
+        dict(zip(names, comparison.slowdown, strict=True)),
+        comparison.verdict,
+    )
+
+
+def _row_document(row: BudgetRow, names: tuple[str, ...]) -> BudgetRowDocument:
+    best = dict(zip(names, row.best_within, strict=True))
+    return BudgetRowDocument(row.budget_ms, tuple(names[index] for index in row.winners), best)
 
 
 def joint_front(fronts: Sequence[Front]) -> list[tuple[int, int]]:

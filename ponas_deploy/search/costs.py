@@ -9,9 +9,10 @@ when it starts.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
+from functools import cache
 from math import ceil, floor, log10
-from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from ponas_deploy.errors import PonasError, TableMismatchError, UnknownNameError
 from ponas_deploy.search.notation import COUNTS, LATENCIES, SIZES, Limit, Notation
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from searchspace.space import Space
 
 T = TypeVar("T")
+Document = TypeVar("Document")
 Amount: TypeAlias = float | str | Limit
 """A limit: a number in the unit of its column, or a text such as `60%`, `850us` or `5.1M`."""
 
@@ -206,6 +208,23 @@ def network_costs(architecture: Architecture) -> dict[str, float]:
 def costs_document(costs: Mapping[str, float]) -> dict[str, float | None]:
     """What a network costs besides latency, as JSON: by name, None for what is not known."""
     return {column.name: costs.get(column.name) for column in COSTS if column is not LATENCY}
+
+
+def with_costs(document: type[Document]) -> type[Document]:
+    """The type of a document with a field more for each cost besides latency: the keys of `costs_document`.
+
+    A cost that is one more row of `COSTS` is so in the JSON and in its schema.
+    """
+    names = tuple(column.name for column in COSTS if column is not LATENCY)
+    plain: Any = document
+    made: type[Document] = _with_fields(plain, names)
+    return made
+
+
+@cache
+def _with_fields(document: Any, names: tuple[str, ...]) -> Any:
+    fields: list[tuple[str, Any]] = [(name, float | None) for name in names]
+    return make_dataclass(document.__name__, fields, bases=(document,), frozen=True, slots=True)
 
 
 def limit_options() -> str:

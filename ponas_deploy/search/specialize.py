@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -216,15 +215,29 @@ def _together_impossible(budget: Budget) -> BudgetError:
     )
 
 
-def specialization_document(solution: Specialization) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class SpecializationDocument:
+    """See `Specialization`; `budget` holds the limits by the names of their cost columns."""
+
+    method: str
+    optimal: bool
+    budget: Mapping[str, float]
+    choices: tuple[str, ...]
+    predicted_ms: float
+    predicted_loss_pp: float
+    gap_pp: float | None
+    evaluations: int
+
+
+def specialization_document(solution: Specialization) -> SpecializationDocument:
     """A choice as `ponas specialize --json` prints it."""
-    return {
-        "method": solution.method,
-        "optimal": solution.optimal,
-        "budget": dict(solution.budget),
-        "choices": list(solution.choices),
-        "predicted_ms": solution.predicted_ms,
-        "predicted_loss_pp": solution.predicted_loss_pp,
-        "gap_pp": solution.gap_pp,
-        "evaluations": solution.evaluations,
-    }
+    return SpecializationDocument(
+        solution.method,
+        solution.optimal,
+        dict(solution.budget),
+        solution.choices,
+        solution.predicted_ms,
+        solution.predicted_loss_pp,
+        solution.gap_pp,
+        solution.evaluations,
+    )

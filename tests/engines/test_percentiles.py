@@ -18,6 +18,7 @@ from ponas_deploy.engines.deploy import deploy, engine_document
 from ponas_deploy.engines.manifest import MANIFEST
 from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.errors import FileFormatError
+from ponas_deploy.files.documents import encoded
 from rendered import shown
 from searchspace.space import Space
 
@@ -37,7 +38,7 @@ def test_the_budget_is_on_the_percentile_that_was_asked_for(
         assert done.chosen.measured_ms == done.chosen.timing.percentile_ms(percentile) <= budget
         assert done.manifest == read_manifest(tmp_path / f"p{percentile}")
         assert done.manifest.percentile == percentile
-        assert engine_document(done.manifest, tmp_path)["percentile"] == percentile
+        assert encoded(engine_document(done.manifest, tmp_path))["percentile"] == percentile
         found[percentile] = device_ms(tiny, done.manifest.choices)
     assert 1.3 * found[99] < found[50]
     assert "in 99 of 100 inferences" in shown(deployment_report(done))

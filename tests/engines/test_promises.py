@@ -24,6 +24,7 @@ from ponas_deploy.engines.deploy import deploy, emit_portable, engine_document
 from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.errors import BackendError, BudgetError
+from ponas_deploy.files.documents import encoded
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.tables.margin import margin
 from ponas_deploy.tables.quality import reproducibility_pct
@@ -66,7 +67,7 @@ def test_a_portable_network_fits_with_its_margin(tiny: Space, tmp_path: Path) ->
     stored, budget = with_certificate(tables(tiny, tmp_path, optimism=1.3)), middle_ms(tiny)
     manifest = emit_portable(task(tiny, tmp_path, budget, stored), tmp_path / "engine")
     assert device_ms(tiny, manifest.choices) <= budget
-    document = engine_document(manifest, tmp_path / "engine")
+    document = encoded(engine_document(manifest, tmp_path / "engine"))
     assert document["predicted_ms"] * document["margin"] <= budget
     careless = replace(task(tiny, tmp_path, budget, tables(tiny, tmp_path, optimism=1.3)), confidence=0.5)
     assert device_ms(tiny, emit_portable(careless, tmp_path / "other").choices) > budget

@@ -27,6 +27,7 @@ from ponas_deploy.engines.manifest import MANIFEST
 from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.engines.reranker import Reranker
 from ponas_deploy.errors import PonasError
+from ponas_deploy.files.documents import encoded
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.specialize import Specialization
 from ponas_deploy.tables import AccuracyTable, Grid
@@ -112,7 +113,7 @@ def test_what_was_evaluated_is_in_the_manifest_and_in_the_report(tiny: Space, tm
     assert [entry.choices for entry in manifest.shortlist if entry.chosen] == [manifest.choices]
     values = [entry.validation_top1_pct for entry in manifest.shortlist]
     assert values == sorted(values, reverse=True) == [truth.top1_pct[e.choices] for e in manifest.shortlist]
-    printed = engine_document(manifest, tmp_path / "engine")["shortlist"]
+    printed = encoded(engine_document(manifest, tmp_path / "engine"))["shortlist"]
     assert printed[0]["chosen"] is True
     assert printed[0]["validation_top1_pct"] == max(values)
     best_by_table = min(entry.predicted_loss_pp for entry in manifest.shortlist)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ponas_deploy.errors import PonasError
+from ponas_deploy.files.documents import encoded
 from ponas_deploy.search.comparison import (
     NamedFront,
     compare_fronts,
@@ -85,7 +86,7 @@ def test_one_front_is_not_compared() -> None:
 
 
 def test_the_document_is_json_by_name() -> None:
-    document = json.loads(json.dumps(comparison_document(compare_fronts([SLOW, FAST]))))
+    document = json.loads(json.dumps(encoded(comparison_document(compare_fronts([SLOW, FAST])))))
     assert document["dominated_pct"] == {"slow": {"fast": 100.0}, "fast": {"slow": 0.0}}
     assert document["by_budget"][0]["best"]["slow"] is None
     assert document["by_budget"][0]["winners"] == ["fast"]

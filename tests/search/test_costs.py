@@ -21,6 +21,7 @@ from ponas_deploy.commands.specialize import specialize as specialize_command
 from ponas_deploy.engines.deploy import emit_portable, engine_document
 from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.errors import BudgetError, PonasError, UnknownNameError
+from ponas_deploy.files.documents import encoded
 from ponas_deploy.search import costs
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.costs import COSTS, LATENCY, CostColumn, ReportRow, limits_of, network_costs
@@ -105,7 +106,7 @@ def test_a_fifth_cost_is_in_the_manifest_the_report_and_the_json(tiny: Space, tm
     emit_portable(given, tmp_path / "engine")
     manifest = read_manifest(tmp_path / "engine")
     assert dict(manifest.budget) == {"energy_mj": 7.5}
-    document = engine_document(manifest, tmp_path / "engine")
+    document = encoded(engine_document(manifest, tmp_path / "engine"))
     assert document["budget"] == {"energy_mj": 7.5}
     assert document["energy_mj"] == energy_mj(tiny, manifest.choices)
     report = shown(manifest_report(manifest, tmp_path / "engine"))

@@ -22,6 +22,6 @@ def test_the_parts_add_up_to_the_papers_networks(name: str, params: int, macs: i
     assert [part.name for part in description.parts] == ["stem", *map(str, range(1, 20)), "head"]
     assert [part.stride for part in description.parts[:4]] == [2, 2, 1, 2]
     found = document(description)
-    assert (found["params"], found["macs"], found["space"]) == (params, macs, "ponas")
-    assert sum(layer["params"] for layer in found["layers"]) == params
-    assert ",".join(found["choices"]) == found["text"]
+    assert (found.params, found.macs, found.space) == (params, macs, "ponas")
+    assert sum(layer.params for layer in found.layers) == params
+    assert ",".join(found.choices) == found.text

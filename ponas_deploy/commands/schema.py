@@ -1,0 +1,91 @@
+"""`ponas schema`: what documents and `--json` hold, as JSON Schemas."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from ponas_deploy.commands.output import print_json
+
+DOCUMENTS = {
+    "ponas.latency-table": "ponas_deploy.tables.latency_file:LATENCY_TABLE",
+    "ponas.accuracy-table": "ponas_deploy.tables.accuracy_file:ACCURACY_TABLE",
+    "ponas.training-run": "train.files.documents:RUN",
+    "ponas.specialized-run": "train.files.documents:SPECIALIZED_RUN",
+    "ponas.specialized": "train.files.documents:SPECIALIZED",
+    "ponas.image-check": "train.data.file_images:CHECK",
+    "ponas.fractals": "train.fractal.cache:DRAWN",
+}
+"""Where the `Format` of each document is, `module:name`; it is loaded when somebody asks for it."""
+
+PRINTED: dict[str, tuple[str, ...]] = {
+    "describe": ("searchspace.description:DescriptionDocument",),
+    "specialize": (
+        "ponas_deploy.commands.documents:ChoiceDocument",
+        "ponas_deploy.engines.documents:engine_document_type",
+    ),
+    "pareto": ("ponas_deploy.search.comparison:ParetoDocument",),
+}
+"""Where the type of what a command prints with `--json` is, or a function that returns it: one each form."""
+
+
+def schema(
+    name: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]",
+            show_default="list the names",
+            help="A document (ponas.latency-table) or a command that has --json (table fit).",
+        ),
+    ] = None,
+) -> None:
+    """Print the JSON Schema of a document that this program writes, or of what a command's --json prints.
+
+    Without a name the names are listed, one a line: documents, whose first key is their format, then
+    commands. What ponas specialize prints has two forms: with --device it is the engine that was measured.
+
+    \b
+    Examples:
+      ponas schema
+      ponas schema ponas.latency-table
+      ponas schema table fit
+      ponas schema specialize > specialize.schema.json
+    """
+    if not name:
+        typer.echo("\n".join((*DOCUMENTS, *PRINTED)))
+        return
+    print_json(schema_named(" ".join(name)))
+
+
+def schema_named(name: str) -> dict[str, Any]:
+    """The JSON Schema of a document or of a command's `--json`; UnknownNameError for any other name."""
+    from ponas_deploy.errors import UnknownNameError
+    from ponas_deploy.files.schemas import document_schema, schema_of
+
+    if name in DOCUMENTS:
+        return document_schema(found_at(DOCUMENTS[name]))
+    if name not in PRINTED:
+        raise UnknownNameError("document or command with --json", name, (*DOCUMENTS, *PRINTED))
+    return schema_of(*map(printed_type, PRINTED[name]))
+
+
+def printed_type(place: str) -> Any:
+    """The type at `module:name`, or what the function there returns."""
+    found = found_at(place)
+    return found if isinstance(found, type) else found()
+
+
+def found_at(place: str) -> Any:
+    """What `module:name` names; MissingExtraError where its module needs torch and there is none."""
+    from importlib import import_module
+
+    from ponas_deploy.errors import MissingExtraError
+
+    module, _, name = place.partition(":")
+    try:
+        return getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        if error.name and error.name.split(".")[0] in ("torch", "torchvision"):
+            raise MissingExtraError(f"{error.name}, which this document's reader needs,", "train") from error
+        raise

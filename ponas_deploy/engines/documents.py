@@ -1,0 +1,120 @@
+"""What is printed of an engine with `--json`: typed values, and how they are made of a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from msgspec import UNSET, UnsetType
+
+from ponas_deploy.engines.manifest import Manifest, Shortlisted
+from ponas_deploy.engines.timing import PERCENTILES, EngineTiming
+from ponas_deploy.search.costs import costs_document, network_costs, with_costs
+from ponas_deploy.tables import Conditions
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredFigures:
+    """Latency of single inferences in ms by percentile, the noise floor, and what it was measured in.
+
+    `span_s` is from the start of the first process to that of the last, `shared_pct` the share of samples
+    taken while somebody shared the core.
+    """
+
+    p50_ms: float
+    p90_ms: float
+    p95_ms: float
+    p99_ms: float
+    noise_floor_pct: float
+    runs: int
+    processes: int
+    span_s: float
+    shared_pct: float
+
+
+@dataclass(frozen=True, slots=True)
+class TableNamed:
+    """A table that an engine was chosen with, and what it was made on."""
+
+    kind: str
+    name: str
+    made_on: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineDocument:
+    """What `ponas specialize --device` and `ponas export` print with `--json`; see `Manifest`.
+
+    The keys up to `margin` are the search's, and absent where an architecture was given. `engine` is the
+    folder. The costs of the network follow, by the names of their columns.
+    """
+
+    method: str | UnsetType = UNSET
+    optimal: bool | UnsetType = UNSET
+    predicted_ms: float | UnsetType = UNSET
+    predicted_loss_pp: float | UnsetType = UNSET
+    gap_pp: float | UnsetType | None = UNSET
+    evaluations: int | UnsetType = UNSET
+    expected_ms: float | UnsetType = UNSET
+    confidence: float | UnsetType = UNSET
+    margin: float | UnsetType | None = UNSET
+    budget: Mapping[str, float]
+    percentile: int
+    choices: tuple[str, ...]
+    engine: str
+    measured: MeasuredFigures | None
+    device: Conditions
+    status: str
+    tries: int
+    weights: str
+    top1_pct: float | None
+    shortlist: tuple[Shortlisted, ...]
+    warnings: tuple[str, ...]
+    tables: tuple[TableNamed, ...]
+    files: tuple[str, ...]
+
+
+def engine_document_type() -> type[EngineDocument]:
+    """The type with the costs that are known now."""
+    return with_costs(EngineDocument)
+
+
+def engine_document(manifest: Manifest, folder: Path) -> EngineDocument:
+    """An engine as `ponas specialize --json` and `ponas export --json` print it."""
+    costs: dict[str, Any] = {**costs_document(network_costs(manifest.architecture))}
+    return engine_document_type()(
+        **dict(manifest.predicted),
+        **costs,
+        budget=dict(manifest.budget),
+        percentile=manifest.percentile,
+        choices=manifest.choices,
+        engine=str(folder),
+        measured=measured_figures(manifest.measured, manifest.percentile) if manifest.measured else None,
+        device=manifest.conditions,
+        status=manifest.status,
+        tries=manifest.tries,
+        weights=manifest.weights,
+        top1_pct=manifest.top1_pct,
+        shortlist=manifest.shortlist,
+        warnings=manifest.warnings,
+        tables=tuple(TableNamed(one.kind, one.name, one.made_on) for one in manifest.tables),
+        files=tuple(file.name for file in manifest.files),
+    )
+
+
+def measured_figures(timing: EngineTiming, percentile: int) -> MeasuredFigures:
+    """The figures of a measurement; the noise floor is that of the percentile."""
+    p50_ms, p90_ms, p95_ms, p99_ms = map(timing.percentile_ms, PERCENTILES)
+    return MeasuredFigures(
+        p50_ms,
+        p90_ms,
+        p95_ms,
+        p99_ms,
+        timing.noise_pct(percentile),
+        timing.runs,
+        len(timing.processes_ns),
+        timing.span_s,
+        timing.shared_pct,
+    )
