@@ -11,6 +11,12 @@ from ponas_deploy.commands.output import print_json
 DOCUMENTS = {
     "ponas.latency-table": "ponas_deploy.tables.latency_file:LATENCY_TABLE",
     "ponas.accuracy-table": "ponas_deploy.tables.accuracy_file:ACCURACY_TABLE",
+    "ponas.whole-networks": "ponas_deploy.profiling.random_networks:FORMAT",
+    "ponas.engine": "ponas_deploy.engines.manifest_file:ENGINE",
+    "ponas.tensorrt-engine": "ponas_deploy.backends._tensorrt_files:FORMAT",
+    "ponas.trtexec-engine": "ponas_deploy.backends.trtexec:FORMAT",
+    "ponas.onnxruntime-engine": "ponas_deploy.backends.onnxruntime_gpu:FORMAT",
+    "ponas.torch-engine": "ponas_deploy.backends.torch:FORMAT",
     "ponas.training-run": "train.files.documents:RUN",
     "ponas.specialized-run": "train.files.documents:SPECIALIZED_RUN",
     "ponas.specialized": "train.files.documents:SPECIALIZED",
