@@ -21,7 +21,7 @@ from ponas_deploy.tables.quality import NOISY_PCT
 
 _PLAN = Plan()
 """What discards a round is an error here. Below that, these are warnings:"""
-_SOME_OTHERS_PCT, _SOME_STOLEN_PCT, _SOME_SHARED_PCT, _RESTLESS_PCT = 5.0, 0.5, 5.0, 2.0
+_SOME_OTHERS_PCT, _SOME_STOLEN_PCT, _SOME_SHARED_PCT, _UNSTEADY_PCT = 5.0, 0.5, 5.0, 2.0
 _LITTLE_MEMORY_MIB = 1024
 _NEAR_C = 10.0
 _SLOW_MODES = ("low-power", "quiet", "cool")
@@ -91,7 +91,7 @@ def noise(measured: NoiseFloor | None) -> Iterator[Finding]:
     if worst > NOISY_PCT:
         advice = "no table made now can predict better than this: first do what is advised below"
         yield Finding("error", "noise floor", message, advice)
-    elif worst > _RESTLESS_PCT:
+    elif worst > _UNSTEADY_PCT:
         advice = "good enough for budgets that leave a few percent; for better, see below"
         yield Finding("warning", "noise floor", message, advice)
     else:

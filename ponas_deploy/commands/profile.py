@@ -124,8 +124,8 @@ def _precision(stored: StoredTable, accuracy: AccuracyTable | None) -> str:
 
     protocol = stored.table.protocol
     more = "; the same command again goes on with it" if protocol.stopped_by == "time" else ""
-    doubt = f". {protocol.prior.finding}" if protocol.prior and protocol.prior.finding else ""
-    return f"{stored.conditions.text}: {precision_of(stored.table, accuracy).text}{more}{doubt}"
+    finding = f". {protocol.prior.finding}" if protocol.prior and protocol.prior.finding else ""
+    return f"{stored.conditions.text}: {precision_of(stored.table, accuracy).text}{more}{finding}"
 
 
 def _prior(prior: PriorSummary | None) -> dict[str, object] | None:

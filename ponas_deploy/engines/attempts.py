@@ -167,7 +167,7 @@ def _beyond(error: BudgetError, certified: Margin | None) -> BudgetError:
 
 
 def missed(budget: Budget, attempts: Sequence[Attempt]) -> BudgetError:
-    """That no attempt met the budget, and the latency that one reached."""
+    """That no attempt met the budget, and the latency of the fastest."""
     asked = budget.latency_ms or 0.0
     fastest = min(attempt.measured_ms for attempt in attempts)
     return BudgetError(

@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 TRIES = 8
-PATIENCE_S = 30.0
+TIMEOUT_S = 30.0
 """A slow machine builds and times one network in that time."""
 _FINISHED_WAIT_S = 3600.0
 """How long weights that took hours wait for somebody who measures."""
@@ -71,7 +71,7 @@ def deploy(
     folder: Path,
     *,
     tries: int = TRIES,
-    patience_s: float = PATIENCE_S,
+    timeout_s: float = TIMEOUT_S,
     overwrite: bool = False,
     on_attempt: OnAttempt | None = None,
     on_note: OnNote | None = None,
@@ -79,7 +79,7 @@ def deploy(
 ) -> Deployment:
     """Search, build, time, correct, until the measurement meets the budget; then emit the engine.
 
-    Once one meets it, a better one is looked for until `patience_s` seconds have passed or the budget is
+    Once one meets it, a better one is looked for until `timeout_s` seconds have passed or the budget is
     used up. `on_attempt` is called before and after each attempt's measurement, `on_note` with warnings and
     news, `on_build` while a runtime builds that says how far it is. BudgetError when no network can meet
     the budget, by prediction or after `tries` measurements; MeasurementError when somebody else is measuring.
@@ -93,7 +93,7 @@ def deploy(
     with scratch_beside(folder) as scratch:
         search = Search(task, reranker, scratch, on_attempt or (lambda attempt: None), note, on_build)
         with machine_to_oneself(store.lock_path(), f"a search for {folder}"):
-            best = search.run(tries, patience_s)
+            best = search.run(tries, timeout_s)
         best = _finished(best, task, search, folder)
         manifest = replace(
             _manifest(task, best, len(search.attempts), reranker),

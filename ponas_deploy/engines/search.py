@@ -49,7 +49,7 @@ class Search:
         """The engine file of an attempt, in a folder of its own."""
         return self.scratch / str(attempt.number) / attempt.engine_file
 
-    def run(self, tries: int, patience_s: float) -> Attempt:
+    def run(self, tries: int, timeout_s: float) -> Attempt:
         """The best network that meets the budget in all measurements of it together.
 
         What is chosen is measured a second time, which counts like any other measurement: where it leaves
@@ -59,7 +59,7 @@ class Search:
         """
         start, most_tries = monotonic(), tries + RETRIES.later_times
         while True:
-            self._try(start, tries, patience_s)
+            self._try(start, tries, timeout_s)
             best = self._best()
             if best is None:
                 self._wait_and_remeasure()
@@ -87,7 +87,7 @@ class Search:
         self.attempts.append(done)
         return done
 
-    def _try(self, start: float, tries: int, patience_s: float) -> None:
+    def _try(self, start: float, tries: int, timeout_s: float) -> None:
         """Build and time networks until none is better, the budget is used up, or the time or the tries.
 
         Where no new network is expected to fit and to be better, one that missed while the machine was slower
@@ -95,7 +95,7 @@ class Search:
         """
         while len(self.attempts) < tries:
             best = self._best()
-            if best and (monotonic() - start > patience_s or self._enough(best)):
+            if best and (monotonic() - start > timeout_s or self._enough(best)):
                 return
             attempt = next_attempt(self.task, self.attempts, self.reranker)
             if attempt and not (best and best.safe and attempt.objective >= best.objective):

@@ -47,13 +47,13 @@ class Holder:
 
 
 @contextmanager
-def machine_to_oneself(path: Path, what: str, patience_s: float = 0.0) -> Iterator[None]:
+def machine_to_oneself(path: Path, what: str, timeout_s: float = 0.0) -> Iterator[None]:
     """Hold the lock at `path` while this machine is measured, `what` for.
 
-    MeasurementError names the process that measures already, since when, and what, after `patience_s` seconds
+    MeasurementError names the process that measures already, since when, and what, after `timeout_s` seconds
     of waiting for it.
     """
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + timeout_s
     file = -1
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -35,7 +35,7 @@ _FIRST_WITH_TF32 = (8, 0)
 
 @dataclass(frozen=True, slots=True)
 class GpuReading:
-    """One look at a GPU; what NVML did not tell is empty or None.
+    """One reading of a GPU; what NVML did not tell is empty or None.
 
     `throttle` names the reasons why the clocks are below their highest, "idle" left out.
     """

@@ -108,12 +108,12 @@ class AccuracyTable:
         (layers, candidates); none where no certificate says what the noise is. A table of top-1 has the
         noise of its own level, a table of losses that of the certificate's networks.
         """
-        proof = self.certificate
-        if proof is None:
+        certificate = self.certificate
+        if certificate is None:
             return tuple((False,) * len(row) for row in self.loss.values)
         if self.top1 is None:
-            return tuple(tuple(0 < loss < proof.noise_pp for loss in row) for row in self.loss.values)
+            return tuple(tuple(0 < loss < certificate.noise_pp for loss in row) for row in self.loss.values)
         return tuple(
-            tuple(0 < loss < proof.noise_at(top1) for loss, top1 in zip(*row, strict=True))
+            tuple(0 < loss < certificate.noise_at(top1) for loss, top1 in zip(*row, strict=True))
             for row in zip(self.loss.values, self.top1.values, strict=True)
         )

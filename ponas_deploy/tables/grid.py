@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,8 +47,8 @@ class Grid:
     """
 
     layers: tuple[str, ...]
-    candidates: tuple[tuple[str, ...], ...]
-    values: tuple[tuple[float, ...], ...]
+    candidates: tuple[tuple[str, ...], ...] = field(repr=False)
+    values: tuple[tuple[float, ...], ...] = field(repr=False)
     fixed: float = 0.0
 
     @classmethod

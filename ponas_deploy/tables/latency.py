@@ -1,9 +1,9 @@
-"""The latency table: what each candidate costs on one device, with the proof of how well it predicts."""
+"""The latency table: what each candidate costs on one device, with a certificate of how well it predicts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from math import sqrt
 from statistics import NormalDist, stdev
 
@@ -73,7 +73,7 @@ class Correction:
 
     method: str
     parameters: tuple[tuple[str, float], ...]
-    networks: tuple[NetworkLatency, ...]
+    networks: tuple[NetworkLatency, ...] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Certificate:
     kendall_tau: float
     noise_floor_pct: float
     noise_tau: float
-    networks: tuple[NetworkLatency, ...]
+    networks: tuple[NetworkLatency, ...] = field(repr=False)
 
     @property
     def error_bound_pct(self) -> float:
@@ -124,17 +124,17 @@ class LatencyTable:
     space: SpaceKey | None = None
     conditions: Conditions | None = None
     isolated: Grid | None = None
-    intervals_ms: tuple[tuple[tuple[float, float], ...], ...] = ()
+    intervals_ms: tuple[tuple[tuple[float, float], ...], ...] = field(default=(), repr=False)
     statistic: str = ""
     created: str = ""
     environment: tuple[tuple[str, str], ...] = ()
     protocol: MeasurementProtocol = MeasurementProtocol()  # noqa: RUF009 (frozen)
-    cell_keys: tuple[tuple[str, ...], ...] = ()
-    measurements: tuple[tuple[str, Measurement], ...] = ()
+    cell_keys: tuple[tuple[str, ...], ...] = field(default=(), repr=False)
+    measurements: tuple[tuple[str, Measurement], ...] = field(default=(), repr=False)
     correction: Correction | None = None
     certificate: Certificate | None = None
-    unsettled: tuple[str, ...] = ()
-    rounds: tuple[Round, ...] = ()
+    unsettled: tuple[str, ...] = field(default=(), repr=False)
+    rounds: tuple[Round, ...] = field(default=(), repr=False)
 
     def predict_ms(self, choices: Sequence[str]) -> float:
         """Predicted latency of a network, in milliseconds."""

@@ -41,7 +41,7 @@ def repeatability(measurements: Sequence[Measurement], statistic: str) -> Repeat
 def choose_statistic(measurements: Sequence[Measurement]) -> str:
     """The statistic of MIDDLE that repeats best; another where those repeat badly and it twice as well.
 
-    First against last rounds was tried too: it judges the weather between them, which hits all alike.
+    First against last rounds was tried too: it compares the interference between them, which hits all alike.
     """
     differ = {name: repeatability(measurements, name).difference_pct for name in STATISTICS}
     middle, best = min(MIDDLE, key=differ.__getitem__), min(differ, key=differ.__getitem__)

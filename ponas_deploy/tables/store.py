@@ -63,14 +63,14 @@ class StoredTable:
     def made_on(self) -> str:
         """One line for people: what it was measured on, and how well it predicts."""
         certificate = self.table.certificate
-        proof = (
+        quality = (
             f"predicts unseen networks to {certificate.mean_error_pct:.1f} % on average,"
             f" {certificate.worst_error_pct:.1f} % at worst, tau {certificate.kendall_tau:.2f}"
             f" (noise floor {certificate.noise_floor_pct:.1f} %)"
             if certificate
             else "no certificate"
         )
-        return f"{self.conditions.text}, {self.table.created}: {proof}"
+        return f"{self.conditions.text}, {self.table.created}: {quality}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,9 +73,9 @@ def test_a_table_that_is_too_slow_does_not_cost_accuracy(tiny: Space, tmp_path: 
     done = deploy(task(tiny, tmp_path, budget, pessimistic), tmp_path / "engine")
     honest = deploy(task(tiny, tmp_path, budget), tmp_path / "other")
     assert done.chosen.choice.predicted_loss_pp == honest.chosen.choice.predicted_loss_pp
-    impatient = deploy(task(tiny, tmp_path, budget, pessimistic), tmp_path / "third", patience_s=0)
-    assert len(impatient.attempts) == 1
-    assert impatient.chosen.meets
+    timed_out = deploy(task(tiny, tmp_path, budget, pessimistic), tmp_path / "third", timeout_s=0)
+    assert len(timed_out.attempts) == 1
+    assert timed_out.chosen.meets
 
 
 def test_the_best_precision_within_the_budget_wins(tiny: Space, tmp_path: Path) -> None:

@@ -201,7 +201,7 @@ def test_the_best_that_is_measured_to_meet_the_budget_is_kept(tiny: Space, tmp_p
     given = task(tiny, tmp_path, optimism=1.1)
     limit = given.budget.latency_ms or 0.0
     truth = Truth(1, given.accuracy.table.loss)
-    done = deploy(listed(given, truth, 6), tmp_path / "engine", patience_s=1e3, tries=30)
+    done = deploy(listed(given, truth, 6), tmp_path / "engine", timeout_s=1e3, tries=30)
     assert done.chosen.measured_ms <= limit
     assert not done.attempts[0].meets
     meeting = [choices for choices in truth.asked if device_ms(tiny, choices) <= 0.99 * limit]

@@ -18,7 +18,7 @@ def diff(
 
     Each cell's change, in percent of a latency or in points of accuracy; a change counts where the
     intervals do not overlap, or from 3 % (0.5 points) on where there are none. What all latencies moved
-    by together (another machine, or another day) is told apart from what single cells did. Also which
+    by together (another machine, or another day) is separated from what single cells did. Also which
     conditions differ: device, runtime, versions, clocks. ponas table recheck compares a table with the
     machine as it is now.
 
