@@ -110,6 +110,8 @@ def _labels_of_file(path: Path) -> tuple[str, ...]:
         document = json.loads(text)
     except json.JSONDecodeError as error:
         raise ArchitectureError(f"{path} is not valid JSON: {error}.") from error
+    except (ValueError, RecursionError) as error:  # thousands of digits, or of brackets
+        raise ArchitectureError(f"{path} is not JSON that can be read: {error}.") from error
     choices = document.get("choices", document.get("architecture"))
     if isinstance(choices, list) and all(isinstance(label, str) for label in choices):
         return tuple(choices)

@@ -27,7 +27,7 @@ from ponas_deploy.engines.preprocessing import Preprocessing
 from ponas_deploy.engines.timing import PERCENTILES, EngineTiming
 from ponas_deploy.errors import FileFormatError, PonasError
 from ponas_deploy.files.bounds import AboveZero, Count, Nanoseconds, Resolution
-from ponas_deploy.files.documents import Format, RawDocument, compact, encoded, read_raw
+from ponas_deploy.files.documents import Format, compact, encoded, read_raw, refuse_unknown
 from ponas_deploy.files.records import in_words, write_json
 from ponas_deploy.tables import Conditions, SpaceKey
 from ponas_deploy.tables.latency_upgrade import renamed
@@ -120,7 +120,8 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     raw = read_raw(path, ENGINE)
     found = raw.value(ManifestDocument)
-    _check_rounds(raw)
+    measured = raw.data["measured"] or {}
+    refuse_unknown(measured.get("interference"), Round, path, "measured.interference")
     _check_space(path, found.space)
     _check_choices(path, found)
     _check_files(path, found)
@@ -138,14 +139,6 @@ def read_manifest(folder: Path) -> Manifest:
             "preprocessing": found.preprocessing and Preprocessing(**encoded(found.preprocessing)),
         }
     )
-
-
-def _check_rounds(raw: RawDocument) -> None:
-    known = {field.name for field in fields(Round)}
-    for index, one in enumerate((raw.data["measured"] or {}).get("interference", ())):
-        if unknown := one.keys() - known:
-            where = f"measured.interference[{index}].{min(unknown)}"
-            raise raw.error(where, "is nothing that is known of a round.")
 
 
 def _timing(found: MeasuredDocument) -> EngineTiming:

@@ -147,6 +147,14 @@ def converted(value: Any, kind: type[Value], path: Path, where: str = "") -> Val
         raise FileFormatError(path, where, _TOO_DEEP) from error
 
 
+def refuse_unknown(values: Any, kind: type[Any], path: Path, where: str) -> None:
+    """FileFormatError names the first key in a list of objects that the dataclass `kind` does not have."""
+    known = {field.name for field in fields(kind)}
+    for index, one in enumerate(values if isinstance(values, list) else ()):
+        if isinstance(one, dict) and (unknown := one.keys() - known):
+            raise FileFormatError(path, f"{where}[{index}].{min(unknown)}", "is nothing that is known here.")
+
+
 def parse(text: str, path: Path, where: str = "") -> Any:
     """JSON as it stands there: no NaN, no number beyond a float, no half of a character, no deep nesting."""
     value, strict = parse_loosely(text, path, where)

@@ -10,7 +10,15 @@ from typing import Any, TypeVar
 from msgspec import UNSET, UnsetType
 
 from ponas_deploy.files.bounds import AboveZero, Positive
-from ponas_deploy.files.documents import Format, RawDocument, compact, converted, encoded, refuse_infinite
+from ponas_deploy.files.documents import (
+    Format,
+    RawDocument,
+    compact,
+    converted,
+    encoded,
+    refuse_infinite,
+    refuse_unknown,
+)
 from ponas_deploy.files.records import Faults, write_json
 from ponas_deploy.tables.cells import ISOLATED_MS, LATENCY_MS, Column, RawCell, Rows, grid_of, rows_of
 from ponas_deploy.tables.grid import Grid, SpaceKey
@@ -112,6 +120,7 @@ def latency_from_raw(raw: RawDocument, faults: Faults) -> LatencyTable:
         return part(key, kind, otherwise) if key in raw else otherwise
 
     correction = optional("correction", CorrectionDocument)
+    faults.attempt(lambda: refuse_unknown(raw.data.get("rounds"), Round, raw.path, "rounds"), None)
     return LatencyTable(
         grid=_grid(raw, rows, LATENCY_MS, faults),
         isolated=_grid(raw, rows, ISOLATED_MS, faults) if "isolated_ms" in first else None,

@@ -328,6 +328,14 @@ JSON_FAULTS = {
         change("fixed_isolated_ms", to=-5),
         "fixed_isolated_ms: is -5, a constant that nothing corrected cannot be negative.",
     ),
+    "round of another type": (
+        change("rounds", to=[{"number": 0}, {"number": 1, "load": "high"}]),
+        "rounds[1].load: is 'high', expected a finite number or null.",
+    ),
+    "round with something else": (
+        change("rounds", to=[{"number": 0, "wind": "north"}]),
+        "rounds[0].wind: is nothing that is known here.",
+    ),
     "certificate": (remove("certificate", "kendall_tau"), "certificate.kendall_tau: is missing"),
 }
 
