@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ponas_deploy.backends import RunSettings, TimesLayers, get_backend, registry
-from ponas_deploy.engines.manifest import MANIFEST, MODEL, EngineFile, Manifest, measured_document
+from ponas_deploy.engines.documents import MeasuredFigures, measured_figures
+from ponas_deploy.engines.manifest import MANIFEST, MODEL, EngineFile, Manifest
 from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.engines.timing import EngineTiming, time_engine
 from ponas_deploy.errors import BackendError, FileFormatError
@@ -145,27 +146,58 @@ def layer_times_ms(folder: Path) -> tuple[tuple[str, float], ...]:
         return session.layer_times_ms()
 
 
-def verification_document(found: Verification, layers: tuple[tuple[str, float], ...] = ()) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class LayerTime:
+    """What a layer takes."""
+
+    name: str
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationDocument:
+    """What `ponas verify --json` prints; see `Verification`. What was not reached is None."""
+
+    passed: bool
+    status: str
+    changed_files: tuple[str, ...]
+    architecture_agrees: bool | None
+    portable_answers: bool | None
+    outputs_agree: bool
+    difference: float | None
+    tolerance: float
+    budget_ms: float | None
+    percentile: int
+    noise_floor_pct: float
+    meets_budget: bool
+    warnings: tuple[str, ...]
+    measured: MeasuredFigures | None
+    layers: tuple[LayerTime, ...] | None
+
+
+def verification_document(
+    found: Verification, layers: tuple[tuple[str, float], ...] = ()
+) -> VerificationDocument:
     """What `ponas verify --json` prints; `layers` are names and milliseconds, where they were timed."""
     timing = found.timing
-    return {
-        "passed": found.passed,
-        "status": found.manifest.status,
-        "changed_files": list(found.changed_files),
-        "architecture_agrees": found.architecture_agrees,
-        "portable_answers": found.portable_answers,
-        "outputs_agree": found.outputs_agree,
+    return VerificationDocument(
+        passed=found.passed,
+        status=found.manifest.status,
+        changed_files=found.changed_files,
+        architecture_agrees=found.architecture_agrees,
+        portable_answers=found.portable_answers,
+        outputs_agree=found.outputs_agree,
         # JSON has no infinity: an engine that answers with NaN only does not agree.
-        "difference": None if found.difference == inf else found.difference,
-        "tolerance": found.tolerance,
-        "budget_ms": found.budget_ms,
-        "percentile": found.percentile,
-        "noise_floor_pct": found.noise_pct,
-        "meets_budget": found.meets_budget,
-        "warnings": [timing.disturbed] if timing and timing.disturbed else [],
-        "measured": measured_document(timing, found.percentile) if timing else None,
-        "layers": [{"name": name, "ms": ms} for name, ms in layers] or None,
-    }
+        difference=None if found.difference == inf else found.difference,
+        tolerance=found.tolerance,
+        budget_ms=found.budget_ms,
+        percentile=found.percentile,
+        noise_floor_pct=found.noise_pct,
+        meets_budget=found.meets_budget,
+        warnings=(timing.disturbed,) if timing and timing.disturbed else (),
+        measured=measured_figures(timing, found.percentile) if timing else None,
+        layers=tuple(LayerTime(name, ms) for name, ms in layers) or None,
+    )
 
 
 def _refuse_hidden_engine(folder: Path, manifest: Manifest) -> None:

@@ -8,16 +8,25 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ponas_deploy.backends import RunSettings, get_backend
-from ponas_deploy.checks.latency_changes import Recheck, RecheckPlan, best_choice, compare
+from ponas_deploy.checks.latency_changes import (
+    Choices,
+    Recheck,
+    RecheckedCell,
+    RecheckedNetwork,
+    RecheckPlan,
+    RecheckVerdict,
+    best_choice,
+    compare,
+)
 from ponas_deploy.errors import TableMismatchError
 from ponas_deploy.files.documents import compact
 from ponas_deploy.files.lock import machine_to_oneself
@@ -30,7 +39,7 @@ from ponas_deploy.profiling.models import block_model, blocks_of, network_bytes
 from ponas_deploy.search.pareto import front
 from ponas_deploy.tables import AccuracyTable, LatencyTable, Measurement, SpaceKey, store
 from ponas_deploy.tables.named import as_stored
-from ponas_deploy.tables.rounds import InterferenceSummary
+from ponas_deploy.tables.rounds import InterferenceSummary, Spread
 from ponas_deploy.tables.store import StoredTable
 from searchspace.architecture import Architecture
 from searchspace.space import HEAD, STEM, Space
@@ -142,21 +151,82 @@ def _models(space: Space, plan: RecheckPlan, batch: int) -> dict[str, bytes]:
     return models
 
 
-def recheck_document(found: Recheck) -> dict[str, Any]:
-    """A recheck as `ponas table recheck --json` prints it."""
-    figures = ("common_pct", "error_pct", "rest_pct", "allowed_pct", "noise_pct")
-    return {
-        "table": found.name,
-        "holds": found.verdict == "holds",
-        "verdict": found.verdict,
-        "text": found.text,
-        **{name: getattr(found, name) for name in figures},
-        "cells": [asdict(cell) for cell in found.cells],
-        "moved": len(found.moved),
-        "networks": [asdict(network) for network in found.networks],
-        "choices": [{**asdict(choice), "changed": choice.changed} for choice in found.choices],
-        "changed_choices": found.changed,
-        "reordered_choices": found.reordered,
-        "interference": found.interference and compact(found.interference),
-        "differences": list(found.differences),
-    }
+@dataclass(frozen=True, slots=True)
+class ChoiceDocument:
+    """See `RecheckedChoice`; `changed` where another network would be chosen."""
+
+    budget_ms: float
+    before: Choices
+    after: Choices
+    takes_ms: float
+    loss_before_pp: float
+    loss_after_pp: float | None
+    reordered: bool
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RecheckDocument:
+    """A table of `ponas table recheck --json`; see `Recheck`. `moved` counts cells.
+
+    `interference` holds the figures of `InterferenceSummary` that are not zero, by name.
+    """
+
+    table: str
+    holds: bool
+    verdict: RecheckVerdict
+    text: str
+    common_pct: float
+    error_pct: float
+    rest_pct: float
+    allowed_pct: float
+    noise_pct: float
+    cells: tuple[RecheckedCell, ...]
+    moved: int
+    networks: tuple[RecheckedNetwork, ...]
+    choices: tuple[ChoiceDocument, ...]
+    changed_choices: int
+    reordered_choices: int
+    interference: Mapping[str, int | str | Spread] | None
+    differences: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RechecksDocument:
+    """What `ponas table recheck --json` prints; `holds` where every table does."""
+
+    holds: bool
+    tables: tuple[RecheckDocument, ...]
+
+
+def rechecks_document(found: Sequence[Recheck]) -> RechecksDocument:
+    """Rechecks of several tables as `ponas table recheck --json` prints them."""
+    return RechecksDocument(all(one.verdict == "holds" for one in found), tuple(map(recheck_document, found)))
+
+
+def recheck_document(found: Recheck) -> RecheckDocument:
+    """The recheck of one table as `ponas table recheck --json` prints it."""
+    return RecheckDocument(
+        table=found.name,
+        holds=found.verdict == "holds",
+        verdict=found.verdict,
+        text=found.text,
+        common_pct=found.common_pct,
+        error_pct=found.error_pct,
+        rest_pct=found.rest_pct,
+        allowed_pct=found.allowed_pct,
+        noise_pct=found.noise_pct,
+        cells=found.cells,
+        moved=len(found.moved),
+        networks=found.networks,
+        choices=tuple(ChoiceDocument(**asdict(one), changed=one.changed) for one in found.choices),
+        changed_choices=found.changed,
+        reordered_choices=found.reordered,
+        interference=_figures(found.interference) if found.interference else None,
+        differences=found.differences,
+    )
+
+
+def _figures(interference: InterferenceSummary) -> dict[str, int | str | Spread]:
+    """What is not zero, empty or None."""
+    return {name: getattr(interference, name) for name in compact(interference)}

@@ -7,8 +7,8 @@ which is measured: the rest explains it. An "error" falsifies measurements, a "w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from ponas_deploy.backends import registry
 from ponas_deploy.checks.machine_readings import MachineReadings, read_machine
@@ -285,12 +285,18 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-def doctor_document(found: MachineCheck) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class DoctorDocument:
+    """What `ponas doctor --json` prints; see `MachineCheck`. `noise` is None where it was not measured."""
+
+    machine: str
+    verdict: Severity
+    noise: NoiseFloor | None
+    checks: tuple[Finding, ...]
+    readings: MachineReadings
+
+
+def doctor_document(found: MachineCheck) -> DoctorDocument:
     """What `ponas doctor --json` prints."""
-    return {
-        "machine": found.readings.machine.name,
-        "verdict": found.severity,
-        "noise": found.noise_floor and asdict(found.noise_floor),
-        "checks": [asdict(finding) for finding in found.findings],
-        "readings": asdict(found.readings),
-    }
+    readings = found.readings
+    return DoctorDocument(readings.machine.name, found.severity, found.noise_floor, found.findings, readings)

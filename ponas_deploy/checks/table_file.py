@@ -10,10 +10,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import isfinite, isnan
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -237,17 +236,29 @@ def _first_only(first: Sequence[str], second: Sequence[str]) -> tuple[str, ...]:
     return tuple(label for label in first if label not in there)
 
 
-def findings_document(checked: Sequence[CheckedTable], pair: Sequence[Finding]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class CheckedFile:
+    """A file that was checked: `kind` is "latency", "accuracy" or "unreadable"."""
+
+    file: str
+    kind: str
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FindingsDocument:
+    """What `ponas table check --json` prints; `together` are the findings about two tables as a pair."""
+
+    errors: int
+    warnings: int
+    notes: int
+    files: tuple[CheckedFile, ...]
+    together: tuple[Finding, ...]
+
+
+def findings_document(checked: Sequence[CheckedTable], pair: Sequence[Finding]) -> FindingsDocument:
     """The findings as `ponas table check --json` prints them."""
     everything = [*pair, *(finding for one in checked for finding in one.findings)]
     counts = Counter(finding.severity for finding in everything)
-    return {
-        "errors": counts["error"],
-        "warnings": counts["warning"],
-        "notes": counts["note"],
-        "files": [
-            {"file": str(one.path), "kind": one.kind, "findings": [asdict(f) for f in one.findings]}
-            for one in checked
-        ],
-        "together": [asdict(finding) for finding in pair],
-    }
+    files = tuple(CheckedFile(str(one.path), one.kind, one.findings) for one in checked)
+    return FindingsDocument(counts["error"], counts["warning"], counts["note"], files, tuple(pair))

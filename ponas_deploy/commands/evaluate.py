@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,7 @@ from ponas_deploy.commands.output import note, print_json, show
 from ponas_deploy.commands.waiting import waiting
 
 if TYPE_CHECKING:
-    from ponas_deploy.engines.evaluation import Evaluated
+    pass
 
 
 def evaluate(
@@ -69,43 +69,18 @@ def evaluate(
     wanted = EvaluationRequest(arch, weights, data, engine, split, space, resolution, workers, seed)
     with waiting() as advance:
         found = evaluated(wanted, advance, note)
+    from ponas_deploy.commands.documents import evaluation_document
+
+    document = evaluation_document(found)
     if json:
-        print_json(_document(found))
+        print_json(document)
     else:
         from ponas_deploy.commands.reports.evaluate import evaluation_report
 
-        show(evaluation_report(_document(found)))
+        show(evaluation_report(document))
     if found.agree is False:
         note(
             f"the engine does not agree with torch: it carries other weights"
             f" ({found.engine_weights}), or computes something else."
         )
         raise typer.Exit(1)
-
-
-def _document(found: Evaluated) -> dict[str, Any]:
-    """What --json prints: the accuracy through torch, and the engine's in a document of its own."""
-    document: dict[str, Any] = {
-        "top1_pct": found.torch.top1_pct,
-        "top5_pct": found.torch.top5_pct,
-        "images": found.torch.images,
-        "cross_entropy": found.cross_entropy,
-        "data": found.data,
-        "split": found.split,
-        "resolution": found.resolution,
-        "space": found.space,
-        "choices": list(found.choices),
-        "weights": found.weights,
-        "agree": found.agree,
-        "engine": None,
-    }
-    if found.engine is not None:
-        document["engine"] = {
-            "folder": found.engine_folder,
-            "made_for": found.engine_conditions,
-            "weights": found.engine_weights,
-            "top1_pct": found.engine.top1_pct,
-            "top5_pct": found.engine.top5_pct,
-            "images": found.engine.images,
-        }
-    return document

@@ -79,16 +79,9 @@ def networks(
             on_progress=on_progress,
         )
     if json:
-        print_json(
-            {
-                "path": str(out),
-                "conditions": conditions.document(),
-                "networks": len(set(found.choices)),
-                "rows": len(found),
-                "fastest_ms": min(found.values),
-                "slowest_ms": max(found.values),
-            }
-        )
+        from ponas_deploy.commands.documents import measured_networks
+
+        print_json(measured_networks(out, conditions, found))
         return
     typer.echo(
         f"{out}: {len(set(found.choices))} networks of {min(found.values):.3f} to {max(found.values):.3f} ms,"

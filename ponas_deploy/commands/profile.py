@@ -25,7 +25,6 @@ from ponas_deploy.commands.output import note, print_json, show
 
 if TYPE_CHECKING:
     from ponas_deploy.tables import AccuracyTable
-    from ponas_deploy.tables.measured_how import PriorSummary
     from ponas_deploy.tables.store import StoredTable
 
 
@@ -111,7 +110,9 @@ def profile(
     for stored in made:
         note(_precision(stored, accuracy))
     if json:
-        print_json({"tables": [_document(stored, accuracy) for stored in made]})
+        from ponas_deploy.commands.documents import profile_document
+
+        print_json(profile_document(made, accuracy))
         return
     from ponas_deploy.commands.reports.profile import profile_report
 
@@ -126,41 +127,3 @@ def _precision(stored: StoredTable, accuracy: AccuracyTable | None) -> str:
     more = "; the same command again goes on with it" if protocol.stopped_by == "time" else ""
     finding = f". {protocol.prior.finding}" if protocol.prior and protocol.prior.finding else ""
     return f"{stored.conditions.text}: {precision_of(stored.table, accuracy).text}{more}{finding}"
-
-
-def _prior(prior: PriorSummary | None) -> dict[str, object] | None:
-    if prior is None:
-        return None
-    return {
-        "prior": prior.name,
-        "prior_sha256": prior.sha256,
-        "prior_networks": prior.networks,
-        "prior_conditions": prior.conditions,
-        "prior_mean_error_pct": prior.mean_error_pct,
-        "prior_finding": prior.finding,
-    }
-
-
-def _document(stored: StoredTable, accuracy: AccuracyTable | None) -> dict[str, object]:
-    from dataclasses import asdict
-
-    from ponas_deploy.profiling.precision import precision_of
-
-    certificate, protocol = stored.table.certificate, stored.table.protocol
-    return {
-        "path": str(stored.path),
-        "name": stored.name,
-        "conditions": stored.conditions.document(),
-        "statistic": stored.table.statistic,
-        "stopped_by": protocol.stopped_by or None,
-        "reached": asdict(precision_of(stored.table, accuracy)),
-        "unsettled": len(stored.table.unsettled),
-        "prior": _prior(protocol.prior),
-        "mean_error_pct": certificate and certificate.mean_error_pct,
-        "error_bound_pct": certificate and certificate.error_bound_pct,
-        "worst_error_pct": certificate and certificate.worst_error_pct,
-        "isolated_mean_error_pct": certificate and certificate.isolated_mean_error_pct,
-        "kendall_tau": certificate and certificate.kendall_tau,
-        "noise_floor_pct": certificate and certificate.noise_floor_pct,
-        "noise_tau": certificate and certificate.noise_tau,
-    }

@@ -32,6 +32,31 @@ PRINTED: dict[str, tuple[str, ...]] = {
         "ponas_deploy.engines.documents:engine_document_type",
     ),
     "pareto": ("ponas_deploy.search.comparison:ParetoDocument",),
+    "table fit": ("ponas_deploy.commands.documents:FittedDocument",),
+    "table predict": ("ponas_deploy.fitting.predictions:PredictionsDocument",),
+    "table check": ("ponas_deploy.checks.table_file:FindingsDocument",),
+    "table diff": ("ponas_deploy.tables.diff:DiffDocument",),
+    "table show": (
+        "ponas_deploy.commands.documents:ShownLatencyTable",
+        "ponas_deploy.commands.documents:ShownAccuracyTable",
+    ),
+    "table certify": ("ponas_deploy.commands.documents:CertifiedDocument",),
+    "table recheck": ("ponas_deploy.checks.latency_table:RechecksDocument",),
+    "profile": ("ponas_deploy.commands.documents:ProfileDocument",),
+    "devices": ("ponas_deploy.commands.documents:DevicesDocument",),
+    "doctor": ("ponas_deploy.checks.machine:DoctorDocument",),
+    "verify": ("ponas_deploy.checks.engine:VerificationDocument",),
+    "export": ("ponas_deploy.engines.documents:engine_document_type",),
+    "compare": ("ponas_deploy.search.predictions:compared_networks_type",),
+    "networks": ("ponas_deploy.commands.documents:MeasuredNetworks",),
+    "evaluate": ("ponas_deploy.commands.documents:EvaluationDocument",),
+    "train": ("ponas_deploy.commands.train.documents:TrainedDocument",),
+    "train table": (
+        "ponas_deploy.commands.train.documents:FittedRunTable",
+        "ponas_deploy.commands.train.documents:ProgressiveTable",
+    ),
+    "train specialized": ("train.files:SpecializedPrinted",),
+    "train status": ("ponas_deploy.commands.train.documents:StatusDocument",),
 }
 """Where the type of what a command prints with `--json` is, or a function that returns it: one each form."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
@@ -43,13 +43,25 @@ def predict_rows(table: AnyTable, networks: Networks) -> Predictions:
     return Predictions(networks, kind, values, rank_correlation(predicted, measured), error)
 
 
-def predictions_document(found: Predictions) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class PredictionsDocument:
+    """What `ponas table predict --json` prints; see `Predictions`. `unit` is that of `predictions`."""
+
+    kind: Kind
+    unit: Literal["ms", "%"]
+    networks: int
+    predictions: tuple[float, ...]
+    tau: float | None
+    mean_error: float | None
+
+
+def predictions_document(found: Predictions) -> PredictionsDocument:
     """The predictions as `ponas table predict --json` prints them."""
-    return {
-        "kind": found.kind,
-        "unit": "ms" if found.kind == "latency" else "%",
-        "networks": len(found.values),
-        "predictions": list(found.values),
-        "tau": found.tau and found.tau.tau,
-        "mean_error": found.mean_error,
-    }
+    return PredictionsDocument(
+        found.kind,
+        "ms" if found.kind == "latency" else "%",
+        len(found.values),
+        found.values,
+        found.tau.tau if found.tau else None,
+        found.mean_error,
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -246,29 +245,61 @@ def _per_unit(fit: Fit) -> float:
     return 100 if fit.kind == "latency" else fit.points
 
 
-def fit_document(fit: Fit) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class FitDocument:
+    """What `ponas table fit --json` says of a fit; see `Fit`.
+
+    Errors and `noise` are in percent (latency) or percentage points (accuracy); what the rows cannot tell is
+    None.
+    """
+
+    kind: Kind
+    space: str | None
+    networks: int
+    different_networks: int
+    layers: int
+    cells: int
+    cross_validated_tau: float
+    cross_validated_tau_interval: tuple[float, float]
+    mean_error: float
+    median_error: float
+    p95_error: float
+    noise: float | None
+    identified: bool
+    additive: bool
+    drift: bool
+    scale: Scale
+    model: str
+    ridge: float
+    non_additive_share: float | None
+    drift_share: float
+    seed: int
+    warnings: tuple[str, ...]
+
+
+def fit_document(fit: Fit) -> FitDocument:
     """The fit as `ponas table fit --json` prints it; errors in percent (latency) or points (accuracy)."""
-    return {
-        "kind": fit.kind,
-        "space": fit.space and fit.space.name,
-        "networks": len(fit.networks),
-        "different_networks": fit.distinct,
-        "layers": len(fit.layout.layers),
-        "cells": fit.layout.size,
-        "cross_validated_tau": fit.tau.tau,
-        "cross_validated_tau_interval": [fit.tau.low, fit.tau.high],
-        "mean_error": fit.mean_error,
-        "median_error": float(np.median(fit.errors)),
-        "p95_error": float(np.quantile(fit.errors, 0.95)),
-        "noise": fit.noise_value if fit.noise.freedom else None,
-        "identified": fit.identification.complete,
-        "additive": fit.additivity.additive,
-        "drift": fit.order.drift,
-        "scale": fit.scale,
-        "model": fit.model.prior,
-        "ridge": fit.model.ridge,
-        "non_additive_share": fit.additivity.share if fit.additivity.checked else None,
-        "drift_share": fit.order.share,
-        "seed": fit.seed,
-        "warnings": list(fit.warnings),
-    }
+    return FitDocument(
+        kind=fit.kind,
+        space=fit.space.name if fit.space else None,
+        networks=len(fit.networks),
+        different_networks=fit.distinct,
+        layers=len(fit.layout.layers),
+        cells=fit.layout.size,
+        cross_validated_tau=fit.tau.tau,
+        cross_validated_tau_interval=(fit.tau.low, fit.tau.high),
+        mean_error=fit.mean_error,
+        median_error=float(np.median(fit.errors)),
+        p95_error=float(np.quantile(fit.errors, 0.95)),
+        noise=fit.noise_value if fit.noise.freedom else None,
+        identified=fit.identification.complete,
+        additive=fit.additivity.additive,
+        drift=fit.order.drift,
+        scale=fit.scale,
+        model=fit.model.prior,
+        ridge=fit.model.ridge,
+        non_additive_share=fit.additivity.share if fit.additivity.checked else None,
+        drift_share=fit.order.share,
+        seed=fit.seed,
+        warnings=fit.warnings,
+    )

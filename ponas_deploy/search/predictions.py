@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from ponas_deploy.search.costs import costs_document, network_costs
+from ponas_deploy.search.costs import costs_document, network_costs, with_costs
 from ponas_deploy.search.specialize import matched_loss
 from ponas_deploy.tables import AccuracyTable, Grid, LatencyTable
 from ponas_deploy.tables.spaces import space_of
 from searchspace.architecture import Architecture
 from searchspace.space import Space
+
+Predicted = TypeVar("Predicted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +55,43 @@ def _predict(
     return NetworkPrediction(name, choices, predicted_ms, predicted_loss_pp, costs)
 
 
-def predictions_document(networks: Sequence[NetworkPrediction], tables: Sequence[str]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class PredictedNetwork:
+    """See `NetworkPrediction`; `predicted_ms` by the names of the tables. The costs follow."""
+
+    name: str
+    choices: tuple[str, ...]
+    predicted_ms: Mapping[str, float]
+    predicted_loss_pp: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedNetworks(Generic[Predicted]):
+    """What `ponas compare --json` prints."""
+
+    tables: tuple[str, ...]
+    networks: tuple[Predicted, ...]
+
+
+def compared_networks_type() -> Any:
+    """The type of a comparison with the costs that are known now."""
+    generic: Any = ComparedNetworks
+    return generic[with_costs(PredictedNetwork)]
+
+
+def predictions_document(
+    networks: Sequence[NetworkPrediction], tables: Sequence[str]
+) -> ComparedNetworks[PredictedNetwork]:
     """Networks on tables (by their names) as `ponas compare --json` prints them."""
-    return {
-        "tables": list(tables),
-        "networks": [
-            {
-                "name": network.name,
-                "choices": list(network.choices),
-                "predicted_ms": dict(zip(tables, network.predicted_ms, strict=True)),
-                "predicted_loss_pp": network.predicted_loss_pp,
-                **costs_document(dict(network.costs)),
-            }
-            for network in networks
-        ],
-    }
+    return ComparedNetworks(tuple(tables), tuple(_document(network, tables) for network in networks))
+
+
+def _document(network: NetworkPrediction, tables: Sequence[str]) -> PredictedNetwork:
+    costs: dict[str, Any] = {**costs_document(dict(network.costs))}
+    return with_costs(PredictedNetwork)(
+        name=network.name,
+        choices=network.choices,
+        predicted_ms=dict(zip(tables, network.predicted_ms, strict=True)),
+        predicted_loss_pp=network.predicted_loss_pp,
+        **costs,
+    )

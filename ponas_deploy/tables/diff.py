@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import fsum
 from statistics import median
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from ponas_deploy.errors import TableMismatchError
 from ponas_deploy.tables.accuracy import AccuracyTable
@@ -194,22 +194,48 @@ def _differing(before: dict[str, str], after: dict[str, str]) -> Sequence[tuple[
     return [row for row in rows if row[1] != row[2]]
 
 
-def diff_document(diff: TableDiff) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class ConditionChange:
+    """A field of the conditions that differs."""
+
+    field: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class DiffDocument:
+    """What `ponas table diff --json` prints; see `TableDiff`. `significant` and `own` are counts."""
+
+    column: str
+    unit: str
+    judged_by: str
+    mean_change: float
+    mean_size: float
+    common_change: float
+    cells: int
+    significant: int
+    own: int
+    fixed_before: float
+    fixed_after: float
+    conditions: tuple[ConditionChange, ...]
+    changes: tuple[Change, ...]
+
+
+def diff_document(diff: TableDiff) -> DiffDocument:
     """A difference as `ponas table diff --json` prints it, the largest change first."""
-    return {
-        "column": diff.column,
-        "unit": diff.unit,
-        "judged_by": diff.judged_by,
-        "mean_change": diff.mean_change,
-        "mean_size": diff.mean_size,
-        "common_change": diff.common_change,
-        "cells": len(diff.changes),
-        "significant": len(diff.significant),
-        "own": len(diff.own),
-        "fixed_before": diff.fixed_before,
-        "fixed_after": diff.fixed_after,
-        "conditions": [
-            {"field": field, "before": before, "after": after} for field, before, after in diff.conditions
-        ],
-        "changes": [asdict(change) for change in diff.largest()],
-    }
+    return DiffDocument(
+        diff.column,
+        diff.unit,
+        diff.judged_by,
+        diff.mean_change,
+        diff.mean_size,
+        diff.common_change,
+        len(diff.changes),
+        len(diff.significant),
+        len(diff.own),
+        diff.fixed_before,
+        diff.fixed_after,
+        tuple(ConditionChange(*row) for row in diff.conditions),
+        diff.largest(),
+    )

@@ -18,6 +18,7 @@ from ponas_deploy.commands import app
 from ponas_deploy.commands.reports.doctor import doctor_report
 from ponas_deploy.engines import timing
 from ponas_deploy.errors import MeasurementError
+from ponas_deploy.files.documents import encoded
 from ponas_deploy.files.findings import Finding
 from ponas_deploy.files.lock import machine_to_oneself
 from ponas_deploy.machines.conditions import Reading
@@ -258,9 +259,9 @@ def test_this_machine_can_be_read() -> None:
     seen = machine_readings.read_machine(0.05)
     assert seen.machine.memory_mib >= (seen.available_mib or 0) > 0
     assert all(busy.share_pct >= 2 and busy.count >= 1 for busy in seen.busy)
-    assert json.loads(json.dumps(doctor_document(MachineCheck(seen, None, ()))))["readings"]["machine"][
-        "processor"
-    ]
+    assert json.loads(json.dumps(encoded(doctor_document(MachineCheck(seen, None, ())))))["readings"][
+        "machine"
+    ]["processor"]
 
 
 # The noise floor

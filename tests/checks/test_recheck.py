@@ -19,6 +19,7 @@ from ponas_deploy.checks.latency_table import BUDGETS, NETWORKS, plan_recheck, r
 from ponas_deploy.commands import app
 from ponas_deploy.commands.reports.recheck import recheck_report
 from ponas_deploy.errors import MeasurementError, TableMismatchError
+from ponas_deploy.files.documents import encoded
 from ponas_deploy.files.home import home
 from ponas_deploy.files.lock import machine_to_oneself
 from ponas_deploy.machines.machine import this_machine
@@ -162,7 +163,7 @@ def test_budgets_that_nothing_meets_any_more_are_said_so(made: StoredTable) -> N
     assert [choice.after for choice in found.choices] == [()] * BUDGETS
     assert all(choice.loss_after_pp is None for choice in found.choices)
     assert "nothing fits" in shown(recheck_report(found))
-    assert json.loads(json.dumps(recheck_document(found)))["changed_choices"] == BUDGETS
+    assert json.loads(json.dumps(encoded(recheck_document(found))))["changed_choices"] == BUDGETS
 
 
 def test_the_real_protocol_on_an_unchanged_device_and_on_a_slower_one(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ponas_deploy.checks.table_file import check_file, check_pair, check_table, findings_document
+from ponas_deploy.files.documents import encoded
 from ponas_deploy.files.findings import Finding
 from ponas_deploy.tables import AccuracyTable, Grid, LatencyTable, Measurement, SpaceKey, write_latency_table
 from ponas_deploy.tables.files import table_document
@@ -229,7 +230,8 @@ def test_a_space_is_recognised_by_its_labels() -> None:
 def test_the_document_counts_and_names(tmp_path: Path) -> None:
     write_latency_table(latency_table(), tmp_path / "t.json")
     checked = check_file(tmp_path / "t.json")
-    document = findings_document([checked], (Finding("warning", "both tables", "differ", "look"),))
+    found = findings_document([checked], (Finding("warning", "both tables", "differ", "look"),))
+    document = json.loads(json.dumps(encoded(found)))
     assert (document["errors"], document["warnings"], document["notes"]) == (0, 1, 0)
     assert document["files"][0]["kind"] == "latency"
     assert document["together"] == [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,19 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("specialize", *PONAS, "--latency", "95%", "--params", "5.5M", "--confidence", "0.9"),
     ("pareto", *CSV),
     ("pareto", *TWO, "--accuracy-table", "accuracy.json"),
+    ("compare", "PONAS-A", "PONAS-C", *TWO, "--accuracy-table", "accuracy.json"),
+    ("compare", "PONAS-A", "--latency-table", "latency.csv"),
+    ("table", "fit", "networks.csv", "--out", "fitted.json"),
+    ("table", "predict", "ort.json", "published.csv"),
+    ("table", "check", "ort.json", "accuracy.json"),
+    ("table", "check", "networks.csv"),
+    ("table", "diff", "ort.json", "openvino.json"),
+    ("table", "diff", "loss.csv", "accuracy.json"),
+    ("table", "show", "ort.json"),
+    ("table", "show", "latency.csv"),
+    ("table", "show", "accuracy.json"),
+    ("table", "show", "loss.csv"),
+    ("devices",),
 )
 """Each with its arguments; they take no device and less than a second."""
 
@@ -46,7 +60,21 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     write_accuracy_table(accuracy_table(), Path("accuracy.json"))
     write_csv(Path("latency.csv"), latency_table().grid, "latency_ms")
     write_csv(Path("loss.csv"), accuracy_table().loss, "loss_pp")
+    write_networks(Path("networks.csv"))
+    grid, rows = latency_table().grid, ["0.5"] * 5
+    named = [",".join([*(labels[row] for labels in grid.candidates), ms]) for row, ms in enumerate(rows)]
+    Path("published.csv").write_text("\n".join([",".join([*grid.layers, "latency_ms"]), *named]) + "\n")
     return lambda *arguments: CliRunner().invoke(app, list(arguments))
+
+
+def write_networks(path: Path) -> None:
+    """Thirty networks of three layers with latencies."""
+    rng, lines = random.Random(0), ["a,b,c,latency_ms"]
+    for _ in range(30):
+        picked = [rng.randrange(3) for _ in range(3)]
+        ms = 1 + sum(picked) * 0.3 + rng.gauss(0, 0.01)
+        lines.append(",".join([*(f"k{2 * one + 3}" for one in picked), f"{ms:.6f}"]))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def command_of(arguments: tuple[str, ...]) -> str:
@@ -65,7 +93,18 @@ def refuses(value: Any, kind: Any) -> str:
         again = encoded(msgspec.convert(value, kind))
     except msgspec.ValidationError as error:
         return str(error)
-    return "" if json.loads(json.dumps(again)) == value else f"{kind.__name__} does not declare every key"
+    return undeclared(value, json.loads(json.dumps(again)))
+
+
+def undeclared(value: Any, again: Any, where: str = "$") -> str:
+    """Where something of a document is not in what its type kept of it; a default may be left out of it."""
+    if isinstance(value, dict) and isinstance(again, dict):
+        inner = [undeclared(one, again.get(key, "nothing"), f"{where}.{key}") for key, one in value.items()]
+    elif isinstance(value, list) and isinstance(again, list) and len(value) == len(again):
+        inner = [undeclared(*pair, f"{where}[]") for pair in zip(value, again, strict=True)]
+    else:
+        inner = ["" if value == again else where]
+    return next(filter(None, inner), "")
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)

@@ -143,7 +143,7 @@ def test_a_fifth_cost_is_compared(tiny: Space, tmp_path: Path) -> None:
     stored = tables(tiny, tmp_path)
     choices = tuple(labels[0] for labels in tiny.labels)
     networks = predict_networks([("first", choices)], [stored.table])
-    (row,) = predictions_document(networks, ["table"])["networks"]
+    (row,) = encoded(predictions_document(networks, ["table"]))["networks"]
     assert (row["energy_mj"], row["params"] > 0) == (3.5, True)
     report = shown(compare_report(networks, ["table"]))
     assert "energy" in report

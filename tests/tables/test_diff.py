@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ponas_deploy.errors import TableMismatchError
+from ponas_deploy.files.documents import encoded
 from ponas_deploy.tables import AccuracyTable, Grid, LatencyTable, SpaceKey
 from ponas_deploy.tables.diff import diff_document, diff_tables
 from sample_tables import accuracy_table, latency_table
@@ -43,7 +44,7 @@ def test_what_all_cells_moved_by_together_is_told_apart_from_a_cells_own_move() 
     assert len(diff.significant) == 228
     (own,) = diff.own
     assert (own.layer, own.candidate, own.change) == ("4", slower.grid.candidates[3][2], pytest.approx(26))
-    document = diff_document(diff)
+    document = encoded(diff_document(diff))
     assert (document["own"], document["common_change"]) == (1, pytest.approx(5.0))
     without = diff_tables(replace(latency_table(), intervals_ms=()), replace(odd, intervals_ms=()))
     assert (without.judged_by, len(without.own)) == ("3 % or more", 1)
@@ -95,6 +96,6 @@ def test_what_cannot_be_compared_is_refused() -> None:
 
 
 def test_the_document_has_the_largest_change_first() -> None:
-    document = diff_document(diff_tables(latency_table(), latency_table(factor=1.05)))
+    document = encoded(diff_document(diff_tables(latency_table(), latency_table(factor=1.05))))
     assert (document["cells"], document["significant"]) == (228, 228)
     assert set(document["changes"][0]) == {"layer", "candidate", "before", "after", "change", "significant"}

@@ -8,6 +8,7 @@ from train.files.documents import (
     RunDocument,
     SourceFile,
     SpecializedDocument,
+    SpecializedPrinted,
 )
 from train.files.log import Line, RunLog, read_log
 from train.files.paths import RunPaths, finished
@@ -24,6 +25,7 @@ __all__ = [
     "RunPaths",
     "SourceFile",
     "SpecializedDocument",
+    "SpecializedPrinted",
     "Status",
     "claim",
     "finished",

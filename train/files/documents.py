@@ -61,4 +61,15 @@ class SpecializedDocument:
     torch: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpecializedPrinted(SpecializedDocument):
+    """What `ponas train specialized --json` prints: the document with its format, and where it lies.
+
+    `weights` is the path of the weights, `result` that of the document.
+    """
+
+    format: str
+    result: str
+
+
 SPECIALIZED = Format("ponas.specialized", 1, SpecializedDocument)

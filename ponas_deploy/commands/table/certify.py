@@ -69,7 +69,7 @@ def certify(
     from ponas_deploy.commands.blas import one_thread
 
     one_thread()
-    from dataclasses import asdict, replace
+    from dataclasses import replace
 
     from ponas_deploy.commands.output import print_json, show
     from ponas_deploy.errors import OverwriteError
@@ -91,7 +91,9 @@ def certify(
         certificate = _by_run(table, path, run, weights, data, networks, device, seed)
     write_accuracy_table(replace(table, certificate=certificate), target, overwrite=True)
     if json:
-        print_json({**asdict(certificate), "table": str(target)})
+        from ponas_deploy.commands.documents import certified_document
+
+        print_json(certified_document(certificate, target))
         return
     from ponas_deploy.commands.reports.tables import accuracy_certificate_lines
 

@@ -59,7 +59,7 @@ def fit(
     one_thread()
     from ponas_deploy.commands.output import print_json, show
     from ponas_deploy.errors import OverwriteError
-    from ponas_deploy.fitting import fit_document, fit_networks, table_of
+    from ponas_deploy.fitting import fit_networks, table_of
     from ponas_deploy.tables import LatencyTable, write_accuracy_table, write_latency_table
     from ponas_deploy.tables.networks_csv import read_networks
 
@@ -75,7 +75,9 @@ def fit(
     else:
         write_accuracy_table(table, out, overwrite=force)
     if json:
-        print_json({**fit_document(fitted), "table": str(out)})
+        from ponas_deploy.commands.documents import fitted_document
+
+        print_json(fitted_document(fitted, out))
         return
     from ponas_deploy.commands.reports.fit import fit_report
 

@@ -69,7 +69,7 @@ def recheck(
       ponas table recheck my-cpu/onnxruntime-fp32-t1-b1-ponas-224px-1000c --time 30
     """
     from ponas_deploy.checks.latency_table import recheck as recheck_table
-    from ponas_deploy.checks.latency_table import recheck_document
+    from ponas_deploy.checks.latency_table import rechecks_document
     from ponas_deploy.commands.output import note, print_json, show
     from ponas_deploy.errors import PonasError
     from ponas_deploy.profiling import inventory
@@ -94,8 +94,7 @@ def recheck(
         note(f"measuring a part of {stored.name} again, for about {time:.0f} s")
         found.append(recheck_table(stored, losses, seconds=time, seed=seed))
     if json:
-        holds = all(one.verdict == "holds" for one in found)
-        print_json({"holds": holds, "tables": list(map(recheck_document, found))})
+        print_json(rechecks_document(found))
     else:
         from ponas_deploy.commands.reports.recheck import recheck_report
 

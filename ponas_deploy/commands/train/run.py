@@ -81,17 +81,10 @@ def train(
     result = _trained(assigned(typed, settings or ()), folder)
     if result is None:
         return
-    details = dict(result.table.origin.details) if result.table.origin else {}
     if json:
-        print_json(
-            {
-                "accuracy_table": str(result.table_path),
-                "weights": str(result.weights),
-                "meta": str(result.meta),
-                "best": list(result.best.choices),
-                "details": details,
-            }
-        )
+        from ponas_deploy.commands.train.documents import trained_document
+
+        print_json(trained_document(result))
         return
     from ponas_deploy.commands.reports.tables import table_report
 

@@ -69,9 +69,8 @@ def specialized(
     """
     needs_torch()
     from ponas_deploy.engines.weights import read_file
-    from ponas_deploy.files.documents import encoded
     from train.compute import Compute, distributed
-    from train.files import SPECIALIZED
+    from train.files import SPECIALIZED, SpecializedPrinted
     from train.runs import TrainingJob, data_of, fitting, load_images, specialized_run
     from train.settings import Distillation, SpecializedSettings
 
@@ -99,8 +98,10 @@ def specialized(
     if not distributed.leads():
         return
     if json:
-        document = {"format": SPECIALIZED.tag, **encoded(result.document)}
-        print_json({**document, "weights": str(result.weights), "result": str(result.path)})
+        from ponas_deploy.commands.documents import values_of
+
+        places = {"weights": str(result.weights), "result": str(result.path)}
+        print_json(SpecializedPrinted(**{**values_of(result.document), **places, "format": SPECIALIZED.tag}))
         return
     from ponas_deploy.commands.reports.trained import trained_report
 

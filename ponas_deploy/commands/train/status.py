@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +14,6 @@ from ponas_deploy.commands.output import print_json, show
 from ponas_deploy.commands.train.bars import in_hours
 
 if TYPE_CHECKING:
-    from ponas_deploy.tables import AccuracyTable
     from train.files import Status
 
 
@@ -39,7 +38,9 @@ def status(
 
     found = read_status(run)
     if json:
-        print_json(_document(found))
+        from ponas_deploy.commands.train.documents import status_document
+
+        print_json(status_document(found, _command(found)))
         return
     for name, text in _lines(found):
         typer.echo(f"{name:9} {printable(text)}")  # never folded: a command is there to be copied
@@ -48,34 +49,6 @@ def status(
 
         typer.echo("")
         show(table_report(found.table, "the run so far"))
-
-
-def _document(found: Status) -> dict[str, Any]:
-    last, table, holder = found.last, found.table, found.holder
-    return {
-        "run": str(found.folder),
-        "asked": found.asked,
-        "command": _command(found),
-        "stage": found.stage,
-        "at": last.at if last else None,
-        "step": last.step if last else None,
-        "steps": last.steps if last else None,
-        "seconds_spent": last.seconds if last else None,
-        "seconds_left": found.left_s,
-        "images_per_s": last.images_per_s if last else None,
-        "updated": last.time if last else None,
-        "best_top1_pct": found.best_top1_pct,
-        "rows": _rows(table) if table else [],
-        "running": {"pid": holder.pid, "host": holder.host, "since": holder.since} if holder else None,
-    }
-
-
-def _rows(table: AccuracyTable) -> list[dict[str, Any]]:
-    grid = table.top1 or table.loss
-    rows = zip(grid.layers, grid.candidates, grid.values, strict=True)
-    return [
-        {"layer": layer, "top1_pct": dict(zip(labels, values, strict=True))} for layer, labels, values in rows
-    ]
 
 
 def _lines(found: Status) -> Iterator[tuple[str, str]]:

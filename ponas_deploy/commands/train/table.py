@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -85,13 +85,15 @@ def table(
     if target.exists() and not force:
         raise OverwriteError(target)
     weights = finished(run)
-    made, document = load_accuracy_table(run / "accuracy.json"), dict[str, Any]()
+    made, fit, evaluated = load_accuracy_table(run / "accuracy.json"), None, None
     if method == "fitted":
         needs_torch()
-        made, document = _fitted(made, weights, data, networks, time, device, seed)
+        made, fit, evaluated = _fitted(made, weights, data, networks, time, device, seed)
     write_accuracy_table(made, target, overwrite=force)
     if json:
-        print_json({"method": method, **document, "table": str(target)})
+        from ponas_deploy.commands.train.documents import training_table
+
+        print_json(training_table(method, target, fit, evaluated))
         return
     from ponas_deploy.commands.reports.tables import table_report
 
@@ -106,10 +108,10 @@ def _fitted(
     seconds: float | None,
     device: str,
     seed: int,
-) -> tuple[AccuracyTable, dict[str, Any]]:
-    """The fitted table, and what `ponas table fit --json` says of the fit."""
+) -> tuple[AccuracyTable, Fit, Path]:
+    """The fitted table, the fit, and the file of networks that it is fitted to."""
     from ponas_deploy.commands.output import note
-    from ponas_deploy.fitting import LEAST_ROWS, fit_document, fit_networks
+    from ponas_deploy.fitting import LEAST_ROWS, fit_networks
     from train.runs import Wanted, evaluated, open_run
 
     if networks is None and seconds is None:
@@ -119,8 +121,7 @@ def _fitted(
         wanted = Wanted("fit", networks, seconds, LEAST_ROWS, seed, device)
         found = evaluated(source, wanted, on_progress, note)
     fit = fit_networks(found.networks, seed=seed)
-    document = {**fit_document(fit), "evaluated": str(found.networks.path)}
-    return _with_origin(fit, source, found, progressive), document
+    return _with_origin(fit, source, found, progressive), fit, found.networks.path
 
 
 def _with_origin(fit: Fit, run: Run, found: Evaluated, progressive: AccuracyTable) -> AccuracyTable:
