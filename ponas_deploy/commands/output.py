@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
 
 _PIPED_WIDTH = 120
 """Columns of a report that goes to a file or a pipe: wide enough for a whole table."""
@@ -27,7 +30,23 @@ def show(*renderables: RenderableType) -> None:
     """Print a report on stdout, as wide as the terminal."""
     console = report_console()
     for renderable in renderables:
-        console.print(renderable)
+        console.print(_Neutralised(renderable))
+
+
+@dataclass(frozen=True, slots=True)
+class _Neutralised:
+    """A report whose text cannot command the terminal, wherever its names came from."""
+
+    report: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        from rich.segment import Segment
+
+        from ponas_deploy.errors import printable
+
+        for segment in console.render(self.report, options):
+            lines = map(printable, segment.text.split("\n"))
+            yield segment if segment.control else Segment("\n".join(lines), segment.style)
 
 
 def report_console(*, stderr: bool = False) -> Console:
@@ -36,9 +55,12 @@ def report_console(*, stderr: bool = False) -> Console:
 
     stream = sys.stderr if stderr else sys.stdout
     fixed = None if stream.isatty() or "COLUMNS" in os.environ else _PIPED_WIDTH
-    return Console(stderr=stderr, width=fixed, highlight=False)
+    # No markup: a device may be called "[/x]".
+    return Console(stderr=stderr, width=fixed, highlight=False, markup=False, emoji=False)
 
 
 def note(message: str) -> None:
     """A line for people on stderr: it never mixes with what another program reads."""
-    typer.echo(message, err=True)
+    from ponas_deploy.errors import printable
+
+    typer.echo("\n".join(map(printable, message.split("\n"))), err=True)

@@ -191,7 +191,7 @@ def test_check_is_0_for_a_sound_table_and_1_for_errors(run: Run) -> None:
     assert "nothing to complain about" in run("table", "check", "ort.json").stdout
     Path("bad.csv").write_text(Path("latency.csv").read_text() + "1,k3e3,1\n1,k9,-1\n")
     found = document(run("table", "check", "bad.csv", "--json"), exit_code=1)
-    assert [finding["where"] for finding in found["files"][0]["findings"]][:2] == ["line 231", "line 232"]
+    assert [finding["about"] for finding in found["files"][0]["findings"]][:2] == ["line 231", "line 232"]
     report = run("table", "check", "bad.csv")
     assert report.exit_code == 1
     assert "stands here a second time" in report.stdout

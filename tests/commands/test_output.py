@@ -1,0 +1,54 @@
+"""What is printed cannot command a terminal, whatever the names in a file are."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from ponas_deploy.commands import app
+from ponas_deploy.commands.output import note, show
+from ponas_deploy.tables import write_latency_table
+from sample_tables import latency_table
+
+
+def test_a_report_shows_markup_and_escape_codes_as_they_are_written(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="[/x] :smile:")
+    table.add_column("[red]a")
+    table.add_row("\x1b]0;owned\x07 \u202e")
+    show(table, Text("\x1b[2J"), "[bold]")
+    note("one \x1b[31m\ntwo")
+    found = capsys.readouterr()
+    assert "\x1b" not in found.out + found.err
+    assert "\u202e" not in found.out
+    for text in ("[/x] :smile:", "[red]a", r"\x1b]0;owned", r"\u202e", r"\x1b[2J", "[bold]"):
+        assert text in found.out
+    assert found.err == "one \\x1b[31m\ntwo\n"
+
+
+@pytest.mark.parametrize("command", [("table", "show"), ("table", "check"), ("table", "diff", "plain.json")])
+def test_a_table_with_hostile_names_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plain = latency_table()
+    assert plain.conditions is not None
+    device = "[/x]\x1b]0;owned\x07\u202e"
+    write_latency_table(plain, Path("plain.json"))
+    table = replace(plain, conditions=replace(plain.conditions, device=device), environment=(("os", device),))
+    write_latency_table(table, Path("hostile.json"))
+    result = CliRunner().invoke(app, [*command, "hostile.json"])
+    assert result.exit_code == 0, result.output
+    assert not {"\x1b", "\x07", "\u202e"} & set(result.output)
+    if command != ("table", "check"):
+        assert r"[/x]\x1b]0;owned" in result.output
+    shown = CliRunner().invoke(app, [*command, "hostile.json", "--json"])
+    assert json.loads(shown.stdout)
