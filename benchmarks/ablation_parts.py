@@ -17,7 +17,7 @@ from ponas_deploy.files.documents import Format, read_raw
 from ponas_deploy.files.records import write_json
 from ponas_deploy.files.weights import Arrays
 from ponas_deploy.fitting import fit_networks, table_of
-from ponas_deploy.tables import AccuracyTable
+from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.networks_csv import Networks
 from searchspace import Architecture, Space
 from train.compute import Compute, generator

@@ -54,7 +54,7 @@ from ponas_deploy.files.records import sha256
 from ponas_deploy.files.weights import read_weights
 from ponas_deploy.fitting.certify import EvaluationNoise, certify_accuracy, noise_of_halves
 from ponas_deploy.fitting.ranks import intervals, rank_correlation
-from ponas_deploy.tables import load_accuracy_table
+from ponas_deploy.tables.files import load_accuracy_table
 from ponas_deploy.tables.networks_csv import write_networks
 from searchspace import Architecture, build_space
 from searchspace.cost import count_macs, network_cost

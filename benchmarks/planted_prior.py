@@ -27,7 +27,10 @@ from ponas_deploy.measuring.protocol import Samples
 from ponas_deploy.profiling.prior import Prior, assemble_from, load_prior
 from ponas_deploy.profiling.sampling import choose
 from ponas_deploy.search.frontier import exact_front
-from ponas_deploy.tables import Conditions, Grid, LatencyTable, MeasurementProtocol, load_accuracy_table
+from ponas_deploy.tables.files import load_accuracy_table
+from ponas_deploy.tables.grid import Grid
+from ponas_deploy.tables.latency import Conditions, LatencyTable
+from ponas_deploy.tables.measured_how import MeasurementProtocol
 from ponas_deploy.tables.store import SHIPPED
 from searchspace import Space, build_space
 

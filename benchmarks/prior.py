@@ -29,7 +29,8 @@ from ponas_deploy.fitting.correction import TimedNetwork, certify, correct
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.profiling.prior import LEAST_NETWORKS, Prior, load_prior, macs_in_ms
 from ponas_deploy.profiling.profile import profile
-from ponas_deploy.tables import Certificate, Grid, LatencyTable
+from ponas_deploy.tables.grid import Grid
+from ponas_deploy.tables.latency import Certificate, LatencyTable
 from ponas_deploy.tables.statistics import kendall_tau
 from searchspace import Space, build_space
 

@@ -30,7 +30,9 @@ from ponas_deploy.fitting.correction import KINDS, LEAST_FIT, TimedNetwork, cert
 from ponas_deploy.machines.conditions import read_conditions
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.profiling.profile import TIME_BUDGET_S, profile
-from ponas_deploy.tables import STATISTICS, Certificate, Grid, LatencyTable
+from ponas_deploy.tables.grid import Grid
+from ponas_deploy.tables.latency import Certificate, LatencyTable
+from ponas_deploy.tables.measurement import STATISTICS
 from ponas_deploy.tables.statistics import repeatability
 from searchspace import Space, build_space
 

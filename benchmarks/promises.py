@@ -27,7 +27,8 @@ from ponas_deploy.errors import BudgetError
 from ponas_deploy.profiling import inventory
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.pareto import front
-from ponas_deploy.tables import AccuracyTable, store
+from ponas_deploy.tables import store
+from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.store import StoredTable
 from searchspace import build_space
 

@@ -18,7 +18,8 @@ from benchmarks.protocol_data import CHAIN, CONTEXT, REBUILT, Raw, context_of
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.fitting.correction import KINDS, TimedNetwork, correct
 from ponas_deploy.measuring import detrend as detrend
-from ponas_deploy.tables import STATISTICS, Grid, Measurement
+from ponas_deploy.tables.grid import Grid
+from ponas_deploy.tables.measurement import STATISTICS, Measurement
 from ponas_deploy.tables.statistics import kendall_tau
 from searchspace import build_space
 from searchspace.space import Space

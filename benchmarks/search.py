@@ -115,7 +115,7 @@ def measure(cost: Column, loss: Column, fixed: float, seeds: int) -> dict[str, A
 
 def from_files(latency_file: Path, accuracy_file: Path) -> tuple[Column, Column, float]:
     from ponas_deploy.search.specialize import matched_loss
-    from ponas_deploy.tables import load_accuracy_table, load_latency_table
+    from ponas_deploy.tables.files import load_accuracy_table, load_latency_table
 
     latency = load_latency_table(latency_file)
     loss = matched_loss(latency, load_accuracy_table(accuracy_file))

@@ -37,11 +37,11 @@ from ponas_deploy.search.budget import Budget as Budget
 from ponas_deploy.search.pareto import ParetoFront as ParetoFront
 from ponas_deploy.search.pareto import pareto_front as pareto_front
 from ponas_deploy.search.specialize import Specialization as Specialization
-from ponas_deploy.tables import AccuracyTable as AccuracyTable
-from ponas_deploy.tables import Certificate as Certificate
-from ponas_deploy.tables import Conditions as Conditions
-from ponas_deploy.tables import LatencyTable as LatencyTable
-from ponas_deploy.tables import Measurement as Measurement
+from ponas_deploy.tables.accuracy import AccuracyTable as AccuracyTable
+from ponas_deploy.tables.latency import Certificate as Certificate
+from ponas_deploy.tables.latency import Conditions as Conditions
+from ponas_deploy.tables.latency import LatencyTable as LatencyTable
+from ponas_deploy.tables.measurement import Measurement as Measurement
 from ponas_deploy.tables.named import accuracy_table as accuracy_table
 from ponas_deploy.tables.named import latency_table as latency_table
 from searchspace.architecture import Architecture as Architecture

@@ -26,7 +26,8 @@ from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.profiling import bench, worker
 from ponas_deploy.profiling.supervise import Timeouts
 from ponas_deploy.profiling.worker import Request
-from ponas_deploy.tables import Conditions, SpaceKey
+from ponas_deploy.tables.grid import SpaceKey
+from ponas_deploy.tables.latency import Conditions
 from registered import with_factory
 from searchspace import Space
 from searchspace.spaces import SPACES

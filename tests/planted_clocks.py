@@ -14,7 +14,9 @@ from ponas_deploy.engines.attempt import Attempt
 from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.specialize import Specialization
-from ponas_deploy.tables import Certificate, Measurement, NetworkLatency, write_latency_table
+from ponas_deploy.tables.latency import Certificate, NetworkLatency
+from ponas_deploy.tables.latency_file import write_latency_table
+from ponas_deploy.tables.measurement import Measurement
 from ponas_deploy.tables.store import StoredTable
 
 EVERY = list(product(*tiny_space().labels))

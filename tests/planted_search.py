@@ -11,15 +11,11 @@ from ponas_deploy.engines.deploy import (
     random_source,
 )
 from ponas_deploy.search.budget import Budget
-from ponas_deploy.tables import (
-    AccuracyTable,
-    Conditions,
-    Grid,
-    LatencyTable,
-    SpaceKey,
-    write_accuracy_table,
-    write_latency_table,
-)
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.accuracy_file import write_accuracy_table
+from ponas_deploy.tables.grid import Grid, SpaceKey
+from ponas_deploy.tables.latency import Conditions, LatencyTable
+from ponas_deploy.tables.latency_file import write_latency_table
 from ponas_deploy.tables.store import StoredAccuracy, StoredTable
 from searchspace import Architecture
 from searchspace.graph import network_model

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ponas_deploy.tables import (
-    AccuracyCertificate,
-    AccuracyOrigin,
-    AccuracyTable,
-    Certificate,
-    Conditions,
-    Correction,
-    Grid,
-    LatencyTable,
-    Measurement,
-    MeasurementProtocol,
-    NetworkLatency,
-    SpaceKey,
-)
+from ponas_deploy.tables.accuracy import AccuracyCertificate, AccuracyOrigin, AccuracyTable
+from ponas_deploy.tables.grid import Grid, SpaceKey
+from ponas_deploy.tables.latency import Certificate, Conditions, Correction, LatencyTable, NetworkLatency
+from ponas_deploy.tables.measured_how import MeasurementProtocol
+from ponas_deploy.tables.measurement import Measurement
 from searchspace import build_space
 from searchspace.cost import cost_table, count_macs
 

@@ -6,7 +6,10 @@ from dataclasses import replace
 
 from ponas_deploy.backends import get_backend
 from ponas_deploy.machines.machine import this_machine
-from ponas_deploy.tables import Conditions, Grid, LatencyTable, SpaceKey, store, write_latency_table
+from ponas_deploy.tables import store
+from ponas_deploy.tables.grid import Grid, SpaceKey
+from ponas_deploy.tables.latency import Conditions, LatencyTable
+from ponas_deploy.tables.latency_file import write_latency_table
 from ponas_deploy.tables.store import StoredTable
 from searchspace.space import Space
 

@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ponas_deploy.tables import AccuracyTable, Grid, SpaceKey, write_accuracy_table
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.accuracy_file import write_accuracy_table
+from ponas_deploy.tables.grid import Grid, SpaceKey
 from searchspace import build_space
 from searchspace.cost import cost_table, count_macs
 

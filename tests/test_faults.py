@@ -30,7 +30,9 @@ from ponas_deploy.profiling.models import blocks_of
 from ponas_deploy.profiling.profile import profile
 from ponas_deploy.profiling.supervise import profile_in_worker
 from ponas_deploy.profiling.worker import Request
-from ponas_deploy.tables import LatencyTable, load_latency_table, store
+from ponas_deploy.tables import store
+from ponas_deploy.tables.files import load_latency_table
+from ponas_deploy.tables.latency import LatencyTable
 from searchspace import Space
 
 pytest.importorskip("onnxruntime")

@@ -16,7 +16,8 @@ from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.errors import FileFormatError
 from ponas_deploy.files.journal import Journal
 from ponas_deploy.profiling.resume import previous_of
-from ponas_deploy.tables import load_accuracy_table, load_latency_table, write_latency_table
+from ponas_deploy.tables.files import load_accuracy_table, load_latency_table
+from ponas_deploy.tables.latency_file import write_latency_table
 from ponas_deploy.tables.quality import quality_findings
 from ponas_deploy.tables.rounds import Round, Spread
 from ponas_deploy.tables.store import SHIPPED

@@ -25,7 +25,8 @@ from ponas_deploy.files.journal import Journal
 from ponas_deploy.files.lock import machine_to_oneself
 from ponas_deploy.files.weights import read_header, read_weights, write_weights
 from ponas_deploy.profiling.resume import previous_of
-from ponas_deploy.tables import load_accuracy_table, load_latency_table, load_table, write_latency_table
+from ponas_deploy.tables.files import load_accuracy_table, load_latency_table, load_table
+from ponas_deploy.tables.latency_file import write_latency_table
 from ponas_deploy.tables.networks_csv import read_networks
 from sample_tables import accuracy_table, write_csv
 from searchspace import SPACES, build_space, parse_architecture

@@ -45,15 +45,11 @@ from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.frontier import Front
 from ponas_deploy.search.pareto import front
 from ponas_deploy.search.specialize import shortlist, slowest_useful_ms
-from ponas_deploy.tables import (
-    AccuracyTable,
-    Conditions,
-    Grid,
-    LatencyTable,
-    SpaceKey,
-    load_accuracy_table,
-    write_latency_table,
-)
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.files import load_accuracy_table
+from ponas_deploy.tables.grid import Grid, SpaceKey
+from ponas_deploy.tables.latency import Conditions, LatencyTable
+from ponas_deploy.tables.latency_file import write_latency_table
 from searchspace import Architecture, build_space, parse_architecture, published
 from searchspace.cost import cost_table, count_macs, network_cost
 from searchspace.space import HEAD, STEM, Space

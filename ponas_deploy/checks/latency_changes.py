@@ -15,7 +15,9 @@ from typing import Literal, TypeAlias
 from ponas_deploy.files.findings import Finding
 from ponas_deploy.search.frontier import Front, best_within
 from ponas_deploy.search.pareto import front
-from ponas_deploy.tables import AccuracyTable, LatencyTable, Measurement
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.latency import LatencyTable
+from ponas_deploy.tables.measurement import Measurement
 from ponas_deploy.tables.quality import NOISY_PCT
 from ponas_deploy.tables.rounds import InterferenceSummary
 from ponas_deploy.tables.statistics import repeatability

@@ -37,7 +37,11 @@ from ponas_deploy.measuring.protocol import Samples, first_estimate, measure
 from ponas_deploy.profiling.inventory import refuse_elsewhere
 from ponas_deploy.profiling.models import block_model, blocks_of, network_bytes
 from ponas_deploy.search.pareto import front
-from ponas_deploy.tables import AccuracyTable, LatencyTable, Measurement, SpaceKey, store
+from ponas_deploy.tables import store
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.grid import SpaceKey
+from ponas_deploy.tables.latency import LatencyTable
+from ponas_deploy.tables.measurement import Measurement
 from ponas_deploy.tables.named import as_stored
 from ponas_deploy.tables.rounds import InterferenceSummary, Spread
 from ponas_deploy.tables.store import StoredTable

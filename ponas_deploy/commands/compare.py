@@ -29,8 +29,8 @@ def compare(
       ponas compare mine.txt PONAS-B --latency-table ort.json --accuracy-table acc.json --json
     """
     from ponas_deploy.search.predictions import predict_networks, predictions_document
-    from ponas_deploy.tables import load_accuracy_table
     from ponas_deploy.tables.architectures import read_choices
+    from ponas_deploy.tables.files import load_accuracy_table
     from ponas_deploy.tables.named import read_latency_tables
     from ponas_deploy.tables.store import find_table
 

@@ -18,9 +18,9 @@ from ponas_deploy.machines.machine import Machine
 from ponas_deploy.profiling.inventory import Runtime
 from ponas_deploy.profiling.precision import Precision, precision_of
 from ponas_deploy.search.specialize import SpecializationDocument, specialization_document
-from ponas_deploy.tables import AccuracyTable, Conditions
-from ponas_deploy.tables.accuracy import AccuracyCertificate
+from ponas_deploy.tables.accuracy import AccuracyCertificate, AccuracyTable
 from ponas_deploy.tables.accuracy_file import AccuracyTableDocument
+from ponas_deploy.tables.latency import Conditions
 from ponas_deploy.tables.latency_file import LatencyTableDocument
 from ponas_deploy.tables.measured_how import PriorSummary
 from ponas_deploy.tables.networks_csv import Networks

@@ -24,7 +24,7 @@ from ponas_deploy.commands.options import (
 from ponas_deploy.commands.output import note, print_json, show
 
 if TYPE_CHECKING:
-    from ponas_deploy.tables import AccuracyTable
+    from ponas_deploy.tables.accuracy import AccuracyTable
     from ponas_deploy.tables.store import StoredTable
 
 
@@ -92,8 +92,8 @@ def profile(
     from ponas_deploy.commands.waiting import profile_bar
     from ponas_deploy.profiling.inventory import Target
     from ponas_deploy.profiling.tables import ProfileOptions, accuracy_of, profile_tables
-    from ponas_deploy.tables import load_accuracy_table
     from ponas_deploy.tables.architectures import DEFAULT_SPACE
+    from ponas_deploy.tables.files import load_accuracy_table
     from searchspace import build_space
 
     if measurements is not None and prior is None:

@@ -9,7 +9,7 @@ from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.errors import PonasError
 from ponas_deploy.measuring.interference import usual_core_ns
 from ponas_deploy.search.specialize import Specialization
-from ponas_deploy.tables import Conditions
+from ponas_deploy.tables.latency import Conditions
 from ponas_deploy.tables.margin import Margin
 from ponas_deploy.tables.store import StoredTable
 

@@ -23,7 +23,8 @@ from ponas_deploy.errors import BudgetError
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.costs import LATENCY
 from ponas_deploy.search.specialize import Specialization, specialize
-from ponas_deploy.tables import AccuracyTable, LatencyTable
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.margin import Margin, margin
 from ponas_deploy.tables.quality import reproducibility_pct
 from ponas_deploy.tables.store import StoredTable

@@ -20,7 +20,7 @@ from ponas_deploy.backends import Backend, Calibrated, RunSettings, get_backend
 from ponas_deploy.backends.progress import BuildProgress, OnBuildProgress
 from ponas_deploy.errors import BackendError
 from ponas_deploy.machines import processes
-from ponas_deploy.tables import Conditions
+from ponas_deploy.tables.latency import Conditions
 
 MODULE = "ponas_deploy.engines.building"
 Images = NDArray[np.float32]

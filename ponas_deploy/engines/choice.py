@@ -11,7 +11,8 @@ from ponas_deploy.profiling.staleness import refuse_stale
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.costs import Amount, limits_of
 from ponas_deploy.search.specialize import Specialization, budget_from
-from ponas_deploy.tables import AccuracyTable, LatencyTable
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.margin import Margin, margin
 from ponas_deploy.tables.named import as_stored
 from ponas_deploy.tables.quality import usable_tables

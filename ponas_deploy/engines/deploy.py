@@ -33,7 +33,9 @@ from ponas_deploy.files.weights import write_weights
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.measuring.retries import RETRIES
 from ponas_deploy.search.specialize import specialization_document
-from ponas_deploy.tables import Conditions, SpaceKey, store
+from ponas_deploy.tables import store
+from ponas_deploy.tables.grid import SpaceKey
+from ponas_deploy.tables.latency import Conditions
 from ponas_deploy.tables.store import StoredAccuracy, StoredTable
 from searchspace.architecture import Architecture
 

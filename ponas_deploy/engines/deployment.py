@@ -24,7 +24,10 @@ from ponas_deploy.profiling.progress import OnProgress
 from ponas_deploy.profiling.tables import one_of, tables_for
 from ponas_deploy.search.costs import Amount, limits_of
 from ponas_deploy.search.specialize import budget_from
-from ponas_deploy.tables import AccuracyTable, Conditions, store, write_accuracy_table
+from ponas_deploy.tables import store
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.accuracy_file import write_accuracy_table
+from ponas_deploy.tables.latency import Conditions
 from ponas_deploy.tables.margin import CONFIDENCE
 from ponas_deploy.tables.store import StoredAccuracy, StoredTable
 from searchspace.architecture import Architecture

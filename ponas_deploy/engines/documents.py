@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 from ponas_deploy.engines.manifest import Manifest, Shortlisted
 from ponas_deploy.engines.timing import PERCENTILES, EngineTiming
 from ponas_deploy.search.costs import costs_document, network_costs, with_costs
-from ponas_deploy.tables import Conditions
+from ponas_deploy.tables.latency import Conditions
 
 
 @dataclass(frozen=True, slots=True)

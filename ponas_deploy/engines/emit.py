@@ -20,7 +20,7 @@ from ponas_deploy.engines.manifest import MANIFEST, MODEL, EngineFile, Manifest
 from ponas_deploy.engines.manifest_file import write_manifest
 from ponas_deploy.errors import OverwriteError, PonasError
 from ponas_deploy.files.records import sha256, write_bytes
-from ponas_deploy.tables import Conditions
+from ponas_deploy.tables.latency import Conditions
 from searchspace.architecture import Architecture
 from searchspace.weights import Weights
 

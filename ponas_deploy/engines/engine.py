@@ -9,7 +9,7 @@ from ponas_deploy.engines.attempt import Attempt
 from ponas_deploy.engines.manifest import Manifest
 from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.engines.timing import EngineTiming
-from ponas_deploy.tables import Conditions
+from ponas_deploy.tables.latency import Conditions
 from searchspace.architecture import Architecture
 
 

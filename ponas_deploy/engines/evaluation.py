@@ -27,7 +27,7 @@ from ponas_deploy.errors import (
 )
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.files.weights import WeightsFile
-from ponas_deploy.tables import SpaceKey
+from ponas_deploy.tables.grid import SpaceKey
 from searchspace.architecture import Architecture
 from searchspace.weights import Weights, inherit
 

@@ -9,7 +9,8 @@ from ponas_deploy.backends import RunSettings
 from ponas_deploy.engines.preprocessing import Preprocessing
 from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.files.bounds import Count
-from ponas_deploy.tables import Conditions, SpaceKey
+from ponas_deploy.tables.grid import SpaceKey
+from ponas_deploy.tables.latency import Conditions
 from searchspace.architecture import Architecture
 from searchspace.spaces import build_space
 

@@ -29,7 +29,8 @@ from ponas_deploy.errors import FileFormatError, PonasError
 from ponas_deploy.files.bounds import AboveZero, Count, Nanoseconds, Resolution
 from ponas_deploy.files.documents import Format, compact, encoded, read_raw, refuse_unknown
 from ponas_deploy.files.records import in_words, write_json
-from ponas_deploy.tables import Conditions, SpaceKey
+from ponas_deploy.tables.grid import SpaceKey
+from ponas_deploy.tables.latency import Conditions
 from ponas_deploy.tables.latency_upgrade import renamed
 from ponas_deploy.tables.rounds import Round
 from searchspace.architecture import Architecture

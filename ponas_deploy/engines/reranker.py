@@ -18,7 +18,8 @@ from ponas_deploy.engines.attempt import Attempt
 from ponas_deploy.engines.manifest import Shortlisted
 from ponas_deploy.errors import PonasError
 from ponas_deploy.search.specialize import Specialization, matched_loss
-from ponas_deploy.tables import AccuracyTable, LatencyTable
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.latency import LatencyTable
 from searchspace.architecture import Architecture
 from searchspace.space import Space
 

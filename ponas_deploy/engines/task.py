@@ -16,7 +16,7 @@ from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.costs import LATENCY
 from ponas_deploy.search.genetic import GeneticSettings
 from ponas_deploy.search.specialize import Specialization, shortlist, specialize
-from ponas_deploy.tables import LatencyTable
+from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.margin import CONFIDENCE
 from ponas_deploy.tables.quality import usable_tables
 from ponas_deploy.tables.store import StoredAccuracy, StoredTable

@@ -22,7 +22,7 @@ import numpy as np
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.fitting.additive import LEAST_REPEATS
 from ponas_deploy.fitting.ranks import Floats, intervals, rank_correlation, spearman
-from ponas_deploy.tables import AccuracyCertificate, AccuracyTable
+from ponas_deploy.tables.accuracy import AccuracyCertificate, AccuracyTable
 from ponas_deploy.tables.networks_csv import Networks, in_order_of
 from searchspace.architecture import Architecture
 from searchspace.cost import count_macs, network_cost

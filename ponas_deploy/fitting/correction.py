@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.fitting.shrink import FREE, Strengths, solve, strengths
-from ponas_deploy.tables import Certificate, Correction, Grid, Measurement, NetworkLatency
+from ponas_deploy.tables.grid import Grid
+from ponas_deploy.tables.latency import Certificate, Correction, NetworkLatency
+from ponas_deploy.tables.measurement import Measurement
 from ponas_deploy.tables.statistics import kendall_tau, repeatability
 from searchspace.ops import (
     Conv,

@@ -11,7 +11,8 @@ from ponas_deploy.fitting.predictions import predict_rows
 from ponas_deploy.fitting.result import fit_networks
 from ponas_deploy.fitting.tables import predict as predict_choices
 from ponas_deploy.fitting.tables import table_of
-from ponas_deploy.tables import AccuracyTable, LatencyTable
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.networks_csv import read_networks
 from searchspace.architecture import Architecture
 

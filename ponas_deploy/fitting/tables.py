@@ -21,19 +21,11 @@ import numpy as np
 from ponas_deploy.errors import TableMismatchError
 from ponas_deploy.fitting.design import Floats, Layout
 from ponas_deploy.fitting.result import Fit
-from ponas_deploy.tables import (
-    AccuracyCertificate,
-    AccuracyOrigin,
-    AccuracyTable,
-    Certificate,
-    Grid,
-    LatencyTable,
-    Measurement,
-    MeasurementProtocol,
-    NetworkLatency,
-    SpaceKey,
-)
-from ponas_deploy.tables.measured_how import FitSummary
+from ponas_deploy.tables.accuracy import AccuracyCertificate, AccuracyOrigin, AccuracyTable
+from ponas_deploy.tables.grid import Grid, SpaceKey
+from ponas_deploy.tables.latency import Certificate, LatencyTable, NetworkLatency
+from ponas_deploy.tables.measured_how import FitSummary, MeasurementProtocol
+from ponas_deploy.tables.measurement import Measurement
 from searchspace.spaces import build_space
 
 SCALE, NO_LOSS, POINTS = "scale", "top1_at_no_loss_pct", "points_a_unit"

@@ -10,7 +10,10 @@ from ponas_deploy.fitting.correction import TimedNetwork, certify, correct
 from ponas_deploy.measuring.detrend import measurements
 from ponas_deploy.measuring.protocol import Plan, Samples, is_settled
 from ponas_deploy.profiling.models import blocks_of
-from ponas_deploy.tables import Conditions, Grid, LatencyTable, Measurement, MeasurementProtocol, SpaceKey
+from ponas_deploy.tables.grid import Grid, SpaceKey
+from ponas_deploy.tables.latency import Conditions, LatencyTable
+from ponas_deploy.tables.measured_how import MeasurementProtocol
+from ponas_deploy.tables.measurement import Measurement
 from ponas_deploy.tables.statistics import choose_statistic
 from searchspace.space import HEAD, STEM, Space, is_empty
 

@@ -20,7 +20,7 @@ from ponas_deploy.measuring.protocol import Plan, first_estimate
 from ponas_deploy.profiling.build_time import Builds, BuildTimes
 from ponas_deploy.profiling.models import block_model, blocks_of, network_bytes
 from ponas_deploy.profiling.progress import BUILDING, OnProgress, OnStep, ProfilingProgress
-from ponas_deploy.tables import Conditions
+from ponas_deploy.tables.latency import Conditions
 from searchspace.architecture import Architecture
 from searchspace.space import Space, is_network
 

@@ -20,7 +20,9 @@ from ponas_deploy.machines.names import slug
 from ponas_deploy.measuring.plans import plan_for
 from ponas_deploy.profiling.build_time import BuildTimes
 from ponas_deploy.profiling.staleness import Difference, differences, in_words
-from ponas_deploy.tables import Conditions, SpaceKey, store
+from ponas_deploy.tables import store
+from ponas_deploy.tables.grid import SpaceKey
+from ponas_deploy.tables.latency import Conditions
 from ponas_deploy.tables.store import StoredTable
 from searchspace.space import Space
 
@@ -303,7 +305,7 @@ def make_table(
     from ponas_deploy.profiling.prior import NETWORKS
     from ponas_deploy.profiling.supervise import Timeouts, profile_in_worker
     from ponas_deploy.profiling.worker import Request
-    from ponas_deploy.tables import load_latency_table
+    from ponas_deploy.tables.files import load_latency_table
 
     key = SpaceKey.of(space)
     path = path or store.latency_path(conditions, key)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ponas_deploy.fitting.correction import USUAL, Cells, Floats, design
-from ponas_deploy.tables import Grid
+from ponas_deploy.tables.grid import Grid
 
 
 def most_informative(

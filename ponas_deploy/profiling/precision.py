@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from statistics import median
 
 from ponas_deploy.search.pareto import front
-from ponas_deploy.tables import AccuracyTable, LatencyTable
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.latency import LatencyTable
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,17 +24,10 @@ from ponas_deploy.measuring.detrend import measurements
 from ponas_deploy.measuring.protocol import Samples
 from ponas_deploy.profiling.assemble import NetworkSplit, Texts, timed
 from ponas_deploy.profiling.resume import prior_header
-from ponas_deploy.tables import (
-    Certificate,
-    Conditions,
-    Correction,
-    Grid,
-    LatencyTable,
-    MeasurementProtocol,
-    SpaceKey,
-    load_latency_table,
-)
-from ponas_deploy.tables.measured_how import PriorSummary
+from ponas_deploy.tables.files import load_latency_table
+from ponas_deploy.tables.grid import Grid, SpaceKey
+from ponas_deploy.tables.latency import Certificate, Conditions, Correction, LatencyTable
+from ponas_deploy.tables.measured_how import MeasurementProtocol, PriorSummary
 from ponas_deploy.tables.quality import (
     CERTIFIED_ERROR_PCT,
     CERTIFIED_TAU,

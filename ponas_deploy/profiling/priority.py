@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ponas_deploy.measuring.protocol import Plan, Samples, is_settled
-from ponas_deploy.tables import AccuracyTable
+from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.spaces import in_order_of
 from searchspace.cost import cost_table
 from searchspace.ops import count_params

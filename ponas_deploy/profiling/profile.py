@@ -43,7 +43,10 @@ from ponas_deploy.profiling.progress import OnProgress, OnStep
 from ponas_deploy.profiling.resume import Previous, entries_of, header, previous_of
 from ponas_deploy.profiling.sampling import MOST_CHECK, MOST_FIT, affordable, choose, grown, round_s
 from ponas_deploy.profiling.spread import spread_networks
-from ponas_deploy.tables import AccuracyTable, LatencyTable, MeasurementProtocol, SpaceKey
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.grid import SpaceKey
+from ponas_deploy.tables.latency import LatencyTable
+from ponas_deploy.tables.measured_how import MeasurementProtocol
 from searchspace.space import Space
 
 TIME_BUDGET_S = 75.0

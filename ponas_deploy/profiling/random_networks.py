@@ -28,7 +28,8 @@ from ponas_deploy.measuring.protocol import Plan, Samples, measure
 from ponas_deploy.profiling.bench import Bench
 from ponas_deploy.profiling.progress import OnProgress, ProfilingProgress
 from ponas_deploy.profiling.resume import header
-from ponas_deploy.tables import Conditions, SpaceKey
+from ponas_deploy.tables.grid import SpaceKey
+from ponas_deploy.tables.latency import Conditions
 from ponas_deploy.tables.networks_csv import Networks, read_networks, write_networks
 from searchspace.architecture import Architecture
 from searchspace.space import Space

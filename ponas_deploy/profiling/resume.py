@@ -16,7 +16,8 @@ from ponas_deploy.files.journal import Line, difference
 from ponas_deploy.measuring.protocol import Plan, Samples
 from ponas_deploy.profiling.assemble import NetworkSplit, Texts
 from ponas_deploy.profiling.models import WEIGHTS
-from ponas_deploy.tables import Conditions, LatencyTable, SpaceKey
+from ponas_deploy.tables.grid import SpaceKey
+from ponas_deploy.tables.latency import Conditions, LatencyTable
 from ponas_deploy.tables.latency_upgrade import renamed
 from ponas_deploy.tables.rounds import Round
 

@@ -11,7 +11,7 @@ from ponas_deploy.profiling.assemble import NetworkSplit
 from ponas_deploy.profiling.bench import NetworkTrial
 from ponas_deploy.profiling.optimal_design import most_informative
 from ponas_deploy.profiling.spread import Floats, evenly, total, varied_networks
-from ponas_deploy.tables import Grid
+from ponas_deploy.tables.grid import Grid
 from searchspace.architecture import Architecture
 from searchspace.space import Space
 

@@ -14,7 +14,7 @@ from ponas_deploy.errors import MeasurementError, PonasError
 from ponas_deploy.machines.conditions import read_conditions
 from ponas_deploy.machines.gpu import this_gpu
 from ponas_deploy.machines.machine import this_machine
-from ponas_deploy.tables import LatencyTable
+from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.store import StoredTable
 
 _ALWAYS = ("processor", "runtime")

@@ -19,7 +19,10 @@ from ponas_deploy.profiling.prior import NETWORKS, load_prior
 from ponas_deploy.profiling.progress import OnProgress
 from ponas_deploy.profiling.staleness import in_words
 from ponas_deploy.profiling.trial import middle, select, trial
-from ponas_deploy.tables import Conditions, LatencyTable, SpaceKey, load_latency_table, store
+from ponas_deploy.tables import store
+from ponas_deploy.tables.files import load_latency_table
+from ponas_deploy.tables.grid import SpaceKey
+from ponas_deploy.tables.latency import Conditions, LatencyTable
 from ponas_deploy.tables.store import StoredTable
 from searchspace.space import Space
 

@@ -17,7 +17,7 @@ from ponas_deploy.backends.progress import OnBuildProgress
 from ponas_deploy.fitting.correction import LEAST_CHECK, LEAST_FIT
 from ponas_deploy.measuring.protocol import Plan, first_estimate
 from ponas_deploy.profiling.models import block_model, blocks_of, network_bytes
-from ponas_deploy.tables import Conditions
+from ponas_deploy.tables.latency import Conditions
 from searchspace.architecture import Architecture
 from searchspace.space import Space
 

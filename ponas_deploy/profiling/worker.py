@@ -21,13 +21,10 @@ from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.profiling.build_time import BuildTimes
 from ponas_deploy.profiling.prior import NETWORKS, load_prior
 from ponas_deploy.profiling.profile import profile
-from ponas_deploy.tables import (
-    Conditions,
-    SpaceKey,
-    load_accuracy_table,
-    load_latency_table,
-    write_latency_table,
-)
+from ponas_deploy.tables.files import load_accuracy_table, load_latency_table
+from ponas_deploy.tables.grid import SpaceKey
+from ponas_deploy.tables.latency import Conditions
+from ponas_deploy.tables.latency_file import write_latency_table
 from searchspace.spaces import build_space
 
 STEP_BYTES = 4096

@@ -18,7 +18,7 @@ from msgspec import UNSET, UnsetType
 from ponas_deploy.errors import PonasError
 from ponas_deploy.search.frontier import Floats, Front, best_within
 from ponas_deploy.search.pareto import FrontPoint, ParetoFront
-from ponas_deploy.tables import Grid
+from ponas_deploy.tables.grid import Grid
 
 SAME = 1e-9
 """Latencies and losses that differ by less, relatively, are a tie."""

@@ -20,7 +20,8 @@ from searchspace.cost import Count, cost_table, count_bytes, count_macs, network
 from searchspace.ops import count_params
 
 if TYPE_CHECKING:
-    from ponas_deploy.tables import Grid, LatencyTable
+    from ponas_deploy.tables.grid import Grid
+    from ponas_deploy.tables.latency import LatencyTable
     from searchspace.architecture import Architecture
     from searchspace.space import Space
 
@@ -66,7 +67,7 @@ class Counted:
 
     def cells(self, latency: LatencyTable, space: Space | None) -> Grid | None:
         """Counted over the space."""
-        from ponas_deploy.tables import Grid, SpaceKey
+        from ponas_deploy.tables.grid import Grid, SpaceKey
 
         if space is None:
             return None

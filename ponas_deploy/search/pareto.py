@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from ponas_deploy.search.frontier import Front, exact_front
 from ponas_deploy.search.specialize import matched_loss
-from ponas_deploy.tables import AccuracyTable, Grid, LatencyTable
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.grid import Grid
+from ponas_deploy.tables.latency import LatencyTable
 
 
 @dataclass(frozen=True, slots=True)

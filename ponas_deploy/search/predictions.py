@@ -8,7 +8,9 @@ from typing import Any, Generic, TypeVar
 
 from ponas_deploy.search.costs import costs_document, network_costs, with_costs
 from ponas_deploy.search.specialize import matched_loss
-from ponas_deploy.tables import AccuracyTable, Grid, LatencyTable
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.grid import Grid
+from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.spaces import space_of
 from searchspace.architecture import Architecture
 from searchspace.space import Space

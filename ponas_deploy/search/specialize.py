@@ -19,7 +19,9 @@ from ponas_deploy.search.costs import LATENCY, CostColumn, cost_column, limit_op
 from ponas_deploy.search.frontier import cost_of_least_loss, k_best, total
 from ponas_deploy.search.genetic import GeneticSettings, evolve
 from ponas_deploy.search.notation import Limit
-from ponas_deploy.tables import AccuracyTable, Grid, LatencyTable
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.grid import Grid
+from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.spaces import space_of
 from searchspace.space import Space
 

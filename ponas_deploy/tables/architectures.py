@@ -9,7 +9,7 @@ from searchspace import DEFAULT_SPACE as DEFAULT_SPACE
 from searchspace import Architecture, build_space, parse_architecture, published
 
 if TYPE_CHECKING:
-    from ponas_deploy.tables import LatencyTable
+    from ponas_deploy.tables.latency import LatencyTable
 
 Found = TypeVar("Found")
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from math import ceil, pi, sqrt
 from statistics import NormalDist, median
 
-from ponas_deploy.tables import STATISTICS, LatencyTable, Measurement, NetworkLatency
-from ponas_deploy.tables.measurement import quantile
+from ponas_deploy.tables.latency import LatencyTable, NetworkLatency
+from ponas_deploy.tables.measurement import STATISTICS, Measurement, quantile
 
 CONFIDENCE = 0.95
 """The share of networks that a margin keeps under the budget, where nothing else is asked for."""

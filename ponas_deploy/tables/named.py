@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ponas_deploy.errors import PonasError
-from ponas_deploy.tables import AccuracyTable, LatencyTable, load_accuracy_table, load_latency_table
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.files import load_accuracy_table, load_latency_table
+from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.names import short_names
 from ponas_deploy.tables.spaces import space_of
 from ponas_deploy.tables.store import StoredTable, find_table, latency_path

@@ -16,9 +16,9 @@ from statistics import NormalDist, median
 
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.files.findings import Finding
-from ponas_deploy.tables import Certificate, LatencyTable, Measurement
+from ponas_deploy.tables.latency import Certificate, LatencyTable
 from ponas_deploy.tables.margin import margin
-from ponas_deploy.tables.measurement import quantile
+from ponas_deploy.tables.measurement import Measurement, quantile
 
 CERTIFIED_ERROR_PCT, CERTIFIED_TAU = 3.0, 0.97
 """A certificate worse than this asks for more measurements (bound of the mean error, rank correlation)."""

@@ -15,14 +15,10 @@ from pathlib import Path
 from ponas_deploy.errors import PonasError, TableMismatchError, UnknownNameError
 from ponas_deploy.files.home import home
 from ponas_deploy.machines.names import slug
-from ponas_deploy.tables import (
-    AccuracyTable,
-    Conditions,
-    LatencyTable,
-    SpaceKey,
-    load_accuracy_table,
-    load_latency_table,
-)
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.files import load_accuracy_table, load_latency_table
+from ponas_deploy.tables.grid import SpaceKey
+from ponas_deploy.tables.latency import Conditions, LatencyTable
 
 SHIPPED = Path(__file__).resolve().parents[2] / "profiles"
 

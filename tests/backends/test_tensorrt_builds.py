@@ -24,7 +24,7 @@ from ponas_deploy.engines.task import WeightsSource, random_source
 from ponas_deploy.errors import BackendError, PonasError
 from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.profiling.bench import Bench
-from ponas_deploy.tables import Conditions
+from ponas_deploy.tables.latency import Conditions
 from searchspace import Architecture, Space
 from searchspace.graph import network_model
 from searchspace.weights import random_weights

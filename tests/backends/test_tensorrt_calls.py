@@ -22,7 +22,7 @@ from ponas_deploy.commands.reports.layers import layers_report
 from ponas_deploy.engines.emit import build, emit
 from ponas_deploy.engines.manifest import Manifest
 from ponas_deploy.errors import BackendError
-from ponas_deploy.tables import Conditions
+from ponas_deploy.tables.latency import Conditions
 from searchspace import build_space, parse_architecture
 from searchspace.weights import random_weights
 

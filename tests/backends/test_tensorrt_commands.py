@@ -18,13 +18,10 @@ from ponas_deploy.engines.timing import Taken, single_runs
 from ponas_deploy.machines import gpu
 from ponas_deploy.measuring.contention import CoreReading
 from ponas_deploy.profiling.trial import trial
-from ponas_deploy.tables import (
-    Conditions,
-    LatencyTable,
-    SpaceKey,
-    write_accuracy_table,
-    write_latency_table,
-)
+from ponas_deploy.tables.accuracy_file import write_accuracy_table
+from ponas_deploy.tables.grid import SpaceKey
+from ponas_deploy.tables.latency import Conditions, LatencyTable
+from ponas_deploy.tables.latency_file import write_latency_table
 from sample_tables import accuracy_table, latency_table
 from searchspace import Space, build_space
 

@@ -11,7 +11,8 @@ from benchmarks.gpu import networks, one, profile
 from benchmarks.gpu.networks import Config
 from ponas_deploy.backends.fake import FakeBackend
 from ponas_deploy.measuring.protocol import Plan
-from ponas_deploy.tables import LatencyTable, load_latency_table
+from ponas_deploy.tables.files import load_latency_table
+from ponas_deploy.tables.latency import LatencyTable
 from searchspace import Architecture, Space
 
 FAKE = Config.of("fake:fp32:1", 32)

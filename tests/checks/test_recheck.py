@@ -28,16 +28,13 @@ from ponas_deploy.profiling.models import network_bytes
 from ponas_deploy.profiling.profile import profile
 from ponas_deploy.search.frontier import best_within
 from ponas_deploy.search.pareto import front
-from ponas_deploy.tables import (
-    AccuracyTable,
-    Grid,
-    LatencyTable,
-    Measurement,
-    SpaceKey,
-    store,
-    write_accuracy_table,
-    write_latency_table,
-)
+from ponas_deploy.tables import store
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.accuracy_file import write_accuracy_table
+from ponas_deploy.tables.grid import Grid, SpaceKey
+from ponas_deploy.tables.latency import LatencyTable
+from ponas_deploy.tables.latency_file import write_latency_table
+from ponas_deploy.tables.measurement import Measurement
 from ponas_deploy.tables.store import StoredTable
 from registered import use_factory
 from rendered import shown

@@ -11,8 +11,12 @@ import pytest
 from ponas_deploy.checks.table_file import check_file, check_pair, check_table, findings_document
 from ponas_deploy.files.documents import encoded
 from ponas_deploy.files.findings import Finding
-from ponas_deploy.tables import AccuracyTable, Grid, LatencyTable, Measurement, SpaceKey, write_latency_table
+from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.files import table_document
+from ponas_deploy.tables.grid import Grid, SpaceKey
+from ponas_deploy.tables.latency import LatencyTable
+from ponas_deploy.tables.latency_file import write_latency_table
+from ponas_deploy.tables.measurement import Measurement
 from ponas_deploy.tables.spaces import space_of
 from sample_tables import KEYS, SPACE, accuracy_table, latency_table, write_csv
 

@@ -18,7 +18,10 @@ from ponas_deploy import __version__
 from ponas_deploy.commands import app
 from ponas_deploy.errors import PonasError
 from ponas_deploy.search.pareto import front
-from ponas_deploy.tables import Grid, LatencyTable, write_accuracy_table, write_latency_table
+from ponas_deploy.tables.accuracy_file import write_accuracy_table
+from ponas_deploy.tables.grid import Grid
+from ponas_deploy.tables.latency import LatencyTable
+from ponas_deploy.tables.latency_file import write_latency_table
 from sample_tables import SPACE, accuracy_table, latency_table, write_csv
 
 ROOT = Path(__file__).resolve().parents[2]

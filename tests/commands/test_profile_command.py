@@ -14,7 +14,8 @@ from ponas_deploy.commands import app
 from ponas_deploy.commands.quantities import parse_duration
 from ponas_deploy.errors import UnknownNameError
 from ponas_deploy.profiling.tables import accuracy_of, to_go_on
-from ponas_deploy.tables import load_latency_table, write_latency_table
+from ponas_deploy.tables.files import load_latency_table
+from ponas_deploy.tables.latency_file import write_latency_table
 from ponas_deploy.tables.measured_how import PriorSummary
 from ponas_deploy.tables.store import SHIPPED
 from searchspace import Space, build_space

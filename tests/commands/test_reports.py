@@ -25,8 +25,10 @@ from ponas_deploy.files.findings import Finding
 from ponas_deploy.search.comparison import NamedFront, compare_fronts
 from ponas_deploy.search.frontier import Front
 from ponas_deploy.search.predictions import NetworkPrediction
-from ponas_deploy.tables import AccuracyTable, Certificate, Conditions, Grid, LatencyTable, SpaceKey
+from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.diff import diff_tables
+from ponas_deploy.tables.grid import Grid, SpaceKey
+from ponas_deploy.tables.latency import Certificate, Conditions, LatencyTable
 from sample_tables import accuracy_table, latency_table
 from searchspace import build_space, parse_architecture
 from searchspace.description import describe

@@ -18,7 +18,8 @@ from ponas_deploy.commands.schema import DOCUMENTS, PRINTED, found_at, printed_t
 from ponas_deploy.errors import UnknownNameError
 from ponas_deploy.files.documents import Format, encoded
 from ponas_deploy.files.schemas import DIALECT
-from ponas_deploy.tables import write_accuracy_table, write_latency_table
+from ponas_deploy.tables.accuracy_file import write_accuracy_table
+from ponas_deploy.tables.latency_file import write_latency_table
 from sample_tables import accuracy_table, latency_table, write_csv
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,15 +15,10 @@ from ponas_deploy.backends import get_backend
 from ponas_deploy.commands import app
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.search.specialize import slowest_useful_ms
-from ponas_deploy.tables import (
-    Certificate,
-    Conditions,
-    LatencyTable,
-    Measurement,
-    NetworkLatency,
-    write_accuracy_table,
-    write_latency_table,
-)
+from ponas_deploy.tables.accuracy_file import write_accuracy_table
+from ponas_deploy.tables.latency import Certificate, Conditions, LatencyTable, NetworkLatency
+from ponas_deploy.tables.latency_file import write_latency_table
+from ponas_deploy.tables.measurement import Measurement
 from sample_tables import SPACE, accuracy_table, latency_table, write_csv
 
 Run = Callable[..., Result]

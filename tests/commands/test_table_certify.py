@@ -13,13 +13,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from ponas_deploy.commands import app
-from ponas_deploy.tables import (
-    AccuracyCertificate,
-    AccuracyTable,
-    Grid,
-    load_accuracy_table,
-    write_accuracy_table,
-)
+from ponas_deploy.tables.accuracy import AccuracyCertificate, AccuracyTable
+from ponas_deploy.tables.accuracy_file import write_accuracy_table
+from ponas_deploy.tables.files import load_accuracy_table
+from ponas_deploy.tables.grid import Grid
 from ponas_deploy.tables.networks_csv import Networks, read_networks, write_networks
 
 Run = Callable[..., Result]

@@ -18,7 +18,9 @@ from conftest import tiny_space
 from ponas_deploy.commands import app
 from ponas_deploy.engines import timing
 from ponas_deploy.files.weights import read_weights, write_weights
-from ponas_deploy.tables import Conditions, Grid, LatencyTable, SpaceKey, write_latency_table
+from ponas_deploy.tables.grid import Grid, SpaceKey
+from ponas_deploy.tables.latency import Conditions, LatencyTable
+from ponas_deploy.tables.latency_file import write_latency_table
 from searchspace import SPACES
 from train.runs import TrainResult, train_run
 from train.settings import FineTuneSettings, MetaSettings, TrainSettings

@@ -19,7 +19,7 @@ from ponas_deploy.engines.building import build_apart
 from ponas_deploy.engines.timing import time_engine
 from ponas_deploy.errors import BackendError, PonasError
 from ponas_deploy.profiling.models import network_bytes
-from ponas_deploy.tables import Conditions
+from ponas_deploy.tables.latency import Conditions
 from searchspace import Architecture, Space
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -125,7 +125,7 @@ def test_ctrl_c_ends_it_and_what_it_started(model: Path, pids: Path) -> None:
 def test_it_ends_with_the_process_that_waits_for_it(model: Path, pids: Path) -> None:
     script = (
         "from pathlib import Path; from ponas_deploy.engines import building;"
-        " from ponas_deploy.tables import Conditions; building.MODULE = 'faulty_builder';"
+        " from ponas_deploy.tables.latency import Conditions; building.MODULE = 'faulty_builder';"
         f" building.build_apart(Path({str(model)!r}), {HERE!r}, None, None)"
     )
     paths = os.pathsep.join([str(TESTS.parent), str(TESTS)])

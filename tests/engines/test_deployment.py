@@ -11,7 +11,7 @@ import ponas_deploy as ponas
 from conftest import tiny_space
 from ponas_deploy.engines.deployment import stored_losses
 from ponas_deploy.errors import BudgetError, OverwriteError, PonasError, UnknownNameError
-from ponas_deploy.tables import load_accuracy_table
+from ponas_deploy.tables.files import load_accuracy_table
 from sample_tables import accuracy_table, latency_table
 from searchspace import SPACES
 

@@ -31,7 +31,7 @@ from ponas_deploy.engines.timing import EngineTiming, time_engine
 from ponas_deploy.errors import FileFormatError, OverwriteError, PonasError
 from ponas_deploy.files.home import home
 from ponas_deploy.files.records import write_bytes
-from ponas_deploy.tables import Conditions
+from ponas_deploy.tables.latency import Conditions
 from searchspace import SPACES, Architecture
 from searchspace.graph import network_model
 from searchspace.space import Space

@@ -21,8 +21,10 @@ from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.profiling.models import block_model, blocks_of
 from ponas_deploy.profiling.precision import precision_of
 from ponas_deploy.profiling.profile import profile
-from ponas_deploy.tables import LatencyTable, load_latency_table, write_latency_table
 from ponas_deploy.tables.diff import diff_tables
+from ponas_deploy.tables.files import load_latency_table
+from ponas_deploy.tables.latency import LatencyTable
+from ponas_deploy.tables.latency_file import write_latency_table
 from ponas_deploy.tables.store import StoredTable
 from searchspace import SPACES, Architecture, Candidate, Space
 from searchspace.cost import count_bytes, count_macs

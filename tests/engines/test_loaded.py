@@ -17,7 +17,7 @@ from ponas_deploy.engines.preprocessing import Preprocessing, preprocessing_of
 from ponas_deploy.errors import FileFormatError, PonasError
 from ponas_deploy.files.records import write_bytes
 from ponas_deploy.files.weights import WeightsFile
-from ponas_deploy.tables import Conditions
+from ponas_deploy.tables.latency import Conditions
 from searchspace import SPACES, Architecture
 from searchspace.graph import network_model
 from searchspace.weights import random_weights

@@ -30,7 +30,8 @@ from ponas_deploy.errors import PonasError
 from ponas_deploy.files.documents import encoded
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.specialize import Specialization
-from ponas_deploy.tables import AccuracyTable, Grid
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.grid import Grid
 from rendered import shown
 from searchspace import SPACES, Architecture, build_space
 from searchspace.space import Space

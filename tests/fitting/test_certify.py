@@ -11,7 +11,8 @@ import pytest
 from ponas_deploy.errors import FileFormatError, MeasurementError
 from ponas_deploy.fitting.certify import certify_accuracy, noise_of_halves
 from ponas_deploy.fitting.ranks import intervals, rank_correlation
-from ponas_deploy.tables import AccuracyTable, Grid
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.grid import Grid
 from ponas_deploy.tables.networks_csv import Networks
 from searchspace import Architecture, build_space
 from searchspace.cost import count_macs, network_cost

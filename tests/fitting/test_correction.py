@@ -10,7 +10,9 @@ import pytest
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.fitting.correction import LEAST_CHECK, LEAST_FIT, TimedNetwork, certify, correct, traits
 from ponas_deploy.profiling.spread import spread_networks
-from ponas_deploy.tables import Correction, Grid, Measurement
+from ponas_deploy.tables.grid import Grid
+from ponas_deploy.tables.latency import Correction
+from ponas_deploy.tables.measurement import Measurement
 from searchspace import build_space
 
 SPACE = build_space("ponas")

@@ -21,8 +21,12 @@ from ponas_deploy.fitting.design import Layout, counts, factors
 from ponas_deploy.fitting.ranks import rank_correlation, spearman
 from ponas_deploy.fitting.rows import Rows
 from ponas_deploy.fitting.scale import clock_step
-from ponas_deploy.tables import AccuracyTable, Grid, LatencyTable, write_accuracy_table, write_latency_table
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.accuracy_file import write_accuracy_table
 from ponas_deploy.tables.files import load_table
+from ponas_deploy.tables.grid import Grid
+from ponas_deploy.tables.latency import LatencyTable
+from ponas_deploy.tables.latency_file import write_latency_table
 from ponas_deploy.tables.networks_csv import Networks
 from ponas_deploy.tables.spaces import space_of
 from searchspace import build_space

@@ -17,7 +17,7 @@ from ponas_deploy.engines.deploy import Task, deploy, emit_portable
 from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.search.budget import Budget
-from ponas_deploy.tables import LatencyTable
+from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.margin import margin
 from rendered import shown
 from searchspace.space import Space

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from ponas_deploy.errors import FileFormatError
 from ponas_deploy.measuring import detrend
 from ponas_deploy.measuring.protocol import Samples
-from ponas_deploy.tables import Measurement, load_latency_table, write_latency_table
+from ponas_deploy.tables.files import load_latency_table
+from ponas_deploy.tables.latency_file import write_latency_table
+from ponas_deploy.tables.measurement import Measurement
 from ponas_deploy.tables.statistics import repeatability
 from tests.sample_tables import latency_table
 

@@ -30,8 +30,7 @@ from ponas_deploy.measuring.protocol import (
     sample_runs,
 )
 from ponas_deploy.profiling.models import block_model, blocks_of
-from ponas_deploy.tables import STATISTICS, Measurement
-from ponas_deploy.tables.measurement import MIDDLE
+from ponas_deploy.tables.measurement import MIDDLE, STATISTICS, Measurement
 from ponas_deploy.tables.statistics import choose_statistic, kendall_tau, repeatability
 from searchspace import Space
 

@@ -17,7 +17,8 @@ from ponas_deploy.profiling.build_time import BuildEstimate, Builds, BuildTimes
 from ponas_deploy.profiling.prior import Prior
 from ponas_deploy.profiling.profile import profile
 from ponas_deploy.profiling.progress import ProfilingProgress
-from ponas_deploy.tables import Conditions, LatencyTable, write_latency_table
+from ponas_deploy.tables.latency import Conditions, LatencyTable
+from ponas_deploy.tables.latency_file import write_latency_table
 from ponas_deploy.tables.measured_how import BuildSummary
 from searchspace import Space
 

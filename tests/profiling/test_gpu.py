@@ -21,7 +21,7 @@ from ponas_deploy.profiling import inventory
 from ponas_deploy.profiling.inventory import Runtime, Target
 from ponas_deploy.profiling.profile import profile
 from ponas_deploy.profiling.supervise import Timeouts
-from ponas_deploy.tables import Conditions
+from ponas_deploy.tables.latency import Conditions
 from registered import use_factory
 from searchspace import Space
 

@@ -7,7 +7,7 @@ import numpy as np
 from ponas_deploy.fitting.correction import USUAL, design
 from ponas_deploy.profiling.optimal_design import most_informative
 from ponas_deploy.profiling.spread import varied_networks
-from ponas_deploy.tables import Grid
+from ponas_deploy.tables.grid import Grid
 from searchspace import build_space
 from searchspace.cost import cost_table, count_macs
 

@@ -18,14 +18,11 @@ from ponas_deploy.profiling.prior import MOST_CHECKS, NETWORKS, Prior, assemble_
 from ponas_deploy.profiling.priority import losses
 from ponas_deploy.profiling.profile import profile
 from ponas_deploy.profiling.sampling import choose
-from ponas_deploy.tables import (
-    Conditions,
-    Grid,
-    LatencyTable,
-    MeasurementProtocol,
-    load_latency_table,
-    write_latency_table,
-)
+from ponas_deploy.tables.files import load_latency_table
+from ponas_deploy.tables.grid import Grid
+from ponas_deploy.tables.latency import Conditions, LatencyTable
+from ponas_deploy.tables.latency_file import write_latency_table
+from ponas_deploy.tables.measured_how import MeasurementProtocol
 from ponas_deploy.tables.quality import quality_findings
 from ponas_deploy.tables.store import SHIPPED
 from searchspace import Architecture, Space, build_space

@@ -17,14 +17,10 @@ from ponas_deploy.profiling.precision import half_pct, precision_of
 from ponas_deploy.profiling.priority import EVERYTHING_EVERY, Priority, contenders, losses
 from ponas_deploy.profiling.profile import profile
 from ponas_deploy.search.frontier import exact_front
-from ponas_deploy.tables import (
-    AccuracyTable,
-    Grid,
-    LatencyTable,
-    SpaceKey,
-    load_accuracy_table,
-    load_latency_table,
-)
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.files import load_accuracy_table, load_latency_table
+from ponas_deploy.tables.grid import Grid, SpaceKey
+from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.store import SHIPPED
 from searchspace import Space, build_space
 

@@ -24,7 +24,10 @@ from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.profiling.models import network_bytes
 from ponas_deploy.profiling.profile import profile
 from ponas_deploy.profiling.progress import ProfilingProgress
-from ponas_deploy.tables import LatencyTable, SpaceKey, load_latency_table, write_latency_table
+from ponas_deploy.tables.files import load_latency_table
+from ponas_deploy.tables.grid import SpaceKey
+from ponas_deploy.tables.latency import LatencyTable
+from ponas_deploy.tables.latency_file import write_latency_table
 from ponas_deploy.tables.measured_how import LaunchSummary
 from searchspace import Architecture, Space
 from searchspace.space import Layer

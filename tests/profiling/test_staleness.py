@@ -15,7 +15,9 @@ from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.profiling import inventory, staleness, tables
 from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.profiling.staleness import Difference, differing, in_words, made_with
-from ponas_deploy.tables import Conditions, MeasurementProtocol, store
+from ponas_deploy.tables import store
+from ponas_deploy.tables.latency import Conditions
+from ponas_deploy.tables.measured_how import MeasurementProtocol
 from ponas_deploy.tables.store import StoredTable
 from searchspace.space import Space
 from stored_tables import stored

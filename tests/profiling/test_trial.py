@@ -6,7 +6,7 @@ import pytest
 
 from ponas_deploy.errors import PonasError
 from ponas_deploy.profiling.trial import HOPELESS, RuntimeTrial, select, trial
-from ponas_deploy.tables import Conditions
+from ponas_deploy.tables.latency import Conditions
 from searchspace import build_space
 
 

@@ -26,7 +26,8 @@ from ponas_deploy.profiling.models import blocks_of
 from ponas_deploy.profiling.progress import ProfilingProgress
 from ponas_deploy.profiling.supervise import Timeouts, profile_in_worker
 from ponas_deploy.profiling.worker import STEP_BYTES, Request, Step
-from ponas_deploy.tables import LatencyTable, load_latency_table
+from ponas_deploy.tables.files import load_latency_table
+from ponas_deploy.tables.latency import LatencyTable
 from searchspace import Space
 
 pytest.importorskip("onnxruntime")

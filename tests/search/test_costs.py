@@ -28,7 +28,8 @@ from ponas_deploy.search.costs import COSTS, LATENCY, CostColumn, ReportRow, lim
 from ponas_deploy.search.notation import Limit, Notation
 from ponas_deploy.search.predictions import predict_networks, predictions_document
 from ponas_deploy.search.specialize import budget_from, most_useful, specialize
-from ponas_deploy.tables import Grid, LatencyTable
+from ponas_deploy.tables.grid import Grid
+from ponas_deploy.tables.latency import LatencyTable
 from rendered import shown
 from searchspace import SPACES, Architecture, build_space, parse_architecture
 from searchspace.space import Space

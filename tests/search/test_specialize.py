@@ -14,7 +14,9 @@ from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.costs import BYTES, LATENCY, MACS, cost_column
 from ponas_deploy.search.pareto import front, pareto_front
 from ponas_deploy.search.specialize import shortlist, slowest_useful_ms, specialize
-from ponas_deploy.tables import AccuracyTable, Grid, LatencyTable, SpaceKey
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.grid import Grid, SpaceKey
+from ponas_deploy.tables.latency import LatencyTable
 from searchspace import Architecture, build_space
 
 LABELS = (("a", "b", "c"), ("x", "y"), ("p", "q", "r"))

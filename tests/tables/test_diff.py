@@ -8,8 +8,10 @@ import pytest
 
 from ponas_deploy.errors import TableMismatchError
 from ponas_deploy.files.documents import encoded
-from ponas_deploy.tables import AccuracyTable, Grid, LatencyTable, SpaceKey
+from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.diff import diff_document, diff_tables
+from ponas_deploy.tables.grid import Grid, SpaceKey
+from ponas_deploy.tables.latency import LatencyTable
 from sample_tables import accuracy_table, latency_table
 
 

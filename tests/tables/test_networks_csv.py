@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ponas_deploy.errors import FileFormatError
-from ponas_deploy.tables import Grid
+from ponas_deploy.tables.grid import Grid
 from ponas_deploy.tables.networks_csv import in_order_of, read_networks
 
 SOUND = "stem,stage 1,latency_ms\na,x,1.5\nb,y,2\na,x,1.6\n"

@@ -10,9 +10,11 @@ from scipy.stats import t
 
 from ponas_deploy.checks.table_file import check_table
 from ponas_deploy.errors import MeasurementError
-from ponas_deploy.tables import Certificate, Grid, LatencyTable, Measurement, NetworkLatency
+from ponas_deploy.tables.grid import Grid
+from ponas_deploy.tables.latency import Certificate, LatencyTable, NetworkLatency
 from ponas_deploy.tables.margin import margin
 from ponas_deploy.tables.measured_how import FitSummary, MeasurementProtocol
+from ponas_deploy.tables.measurement import Measurement
 from ponas_deploy.tables.quality import drift_pct, quality_findings, reproducibility_pct, usable_tables
 from ponas_deploy.tables.rounds import InterferenceSummary
 from sample_tables import latency_table

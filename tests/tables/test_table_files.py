@@ -14,17 +14,12 @@ from hypothesis import strategies as st
 
 from ponas_deploy.errors import FileFormatError, OverwriteError
 from ponas_deploy.files.records import write_json
-from ponas_deploy.tables import (
-    AccuracyTable,
-    Grid,
-    LatencyTable,
-    load_accuracy_table,
-    load_latency_table,
-    load_table,
-    write_accuracy_table,
-    write_latency_table,
-)
-from ponas_deploy.tables.files import table_document
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.accuracy_file import write_accuracy_table
+from ponas_deploy.tables.files import load_accuracy_table, load_latency_table, load_table, table_document
+from ponas_deploy.tables.grid import Grid
+from ponas_deploy.tables.latency import LatencyTable
+from ponas_deploy.tables.latency_file import write_latency_table
 from sample_tables import accuracy_table, latency_table, write_csv
 
 Document = dict[str, Any]

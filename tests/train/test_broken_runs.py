@@ -18,7 +18,9 @@ from typer.testing import CliRunner
 from ponas_deploy.commands import app
 from ponas_deploy.errors import PonasError
 from ponas_deploy.files.documents import read_document, write_document
-from ponas_deploy.tables import AccuracyTable, Grid, write_accuracy_table
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.accuracy_file import write_accuracy_table
+from ponas_deploy.tables.grid import Grid
 from train.files import SPECIALIZED, lock, read_log, read_status
 from train.progress import LayerRow
 from train.settings import TrainSettings, assigned

@@ -19,7 +19,8 @@ from forked import PATH, ROOT, script
 from tiny_training import splits
 
 from ponas_deploy.files.weights import read_weights
-from ponas_deploy.tables import AccuracyTable, load_accuracy_table
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.files import load_accuracy_table
 from train.compute import WHOLE, Share, distributed
 
 TOLERANCE = 1e-4

@@ -21,7 +21,7 @@ import train.runs.folder
 import train.stages.state
 from ponas_deploy.errors import PonasError, UnknownNameError, WeightsError
 from ponas_deploy.files.weights import read_weights
-from ponas_deploy.tables import load_accuracy_table
+from ponas_deploy.tables.files import load_accuracy_table
 from searchspace import Architecture
 from searchspace.graph import INPUT, network_model
 from searchspace.weights import inherit

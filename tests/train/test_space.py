@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import searchspace.spaces.registry
 from ponas_deploy.commands import app
 from ponas_deploy.files.weights import read_header
-from ponas_deploy.tables import load_accuracy_table
+from ponas_deploy.tables.files import load_accuracy_table
 from searchspace.space import Space
 from train.files import read_status
 

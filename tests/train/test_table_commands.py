@@ -25,7 +25,10 @@ from tiny_training import LABELS, META, SETTINGS, known, one_thread, space, spli
 
 import train.data
 from ponas_deploy.commands import app
-from ponas_deploy.tables import AccuracyTable, Grid, SpaceKey, load_accuracy_table, write_accuracy_table
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.accuracy_file import write_accuracy_table
+from ponas_deploy.tables.files import load_accuracy_table
+from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.networks_csv import read_networks
 from searchspace import SPACES, Architecture, build_space
 from searchspace.cost import count_macs, network_cost

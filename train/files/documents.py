@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from ponas_deploy.files.bounds import Count, Seed
 from ponas_deploy.files.documents import Format
-from ponas_deploy.tables import SpaceKey
+from ponas_deploy.tables.grid import SpaceKey
 from train.progress import Evaluation
 from train.settings import SpecializedSettings
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ponas_deploy.files.documents import converted, encoded, parse
-from ponas_deploy.tables import Grid
+from ponas_deploy.tables.grid import Grid
 from train.progress import LayerRow
 
 KEY = "rows"

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ponas_deploy.errors import PonasError
 from ponas_deploy.files.documents import read_document
-from ponas_deploy.tables import AccuracyTable, load_accuracy_table
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.files import load_accuracy_table
 from train.files import lock
 from train.files.documents import RUN, Setting
 from train.files.lock import Holder

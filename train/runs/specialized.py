@@ -24,7 +24,7 @@ from torch import nn
 from ponas_deploy.files.documents import read_document, write_document
 from ponas_deploy.files.records import sha256
 from ponas_deploy.files.weights import WeightsFile, read_weights, write_weights
-from ponas_deploy.tables import SpaceKey
+from ponas_deploy.tables.grid import SpaceKey
 from searchspace import Architecture
 from train.compute import Compute, distributed, generator
 from train.data import Splits

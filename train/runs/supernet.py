@@ -16,13 +16,10 @@ from pathlib import Path
 
 import torch
 
-from ponas_deploy.tables import (
-    AccuracyOrigin,
-    AccuracyTable,
-    SpaceKey,
-    load_accuracy_table,
-    write_accuracy_table,
-)
+from ponas_deploy.tables.accuracy import AccuracyOrigin, AccuracyTable
+from ponas_deploy.tables.accuracy_file import write_accuracy_table
+from ponas_deploy.tables.files import load_accuracy_table
+from ponas_deploy.tables.grid import SpaceKey
 from searchspace import Architecture, Space, build_space
 from train.compute import Compute, distributed, enough_memory
 from train.data import Splits, load

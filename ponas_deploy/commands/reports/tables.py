@@ -12,9 +12,10 @@ from rich.text import Text
 from ponas_deploy.commands.reports.findings import findings_rows
 from ponas_deploy.commands.reports.heat import HeatGrid, fixed_digits, linear_heat, log_heat
 from ponas_deploy.commands.reports.style import FAINT, PLAIN, WARN, counted, digits
-from ponas_deploy.tables import AccuracyCertificate, AccuracyTable, Certificate, LatencyTable, SpaceKey
+from ponas_deploy.tables.accuracy import AccuracyCertificate, AccuracyTable
 from ponas_deploy.tables.files import AnyTable
-from ponas_deploy.tables.grid import Grid
+from ponas_deploy.tables.grid import Grid, SpaceKey
+from ponas_deploy.tables.latency import Certificate, LatencyTable
 from ponas_deploy.tables.quality import quality_findings
 
 _METHODS = {

@@ -10,7 +10,7 @@ import typer
 from ponas_deploy.commands.options import Force, Json, Seed, Table
 
 if TYPE_CHECKING:
-    from ponas_deploy.tables import AccuracyCertificate, AccuracyTable
+    from ponas_deploy.tables.accuracy import AccuracyCertificate, AccuracyTable
     from train.runs import Run
 
 
@@ -73,7 +73,8 @@ def certify(
 
     from ponas_deploy.commands.output import print_json, show
     from ponas_deploy.errors import OverwriteError
-    from ponas_deploy.tables import load_accuracy_table, write_accuracy_table
+    from ponas_deploy.tables.accuracy_file import write_accuracy_table
+    from ponas_deploy.tables.files import load_accuracy_table
     from ponas_deploy.tables.store import find_table
 
     if sum(given is not None for given in (run, weights, evaluated)) != 1:
@@ -146,7 +147,7 @@ def _by_run(
 def _refuse_another_space(table: AccuracyTable, path: Path, run: Run) -> None:
     """TableMismatchError before anything is evaluated, when the table is of another space or task."""
     from ponas_deploy.errors import TableMismatchError
-    from ponas_deploy.tables import Grid, SpaceKey
+    from ponas_deploy.tables.grid import Grid, SpaceKey
 
     key, ours = table.space, SpaceKey.of(run.space)
     if key is not None and (key.name, key.fingerprint) != (ours.name, ours.fingerprint):

@@ -29,8 +29,8 @@ def diff(
     """
     from ponas_deploy.commands.output import print_json
     from ponas_deploy.commands.output import show as show_report
-    from ponas_deploy.tables import load_table
     from ponas_deploy.tables.diff import diff_document, diff_tables
+    from ponas_deploy.tables.files import load_table
     from ponas_deploy.tables.store import find_table
 
     paths = find_table(before), find_table(after)

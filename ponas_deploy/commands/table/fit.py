@@ -60,7 +60,9 @@ def fit(
     from ponas_deploy.commands.output import print_json, show
     from ponas_deploy.errors import OverwriteError
     from ponas_deploy.fitting import fit_networks, table_of
-    from ponas_deploy.tables import LatencyTable, write_accuracy_table, write_latency_table
+    from ponas_deploy.tables.accuracy_file import write_accuracy_table
+    from ponas_deploy.tables.latency import LatencyTable
+    from ponas_deploy.tables.latency_file import write_latency_table
     from ponas_deploy.tables.networks_csv import read_networks
 
     if out.suffix.lower() == ".csv":

@@ -41,7 +41,7 @@ def predict(
     """
     from ponas_deploy.commands.output import print_json, show
     from ponas_deploy.fitting import predict_rows, predictions_document
-    from ponas_deploy.tables import load_table
+    from ponas_deploy.tables.files import load_table
     from ponas_deploy.tables.networks_csv import read_networks
     from ponas_deploy.tables.store import find_table
 

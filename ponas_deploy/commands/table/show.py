@@ -25,7 +25,7 @@ def show(file: Table, json: Json = False) -> None:
     """
     from ponas_deploy.commands.output import print_json
     from ponas_deploy.commands.output import show as show_report
-    from ponas_deploy.tables import load_table
+    from ponas_deploy.tables.files import load_table
     from ponas_deploy.tables.store import find_table
 
     path = find_table(file)
@@ -45,7 +45,7 @@ def _findings(table: AnyTable) -> dict[str, list[dict[str, str]]]:
     """The findings about the predictions of a latency table; nothing for another one."""
     from dataclasses import asdict
 
-    from ponas_deploy.tables import LatencyTable
+    from ponas_deploy.tables.latency import LatencyTable
     from ponas_deploy.tables.quality import quality_findings
 
     if not isinstance(table, LatencyTable):
@@ -55,7 +55,7 @@ def _findings(table: AnyTable) -> dict[str, list[dict[str, str]]]:
 
 def _ties(table: AnyTable) -> dict[str, list[list[str]]]:
     """The labels that tie with the best of each layer; nothing for a latency table."""
-    from ponas_deploy.tables import AccuracyTable
+    from ponas_deploy.tables.accuracy import AccuracyTable
 
     if not isinstance(table, AccuracyTable):
         return {}

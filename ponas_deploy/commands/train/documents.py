@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ponas_deploy.commands.documents import values_of
 from ponas_deploy.fitting import Fit, fit_document
 from ponas_deploy.fitting.result import FitDocument
-from ponas_deploy.tables import AccuracyTable
+from ponas_deploy.tables.accuracy import AccuracyTable
 
 if TYPE_CHECKING:
     from train.files import Status

@@ -12,7 +12,7 @@ from ponas_deploy.commands.train.bars import needs_torch, training_bars
 
 if TYPE_CHECKING:
     from ponas_deploy.fitting import Fit
-    from ponas_deploy.tables import AccuracyTable
+    from ponas_deploy.tables.accuracy import AccuracyTable
     from train.runs import Evaluated, Run
 
 METHODS = ("fitted", "progressive")
@@ -74,7 +74,8 @@ def table(
     one_thread()
     from ponas_deploy.commands.output import print_json, show
     from ponas_deploy.errors import OverwriteError, UnknownNameError
-    from ponas_deploy.tables import load_accuracy_table, write_accuracy_table
+    from ponas_deploy.tables.accuracy_file import write_accuracy_table
+    from ponas_deploy.tables.files import load_accuracy_table
     from train.files import finished
 
     if method not in METHODS:
@@ -132,7 +133,7 @@ def _with_origin(fit: Fit, run: Run, found: Evaluated, progressive: AccuracyTabl
 
     from ponas_deploy.fitting import table_of
     from ponas_deploy.fitting.certify import noise_of_halves
-    from ponas_deploy.tables import AccuracyTable
+    from ponas_deploy.tables.accuracy import AccuracyTable
     from train.stages.subnets import CALIBRATION_IMAGES
 
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
