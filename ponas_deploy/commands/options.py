@@ -16,6 +16,20 @@ if TYPE_CHECKING:
     from ponas_deploy.search.costs import CostColumn
     from ponas_deploy.search.notation import Limit
 
+
+def bounded(kind: str) -> Callable[[int | None], int | None]:
+    """A callback that refuses a number outside the bounds of that name, those of files (`files.bounds`)."""
+
+    def check(value: int | None) -> int | None:
+        from ponas_deploy.files import bounds
+
+        if value is not None and (fault := bounds.fault(getattr(bounds, kind), value)):
+            raise typer.BadParameter(fault)
+        return value
+
+    return check
+
+
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 Arch: TypeAlias = Annotated[
@@ -31,10 +45,24 @@ SpaceName: TypeAlias = Annotated[
     typer.Option("--space", metavar="NAME", show_default="ponas", help="The search space."),
 ]
 Resolution: TypeAlias = Annotated[
-    int, typer.Option("--resolution", metavar="PX", min=1, help="Side of the square input in pixels.")
+    int,
+    typer.Option(
+        "--resolution",
+        metavar="PX",
+        min=1,
+        callback=bounded("Resolution"),
+        help="Side of the square input in pixels.",
+    ),
 ]
 Classes: TypeAlias = Annotated[
-    int, typer.Option("--classes", metavar="N", min=1, help="Number of classes the network tells apart.")
+    int,
+    typer.Option(
+        "--classes",
+        metavar="N",
+        min=1,
+        callback=bounded("Classes"),
+        help="Number of classes the network tells apart.",
+    ),
 ]
 
 Device: TypeAlias = Annotated[
@@ -51,12 +79,20 @@ Precisions: TypeAlias = Annotated[
     typer.Option("--precision", metavar="NAME", help="A precision: fp32, bf16, fp16, ... May be repeated."),
 ]
 Threads: TypeAlias = Annotated[
-    int, typer.Option("--threads", metavar="N", min=1, help="Threads the runtime may use.")
+    int,
+    typer.Option(
+        "--threads", metavar="N", min=1, callback=bounded("Threads"), help="Threads the runtime may use."
+    ),
 ]
-Batch: TypeAlias = Annotated[int, typer.Option("--batch", metavar="N", min=1, help="Images in one run.")]
+Batch: TypeAlias = Annotated[
+    int, typer.Option("--batch", metavar="N", min=1, callback=bounded("Batch"), help="Images in one run.")
+]
 Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")]
 Seed: TypeAlias = Annotated[
-    int, typer.Option("--seed", metavar="N", min=0, help="Seed of the random generator.")
+    int,
+    typer.Option(
+        "--seed", metavar="N", min=0, callback=bounded("Seed"), help="Seed of the random generator."
+    ),
 ]
 
 Table: TypeAlias = Annotated[
@@ -96,10 +132,19 @@ ProfileTime: TypeAlias = Annotated[
 ]
 
 EngineResolution: TypeAlias = Annotated[
-    int | None, typer.Option(metavar="PX", min=1, help="Input side; default 224, or that of --weights.")
+    int | None,
+    typer.Option(
+        metavar="PX",
+        min=1,
+        callback=bounded("Resolution"),
+        help="Input side; default 224, or that of --weights.",
+    ),
 ]
 EngineClasses: TypeAlias = Annotated[
-    int | None, typer.Option(metavar="N", min=1, help="Classes; default 1000, or those of --weights.")
+    int | None,
+    typer.Option(
+        metavar="N", min=1, callback=bounded("Classes"), help="Classes; default 1000, or those of --weights."
+    ),
 ]
 Weights: TypeAlias = Annotated[
     Path | None,
@@ -119,7 +164,13 @@ ScaleImages: TypeAlias = Annotated[
     ),
 ]
 Finetune: TypeAlias = Annotated[
-    int, typer.Option(metavar="EPOCHS", min=0, help="Fine-tune the inherited weights so many epochs.")
+    int,
+    typer.Option(
+        metavar="EPOCHS",
+        min=0,
+        callback=bounded("Epochs"),
+        help="Fine-tune the inherited weights so many epochs.",
+    ),
 ]
 
 

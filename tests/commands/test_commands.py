@@ -295,3 +295,20 @@ def test_help_loads_nothing_heavy() -> None:
 
 def test_the_space_of_the_samples_is_the_real_one() -> None:
     assert SPACE.fingerprint == "f51223c53fd2ff79"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("export", "PONAS-A", "--threads", "1000000"), "is 1000000, expected 1024 or less."),
+        (("export", "PONAS-A", "--batch", "99999999"), "is 99999999, expected 65536 or less."),
+        (("describe", "PONAS-A", "--classes", "9" * 33), "expected 10000000 or less."),
+        (("describe", "PONAS-A", "--resolution", "99999"), "is 99999, expected 16384 or less."),
+    ],
+)
+def test_numbers_of_options_have_the_bounds_of_files(
+    run: Run, arguments: tuple[str, ...], message: str
+) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.split())
