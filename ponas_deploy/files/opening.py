@@ -50,12 +50,11 @@ def read_bytes(path: Path, most_bytes: int = MOST_BYTES) -> bytes:
     check_regular(path, most_bytes)
     try:
         with open(os.open(path, os.O_RDONLY | _NO_WAIT), "rb") as file:
-            _check_size(path, _size(path, os.fstat(file.fileno())), most_bytes)
-            data = file.read(most_bytes + 1)
+            size = _size(path, os.fstat(file.fileno()))
+            _check_size(path, size, most_bytes)
+            return file.read(size)  # not up to the bound: Python would take that much memory first
     except OSError as error:
         raise _unreadable(path, error) from error
-    _check_size(path, len(data), most_bytes)
-    return data
 
 
 def read_text(path: Path, most_bytes: int = MOST_BYTES) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import tracemalloc
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -211,3 +212,14 @@ def test_an_option_has_the_bounds_of_a_file() -> None:
     assert fault(Threads, 4) == ""
     assert fault(Threads, 0) == "is 0, expected 1 or more."
     assert fault(Threads, 10**6) == "is 1000000, expected 1024 or less."
+
+
+def test_reading_takes_no_more_memory_than_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "small.json"
+    path.write_bytes(b"{}")
+    tracemalloc.start()
+    try:
+        assert read_bytes(path) == b"{}"
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
