@@ -6,8 +6,6 @@ The public list: what stands here is what others may call, each name loaded when
 
 from __future__ import annotations
 
-from typing import Any
-
 __version__ = "0.1.0"
 
 _ERRORS = (
@@ -55,7 +53,7 @@ _PLACES = {
 __all__ = ["__version__", *_PLACES]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _PLACES:
         raise AttributeError(f"module 'ponas_deploy' has no attribute '{name}'")
     from importlib import import_module

@@ -96,7 +96,7 @@ class DescriptionDocument:
     layers: tuple[PartDocument, ...]
 
 
-def document(description: Description) -> DescriptionDocument:
+def description_document(description: Description) -> DescriptionDocument:
     """A description as `ponas describe --json` prints it."""
     architecture = description.architecture
     space = architecture.space

@@ -156,7 +156,7 @@ def _models(space: Space, plan: RecheckPlan, batch: int) -> dict[str, bytes]:
 
 
 @dataclass(frozen=True, slots=True)
-class ChoiceDocument:
+class RecheckedChoiceDocument:
     """See `RecheckedChoice`; `changed` where another network would be chosen."""
 
     budget_ms: float
@@ -188,7 +188,7 @@ class RecheckDocument:
     cells: tuple[RecheckedCell, ...]
     moved: int
     networks: tuple[RecheckedNetwork, ...]
-    choices: tuple[ChoiceDocument, ...]
+    choices: tuple[RecheckedChoiceDocument, ...]
     changed_choices: int
     reordered_choices: int
     interference: Mapping[str, int | str | Spread] | None
@@ -223,7 +223,7 @@ def recheck_document(found: Recheck) -> RecheckDocument:
         cells=found.cells,
         moved=len(found.moved),
         networks=found.networks,
-        choices=tuple(ChoiceDocument(**asdict(one), changed=one.changed) for one in found.choices),
+        choices=tuple(RecheckedChoiceDocument(**asdict(one), changed=one.changed) for one in found.choices),
         changed_choices=found.changed,
         reordered_choices=found.reordered,
         interference=_figures(found.interference) if found.interference else None,

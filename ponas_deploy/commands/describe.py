@@ -26,9 +26,9 @@ def describe(
 
     description = describe_architecture(read_architecture(arch, space, resolution, classes))
     if json:
-        from searchspace.description import document
+        from searchspace.description import description_document
 
-        print_json(document(description))
+        print_json(description_document(description))
         return
     from ponas_deploy.commands.reports.describe import describe_report
 

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from ponas_deploy.engines.choice import Choice
-from ponas_deploy.engines.evaluation import Evaluated
+from ponas_deploy.engines.evaluation import Evaluation
 from ponas_deploy.files.findings import Finding
 from ponas_deploy.fitting import Fit, fit_document
 from ponas_deploy.fitting.result import FitDocument
@@ -297,7 +297,7 @@ class EvaluatedEngine:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationDocument:
-    """What `ponas evaluate --json` prints; see `Evaluated`. `agree` is None without an engine."""
+    """What `ponas evaluate --json` prints; see `Evaluation`. `agree` is None without an engine."""
 
     top1_pct: float
     top5_pct: float
@@ -313,7 +313,7 @@ class EvaluationDocument:
     engine: EvaluatedEngine | None
 
 
-def evaluation_document(found: Evaluated) -> EvaluationDocument:
+def evaluation_document(found: Evaluation) -> EvaluationDocument:
     """The accuracy through torch, and the engine's in a document of its own."""
     torch, engine = found.torch, None
     if found.engine is not None:

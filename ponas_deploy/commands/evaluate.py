@@ -64,11 +64,13 @@ def evaluate(
       ponas evaluate PONAS-A --weights ponas_a.pth --data /data/imagenet
       ponas evaluate best.json --weights runs/digits-quick/weights.safetensors --engine engines/best
     """
-    from ponas_deploy.engines.evaluation import EvaluationRequest, evaluated
+    from ponas_deploy.engines import evaluation
 
-    wanted = EvaluationRequest(arch, weights, data, engine, split, space, resolution, workers, seed)
+    wanted = evaluation.EvaluationRequest(
+        arch, weights, data, engine, split, space, resolution, workers, seed
+    )
     with waiting() as advance:
-        found = evaluated(wanted, advance, note)
+        found = evaluation.evaluate(wanted, advance, note)
     from ponas_deploy.commands.documents import evaluation_document
 
     document = evaluation_document(found)

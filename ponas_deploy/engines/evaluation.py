@@ -61,7 +61,7 @@ class EvaluationRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluated:
+class Evaluation:
     """The accuracy of a network through torch, and through an engine where one was named."""
 
     torch: Accuracy
@@ -79,7 +79,7 @@ class Evaluated:
     engine_weights: str = ""
 
 
-def evaluated(wanted: EvaluationRequest, advance: Advance, on_note: OnNote = no_note) -> Evaluated:
+def evaluate(wanted: EvaluationRequest, advance: Advance, on_note: OnNote = no_note) -> Evaluation:
     """Evaluate; every PonasError but a broken runtime's comes before the first image."""
     if find_spec("torch") is None:
         raise MissingExtraError("torch, which evaluation needs,", "train")
@@ -163,14 +163,14 @@ def _through_torch(
     splits: Splits,
     images: Sequence[Images],
     advance: Advance,
-) -> Evaluated:
+) -> Evaluation:
     from train.stages import evaluate_weights
 
     weights, how = _fitted(architecture, file, splits, wanted.seed)
     evaluation = evaluate_weights(
         architecture, weights, images, on_progress=lambda p: advance(p.done, p.total, p.text)
     )
-    return Evaluated(
+    return Evaluation(
         torch=Accuracy(evaluation.top1_pct, evaluation.top5_pct, evaluation.images),
         cross_entropy=evaluation.cross_entropy,
         data=splits.name,

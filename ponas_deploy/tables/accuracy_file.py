@@ -67,7 +67,7 @@ FORMAT = ACCURACY_TABLE.tag
 
 def write_accuracy_table(table: AccuracyTable, path: Path, *, overwrite: bool = False) -> None:
     """Write a table; OverwriteError unless `overwrite`."""
-    write_json(path, FORMAT, document(table), overwrite=overwrite)
+    write_json(path, FORMAT, accuracy_document(table), overwrite=overwrite)
 
 
 def accuracy_from_raw(raw: RawDocument, faults: Faults) -> AccuracyTable:
@@ -104,7 +104,7 @@ def _origin(found: OriginDocument) -> AccuracyOrigin:
     return AccuracyOrigin(**values)
 
 
-def document(table: AccuracyTable) -> dict[str, Any]:
+def accuracy_document(table: AccuracyTable) -> dict[str, Any]:
     """The table as JSON, without the format."""
     grid, key = (table.top1, "top1_pct") if table.top1 else (table.loss, "loss_pp")
     origin, certificate = table.origin, table.certificate

@@ -40,8 +40,8 @@ def load_table(path: Path) -> AnyTable:
 def table_document(table: AnyTable) -> dict[str, Any]:
     """A table as the JSON document that its file holds."""
     if isinstance(table, LatencyTable):
-        return {"format": latency_file.FORMAT, **latency_file.document(table)}
-    return {"format": accuracy_file.FORMAT, **accuracy_file.document(table)}
+        return {"format": latency_file.FORMAT, **latency_file.latency_document(table)}
+    return {"format": accuracy_file.FORMAT, **accuracy_file.accuracy_document(table)}
 
 
 def sift_table(path: Path, faults: Faults) -> AnyTable:

@@ -105,7 +105,7 @@ FORMAT = LATENCY_TABLE.tag
 
 def write_latency_table(table: LatencyTable, path: Path, *, overwrite: bool = False) -> None:
     """Write a table; OverwriteError unless `overwrite`."""
-    write_json(path, FORMAT, document(table), overwrite=overwrite)
+    write_json(path, FORMAT, latency_document(table), overwrite=overwrite)
 
 
 def latency_from_raw(raw: RawDocument, faults: Faults) -> LatencyTable:
@@ -177,7 +177,7 @@ def _correction(found: CorrectionDocument) -> Correction:
     return Correction(found.method, tuple(found.parameters.items()), found.networks)
 
 
-def document(table: LatencyTable) -> dict[str, Any]:
+def latency_document(table: LatencyTable) -> dict[str, Any]:
     """The table as JSON, without the format."""
     correction, certificate, isolated = table.correction, table.certificate, table.isolated
     return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from searchspace import build_space, parse_architecture
-from searchspace.description import describe, document
+from searchspace.description import describe, description_document
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ def test_the_parts_add_up_to_the_papers_networks(name: str, params: int, macs: i
     assert (description.params, description.macs) == (params, macs)
     assert [part.name for part in description.parts] == ["stem", *map(str, range(1, 20)), "head"]
     assert [part.stride for part in description.parts[:4]] == [2, 2, 1, 2]
-    found = document(description)
+    found = description_document(description)
     assert (found.params, found.macs, found.space) == (params, macs, "ponas")
     assert sum(layer.params for layer in found.layers) == params
     assert ",".join(found.choices) == found.text

@@ -5,18 +5,18 @@ result = train_run(preset("quick"), Path("runs/digits"))
 
 from train.runs.images import data_of, fitting, load_images
 from train.runs.specialized import SpecializedResult, TrainingJob, specialized_run
-from train.runs.subnets import Evaluated, Run, Wanted, evaluated, open_run
+from train.runs.subnets import EvaluatedSubnets, Run, SubnetsWanted, evaluated_subnets, open_run
 from train.runs.supernet import TrainResult, train_run
 
 __all__ = [
-    "Evaluated",
+    "EvaluatedSubnets",
     "Run",
     "SpecializedResult",
+    "SubnetsWanted",
     "TrainResult",
     "TrainingJob",
-    "Wanted",
     "data_of",
-    "evaluated",
+    "evaluated_subnets",
     "fitting",
     "load_images",
     "open_run",

@@ -52,7 +52,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluated:
+class EvaluatedSubnets:
     """Networks and their top-1 in percent, also on each half of the images; `networks.path` holds them."""
 
     networks: Networks
@@ -60,7 +60,7 @@ class Evaluated:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class SubnetsWanted:
     """How many networks of which side: so many, or as many as `seconds` allow but `least`."""
 
     side: Side
@@ -86,12 +86,14 @@ def open_run(weights: Path, data: str | None, on_progress: OnProgress) -> Run:
     return Run(file, space, splits)
 
 
-def evaluated(run: Run, wanted: Wanted, on_progress: OnProgress, on_note: OnNote = no_note) -> Evaluated:
+def evaluated_subnets(
+    run: Run, wanted: SubnetsWanted, on_progress: OnProgress, on_note: OnNote = no_note
+) -> EvaluatedSubnets:
     """Evaluate random networks of a run, or read what was evaluated before; see `train.stages.subnets`."""
     from train.progress import TrainingProgress
 
     path = run.file.path.with_name(f"subnets-{wanted.side}-{wanted.seed}.csv")
-    started, found = monotonic(), Evaluated(Networks(path, run.layers, (), (), "accuracy", ()), ())
+    started, found = monotonic(), EvaluatedSubnets(Networks(path, run.layers, (), (), "accuracy", ()), ())
     with Journal(path.with_suffix(".journal"), _header(run, wanted)) as journal:
         if journal.note:
             on_note(journal.note)
@@ -106,7 +108,7 @@ def evaluated(run: Run, wanted: Wanted, on_progress: OnProgress, on_note: OnNote
     return found
 
 
-def _header(run: Run, wanted: Wanted) -> dict[str, Any]:
+def _header(run: Run, wanted: SubnetsWanted) -> dict[str, Any]:
     """Everything that decides the accuracies; a journal of anything else is set aside."""
     from train.stages.subnets import CALIBRATION_IMAGES
 
@@ -121,7 +123,7 @@ def _header(run: Run, wanted: Wanted) -> dict[str, Any]:
     }
 
 
-def _groups(run: Run, wanted: Wanted, journal: Journal) -> Iterator[list[dict[str, Any]]]:
+def _groups(run: Run, wanted: SubnetsWanted, journal: Journal) -> Iterator[list[dict[str, Any]]]:
     """The journal's entries of the networks to evaluate, group by group; what it lacks is evaluated."""
     from train.compute import Compute
     from train.stages import Supernet, evaluate_subnets, sample
@@ -139,10 +141,10 @@ def _groups(run: Run, wanted: Wanted, journal: Journal) -> Iterator[list[dict[st
         yield [known[choices] for choices in group]
 
 
-def _grown(found: Evaluated, rows: Sequence[dict[str, Any]]) -> Evaluated:
+def _grown(found: EvaluatedSubnets, rows: Sequence[dict[str, Any]]) -> EvaluatedSubnets:
     networks = found.networks
     choices = (*networks.choices, *(tuple(row["choices"]) for row in rows))
     values = (*networks.values, *(float(row["top1_pct"]) for row in rows))
     halves = (*found.halves_pct, *((row["halves_pct"][0], row["halves_pct"][1]) for row in rows))
     lines = tuple(range(2, len(choices) + 2))
-    return Evaluated(replace(networks, choices=choices, values=values, lines=lines), halves)
+    return EvaluatedSubnets(replace(networks, choices=choices, values=values, lines=lines), halves)

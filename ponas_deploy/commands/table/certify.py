@@ -126,13 +126,13 @@ def _by_run(
 
     needs_torch()
     from train.files import finished
-    from train.runs import Wanted, evaluated, open_run
+    from train.runs import SubnetsWanted, evaluated_subnets, open_run
 
     with training_bars() as on_progress:
         source = open_run(finished(run) if run else weights or Path(), data, on_progress)
         _refuse_another_space(table, path, source)
-        wanted = Wanted("certify", networks, None, 0, seed, device)
-        found = evaluated(source, wanted, on_progress, note)
+        wanted = SubnetsWanted("certify", networks, None, 0, seed, device)
+        found = evaluated_subnets(source, wanted, on_progress, note)
     return certify_accuracy(
         table,
         found.networks,

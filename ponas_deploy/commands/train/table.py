@@ -13,7 +13,7 @@ from ponas_deploy.commands.train.bars import needs_torch, training_bars
 if TYPE_CHECKING:
     from ponas_deploy.fitting import Fit
     from ponas_deploy.tables.accuracy import AccuracyTable
-    from train.runs import Evaluated, Run
+    from train.runs import EvaluatedSubnets, Run
 
 METHODS = ("fitted", "progressive")
 _SECONDS = 600.0
@@ -113,19 +113,19 @@ def _fitted(
     """The fitted table, the fit, and the file of networks that it is fitted to."""
     from ponas_deploy.commands.output import note
     from ponas_deploy.fitting import LEAST_ROWS, fit_networks
-    from train.runs import Wanted, evaluated, open_run
+    from train.runs import SubnetsWanted, evaluated_subnets, open_run
 
     if networks is None and seconds is None:
         seconds = _SECONDS
     with training_bars() as on_progress:
         source = open_run(weights, data, on_progress)
-        wanted = Wanted("fit", networks, seconds, LEAST_ROWS, seed, device)
-        found = evaluated(source, wanted, on_progress, note)
+        wanted = SubnetsWanted("fit", networks, seconds, LEAST_ROWS, seed, device)
+        found = evaluated_subnets(source, wanted, on_progress, note)
     fit = fit_networks(found.networks, seed=seed)
     return _with_origin(fit, source, found, progressive), fit, found.networks.path
 
 
-def _with_origin(fit: Fit, run: Run, found: Evaluated, progressive: AccuracyTable) -> AccuracyTable:
+def _with_origin(fit: Fit, run: Run, found: EvaluatedSubnets, progressive: AccuracyTable) -> AccuracyTable:
     """The table of a fit, with the run and the evaluation as its origin and the noise in its certificate."""
     from dataclasses import replace
     from datetime import datetime, timezone
