@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from ponas_deploy.commands import app
 from ponas_deploy.commands.output import note, show
-from ponas_deploy.tables import write_latency_table
+from ponas_deploy.tables.latency_file import write_latency_table
 from sample_tables import latency_table
 
 
