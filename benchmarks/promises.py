@@ -22,7 +22,7 @@ from statistics import median
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ponas_deploy.checks.engine import verify
-from ponas_deploy.engines.deploy import Deployment, Task, deploy, random_source
+from ponas_deploy.engines.loop import Deployment, Task, meet_budget, random_source
 from ponas_deploy.errors import BudgetError
 from ponas_deploy.profiling import inventory
 from ponas_deploy.search.budget import Budget
@@ -81,7 +81,7 @@ def main() -> None:
             )
             start = time.monotonic()
             try:
-                done = deploy(task, Path(folder) / str(number))
+                done = meet_budget(task, Path(folder) / str(number))
             except BudgetError as error:
                 print(error, file=sys.stderr)
                 continue

@@ -51,7 +51,7 @@ def tiny_space(resolution: int = 32, classes: int = 10) -> Space:
 
 @pytest.fixture
 def planted_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tiny space is known, and engines take what a test plants; `test_deploy` has real processes."""
+    """The tiny space is known, and engines take what a test plants; `test_loop` has real processes."""
     from planted_clocks import spread
     from ponas_deploy.measuring.retries import RETRIES
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ponas_deploy.backends import RunSettings, get_backend
-from ponas_deploy.engines.deploy import (
+from ponas_deploy.engines.loop import (
     Task,
     WeightsSource,
     random_source,

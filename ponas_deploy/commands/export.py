@@ -64,7 +64,7 @@ def export(
     from ponas_deploy.backends import registry
     from ponas_deploy.commands.waiting import lines_of_a_build
     from ponas_deploy.engines import deployment
-    from ponas_deploy.engines.deploy import engine_document
+    from ponas_deploy.engines.loop import engine_document
     from ponas_deploy.engines.weights import open_weights
     from ponas_deploy.profiling.inventory import local_conditions
     from ponas_deploy.tables.architectures import read_architecture

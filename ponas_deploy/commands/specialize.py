@@ -157,8 +157,8 @@ def specialize(
         _choose(limits, latency_table, accuracy_table, space, method, seed, confidence, json)
         return
     from ponas_deploy.commands.waiting import lines_of_a_build, profile_bar
-    from ponas_deploy.engines.deploy import engine_document
     from ponas_deploy.engines.deployment import deploy
+    from ponas_deploy.engines.loop import engine_document
     from ponas_deploy.engines.weights import open_weights
     from ponas_deploy.profiling.inventory import Target
     from ponas_deploy.tables import store

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ponas_deploy.backends import OnBuildProgress
-from ponas_deploy.engines import deploy as loop
+from ponas_deploy.engines import loop
 from ponas_deploy.engines.emit import refuse_existing
 from ponas_deploy.engines.engine import Engine
 from ponas_deploy.engines.reranker import refuse_shortlist
@@ -133,7 +133,7 @@ def deploy(
         for warning in manifest.warnings:
             on_note(warning)
         return Engine(folder, manifest)
-    found = loop.deploy(
+    found = loop.meet_budget(
         task,
         folder,
         tries=tries,

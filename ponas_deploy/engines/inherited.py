@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ponas_deploy.engines.accuracy import measure
-from ponas_deploy.engines.deploy import WeightsSource
+from ponas_deploy.engines.loop import WeightsSource
 from ponas_deploy.engines.preprocessing import preprocessing_of
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.files.weights import WeightsFile

@@ -15,7 +15,7 @@ from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.tables.architectures import DEFAULT_SPACE, agreed
 
 if TYPE_CHECKING:
-    from ponas_deploy.engines.deploy import WeightsSource
+    from ponas_deploy.engines.loop import WeightsSource
     from ponas_deploy.files.weights import WeightsFile
     from searchspace.space import Space
 
@@ -58,7 +58,7 @@ def open_weights(
     own weights are carried as they are, and without that extra their accuracy is not measured. INT8 scales
     come from the images of the file `calibration`, else from training images.
     """
-    from ponas_deploy.engines.deploy import random_source
+    from ponas_deploy.engines.loop import random_source
 
     if path is None:
         if finetune:
@@ -109,7 +109,7 @@ def _converted(path: Path, on_note: OnNote) -> Path:
 
 
 def _source(file: WeightsFile, data: str | None, finetune: int, seed: int, on_note: OnNote) -> WeightsSource:
-    from ponas_deploy.engines.deploy import WeightsSource
+    from ponas_deploy.engines.loop import WeightsSource
     from ponas_deploy.engines.preprocessing import preprocessing_of
     from searchspace.weights import inherit
 

@@ -18,8 +18,8 @@ from ponas_deploy.backends.onnx_calibration import Calibration
 from ponas_deploy.backends.progress import BuildProgress
 from ponas_deploy.backends.tensorrt import TensorRtBackend
 from ponas_deploy.engines.building import backend_for
-from ponas_deploy.engines.deploy import _on_this_machine, build_and_measure
 from ponas_deploy.engines.emit import build
+from ponas_deploy.engines.loop import _on_this_machine, build_and_measure
 from ponas_deploy.engines.task import WeightsSource, random_source
 from ponas_deploy.errors import BackendError, PonasError
 from ponas_deploy.measuring.protocol import Plan

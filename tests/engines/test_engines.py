@@ -23,8 +23,8 @@ from ponas_deploy.checks.engine import Verification, verify
 from ponas_deploy.commands import app
 from ponas_deploy.commands.reports.engine import verification_report
 from ponas_deploy.engines import timing
-from ponas_deploy.engines.deploy import build_and_measure, random_source
 from ponas_deploy.engines.emit import build, emit, refuse_existing
+from ponas_deploy.engines.loop import build_and_measure, random_source
 from ponas_deploy.engines.manifest import MANIFEST, MODEL, Manifest
 from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.engines.timing import EngineTiming, time_engine

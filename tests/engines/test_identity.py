@@ -15,7 +15,7 @@ from ponas_deploy.backends import FakeBackend, RunSettings, get_backend
 from ponas_deploy.checks.engine import verify
 from ponas_deploy.checks.table_file import check_file
 from ponas_deploy.commands import app
-from ponas_deploy.engines.deploy import deploy
+from ponas_deploy.engines.loop import meet_budget
 from ponas_deploy.errors import FileFormatError
 from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.profiling.models import block_model, blocks_of
@@ -93,10 +93,10 @@ def test_it_is_chosen_emitted_and_verified(space: Space, table: LatencyTable, tm
     write_latency_table(table, tmp_path / "table.json")
     stored = StoredTable(tmp_path / "table.json", table)
     shortest = ("k3e3", "skip", "skip")
-    done = deploy(task(space, tmp_path, 1.02 * table.predict_ms(shortest), stored), tmp_path / "engine")
+    done = meet_budget(task(space, tmp_path, 1.02 * table.predict_ms(shortest), stored), tmp_path / "engine")
     assert done.manifest.choices[1:] == ("skip", "skip")
     assert verify(tmp_path / "engine").passed
-    roomy = deploy(task(space, tmp_path, middle_ms(space), stored), tmp_path / "roomy")
+    roomy = meet_budget(task(space, tmp_path, middle_ms(space), stored), tmp_path / "roomy")
     assert roomy.chosen.choice.predicted_loss_pp < done.chosen.choice.predicted_loss_pp
 
 

@@ -14,7 +14,7 @@ from planted_clocks import (
 from planted_search import device_ms, middle_ms, task
 from ponas_deploy.checks.engine import verify
 from ponas_deploy.commands.reports.engine import deployment_report, verification_report
-from ponas_deploy.engines.deploy import deploy, engine_document
+from ponas_deploy.engines.loop import engine_document, meet_budget
 from ponas_deploy.engines.manifest import MANIFEST
 from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.errors import FileFormatError
@@ -33,7 +33,7 @@ def test_the_budget_is_on_the_percentile_that_was_asked_for(
     budget, found = 1.2 * middle_ms(tiny), {}
     for percentile in (50, 99):
         given = replace(task(tiny, tmp_path, budget), percentile=percentile)
-        done = deploy(given, tmp_path / f"p{percentile}")
+        done = meet_budget(given, tmp_path / f"p{percentile}")
         assert done.chosen.timing is not None
         assert done.chosen.measured_ms == done.chosen.timing.percentile_ms(percentile) <= budget
         assert done.manifest == read_manifest(tmp_path / f"p{percentile}")
@@ -48,7 +48,7 @@ def test_verify_judges_by_the_same_percentile(
     tiny: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = replace(task(tiny, tmp_path, middle_ms(tiny)), percentile=95)
-    deploy(given, tmp_path / "engine")
+    meet_budget(given, tmp_path / "engine")
     assert verify(tmp_path / "engine").passed
     monkeypatch.setattr("ponas_deploy.checks.engine.time_engine", spread([1.0] * 9 + [2.0]))
     found = verify(tmp_path / "engine")
@@ -57,7 +57,7 @@ def test_verify_judges_by_the_same_percentile(
 
 
 def test_an_older_manifest_promises_the_median(tiny: Space, tmp_path: Path) -> None:
-    deploy(task(tiny, tmp_path, 1e3), tmp_path / "engine")
+    meet_budget(task(tiny, tmp_path, 1e3), tmp_path / "engine")
     path = tmp_path / "engine" / MANIFEST
     document = json.loads(path.read_text())
     document["format"] = "ponas.engine/1"

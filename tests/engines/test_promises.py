@@ -20,7 +20,7 @@ from ponas_deploy.backends import RunSettings
 from ponas_deploy.commands.reports.engine import deployment_report
 from ponas_deploy.engines.attempt import Attempt
 from ponas_deploy.engines.attempts import choose_within, latency_scale, reconsider
-from ponas_deploy.engines.deploy import deploy, emit_portable, engine_document
+from ponas_deploy.engines.loop import emit_portable, engine_document, meet_budget
 from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.errors import BackendError, BudgetError
@@ -36,9 +36,11 @@ pytestmark = pytest.mark.usefixtures("planted_clock")
 
 def test_the_first_try_meets_where_the_certificate_knows_better(tiny: Space, tmp_path: Path) -> None:
     optimistic = tables(tiny, tmp_path, optimism=1.3)
-    plain = deploy(task(tiny, tmp_path, middle_ms(tiny), optimistic), tmp_path / "plain")
+    plain = meet_budget(task(tiny, tmp_path, middle_ms(tiny), optimistic), tmp_path / "plain")
     assert not plain.attempts[0].meets
-    done = deploy(task(tiny, tmp_path, middle_ms(tiny), with_certificate(optimistic)), tmp_path / "engine")
+    done = meet_budget(
+        task(tiny, tmp_path, middle_ms(tiny), with_certificate(optimistic)), tmp_path / "engine"
+    )
     assert done.attempts[0].meets
     assert done.chosen.choice.predicted_loss_pp == plain.chosen.choice.predicted_loss_pp
     predicted = dict(done.manifest.predicted)
@@ -53,10 +55,10 @@ def test_a_margin_that_leaves_nothing_lets_the_clock_decide(tiny: Space, tmp_pat
     fastest = device_ms(tiny, tuple(layer.labels[0] for layer in tiny.layers))
     stored = with_certificate(tables(tiny, tmp_path), noise_floor_pct=10.0)
     assert margin(stored.table).factor > 1.1  # type: ignore[union-attr]
-    done = deploy(task(tiny, tmp_path, 1.02 * fastest, stored), tmp_path / "engine")
+    done = meet_budget(task(tiny, tmp_path, 1.02 * fastest, stored), tmp_path / "engine")
     assert done.chosen.meets
     with pytest.raises(BudgetError, match="the fastest one takes") as plain:
-        deploy(task(tiny, tmp_path, 0.5 * fastest, stored), tmp_path / "other")
+        meet_budget(task(tiny, tmp_path, 0.5 * fastest, stored), tmp_path / "other")
     assert plain.value.least == pytest.approx(fastest, rel=1e-3)
     with pytest.raises(BudgetError, match=r"That is with a margin of \+10\.3 % for 95 % of networks"):
         emit_portable(task(tiny, tmp_path, 1.02 * fastest, stored), tmp_path / "third")
@@ -118,12 +120,12 @@ def test_a_machine_whose_speed_varies_is_left_room(tiny: Space, tmp_path: Path) 
     """On a steady machine the whole budget is used; on one whose speed varies what just fits is not taken."""
     steady, folder = tables(tiny, tmp_path), tmp_path / "varying"
     folder.mkdir()
-    some = deploy(task(tiny, tmp_path, middle_ms(tiny), steady), tmp_path / "any")
+    some = meet_budget(task(tiny, tmp_path, middle_ms(tiny), steady), tmp_path / "any")
     limit_ms = 1.001 * some.chosen.measured_ms
-    brim = deploy(task(tiny, tmp_path, limit_ms, steady), tmp_path / "brim")
+    brim = meet_budget(task(tiny, tmp_path, limit_ms, steady), tmp_path / "brim")
     assert brim.chosen.unused_pct < 0.2
     varying = with_levels(tables(tiny, folder), 0.98, 0.98, 1.0, 1.02, 1.02)
-    done = deploy(task(tiny, tmp_path, limit_ms, varying), tmp_path / "engine")
+    done = meet_budget(task(tiny, tmp_path, limit_ms, varying), tmp_path / "engine")
     assert done.chosen.unused_pct >= 1.75
     assert done.chosen.objective > brim.chosen.objective
     measured = done.manifest.measured
@@ -136,7 +138,7 @@ def test_a_machine_whose_speed_varies_is_left_room(tiny: Space, tmp_path: Path) 
 def test_what_just_fits_is_better_than_nothing(tiny: Space, tmp_path: Path) -> None:
     fastest = device_ms(tiny, tuple(layer.labels[0] for layer in tiny.layers))
     varying = with_levels(tables(tiny, tmp_path), 0.98, 0.98, 1.0, 1.02, 1.02)
-    done = deploy(task(tiny, tmp_path, 1.001 * fastest, varying), tmp_path / "engine")
+    done = meet_budget(task(tiny, tmp_path, 1.001 * fastest, varying), tmp_path / "engine")
     assert done.chosen.meets
     assert not done.chosen.safe
 
@@ -148,7 +150,7 @@ def test_the_search_goes_on_where_the_second_measurement_leaves_room(
     clock = Recovering()
     monkeypatch.setattr("ponas_deploy.engines.search.time_engine", clock)
     stored = with_certificate(tables(tiny, tmp_path, optimism=1 / 1.5))
-    done = deploy(task(tiny, tmp_path, 1.6 * middle_ms(tiny), stored), tmp_path / "engine")
+    done = meet_budget(task(tiny, tmp_path, 1.6 * middle_ms(tiny), stored), tmp_path / "engine")
     place = clock.seen.index(clock.seen[0], 1)
     assert set(clock.seen[place:]) - set(clock.seen[:place]), "others were built after it"
     assert done.chosen.timing is not None
@@ -173,7 +175,7 @@ def test_where_nothing_meets_the_budget_that_tables_say_fits_it_is_timed_again_l
     monkeypatch.setattr("ponas_deploy.engines.search.sleep", wait)
     fastest_ms = min(device_ms(tiny, choices) for choices in EVERY)
     given = task(tiny, tmp_path, 1.05 * fastest_ms)
-    done = deploy(given, tmp_path / "engine", tries=1, on_note=notes.append)
+    done = meet_budget(given, tmp_path / "engine", tries=1, on_note=notes.append)
     assert len(waited) == 2
     assert any("by the tables some would: waiting 0 s" in note for note in notes)
     assert done.chosen.meets
@@ -182,7 +184,7 @@ def test_where_nothing_meets_the_budget_that_tables_say_fits_it_is_timed_again_l
     factors[:], waited[:] = [1.5], []
     monkeypatch.setattr("ponas_deploy.engines.search.sleep", waited.append)
     with pytest.raises(BudgetError, match="no engine met"):
-        deploy(given, tmp_path / "other", tries=1)
+        meet_budget(given, tmp_path / "other", tries=1)
     assert len(waited) == 3
 
 
@@ -216,7 +218,7 @@ def test_a_network_that_cannot_be_timed_ends_the_search_with_what_was_found(
     monkeypatch.setattr("ponas_deploy.engines.search.time_engine", breaks)
     pessimistic = tables(tiny, tmp_path, optimism=0.8)
     given = task(tiny, tmp_path, middle_ms(tiny), pessimistic)
-    done = deploy(given, tmp_path / "engine", on_note=notes.append)
+    done = meet_budget(given, tmp_path / "engine", on_note=notes.append)
     assert len(done.attempts) == 1
     assert done.chosen.meets
     assert len(set(seen)) == 2
@@ -224,4 +226,4 @@ def test_a_network_that_cannot_be_timed_ends_the_search_with_what_was_found(
     monkeypatch.setattr("ponas_deploy.engines.search.time_engine", breaks)
     seen[:] = [Path("another")]
     with pytest.raises(BackendError, match="SIGSEGV"):
-        deploy(given, tmp_path / "other")
+        meet_budget(given, tmp_path / "other")

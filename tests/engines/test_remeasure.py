@@ -12,7 +12,7 @@ from planted_clocks import (
 )
 from planted_search import device_ms, middle_ms, task
 from ponas_deploy.checks.engine import verify
-from ponas_deploy.engines.deploy import WeightsSource, deploy
+from ponas_deploy.engines.loop import WeightsSource, meet_budget
 from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.errors import BudgetError, MeasurementError
 from searchspace.space import Space
@@ -28,7 +28,7 @@ def test_what_is_returned_met_the_budget_in_both_measurements_together(
     clock, notes = Wandering(1.2), list[str]()
     monkeypatch.setattr("ponas_deploy.engines.search.time_engine", clock)
     budget = middle_ms(tiny)
-    done = deploy(task(tiny, tmp_path, budget), tmp_path / "engine", on_note=notes.append)
+    done = meet_budget(task(tiny, tmp_path, budget), tmp_path / "engine", on_note=notes.append)
     assert done.chosen.timing is not None
     assert len(done.chosen.timing.processes_ns) == 4
     assert done.chosen.timing.noise_floor_pct == pytest.approx(20, abs=0.1)
@@ -43,7 +43,7 @@ def test_a_device_that_never_holds_is_an_error(
 ) -> None:
     monkeypatch.setattr("ponas_deploy.engines.search.time_engine", Wandering(9.0))
     with pytest.raises(BudgetError, match=r"no engine met .* in \d tries: the fastest one measured"):
-        deploy(task(tiny, tmp_path, middle_ms(tiny)), tmp_path / "engine", tries=4)
+        meet_budget(task(tiny, tmp_path, middle_ms(tiny)), tmp_path / "engine", tries=4)
     assert not (tmp_path / "engine").exists()
 
 
@@ -51,7 +51,7 @@ def test_the_floor_covers_all_the_time_and_verify_grants_it(
     tiny: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ponas_deploy.engines.search.time_engine", Wandering(1.06))
-    done = deploy(task(tiny, tmp_path, middle_ms(tiny)), tmp_path / "engine")
+    done = meet_budget(task(tiny, tmp_path, middle_ms(tiny)), tmp_path / "engine")
     assert done.chosen.timing is not None
     floor_pct = done.chosen.timing.noise_floor_pct
     assert floor_pct == pytest.approx(6, abs=0.1)
@@ -66,7 +66,7 @@ def test_the_floor_covers_all_the_time_and_verify_grants_it(
 def test_verify_measures_twice_before_it_says_no(
     tiny: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    deploy(task(tiny, tmp_path, middle_ms(tiny)), tmp_path / "engine")
+    meet_budget(task(tiny, tmp_path, middle_ms(tiny)), tmp_path / "engine")
     slow = iter((spread([1.5]), spread([0.5])))
     monkeypatch.setattr("ponas_deploy.checks.engine.time_engine", lambda *given: next(slow)(*given))
     found = verify(tmp_path / "engine")
@@ -80,11 +80,11 @@ def test_an_engine_with_finished_weights_is_measured_twice_too(
 ) -> None:
     finish = WeightsSource("trained", random_weights, finish=lambda a: random_weights(a, seed=7))
     given = task(tiny, tmp_path, middle_ms(tiny), weights=finish)
-    done = deploy(given, tmp_path / "engine")
+    done = meet_budget(given, tmp_path / "engine")
     assert [len(one.timing.processes_ns) for one in done.attempts if one.timing] == [2, 4]
     monkeypatch.setattr("ponas_deploy.engines.search.time_engine", Wandering(9.0))
     with pytest.raises(MeasurementError, match=r"other-weights\.safetensors"):
-        deploy(given, tmp_path / "other")
+        meet_budget(given, tmp_path / "other")
 
 
 def test_two_measurements_are_one() -> None:

@@ -14,13 +14,13 @@ from conftest import tiny_space
 from planted_search import accuracy, device_ms, middle_ms, tables
 from ponas_deploy.commands.reports.engine import deployment_report, manifest_report
 from ponas_deploy.engines import timing
-from ponas_deploy.engines.deploy import (
+from ponas_deploy.engines.loop import (
     Attempt,
     Task,
     WeightsSource,
-    deploy,
     emit_portable,
     engine_document,
+    meet_budget,
     random_source,
 )
 from ponas_deploy.engines.manifest import MANIFEST
@@ -202,7 +202,7 @@ def test_the_best_that_is_measured_to_meet_the_budget_is_kept(tiny: Space, tmp_p
     given = task(tiny, tmp_path, optimism=1.1)
     limit = given.budget.latency_ms or 0.0
     truth = Truth(1, given.accuracy.table.loss)
-    done = deploy(listed(given, truth, 6), tmp_path / "engine", timeout_s=1e3, tries=30)
+    done = meet_budget(listed(given, truth, 6), tmp_path / "engine", timeout_s=1e3, tries=30)
     assert done.chosen.measured_ms <= limit
     assert not done.attempts[0].meets
     meeting = [choices for choices in truth.asked if device_ms(tiny, choices) <= 0.99 * limit]
@@ -225,7 +225,7 @@ def test_of_two_tables_each_network_is_evaluated_once(tiny: Space, tmp_path: Pat
 
 def test_what_cannot_be_listed_is_refused_before_anything_is_built(tiny: Space, tmp_path: Path) -> None:
     given = replace(task(tiny, tmp_path), shortlist=3)
-    for act in (deploy, emit_portable):
+    for act in (meet_budget, emit_portable):
         with pytest.raises(PonasError, match=r"these are random \(seed 0\), not trained: name a supernet's"):
             act(given, tmp_path / "engine")
         with pytest.raises(PonasError, match="'ga' finds one network: leave out --method ga"):

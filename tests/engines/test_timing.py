@@ -21,7 +21,7 @@ from planted_search import task
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.checks.engine import verify
 from ponas_deploy.engines import timing
-from ponas_deploy.engines.deploy import WeightsSource, deploy
+from ponas_deploy.engines.loop import WeightsSource, meet_budget
 from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.engines.timing import time_engine
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
@@ -123,7 +123,7 @@ def test_what_the_timing_processes_do_themselves_is_nobody_elses() -> None:
 
 def test_a_manifest_keeps_the_interference_of_its_timings(tiny: Space, tmp_path: Path) -> None:
     with burning(2 * read_counters().cores):
-        done = deploy(task(tiny, tmp_path, 1e3), tmp_path / "engine")
+        done = meet_budget(task(tiny, tmp_path, 1e3), tmp_path / "engine")
     assert done.manifest == read_manifest(tmp_path / "engine")
     assert done.manifest.measured is not None
     assert isinstance(done.manifest.measured.interference[0], Round)
@@ -136,9 +136,9 @@ def test_nothing_is_timed_while_somebody_else_measures(tiny: Space, tmp_path: Pa
         with pytest.raises(
             MeasurementError, match=rf"being measured already, by process {process.pid} since"
         ):
-            deploy(given, tmp_path / "engine")
+            meet_budget(given, tmp_path / "engine")
         assert not (tmp_path / "engine").exists()
-    deploy(given, tmp_path / "engine")
+    meet_budget(given, tmp_path / "engine")
     with held(store.lock_path()), pytest.raises(MeasurementError, match="being measured already"):
         verify(tmp_path / "engine")
 
@@ -154,7 +154,7 @@ def test_weights_that_took_long_wait_for_the_machine(tiny: Space, tmp_path: Path
         return random_weights(architecture, seed=7)
 
     weights = WeightsSource("trained", random_weights, finish=finish)
-    done = deploy(task(tiny, tmp_path, 1e3, weights=weights), tmp_path / "engine")
+    done = meet_budget(task(tiny, tmp_path, 1e3, weights=weights), tmp_path / "engine")
     assert done.chosen.meets
     assert len(holders) == 1
     assert not list(tmp_path.glob("*weights.safetensors"))
@@ -175,7 +175,7 @@ def test_weights_that_took_long_outlive_a_process_that_cannot_time_them(
     given = task(tiny, tmp_path, 1e3, weights=WeightsSource("trained", random_weights, finish=finish))
     words = r"it was killed \(SIGKILL\).* The final weights are kept in .*engine-weights.safetensors"
     with pytest.raises(MeasurementError, match=words):
-        deploy(given, tmp_path / "engine")
+        meet_budget(given, tmp_path / "engine")
     hunts[0].__exit__(None, None, None)  # type: ignore[attr-defined]
     assert read_weights(tmp_path / "engine-weights.safetensors").number("classes") == 10
     assert not (tmp_path / "engine").exists()
@@ -188,7 +188,7 @@ def test_a_full_disk_leaves_nothing_behind(tiny: Space, tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     try:
         with pytest.raises(PonasError, match=r"model.onnx cannot be written: File too large"):
-            deploy(given, tmp_path / "engine")
+            meet_budget(given, tmp_path / "engine")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert {path.name for path in tmp_path.iterdir()} - {home().name} == before

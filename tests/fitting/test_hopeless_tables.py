@@ -13,7 +13,7 @@ from planted_clocks import (
 )
 from planted_search import accuracy, middle_ms, tables, task
 from ponas_deploy.commands.reports.engine import deployment_report
-from ponas_deploy.engines.deploy import Task, deploy, emit_portable
+from ponas_deploy.engines.loop import Task, emit_portable, meet_budget
 from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.search.budget import Budget
@@ -29,7 +29,7 @@ def test_a_hopeless_table_is_measured_with_a_warning_and_promises_nothing(
     tiny: Space, tmp_path: Path
 ) -> None:
     given, notes = task(tiny, tmp_path, 1e3, hopeless(tables(tiny, tmp_path))), list[str]()
-    done = deploy(given, tmp_path / "engine", on_note=notes.append)
+    done = meet_budget(given, tmp_path / "engine", on_note=notes.append)
     (warning,) = done.manifest.warnings
     assert warning == notes[0]
     assert "rank correlation 0.20" in warning
@@ -43,13 +43,13 @@ def test_a_hopeless_table_is_left_out_beside_a_sound_one(tiny: Space, tmp_path: 
     """The hopeless one is of a faster precision, and would win."""
     sound = with_certificate(tables(tiny, tmp_path))
     fast = hopeless(tables(tiny, tmp_path, precision="bf16"))
-    done = deploy(task(tiny, tmp_path, middle_ms(tiny), sound, fast), tmp_path / "engine")
+    done = meet_budget(task(tiny, tmp_path, middle_ms(tiny), sound, fast), tmp_path / "engine")
     assert done.manifest.conditions.precision == "fp32"
     assert "It is left out." in done.manifest.warnings[0]
 
 
 def test_a_table_without_a_certificate_is_said_so(tiny: Space, tmp_path: Path) -> None:
-    done = deploy(task(tiny, tmp_path, 1e3), tmp_path / "engine")
+    done = meet_budget(task(tiny, tmp_path, 1e3), tmp_path / "engine")
     absent, margins = done.manifest.warnings
     assert "certificate: is absent" in absent
     assert margins.endswith("no margin can be taken: chosen with the whole budget.")

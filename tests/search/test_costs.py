@@ -18,7 +18,7 @@ from ponas_deploy.commands.options import with_limits
 from ponas_deploy.commands.reports.compare import compare_report
 from ponas_deploy.commands.reports.engine import manifest_report
 from ponas_deploy.commands.specialize import specialize as specialize_command
-from ponas_deploy.engines.deploy import emit_portable, engine_document
+from ponas_deploy.engines.loop import emit_portable, engine_document
 from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.errors import BudgetError, PonasError, UnknownNameError
 from ponas_deploy.files.documents import encoded

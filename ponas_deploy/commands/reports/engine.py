@@ -11,8 +11,8 @@ from rich.text import Text
 
 from ponas_deploy.checks.engine import Verification
 from ponas_deploy.commands.reports.style import BAD, BEST, FAINT, GOOD, WARN, digits, table
-from ponas_deploy.engines.deploy import Deployment
 from ponas_deploy.engines.engine import Engine
+from ponas_deploy.engines.loop import Deployment
 from ponas_deploy.engines.manifest import Manifest
 from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.search.budget import Budget

@@ -45,9 +45,9 @@ __all__ = [
     "Task",
     "WeightsSource",
     "build_and_measure",
-    "deploy",
     "emit_portable",
     "engine_document",
+    "meet_budget",
     "random_source",
 ]
 
@@ -68,7 +68,7 @@ class Deployment:
     attempts: tuple[Attempt, ...]
 
 
-def deploy(
+def meet_budget(
     task: Task,
     folder: Path,
     *,

@@ -14,12 +14,12 @@ from planted_search import device_ms, middle_ms, tables, task
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.checks.engine import verify
 from ponas_deploy.engines import timing
-from ponas_deploy.engines.deploy import (
+from ponas_deploy.engines.loop import (
     Attempt,
     Deployment,
     WeightsSource,
-    deploy,
     emit_portable,
+    meet_budget,
 )
 from ponas_deploy.engines.manifest import MANIFEST, MODEL
 from ponas_deploy.engines.manifest_file import read_manifest
@@ -49,7 +49,7 @@ def _known_space(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_right_table_needs_one_try(tiny: Space, tmp_path: Path) -> None:
     budget = middle_ms(tiny)
-    done = deploy(task(tiny, tmp_path, budget), tmp_path / "engine")
+    done = meet_budget(task(tiny, tmp_path, budget), tmp_path / "engine")
     assert len(done.attempts) == 1
     assert done.chosen.measured_ms <= budget
     assert done.manifest == read_manifest(tmp_path / "engine")
@@ -58,35 +58,35 @@ def test_a_right_table_needs_one_try(tiny: Space, tmp_path: Path) -> None:
 def test_a_table_that_is_too_fast_is_corrected_by_the_clock(tiny: Space, tmp_path: Path) -> None:
     budget, seen = middle_ms(tiny), list[Attempt]()
     optimistic = tables(tiny, tmp_path, optimism=1.3)
-    done = deploy(task(tiny, tmp_path, budget, optimistic), tmp_path / "engine", on_attempt=seen.append)
+    done = meet_budget(task(tiny, tmp_path, budget, optimistic), tmp_path / "engine", on_attempt=seen.append)
     assert not done.attempts[0].meets
     assert done.chosen.meets
     assert done.chosen.measured_ms <= budget
     assert [attempt.timing is None for attempt in seen] == [True, False] * len(done.attempts)
-    honest = deploy(task(tiny, tmp_path, budget), tmp_path / "other")
+    honest = meet_budget(task(tiny, tmp_path, budget), tmp_path / "other")
     assert done.chosen.choice.predicted_loss_pp == honest.chosen.choice.predicted_loss_pp
 
 
 def test_a_table_that_is_too_slow_does_not_cost_accuracy(tiny: Space, tmp_path: Path) -> None:
     budget = middle_ms(tiny)
     pessimistic = tables(tiny, tmp_path, optimism=0.8)
-    done = deploy(task(tiny, tmp_path, budget, pessimistic), tmp_path / "engine")
-    honest = deploy(task(tiny, tmp_path, budget), tmp_path / "other")
+    done = meet_budget(task(tiny, tmp_path, budget, pessimistic), tmp_path / "engine")
+    honest = meet_budget(task(tiny, tmp_path, budget), tmp_path / "other")
     assert done.chosen.choice.predicted_loss_pp == honest.chosen.choice.predicted_loss_pp
-    timed_out = deploy(task(tiny, tmp_path, budget, pessimistic), tmp_path / "third", timeout_s=0)
+    timed_out = meet_budget(task(tiny, tmp_path, budget, pessimistic), tmp_path / "third", timeout_s=0)
     assert len(timed_out.attempts) == 1
     assert timed_out.chosen.meets
 
 
 def test_the_best_precision_within_the_budget_wins(tiny: Space, tmp_path: Path) -> None:
     both = (tables(tiny, tmp_path), tables(tiny, tmp_path, precision="bf16"))
-    done = deploy(task(tiny, tmp_path, middle_ms(tiny), *both), tmp_path / "engine")
+    done = meet_budget(task(tiny, tmp_path, middle_ms(tiny), *both), tmp_path / "engine")
     assert done.manifest.conditions.precision == "bf16"
 
 
 def test_an_impossible_budget_is_answered_before_anything_is_built(tiny: Space, tmp_path: Path) -> None:
     with pytest.raises(BudgetError, match="fastest one takes"):
-        deploy(task(tiny, tmp_path, 1e-6), tmp_path / "engine")
+        meet_budget(task(tiny, tmp_path, 1e-6), tmp_path / "engine")
     assert not (tmp_path / "engine").exists()
 
 
@@ -95,7 +95,7 @@ def test_a_budget_only_the_clock_refuses_leaves_nothing_behind(tiny: Space, tmp_
     wrong = tables(tiny, tmp_path, optimism=2.0)
     before = sorted(path.name for path in tmp_path.iterdir())
     with pytest.raises(BudgetError, match="the fastest one measured") as caught:
-        deploy(task(tiny, tmp_path, 0.7 * fastest, wrong), tmp_path / "engine")
+        meet_budget(task(tiny, tmp_path, 0.7 * fastest, wrong), tmp_path / "engine")
     assert caught.value.least == pytest.approx(fastest, rel=1e-3)
     there = {path.name for path in tmp_path.iterdir()} - {home().name}
     assert there == {*before, "accuracy.json"}
@@ -103,14 +103,14 @@ def test_a_budget_only_the_clock_refuses_leaves_nothing_behind(tiny: Space, tmp_
 
 def test_an_engine_is_not_overwritten_unless_asked(tiny: Space, tmp_path: Path) -> None:
     given = task(tiny, tmp_path, 1e3)
-    deploy(given, tmp_path / "engine")
+    meet_budget(given, tmp_path / "engine")
     with pytest.raises(OverwriteError, match="--force"):
-        deploy(given, tmp_path / "engine")
-    deploy(given, tmp_path / "engine", overwrite=True)
+        meet_budget(given, tmp_path / "engine")
+    meet_budget(given, tmp_path / "engine", overwrite=True)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     with pytest.raises(PonasError, match="not an engine folder"):
-        deploy(given, tmp_path / "mine", overwrite=True)
+        meet_budget(given, tmp_path / "mine", overwrite=True)
     assert (tmp_path / "mine" / "thesis.txt").exists()
 
 
@@ -124,7 +124,7 @@ def test_the_chosen_network_is_finished_and_timed_once_more(tiny: Space, tmp_pat
     source = WeightsSource(
         "trained", random_weights, finish=finish, top1_pct=lambda session, batch: 42.0, tested_on="9"
     )
-    done = deploy(task(tiny, tmp_path, 1e3, weights=source), tmp_path / "engine")
+    done = meet_budget(task(tiny, tmp_path, 1e3, weights=source), tmp_path / "engine")
     assert finished == [done.manifest.choices]
     assert (done.manifest.top1_pct, done.manifest.top1_on) == (42.0, "9")
     assert len(done.attempts) == 2
@@ -135,11 +135,11 @@ def test_every_limit_holds_for_what_is_emitted(tiny: Space, tmp_path: Path) -> N
     most_params = network_cost(count_params, Architecture(tiny, smallest)) * 1.05
     given = task(tiny, tmp_path, middle_ms(tiny), tables(tiny, tmp_path, optimism=1.3))
     both = replace(given, budget=replace(given.budget, params=most_params))
-    done = deploy(both, tmp_path / "engine")
+    done = meet_budget(both, tmp_path / "engine")
     assert network_cost(count_params, done.manifest.architecture) <= most_params
     impossible = replace(both, budget=replace(both.budget, latency_ms=0.9 * device_ms(tiny, smallest)))
     with pytest.raises(BudgetError):
-        deploy(impossible, tmp_path / "other")
+        meet_budget(impossible, tmp_path / "other")
 
 
 def test_weights_that_took_long_are_kept_when_the_clock_disagrees(
@@ -158,14 +158,14 @@ def test_weights_that_took_long_are_kept_when_the_clock_disagrees(
     )
     given = replace(task(tiny, tmp_path, budget, weights=source), method="exact")
     with pytest.raises(MeasurementError, match=r"engine-weights\.safetensors"):
-        deploy(given, tmp_path / "engine", tries=1)
+        meet_budget(given, tmp_path / "engine", tries=1)
     assert len(tuned) == 1
     kept = read_weights(tmp_path / "engine-weights.safetensors")
     assert kept.number("classes") == 10
 
 
 def deployed(space: Space, folder: Path) -> Deployment:
-    return deploy(task(space, folder, 1e3), folder / "engine")
+    return meet_budget(task(space, folder, 1e3), folder / "engine")
 
 
 def test_verify_passes_on_what_was_emitted(tiny: Space, tmp_path: Path) -> None:
