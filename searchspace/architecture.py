@@ -7,12 +7,9 @@ manifest write).
 
 from __future__ import annotations
 
-import json
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from searchspace.errors import ArchitectureError, UnknownNameError
 from searchspace.ops import Op
@@ -45,7 +42,7 @@ class Architecture:
     @classmethod
     def from_text(cls, space: Space, text: str) -> Architecture:
         """The architecture whose `text` this is."""
-        return cls(space, _labels(text))
+        return cls(space, labels_in(text))
 
     @property
     def indices(self) -> tuple[int, ...]:
@@ -76,16 +73,14 @@ def layer_prefix(layer: Layer) -> str:
 
 
 def parse_architecture(text: str, space: Space) -> Architecture:
-    """Read a published name, a text form, or the path of a file that holds either.
+    """Read a published name or a text form (`tables/architectures.py` reads files too).
 
     Raises ArchitectureError or UnknownNameError, which list what exists.
     """
     known = {name.upper(): choices for name, choices in space.published}
     if text.strip().upper() in known:
         return Architecture.from_text(space, known[text.strip().upper()])
-    if os.path.isfile(text):
-        return Architecture(space, _labels_of_file(Path(text)))
-    labels = _labels(text)
+    labels = labels_in(text)
     if len(labels) > 1 or (len(space.layers) == 1 and labels):
         return Architecture(space, labels)
     elsewhere = published()
@@ -95,24 +90,6 @@ def parse_architecture(text: str, space: Space) -> Architecture:
     raise UnknownNameError("architecture (neither a name, a text form nor a file)", text, elsewhere)
 
 
-def _labels(text: str) -> tuple[str, ...]:
+def labels_in(text: str) -> tuple[str, ...]:
+    """The labels of a text form, which may stand apart by commas, blanks, line ends or bars."""
     return tuple(re.findall(r"[^\s,|]+", text))
-
-
-def _labels_of_file(path: Path) -> tuple[str, ...]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ArchitectureError(f"{path} cannot be read as an architecture: {error}.") from error
-    if not text.lstrip().startswith("{"):
-        return _labels(text)
-    try:
-        document = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ArchitectureError(f"{path} is not valid JSON: {error}.") from error
-    except (ValueError, RecursionError) as error:  # thousands of digits, or of brackets
-        raise ArchitectureError(f"{path} is not JSON that can be read: {error}.") from error
-    choices = document.get("choices", document.get("architecture"))
-    if isinstance(choices, list) and all(isinstance(label, str) for label in choices):
-        return tuple(choices)
-    raise ArchitectureError(f"{path} has no list 'choices' with one candidate label a layer.")

@@ -25,11 +25,12 @@ from ponas_deploy.files.journal import Journal
 from ponas_deploy.files.lock import machine_to_oneself
 from ponas_deploy.files.weights import read_header, read_weights, write_weights
 from ponas_deploy.profiling.resume import previous_of
+from ponas_deploy.tables.architectures import architecture_in
 from ponas_deploy.tables.files import load_accuracy_table, load_latency_table, load_table
 from ponas_deploy.tables.latency_file import write_latency_table
 from ponas_deploy.tables.networks_csv import read_networks
 from sample_tables import accuracy_table, write_csv
-from searchspace import SPACES, build_space, parse_architecture
+from searchspace import SPACES, build_space
 from searchspace.space import Space
 
 WRITTEN = Path(__file__).parent / "written_before"
@@ -84,7 +85,7 @@ def lock(path: Path) -> object:
 
 
 def architecture(path: Path) -> object:
-    return parse_architecture(str(path), build_space("ponas"))
+    return architecture_in(str(path), build_space("ponas"))
 
 
 READERS: dict[str, tuple[Reader, ...]] = {

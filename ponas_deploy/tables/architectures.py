@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from ponas_deploy.errors import PonasError
+from ponas_deploy.errors import FileFormatError, PonasError
 from searchspace import DEFAULT_SPACE as DEFAULT_SPACE
-from searchspace import Architecture, build_space, parse_architecture, published
+from searchspace import Architecture, ArchitectureError, build_space, parse_architecture, published
+from searchspace.architecture import labels_in
 
 if TYPE_CHECKING:
     from ponas_deploy.tables.latency import LatencyTable
+    from searchspace.space import Space
 
 Found = TypeVar("Found")
 
@@ -17,7 +21,35 @@ Found = TypeVar("Found")
 def read_architecture(text: str, space: str | None, resolution: int, classes: int) -> Architecture:
     """An architecture from a name, a text form or a file; a published name knows its own space."""
     name = space or published().get(text.strip().upper(), DEFAULT_SPACE)
-    return parse_architecture(text, build_space(name, resolution, classes))
+    return architecture_in(text, build_space(name, resolution, classes))
+
+
+def architecture_in(text: str, space: Space) -> Architecture:
+    """An architecture of a space: a published name, a text form, or the path of a file that holds either.
+
+    The file is text, or JSON with a list `choices` (a manifest has one). ArchitectureError or
+    UnknownNameError say what is wrong with it, and what there is.
+    """
+    if text.strip().upper() not in published() and os.path.exists(text) and not os.path.isdir(text):
+        return Architecture(space, _labels_of_file(Path(text)))
+    return parse_architecture(text, space)
+
+
+def _labels_of_file(path: Path) -> tuple[str, ...]:
+    from ponas_deploy.files.documents import parse
+    from ponas_deploy.files.opening import read_text
+
+    try:
+        text = read_text(path)
+        document = parse(text, path) if text.lstrip().startswith("{") else None
+    except FileFormatError as error:
+        raise ArchitectureError(f"{path} cannot be read as an architecture: it {error.reason}") from error
+    if document is None:
+        return labels_in(text)
+    choices = document.get("choices", document.get("architecture"))
+    if isinstance(choices, list) and all(isinstance(label, str) for label in choices):
+        return tuple(choices)
+    raise ArchitectureError(f"{path} has no list 'choices' with one candidate label a layer.")
 
 
 def read_choices(text: str, table: LatencyTable) -> tuple[str, ...]:
@@ -26,7 +58,7 @@ def read_choices(text: str, table: LatencyTable) -> tuple[str, ...]:
 
     space = space_of(table)
     if space is not None:
-        return parse_architecture(text, space).choices
+        return architecture_in(text, space).choices
     choices = tuple(label for label in text.replace("|", ",").split(",") if label)
     table.grid.indices(choices)
     return choices

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -72,35 +70,6 @@ def test_the_text_form_comes_back(indices: list[int]) -> None:
 def test_labels_may_be_separated_as_one_likes(separator: str) -> None:
     architecture = parse("PONAS-B", PONAS)
     assert parse(separator.join(architecture.choices), PONAS) == architecture
-
-
-def test_a_file_may_hold_the_text_or_json(tmp_path: Path) -> None:
-    architecture = parse("PONAS-B", PONAS)
-    contents = {
-        "a.txt": architecture.text + "\n",
-        "b.json": json.dumps({"choices": architecture.choices, "params": 1}),
-        "c.json": json.dumps({"format": "ponas.engine/1", "architecture": list(architecture.choices)}),
-    }
-    for name, content in contents.items():
-        (tmp_path / name).write_text(content)
-        assert parse(str(tmp_path / name), PONAS) == architecture
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b'{"choices": 3}', "has no list 'choices'"),
-        (b'{"choices": [1, 2]}', "has no list 'choices'"),
-        (b"{", "is not valid JSON"),
-        (b"\xff", "cannot be read as an architecture"),
-        (b"k3e3,k3e3", "has 19 layers, but 2 choices were given"),
-    ],
-)
-def test_a_file_that_is_no_architecture_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
-    path = tmp_path / "a.txt"
-    path.write_bytes(content)
-    with pytest.raises(ArchitectureError, match=message):
-        parse(str(path), PONAS)
 
 
 @pytest.mark.parametrize("text", ["PONAS-D", "", "k5e3", "no/such/file.txt"])
