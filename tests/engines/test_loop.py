@@ -134,10 +134,10 @@ def test_every_limit_holds_for_what_is_emitted(tiny: Space, tmp_path: Path) -> N
     smallest = tuple(layer.labels[0] for layer in tiny.layers)
     most_params = network_cost(count_params, Architecture(tiny, smallest)) * 1.05
     given = task(tiny, tmp_path, middle_ms(tiny), tables(tiny, tmp_path, optimism=1.3))
-    both = replace(given, budget=replace(given.budget, params=most_params))
+    both = replace(given, budget=given.budget.with_limits(params=most_params))
     done = meet_budget(both, tmp_path / "engine")
     assert network_cost(count_params, done.manifest.architecture) <= most_params
-    impossible = replace(both, budget=replace(both.budget, latency_ms=0.9 * device_ms(tiny, smallest)))
+    impossible = replace(both, budget=both.budget.with_limits(latency_ms=0.9 * device_ms(tiny, smallest)))
     with pytest.raises(BudgetError):
         meet_budget(impossible, tmp_path / "other")
 
