@@ -111,5 +111,5 @@ def test_a_table_keeps_its_levels(tmp_path: Path) -> None:
     document = json.loads(path.read_text())
     document["measurements"][0]["levels"] = [1.0]
     path.write_text(json.dumps(document))
-    with pytest.raises(FileFormatError, match=r"measurements\[0\]\.levels: must be \d+ numbers above zero"):
+    with pytest.raises(FileFormatError, match=r"measurements\[0\]: must hold \d+ levels above zero"):
         load_latency_table(path)
