@@ -6,43 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ponas_deploy.engines.attempt import Attempt
-from ponas_deploy.engines.manifest import Manifest
+from ponas_deploy.engines.manifest import EngineFigures, Manifest
 from ponas_deploy.engines.manifest_file import read_manifest
-from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.tables.latency import Conditions
 from searchspace.architecture import Architecture
-
-
-@dataclass(frozen=True, slots=True)
-class MeasuredLatency:
-    """What single inferences of an engine took, in milliseconds, over fresh processes.
-
-    `noise_floor_pct` is how far two measurements of the budget's percentile lie apart; `span_s` are the
-    seconds between the first process and the last.
-    """
-
-    p50_ms: float
-    p90_ms: float
-    p95_ms: float
-    p99_ms: float
-    noise_floor_pct: float
-    runs: int
-    processes: int
-    span_s: float
-
-    @classmethod
-    def of(cls, timing: EngineTiming, percentile: int) -> MeasuredLatency:
-        """The figures of a timing, the noise floor that of `percentile`."""
-        return cls(
-            p50_ms=timing.percentile_ms(50),
-            p90_ms=timing.percentile_ms(90),
-            p95_ms=timing.percentile_ms(95),
-            p99_ms=timing.percentile_ms(99),
-            noise_floor_pct=timing.noise_pct(percentile),
-            runs=timing.runs,
-            processes=len(timing.processes_ns),
-            span_s=timing.span_s,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +41,10 @@ class Engine:
         return self.manifest.conditions
 
     @property
-    def measured(self) -> MeasuredLatency | None:
+    def measured(self) -> EngineFigures | None:
         """The measured latency; None where the engine is still to be built on its device."""
         timing = self.manifest.measured
-        return MeasuredLatency.of(timing, self.manifest.percentile) if timing else None
+        return EngineFigures.of(timing, self.manifest.percentile) if timing else None
 
     @property
     def budget(self) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from ponas_deploy.backends import RunSettings
@@ -134,8 +134,3 @@ class EngineFigures:
             span_s=timing.span_s,
             shared_pct=timing.shared_pct,
         )
-
-
-def measured_document(timing: EngineTiming, percentile: int = 50) -> dict[str, float]:
-    """The figures of a measurement as JSON."""
-    return asdict(EngineFigures.of(timing, percentile))

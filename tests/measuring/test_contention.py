@@ -14,7 +14,7 @@ import pytest
 
 from ponas_deploy.backends import RunSettings
 from ponas_deploy.engines import timing
-from ponas_deploy.engines.manifest import measured_document
+from ponas_deploy.engines.manifest import EngineFigures
 from ponas_deploy.engines.timing import Taken, single_runs, time_engine
 from ponas_deploy.measuring import contention
 from ponas_deploy.measuring.contention import Arithmetic, ContentionProbe, CoreReading, core_kinds, probe_for
@@ -180,7 +180,7 @@ def test_a_process_whose_core_was_shared_is_taken_again(monkeypatch: pytest.Monk
     assert [one.discarded for one in found.interference] == [True, False, True, False, False]
     assert "something shared or slowed the core during 100 % of the samples" in found.interference[2].wrong
     assert found.shared_pct == 30.0
-    assert measured_document(found)["shared_pct"] == found.shared_pct
+    assert EngineFigures.of(found).shared_pct == found.shared_pct
 
 
 @pytest.mark.parametrize(
