@@ -27,7 +27,7 @@ _PLACES = {
     "fit_table": "ponas_deploy.fitting.networks:fit_table",
     "predict": "ponas_deploy.fitting.networks:predict",
     "check_machine": "ponas_deploy.checks.machine:check_machine",
-    "devices": "ponas_deploy.profiling.inventory:devices",
+    "devices": "ponas_deploy.profiling.devices:devices",
     "load_engine": "ponas_deploy.engines.loaded:load_engine",
     "Space": "searchspace.space:Space",
     "Architecture": "searchspace.architecture:Architecture",

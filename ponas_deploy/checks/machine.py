@@ -16,7 +16,7 @@ from ponas_deploy.checks.noise_floor import NoiseFloor, measure_noise_floor
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.files.findings import SEVERITIES, Finding, Severity, most_severe
 from ponas_deploy.measuring.protocol import Plan
-from ponas_deploy.profiling.inventory import Runtime, runtimes
+from ponas_deploy.profiling.devices import Runtime, runtimes
 from ponas_deploy.tables.quality import NOISY_PCT
 
 _PLAN = Plan()

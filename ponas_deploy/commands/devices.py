@@ -16,21 +16,14 @@ def devices(json: Json = False) -> None:
     Example:
       ponas devices
     """
-    from ponas_deploy.files.home import home
-    from ponas_deploy.machines.gpu import this_gpu
-    from ponas_deploy.machines.machine import this_machine
-    from ponas_deploy.profiling.inventory import known_devices, runtimes
-    from ponas_deploy.tables import store
+    from ponas_deploy.profiling.devices import inventory
 
-    here, found, gpu = this_machine(), known_devices(), this_gpu()
-    on_gpu = runtimes(on_gpu=True) if gpu else ()
-
-    problems = [str(problem) for problem in store.latency_tables()[1]]
+    found = inventory()
     if json:
         from ponas_deploy.commands.documents import devices_document
 
-        print_json(devices_document(here, runtimes(), (gpu, on_gpu), found, home(), problems))
+        print_json(devices_document(found))
         return
     from ponas_deploy.commands.reports.devices import devices_report
 
-    show(*devices_report(here, runtimes(), (gpu, on_gpu), found, home(), problems))
+    show(*devices_report(found))

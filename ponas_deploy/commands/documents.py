@@ -14,16 +14,15 @@ from ponas_deploy.engines.evaluation import Evaluation
 from ponas_deploy.files.findings import Finding
 from ponas_deploy.fitting import Fit, fit_document
 from ponas_deploy.fitting.result import FitDocument
-from ponas_deploy.machines.machine import Machine
-from ponas_deploy.profiling.inventory import Runtime
+from ponas_deploy.profiling.devices import Inventory, Runtime
 from ponas_deploy.profiling.precision import Precision, precision_of
+from ponas_deploy.profiling.random_networks import RandomNetworks
 from ponas_deploy.search.specialize import SpecializationDocument, specialization_document
 from ponas_deploy.tables.accuracy import AccuracyCertificate, AccuracyTable
 from ponas_deploy.tables.accuracy_file import AccuracyTableDocument
 from ponas_deploy.tables.latency import Conditions
 from ponas_deploy.tables.latency_file import LatencyTableDocument
 from ponas_deploy.tables.measured_how import PriorSummary
-from ponas_deploy.tables.networks_csv import Networks
 from ponas_deploy.tables.store import StoredTable
 
 
@@ -194,11 +193,12 @@ class MeasuredNetworks:
     slowest_ms: float
 
 
-def measured_networks(path: Path, conditions: Conditions, found: Networks) -> MeasuredNetworks:
+def measured_networks(made: RandomNetworks) -> MeasuredNetworks:
     """Whole networks that were measured and written to a file."""
+    found = made.networks
     fastest_ms, slowest_ms = min(found.values), max(found.values)
     return MeasuredNetworks(
-        str(path), conditions, len(set(found.choices)), len(found), fastest_ms, slowest_ms
+        str(found.path), made.conditions, len(set(found.choices)), len(found), fastest_ms, slowest_ms
     )
 
 
@@ -256,26 +256,19 @@ class DevicesDocument:
     unreadable: tuple[str, ...]
 
 
-def devices_document(
-    here: Machine,
-    own: Iterable[Runtime],
-    gpu: tuple[str, Iterable[Runtime]],
-    found: Mapping[str, Sequence[StoredTable]],
-    store: Path,
-    unreadable: Sequence[str],
-) -> DevicesDocument:
-    """This machine, its GPU (name and runtimes; the name is empty without one), and devices with tables."""
-    environment: dict[str, Any] = dict(here.environment())
+def devices_document(found: Inventory) -> DevicesDocument:
+    """This machine, its GPU, and devices with tables."""
+    environment: dict[str, Any] = dict(found.here.environment())
     tables = {
         device: tuple(DeviceTable(one.name, one.shipped, one.made_on) for one in tables)
-        for device, tables in found.items()
+        for device, tables in found.tables.items()
     }
     return DevicesDocument(
-        ThisMachine(name=here.name, **environment, runtimes=_runtimes(own)),
-        GpuDocument(gpu[0], _runtimes(gpu[1])) if gpu[0] else None,
+        ThisMachine(name=found.here.name, **environment, runtimes=_runtimes(found.runtimes)),
+        GpuDocument(found.gpu, _runtimes(found.gpu_runtimes)) if found.gpu else None,
         tables,
-        str(store),
-        tuple(unreadable),
+        str(found.home),
+        found.unreadable,
     )
 
 

@@ -19,11 +19,11 @@ def networks(
     count: Annotated[int, typer.Option("--count", metavar="N", min=1, help="Networks to measure.")] = 400,
     device: Annotated[str, typer.Option(metavar="NAME", help="cpu or gpu of this machine.")] = "cpu",
     backend: Annotated[
-        str, typer.Option(metavar="NAME", show_default="the device's first", help="The runtime.")
-    ] = "",
+        str | None, typer.Option(metavar="NAME", show_default="the device's first", help="The runtime.")
+    ] = None,
     precision: Annotated[
-        str, typer.Option(metavar="NAME", show_default="the runtime's first", help="The precision.")
-    ] = "",
+        str | None, typer.Option(metavar="NAME", show_default="the runtime's first", help="The precision.")
+    ] = None,
     threads: Threads = 1,
     batch: Batch = 1,
     space: SpaceName = None,
@@ -45,44 +45,26 @@ def networks(
       ponas networks --device gpu --backend tensorrt --precision fp16 --count 456 --out measured.csv
       ponas table fit measured.csv --out latency.json
     """
-    from ponas_deploy.backends import RunSettings, get_backend
     from ponas_deploy.commands.waiting import profile_bar
-    from ponas_deploy.errors import PonasError
-    from ponas_deploy.files.lock import machine_to_oneself
-    from ponas_deploy.measuring.plans import plan_for
-    from ponas_deploy.profiling.inventory import Target, missing
-    from ponas_deploy.profiling.random_networks import measure_networks, quick
-    from ponas_deploy.tables import store
+    from ponas_deploy.profiling.inventory import Target
+    from ponas_deploy.profiling.random_networks import profile_networks
     from ponas_deploy.tables.architectures import DEFAULT_SPACE
     from searchspace import build_space
 
     if out.suffix.lower() != ".csv":
         raise typer.BadParameter("networks are written as CSV: name it .csv.", param_hint="--out")
     built = build_space(space or DEFAULT_SPACE, resolution, classes)
-    target = Target(device, (backend,) if backend else (), (precision,) if precision else (), threads, batch)
-    if not target.local:
-        raise PonasError(f"'{device}' is not this machine: run `ponas networks` on it.")
-    conditions = missing(target, ())[0]
-    note(f"measuring {count} networks: {conditions.text}, at {resolution} px")
-    with machine_to_oneself(store.lock_path(), conditions.text), profile_bar() as on_progress:
-        found = measure_networks(
-            built,
-            get_backend(conditions.backend),
-            RunSettings(conditions.precision, threads),
-            batch,
-            count,
-            out,
-            device=conditions.device,
-            plan=quick(plan_for(conditions.backend)),
-            seed=seed,
-            overwrite=force,
-            on_progress=on_progress,
+    target = Target(device, backend or (), precision or (), threads, batch)
+    with profile_bar() as on_progress:
+        made = profile_networks(
+            target, built, count, out, seed=seed, overwrite=force, on_note=note, on_progress=on_progress
         )
     if json:
         from ponas_deploy.commands.documents import measured_networks
 
-        print_json(measured_networks(out, conditions, found))
+        print_json(measured_networks(made))
         return
+    found = made.networks
     typer.echo(
         f"{out}: {len(set(found.choices))} networks of {min(found.values):.3f} to {max(found.values):.3f} ms,"
         f" each measured twice. Next: ponas table fit {out} --out latency.json"

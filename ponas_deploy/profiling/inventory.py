@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ponas_deploy.backends import Backend, get_backend, registry
+from ponas_deploy.backends import get_backend, registry
 from ponas_deploy.errors import OverwriteError, PonasError, TableMismatchError, UnknownNameError
 from ponas_deploy.machines import gpu
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.machines.names import slug
 from ponas_deploy.measuring.plans import plan_for
 from ponas_deploy.profiling.build_time import BuildTimes
+from ponas_deploy.profiling.devices import installed, known_devices, runtimes
 from ponas_deploy.profiling.staleness import Difference, differences, in_words
 from ponas_deploy.tables import store
 from ponas_deploy.tables.grid import SpaceKey
@@ -79,70 +80,6 @@ class Target:
     @property
     def _on_processor(self) -> bool:
         return slug(self.device) in (THIS_MACHINE, this_machine().name)
-
-
-@dataclass(frozen=True, slots=True)
-class Runtime:
-    """A runtime and the precisions it has here; `problem` says why it cannot be used."""
-
-    backend: str
-    precisions: tuple[str, ...] = ()
-    problem: str = ""
-
-
-def runtimes(*, on_gpu: bool = False) -> tuple[Runtime, ...]:
-    """Every default runtime of the processor or of the GPU, installed or not."""
-    if not on_gpu:
-        return tuple(_runtime(name, on_gpu=False) for name in registry.default_backends("cpu"))
-    found = (_runtime(name, on_gpu=True) for name in registry.default_backends("gpu"))
-    return tuple(found_or for one in found for found_or in _or_instead(one))
-
-
-def _runtime(name: str, *, on_gpu: bool) -> Runtime:
-    try:
-        return Runtime(name, _installed(name, on_gpu=on_gpu).precisions())
-    except PonasError as error:
-        return Runtime(name, problem=str(error))
-
-
-def _or_instead(runtime: Runtime) -> tuple[Runtime, ...]:
-    """A runtime, and behind one that cannot be used another way to the same engines."""
-    other = registry.stand_in_for(runtime.backend)
-    return (runtime, _runtime(other, on_gpu=True)) if runtime.problem and other else (runtime,)
-
-
-@dataclass(frozen=True, slots=True)
-class KnownDevice:
-    """A device that a `Target` can name; its runtimes are known where it is of this machine."""
-
-    name: str
-    is_here: bool
-    runtimes: tuple[Runtime, ...]
-    tables: tuple[StoredTable, ...]
-
-
-def devices() -> tuple[KnownDevice, ...]:
-    """List the processor and the GPU of this machine, then every other device that has latency tables.
-
-    Returns: this machine's processor first, its GPU where one answers, then the others by name. A runtime
-    that cannot be used says why in `problem`; a file of the store that cannot be read is left out. Nothing is
-    raised and nothing measured.
-    """
-    tables = known_devices()
-    here = {this_machine().name: runtimes()}
-    if on_gpu := gpu.this_gpu():
-        here[on_gpu] = runtimes(on_gpu=True)
-    others = [name for name in tables if name not in here]
-    return tuple(
-        KnownDevice(name, name in here, here.get(name, ()), tables.get(name, ())) for name in (*here, *others)
-    )
-
-
-def known_devices() -> dict[str, tuple[StoredTable, ...]]:
-    """Every device with latency tables that can be read, the user's own and the shipped ones."""
-    tables, _ = store.latency_tables()
-    names = sorted({stored.device for stored in tables})
-    return {name: tuple(stored for stored in tables if stored.device == name) for name in names}
 
 
 def serving(target: Target, space: Space) -> tuple[StoredTable, ...]:
@@ -264,20 +201,13 @@ def missing(
 def _precisions(backends: Sequence[str], *, on_gpu: bool) -> dict[str, tuple[str, ...]]:
     """The precisions of each runtime here: of those named, or of all that are installed."""
     if backends:
-        return {name: _installed(name, on_gpu=on_gpu).precisions() for name in backends}
+        return {name: installed(name, on_gpu=on_gpu).precisions() for name in backends}
     known = runtimes(on_gpu=on_gpu)
     found = {runtime.backend: runtime.precisions for runtime in known if not runtime.problem}
     if not found:
         why = f" ({known[0].problem})" if on_gpu else f": {registry.install_line()}."
         raise PonasError(f"no runtime {'for the GPU ' if on_gpu else ''}is installed{why}")
     return found
-
-
-def _installed(name: str, *, on_gpu: bool) -> Backend:
-    """A real runtime on the processor asked for: the fake one is for tests, and measures no machine."""
-    backend = registry.real_backend(name)
-    registry.refuse_other_processor(backend, on_gpu=on_gpu)
-    return backend
 
 
 def make_table(

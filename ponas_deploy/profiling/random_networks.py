@@ -21,13 +21,18 @@ from statistics import fmean, median
 
 import numpy as np
 
-from ponas_deploy.backends import Backend, RunSettings
-from ponas_deploy.errors import FileFormatError, MeasurementError, TableMismatchError
+from ponas_deploy.backends import Backend, RunSettings, get_backend
+from ponas_deploy.errors import FileFormatError, MeasurementError, PonasError, TableMismatchError
 from ponas_deploy.files.documents import Format, read_document, write_document
+from ponas_deploy.files.lock import machine_to_oneself
+from ponas_deploy.files.notes import OnNote, no_note
+from ponas_deploy.measuring.plans import plan_for
 from ponas_deploy.measuring.protocol import Plan, Samples, measure
 from ponas_deploy.profiling.bench import Bench
+from ponas_deploy.profiling.inventory import Target, missing
 from ponas_deploy.profiling.progress import OnProgress, ProfilingProgress
 from ponas_deploy.profiling.resume import header
+from ponas_deploy.tables import store
 from ponas_deploy.tables.grid import SpaceKey
 from ponas_deploy.tables.latency import Conditions
 from ponas_deploy.tables.networks_csv import Networks, read_networks, write_networks
@@ -72,6 +77,14 @@ def _column(candidates: int, seed: tuple[int, int]) -> Iterator[int]:
     rng = np.random.default_rng(seed)
     while True:
         yield from map(int, rng.permutation(candidates))
+
+
+@dataclass(frozen=True, slots=True)
+class RandomNetworks:
+    """Random networks that were measured into a file, and what they ran in."""
+
+    conditions: Conditions
+    networks: Networks
 
 
 @dataclass(slots=True)
@@ -153,6 +166,43 @@ class _Job:
         left_s = max(ceil((wanted - done) / GROUP) * fmean(self.took_s or [0.0]), self.bench.builds.left_s)
         text = f"{done} of {wanted} networks{f', {building.text}' if building else ''}"
         self.on_progress(ProfilingProgress("build" if building else "measure", done, wanted, left_s, text))
+
+
+def profile_networks(
+    target: Target,
+    space: Space,
+    count: int,
+    path: Path,
+    *,
+    seed: int = 0,
+    overwrite: bool = False,
+    on_note: OnNote = no_note,
+    on_progress: OnProgress | None = None,
+) -> RandomNetworks:
+    """Measure `count` random networks in the first runtime and precision that a target leaves open.
+
+    Raises PonasError for a device that is not this machine, MeasurementError while somebody else measures,
+    and what `measure_networks` does.
+    """
+    if not target.local:
+        raise PonasError(f"'{target.device}' is not this machine: run `ponas networks` on it.")
+    conditions = missing(target, ())[0]
+    on_note(f"measuring {count} networks: {conditions.text}, at {space.resolution} px")
+    with machine_to_oneself(store.lock_path(), conditions.text):
+        found = measure_networks(
+            space,
+            get_backend(conditions.backend),
+            RunSettings(conditions.precision, conditions.threads),
+            conditions.batch,
+            count,
+            path,
+            device=conditions.device,
+            plan=quick(plan_for(conditions.backend)),
+            seed=seed,
+            overwrite=overwrite,
+            on_progress=on_progress,
+        )
+    return RandomNetworks(conditions, found)
 
 
 def measure_networks(

@@ -24,7 +24,7 @@ from ponas_deploy.files.lock import machine_to_oneself
 from ponas_deploy.machines.conditions import Reading
 from ponas_deploy.machines.machine import Machine
 from ponas_deploy.measuring.interference import Round
-from ponas_deploy.profiling.inventory import Runtime
+from ponas_deploy.profiling.devices import Runtime
 from ponas_deploy.tables import store
 from rendered import shown
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,8 @@ from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.measuring.plans import plan_for
 from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.profiling import inventory
-from ponas_deploy.profiling.inventory import Runtime, Target
+from ponas_deploy.profiling.devices import Inventory, Runtime, runtimes
+from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.profiling.profile import profile
 from ponas_deploy.profiling.supervise import Timeouts
 from ponas_deploy.tables.latency import Conditions
@@ -89,7 +91,7 @@ def test_a_target_on_a_gpu_that_is_not_there(tiny: Space, monkeypatch: pytest.Mo
 
 
 def test_what_a_gpu_is_profiled_with(h200: str, tiny: Space) -> None:
-    names = [(runtime.backend, bool(runtime.problem)) for runtime in inventory.runtimes(on_gpu=True)]
+    names = [(runtime.backend, bool(runtime.problem)) for runtime in runtimes(on_gpu=True)]
     assert names == [("tensorrt", True), ("trtexec", False), ("onnxruntime-cuda", False), ("torch", True)]
     assert inventory.missing(Target("gpu"), ()) == (
         Conditions(h200, "trtexec", "fp32", 1, 1),
@@ -145,13 +147,14 @@ def test_devices_show_the_gpu_with_its_runtimes() -> None:
     from ponas_deploy.commands.reports.devices import devices_report
 
     runtimes = (Runtime("tensorrt", ("fp32", "fp16")), Runtime("torch", problem="torch: no driver."))
+    found = Inventory(this_machine(), (), "nvidia-h200", runtimes, {}, Path("store"), ())
     console = Console(file=StringIO(), width=100, record=True)
-    console.print(*devices_report(this_machine(), (), ("nvidia-h200", runtimes), {}, Path("store"), ()))
+    console.print(*devices_report(found))
     text = console.export_text()
     assert "Its GPU: nvidia-h200" in text
     assert "fp32, fp16" in text
     assert "torch: no driver." in text
-    console.print(*devices_report(this_machine(), (), ("", ()), {}, Path("store"), ()))
+    console.print(*devices_report(replace(found, gpu="", gpu_runtimes=())))
     assert "Its GPU" not in console.export_text()
 
 

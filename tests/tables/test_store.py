@@ -13,6 +13,7 @@ from ponas_deploy.errors import OverwriteError, PonasError, TableMismatchError, 
 from ponas_deploy.files.home import home
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.profiling import inventory
+from ponas_deploy.profiling.devices import known_devices
 from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.tables import store
 from ponas_deploy.tables.store import StoredTable
@@ -35,10 +36,10 @@ def test_the_users_own_tables_hide_shipped_ones(
     own = stored(tiny, "board")
     monkeypatch.setattr(store, "SHIPPED", home())
     monkeypatch.setenv("PONAS_HOME", str(tmp_path / "second"))
-    (shipped,) = inventory.known_devices()["board"]
+    (shipped,) = known_devices()["board"]
     assert (shipped.path, shipped.shipped) == (own.path, True)
     mine = stored(tiny, "board", created="2026-02-02")
-    (found,) = inventory.known_devices()["board"]
+    (found,) = known_devices()["board"]
     assert (found.table, found.shipped) == (mine.table, False)
 
 

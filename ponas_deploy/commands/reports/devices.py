@@ -2,43 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 from rich.console import RenderableType
 from rich.text import Text
 
 from ponas_deploy.commands.reports.style import FAINT, WARN, table, titled
-from ponas_deploy.machines.machine import Machine
-from ponas_deploy.profiling.inventory import Runtime
-from ponas_deploy.tables.store import StoredTable
+from ponas_deploy.profiling.devices import Inventory, Runtime
 
 
-def devices_report(
-    here: Machine,
-    runtimes: Sequence[Runtime],
-    gpu: tuple[str, Sequence[Runtime]],
-    found: Mapping[str, Sequence[StoredTable]],
-    home: Path,
-    problems: Sequence[str],
-) -> Iterator[RenderableType]:
+def devices_report(found: Inventory) -> Iterator[RenderableType]:
     """This machine with its runtimes and its GPU with others, then the tables that there are by device."""
+    here = found.here
     model = f" ({here.model})" if here.model else ""
     described = f"{here.processor}{model}, {here.cores} cores, {here.os}"
-    yield _runtimes(f"This machine: {here.name}", described, runtimes)
-    name, on_gpu = gpu
-    if name:
-        yield _runtimes(f"Its GPU: {name}", "profiled with --device gpu", on_gpu)
-    yield Text(f"your store: {home} (latency tables below its folder 'latency')", style=FAINT)
-    for problem in problems:
+    yield _runtimes(f"This machine: {here.name}", described, found.runtimes)
+    if found.gpu:
+        yield _runtimes(f"Its GPU: {found.gpu}", "profiled with --device gpu", found.gpu_runtimes)
+    yield Text(f"your store: {found.home} (latency tables below its folder 'latency')", style=FAINT)
+    for problem in found.unreadable:
         yield Text(problem, style=WARN)
-    if not found:
+    if not found.tables:
         yield Text("No latency table is stored yet: ponas profile --device cpu makes one.", style=FAINT)
         return
     tables = table("Devices with latency tables")
     for column in ("device", "table", "made on"):
         tables.add_column(column, overflow="fold")
-    for device, stored in found.items():
+    for device, stored in found.tables.items():
         for place, one in enumerate(stored):
             origin = "came with the package: " if one.shipped else ""
             tables.add_row("" if place else device, one.name, f"{origin}{one.made_on}")
