@@ -82,11 +82,21 @@ class BudgetError(PonasError):
     """No architecture meets the budget.
 
     Attributes: `constraint` ("latency_ms", "macs", ...), `asked`, `least` (the smallest value that
-    exists, in the same unit; None where only the constraints together are impossible).
+    exists, in the same unit; None where only the constraints together are impossible), `cannot_be_told`
+    (noise keeps anybody from telling whether an engine that was measured meets it; exit code 3).
     """
 
-    def __init__(self, message: str, constraint: str, asked: float, least: float | None) -> None:
+    def __init__(
+        self,
+        message: str,
+        constraint: str,
+        asked: float,
+        least: float | None,
+        *,
+        cannot_be_told: bool = False,
+    ) -> None:
         self.constraint, self.asked, self.least = constraint, asked, least
+        self.cannot_be_told = cannot_be_told
         super().__init__(message)
 
 

@@ -16,11 +16,11 @@ from ponas_deploy.engines.documents import MeasuredFigures, measured_figures
 from ponas_deploy.engines.manifest import MANIFEST, MODEL, EngineFile, Manifest
 from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.engines.timing import EngineTiming, time_engine
+from ponas_deploy.engines.verdict import CANNOT_BE_TOLD, MET, TELLING_NOISE_PCT, Verdict, judge, why_not_told
 from ponas_deploy.errors import BackendError, FileFormatError
 from ponas_deploy.files.lock import machine_to_oneself
 from ponas_deploy.files.records import sha256
 from ponas_deploy.measuring.retries import RETRIES
-from ponas_deploy.search.costs import LATENCY
 from ponas_deploy.tables import store
 from searchspace.weights import network_parameters
 
@@ -52,7 +52,7 @@ class Verification:
     @property
     def budget_ms(self) -> float | None:
         """The latency budget that the engine was made for, None without one."""
-        return dict(self.manifest.budget).get(LATENCY.name)
+        return self.manifest.budget_ms
 
     @property
     def percentile(self) -> int:
@@ -66,31 +66,67 @@ class Verification:
 
     @property
     def noise_pct(self) -> float:
-        """The noise floor: that printed with the engine or that of this measurement, whichever is larger."""
-        both = (self.manifest.measured, self.timing)
-        return max((timing.noise_pct(self.percentile) for timing in both if timing), default=0.0)
+        """The noise floor: that printed with the engine or that of this measurement, whichever is larger.
+
+        That of the engine counts while something could be told at it: a larger one is of a machine that was
+        disturbed then, and allows nothing now.
+        """
+        measured = self.manifest.measured
+        then_pct = measured.noise_pct(self.percentile) if measured else 0.0
+        if self.timing is None:
+            return then_pct
+        now_pct = self.timing.noise_pct(self.percentile)
+        return now_pct if then_pct > TELLING_NOISE_PCT else max(now_pct, then_pct)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Whether the percentile measured now meets the budget; None without a budget or a measurement."""
+        if self.timing is None:
+            return None
+        return judge(self.timing.percentile_ms(self.percentile), self.budget_ms, self.noise_pct)
 
     @property
     def meets_budget(self) -> bool:
-        """Whether the percentile measured now is at or under the budget, within the noise floor."""
-        if self.budget_ms is None or self.timing is None:
-            return True
-        return self.timing.percentile_ms(self.percentile) <= self.budget_ms * (1 + self.noise_pct / 100)
+        """Whether the budget is met, or there is none to meet; False too where that cannot be told."""
+        return self.verdict in (MET, None)
+
+    @property
+    def holds_otherwise(self) -> bool:
+        """Whether everything but the latency holds."""
+        portable = self.architecture_agrees is not False and self.portable_answers is not False
+        return not self.changed_files and portable and self.outputs_agree
 
     @property
     def passed(self) -> bool:
         """Whether everything holds."""
-        portable = self.architecture_agrees is not False and self.portable_answers is not False
-        return not self.changed_files and portable and self.outputs_agree and self.meets_budget
+        return self.holds_otherwise and self.meets_budget
+
+    @property
+    def cannot_be_told(self) -> bool:
+        """Whether everything holds but for the budget, of which nothing can be told."""
+        return self.holds_otherwise and self.verdict == CANNOT_BE_TOLD
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What disturbed the measurement, and why nothing can be told of it, a sentence each."""
+        timing = self.timing
+        if timing is None:
+            return ()
+        said = [timing.disturbed] if timing.disturbed else []
+        if self.verdict == CANNOT_BE_TOLD and self.budget_ms is not None:
+            measured_ms = timing.percentile_ms(self.percentile)
+            said.append(why_not_told(measured_ms, self.budget_ms, self.noise_pct))
+        return tuple(said)
 
 
 def verify(folder: Path | str) -> Verification:
     """Check an engine `folder`, and measure the engine again, in milliseconds.
 
     The files are compared with the manifest, the portable network with the architecture, the engine's
-    outputs with the portable network's. An engine over its budget is timed once more, some seconds later, and
-    both measurements count as one. FileFormatError for a manifest that hides an engine of its folder,
-    MeasurementError when somebody else is measuring, BackendError without the engine's runtime.
+    outputs with the portable network's. An engine that does not plainly meet its budget is timed once more,
+    some seconds later: both measurements count as one, or the later one alone where only that can tell.
+    FileFormatError for a manifest that hides an engine of its folder, MeasurementError when somebody else is
+    measuring, BackendError without the engine's runtime.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
@@ -118,7 +154,7 @@ def verify(folder: Path | str) -> Verification:
 
 
 def _timed(engine: Path, found: Verification) -> Verification:
-    """With the latency of the engine, measured twice where the first time is over the budget."""
+    """With the latency of the engine, measured twice where the first time does not meet the budget."""
     manifest = found.manifest
     backend, known = manifest.conditions.backend, manifest.measured
     timing = time_engine(engine, backend, manifest.settings, known.core_ns if known else 0.0)
@@ -127,6 +163,9 @@ def _timed(engine: Path, found: Verification) -> Verification:
         return found
     sleep(RETRIES.later_s)
     later = time_engine(engine, backend, manifest.settings, timing.core_ns)
+    alone = replace(found, timing=later)
+    if found.verdict == CANNOT_BE_TOLD and alone.verdict != CANNOT_BE_TOLD:
+        return alone  # what was disturbed the first time says nothing of the engine
     return replace(found, timing=timing.with_later(later))
 
 
@@ -156,7 +195,10 @@ class LayerTime:
 
 @dataclass(frozen=True, slots=True)
 class VerificationDocument:
-    """What `ponas verify --json` prints; see `Verification`. What was not reached is None."""
+    """What `ponas verify --json` prints; see `Verification`. What was not reached is None.
+
+    `meets_budget` is False too where `verdict` says that it cannot be told.
+    """
 
     passed: bool
     status: str
@@ -170,6 +212,7 @@ class VerificationDocument:
     percentile: int
     noise_floor_pct: float
     meets_budget: bool
+    verdict: Verdict | None
     warnings: tuple[str, ...]
     measured: MeasuredFigures | None
     layers: tuple[LayerTime, ...] | None
@@ -194,7 +237,8 @@ def verification_document(
         percentile=found.percentile,
         noise_floor_pct=found.noise_pct,
         meets_budget=found.meets_budget,
-        warnings=(timing.disturbed,) if timing and timing.disturbed else (),
+        verdict=found.verdict,
+        warnings=found.warnings,
         measured=measured_figures(timing, found.percentile) if timing else None,
         layers=tuple(LayerTime(name, ms) for name, ms in layers) or None,
     )

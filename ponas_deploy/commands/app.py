@@ -72,7 +72,8 @@ def ponas(
     Every command explains itself with an example: ponas COMMAND --help. With --json a command prints
     one JSON document on stdout and nothing else there.
 
-    Exit codes: 0 done, 1 an error that one sentence explains, 2 wrong usage.
+    Exit codes: 0 done, 1 an error that one sentence explains, 2 wrong usage, 3 the machine is too noisy to
+    tell whether a latency budget is met.
     """
 
 

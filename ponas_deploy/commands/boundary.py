@@ -1,7 +1,8 @@
 """The one place where errors become exit codes.
 
 Ours end with one line on stderr and exit code 1, Ctrl-C with a line and 130, usage errors with 2 (typer
-does that). Anything else is a bug of ours and shows its traceback.
+does that), and 3 says that noise keeps a command from telling whether a budget is met. Anything else is a bug
+of ours and shows its traceback.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typer.core import TyperGroup
 
 from searchspace.errors import PonasError
 
+FAILED, USAGE, CANNOT_BE_TOLD = 1, 2, 3
 INTERRUPTED = 130
 """What a shell reports for a program that Ctrl-C ended: 128 + SIGINT."""
 
@@ -28,10 +30,16 @@ class ErrorBoundary(TyperGroup):
             return super().invoke(ctx)
         except PonasError as error:
             _complain("error: ", str(error), typer.colors.RED)
-            raise typer.Exit(1) from error
+            raise typer.Exit(_exit_code(error)) from error
         except KeyboardInterrupt as interrupt:
             _complain("interrupted", "", typer.colors.YELLOW)
             raise typer.Exit(INTERRUPTED) from interrupt
+
+
+def _exit_code(error: PonasError) -> int:
+    from ponas_deploy.errors import BudgetError
+
+    return CANNOT_BE_TOLD if isinstance(error, BudgetError) and error.cannot_be_told else FAILED
 
 
 def flush_quietly() -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ponas_deploy.commands.boundary import CANNOT_BE_TOLD
 from ponas_deploy.commands.options import (
     Backends,
     Batch,
@@ -124,6 +125,9 @@ def specialize(
     say against a table is a warning too; a table that predicts hardly better than chance, or of this machine
     as it was with another runtime or power mode, is refused where --confidence asks it for a promise.
 
+    Exit code 3 when the machine is too noisy to tell whether the engine meets its budget: the engine is
+    there, the report says what makes it possible to tell, and `ponas verify` measures again.
+
     \b
     Examples:
       ponas specialize --device cpu --latency 3ms
@@ -190,10 +194,12 @@ def specialize(
         )
     if json:
         print_json(engine_document(engine.manifest, engine.folder))
-        return
-    from ponas_deploy.commands.reports.engine import engine_report
+    else:
+        from ponas_deploy.commands.reports.engine import engine_report
 
-    show(engine_report(engine))
+        show(engine_report(engine))
+    if engine.manifest.not_told:
+        raise typer.Exit(CANNOT_BE_TOLD)
 
 
 def _choose(
@@ -246,6 +252,8 @@ def _choose(
 
 
 def _note_attempt(attempt: Attempt) -> None:
+    from ponas_deploy.engines.verdict import CANNOT_BE_TOLD as CANNOT_TELL
+
     runtime = f"{attempt.conditions.backend} {attempt.conditions.precision}"
     if attempt.timing is None:
         note(
@@ -253,6 +261,8 @@ def _note_attempt(attempt: Attempt) -> None:
         )
         return
     verdict = "meets the budget" if attempt.meets else "over the budget"
+    if attempt.verdict == CANNOT_TELL:
+        verdict += f", which cannot be told at a noise of {attempt.noise_pct:.0f} %"
     note(f"try {attempt.number}: measured p{attempt.percentile} {attempt.measured_ms:.3f} ms, {verdict}")
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ponas_deploy.commands.boundary import CANNOT_BE_TOLD, FAILED
 from ponas_deploy.commands.options import Json
 from ponas_deploy.commands.output import note, print_json, show
 
@@ -22,9 +23,12 @@ def verify(
 
     The budget is compared with the percentile that was promised, within the noise floor: the one printed
     with the engine, or that of now where it is larger. An engine over it is timed a second time, and both
-    measurements count. Exit code 1 when a file changed, the network is not the manifest's, the outputs
-    differ or the budget is not met on this machine now. Layers are timed in runs of their own, each waiting
-    for the one before, so that their sum is more than a run takes.
+    measurements count. Above a noise of 25 % a budget that the noise reaches is neither met nor missed: that
+    cannot be told. Layers are timed in runs of their own, each waiting for the one before, so that their sum
+    is more than a run takes.
+
+    Exit code 1 when a file changed, the network is not the manifest's, the outputs differ or the budget is
+    missed on this machine now; 3 when all else holds and it cannot be told whether the budget is met.
 
     \b
     Examples:
@@ -47,7 +51,7 @@ def verify(
         if timed:
             show(layers_report(timed))
     if not found.passed:
-        raise typer.Exit(1)
+        raise typer.Exit(CANNOT_BE_TOLD if found.cannot_be_told else FAILED)
 
 
 def _layers(folder: Path) -> tuple[tuple[str, float], ...]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import inf
 
 from ponas_deploy.engines.timing import EngineTiming
+from ponas_deploy.engines.verdict import Verdict, judge
 from ponas_deploy.errors import PonasError
 from ponas_deploy.measuring.interference import usual_core_ns
 from ponas_deploy.search.specialize import Specialization
@@ -75,6 +76,11 @@ class Attempt:
         """Whether the measured percentile is at or under the latency budget."""
         limit = self.choice.budget.latency_ms
         return limit is None or self.measured_ms <= limit
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Whether its budget is met, as far as the noise lets anybody tell; None without a budget."""
+        return judge(self.measured_ms, self.choice.budget.latency_ms, self.noise_pct)
 
     @property
     def safe(self) -> bool:

@@ -19,6 +19,7 @@ from statistics import median
 from ponas_deploy.engines.attempt import MOST_ROOM_PCT, Attempt
 from ponas_deploy.engines.reranker import DRAWN, Reranker
 from ponas_deploy.engines.task import Task
+from ponas_deploy.engines.verdict import CANNOT_BE_TOLD, why_not_told
 from ponas_deploy.errors import BudgetError
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.costs import LATENCY
@@ -168,13 +169,14 @@ def _beyond(error: BudgetError, certified: Margin | None) -> BudgetError:
 
 
 def missed(budget: Budget, attempts: Sequence[Attempt]) -> BudgetError:
-    """That no attempt met the budget, and the latency of the fastest."""
-    asked = budget.latency_ms or 0.0
-    fastest = min(attempt.measured_ms for attempt in attempts)
-    return BudgetError(
+    """That no attempt met the budget, or that noise keeps anybody from telling; with the fastest latency."""
+    asked, fastest = budget.latency_ms or 0.0, min(attempts, key=lambda attempt: attempt.measured_ms)
+    least = fastest.measured_ms
+    text = (
         f"no engine met {LATENCY.shown(asked)} in {len(attempts)} tries: the fastest one measured"
-        f" {LATENCY.shown(fastest, up=True)}. Ask for that or more, or profile again.",
-        LATENCY.name,
-        asked,
-        fastest,
+        f" {LATENCY.shown(least, up=True)}."
     )
+    if fastest.verdict == CANNOT_BE_TOLD:
+        why = why_not_told(least, asked, fastest.noise_pct)
+        return BudgetError(f"{text} {why}", LATENCY.name, asked, least, cannot_be_told=True)
+    return BudgetError(f"{text} Ask for that or more, or profile again.", LATENCY.name, asked, least)

@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from ponas_deploy.engines.manifest import Manifest, Shortlisted
 from ponas_deploy.engines.timing import PERCENTILES, EngineTiming
+from ponas_deploy.engines.verdict import Verdict
 from ponas_deploy.search.costs import costs_document, network_costs, with_costs
 from ponas_deploy.tables.latency import Conditions
 
@@ -48,7 +49,8 @@ class EngineDocument:
     """What `ponas specialize --device` and `ponas export` print with `--json`; see `Manifest`.
 
     The keys up to `margin` are the search's, and absent where an architecture was given. `engine` is the
-    folder. The costs of the network follow, by the names of their columns.
+    folder, `verdict` says whether the measured latency meets the budget. The costs of the network follow, by
+    the names of their columns.
     """
 
     method: str | UnsetType = UNSET
@@ -65,6 +67,7 @@ class EngineDocument:
     choices: tuple[str, ...]
     engine: str
     measured: MeasuredFigures | None
+    verdict: Verdict | None
     device: Conditions
     status: str
     tries: int
@@ -92,13 +95,14 @@ def engine_document(manifest: Manifest, folder: Path) -> EngineDocument:
         choices=manifest.choices,
         engine=str(folder),
         measured=measured_figures(manifest.measured, manifest.percentile) if manifest.measured else None,
+        verdict=manifest.verdict,
         device=manifest.conditions,
         status=manifest.status,
         tries=manifest.tries,
         weights=manifest.weights,
         top1_pct=manifest.top1_pct,
         shortlist=manifest.shortlist,
-        warnings=manifest.warnings,
+        warnings=(*manifest.warnings, *filter(None, (manifest.not_told,))),
         tables=tuple(TableNamed(one.kind, one.name, one.made_on) for one in manifest.tables),
         files=tuple(file.name for file in manifest.files),
     )

@@ -8,7 +8,9 @@ from typing import Any
 from ponas_deploy.backends import RunSettings
 from ponas_deploy.engines.preprocessing import Preprocessing
 from ponas_deploy.engines.timing import EngineTiming
+from ponas_deploy.engines.verdict import CANNOT_BE_TOLD, Verdict, judge, why_not_told
 from ponas_deploy.files.bounds import Count
+from ponas_deploy.search.costs import LATENCY
 from ponas_deploy.tables.grid import SpaceKey
 from ponas_deploy.tables.latency import Conditions
 from searchspace.architecture import Architecture
@@ -92,6 +94,29 @@ class Manifest:
         """The network of the engine."""
         space = build_space(self.space.name, self.space.resolution, self.space.classes)
         return Architecture(space, self.choices)
+
+    @property
+    def budget_ms(self) -> float | None:
+        """The latency budget that the engine was made for, None without one."""
+        return dict(self.budget).get(LATENCY.name)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Whether it met its latency budget when it was emitted; None without a budget or a measurement."""
+        if self.measured is None:
+            return None
+        noise_pct = self.measured.noise_pct(self.percentile)
+        return judge(self.measured.percentile_ms(self.percentile), self.budget_ms, noise_pct)
+
+    @property
+    def not_told(self) -> str:
+        """Why it cannot be told whether it meets its budget, and what to do; empty where it can."""
+        if self.verdict != CANNOT_BE_TOLD or self.measured is None or self.budget_ms is None:
+            return ""
+        percentile = self.percentile
+        noise_pct = self.measured.noise_pct(percentile)
+        why = why_not_told(self.measured.percentile_ms(percentile), self.budget_ms, noise_pct)
+        return f"{why} `ponas verify` does that."
 
     @property
     def status(self) -> str:

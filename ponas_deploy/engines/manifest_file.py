@@ -25,6 +25,7 @@ from ponas_deploy.engines.manifest import (
 )
 from ponas_deploy.engines.preprocessing import Preprocessing
 from ponas_deploy.engines.timing import PERCENTILES, EngineTiming
+from ponas_deploy.engines.verdict import Verdict
 from ponas_deploy.errors import FileFormatError, PonasError
 from ponas_deploy.files.bounds import AboveZero, Count, Nanoseconds, Resolution
 from ponas_deploy.files.documents import Format, compact, encoded, read_raw, refuse_unknown
@@ -74,7 +75,7 @@ class PreprocessingDocument:
 
 @dataclass(frozen=True, slots=True)
 class ManifestDocument:
-    """See `Manifest`; `status` says in a sentence what stands in the rest."""
+    """See `Manifest`; `status` and `verdict` say in words what stands in the rest."""
 
     space: SpaceKey
     choices: tuple[str, ...]
@@ -96,6 +97,7 @@ class ManifestDocument:
     warnings: tuple[str, ...] = ()
     preprocessing: PreprocessingDocument | None = None
     status: str = ""
+    verdict: Verdict | None = None
 
 
 def upgraded(document: dict[str, Any]) -> dict[str, Any]:
@@ -202,6 +204,7 @@ def _document(manifest: Manifest) -> Mapping[str, Any]:
         "budget": dict(manifest.budget),
         "predicted": dict(manifest.predicted),
         "environment": dict(manifest.environment),
+        "verdict": manifest.verdict,
         "measured": measured and _measured(measured, manifest.percentile),
         "preprocessing": preprocessing,
         "files": files,

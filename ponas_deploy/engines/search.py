@@ -17,7 +17,8 @@ from ponas_deploy.engines.building import run_settings
 from ponas_deploy.engines.emit import build
 from ponas_deploy.engines.reranker import Reranker
 from ponas_deploy.engines.task import Task
-from ponas_deploy.engines.timing import time_engine
+from ponas_deploy.engines.timing import EngineTiming, time_engine
+from ponas_deploy.engines.verdict import CANNOT_BE_TOLD
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
 from ponas_deploy.measuring.retries import RETRIES
 from searchspace.architecture import Architecture
@@ -65,7 +66,10 @@ class Search:
                 self._wait_and_remeasure()
                 continue
             if self.task.weights.finish or best.number in self.remeasured:
-                return best
+                if best.verdict != CANNOT_BE_TOLD or self.waits == RETRIES.later_times:
+                    return best
+                self._wait_and_tell(best)
+                continue
             if not self.remeasure(best).meets:
                 tries = min(tries + 1, most_tries)
 
@@ -80,12 +84,18 @@ class Search:
         images = self.task.weights.scale_images(conditions.precision)
         weights = tensors(architecture)
         engine = build(architecture, weights, conditions, folder, images, self.on_build)
-        timing = time_engine(engine, conditions.backend, run_settings(conditions), self._core_ns(attempt))
-        timing = replace(timing, reproducibility_pct=attempt.reproducibility_pct)
-        done = replace(attempt, engine_file=engine.name, timing=timing)
+        attempt = replace(attempt, engine_file=engine.name)
+        timing = replace(self._timed(attempt), reproducibility_pct=attempt.reproducibility_pct)
+        done = replace(attempt, timing=timing)
         self.report(done)
         self.attempts.append(done)
         return done
+
+    def _timed(self, attempt: Attempt) -> EngineTiming:
+        """Time the engine of an attempt in fresh processes."""
+        conditions = attempt.conditions
+        settings = run_settings(conditions)
+        return time_engine(self.engine(attempt), conditions.backend, settings, self._core_ns(attempt))
 
     def _try(self, start: float, tries: int, timeout_s: float) -> None:
         """Build and time networks until none is better, the budget is used up, or the time or the tries.
@@ -127,6 +137,22 @@ class Search:
         sleep(RETRIES.later_s)
         self.remeasure(hopeful)
 
+    def _wait_and_tell(self, best: Attempt) -> None:
+        """Wait, and time once more what was timed while nothing could be told of it.
+
+        Where something can be told then, that timing counts alone: the one before was not of the engine.
+        """
+        self.waits += 1
+        self.note(
+            f"two timings of the engine differ by {best.noise_pct:.0f} %: waiting {RETRIES.later_s:.0f} s ..."
+        )
+        sleep(RETRIES.later_s)
+        later = replace(self._timed(best), reproducibility_pct=best.reproducibility_pct)
+        alone = replace(best, timing=later)
+        told = alone.verdict != CANNOT_BE_TOLD
+        both = best.timing.with_later(later) if best.timing else later
+        self.attempts[best.number - 1] = alone if told else replace(best, timing=both)
+
     def _best(self) -> Attempt | None:
         """The best that meets the budget; one that does so with room before one that just does."""
         met = (attempt for attempt in self.attempts if attempt.meets)
@@ -148,11 +174,8 @@ class Search:
         """Time an engine again, in fresh processes: what it took then and takes now count as one."""
         if attempt.timing is None:
             raise PonasError("this attempt was not measured yet.")
-        conditions = attempt.conditions
         self.note(f"timing the engine of try {attempt.number} once more ...")
-        settings = run_settings(conditions)
-        later = time_engine(self.engine(attempt), conditions.backend, settings, self._core_ns(attempt))
-        again = replace(attempt, timing=attempt.timing.with_later(later))
+        again = replace(attempt, timing=attempt.timing.with_later(self._timed(attempt)))
         self.attempts[attempt.number - 1] = again
         self.remeasured.add(attempt.number)
         if not again.meets:

@@ -161,7 +161,7 @@ def test_the_search_goes_on_where_the_second_measurement_leaves_room(
 def test_where_nothing_meets_the_budget_that_tables_say_fits_it_is_timed_again_later(
     tiny: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Half as slow again until somebody waits: the slow inferences count, but they are not the median."""
+    """Half as slow again until somebody waits: the last timing counts alone, for it alone can tell."""
     factors, waited, notes = [1.5], list[float](), list[str]()
 
     def clock(engine: Path, backend: str, settings: RunSettings, core_ns: float = 0.0) -> EngineTiming:
@@ -176,11 +176,11 @@ def test_where_nothing_meets_the_budget_that_tables_say_fits_it_is_timed_again_l
     fastest_ms = min(device_ms(tiny, choices) for choices in EVERY)
     given = task(tiny, tmp_path, 1.05 * fastest_ms)
     done = meet_budget(given, tmp_path / "engine", tries=1, on_note=notes.append)
-    assert len(waited) == 2
+    assert len(waited) == 3
     assert any("by the tables some would: waiting 0 s" in note for note in notes)
     assert done.chosen.meets
     assert done.chosen.timing is not None
-    assert done.chosen.timing.noise_floor_pct == pytest.approx(50, abs=0.1), "as it was seen to vary"
+    assert done.chosen.timing.noise_floor_pct == pytest.approx(0, abs=0.1)
     factors[:], waited[:] = [1.5], []
     monkeypatch.setattr("ponas_deploy.engines.search.sleep", waited.append)
     with pytest.raises(BudgetError, match="no engine met"):

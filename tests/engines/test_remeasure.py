@@ -69,7 +69,7 @@ def test_verify_measures_twice_before_it_says_no(
     tiny: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     meet_budget(task(tiny, tmp_path, middle_ms(tiny)), tmp_path / "engine")
-    slow = iter((spread([1.5]), spread([0.5])))
+    slow = iter((spread([1.2]), spread([1.0])))
     monkeypatch.setattr("ponas_deploy.checks.engine.time_engine", lambda *given: next(slow)(*given))
     found = verify(tmp_path / "engine")
     assert found.timing is not None

@@ -15,6 +15,7 @@ from ponas_deploy.engines.engine import Engine
 from ponas_deploy.engines.loop import Deployment
 from ponas_deploy.engines.manifest import Manifest
 from ponas_deploy.engines.timing import EngineTiming
+from ponas_deploy.engines.verdict import CANNOT_BE_TOLD, MET, MISSED, Verdict, judge
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.costs import network_costs, report_rows
 from ponas_deploy.search.specialize import Specialization
@@ -102,11 +103,9 @@ def verification_report(found: Verification) -> RenderableType:
     if found.timing:
         now = f"p{found.percentile} {digits(found.timing.percentile_ms(found.percentile))} ms"
         limit = f"at most {digits(found.budget_ms)} ms" if found.budget_ms is not None else "no budget"
-        _check(rows, "latency", f"{now} (noise {found.noise_pct:.1f} %)", limit, found.meets_budget)
-    disturbed = found.timing.disturbed if found.timing else ""
-    return Group(
-        rows, Text(manifest.status, style=FAINT), *([Text(disturbed, style=WARN)] if disturbed else [])
-    )
+        _check(rows, "latency", f"{now} (noise {found.noise_pct:.1f} %)", limit, found.verdict or MET)
+    said = [Text(warning, style=WARN) for warning in found.warnings]
+    return Group(rows, Text(manifest.status, style=FAINT), *said)
 
 
 def _facts(title: str) -> Table:
@@ -132,7 +131,9 @@ def _measured(rows: Table, timing: EngineTiming, limit_ms: float | None, percent
         found_ms = timing.percentile_ms(percentile)
         met = found_ms <= limit_ms
         share = f"{100 * found_ms / limit_ms:.0f} % of the budget" if met else "over the budget"
-        verdict.append(f"  p{percentile}: {share}", style=GOOD if met else BAD)
+        told = judge(found_ms, limit_ms, timing.noise_pct(percentile)) != CANNOT_BE_TOLD
+        style = (GOOD if met else BAD) if told else WARN
+        verdict.append(f"  p{percentile}: {share}{'' if told else ', cannot be told'}", style=style)
     rows.add_row("measured latency", verdict)
     over = f" over {timing.span_s:.0f} s" if timing.span_s >= 1 else ""
     spread_pct, processes = timing.spread_pct(percentile), len(timing.processes_ns)
@@ -180,7 +181,8 @@ def _attempts(deployment: Deployment) -> list[RenderableType]:
         rows.add_column(column, justify="right" if column.endswith(("ms", "pp")) else "left")
     for attempt in deployment.attempts:
         chosen = attempt.number == deployment.chosen.number
-        verdict = "chosen" if chosen else ("met" if attempt.meets else "over")
+        told = attempt.verdict != CANNOT_BE_TOLD
+        verdict = "chosen" if chosen else ("met" if attempt.meets else "over") if told else "cannot be told"
         rows.add_row(
             str(attempt.number),
             f"{attempt.conditions.backend} {attempt.conditions.precision}",
@@ -214,8 +216,18 @@ def _shortlisted(manifest: Manifest) -> list[RenderableType]:
 
 
 def _warnings(manifest: Manifest) -> list[RenderableType]:
-    return [Text(warning, style=WARN) for warning in manifest.warnings]
+    said = (*manifest.warnings, *filter(None, (manifest.not_told,)))
+    return [Text(warning, style=WARN) for warning in said]
 
 
-def _check(rows: Table, name: str, found: str, expected: str, passed: bool) -> None:
-    rows.add_row(name, found, expected, Text("ok" if passed else "FAILED", style=GOOD if passed else BAD))
+def _check(rows: Table, name: str, found: str, expected: str, passed: bool | Verdict) -> None:
+    """A row of a verification; `passed` says whether it holds, or for a budget what is to be said of it."""
+    verdict: Verdict = passed if isinstance(passed, str) else (MET if passed else MISSED)
+    rows.add_row(name, found, expected, Text(*_CHECKED[verdict]))
+
+
+_CHECKED: dict[Verdict, tuple[str, str]] = {
+    MET: ("ok", GOOD),
+    MISSED: ("FAILED", BAD),
+    CANNOT_BE_TOLD: ("cannot be told", WARN),
+}
