@@ -21,6 +21,7 @@ from ponas_deploy.commands.options import (
     Threads,
     Weights,
     WeightsData,
+    refuse_threads,
 )
 from ponas_deploy.commands.output import note, print_json, show
 
@@ -69,6 +70,7 @@ def export(
     from ponas_deploy.profiling.inventory import local_conditions
     from ponas_deploy.tables.architectures import read_architecture
 
+    refuse_threads(threads)
     carried = open_weights(weights, data, finetune, seed, calibration, note)
     built = carried.space(space, resolution, classes)
     architecture = read_architecture(arch, built.name, built.resolution, built.classes)

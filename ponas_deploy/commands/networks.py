@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from ponas_deploy.commands.options import Batch, Classes, Force, Json, Resolution, Seed, SpaceName, Threads
+from ponas_deploy.commands.options import (
+    Batch,
+    Classes,
+    Force,
+    Json,
+    Resolution,
+    Seed,
+    SpaceName,
+    Threads,
+    refuse_threads,
+)
 from ponas_deploy.commands.output import note, print_json
 
 
@@ -53,6 +63,7 @@ def networks(
 
     if out.suffix.lower() != ".csv":
         raise typer.BadParameter("networks are written as CSV: name it .csv.", param_hint="--out")
+    refuse_threads(threads, device)
     built = build_space(space or DEFAULT_SPACE, resolution, classes)
     target = Target(device, backend or (), precision or (), threads, batch)
     with profile_bar() as on_progress:

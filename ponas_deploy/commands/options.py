@@ -30,6 +30,15 @@ def bounded(kind: str) -> Callable[[int | None], int | None]:
     return check
 
 
+def refuse_threads(threads: int, device: str = "cpu") -> None:
+    """A usage error for more threads than this machine has processors, where `device` is this machine."""
+    from ponas_deploy.machines.machine import threads_fault
+    from ponas_deploy.profiling.inventory import Target
+
+    if (fault := threads_fault(threads)) and Target(device).local:
+        raise typer.BadParameter(fault, param_hint="--threads")
+
+
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 Arch: TypeAlias = Annotated[

@@ -20,6 +20,7 @@ from ponas_deploy.commands.options import (
     Seed,
     SpaceName,
     Threads,
+    refuse_threads,
 )
 from ponas_deploy.commands.output import note, print_json, show
 
@@ -98,6 +99,7 @@ def profile(
 
     if measurements is not None and prior is None:
         raise typer.BadParameter("--measurements counts networks for a prior: name one with --prior.")
+    refuse_threads(threads, device)
     built = build_space(space or DEFAULT_SPACE, resolution, classes)
     target = Target(device, backend or (), precision or (), threads, batch)
     options = ProfileOptions(

@@ -25,6 +25,7 @@ from ponas_deploy.commands.options import (
     Threads,
     Weights,
     WeightsData,
+    refuse_threads,
     with_limits,
 )
 from ponas_deploy.commands.output import note, print_json, show
@@ -168,6 +169,7 @@ def specialize(
     from ponas_deploy.tables import store
     from ponas_deploy.tables.margin import CONFIDENCE
 
+    refuse_threads(threads, device)
     carried = open_weights(weights, data, finetune, seed, calibration, note)
     target = Target(device, backend or (), precision or (), threads, batch)
     with profile_bar() as on_progress:

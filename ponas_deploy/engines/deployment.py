@@ -18,6 +18,7 @@ from ponas_deploy.errors import PonasError, UnknownNameError
 from ponas_deploy.files.home import home
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.files.records import sha256
+from ponas_deploy.machines.machine import threads_fault
 from ponas_deploy.profiling import inventory
 from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.profiling.progress import OnProgress
@@ -180,19 +181,25 @@ def export(
     for weights of another network, BackendError when the runtime fails, MeasurementError when somebody else
     is measuring.
     """
+    folder, conditions = Path(out), _conditions_here(target)
+    refuse_existing(folder, overwrite=overwrite)
     source = weights_for(architecture.space, weights, data, finetune, seed, calibration, on_note)
-    if isinstance(target, Target):
-        if not target.local:
-            raise PonasError(f"'{target.device}' is not this machine: an engine is built where it runs.")
-        conditions = one_of(inventory.missing(target, ()))
-    else:
-        conditions = target
-    folder = Path(out)
     on_note(f"building for {conditions.text}, then timing in fresh processes ...")
     manifest = loop.build_and_measure(
         architecture, source, conditions, folder, overwrite=overwrite, on_build=on_build
     )
     return Engine(folder, manifest)
+
+
+def _conditions_here(target: Target | Conditions) -> Conditions:
+    """The conditions of an engine that is built here; PonasError for what this machine cannot give."""
+    if not isinstance(target, Target):
+        if fault := threads_fault(target.threads):
+            raise PonasError(fault)
+        return target
+    if not target.local:
+        raise PonasError(f"'{target.device}' is not this machine: an engine is built where it runs.")
+    return one_of(inventory.missing(target, ()))
 
 
 def weights_for(

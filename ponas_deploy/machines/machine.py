@@ -94,6 +94,22 @@ def describe_machine(root: Path = ROOT) -> Machine:
     )
 
 
+def threads_fault(threads: int) -> str:
+    """What is wrong with so many threads of a runtime on this machine, for people; empty when nothing is.
+
+    More than the processors that this process may use wait for each other: one run takes seconds then.
+    """
+    machine, affinity = this_machine(), len(own_cores())
+    if threads <= machine.cores:
+        return ""
+    quota = "no quota" if machine.quota_cores is None else f"quota {machine.quota_cores:g}"
+    counted = f"{machine.cores} processor{'' if machine.cores == 1 else 's'}"
+    return (
+        f"{threads} threads were asked for, and this process may use {counted} (affinity {affinity},"
+        f" {quota}): ask for {machine.cores} or fewer."
+    )
+
+
 def memory_mib(kind: str) -> int:
     """The machine's memory in MiB: "total", or "available" now, without swapping and to this container."""
     import psutil

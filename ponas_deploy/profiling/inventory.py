@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ponas_deploy.backends import get_backend, registry
 from ponas_deploy.errors import OverwriteError, PonasError, TableMismatchError, UnknownNameError
 from ponas_deploy.machines import gpu
-from ponas_deploy.machines.machine import this_machine
+from ponas_deploy.machines.machine import this_machine, threads_fault
 from ponas_deploy.machines.names import slug
 from ponas_deploy.measuring.plans import plan_for
 from ponas_deploy.profiling.build_time import BuildTimes
@@ -42,7 +42,8 @@ class Target:
     precision they have; lists are kept as tuples, a lone name as a list of one. `threads` is what the runtime
     may use, `batch` the images of one run.
 
-    Raises PonasError for fewer than one thread or image.
+    Raises PonasError for fewer than one thread or image, and for more threads than this machine has
+    processors where it is the device.
     """
 
     device: str
@@ -58,6 +59,8 @@ class Target:
         for what in ("threads", "batch"):
             if getattr(self, what) < 1:
                 raise PonasError(f"{what} is {getattr(self, what)}: ask for 1 or more.")
+        if (fault := threads_fault(self.threads)) and self.local:
+            raise PonasError(fault)
 
     @property
     def local(self) -> bool:
@@ -280,6 +283,8 @@ def built_before(conditions: Conditions) -> BuildTimes | None:
 
 def local_conditions(backend: str, precision: str | None, threads: int, batch: int) -> Conditions:
     """Conditions on this machine; the runtime's default precision where none is named."""
+    if fault := threads_fault(threads):
+        raise PonasError(fault)
     runtime = registry.real_backend(backend)
     known, on_gpu = runtime.precisions(), registry.runs_on_gpu(runtime)
     if precision is not None and precision not in known:

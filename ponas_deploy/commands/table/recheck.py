@@ -16,6 +16,7 @@ from ponas_deploy.commands.options import (
     Seed,
     SpaceName,
     Threads,
+    refuse_threads,
 )
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def recheck(
     if file:
         tables = (store.latency_table(file),)
     else:
+        refuse_threads(threads, device)
         built = build_space(space or DEFAULT_SPACE, resolution, classes)
         target = inventory.Target(device, tuple(backend or ()), tuple(precision or ()), threads, batch)
         if not target.local:
