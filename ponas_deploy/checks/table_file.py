@@ -21,6 +21,8 @@ from ponas_deploy.errors import FileFormatError, TableMismatchError
 from ponas_deploy.files.findings import Finding, Severity
 from ponas_deploy.files.records import Faults
 from ponas_deploy.search.frontier import swamping_cell
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.accuracy_quality import accuracy_findings
 from ponas_deploy.tables.files import AnyTable, sift_table
 from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.latency import LatencyTable
@@ -76,7 +78,7 @@ def _of_fault(fault: FileFormatError) -> Finding:
 def check_table(table: AnyTable) -> tuple[Finding, ...]:
     """Everything about a table that was read."""
     grid = values_of(table)
-    own = _latency_findings(table) if isinstance(table, LatencyTable) else _accuracy_findings(grid)
+    own = _latency_findings(table) if isinstance(table, LatencyTable) else _accuracy_findings(table, grid)
     summed = table.grid if isinstance(table, LatencyTable) else table.loss
     return (*_space_findings(table.space, grid), *_swamped(summed), *own)
 
@@ -217,7 +219,12 @@ def _unsettled_cells(unsettled: Sequence[str]) -> Finding:
     return Finding("warning", "unsettled", message, "Profile again on a quiet machine, or for longer.")
 
 
-def _accuracy_findings(grid: Grid) -> Iterator[Finding]:
+def _accuracy_findings(table: AccuracyTable, grid: Grid) -> Iterator[Finding]:
+    yield from accuracy_findings(table)
+    yield from _equal_candidates(grid)
+
+
+def _equal_candidates(grid: Grid) -> Iterator[Finding]:
     flat = [
         layer
         for layer, row in zip(grid.layers, grid.values, strict=True)

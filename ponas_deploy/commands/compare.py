@@ -32,14 +32,19 @@ def compare(
     from ponas_deploy.tables.architectures import read_choices
     from ponas_deploy.tables.files import load_accuracy_table
     from ponas_deploy.tables.named import read_latency_tables
+    from ponas_deploy.tables.quality import table_warnings
     from ponas_deploy.tables.store import find_table
 
     tables, names = read_latency_tables(latency_tables)
     accuracy = load_accuracy_table(find_table(accuracy_table)) if accuracy_table else None
     networks = predict_networks([(arch, read_choices(arch, tables[0])) for arch in archs], tables, accuracy)
+    warnings = table_warnings(dict(zip(names, tables, strict=True)), accuracy)
     if json:
-        print_json(predictions_document(networks, names))
+        print_json(predictions_document(networks, names, warnings))
         return
     from ponas_deploy.commands.reports.compare import compare_report
+    from ponas_deploy.commands.reports.findings import warning_lines
 
+    if warnings:
+        show(warning_lines(warnings))
     show(compare_report(networks, names))

@@ -81,10 +81,11 @@ class ShownLatencyTable(LatencyTableDocument):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownAccuracyTable(AccuracyTableDocument):
-    """What `ponas table show --json` prints of an accuracy table: the document, and each layer's ties."""
+    """What `ponas table show --json` prints of an accuracy table: the document, ties and findings."""
 
     format: str
     ties: tuple[tuple[str, ...], ...]
+    findings: tuple[Finding, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,14 +22,19 @@ def pareto(
     from ponas_deploy.search.comparison import NamedFront, compare_fronts, pareto_document
     from ponas_deploy.search.pareto import front
     from ponas_deploy.tables.named import read_tables
+    from ponas_deploy.tables.quality import table_warnings
 
     tables, names, accuracy = read_tables(latency_tables, accuracy_table)
+    warnings = table_warnings(dict(zip(names, tables, strict=True)), accuracy)
     fronts = [NamedFront(name, front(table, accuracy)) for name, table in zip(names, tables, strict=True)]
     if json:
-        print_json(pareto_document(fronts, [table.grid for table in tables]))
+        print_json(pareto_document(fronts, [table.grid for table in tables], warnings))
         return
+    from ponas_deploy.commands.reports.findings import warning_lines
     from ponas_deploy.commands.reports.pareto import comparison_report, front_report
 
+    if warnings:
+        show(warning_lines(warnings))
     if len(fronts) > 1:
         show(comparison_report(compare_fronts(fronts), fronts))
     else:

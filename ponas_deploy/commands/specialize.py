@@ -250,7 +250,8 @@ def _choose(
         return
     from ponas_deploy.commands.reports.engine import specialization_report
 
-    show(specialization_report(found.specialization, found.margin, [f"Accuracy table: {accuracy.made_on}."]))
+    notes = [f"Accuracy table: {accuracy.made_on}."]
+    show(specialization_report(found.specialization, found.margin, notes, found.doubts))
 
 
 def _note_attempt(attempt: Attempt) -> None:

@@ -12,10 +12,11 @@ from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.costs import Amount, limits_of
 from ponas_deploy.search.specialize import Specialization, budget_from
 from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.accuracy_quality import accuracy_warnings
 from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.margin import Margin, margin
 from ponas_deploy.tables.named import as_stored
-from ponas_deploy.tables.quality import usable_tables
+from ponas_deploy.tables.quality import doubts, usable_tables
 from ponas_deploy.tables.spaces import space_of
 from ponas_deploy.tables.store import StoredTable
 from searchspace.space import Space
@@ -23,11 +24,15 @@ from searchspace.space import Space
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A network that was chosen and not built, the margin that was left, and warnings about the table."""
+    """A network that was chosen and not built, the margin that was left, and warnings about the tables.
+
+    `doubts` are those that make the choice worthless.
+    """
 
     specialization: Specialization
     margin: Margin | None
     warnings: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
 
 
 def choose(
@@ -49,14 +54,15 @@ def choose(
     """
     table = latency.table
     named = {name or latency.name: table}
-    _, warnings = usable_tables(named, confidence=confidence, promise=confidence is not None)
+    _, against = usable_tables(named, confidence=confidence, promise=confidence is not None)
+    warnings = (*against, *accuracy_warnings(accuracy))
     for warning in warnings:
         on_note(warning)
     if confidence:
         refuse_stale(latency)
     left = margin(table, confidence) if confidence else None
     found = choose_within(left, table, accuracy, budget, space=space, method=method, seed=seed)
-    return Choice(found, left, tuple(warnings))
+    return Choice(found, left, warnings, doubts(named, accuracy))
 
 
 def specialize(
@@ -82,7 +88,7 @@ def specialize(
         space: for limits on anything but latency, where the table does not know its space.
         method: "exact" (the optimum) or "ga" (the paper's genetic algorithm, with its gap to the optimum).
         seed: of the genetic algorithm.
-        on_note: called with each warning about the table.
+        on_note: called with each warning about the tables.
         **limits: at most so much of a column, in its unit: `latency_ms`, `macs`, `params`, `bytes`; or as a
             text such as `latency="60%"` (of the latency above which nothing is won) or `params="5.1M"`.
 

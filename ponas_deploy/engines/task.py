@@ -16,6 +16,7 @@ from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.costs import LATENCY
 from ponas_deploy.search.genetic import GeneticSettings
 from ponas_deploy.search.specialize import Specialization, shortlist, specialize
+from ponas_deploy.tables.accuracy_quality import accuracy_warnings
 from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.margin import CONFIDENCE
 from ponas_deploy.tables.quality import usable_tables
@@ -100,7 +101,8 @@ class Task:
         named = {stored.name: stored.table for stored in self.tables}
         kept, warnings = usable_tables(named, confidence=self.confidence, promise=promise)
         tables = tuple(stored for stored in self.tables if stored.name in kept)
-        return replace(self, tables=tables, warnings=(*self.warnings, *warnings))
+        of_losses = accuracy_warnings(self.accuracy.table)
+        return replace(self, tables=tables, warnings=(*self.warnings, *warnings, *of_losses))
 
     def reranker(self) -> Reranker | None:
         """What decides beside the tables; PonasError where the weights or the method allow no shortlist."""

@@ -19,12 +19,13 @@ from math import isfinite
 import numpy as np
 
 from ponas_deploy.errors import TableMismatchError
-from ponas_deploy.fitting.design import Floats, Layout
+from ponas_deploy.fitting.design import Floats, Ints, Layout
 from ponas_deploy.fitting.result import Fit
 from ponas_deploy.tables.accuracy import AccuracyCertificate, AccuracyOrigin, AccuracyTable
+from ponas_deploy.tables.accuracy_quality import ADDITIVE, DRIFT, IDENTIFIED
 from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.latency import Certificate, LatencyTable, NetworkLatency
-from ponas_deploy.tables.measured_how import FitSummary, MeasurementProtocol
+from ponas_deploy.tables.measured_how import FitSummary, HeldOutLatencies, MeasurementProtocol
 from ponas_deploy.tables.measurement import Measurement
 from searchspace.spaces import build_space
 
@@ -32,6 +33,8 @@ SCALE, NO_LOSS, POINTS = "scale", "top1_at_no_loss_pct", "points_a_unit"
 """Keys of an accuracy table's details."""
 _SHARE_OF_FIXED = 1e-3
 _CERTIFIED_NETWORKS = 200
+_HELD_OUT_NETWORKS = 1000
+"""So many of the held-out rows are kept in the table: a margin from them is as good as from all."""
 
 
 def table_of(
@@ -77,8 +80,26 @@ def _protocol(fit: Fit) -> MeasurementProtocol:
             identified=fit.identification.complete,
             additive=fit.additivity.additive,
             drift=fit.order.drift,
+            median_error_pct=float(f"{np.median(fit.errors):.4g}"),
+            p95_error_pct=float(f"{fit.p95_error:.4g}"),
+            held_out=_held_out(fit),
         ),
     )
+
+
+def _held_out(fit: Fit) -> HeldOutLatencies:
+    """Held-out predictions beside what was measured, evenly over the predictions where they are many."""
+    predicted, measured = fit.held_out.predicted[0], fit.held_out.measured
+    order = np.argsort(predicted, kind="stable")
+    kept = order[_evenly(len(order), _HELD_OUT_NETWORKS)]
+    return HeldOutLatencies(
+        *(tuple(float(f"{ms:.6g}") for ms in some[kept]) for some in (predicted, measured))
+    )
+
+
+def _evenly(count: int, most: int) -> Ints:
+    """Places of up to `most` of `count` things, the first and the last among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.intp))
 
 
 def _figures(fit: Fit) -> tuple[tuple[str, str], ...]:
@@ -87,9 +108,9 @@ def _figures(fit: Fit) -> tuple[tuple[str, str], ...]:
         ("ridge", f"{fit.model.ridge:g}"),
         ("cross_validated_tau", f"{fit.tau.tau:.4f} ({fit.tau.low:.4f} to {fit.tau.high:.4f})"),
         ("mean_error", f"{fit.mean_error:.4g} pp"),
-        ("identified", _yes_or_no(fit.identification.complete)),
-        ("additive", _yes_or_no(fit.additivity.additive)),
-        ("drift", _yes_or_no(fit.order.drift)),
+        (IDENTIFIED, _yes_or_no(fit.identification.complete)),
+        (ADDITIVE, _yes_or_no(fit.additivity.additive)),
+        (DRIFT, _yes_or_no(fit.order.drift)),
         ("seed", str(fit.seed)),
     )
 
@@ -107,7 +128,7 @@ def _certificate(fit: Fit) -> Certificate | None:
         return None
     predicted, measured = fit.held_out.predicted[0], fit.held_out.measured
     order = np.argsort(measured, kind="stable")
-    places = np.unique(np.linspace(0, len(order) - 1, min(len(order), _CERTIFIED_NETWORKS)).astype(int))
+    places = _evenly(len(order), _CERTIFIED_NETWORKS)
     networks = tuple(
         NetworkLatency(
             fit.networks.choices[row],

@@ -33,6 +33,10 @@ class HeldOut:
         away = np.abs(self.predicted - self.measured)
         return np.asarray((100 * away / self.measured if relative else away).mean(axis=0), dtype=np.float64)
 
+    def p95_error(self, relative: bool) -> float:
+        """What 95 % of them are within."""
+        return float(np.quantile(self.errors(relative), 0.95))
+
     @property
     def tau(self) -> RankCorrelation:
         """Kendall's tau with its interval, mean over dealings."""

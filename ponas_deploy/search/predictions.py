@@ -69,10 +69,11 @@ class PredictedNetwork:
 
 @dataclass(frozen=True, slots=True)
 class ComparedNetworks(Generic[Predicted]):
-    """What `ponas compare --json` prints."""
+    """What `ponas compare --json` prints; `warnings` are what speaks against the tables."""
 
     tables: tuple[str, ...]
     networks: tuple[Predicted, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def compared_networks_type() -> Any:
@@ -82,10 +83,11 @@ def compared_networks_type() -> Any:
 
 
 def predictions_document(
-    networks: Sequence[NetworkPrediction], tables: Sequence[str]
+    networks: Sequence[NetworkPrediction], tables: Sequence[str], warnings: Sequence[str] = ()
 ) -> ComparedNetworks[PredictedNetwork]:
     """Networks on tables (by their names) as `ponas compare --json` prints them."""
-    return ComparedNetworks(tuple(tables), tuple(_document(network, tables) for network in networks))
+    found = tuple(_document(network, tables) for network in networks)
+    return ComparedNetworks(tuple(tables), found, tuple(warnings))
 
 
 def _document(network: NetworkPrediction, tables: Sequence[str]) -> PredictedNetwork:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ponas_deploy.files.bounds import AtLeastZero, Count, Positive, Seed
+from ponas_deploy.files.bounds import AboveZero, AtLeastZero, Count, Positive, Seed
 from ponas_deploy.tables.rounds import InterferenceSummary, LaunchSummary
 
 
@@ -39,11 +39,26 @@ class PriorSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldOutLatencies:
+    """Networks that a fold of a fit had no part in: what its table predicted, and what was measured."""
+
+    predicted_ms: tuple[AboveZero, ...]
+    measured_ms: tuple[AboveZero, ...]
+
+    def __post_init__(self) -> None:
+        counts = len(self.predicted_ms), len(self.measured_ms)
+        if counts[0] != counts[1]:
+            raise ValueError(f"has {counts[0]} predictions and {counts[1]} measurements, expected as many.")
+
+
+@dataclass(frozen=True, slots=True)
 class FitSummary:
     """What `ponas table fit` found in the whole networks that a table was fitted to, `file` names.
 
-    `tau` is the cross-validated rank correlation with its 95 % interval, `mean_error_pct` the error of
-    held-out networks. `identified`, `additive` and `drift` are what `ponas table fit --json` says.
+    `tau` is the cross-validated rank correlation with its 95 % interval, `mean_error_pct`,
+    `median_error_pct` and `p95_error_pct` are the errors of held-out networks, which `held_out` lists.
+    `identified`, `additive` and `drift` are what `ponas table fit --json` says. What older versions did not
+    write is None.
     """
 
     method: str
@@ -58,6 +73,9 @@ class FitSummary:
     identified: bool
     additive: bool
     drift: bool
+    median_error_pct: float | None = None
+    p95_error_pct: float | None = None
+    held_out: HeldOutLatencies | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

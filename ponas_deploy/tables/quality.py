@@ -16,8 +16,11 @@ from statistics import NormalDist, median
 
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.files.findings import Finding
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.accuracy_quality import accuracy_findings
 from ponas_deploy.tables.latency import Certificate, LatencyTable
 from ponas_deploy.tables.margin import margin
+from ponas_deploy.tables.measured_how import FitSummary
 from ponas_deploy.tables.measurement import Measurement, quantile
 
 CERTIFIED_ERROR_PCT, CERTIFIED_TAU = 3.0, 0.97
@@ -25,6 +28,12 @@ CERTIFIED_ERROR_PCT, CERTIFIED_TAU = 3.0, 0.97
 
 HOPELESS_ERROR_PCT, HOPELESS_TAU = 30.0, 0.5
 """A table worse than this chooses hardly better than chance."""
+
+FITTED_TAU = 0.8
+"""Below this rank correlation of held-out networks a fit asks for care; their noise is in it."""
+
+TAIL_PCT = 20.0
+"""Where one network in twenty is further off than this, its prediction is no basis for a budget."""
 
 NOISY_PCT = 5.0
 """Above this noise floor a certificate says as much about the machine's other work as about the table."""
@@ -42,7 +51,9 @@ def quality_findings(table: LatencyTable) -> tuple[Finding, ...]:
 
     An "error" makes the predictions useless, with a "warning" they are to be used with care.
     """
-    return (*_of_certificate(table.certificate), *_of_protocol(table))
+    fit = table.protocol.fit
+    by_whom = _of_certificate(table.certificate) if table.certificate or not fit else _of_held_out(fit)
+    return (*by_whom, *_of_protocol(table))
 
 
 def _of_certificate(certificate: Certificate | None) -> Iterator[Finding]:
@@ -58,6 +69,29 @@ def _of_certificate(certificate: Certificate | None) -> Iterator[Finding]:
         )
         advice = "`ponas doctor` says why; profile again when that is over."
         yield Finding("warning", "certificate", message, advice)
+
+
+def _of_held_out(fit: FitSummary) -> Iterator[Finding]:
+    """What a fit said of networks that it had no part in, where that stands for a certificate."""
+    tau, interval = fit.tau, f"{fit.tau_low:.2f} to {fit.tau_high:.2f}"
+    figures = (
+        f"held-out networks: rank correlation {tau:.2f} ({interval}), mean error {fit.mean_error_pct:.3g} %"
+    )
+    advice = "Fit more networks, or measure what is chosen."
+    if fit.tau_low <= 0:
+        message = f"{figures}: the correlation may be zero, and what is chosen no better than chance."
+        yield Finding("error", "fit", message, advice)
+    elif tau < HOPELESS_TAU:
+        message = f"{figures}: it hardly tells a fast network from a slow one."
+        yield Finding("error", "fit", message, advice)
+    elif fit.mean_error_pct > HOPELESS_ERROR_PCT:
+        yield Finding("error", "fit", f"{figures}: sums do not predict networks here.", advice)
+    elif fit.mean_error_pct > CERTIFIED_ERROR_PCT or tau < FITTED_TAU:
+        yield Finding(
+            "warning", "fit", f"{figures}: networks that are predicted close may swap places.", advice
+        )
+    else:
+        yield Finding("note", "fit", f"{figures}.")
 
 
 def _of_mean_error(certificate: Certificate) -> Iterator[Finding]:
@@ -121,6 +155,9 @@ def _of_protocol(table: LatencyTable) -> Iterator[Finding]:
     if prior and prior.finding:
         yield Finding("warning", "protocol", prior.finding)
     if fit:
+        if (fit.p95_error_pct or 0.0) > TAIL_PCT:
+            message = f"one held-out network in twenty is off by {fit.p95_error_pct:.0f} % or more."
+            yield Finding("warning", "fit", message, "Measure what is chosen by this table.")
         said = {"drift": fit.drift, "additive": not fit.additive, "identified": not fit.identified}
         yield from (Finding("warning", "protocol", _FITTED[name]) for name, wrong in said.items() if wrong)
 
@@ -204,6 +241,25 @@ def usable_tables(
     kept = sound or frozenset(tables)
     short = [(name, _shortfall(tables[name], confidence)) for name in sorted(kept) if confidence]
     return kept, (*warnings, *(f"{name}: {text}" for name, text in short if text))
+
+
+def table_warnings(
+    latencies: Mapping[str, LatencyTable], accuracy: AccuracyTable | None = None
+) -> tuple[str, ...]:
+    """What speaks against tables that are used as they are, by their names; the worst first."""
+    found = [(name, finding) for name, table in latencies.items() for finding in quality_findings(table)]
+    if accuracy:
+        found += [("the accuracy table", finding) for finding in accuracy_findings(accuracy)]
+    found = [(name, finding) for name, finding in found if finding.severity in ("error", "warning")]
+    found.sort(key=lambda one: one[1].severity != "error")
+    return tuple(f"{name}: {finding.about}: {finding.text}" for name, finding in found)
+
+
+def doubts(latencies: Mapping[str, LatencyTable], accuracy: AccuracyTable) -> tuple[str, ...]:
+    """What makes a choice by these tables worthless: the first lines of whatever is said of it."""
+    found = [(name, finding) for name, table in latencies.items() for finding in quality_findings(table)]
+    found += [("the accuracy table", finding) for finding in accuracy_findings(accuracy)]
+    return tuple(f"{name}: {finding.message}" for name, finding in found if finding.severity == "error")
 
 
 def _consequence(others: bool) -> str:

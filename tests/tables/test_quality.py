@@ -13,7 +13,7 @@ from ponas_deploy.errors import MeasurementError
 from ponas_deploy.tables.grid import Grid
 from ponas_deploy.tables.latency import Certificate, LatencyTable, NetworkLatency
 from ponas_deploy.tables.margin import margin
-from ponas_deploy.tables.measured_how import FitSummary, MeasurementProtocol
+from ponas_deploy.tables.measured_how import FitSummary, HeldOutLatencies, MeasurementProtocol
 from ponas_deploy.tables.measurement import Measurement
 from ponas_deploy.tables.quality import drift_pct, quality_findings, reproducibility_pct, usable_tables
 from ponas_deploy.tables.rounds import InterferenceSummary
@@ -218,6 +218,65 @@ def test_check_finds_what_the_search_warns_of() -> None:
     table = replace(latency_table(), certificate=certified([0.8, 1.2, 2.0], kendall_tau=0.2).certificate)
     (error,) = [finding for finding in check_table(table) if finding.severity == "error"]
     assert error.message == words(table, "error")[0]
+
+
+def held_out(ratios: list[float], **said: float) -> LatencyTable:
+    """A table that was fitted to whole networks without repeats: held-out rows, and no certificate."""
+    rows = HeldOutLatencies((4.0,) * len(ratios), tuple(4.0 * ratio for ratio in ratios))
+    figures = {"tau": 0.9, "tau_low": 0.88, "tau_high": 0.92, "mean_error_pct": 1.0, "p95_error_pct": 2.0}
+    protocol = fitted()
+    assert protocol.fit is not None
+    fit = replace(protocol.fit, held_out=rows, **{**figures, **said})  # type: ignore[arg-type]
+    return LatencyTable(GRID, protocol=replace(protocol, fit=fit))
+
+
+def test_a_fitted_table_has_a_margin_from_its_held_out_rows() -> None:
+    found = margin(held_out([1 + place / 1000 for place in range(100)]), 0.9)
+    assert found is not None
+    assert found.factor == pytest.approx(1.093)  # the 94th: 90.9 and one standard error of 3
+    assert (found.networks, found.shown, found.shortfall) == (100, 0.9, "")
+    assert found.text == "+9.3 % for 90 % of networks, from 100 held-out networks"
+    few = margin(held_out([1.0] * 5))
+    assert few is not None
+    assert few.shortfall.startswith("its fit has held out 5 networks, which show 83 % at most")
+    kept, warnings = usable_tables({"t": held_out([1.0] * 40)}, confidence=0.95, promise=True)
+    assert kept == {"t"}
+    (note,) = warnings
+    assert "held-out networks: rank correlation 0.90 (0.88 to 0.92), mean error 1 %" in note
+
+
+def test_each_third_of_the_held_out_rows_is_kept_under_the_budget() -> None:
+    """A table that is wrong where networks are fast: the mean over all of them would hide it."""
+    table = held_out([1.0] * 300)
+    fit = table.protocol.fit
+    assert fit is not None
+    rows = HeldOutLatencies(
+        tuple(float(place) for place in range(1, 301)),
+        tuple(place * (1.2 if place <= 12 else 1.0) for place in range(1, 301)),
+    )
+    table = replace(table, protocol=replace(table.protocol, fit=replace(fit, held_out=rows)))
+    assert margin(table).factor == pytest.approx(1.2)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("said", "severity", "words_of_it"),
+    [
+        ({"tau": 0.11, "tau_low": -0.02, "tau_high": 0.24}, "error", "the correlation may be zero"),
+        ({"tau": 0.26, "tau_low": 0.2, "mean_error_pct": 19.0}, "error", "hardly tells a fast network"),
+        ({"mean_error_pct": 31.0}, "error", "sums do not predict networks here"),
+        ({"mean_error_pct": 5.0}, "warning", "may swap places"),
+        ({"p95_error_pct": 46.0}, "warning", "one held-out network in twenty is off by 46 % or more"),
+    ],
+)
+def test_what_a_fit_said_of_held_out_rows_is_said_of_its_table(
+    said: dict[str, float], severity: str, words_of_it: str
+) -> None:
+    table = held_out([1.0] * 40, **said)
+    (found,) = words(table, severity)
+    assert words_of_it in found
+    if severity == "error":
+        with pytest.raises(MeasurementError, match="No engine is promised by such a table"):
+            usable_tables({"t": table}, confidence=0.95, promise=True)
 
 
 # Which tables can be used

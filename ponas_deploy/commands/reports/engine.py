@@ -25,16 +25,23 @@ _SHARED_PCT = 1.0
 
 
 def specialization_report(
-    solution: Specialization, margin: Margin | None = None, notes: Sequence[str] = ()
+    solution: Specialization,
+    margin: Margin | None = None,
+    notes: Sequence[str] = (),
+    doubts: Sequence[str] = (),
 ) -> RenderableType:
-    """A network that was chosen and not built, with the margin that was left, if one was."""
+    """A network that was chosen and not built, with the margin that was left, if one was.
+
+    What makes the choice worthless (`doubts`) comes first.
+    """
     rows = _facts("Network for the budget")
     _asked(rows, solution.budget)
     rows.add_row("margin", margin.text if margin else "none")
     rows.add_row("predicted latency", f"{digits(solution.predicted_ms)} ms")
-    _chosen(rows, solution)
+    _chosen(rows, solution, doubted=bool(doubts))
     rows.add_row("architecture", ",".join(solution.choices))
-    return Group(rows, *(Text(note, style=FAINT) for note in notes))
+    first = (Text(f"Not to be relied on: {doubt}", style=BAD) for doubt in doubts)
+    return Group(*first, rows, *(Text(note, style=FAINT) for note in notes))
 
 
 def deployment_report(deployment: Deployment) -> RenderableType:
@@ -48,10 +55,10 @@ def deployment_report(deployment: Deployment) -> RenderableType:
     if chosen.timing:
         _measured(rows, chosen.timing, chosen.choice.budget.latency_ms, manifest.percentile)
     rows.add_row("tries", str(manifest.tries))
-    _chosen(rows, chosen.choice)
+    _chosen(rows, chosen.choice, doubted=bool(manifest.warnings))
     _identity(rows, manifest)
     rows.add_row("engine", str(deployment.folder))
-    return Group(rows, *_attempts(deployment), *_shortlisted(manifest), *_warnings(manifest))
+    return Group(*_warnings(manifest), rows, *_attempts(deployment), *_shortlisted(manifest))
 
 
 def engine_report(engine: Engine) -> RenderableType:
@@ -78,7 +85,7 @@ def manifest_report(manifest: Manifest, folder: Path) -> RenderableType:
     _identity(rows, manifest)
     rows.add_row("status", Text(manifest.status, style=GOOD if manifest.measured else WARN))
     rows.add_row("engine", str(folder))
-    return Group(rows, *_shortlisted(manifest), *_warnings(manifest))
+    return Group(*_warnings(manifest), rows, *_shortlisted(manifest))
 
 
 def verification_report(found: Verification) -> RenderableType:
@@ -146,14 +153,17 @@ def _measured(rows: Table, timing: EngineTiming, limit_ms: float | None, percent
         rows.add_row("core", f"{shared}: they take 1.3 to 1.8 times as long; most were taken again")
 
 
-def _chosen(rows: Table, solution: Specialization) -> None:
+def _chosen(rows: Table, solution: Specialization, *, doubted: bool) -> None:
     rows.add_row("predicted loss", f"{solution.predicted_loss_pp:.2f} pp")
-    rows.add_row("gap to the optimum", _gap(solution))
+    rows.add_row("gap to the optimum", _gap(solution, doubted=doubted))
 
 
-def _gap(solution: Specialization) -> Text:
+def _gap(solution: Specialization, *, doubted: bool) -> Text:
+    """The gap; where the tables are `doubted`, the optimum may be theirs alone."""
     if solution.gap_pp is None:
         return Text("not known", style=WARN)
+    if solution.optimal and doubted:
+        return Text(f"0 pp ({solution.method}), by tables that are warned of above", style=WARN)
     if solution.optimal:
         return Text(f"0 pp ({solution.method})", style=GOOD)
     return Text(f"{solution.gap_pp:.3f} pp above the exact search ({solution.method})", style=WARN)

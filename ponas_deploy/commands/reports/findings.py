@@ -30,6 +30,11 @@ def findings_rows(findings: Sequence[Finding]) -> RenderableType:
     return rows
 
 
+def warning_lines(warnings: Sequence[str]) -> RenderableType:
+    """What speaks against the tables that a report goes by: it stands above the report."""
+    return Text("\n".join(warnings), style=WARN)
+
+
 def worst_first(findings: Sequence[Finding]) -> list[Finding]:
     """The findings by severity, in their order within each."""
     return sorted(findings, key=lambda finding: -SEVERITIES.index(finding.severity))

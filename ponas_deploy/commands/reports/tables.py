@@ -13,9 +13,11 @@ from ponas_deploy.commands.reports.findings import findings_rows
 from ponas_deploy.commands.reports.heat import HeatGrid, fixed_digits, linear_heat, log_heat
 from ponas_deploy.commands.reports.style import FAINT, PLAIN, WARN, counted, digits
 from ponas_deploy.tables.accuracy import AccuracyCertificate, AccuracyTable
+from ponas_deploy.tables.accuracy_quality import accuracy_findings
 from ponas_deploy.tables.files import AnyTable
 from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.latency import Certificate, LatencyTable
+from ponas_deploy.tables.measured_how import FitSummary
 from ponas_deploy.tables.quality import quality_findings
 
 _METHODS = {
@@ -59,8 +61,11 @@ def _extremes(grid: Grid) -> str:
 
 
 def _latency_certificate(table: LatencyTable) -> Iterator[RenderableType]:
+    fit = table.protocol.fit
     if table.certificate:
         yield from certificate_lines(table.certificate)
+    elif fit:
+        yield fit_line(fit)
     else:
         yield Text("no certificate: nobody checked how well these sums predict a network", style=WARN)
     found = [finding for finding in quality_findings(table) if finding.severity != "note"]
@@ -72,6 +77,16 @@ def _latency_certificate(table: LatencyTable) -> Iterator[RenderableType]:
     if table.unsettled:
         cells = counted(len(table.unsettled), "cell")
         yield Text(f"{cells} never settled: see `ponas table check`", style=WARN)
+
+
+def fit_line(fit: FitSummary) -> Text:
+    """How well the fit that made a table predicted the rows that it held out."""
+    tail = f", 95 % within {fit.p95_error_pct:.3g} %" if fit.p95_error_pct is not None else ""
+    return Text(
+        f"fitted to {counted(fit.networks, 'row')} of {fit.file}; held-out rows: mean error"
+        f" {fit.mean_error_pct:.3g} %{tail}, rank correlation {fit.tau:.2f}"
+        f" ({fit.tau_low:.2f} to {fit.tau_high:.2f})"
+    )
 
 
 def certificate_lines(certificate: Certificate) -> Iterator[Text]:
@@ -128,6 +143,8 @@ def _accuracy_certificate(table: AccuracyTable) -> Iterator[RenderableType]:
         yield from accuracy_certificate_lines(table.certificate)
     else:
         yield Text("no certificate: nobody checked how well summed losses rank real networks", style=WARN)
+    if found := accuracy_findings(table):
+        yield findings_rows(found)
 
 
 def accuracy_certificate_lines(certificate: AccuracyCertificate) -> Iterator[Text]:

@@ -14,8 +14,8 @@ def show(file: Table, json: Json = False) -> None:
     """Print a table as a grid with its conditions and its certificate.
 
     Of an accuracy table also the ties: candidates that lose less than the evaluation noise to the best of
-    their layer (`=`, and `ties` with --json: their labels, layer by layer). Of a latency table also the
-    findings about its predictions (`findings` with --json).
+    their layer (`=`, and `ties` with --json: their labels, layer by layer). Of both the findings about what
+    they predict (`findings` with --json).
 
     \b
     Examples:
@@ -42,15 +42,15 @@ def show(file: Table, json: Json = False) -> None:
 
 
 def _findings(table: AnyTable) -> dict[str, list[dict[str, str]]]:
-    """The findings about the predictions of a latency table; nothing for another one."""
+    """The findings about the predictions of a table."""
     from dataclasses import asdict
 
+    from ponas_deploy.tables.accuracy_quality import accuracy_findings
     from ponas_deploy.tables.latency import LatencyTable
     from ponas_deploy.tables.quality import quality_findings
 
-    if not isinstance(table, LatencyTable):
-        return {}
-    return {"findings": [asdict(finding) for finding in quality_findings(table)]}
+    found = quality_findings(table) if isinstance(table, LatencyTable) else accuracy_findings(table)
+    return {"findings": [asdict(finding) for finding in found]}
 
 
 def _ties(table: AnyTable) -> dict[str, list[list[str]]]:
