@@ -56,6 +56,11 @@ class Architecture:
         """The text form; `parse_architecture` reads it back."""
         return ",".join(self.choices)
 
+    @property
+    def name(self) -> str:
+        """What people call it: its published name, else its text form."""
+        return next((name for name, text in self.space.published if text == self.text), self.text)
+
     def __str__(self) -> str:
         return self.text
 

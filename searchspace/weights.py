@@ -75,6 +75,24 @@ def is_supernet(weights: Mapping[str, Shaped], space: Space) -> bool:
     )
 
 
+def network_of(weights: Mapping[str, Shaped], space: Space) -> Architecture | None:
+    """The network of a space that `weights` are of, by the names and shapes of their tensors.
+
+    None where they are of no network of this space. Of candidates with the same tensors the first counts.
+    """
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+
+    def has(ops: tuple[Op, ...], prefix: str) -> bool:
+        inside = {name: shape for name, shape in found.items() if name.startswith(f"{prefix}.")}
+        return inside == {one.name: one.shape for one in parameters(ops, prefix)}
+
+    labels = []
+    for layer in space.layers:
+        fitting = (one.label for one in layer.candidates if has(one.ops, layer_prefix(layer)))
+        labels.append(next(fitting, ""))
+    return Architecture(space, tuple(labels)) if all(labels) else None
+
+
 def inherit(weights: Mapping[str, Tensor], architecture: Architecture) -> dict[str, Tensor]:
     """The weights of a network: its own, or those a supernet holds for its choices; nothing is copied.
 

@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ponas_deploy.engines.attempts import choose_within
+from ponas_deploy.errors import UnknownNameError
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.profiling.staleness import refuse_stale
 from ponas_deploy.search.budget import Budget
-from ponas_deploy.search.costs import Amount, limits_of
-from ponas_deploy.search.specialize import Specialization, budget_from
+from ponas_deploy.search.costs import Amount, cost_column, limits_of
+from ponas_deploy.search.notation import Limit
+from ponas_deploy.search.specialize import METHODS, Specialization, budget_from, matched_loss
+from ponas_deploy.search.specialize import shortlist as within
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.accuracy_quality import accuracy_warnings
+from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.margin import Margin, margin
 from ponas_deploy.tables.named import as_stored
@@ -63,6 +67,25 @@ def choose(
     left = margin(table, confidence) if confidence else None
     found = choose_within(left, table, accuracy, budget, space=space, method=method, seed=seed)
     return Choice(found, left, warnings, doubts(named, accuracy))
+
+
+def refuse_impossible(
+    space: Space, losses: AccuracyTable, limits: Mapping[str, Limit], method: str = "exact"
+) -> None:
+    """Refuse what no latency table can make possible, before one is measured.
+
+    Raises UnknownNameError for a method that nobody knows, TableMismatchError for losses of another space,
+    PonasError without a limit, BudgetError for limits on counted costs (parameters, MACs, bytes) that nothing
+    meets.
+    """
+    if method not in METHODS:
+        raise UnknownNameError("method", method, METHODS)
+    nothing = Grid.over(space, ([0.0] * len(layer.candidates) for layer in space.layers))
+    timeless = LatencyTable(nothing, SpaceKey.of(space))
+    matched_loss(timeless, losses)
+    counted = {name: limit for name, limit in limits.items() if not cost_column(name).on_device}
+    if counted or not limits:
+        within(timeless, losses, budget_from(counted, [timeless], losses, space), 1, space=space)
 
 
 def specialize(
@@ -131,8 +154,6 @@ def shortlist(
     Raises: BudgetError when nothing fits, PonasError without a limit or for a `count` below 1,
     UnknownNameError for a column that nobody knows, TableMismatchError for tables of two spaces.
     """
-    from ponas_deploy.search.specialize import shortlist as best_of
-
     built = space or space_of(table)
     asked = budget_from(limits_of(budget, limits), [table], losses, built)
-    return best_of(table, losses, asked, count, space=built)
+    return within(table, losses, asked, count, space=built)

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from ponas_deploy.backends import OnBuildProgress
 from ponas_deploy.engines import loop
+from ponas_deploy.engines.choice import refuse_impossible
 from ponas_deploy.engines.emit import refuse_existing
 from ponas_deploy.engines.engine import Engine
 from ponas_deploy.engines.reranker import refuse_shortlist
 from ponas_deploy.engines.search import OnAttempt
 from ponas_deploy.engines.task import Task, WeightsSource
 from ponas_deploy.engines.timing import PERCENTILES
-from ponas_deploy.engines.weights import open_weights
+from ponas_deploy.engines.weights import open_weights, refuse_for_search, refuse_other_network
 from ponas_deploy.errors import PonasError, UnknownNameError
 from ponas_deploy.files.home import home
 from ponas_deploy.files.notes import OnNote, no_note
@@ -110,12 +111,14 @@ def deploy(
         source.scale_images(precision)
     if shortlist:
         refuse_shortlist(method, source.validate, source.description)
+    refuse_for_search(source)
     folder = Path(out)
     refuse_existing(folder, overwrite=overwrite)
-    accuracy = stored_losses(space, losses)
+    accuracy, given = stored_losses(space, losses), limits_of(budget, limits)
+    refuse_impossible(space, accuracy.table, given, method)
     tables, warnings = _tables(space, target, latency_table, seconds, on_note, on_progress, on_build)
     latencies = [stored.table for stored in tables]
-    asked = budget_from(limits_of(budget, limits), latencies, accuracy.table, space)
+    asked = budget_from(given, latencies, accuracy.table, space)
     task = Task(
         tables,
         accuracy,
@@ -184,6 +187,7 @@ def export(
     folder, conditions = Path(out), _conditions_here(target)
     refuse_existing(folder, overwrite=overwrite)
     source = weights_for(architecture.space, weights, data, finetune, seed, calibration, on_note)
+    refuse_other_network(source, architecture)
     on_note(f"building for {conditions.text}, then timing in fresh processes ...")
     manifest = loop.build_and_measure(
         architecture, source, conditions, folder, overwrite=overwrite, on_build=on_build

@@ -189,7 +189,7 @@ def _fitted(architecture: Architecture, file: WeightsFile, splits: Splits, seed:
     if not file.supernet:
         return inherit(file.tensors, architecture), "as they are"
     how = "inherited, batch norm recalibrated"
-    return inherited_weights(architecture, file.path, splits, seed=seed), how
+    return inherited_weights(architecture, file.stored, splits, seed=seed), how
 
 
 def _through_engine(folder: Path, manifest: Manifest, images: Sequence[Images], advance: Advance) -> Accuracy:

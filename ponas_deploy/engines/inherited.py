@@ -46,11 +46,11 @@ def inherited(
     def tensors(architecture: Architecture) -> Weights:
         if as_they_are:
             return inherit(file.tensors, architecture)
-        return inherited_weights(architecture, file.path, splits, seed=seed)
+        return inherited_weights(architecture, file.stored, splits, seed=seed)
 
     def finish(architecture: Architecture) -> Weights:
         on_note(f"fine-tuning the chosen network for {finetune} epochs ...")
-        return inherited_weights(architecture, file.path, splits, finetune_epochs=finetune, seed=seed)
+        return inherited_weights(architecture, file.stored, splits, finetune_epochs=finetune, seed=seed)
 
     def validate(architectures: Sequence[Architecture]) -> list[float]:
         from train.compute import Compute

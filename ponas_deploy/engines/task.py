@@ -36,7 +36,9 @@ class WeightsSource:
     `tested_on` names; None where there is nothing to measure. `validate` evaluates networks before
     anything of them is built, for a shortlist. `images` are (count, 3, height, width) float32 as the network
     wants them, which INT8 scales come from; weights that were not `trained` can do without. `preprocessing`
-    is how images become the network's input, where the weights say it.
+    is how images become the network's input, where the weights say it. `file` is where they lie, and
+    `network` the one network that they are of, by name or text form (empty where it is not known); None where
+    they are for any.
     """
 
     description: str
@@ -48,6 +50,8 @@ class WeightsSource:
     images: Callable[[], NDArray[np.float32]] | None = None
     trained: bool = True
     preprocessing: Preprocessing | None = None
+    file: str = ""
+    network: str | None = None
 
     def scale_images(self, precision: str) -> NDArray[np.float32] | None:
         """The images that the scales of an engine come from; None where it has no scales, or random weights.

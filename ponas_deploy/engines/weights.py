@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ponas_deploy.errors import MissingExtraError, PonasError
+from ponas_deploy.errors import MissingExtraError, PonasError, WeightsError
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.tables.architectures import DEFAULT_SPACE, agreed
 
 if TYPE_CHECKING:
     from ponas_deploy.engines.loop import WeightsSource
     from ponas_deploy.files.weights import WeightsFile
+    from searchspace.architecture import Architecture
     from searchspace.space import Space
 
 _RESOLUTION, _CLASSES = 224, 1000
@@ -66,8 +67,41 @@ def open_weights(
         return Carried(_scaled_by(random_source(seed), calibration))
     file = read_file(path, on_note)
     data = data or file.metadata.get("data")
+    named = (file.metadata.get("space"), file.number("resolution"), file.number("classes"))
     source = _scaled_by(_source(file, data, finetune, seed, on_note), calibration)
-    return Carried(source, file.metadata.get("space"), file.number("resolution"), file.number("classes"))
+    return Carried(replace(source, file=str(path), network=_network(file)), *named)
+
+
+def _network(file: WeightsFile) -> str | None:
+    """What people call the one network that a file's weights are of; None where they are a supernet's.
+
+    Empty for a network that is not known. WeightsError for a supernet that lacks a candidate.
+    """
+    from searchspace import SPACES, build_space
+    from searchspace.weights import is_supernet, network_of
+
+    name = file.metadata.get("space") or DEFAULT_SPACE
+    if name not in SPACES:
+        return None if file.supernet else ""
+    space = build_space(name, file.number("resolution") or _RESOLUTION, file.number("classes") or _CLASSES)
+    if file.supernet or is_supernet(file.tensors, space):
+        _refuse_partial(file, space)
+        return None
+    found = network_of(file.tensors, space)
+    return found.name if found else ""
+
+
+def _refuse_partial(file: WeightsFile, space: Space) -> None:
+    """WeightsError where a supernet does not hold every candidate of a space in its shape."""
+    from searchspace.architecture import Architecture
+    from searchspace.weights import inherit
+
+    for place in range(max(map(len, space.labels))):
+        indices = [min(place, len(labels) - 1) for labels in space.labels]
+        try:
+            inherit(file.tensors, Architecture.from_indices(space, indices))
+        except WeightsError as error:
+            raise WeightsError(f"{file.path}: {error}") from error
 
 
 def _scaled_by(source: WeightsSource, calibration: Path | None) -> WeightsSource:
@@ -85,7 +119,31 @@ def read_file(path: Path, on_note: OnNote = no_note) -> WeightsFile:
     """A weights file: safetensors without torch, a `.pth` by way of `train.networks.authors`."""
     from ponas_deploy.files.weights import read_weights
 
-    return read_weights(_converted(path, on_note) if path.suffix.lower() in _CHECKPOINTS else path)
+    if path.suffix.lower() not in _CHECKPOINTS:
+        return read_weights(path)
+    converted = _converted(path, on_note)
+    return replace(read_weights(converted), path=path, converted_to=converted)
+
+
+def refuse_for_search(source: WeightsSource) -> None:
+    """WeightsError where weights are those of one network: a search may choose any."""
+    if source.network is None:
+        return
+    network = f" ({source.network})" if source.network else ""
+    raise WeightsError(
+        f"{source.file}: these are the weights of one network{network}, a search needs a supernet's:"
+        f" `ponas export {source.network or 'ARCH'} --weights {source.file}` builds it."
+    )
+
+
+def refuse_other_network(source: WeightsSource, architecture: Architecture) -> None:
+    """WeightsError where weights are those of another network than the one that is to be built."""
+    if source.network in (None, "", architecture.name):
+        return
+    raise WeightsError(
+        f"{source.file} holds the weights of {source.network}, and {architecture.name} was asked for: export"
+        f" {source.network}, or name weights of {architecture.name} or of a supernet."
+    )
 
 
 def _converted(path: Path, on_note: OnNote) -> Path:

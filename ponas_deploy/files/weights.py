@@ -26,11 +26,21 @@ Arrays = dict[str, NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True)
 class WeightsFile:
-    """Tensors by name, and the header: `layout`, `space`, `resolution`, `classes`, `data`, `seed`, ..."""
+    """Tensors by name, and the header: `layout`, `space`, `resolution`, `classes`, `data`, `seed`, ...
+
+    `path` is the file that was named, `converted_to` the one in our format that was made of it, where it is
+    of another.
+    """
 
     path: Path
     tensors: Arrays
     metadata: dict[str, str]
+    converted_to: Path | None = None
+
+    @property
+    def stored(self) -> Path:
+        """The safetensors file that holds the tensors."""
+        return self.converted_to or self.path
 
     @property
     def supernet(self) -> bool:

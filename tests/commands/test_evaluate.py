@@ -276,7 +276,7 @@ def test_an_authors_checkpoint_is_converted_once_and_evaluated_and_exported(run:
     assert kept.stat().st_mtime_ns == written
     both = document(run("evaluate", "PONAS-A", *given, "--engine", "engine"))
     assert both["agree"] is True
-    refused(run("evaluate", "PONAS-B", *given), "ponas_a.pth is another network's, k5e6,")
+    refused(run("evaluate", "PONAS-B", *given), "ponas_a.pth is another network's, PONAS-A: name that")
     torch.save({"weight": torch.ones(3)}, "other.pth")
     refused(
         run("evaluate", "PONAS-A", "--weights", "other.pth", "--data", folder),

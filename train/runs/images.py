@@ -80,5 +80,9 @@ def fitting(
         raise WeightsError(f"{path} belongs to another version of space '{known.name}': train again.")
     owner = file.metadata.get("choices", architecture.text)
     if not file.supernet and owner != architecture.text:
-        raise WeightsError(f"{path} is another network's, {owner}: name that network or its own weights.")
+        name = Architecture.from_text(known, owner).name
+        raise WeightsError(
+            f"{path} is another network's, {name}: name that network or its own weights"
+            f" ({architecture.name} was asked for)."
+        )
     return architecture

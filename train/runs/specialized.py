@@ -103,7 +103,7 @@ class TrainingJob:
             "images": {name: len(part.labels) for name, part in parts.items()},
             "seed": self.seed,
             "training": asdict(self.settings),
-            **{name: sha256(file.path) for name, file in self.files.items()},
+            **{name: sha256(file.stored) for name, file in self.files.items()},
         }
 
 

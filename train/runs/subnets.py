@@ -116,7 +116,7 @@ def _header(run: Run, wanted: SubnetsWanted) -> dict[str, Any]:
         "what": "subnets",
         "side": wanted.side,
         "seed": wanted.seed,
-        "weights": sha256(run.file.path),
+        "weights": sha256(run.file.stored),
         "data": run.splits.name,
         "images": len(run.splits.validation.labels),
         "calibration_images": CALIBRATION_IMAGES,
