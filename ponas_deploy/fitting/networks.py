@@ -45,6 +45,8 @@ def fit_table(
 def predict(
     table: LatencyTable | AccuracyTable,
     networks: Path | str | Sequence[Architecture] | Sequence[Sequence[str]],
+    *,
+    on_note: OnNote = no_note,
 ) -> tuple[float, ...]:
     """Predict networks by a table: milliseconds by a latency table, percent of top-1 by an accuracy table.
 
@@ -52,14 +54,19 @@ def predict(
         table: the table, of the networks' space.
         networks: the path of a CSV with a column a layer, or (N,) architectures, or (N,) sequences of one
             candidate label a layer.
+        on_note: called with one line where rows of a file have candidates that the table does not know.
 
-    Returns: (N,) predictions, in the order of the networks.
+    Returns: (N,) predictions, in the order of the networks; NaN for such rows of a file.
 
-    Raises: FileFormatError for a file with layers or candidates that the table does not know,
-    TableMismatchError for networks of other layers, or for an accuracy table of losses without a level.
+    Raises: FileFormatError for a file with layers that the table does not know, or with such rows alone,
+    UnknownNameError for a candidate that it does not know, TableMismatchError for networks of other
+    layers, or for an accuracy table of losses without a level.
     """
     if isinstance(networks, (str, Path)):
-        return predict_rows(table, read_networks(Path(networks), values="optional")).values
+        found = predict_rows(table, read_networks(Path(networks), values="optional"))
+        if found.warning:
+            on_note(found.warning)
+        return found.values
     choices = [one.choices if isinstance(one, Architecture) else tuple(one) for one in networks]
     grid = table.grid if isinstance(table, LatencyTable) else table.loss
     for labels in choices:

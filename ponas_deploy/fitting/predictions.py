@@ -1,25 +1,30 @@
-"""Predictions of networks from a file, and how far they are from values that stand beside them."""
+"""Predictions of networks from a file, and how far they are from values that stand beside them.
+
+A row with a candidate that the table has never seen has no prediction and is named; the others have theirs.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isnan, nan
 from typing import Literal
 
 import numpy as np
 
+from ponas_deploy.errors import FileFormatError
 from ponas_deploy.fitting.ranks import RankCorrelation, rank_correlation
 from ponas_deploy.fitting.tables import predict
 from ponas_deploy.tables.files import AnyTable
 from ponas_deploy.tables.latency import LatencyTable
-from ponas_deploy.tables.networks_csv import Kind, Networks, in_order_of
+from ponas_deploy.tables.networks_csv import Kind, Networks, UnknownRow, known_and_unknown
 
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """`values`, one a row, in ms (`latency`) or percent of top-1 (`accuracy`).
+    """`values`, one a row, in ms (`latency`) or percent of top-1 (`accuracy`); NaN where `unknown`.
 
     `tau` and `mean_error` (percent of a latency, percentage points of top-1) are there where the file
-    holds measured values of the same kind.
+    holds measured values of the same kind, of the rows that have a prediction.
     """
 
     networks: Networks
@@ -27,32 +32,64 @@ class Predictions:
     values: tuple[float, ...]
     tau: RankCorrelation | None
     mean_error: float | None
+    unknown: tuple[UnknownRow, ...] = ()
+
+    @property
+    def warning(self) -> str:
+        """One line for people where rows have no prediction; empty where all have."""
+        if not self.unknown:
+            return ""
+        rows, first = len(self.values), self.unknown[0]
+        have = "1 of them has" if len(self.unknown) == 1 else f"{len(self.unknown)} of them have"
+        return (
+            f"{rows} rows: {have} a candidate that the table does not know, and no prediction. {first.text}"
+        )
 
 
 def predict_rows(table: AnyTable, networks: Networks) -> Predictions:
-    """The predictions of a table; FileFormatError names line and column of what the table does not know."""
-    latency = isinstance(table, LatencyTable)
-    ordered = in_order_of(networks, table.grid if isinstance(table, LatencyTable) else table.loss)
-    values = predict(table, ordered.choices)
-    kind: Kind = "latency" if latency else "accuracy"
+    """The predictions of a table; FileFormatError names what it does not know where that is in every row."""
+    grid = table.grid if isinstance(table, LatencyTable) else table.loss
+    ordered, unknown = known_and_unknown(networks, grid)
+    if len(unknown) == len(networks):
+        raise FileFormatError(networks.path, unknown[0].where, unknown[0].reason)
+    values = np.full(len(networks), nan)
+    known = np.delete(np.arange(len(networks)), [one.row for one in unknown])
+    values[known] = predict(table, [ordered.choices[row] for row in known])
+    kind: Kind = "latency" if isinstance(table, LatencyTable) else "accuracy"
+    found = tuple(values.tolist())
     if networks.kind != kind:
-        return Predictions(networks, kind, values, None, None)
-    predicted, measured = np.array(values), np.array(networks.values)
+        return Predictions(networks, kind, found, None, None, unknown)
+    predicted, measured = values[known], np.array(networks.values)[known]
     away = np.abs(predicted - measured)
-    error = float((100 * away / measured if latency else away).mean())
-    return Predictions(networks, kind, values, rank_correlation(predicted, measured), error)
+    error = float((100 * away / measured if kind == "latency" else away).mean())
+    return Predictions(networks, kind, found, rank_correlation(predicted, measured), error, unknown)
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownCandidate:
+    """A row without a prediction: its number from 0, its place in the file, and why."""
+
+    row: int
+    where: str
+    layer: str
+    candidate: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
 class PredictionsDocument:
-    """What `ponas table predict --json` prints; see `Predictions`. `unit` is that of `predictions`."""
+    """What `ponas table predict --json` prints; see `Predictions`. `unit` is that of `predictions`.
+
+    A prediction is None for each row that is `unknown`.
+    """
 
     kind: Kind
     unit: Literal["ms", "%"]
     networks: int
-    predictions: tuple[float, ...]
+    predictions: tuple[float | None, ...]
     tau: float | None
     mean_error: float | None
+    unknown: tuple[UnknownCandidate, ...] = ()
 
 
 def predictions_document(found: Predictions) -> PredictionsDocument:
@@ -61,7 +98,11 @@ def predictions_document(found: Predictions) -> PredictionsDocument:
         found.kind,
         "ms" if found.kind == "latency" else "%",
         len(found.values),
-        found.values,
+        tuple(None if isnan(value) else value for value in found.values),
         found.tau.tau if found.tau else None,
         found.mean_error,
+        tuple(
+            UnknownCandidate(one.row, one.where, one.layer, one.candidate, one.reason)
+            for one in found.unknown
+        ),
     )

@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import fsum
 from statistics import median
 from typing import TypeAlias
 
 from ponas_deploy.errors import TableMismatchError
 from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.changes import FITTED, THRESHOLD_PCT, THRESHOLD_PP, Change, changes_of_fits
 from ponas_deploy.tables.files import AnyTable
 from ponas_deploy.tables.grid import Grid
 from ponas_deploy.tables.latency import LatencyTable
 
-THRESHOLD_PCT, THRESHOLD_PP = 3.0, 0.5
-"""A change counts from here on where no intervals say what noise is (latency, accuracy)."""
+COMMON_PCT = 0.5
+"""From here on all cells moved together, and those are marked that moved otherwise."""
 
 Interval: TypeAlias = tuple[float, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One cell in both tables: milliseconds, or percent (percentage points of loss without a top-1).
-
-    `change` is in percent of the value before for latency, in percentage points for accuracy.
-    """
-
-    layer: str
-    candidate: str
-    before: float
-    after: float
-    change: float
-    significant: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +27,8 @@ class TableDiff:
 
     `column` names the values (`latency_ms`, `top1_pct`, `loss_pp`), `unit` the unit of a change (`%` or
     `pp`). `judged_by` says in words what makes a change significant. `conditions` are the fields that
-    differ: (field, before, after). `own` are the changes that are more than noise even without what all
-    cells moved by together.
+    differ: (field, before, after). `factor` is what all cells moved by together where that is known better
+    than by the median of changes.
     """
 
     column: str
@@ -52,7 +38,7 @@ class TableDiff:
     fixed_before: float
     fixed_after: float
     conditions: tuple[tuple[str, str, str], ...]
-    own: tuple[Change, ...] = ()
+    factor: float | None = None
 
     @property
     def mean_change(self) -> float:
@@ -62,6 +48,8 @@ class TableDiff:
     @property
     def common_change(self) -> float:
         """The median over all cells, with its sign: what all moved by together, a few aside."""
+        if self.factor is not None:
+            return 100 * (self.factor - 1)
         return median(change.change for change in self.changes)
 
     @property
@@ -73,6 +61,23 @@ class TableDiff:
     def significant(self) -> tuple[Change, ...]:
         """The changes that are more than noise, the largest first."""
         return tuple(change for change in self.largest() if change.significant)
+
+    @property
+    def own(self) -> tuple[Change, ...]:
+        """The changes that are more than noise without what all moved by together, the largest first."""
+        common = self.common_change
+        own = (change for change in self.changes if change.own)
+        return tuple(sorted(own, key=lambda change: -abs(change.change - common)))
+
+    @property
+    def moved_together(self) -> bool:
+        """Whether all cells moved by one factor, a few aside."""
+        return self.unit == "%" and abs(self.common_change) >= COMMON_PCT
+
+    @property
+    def marked(self) -> tuple[Change, ...]:
+        """The changes to look at: of their own where all moved together, else all beyond noise."""
+        return self.own if self.moved_together else self.significant
 
     def largest(self) -> tuple[Change, ...]:
         """All changes, the largest first."""
@@ -103,7 +108,17 @@ def _refuse_two_spaces(before: AnyTable, after: AnyTable) -> None:
 
 
 def _diff_latency(before: LatencyTable, after: LatencyTable) -> TableDiff:
-    new = _aligned(after.grid, before.grid)
+    new, factor = _aligned(after.grid, before.grid), None
+    if before.protocol.fit or after.protocol.fit:
+        (changes, factor), judged_by = changes_of_fits(before, replace(after, grid=new)), FITTED
+    else:
+        changes, judged_by = _changes(before, after, new)
+    fixed, conditions = (before.grid.fixed, after.grid.fixed), _latency_conditions(before, after)
+    return TableDiff("latency_ms", "%", judged_by, changes, *fixed, conditions, factor)
+
+
+def _changes(before: LatencyTable, after: LatencyTable, new: Grid) -> tuple[tuple[Change, ...], str]:
+    """The changes of cells, and what they were judged by."""
     old_intervals, new_intervals = _intervals(before), _intervals(after)
     by_interval = bool(old_intervals and new_intervals)
 
@@ -117,12 +132,10 @@ def _diff_latency(before: LatencyTable, after: LatencyTable) -> TableDiff:
     # A block without operations takes no time, and cannot change.
     cells = [cell for cell in _cells(before.grid, new) if all(cell[2:])]
     common = median(new_ms / old_ms for _, _, old_ms, new_ms in cells)
-    changes = tuple(Change(*cell, 100 * (cell[3] / cell[2] - 1), moved(*cell)) for cell in cells)
-    own = tuple(change for change, cell in zip(changes, cells, strict=True) if moved(*cell, common))
-    judged_by = "intervals that do not overlap" if by_interval else f"{THRESHOLD_PCT:g} % or more"
-    fixed = before.grid.fixed, after.grid.fixed
-    conditions = _latency_conditions(before, after)
-    return TableDiff("latency_ms", "%", judged_by, changes, *fixed, conditions, own)
+    changes = tuple(
+        Change(*cell, 100 * (cell[3] / cell[2] - 1), moved(*cell), moved(*cell, common)) for cell in cells
+    )
+    return changes, "intervals that do not overlap" if by_interval else f"{THRESHOLD_PCT:g} % or more"
 
 
 def _diff_accuracy(before: AccuracyTable, after: AccuracyTable) -> TableDiff:

@@ -92,12 +92,55 @@ def write_networks(networks: Networks) -> None:
     write_bytes(networks.path, text.getvalue().encode(), overwrite=True)
 
 
+@dataclass(frozen=True, slots=True)
+class UnknownRow:
+    """A row of a file with a candidate that a table does not know: the first one, by its place."""
+
+    row: int
+    where: str
+    layer: str
+    candidate: str
+    reason: str
+
+    @property
+    def text(self) -> str:
+        """One line for people."""
+        return f"{self.where}: {self.reason}"
+
+
 def in_order_of(networks: Networks, grid: Grid) -> Networks:
     """The same networks with their layers in the order of a table's.
 
     FileFormatError names a layer that one of them lacks, or the line and column of a label that the
     table does not know.
     """
+    ordered, unknown = known_and_unknown(networks, grid)
+    if unknown:
+        raise FileFormatError(networks.path, unknown[0].where, unknown[0].reason)
+    return ordered
+
+
+def known_and_unknown(networks: Networks, grid: Grid) -> tuple[Networks, tuple[UnknownRow, ...]]:
+    """All the networks with their layers in the order of a table's, and those with labels that it has not.
+
+    FileFormatError names a layer that one of them lacks.
+    """
+    order = _columns(networks, grid)
+    choices = tuple(tuple(row[index] for index in order) for row in networks.choices)
+    known = [frozenset(labels) for labels in grid.candidates]
+    unknown = []
+    for row, (line, chosen) in enumerate(zip(networks.lines, choices, strict=True)):
+        for number, label in enumerate(chosen):
+            if label not in known[number]:
+                layer, where = grid.layers[number], f"line {line}, column {order[number] + 1}"
+                reason = str(UnknownNameError(f"candidate of layer {layer}", label, grid.candidates[number]))
+                unknown.append(UnknownRow(row, where, layer, label, reason))
+                break
+    return replace(networks, layers=grid.layers, choices=choices), tuple(unknown)
+
+
+def _columns(networks: Networks, grid: Grid) -> list[int]:
+    """The column of each layer of a table, in its order."""
     path = networks.path
     for layer in networks.layers:
         if layer not in grid.layers:
@@ -108,16 +151,7 @@ def in_order_of(networks: Networks, grid: Grid) -> Networks:
     if missing:
         reason = f"lacks a column for layer '{missing[0]}' of the table."
         raise FileFormatError(path, f"line {networks.header}", reason)
-    order = [networks.layers.index(layer) for layer in grid.layers]
-    choices = tuple(tuple(row[index] for index in order) for row in networks.choices)
-    known = [frozenset(labels) for labels in grid.candidates]
-    for line, chosen in zip(networks.lines, choices, strict=True):
-        for number, label in enumerate(chosen):
-            if label not in known[number]:
-                what = f"candidate of layer {grid.layers[number]}"
-                unknown = UnknownNameError(what, label, grid.candidates[number])
-                raise FileFormatError(path, f"line {line}, column {order[number] + 1}", str(unknown))
-    return replace(networks, layers=grid.layers, choices=choices)
+    return [networks.layers.index(layer) for layer in grid.layers]
 
 
 def _check_header(

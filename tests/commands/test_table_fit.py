@@ -112,11 +112,27 @@ def test_errors_are_one_sentence(run: Run, arguments: tuple[str, ...], exit_code
     assert not Path("x.json").exists()
 
 
-def test_an_unknown_label_is_named_with_line_and_column(run: Run) -> None:
+def test_a_row_with_an_unknown_label_is_named_and_the_others_are_predicted(run: Run) -> None:
     run("table", "fit", "latency.csv", "--out", "l.json")
-    lines = Path("others.csv").read_text().splitlines()
-    lines[4] = "op0,op1,op9,op0,op0,op0"
-    Path("others.csv").write_text("\n".join(lines))
-    result = run("table", "predict", "l.json", "others.csv", "--json")
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert "line 5, column 3: unknown candidate of layer layer2 'op9': known are" in result.stderr
+    whole = document(run("table", "predict", "l.json", "measured.csv", "--json"))
+    lines = Path("measured.csv").read_text().splitlines()
+    lines[4] = "op0,op1,op9,op0,op0,op0,9.5"
+    Path("measured.csv").write_text("\n".join(lines))
+    result = run("table", "predict", "l.json", "measured.csv", "--json")
+    found = document(result)
+    (unknown,) = found["unknown"]
+    assert (unknown["row"], unknown["where"]) == (3, "line 5, column 3")
+    assert (unknown["layer"], unknown["candidate"]) == ("layer2", "op9")
+    message = "line 5, column 3: unknown candidate of layer layer2 'op9': known are"
+    assert "30 rows: 1 of them has a candidate that the table does not know" in result.stderr
+    assert message in result.stderr
+    assert found["predictions"][3] is None
+    assert found["networks"] == 30
+    rest = [value for row, value in enumerate(whole["predictions"]) if row != 3]
+    assert [value for value in found["predictions"] if value is not None] == rest
+    assert found["mean_error"] < 1
+    assert "not known" in run("table", "predict", "l.json", "measured.csv").stdout
+    Path("measured.csv").write_text("\n".join([lines[0], lines[4]]))
+    refused = run("table", "predict", "l.json", "measured.csv", "--json")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "unknown candidate of layer layer2 'op9'" in refused.stderr

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from planted_networks import Floats, Plant, additive
+from ponas_deploy.commands.reports.diff import diff_report
 from ponas_deploy.errors import TableMismatchError
 from ponas_deploy.files.documents import encoded
+from ponas_deploy.fitting import fit_networks, table_of
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.diff import diff_document, diff_tables
 from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.latency import LatencyTable
+from rendered import shown
 from sample_tables import accuracy_table, latency_table
 
 
@@ -100,4 +105,62 @@ def test_what_cannot_be_compared_is_refused() -> None:
 def test_the_document_has_the_largest_change_first() -> None:
     document = encoded(diff_document(diff_tables(latency_table(), latency_table(factor=1.05))))
     assert (document["cells"], document["significant"]) == (228, 228)
-    assert set(document["changes"][0]) == {"layer", "candidate", "before", "after", "change", "significant"}
+    assert set(document["changes"][0]) == {
+        "layer",
+        "candidate",
+        "before",
+        "after",
+        "change",
+        "significant",
+        "own",
+    }
+
+
+def test_a_copy_times_one_factor_has_two_stars_where_two_cells_changed() -> None:
+    plain = replace(latency_table(), intervals_ms=())
+    rows = [[1.1 * value for value in row] for row in plain.grid.values]
+    rows[2][1] *= 1.3
+    rows[7][4] *= 0.8
+    changed = replace(plain, grid=replace(plain.grid.scaled(1.1), values=tuple(map(tuple, rows))))
+    diff = diff_tables(plain, changed)
+    places = {(change.layer, change.candidate) for change in diff.marked}
+    assert places == {
+        (plain.grid.layers[2], plain.grid.candidates[2][1]),
+        (plain.grid.layers[7], plain.grid.candidates[7][4]),
+    }
+    assert (len(diff.significant), diff.moved_together) == (228, True)
+    document = encoded(diff_document(diff))
+    assert sum(change["own"] for change in document["changes"]) == document["own"] == 2
+    report = shown(diff_report(diff, "a", "b"))
+    grid = report[: report.index("mean change")]
+    assert grid.count("*") == 2
+    assert "2 cells moved otherwise, by more than noise (marked *)" in " ".join(report.split())
+
+
+def fitted(seed: int, costs: list[Floats], rows: int = 600) -> LatencyTable:
+    plant = replace(Plant.of(len(costs), 5, seed), costs=tuple(costs))
+    drawn = plant.draw(rows)
+    table = table_of(fit_networks(plant.networks(drawn, plant.noisy(additive(plant, drawn)))))
+    assert isinstance(table, LatencyTable)
+    return table
+
+
+def test_between_two_fitted_tables_the_free_candidate_is_not_marked_in_every_layer() -> None:
+    costs = list(Plant.of(8, 5, 3).costs)
+    diff = diff_tables(fitted(1, costs), fitted(2, costs))
+    assert diff.judged_by.startswith("3 % or more of the layer's mean")
+    assert len(diff.marked) <= 1
+    assert abs(diff.mean_change) < 3
+    slower = [cost.copy() for cost in costs]
+    place = int(np.argmax(slower[4]))
+    slower[4][place] += 0.5
+    own, *others = diff_tables(fitted(1, costs), fitted(2, slower)).own
+    assert len(others) <= 1
+    assert (own.layer, own.candidate) == ("layer4", f"op{place}")
+
+
+def test_fitted_tables_of_a_slower_machine_moved_together() -> None:
+    costs = list(Plant.of(8, 5, 3).costs)
+    diff = diff_tables(fitted(1, costs), fitted(2, [1.5 * cost for cost in costs]))
+    assert diff.moved_together
+    assert len(diff.marked) <= 2

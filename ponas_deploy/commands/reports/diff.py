@@ -9,10 +9,10 @@ from rich.text import Text
 
 from ponas_deploy.commands.reports.heat import HeatGrid
 from ponas_deploy.commands.reports.style import FAINT, GOOD, counted, digits, table, titled
-from ponas_deploy.tables.diff import Change, TableDiff
+from ponas_deploy.tables.changes import Change
+from ponas_deploy.tables.diff import TableDiff
 
 _SHOWN = 10
-_COMMON_PCT = 0.5
 _FULL_HEAT = {"%": 30.0, "pp": 3.0}
 """A change of this size has the strongest colour."""
 
@@ -28,7 +28,7 @@ def _parts(diff: TableDiff, before: str, after: str) -> Iterator[RenderableType]
         yield _conditions(diff.conditions)
     else:
         yield Text("made under the same conditions", style=FAINT)
-    significant = diff.significant
+    significant, marked = diff.significant, ", marked *" if not diff.moved_together else ""
     if not any(change.change for change in diff.changes):
         yield Text("no cell differs", style=GOOD)
         return
@@ -37,18 +37,18 @@ def _parts(diff: TableDiff, before: str, after: str) -> Iterator[RenderableType]
     yield Text(
         f"mean change {diff.mean_change:+.1f} {diff.unit}, mean size {diff.mean_size:.1f} {diff.unit};"
         f" {len(significant)} of {counted(len(diff.changes), 'cell')} moved by more than noise"
-        f" ({diff.judged_by}, marked *)"
+        f" ({diff.judged_by}{marked})"
     )
-    if diff.unit == "%" and abs(diff.common_change) >= _COMMON_PCT:
+    if diff.moved_together:
         yield Text(
             f"all of them moved by {diff.common_change:+.1f} % together (the median);"
-            f" {counted(len(diff.own), 'cell')} moved otherwise, by more than noise"
+            f" {counted(len(diff.own), 'cell')} moved otherwise, by more than noise (marked *)"
         )
     if diff.fixed_before != diff.fixed_after:
         yield Text(f"the constant went from {digits(diff.fixed_before)} to {digits(diff.fixed_after)}")
-    if significant:
+    if diff.marked:
         yield Text("")
-        yield _moves(diff, significant)
+        yield _moves(diff, diff.marked)
 
 
 def _conditions(conditions: Sequence[tuple[str, str, str]]) -> RenderableType:
@@ -62,7 +62,7 @@ def _conditions(conditions: Sequence[tuple[str, str, str]]) -> RenderableType:
 
 def _grid(diff: TableDiff) -> HeatGrid:
     """The changes as a grid: worse is warm, better is cold."""
-    rows: dict[str, list[Change]] = {}
+    rows, marked = dict[str, list[Change]](), set(diff.marked)
     for change in diff.changes:
         rows.setdefault(change.layer, []).append(change)
     full = -_FULL_HEAT[diff.unit] if diff.column == "top1_pct" else _FULL_HEAT[diff.unit]
@@ -73,7 +73,7 @@ def _grid(diff: TableDiff) -> HeatGrid:
         tuple(tuple(change.change for change in row) for row in rows.values()),
         lambda value: 0.5 + value / (2 * full),
         lambda value: f"{value:+.{decimals}f}" if round(value, decimals) else "0",
-        tuple(tuple("*" if change.significant else "" for change in row) for row in rows.values()),
+        tuple(tuple("*" if change in marked else "" for change in row) for row in rows.values()),
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import isnan
 
 import numpy as np
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from ponas_deploy.commands.reports.findings import findings_rows
-from ponas_deploy.commands.reports.style import FAINT, counted, digits, table, titled
+from ponas_deploy.commands.reports.style import FAINT, WARN, counted, digits, table, titled
 from ponas_deploy.fitting import Fit, Predictions
 
 _SHOWN = 20
@@ -77,7 +78,8 @@ def predictions_report(found: Predictions, name: str) -> RenderableType:
     for index, value in enumerate(found.values[:_SHOWN]):
         measured = [digits(found.networks.values[index])] if same else []
         choices = Text(",".join(found.networks.choices[index]))
-        rows.add_row(str(found.networks.lines[index]), digits(value), *measured, choices)
+        shown = Text("not known", style=WARN) if isnan(value) else digits(value)
+        rows.add_row(str(found.networks.lines[index]), shown, *measured, choices)
     parts: list[RenderableType] = [titled(f"{counted(len(found.values), 'network')} by {name}", rows)]
     if len(found.values) > _SHOWN:
         more = len(found.values) - _SHOWN

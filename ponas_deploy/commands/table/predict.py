@@ -32,14 +32,15 @@ def predict(
     """Predict networks, one a row, from a table: in milliseconds, or in percent of top-1.
 
     FILE is the CSV of `ponas table fit`, columns in any order; the last column may be absent. Where it is
-    there, the predictions are compared with it.
+    there, the predictions are compared with it. A row with a candidate that the table does not know has no
+    prediction (null with --json, where `unknown` names it); where no row has one the exit code is 1.
 
     \b
     Examples:
       ponas table predict latency.json candidates.csv
       ponas table predict accuracy.json evaluated.csv --json
     """
-    from ponas_deploy.commands.output import print_json, show
+    from ponas_deploy.commands.output import note, print_json, show
     from ponas_deploy.fitting import predict_rows, predictions_document
     from ponas_deploy.tables.files import load_table
     from ponas_deploy.tables.networks_csv import read_networks
@@ -47,6 +48,8 @@ def predict(
 
     path = find_table(table)
     predicted = predict_rows(load_table(path), read_networks(file, values="optional"))
+    if predicted.warning:
+        note(predicted.warning)
     if json:
         print_json(predictions_document(predicted))
         return
