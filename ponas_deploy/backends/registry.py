@@ -190,6 +190,11 @@ def get_backend(name: str, on_build: OnBuildProgress | None = None) -> Backend:
     return backend
 
 
+def is_real(name: str) -> bool:
+    """Whether a runtime measures a machine; True for one without a row."""
+    return all(entry.real for entry in ENTRIES if entry.name == name)
+
+
 def real_backend(name: str) -> Backend:
     """`get_backend` for what measures a machine: one that is not real is as unknown as any other name."""
     if not entry_of(name).real:

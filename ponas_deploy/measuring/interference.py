@@ -8,6 +8,7 @@ table says so.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
@@ -116,6 +117,35 @@ def complaints(now: Round, rounds: Sequence[Round], plan: Plan) -> str:
     return ", ".join(found)
 
 
+def superseded(rounds: Iterable[Round]) -> list[Round]:
+    """The same rounds; those that were taken again stand in place of the ones before of their number."""
+    found = list[Round]()
+    for one in rounds:
+        if one.again:
+            found = [replace(r, discarded=True) if r.number == one.number else r for r in found]
+        found.append(one)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Disturbed:
+    """How many rounds were kept, and which of them something disturbed."""
+
+    kept: int
+    rounds: tuple[Round, ...]
+
+    @property
+    def most(self) -> bool:
+        """Whether more than half were: then they say as much of the other work as of what was measured."""
+        return 2 * len(self.rounds) > self.kept
+
+    @property
+    def text(self) -> str:
+        """`7 of 10 rounds were disturbed (other processes used 45 % of the cores)`."""
+        because = f" ({self.rounds[-1].wrong})" if self.rounds else ""
+        return f"{len(self.rounds)} of {self.kept} rounds were disturbed{because}"
+
+
 class Interference:
     """The interference in all rounds of one measurement; see `protocol.RoundCheck`.
 
@@ -129,8 +159,34 @@ class Interference:
         rounds: Iterable[Round] = (),
     ) -> None:
         self._plan, self._snapshot, self._before = plan, snapshot, snapshot()
-        self.rounds = list(rounds)
+        self.rounds = superseded(rounds)
         self.on_round: Callable[[Round], None] | None = None
+
+    @property
+    def disturbed(self) -> Disturbed:
+        """The rounds that were kept, and those of them that were disturbed."""
+        kept = [one for one in self.rounds if not one.discarded]
+        return Disturbed(len(kept), tuple(one for one in kept if one.wrong))
+
+    def end_again(self, number: int) -> None:
+        """A round that was taken in place of an earlier one of its number has ended."""
+        now = between(number, self._before, self._snapshot())
+        earlier = [one for one in self.rounds if not (one.number == number and not one.discarded)]
+        again = replace(now, wrong=complaints(now, earlier, self._plan), again=True)
+        self.rounds = superseded([*self.rounds, again])
+        if self.on_round is not None:
+            self.on_round(again)
+
+    def wait_for_gap(self, most_s: float) -> bool:
+        """Wait until nothing disturbs for a moment (`Retries`); False where that did not come in `most_s`."""
+        give_up_s = time.monotonic() + most_s
+        while True:
+            self.begin()
+            time.sleep(RETRIES.gap_s)
+            if not complaints(between(0, self._before, self._snapshot()), self.rounds, self._plan):
+                return True
+            if time.monotonic() > give_up_s:
+                return False
 
     def begin(self) -> None:
         """A round begins."""

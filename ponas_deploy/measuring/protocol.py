@@ -107,12 +107,18 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a measurement ended: `reason` is "settled", "rounds" or "time"."""
+    """How a measurement ended: `reason` is "settled", "rounds" or "time".
+
+    `round_s` is what the longest round took. `extended_s` are the seconds that it went on beyond that end
+    (`disturbed`).
+    """
 
     rounds: int
     reason: str
     redone_visits: int
     unsettled: tuple[str, ...]
+    round_s: float = 0.0
+    extended_s: float = 0.0
 
 
 class RoundCheck(Protocol):
@@ -233,7 +239,25 @@ def measure(
                 on_round(done, took_s)
             reason = _stop(samples, sessions, plan, done, clock() + longest_s > deadline)
             if reason:
-                return Outcome(done, reason, visits.redone, unsettled(samples, sessions, plan))
+                return Outcome(done, reason, visits.redone, unsettled(samples, sessions, plan), longest_s)
+
+
+def take_round_again(
+    sessions: Mapping[str, Session],
+    runs: Mapping[str, int],
+    samples: Samples,
+    plan: Plan,
+    number: int,
+    *,
+    seed: int,
+    on_visit: Callable[[str], None] | None = None,
+    probe: QuietSamples | None = None,
+) -> None:
+    """Take the samples of a round once more, in place of those it has; as of `measure`."""
+    visits = _Visits(sessions, runs, samples, None, plan, on_visit, probe)
+    order = [key for key in _order(sessions, seed, number) if samples.has(key, number)]
+    with no_garbage_collection():
+        visits.round(order, number, plan, 0.0)
 
 
 class _Visits:

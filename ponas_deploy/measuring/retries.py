@@ -26,6 +26,11 @@ class Retries:
     levels are not taken out, the most visits after which a sentinel had become slower."""
     redone_in_vain_rounds: int = 2
     """When so many rounds were taken again and none was good since, the machine is simply like that."""
+    extra_time_share: float = 0.5
+    """When most rounds of a profile were disturbed, it goes on for up to this share of the time it was given,
+    to take them again while nothing disturbs."""
+    gap_s: float = 0.5
+    """Before each of those, so many seconds must pass in which nothing disturbs."""
     round_pauses: int = 8
     sentinel_pauses: int = 4
     """Before that, so many pauses of the plan; the sentinel's grow twofold and end when it is itself

@@ -58,7 +58,8 @@ class Bench:
     `runs` and `rough_ns` hold, by key, what the first runs showed: runs of a sample, nanoseconds a run.
     `built_before` is what models took to build in an earlier profile; `visit_s` is the least that a visit
     takes where each one starts a process. For the processor several models are built at once, unless
-    `one_at_a_time`, so that whoever brings the process down is known.
+    `one_at_a_time`, so that whoever brings the process down is known. `asked_s` is the time that was asked
+    for, which may be more than is left of it.
     """
 
     space: Space
@@ -76,6 +77,7 @@ class Bench:
     builds: Builds = field(init=False)
     visit_s: float = 0.0
     one_at_a_time: bool = False
+    asked_s: float = 0.0
     probe: ContentionProbe | None = None
     _reported: ProfilingProgress | None = None
     """What was reported last, and when (time.monotonic)."""
@@ -163,14 +165,16 @@ class Bench:
         *,
         at_least_s: float = 0.0,
         at_most_s: float = float("inf"),
+        note: str = "",
     ) -> None:
-        """Report how far it is, and how many seconds are left: those to the deadline, within these bounds."""
+        """Report how far it is, and how many seconds are left: those to the deadline, within these bounds.
+
+        A `note` is said once.
+        """
         left_s = max(at_least_s, min(self.left_s, at_most_s))
-        self._reported, self._reported_s = (
-            ProfilingProgress(stage, done, total, left_s, text),
-            time.monotonic(),
-        )
-        self.on_progress(self._reported)
+        self._reported = ProfilingProgress(stage, done, total, left_s, text)
+        self._reported_s = time.monotonic()
+        self.on_progress(replace(self._reported, note=note))
 
     def _inside(self, build: BuildProgress) -> None:
         """Report from time to time how far the model is that takes long: the watchdog waits for that too."""

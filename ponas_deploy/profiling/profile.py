@@ -36,6 +36,7 @@ from ponas_deploy.measuring.protocol import Outcome, Plan, Samples, measure
 from ponas_deploy.profiling.assemble import NetworkSplit, assemble
 from ponas_deploy.profiling.bench import Bench, NetworkTrial
 from ponas_deploy.profiling.build_time import BuildTimes
+from ponas_deploy.profiling.gaps import Measured, in_gaps
 from ponas_deploy.profiling.models import WEIGHTS
 from ponas_deploy.profiling.prior import MOST_CHECKS, Prior, assemble_from
 from ponas_deploy.profiling.priority import Floats, Priority, losses
@@ -63,6 +64,7 @@ def profile(
     *,
     device: str = "",
     time_budget_s: float = TIME_BUDGET_S,
+    asked_s: float | None = None,
     journal: Path | None = None,
     further: LatencyTable | None = None,
     accuracy: AccuracyTable | None = None,
@@ -76,7 +78,9 @@ def profile(
 ) -> LatencyTable:
     """Measure a space on this machine: corrected grid, isolated cells, certificate, raw rounds.
 
-    `device` names this machine in the table. With `journal` an interrupted profile goes on where it was
+    `device` names this machine in the table. `asked_s` is the time that was asked for, where `time_budget_s`
+    is what is left of it. When most rounds were disturbed, the profile goes on for up to half of that time,
+    to take them again (`measuring.disturbed`). With `journal` an interrupted profile goes on where it was
     stopped; the file stays until the caller has the table safe. Rounds are added to those of a table
     `further`, by way of the journal, and networks where the time is enough for more of them. When the time is
     short, the cells that the Pareto front with `accuracy` can contain are visited most; without that table
@@ -102,6 +106,7 @@ def profile(
         on_step=on_step or (lambda step: None),
         built_before=built_before,
         one_at_a_time=one_at_a_time,
+        asked_s=asked_s or time_budget_s,
     )
     if prior:
         prior.refuse_same(bench.conditions, space)
@@ -236,13 +241,14 @@ class _Job:
         with ExitStack() as stack:
             sessions = {**blocks, **bench.networks(stack, wave)}
             left_s = (bench.left_s - _FIT_S) / (len(waves) - number)
-            return measure(
+            deadline = time.monotonic() + left_s
+            outcome = measure(
                 sessions,
                 {**bench.runs, **samples.runs},
                 samples,
                 bench.plan,
                 seed=self.seed,
-                deadline=time.monotonic() + left_s,
+                deadline=deadline,
                 first_round=first_round,
                 on_round=lambda rounds, took_s: self._after_round(book, number, len(waves), rounds, took_s),
                 on_visit=bench.running,
@@ -250,6 +256,10 @@ class _Job:
                 probe=bench.probe,
                 due=self._due(sessions, wave, samples, first_round, left_s),
             )
+            numbers = range(first_round, first_round + outcome.rounds)
+            measured = Measured(sessions, samples, interference, numbers, outcome.round_s, self.seed)
+            spare_s = deadline - time.monotonic()
+            return replace(outcome, extended_s=in_gaps(bench, measured, spare_s, len(waves)))
 
     def _due(
         self,
@@ -298,4 +308,5 @@ class _Job:
             redone_visits=sum(outcome.redone_visits for outcome in outcomes),
             builds=self.bench.builds.summary(),
             not_captured=not_captured(self.bench.backend),
+            extended_s=round(sum(outcome.extended_s for outcome in outcomes), 1),
         )

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 class ProfilingProgress:
     """How far a profile is: `done` of `total` in a stage ("build", "measure", "fit").
 
-    `seconds_left` is to the end of the profile, not of the stage.
+    `seconds_left` is to the end of the profile, not of the stage. `note` is a sentence that is said once,
+    empty where there is none.
     """
 
     stage: str
@@ -18,6 +19,7 @@ class ProfilingProgress:
     total: int
     seconds_left: float
     text: str
+    note: str = ""
 
 
 OnProgress = Callable[[ProfilingProgress], None]

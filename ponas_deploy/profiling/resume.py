@@ -13,6 +13,7 @@ from ponas_deploy.errors import TableMismatchError
 from ponas_deploy.files.bounds import AboveZero, Count, Positive
 from ponas_deploy.files.documents import compact
 from ponas_deploy.files.journal import Line, difference
+from ponas_deploy.measuring.interference import superseded
 from ponas_deploy.measuring.protocol import Plan, Samples
 from ponas_deploy.profiling.assemble import NetworkSplit, Texts
 from ponas_deploy.profiling.models import WEIGHTS
@@ -71,7 +72,7 @@ def previous_of(lines: Iterable[Line]) -> Previous:
         else:
             one = line.read(SampleEntry)
             samples.add(one.key, one.round, one.runs, one.ns)
-    return Previous(samples, networks, tuple(rounds))
+    return Previous(samples, networks, tuple(superseded(rounds)))
 
 
 def _of_today(entry: Mapping[str, Any]) -> dict[str, Any]:

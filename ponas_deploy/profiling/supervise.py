@@ -72,7 +72,12 @@ def profile_in_worker(
             report(
                 ProfilingProgress("build", 0, 1, left_s, f"starting again: the process {failures[-1].text}")
             )
-        attempt = replace(request, seconds=left_s, failures=tuple(failure.text for failure in failures))
+        attempt = replace(
+            request,
+            seconds=left_s,
+            asked_s=request.seconds,
+            failures=tuple(failure.text for failure in failures),
+        )
         with _started(attempt) as worker:
             failure = _follow(worker, report, timeouts or Timeouts(), request.conditions.backend)
         if failure is None:

@@ -16,7 +16,7 @@ from ponas_deploy.errors import PonasError, UnknownNameError
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.profiling.inventory import Target, make_table, missing, outdated, serving
 from ponas_deploy.profiling.prior import NETWORKS, load_prior
-from ponas_deploy.profiling.progress import OnProgress
+from ponas_deploy.profiling.progress import OnProgress, ProfilingProgress
 from ponas_deploy.profiling.staleness import in_words
 from ponas_deploy.profiling.trial import middle, select, trial
 from ponas_deploy.tables import store
@@ -204,13 +204,26 @@ def profile_stored(
         accuracy=accuracy or accuracy_of(space),
         prior=prior,
         networks=networks,
-        on_progress=on_progress,
+        on_progress=_with_notes(on_note, on_progress),
         seed=seed,
     )
-    took_s = monotonic() - started
+    protocol = made.table.protocol
+    took_s = monotonic() - started - protocol.extended_s
     if took_s > _OVERTIME * time_budget_s + _STARTING_S:
         on_note(f"it took {took_s:.0f} s: fewer rounds and networks than these make no certified table")
     return made
+
+
+def _with_notes(on_note: OnNote, on_progress: OnProgress | None) -> OnProgress:
+    """Pass on how far a profile is, and what it says once."""
+
+    def report(progress: ProfilingProgress) -> None:
+        if progress.note:
+            on_note(progress.note)
+        if on_progress:
+            on_progress(progress)
+
+    return report
 
 
 def accuracy_of(space: Space, name: str | None = None) -> Path | None:

@@ -34,9 +34,10 @@ STEP_BYTES = 4096
 class Request:
     """What is to be profiled, and where table and journal go.
 
-    With `further` rounds are added to the table that is there. `accuracy` and `prior` are tables, `networks`
-    are timed to fit the prior on. `built_before` is what models took to build in an earlier profile.
-    `failures` are what ended the processes that tried before, in words, for the table's protocol.
+    With `further` rounds are added to the table that is there. `seconds` are what is left of the time,
+    `asked_s` what was asked for. `accuracy` and `prior` are tables, `networks` are timed to fit the prior on.
+    `built_before` is what models took to build in an earlier profile. `failures` are what ended the processes
+    that tried before, in words, for the table's protocol.
     """
 
     conditions: Conditions
@@ -53,6 +54,7 @@ class Request:
     networks: int = NETWORKS
     built_before: BuildTimes | None = None
     failures: tuple[str, ...] = ()
+    asked_s: float | None = None
 
     def text(self) -> str:
         """The request as JSON."""
@@ -113,6 +115,7 @@ def _make(request: Request, step: Step, send: processes.Send) -> None:
         conditions.batch,
         device=conditions.device,
         time_budget_s=request.seconds,
+        asked_s=request.asked_s,
         journal=request.journal,
         further=load_latency_table(request.table) if request.further else None,
         accuracy=load_accuracy_table(request.accuracy) if request.accuracy else None,

@@ -84,8 +84,9 @@ class MeasurementProtocol:
 
     `plan` holds the numbers of `measuring.Plan`; `rounds` those of each wave of networks; `stopped_by` is
     "settled", "rounds" or "time". `at_start` and `at_end` are the machine's conditions by name, `journal`
-    what was found of an earlier measurement, `restarted_because` what ended the processes before. `other` is
-    what older versions wrote that has no field here.
+    what was found of an earlier measurement, `restarted_because` what ended the processes before,
+    `extended_s` the seconds beyond the time that was given in which disturbed rounds were taken again.
+    `other` is what older versions wrote that has no field here.
     """
 
     plan: Mapping[str, float] = field(default_factory=dict)
@@ -102,6 +103,7 @@ class MeasurementProtocol:
     interference: InterferenceSummary | None = None
     journal: str = ""
     restarted_because: str = ""
+    extended_s: AtLeastZero = 0.0
     prior: PriorSummary | None = None
     fit: FitSummary | None = None
     other: Mapping[str, str] = field(default_factory=dict)

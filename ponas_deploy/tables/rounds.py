@@ -18,7 +18,8 @@ class Round:
     `core_ns` is what a fixed piece of arithmetic takes while nobody shares the core (`contention`),
     `shared_pct` how many samples met a shared core, `contended_pct` how many were kept although it still was.
     `held` names what throttled processor or GPU. `wrong` says what was too much, empty where nothing was.
-    Load, governor, affinity and power mode are those at its end.
+    Load, governor, affinity and power mode are those at its end. One that was taken `again` stands in place
+    of those before of its number.
     """
 
     number: int
@@ -41,6 +42,7 @@ class Round:
     held: tuple[str, ...] = ()
     wrong: str = ""
     discarded: bool = False
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,3 +187,36 @@ def test_a_snapshot_of_this_machine() -> None:
     seen = between(0, take_snapshot(), take_snapshot())
     assert seen.others_pct == 0.0, "far too short to tell"
     assert seen.asleep_s == 0.0
+
+
+def test_a_round_that_was_taken_again_stands_in_place_of_the_one_before() -> None:
+    interference, _ = interference_of([0, 15, 0, 15], replace(PLAN, redone_pct=0.0))
+    journaled = list(interference.rounds)
+    interference.on_round = journaled.append
+    assert (interference.disturbed.kept, interference.disturbed.most) == (4, False)
+    interference._snapshot = lambda: START  # nothing happens any more
+    interference.begin()
+    interference.end_again(1)
+    said = interference.summary()
+    assert (said.kept_rounds, said.wrong_rounds, said.discarded_rounds) == (4, 1, 1)
+    assert Interference(PLAN, lambda: START, journaled).rounds == interference.rounds, "a journal says it"
+    assert [one.number for one in interference.disturbed.rounds] == [3]
+
+
+def test_most_is_more_than_half() -> None:
+    plan = replace(PLAN, redone_pct=0.0)
+    assert interference_of([15, 15, 0], plan)[0].disturbed.most
+    assert not interference_of([15, 15, 0, 0], plan)[0].disturbed.most
+    assert not Interference(PLAN, lambda: START).disturbed.most
+
+
+def test_a_gap_is_a_moment_in_which_nothing_disturbs(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept = list[float]()
+    monkeypatch.setattr("ponas_deploy.measuring.interference.time.sleep", slept.append)
+    busy = iter([START, after(later(others_s=9.0)), START, after(later(others_s=9.0)), START, after(later())])
+    interference = Interference(PLAN, lambda: START)
+    interference._snapshot = lambda: next(busy)
+    assert interference.wait_for_gap(1e9)
+    assert len(slept) == 3
+    interference._snapshot = iter([START, after(later(others_s=9.0))] * 9).__next__
+    assert not interference.wait_for_gap(-1.0), "none came in time"

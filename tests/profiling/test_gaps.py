@@ -1,0 +1,97 @@
+"""A profile of which most rounds were disturbed goes on in the gaps, and says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ponas_deploy.backends import FakeBackend
+from ponas_deploy.machines.conditions import Reading
+from ponas_deploy.machines.counters import Counters
+from ponas_deploy.machines.nvidia import GpuReading
+from ponas_deploy.measuring.interference import Snapshot
+from ponas_deploy.measuring.protocol import Plan
+from ponas_deploy.profiling.profile import profile
+from ponas_deploy.profiling.progress import ProfilingProgress
+from ponas_deploy.tables.files import load_latency_table
+from ponas_deploy.tables.latency import LatencyTable
+from ponas_deploy.tables.latency_file import write_latency_table
+from ponas_deploy.tables.quality import quality_findings
+from searchspace.space import Space
+
+ROUNDS = 5
+
+
+@pytest.fixture
+def others(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether others use the cores in each interval between two readings, the last one for ever."""
+    busy, start = list[bool](), Counters(at_s=0.0, cores=2, busy_s=0.0, own_s=0.0)
+    counters = [start]
+
+    def snapshot(*given: object) -> Snapshot:
+        working = busy.pop(0) if len(busy) > 1 else busy[0]
+        now = counters[-1]
+        counters.append(replace(now, at_s=now.at_s + 1, busy_s=now.busy_s + 1.6 * working))
+        return Snapshot(counters[-1], Reading(), GpuReading())
+
+    monkeypatch.setattr("ponas_deploy.profiling.profile.take_snapshot", snapshot)
+    monkeypatch.setattr("ponas_deploy.measuring.interference.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("ponas_deploy.profiling.gaps.registry.is_real", lambda name: True)
+    return busy
+
+
+Profiled = Callable[..., LatencyTable]
+
+
+@pytest.fixture
+def profiled(tiny: Space) -> Profiled:
+    plan = Plan(min_rounds=ROUNDS, max_rounds=ROUNDS, floor_rounds=ROUNDS, redone_pct=0.0)
+
+    def made(**more: object) -> LatencyTable:
+        return profile(tiny, FakeBackend(), plan=plan, **more)  # type: ignore[arg-type]
+
+    return made
+
+
+def test_most_rounds_were_disturbed_and_then_they_were_not(
+    others: list[bool], profiled: Profiled, tmp_path: Path
+) -> None:
+    others += [True] * (1 + 2 * ROUNDS) + [False]
+    seen = list[ProfilingProgress]()
+    table = profiled(on_progress=seen.append, journal=tmp_path / "journal")
+    said = table.protocol.interference
+    assert said is not None
+    assert (said.kept_rounds, said.wrong_rounds, said.discarded_rounds) == (ROUNDS, 2, 3), "half may be"
+    (note,) = (one.note for one in seen if one.note)
+    assert note.startswith("5 of 5 rounds were disturbed (other processes used 78 % of the cores): going on")
+    assert "for at most" in note
+    assert "the same command again: it goes on from here" in note
+    assert not [one for one in quality_findings(table) if "disturbed" in one.text]
+    assert all(len(measured.rounds_ns) == ROUNDS for _, measured in table.measurements)
+    write_latency_table(table, tmp_path / "table.json")
+    assert load_latency_table(tmp_path / "table.json").rounds == table.rounds
+    assert profiled(journal=tmp_path / "journal").rounds == table.rounds, "the journal says the same"
+
+
+def test_a_machine_that_is_always_busy_gets_its_extra_time_and_no_more(
+    others: list[bool], profiled: Profiled
+) -> None:
+    others += [True]
+    table = profiled(time_budget_s=4.0)
+    said = table.protocol.interference
+    assert said is not None
+    assert (said.kept_rounds, said.wrong_rounds) == (ROUNDS, ROUNDS)
+    assert table.protocol.extended_s <= 2.0 + 0.1
+    assert any("5 of 5 rounds were disturbed" in one.text for one in quality_findings(table))
+
+
+def test_a_few_disturbed_rounds_are_no_reason(others: list[bool], profiled: Profiled) -> None:
+    others += [True] * 5 + [False]
+    seen = list[ProfilingProgress]()
+    table = profiled(on_progress=seen.append)
+    assert table.protocol.interference is not None
+    assert table.protocol.interference.wrong_rounds == 2
+    assert (table.protocol.extended_s, [one.note for one in seen if one.note]) == (0.0, [])
