@@ -31,6 +31,7 @@ from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.accuracy_file import write_accuracy_table
 from ponas_deploy.tables.latency import Conditions
 from ponas_deploy.tables.margin import CONFIDENCE
+from ponas_deploy.tables.quality import made_while_busy
 from ponas_deploy.tables.store import StoredAccuracy, StoredTable
 from searchspace.architecture import Architecture
 from searchspace.space import Space
@@ -271,4 +272,6 @@ def _tables(
         made = tables_for(target, space, seconds, on_note=on_note, on_progress=on_progress, on_build=on_build)
         return made, ()
     tables = inventory.given(target, space, store.latency_table(named))
+    if text := made_while_busy(tables[0].name, tables[0].table):
+        on_note(f"{text}: its predictions may be off.")
     return tables, inventory.caveats(target, tables[0])

@@ -146,6 +146,13 @@ class Disturbed:
         return f"{len(self.rounds)} of {self.kept} rounds were disturbed{because}"
 
 
+def disturbed_now(seconds: float = RETRIES.look_s) -> str:
+    """What disturbs this machine during so many seconds from now on; empty where nothing does."""
+    before = take_snapshot()
+    time.sleep(seconds)
+    return complaints(between(0, before, take_snapshot()), (), Plan())
+
+
 class Interference:
     """The interference in all rounds of one measurement; see `protocol.RoundCheck`.
 

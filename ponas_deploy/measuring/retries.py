@@ -31,6 +31,8 @@ class Retries:
     to take them again while nothing disturbs."""
     gap_s: float = 0.5
     """Before each of those, so many seconds must pass in which nothing disturbs."""
+    look_s: float = 2.0
+    """Before a table that was made while the machine was busy is made again, it must be quiet for so long."""
     round_pauses: int = 8
     sentinel_pauses: int = 4
     """Before that, so many pauses of the plan; the sentinel's grow twofold and end when it is itself

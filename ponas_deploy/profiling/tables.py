@@ -14,6 +14,7 @@ from time import monotonic
 from ponas_deploy.backends import OnBuildProgress
 from ponas_deploy.errors import PonasError, UnknownNameError
 from ponas_deploy.files.notes import OnNote, no_note
+from ponas_deploy.measuring.interference import disturbed_now
 from ponas_deploy.profiling.inventory import Target, make_table, missing, outdated, serving
 from ponas_deploy.profiling.prior import NETWORKS, load_prior
 from ponas_deploy.profiling.progress import OnProgress, ProfilingProgress
@@ -23,6 +24,7 @@ from ponas_deploy.tables import store
 from ponas_deploy.tables.files import load_latency_table
 from ponas_deploy.tables.grid import SpaceKey
 from ponas_deploy.tables.latency import Conditions, LatencyTable
+from ponas_deploy.tables.quality import made_while_busy
 from ponas_deploy.tables.store import StoredTable
 from searchspace.space import Space
 
@@ -120,10 +122,13 @@ def tables_for(
 ) -> tuple[StoredTable, ...]:
     """The tables that serve a target; those of this machine that are missing and worth it are made first.
 
-    What was made with another runtime, driver, power mode, ... is named and made again. All of them
-    together take about `time_budget_s`, unless the machine is too slow for a single one.
+    What was made with another runtime, driver, power mode, ... is named and made again, and so is what was
+    made while this machine was busy, where it is not busy now. All of them together take about
+    `time_budget_s`, unless the machine is too slow for a single one.
     """
-    tables = serving(target, space)
+    served = serving(target, space)
+    again = _to_make_again(served, local=target.local, on_note=on_note)
+    tables = tuple(stored for stored in served if all(stored is not one for one in again))
     wanted = missing(target, tables, every_precision=True)
     if not wanted:
         return tables
@@ -139,7 +144,26 @@ def tables_for(
                 conditions, space, share_s, overwrite=True, on_note=on_note, on_progress=on_progress
             )
         )
-    return (*tables, *made)
+    remade = {stored.conditions for stored in made}
+    return (*tables, *(stored for stored in again if stored.conditions not in remade), *made)
+
+
+def _to_make_again(tables: Sequence[StoredTable], *, local: bool, on_note: OnNote) -> tuple[StoredTable, ...]:
+    """Those that were made while the machine was busy, where nothing disturbs now; what is so is said."""
+    said = [(stored, text) for stored in tables if (text := made_while_busy(stored.name, stored.table))]
+    now = disturbed_now() if said and local else ""
+    for stored, text in said:
+        made_by = f"--backend {stored.conditions.backend} --precision {stored.conditions.precision}"
+        if not local:
+            on_note(f"{text}: its predictions may be off.")
+        elif now:
+            on_note(
+                f"{text}. It is used as it is, for the machine is busy now too ({now}): `ponas profile"
+                f" {made_by} --force` makes it again when that is over."
+            )
+        else:
+            on_note(f"{text}. The machine is quiet now: it is made again.")
+    return tuple(stored for stored, _ in said) if local and not now else ()
 
 
 def _worth_profiling(

@@ -53,7 +53,32 @@ def quality_findings(table: LatencyTable) -> tuple[Finding, ...]:
     """
     fit = table.protocol.fit
     by_whom = _of_certificate(table.certificate) if table.certificate or not fit else _of_held_out(fit)
-    return (*by_whom, *_of_protocol(table))
+    return (*_of_rounds(table), *by_whom, *_of_protocol(table))
+
+
+def mostly_disturbed(table: LatencyTable) -> str:
+    """`8 of 10 rounds were disturbed (why)`, where more than half were; empty for other tables."""
+    rounds = table.protocol.interference
+    if rounds is None or 2 * rounds.wrong_rounds <= rounds.kept_rounds:
+        return ""
+    because = rounds.wrong_because or "no reason is given"
+    return f"{rounds.wrong_rounds} of {rounds.kept_rounds} rounds were disturbed ({because})"
+
+
+def made_while_busy(name: str, table: LatencyTable) -> str:
+    """That a table is of a machine that was busy, and how far off it is; empty for other tables."""
+    if not (text := mostly_disturbed(table)):
+        return ""
+    proof = table.certificate
+    error = f"; mean error {proof.mean_error_pct:.1f} %" if proof else ""
+    return f"{name} was made while the machine was busy: {text}{error}"
+
+
+def _of_rounds(table: LatencyTable) -> Iterator[Finding]:
+    """What disturbed the rounds that everything else was measured in."""
+    if text := mostly_disturbed(table):
+        advice = "Profile again when that is over (`ponas doctor`)."
+        yield Finding("warning", "protocol", f"{text}.", advice)
 
 
 def _of_certificate(certificate: Certificate | None) -> Iterator[Finding]:
@@ -147,11 +172,7 @@ def _of_protocol(table: LatencyTable) -> Iterator[Finding]:
             " to the last."
         )
         yield Finding("warning", "protocol", message, "Profile again when it is steady (`ponas doctor`).")
-    rounds, prior, fit = table.protocol.interference, table.protocol.prior, table.protocol.fit
-    if rounds and 2 * rounds.wrong_rounds > rounds.kept_rounds:
-        because = rounds.wrong_because or "no reason is given"
-        message = f"{rounds.wrong_rounds} of {rounds.kept_rounds} rounds were disturbed ({because})."
-        yield Finding("warning", "protocol", message, "Profile again when that is over (`ponas doctor`).")
+    prior, fit = table.protocol.prior, table.protocol.fit
     if prior and prior.finding:
         yield Finding("warning", "protocol", prior.finding)
     if fit:

@@ -18,6 +18,8 @@ from ponas_deploy.profiling.staleness import Difference, differing, in_words, ma
 from ponas_deploy.tables import store
 from ponas_deploy.tables.latency import Conditions
 from ponas_deploy.tables.measured_how import MeasurementProtocol
+from ponas_deploy.tables.quality import quality_findings
+from ponas_deploy.tables.rounds import InterferenceSummary
 from ponas_deploy.tables.store import StoredTable
 from searchspace.space import Space
 from stored_tables import stored
@@ -157,3 +159,39 @@ def test_a_stale_table_of_this_machines_gpu_makes_no_promise(
     monkeypatch.setattr(staleness, "this_gpu", lambda: "nvidia-h200")
     with pytest.raises(MeasurementError, match=r"with onnxruntime 0\.1, here is .* No engine is promised"):
         staleness.refuse_stale(made)
+
+
+def made_while_busy(space: Space) -> StoredTable:
+    rounds = InterferenceSummary(kept_rounds=5, wrong_rounds=4, wrong_because="other processes used 60 %")
+    return stored(space, this_machine().name, protocol=MeasurementProtocol(interference=rounds))
+
+
+def test_a_table_of_a_busy_machine_is_made_again_where_it_is_quiet(
+    tiny: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy, profiled, notes, now = made_while_busy(tiny), list[Conditions](), list[str](), [""]
+
+    def profile(conditions: Conditions, *given: object, **more: object) -> StoredTable:
+        profiled.append(conditions)
+        return replace(busy, path=Path("made-again.json"))
+
+    monkeypatch.setattr(tables, "profile_stored", profile)
+    monkeypatch.setattr(tables, "disturbed_now", lambda: now[0])
+    target = Target("cpu", ("onnxruntime",))
+    (found,) = tables.tables_for(target, tiny, 10.0, on_note=notes.append)
+    said = f"{busy.name} was made while the machine was busy: 4 of 5 rounds were disturbed (other processes"
+    assert notes[0].startswith(said)
+    assert notes[0].endswith("The machine is quiet now: it is made again.")
+    assert (profiled, found.path.name) == ([busy.conditions], "made-again.json")
+
+    notes.clear()
+    now[0] = "other processes used 99 % of the cores"
+    assert tables.tables_for(target, tiny, 10.0, on_note=notes.append) == (busy,)
+    assert len(profiled) == 1, "no use now"
+    assert "busy now too (other processes used 99 % of the cores)" in notes[0]
+    assert "`ponas profile --backend onnxruntime --precision fp32 --force`" in notes[0]
+
+
+def test_what_was_disturbed_is_the_first_thing_that_is_said_of_a_table(tiny: Space) -> None:
+    first, *_ = quality_findings(made_while_busy(tiny).table)
+    assert first.text.startswith("4 of 5 rounds were disturbed")
