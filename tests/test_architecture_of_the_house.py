@@ -160,9 +160,10 @@ def test_every_file_is_in_a_room() -> None:
 
 
 def test_a_door_defines_nothing() -> None:
-    """An `__init__.py` hands names on; that of the package itself also says how it loads them."""
+    """An `__init__.py` hands names on; those of two packages also say how they load them."""
+    lazy = ("ponas_deploy/__init__.py", "searchspace/__init__.py")
     for file in FILES:
-        if file.endswith("/__init__.py") and file not in ("ponas_deploy/__init__.py"):
+        if file.endswith("/__init__.py") and file not in lazy:
             body = ast.parse(FILES[file].read_text(encoding="utf-8")).body
             assert not [node for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))], file
 

@@ -20,7 +20,7 @@ def devices(json: Json = False) -> None:
 
     found = inventory()
     if json:
-        from ponas_deploy.commands.documents import devices_document
+        from ponas_deploy.commands.documents.devices import devices_document
 
         print_json(devices_document(found))
         return

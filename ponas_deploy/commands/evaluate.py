@@ -71,7 +71,7 @@ def evaluate(
     )
     with waiting() as advance:
         found = evaluation.evaluate(wanted, advance, note)
-    from ponas_deploy.commands.documents import evaluation_document
+    from ponas_deploy.commands.documents.evaluation import evaluation_document
 
     document = evaluation_document(found)
     if json:

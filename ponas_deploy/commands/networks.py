@@ -71,7 +71,7 @@ def networks(
             target, built, count, out, seed=seed, overwrite=force, on_note=note, on_progress=on_progress
         )
     if json:
-        from ponas_deploy.commands.documents import measured_networks
+        from ponas_deploy.commands.documents.networks import measured_networks
 
         print_json(measured_networks(made))
         return

@@ -112,7 +112,7 @@ def profile(
     for stored in made:
         note(_precision(stored, accuracy))
     if json:
-        from ponas_deploy.commands.documents import profile_document
+        from ponas_deploy.commands.documents.profile import profile_document
 
         print_json(profile_document(made, accuracy))
         return

@@ -244,7 +244,7 @@ def _choose(
         on_note=note,
     )
     if json:
-        from ponas_deploy.commands.documents import choice_document
+        from ponas_deploy.commands.documents.choice import choice_document
 
         print_json(choice_document(found, confidence, accuracy.made_on))
         return

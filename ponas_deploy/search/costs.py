@@ -8,7 +8,7 @@ when it starts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, make_dataclass
 from functools import cache
 from math import ceil, floor, log10
@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from ponas_deploy.errors import PonasError, TableMismatchError, UnknownNameError
 from ponas_deploy.search.notation import COUNTS, LATENCIES, SIZES, Limit, Notation
-from searchspace.cost import Count, cost_table, count_bytes, count_macs, network_cost
-from searchspace.ops import count_params
 
 if TYPE_CHECKING:
     from ponas_deploy.tables.grid import Grid
     from ponas_deploy.tables.latency import LatencyTable
     from searchspace.architecture import Architecture
+    from searchspace.cost import Count
     from searchspace.space import Space
 
 T = TypeVar("T")
@@ -61,13 +60,17 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """A cost that `count` tells from the operations of a block and the shape of its input."""
+    """A cost that a function tells from the operations of a block and the shape of its input.
 
-    count: Count
+    `counter` loads that function.
+    """
+
+    counter: Callable[[], Count]
 
     def cells(self, latency: LatencyTable, space: Space | None) -> Grid | None:
         """Counted over the space."""
         from ponas_deploy.tables.grid import Grid, SpaceKey
+        from searchspace.cost import cost_table
 
         if space is None:
             return None
@@ -75,14 +78,34 @@ class Counted:
             raise TableMismatchError(
                 f"the latency table is of space '{latency.space.name}', not '{space.name}'."
             )
-        fixed, rows = cost_table(self.count, space)
+        fixed, rows = cost_table(self.counter(), space)
         return Grid.over(space, rows, fixed).aligned_to(
             latency.grid, f"space '{space.name}'", "the latency table"
         )
 
     def network(self, architecture: Architecture) -> float | None:
         """Counted over the network."""
-        return network_cost(self.count, architecture)
+        from searchspace.cost import network_cost
+
+        return network_cost(self.counter(), architecture)
+
+
+def _macs() -> Count:
+    from searchspace.cost import count_macs
+
+    return count_macs
+
+
+def _params() -> Count:
+    from searchspace.ops import count_params
+
+    return count_params
+
+
+def _bytes() -> Count:
+    from searchspace.cost import count_bytes
+
+    return count_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +169,7 @@ LATENCY = CostColumn(
 MACS = CostColumn(
     "macs",
     "M MACs",
-    Counted(count_macs),
+    Counted(_macs),
     "--flops",
     "COUNT",
     COUNTS,
@@ -158,7 +181,7 @@ MACS = CostColumn(
 PARAMS = CostColumn(
     "params",
     "M parameters",
-    Counted(count_params),
+    Counted(_params),
     "--params",
     "COUNT",
     COUNTS,
@@ -170,7 +193,7 @@ PARAMS = CostColumn(
 BYTES = CostColumn(
     "bytes",
     "MB",
-    Counted(count_bytes),
+    Counted(_bytes),
     "--size",
     "SIZE",
     SIZES,

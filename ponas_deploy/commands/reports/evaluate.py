@@ -10,7 +10,7 @@ from rich.text import Text
 from ponas_deploy.commands.reports.style import BAD, FAINT, GOOD, table, titled
 
 if TYPE_CHECKING:
-    from ponas_deploy.commands.documents import EvaluatedEngine, EvaluationDocument
+    from ponas_deploy.commands.documents.evaluation import EvaluatedEngine, EvaluationDocument
 
 
 def evaluation_report(document: EvaluationDocument) -> RenderableType:

@@ -92,7 +92,7 @@ def certify(
         certificate = _by_run(table, path, run, weights, data, networks, device, seed)
     write_accuracy_table(replace(table, certificate=certificate), target, overwrite=True)
     if json:
-        from ponas_deploy.commands.documents import certified_document
+        from ponas_deploy.commands.documents.table import certified_document
 
         print_json(certified_document(certificate, target))
         return

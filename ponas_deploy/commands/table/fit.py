@@ -77,7 +77,7 @@ def fit(
     else:
         write_accuracy_table(table, out, overwrite=force)
     if json:
-        from ponas_deploy.commands.documents import fitted_document
+        from ponas_deploy.commands.documents.table import fitted_document
 
         print_json(fitted_document(fitted, out))
         return

@@ -33,7 +33,7 @@ def show(file: Table, json: Json = False) -> None:
     if json:
         from ponas_deploy.tables.files import table_document
 
-        # Of one of the types that `commands.documents` names: `ShownLatencyTable`, `ShownAccuracyTable`.
+        # One of the types of `commands.documents.table`: `ShownLatencyTable`, `ShownAccuracyTable`.
         print_json({**table_document(table), **_ties(table), **_findings(table)})
         return
     from ponas_deploy.commands.reports.tables import table_report

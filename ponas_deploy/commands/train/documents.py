@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ponas_deploy.commands.documents import values_of
+from ponas_deploy.commands.documents.values import values_of
 from ponas_deploy.fitting import Fit, fit_document
 from ponas_deploy.fitting.result import FitDocument
 from ponas_deploy.tables.accuracy import AccuracyTable

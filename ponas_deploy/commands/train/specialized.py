@@ -98,7 +98,7 @@ def specialized(
     if not distributed.leads():
         return
     if json:
-        from ponas_deploy.commands.documents import values_of
+        from ponas_deploy.commands.documents.values import values_of
 
         places = {"weights": str(result.weights), "result": str(result.path)}
         print_json(SpecializedPrinted(**{**values_of(result.document), **places, "format": SPECIALIZED.tag}))
