@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 def _percentile(value: int) -> int:
     """One of those that are measured; a usage error otherwise."""
-    from ponas_deploy.engines.timing import PERCENTILES
+    from ponas_deploy.tables.measurement import PERCENTILES
 
     if value not in PERCENTILES:
         raise typer.BadParameter(f"{value} is not one of {', '.join(map(str, PERCENTILES))}.")

@@ -23,13 +23,11 @@ from ponas_deploy.engines.verdict import CANNOT_BE_TOLD, why_not_told
 from ponas_deploy.errors import BudgetError
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.costs import LATENCY
-from ponas_deploy.search.specialize import Specialization, specialize
-from ponas_deploy.tables.accuracy import AccuracyTable
-from ponas_deploy.tables.latency import LatencyTable
+from ponas_deploy.search.margins import with_margin_said
+from ponas_deploy.search.specialize import Specialization
 from ponas_deploy.tables.margin import Margin, margin
 from ponas_deploy.tables.quality import reproducibility_pct
 from ponas_deploy.tables.store import StoredTable
-from searchspace.space import Space
 
 CAUTION_PCT = 0.5
 """The room that every miss asks for beyond the residual."""
@@ -74,7 +72,7 @@ def next_attempt(
         try:
             choices = _choices(task, stored, before, scale.safe, measured)
         except BudgetError as error:
-            refusals.append(error if measured else _beyond(error, certified))
+            refusals.append(error if measured else with_margin_said(error, certified))
             continue
         tried = {attempt.choice.choices for attempt in before}
         for untried in (choice for choice in choices if choice.choices not in tried):
@@ -139,33 +137,6 @@ def _choices(
             task.choose(stored.table, 1)
         # By margin or residuals nothing fits: let the clock say so of the fastest network there is.
         return task.choose(table, 1, task.budget.with_limits(latency_ms=error.least))
-
-
-def choose_within(
-    certified: Margin | None,
-    latency: LatencyTable,
-    accuracy: AccuracyTable,
-    budget: Budget,
-    *,
-    space: Space | None = None,
-    method: str = "exact",
-    seed: int = 0,
-) -> Specialization:
-    """`specialize` with the latency budget divided by a table's margin; the prediction stays the table's."""
-    table = latency.scaled(certified.factor) if certified else latency
-    try:
-        found = specialize(table, accuracy, budget, space=space, method=method, seed=seed)
-    except BudgetError as error:
-        raise _beyond(error, certified) from error
-    return replace(found, predicted_ms=latency.predict_ms(found.choices)) if certified else found
-
-
-def _beyond(error: BudgetError, certified: Margin | None) -> BudgetError:
-    """The same refusal, which says that a margin is in its numbers."""
-    if certified is None or error.constraint != LATENCY.name:
-        return error
-    text = f"{error} That is with a margin of {certified.text}."
-    return BudgetError(text, error.constraint, error.asked, error.least)
 
 
 def missed(budget: Budget, attempts: Sequence[Attempt]) -> BudgetError:

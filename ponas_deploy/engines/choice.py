@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ponas_deploy.engines.attempts import choose_within
 from ponas_deploy.errors import UnknownNameError
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.profiling.staleness import refuse_stale
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.costs import Amount, cost_column, limits_of
+from ponas_deploy.search.margins import choose_within
 from ponas_deploy.search.notation import Limit
 from ponas_deploy.search.specialize import METHODS, Specialization, budget_from, matched_loss
 from ponas_deploy.search.specialize import shortlist as within

@@ -13,7 +13,6 @@ from ponas_deploy.engines.engine import Engine
 from ponas_deploy.engines.reranker import refuse_shortlist
 from ponas_deploy.engines.search import OnAttempt
 from ponas_deploy.engines.task import Task, WeightsSource
-from ponas_deploy.engines.timing import PERCENTILES
 from ponas_deploy.engines.weights import open_weights, refuse_for_search, refuse_other_network
 from ponas_deploy.errors import PonasError, UnknownNameError
 from ponas_deploy.files.home import home
@@ -31,6 +30,7 @@ from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.accuracy_file import write_accuracy_table
 from ponas_deploy.tables.latency import Conditions
 from ponas_deploy.tables.margin import CONFIDENCE
+from ponas_deploy.tables.measurement import PERCENTILES
 from ponas_deploy.tables.quality import made_while_busy
 from ponas_deploy.tables.store import StoredAccuracy, StoredTable
 from searchspace.architecture import Architecture

@@ -10,10 +10,11 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from ponas_deploy.engines.manifest import Manifest, Shortlisted
-from ponas_deploy.engines.timing import PERCENTILES, EngineTiming
+from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.engines.verdict import Verdict
 from ponas_deploy.search.costs import costs_document, network_costs, with_costs
 from ponas_deploy.tables.latency import Conditions
+from ponas_deploy.tables.measurement import PERCENTILES
 
 
 @dataclass(frozen=True, slots=True)

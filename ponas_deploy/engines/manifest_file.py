@@ -24,7 +24,7 @@ from ponas_deploy.engines.manifest import (
     TableUsed,
 )
 from ponas_deploy.engines.preprocessing import Preprocessing
-from ponas_deploy.engines.timing import PERCENTILES, EngineTiming
+from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.engines.verdict import Verdict
 from ponas_deploy.errors import FileFormatError, PonasError
 from ponas_deploy.files.bounds import AboveZero, Count, Nanoseconds, Resolution
@@ -33,6 +33,7 @@ from ponas_deploy.files.records import in_words, write_json
 from ponas_deploy.tables.grid import SpaceKey
 from ponas_deploy.tables.latency import Conditions
 from ponas_deploy.tables.latency_upgrade import renamed
+from ponas_deploy.tables.measurement import PERCENTILES
 from ponas_deploy.tables.rounds import Round
 from searchspace.architecture import Architecture
 from searchspace.spaces import SPACES, build_space

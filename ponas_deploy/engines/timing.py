@@ -33,8 +33,6 @@ from ponas_deploy.tables.measurement import quantile
 
 PROCESSES, SECONDS, WARM_UP_S = 3, 0.6, 0.2
 LEAST_RUNS, MOST_RUNS = 30, 2000
-PERCENTILES = (50, 90, 95, 99)
-"""Of single inferences: what is printed of an engine, and what a latency budget can be on."""
 _TIMEOUT_S = 300
 _PLAN = Plan(redone_pct=RETRIES.redone_processes_pct)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ponas_deploy.backends import get_backend
 from ponas_deploy.errors import MeasurementError, PonasError
 from ponas_deploy.machines.conditions import read_conditions
 from ponas_deploy.machines.gpu import this_gpu
@@ -52,6 +51,8 @@ class Difference:
 
 def differences(stored: StoredTable) -> tuple[Difference, ...]:
     """What of a table of this machine is another thing now; BackendError where its runtime is missing."""
+    from ponas_deploy.backends import get_backend
+
     runtime = dict(get_backend(stored.conditions.backend).environment())
     here = {**dict(this_machine().environment()), **dict(read_conditions().conditions()), **runtime}
     return differing(made_with(stored.table), here)

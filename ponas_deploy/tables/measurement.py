@@ -24,6 +24,8 @@ the quantile in its middle. Which one repeats best where: `docs/measuring.md`.
 """
 MIDDLE = ("midmean", "median")
 """The middle of the rounds: what comes closest to the p50 of an engine."""
+PERCENTILES = (50, 90, 95, 99)
+"""Of single inferences: what is printed of an engine, and what a latency budget can be on."""
 
 
 @dataclass(frozen=True, slots=True)

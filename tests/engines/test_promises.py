@@ -19,13 +19,14 @@ from planted_search import accuracy, device_ms, middle_ms, tables, task
 from ponas_deploy.backends import RunSettings
 from ponas_deploy.commands.reports.engine import deployment_report
 from ponas_deploy.engines.attempt import Attempt
-from ponas_deploy.engines.attempts import choose_within, latency_scale, reconsider
+from ponas_deploy.engines.attempts import latency_scale, reconsider
 from ponas_deploy.engines.loop import emit_portable, engine_document, meet_budget
 from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.errors import BackendError, BudgetError
 from ponas_deploy.files.documents import encoded
 from ponas_deploy.search.budget import Budget
+from ponas_deploy.search.margins import choose_within
 from ponas_deploy.tables.margin import margin
 from ponas_deploy.tables.quality import reproducibility_pct
 from rendered import shown
