@@ -17,12 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from ponas_deploy.checks.blocks import equal_blocks, odd_orders
+from ponas_deploy.checks.odd_cells import odd_cells
 from ponas_deploy.errors import FileFormatError, TableMismatchError
 from ponas_deploy.files.findings import Finding, Severity
 from ponas_deploy.files.records import Faults
 from ponas_deploy.search.frontier import swamping_cell
 from ponas_deploy.tables.accuracy import AccuracyTable
-from ponas_deploy.tables.accuracy_quality import accuracy_findings
+from ponas_deploy.tables.accuracy_quality import HELD_OUT, accuracy_findings
 from ponas_deploy.tables.files import AnyTable, sift_table
 from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.latency import LatencyTable
@@ -80,7 +81,14 @@ def check_table(table: AnyTable) -> tuple[Finding, ...]:
     grid = values_of(table)
     own = _latency_findings(table) if isinstance(table, LatencyTable) else _accuracy_findings(table, grid)
     summed = table.grid if isinstance(table, LatencyTable) else table.loss
-    return (*_space_findings(table.space, grid), *_swamped(summed), *own)
+    return (*_space_findings(table.space, grid, _fitted(table)), *_swamped(summed), *own)
+
+
+def _fitted(table: AnyTable) -> bool:
+    """Whether whole networks are all that a table is made from, so that it has the candidates they had."""
+    if isinstance(table, LatencyTable):
+        return table.protocol.fit is not None
+    return table.certificate is not None and table.certificate.method == HELD_OUT
 
 
 def check_pair(first: AnyTable, second: AnyTable) -> tuple[Finding, ...]:
@@ -106,9 +114,9 @@ def _made_elsewhere(first: AnyTable, second: AnyTable) -> Iterator[Finding]:
                 yield Finding("warning", "both tables", message, advice)
 
 
-def _space_findings(key: SpaceKey | None, grid: Grid) -> Iterator[Finding]:
+def _space_findings(key: SpaceKey | None, grid: Grid, fitted: bool) -> Iterator[Finding]:
     if key is None:
-        yield from _missing_by_majority(grid)
+        yield from _missing_by_majority(grid, fitted)
     elif key.resolution < 1 or key.classes < 1:
         yield Finding("error", "space", f"{key.resolution} px and {key.classes} classes must be above zero.")
     elif key.name not in SPACES and (known_as := name_of(key.fingerprint)):
@@ -116,7 +124,7 @@ def _space_findings(key: SpaceKey | None, grid: Grid) -> Iterator[Finding]:
         yield Finding("error", "space", message)
     elif key.name not in SPACES:
         yield Finding("note", "space", f"'{key.name}' is not known here: only its labels can be checked.")
-        yield from _missing_by_majority(grid)
+        yield from _missing_by_majority(grid, fitted)
     elif not is_sound(key):
         known = build_space(key.name).fingerprint
         message = f"is '{key.name}' with fingerprint {key.fingerprint}, but that space has {known}:"
@@ -141,14 +149,23 @@ def _differences_to(space: Space, grid: Grid) -> Iterator[Finding]:
         yield Finding("error", f"layer '{name}'", f"does not exist in space '{space.name}'.")
 
 
-def _missing_by_majority(grid: Grid) -> Iterator[Finding]:
+def _missing_by_majority(grid: Grid, fitted: bool) -> Iterator[Finding]:
+    """Candidates that most layers have and one lacks, unless it is a layer of another kind.
+
+    A layer of another kind has labels of its own in place of most of them. A table that was fitted has the
+    candidates of its rows: what none of them had is a note.
+    """
+    severity: Severity = "note" if fitted else "error"
     counts = Counter(label for labels in grid.candidates for label in labels)
     layers = len(grid.layers)
     expected = tuple(label for label, count in counts.items() if count >= EXPECTED_SHARE * layers)
     for layer, labels in zip(grid.layers, grid.candidates, strict=True):
-        for label in _first_only(expected, labels):
+        missing, own = _first_only(expected, labels), _first_only(labels, expected)
+        if own and 2 * len(missing) > len(expected):
+            continue
+        for label in missing:
             message = f"candidate '{label}' is missing: {counts[label]} of {layers} layers have it."
-            yield Finding("error", f"layer '{layer}'", message)
+            yield Finding(severity, f"layer '{layer}'", message)
     numbers = sorted(int(layer) for layer in grid.layers if layer.isdecimal())
     if len(numbers) == layers and layers > 1:
         for number in sorted(set(range(numbers[0], numbers[-1])) - set(numbers)):
@@ -192,7 +209,12 @@ def _latency_findings(table: LatencyTable) -> Iterator[Finding]:
 
 
 def _block_findings(table: LatencyTable, space: Space | None) -> Iterator[Finding]:
-    """Equal blocks whose times are far apart, and blocks that undercut one they contain."""
+    """Equal blocks whose times are far apart, and blocks that undercut one they contain.
+
+    Where nobody knows which blocks are equal, cells and layers that do not go with the others.
+    """
+    if space is None and not table.cell_keys and table.protocol.fit is None:
+        yield from odd_cells(table.grid)
     for block in equal_blocks(table, space):
         if block.spread > WIDE_SPREAD:
             severity: Severity = "error" if block.spread > WRONG_SPREAD else "warning"

@@ -22,7 +22,7 @@ from ponas_deploy.errors import TableMismatchError
 from ponas_deploy.fitting.design import Floats, Ints, Layout
 from ponas_deploy.fitting.result import Fit
 from ponas_deploy.tables.accuracy import AccuracyCertificate, AccuracyOrigin, AccuracyTable
-from ponas_deploy.tables.accuracy_quality import ADDITIVE, DRIFT, IDENTIFIED
+from ponas_deploy.tables.accuracy_quality import ADDITIVE, DRIFT, HELD_OUT, IDENTIFIED
 from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.latency import Certificate, LatencyTable, NetworkLatency
 from ponas_deploy.tables.measured_how import FitSummary, HeldOutLatencies, MeasurementProtocol
@@ -176,7 +176,7 @@ def _accuracy_table(
     noise = fit.noise_value if fit.noise.freedom else 0.0
     certificate = AccuracyCertificate(
         len(fit.networks), fit.tau.tau, fit.tau.low, fit.tau.high, fit.held_out.spearman, noise,
-        method="held out", made_on=fit.networks.path.name,
+        method=HELD_OUT, made_on=fit.networks.path.name,
     )  # fmt: skip
     loss = Grid(fit.layout.layers, fit.layout.candidates, values)
     return AccuracyTable(loss, space=key, origin=origin, created=created, certificate=certificate)

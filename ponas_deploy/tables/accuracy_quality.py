@@ -20,6 +20,9 @@ LOW_TAU = 0.5
 IDENTIFIED, ADDITIVE, DRIFT = "identified", "additive", "drift"
 """Details of a fitted table, "yes" or "no": what `ponas table fit --json` says by the same names."""
 
+HELD_OUT = "held out"
+"""The method of a certificate that a fit made from rows it had no part in."""
+
 _FITTED = {
     (DRIFT, "yes"): "the residuals follow the order of the rows it was fitted to: the machine changed.",
     (ADDITIVE, "no"): "sums of layers do not explain the networks it was fitted to.",

@@ -13,7 +13,7 @@ from ponas_deploy.commands.reports.findings import findings_rows
 from ponas_deploy.commands.reports.heat import HeatGrid, fixed_digits, linear_heat, log_heat
 from ponas_deploy.commands.reports.style import FAINT, PLAIN, WARN, counted, digits
 from ponas_deploy.tables.accuracy import AccuracyCertificate, AccuracyTable
-from ponas_deploy.tables.accuracy_quality import accuracy_findings
+from ponas_deploy.tables.accuracy_quality import HELD_OUT, accuracy_findings
 from ponas_deploy.tables.files import AnyTable
 from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.latency import Certificate, LatencyTable
@@ -23,7 +23,7 @@ from ponas_deploy.tables.quality import quality_findings
 _METHODS = {
     "inherited": "networks with inherited weights",
     "trained": "networks trained on their own",
-    "held out": "rows held out of the fit",
+    HELD_OUT: "rows held out of the fit",
 }
 
 
