@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Timer
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -94,13 +95,15 @@ def _profile_bars(console: Any) -> Bars:
 
 @contextmanager
 def waiting() -> Iterator[Advance]:
-    """A bar on stderr from the third second on; each new text starts it again."""
+    """A bar on stderr from the third second on, whether or not it moves; each new text starts it again."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bars = Progress(*columns, console=report_console(stderr=True), transient=True)
     tasks: dict[str, Any] = {}
-    started = monotonic()
+    shown = Timer(SHOWN_AFTER_S, bars.start)
+    shown.daemon = True
+    shown.start()
 
     def advance(done: int, total: int, text: str) -> None:
         if text not in tasks:
@@ -108,11 +111,11 @@ def waiting() -> Iterator[Advance]:
                 bars.update(task, visible=False)
             tasks[text] = bars.add_task(text, total=total)
         bars.update(tasks[text], completed=done, total=total)
-        if not bars.live.is_started and monotonic() - started > SHOWN_AFTER_S:
-            bars.start()
 
     try:
         yield advance
     finally:
+        shown.cancel()
+        shown.join()
         if bars.live.is_started:
             bars.stop()

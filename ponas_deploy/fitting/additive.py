@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from math import sqrt
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ponas_deploy.fitting.design import Floats, Ints
 from ponas_deploy.fitting.residuals import robust_sigma
@@ -177,18 +178,17 @@ def _kernels(
     yield "curvature", (place * place / scale[rows])[:, None]
     costs = effects[chosen] - effects[cells].mean(axis=0)
     yield "products of layers' costs", (costs @ costs.T) ** 2
-    same = np.zeros((len(rows), len(rows)))
-    neighbours = np.zeros_like(same)
-    before: Floats | None = None
-    for layer in range(chosen.shape[1]):
-        equal = (chosen[:, layer, None] == chosen[:, layer]).astype(np.float64)
+    same, neighbours = np.zeros((2, len(rows), len(rows)), dtype=np.float32)
+    before: NDArray[np.float32] | None = None
+    for column in chosen.T.astype(np.int32):
+        equal = (column[:, None] == column).astype(np.float32)
         equal /= max(float(equal.mean()), 1 / size)
         same += equal
         if before is not None:
             neighbours += before * equal
         before = equal
-    yield "pairs of neighbouring layers", neighbours
-    yield "pairs of layers", same * same
+    yield "pairs of neighbouring layers", neighbours.astype(np.float64)
+    yield "pairs of layers", same.astype(np.float64) ** 2
 
 
 def _patterns(residuals: _Residuals, kernels: Iterator[tuple[str, Floats]]) -> tuple[str, float]:

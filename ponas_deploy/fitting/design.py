@@ -57,12 +57,12 @@ class Layout:
 def counts(cells: Ints, size: int, weights: Floats) -> Floats:
     """How often two cells stand in one network, weighted: (P, P). The diagonal counts each cell."""
     found = np.zeros((size, size))
-    spread = np.repeat(weights, cells.shape[1])
-    for column in cells.T:
-        low, high = int(column.min()), int(column.max()) + 1
-        pairs = ((column - low)[:, None] * size + cells).ravel()
+    for layer, column in enumerate(cells.T):
+        low, high, later = int(column.min()), int(column.max()) + 1, cells[:, layer + 1 :]
+        pairs = ((column - low)[:, None] * size + later).ravel()
+        spread = np.repeat(weights, later.shape[1])
         found[low:high] += np.bincount(pairs, spread, (high - low) * size).reshape(-1, size)
-    return found
+    return found + found.T + np.diag(sums(cells, size, weights))
 
 
 def sums(cells: Ints, size: int, values: Floats) -> Floats:

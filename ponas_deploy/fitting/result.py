@@ -25,7 +25,7 @@ from ponas_deploy.fitting.residuals import Residualizer, clip_outliers
 from ponas_deploy.fitting.rows import Rows
 from ponas_deploy.fitting.scale import Scale, to_scale
 from ponas_deploy.fitting.solve import Model, Problem, fit
-from ponas_deploy.fitting.validate import HeldOut, hold_out
+from ponas_deploy.fitting.validate import HeldOut, OnStep, hold_out, no_step
 from ponas_deploy.tables.networks_csv import Kind, Networks
 from searchspace.space import Space
 from searchspace.spaces import SPACES, build_space
@@ -102,8 +102,11 @@ class Fit:
         return self.noise.sigma * (100 if self.kind == "latency" else self.points)
 
 
-def fit_networks(networks: Networks, *, seed: int = 0) -> Fit:
-    """Fit a table to networks with values; MeasurementError with fewer than 20 rows or equal values."""
+def fit_networks(networks: Networks, *, seed: int = 0, on_step: OnStep = no_step) -> Fit:
+    """Fit a table to networks with values; MeasurementError with fewer than 20 rows or equal values.
+
+    `on_step` hears how far it is: 20,000 rows of 2,000 cells take a minute.
+    """
     if networks.kind is None or len(networks) < LEAST_ROWS:
         raise MeasurementError(f"{len(networks)} rows are too few for a table: give {LEAST_ROWS} or more.")
     if len(set(networks.values)) == 1:
@@ -116,11 +119,14 @@ def fit_networks(networks: Networks, *, seed: int = 0) -> Fit:
         )
     alike = priors(layout)
     kind = networks.kind
-    scale, held_out = _best_scale(rows, layout, alike, kind, seed)
+    scale, held_out = _best_scale(rows, layout, alike, kind, seed, on_step)
     problem = rows.problem(scale)
+    on_step(0, 2, "all rows")
     model = fit(problem, layout, alike)
+    on_step(1, 2, "all rows")
     known = identification(layout, counts(problem.cells, layout.size, np.ones(rows.distinct)), rows.distinct)
     noise, order, additivity = _checked(rows, problem, model, alike[model.prior], scale)
+    on_step(2, 2, "all rows")
     tau = held_out.tau
     if tau.high < _NO_TAU and rows.distinct >= _EXPLAINS_NOTHING * known.wanted:
         additivity = replace(additivity, additive=False, kind=additivity.kind or "nothing")
@@ -147,12 +153,12 @@ def known_layout(networks: Networks) -> tuple[Space | None, Layout]:
 
 
 def _best_scale(
-    rows: Rows, layout: Layout, alike: dict[str, Floats], kind: Kind, seed: int
+    rows: Rows, layout: Layout, alike: dict[str, Floats], kind: Kind, seed: int, on_step: OnStep
 ) -> tuple[Scale, HeldOut]:
     if kind == "latency":
-        return "latency", hold_out(rows, layout, alike, "latency", seed)
-    logs = hold_out(rows, layout, alike, "log-error", seed)
-    plain = hold_out(rows, layout, alike, "points", seed)
+        return "latency", hold_out(rows, layout, alike, "latency", seed, on_step)
+    logs = hold_out(rows, layout, alike, "log-error", seed, on_step)
+    plain = hold_out(rows, layout, alike, "points", seed, on_step)
     better = plain.errors(False).mean() < _POINTS_BETTER * logs.errors(False).mean()
     return ("points", plain) if better else ("log-error", logs)
 

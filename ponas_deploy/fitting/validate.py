@@ -7,8 +7,9 @@ dealing is repeated, because its luck would decide otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -19,6 +20,13 @@ from ponas_deploy.fitting.scale import Scale, from_scale
 from ponas_deploy.fitting.solve import fit
 
 _FEW, _MANY = 200, 2000
+
+OnStep: TypeAlias = Callable[[int, int, str], None]
+"""Called with steps done, steps in total, and what is being done."""
+
+
+def no_step(done: int, total: int, text: str) -> None:
+    """The callback of a caller that wants no progress."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +58,26 @@ class HeldOut:
         return float(np.mean([spearman(one, self.measured) for one in self.predicted]))
 
 
-def hold_out(rows: Rows, layout: Layout, priors: Mapping[str, Floats], scale: Scale, seed: int) -> HeldOut:
-    """Cross-validated predictions of all rows."""
+def hold_out(
+    rows: Rows,
+    layout: Layout,
+    priors: Mapping[str, Floats],
+    scale: Scale,
+    seed: int,
+    on_step: OnStep = no_step,
+) -> HeldOut:
+    """Cross-validated predictions of all rows; `on_step` hears of each fold."""
     problem = rows.problem(scale)
     count = len(problem.target)
     folds = 5 if count > _MANY or layout.size > 400 else 10
     folds = min(folds, count)
     rng = np.random.default_rng(seed)
-    dealings = []
-    for _ in range(3 if count <= _FEW else 1):
+    dealings, again = list[Floats](), 3 if count <= _FEW else 1
+    for dealing in range(again):
         fold = rng.permutation(count) % folds
         predicted = np.empty(count)
         for number in range(folds):
+            on_step(dealing * folds + number, again * folds, f"held-out rows, by {scale}")
             left_out = fold == number
             model = fit(problem.subset(np.flatnonzero(~left_out)), layout, priors)
             predicted[left_out] = model.predict(problem.cells[left_out])

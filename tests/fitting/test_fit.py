@@ -21,6 +21,7 @@ from ponas_deploy.fitting.design import Layout, counts, factors
 from ponas_deploy.fitting.ranks import rank_correlation, spearman
 from ponas_deploy.fitting.rows import Rows
 from ponas_deploy.fitting.scale import clock_step
+from ponas_deploy.fitting.solve import robust_weights
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.accuracy_file import write_accuracy_table
 from ponas_deploy.tables.files import load_table
@@ -306,3 +307,22 @@ def test_20_rows_are_enough_to_say_something() -> None:
         fit = fit_networks(planted(additive, 20, seed, size=(12, 6))[1])
         assert not fit.identification.complete
         assert (fit.additivity.additive, fit.order.drift) == (True, False)
+
+
+def test_many_cells_are_weighed_as_few_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Conjugate gradients and elimination solve the same equations."""
+    networks = planted(additive, 400, 0, size=(12, 6))[1]
+    layout = Layout(networks.layers, networks.candidates)
+    problem = Rows.of(networks, layout).problem("latency")
+    few = robust_weights(problem, layout.size)
+    monkeypatch.setattr("ponas_deploy.fitting.solve._FEW_CELLS", 0)
+    np.testing.assert_allclose(robust_weights(problem, layout.size), few, rtol=1e-5)
+
+
+def test_a_long_fit_says_how_far_it_is() -> None:
+    heard: list[tuple[int, int, str]] = []
+    networks = planted(additive, 300, 0, size=(6, 4))[1]
+    fit_networks(networks, on_step=lambda done, total, text: heard.append((done, total, text)))
+    folds = [done for done, total, text in heard if text == "held-out rows, by latency"]
+    assert folds == list(range(10))
+    assert heard[-1] == (2, 2, "all rows")

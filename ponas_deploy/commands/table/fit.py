@@ -58,6 +58,7 @@ def fit(
 
     one_thread()
     from ponas_deploy.commands.output import print_json, show
+    from ponas_deploy.commands.waiting import waiting
     from ponas_deploy.errors import OverwriteError
     from ponas_deploy.fitting import fit_networks, table_of
     from ponas_deploy.tables.accuracy_file import write_accuracy_table
@@ -69,7 +70,9 @@ def fit(
         raise typer.BadParameter("a fitted table is JSON: name it .json.", param_hint="--out")
     if out.exists() and not force:
         raise OverwriteError(out)
-    fitted = fit_networks(read_networks(file), seed=seed)
+    networks = read_networks(file)
+    with waiting() as advance:
+        fitted = fit_networks(networks, seed=seed, on_step=advance)
     created = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     table = table_of(fitted, created=created, resolution=resolution, classes=classes)
     if isinstance(table, LatencyTable):
