@@ -14,8 +14,10 @@ from dataclasses import dataclass
 Version = tuple[int, int, int]
 
 _BANNER = re.compile(r"&&&& RUNNING TensorRT\.trtexec \[TensorRT v(\d+)\]")
-_SUMMARY = re.compile(r"\[I\] ((?:[A-Z][\w -]* )?(?:Time|Latency)): (min = .*)$", re.MULTILINE)
-_VALUE = re.compile(r"(\w+)(?:\(([\d.]+)%\))? = ([\d.eE+-]+) ms")
+_SUMMARY = re.compile(
+    r"\[I\] ((?:[A-Z][\w -]* )?(?:Time|Latency)): min = .*?"
+    r"\bmean = ([\d.eE+-]+) ms, median = ([\d.eE+-]+) ms"
+)
 _ERROR = re.compile(r"\[E\] (?:\[TRT\] )?(.+)$", re.MULTILINE)
 # What it says of troubles that have a remedy (samples/common/sampleDevice.h, the ONNX parser, the dynamic
 # linker), with the remedy. The first one that is found counts; a group in it says more than the first error.
@@ -44,13 +46,10 @@ _OUT_OF_MEMORY = re.compile(r"out of memory|OutOfMemory", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One line of the summary, in milliseconds; `percentiles_ms` by percent (99.0, ...)."""
+    """Of one line of the summary, in milliseconds."""
 
-    min_ms: float
-    max_ms: float
     mean_ms: float
     median_ms: float
-    percentiles_ms: tuple[tuple[float, float], ...]
 
 
 def version(output: str) -> Version | None:
@@ -65,19 +64,7 @@ def version(output: str) -> Version | None:
 
 def summaries(output: str) -> Mapping[str, Summary]:
     """The lines of the summary by name: "GPU Compute Time", "Enqueue Time", "Latency"."""
-    found = {}
-    for name, text in _SUMMARY.findall(output):
-        values = {(what, percent): float(value) for what, percent, value in _VALUE.findall(text)}
-        if {(what, "") for what in ("min", "max", "mean", "median")} <= set(values):
-            percentiles = ((float(p), value) for (what, p), value in values.items() if what == "percentile")
-            found[name] = Summary(
-                min_ms=values["min", ""],
-                max_ms=values["max", ""],
-                mean_ms=values["mean", ""],
-                median_ms=values["median", ""],
-                percentiles_ms=tuple(percentiles),
-            )
-    return found
+    return {name: Summary(float(mean), float(median)) for name, mean, median in _SUMMARY.findall(output)}
 
 
 def compute_ns(exported: str) -> tuple[float, ...]:

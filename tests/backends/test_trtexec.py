@@ -50,11 +50,10 @@ Cuda Runtime (out of memory)
 
 def test_summaries_of_8_and_10() -> None:
     eight, ten = output.summaries(SUMMARY_8), output.summaries(SUMMARY_10)
-    assert eight["GPU Compute Time"] == output.Summary(5.99756, 9.45909, 7.35231, 7.1825, ((99.0, 9.2168),))
+    assert eight["GPU Compute Time"] == output.Summary(7.35231, 7.1825)
     assert eight["Enqueue Time"].median_ms == 0.00976562
     assert set(eight) == {"Latency", "Enqueue Time", "GPU Compute Time"}
-    assert ten["GPU Compute Time"] == output.Summary(5.95, 8.10, 6.55, 6.50, ())
-    assert ten["Latency"].percentiles_ms == ((90.0, 7.02), (95.0, 7.15), (99.0, 7.35))
+    assert ten["GPU Compute Time"] == output.Summary(6.55, 6.50)
     assert output.summaries("") == {}
 
 
