@@ -15,6 +15,7 @@ from ponas_deploy.backends import RunSettings, TimesLayers, get_backend, registr
 from ponas_deploy.engines.documents import MeasuredFigures, measured_figures
 from ponas_deploy.engines.manifest import MANIFEST, MODEL, EngineFile, Manifest
 from ponas_deploy.engines.manifest_file import read_manifest
+from ponas_deploy.engines.reference import Change, change
 from ponas_deploy.engines.timing import EngineTiming, time_engine
 from ponas_deploy.engines.verdict import CANNOT_BE_TOLD, MET, TELLING_NOISE_PCT, Verdict, judge, why_not_told
 from ponas_deploy.errors import BackendError, FileFormatError
@@ -91,6 +92,15 @@ class Verification:
         return self.verdict in (MET, None)
 
     @property
+    def change(self) -> Change | None:
+        """What changed since the engine was emitted, machine or engine; None where nothing says it."""
+        then, now = self.manifest.measured, self.timing
+        if then is None or now is None:
+            return None
+        factor = now.percentile_ms(self.percentile) / then.percentile_ms(self.percentile)
+        return change(then.reference, now.reference, factor)
+
+    @property
     def holds_otherwise(self) -> bool:
         """Whether everything but the latency holds."""
         portable = self.architecture_agrees is not False and self.portable_answers is not False
@@ -108,7 +118,7 @@ class Verification:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What disturbed the measurement, and why nothing can be told of it, a sentence each."""
+        """What disturbed the measurement, why nothing can be told of it, and what became slower."""
         timing = self.timing
         if timing is None:
             return ()
@@ -116,6 +126,8 @@ class Verification:
         if self.verdict == CANNOT_BE_TOLD and self.budget_ms is not None:
             measured_ms = timing.percentile_ms(self.percentile)
             said.append(why_not_told(measured_ms, self.budget_ms, self.noise_pct))
+        if self.change and self.change.text:
+            said.append(self.change.text)
         return tuple(said)
 
 
@@ -197,7 +209,9 @@ class LayerTime:
 class VerificationDocument:
     """What `ponas verify --json` prints; see `Verification`. What was not reached is None.
 
-    `meets_budget` is False too where `verdict` says that it cannot be told.
+    `meets_budget` is False too where `verdict` says that it cannot be told. `machine_factor` is how many
+    times as long this machine takes now as when the engine was emitted, by the reference network;
+    `engine_factor` is what that does not explain of the engine's own time.
     """
 
     passed: bool
@@ -213,6 +227,8 @@ class VerificationDocument:
     noise_floor_pct: float
     meets_budget: bool
     verdict: Verdict | None
+    machine_factor: float | None
+    engine_factor: float | None
     warnings: tuple[str, ...]
     measured: MeasuredFigures | None
     layers: tuple[LayerTime, ...] | None
@@ -238,6 +254,8 @@ def verification_document(
         noise_floor_pct=found.noise_pct,
         meets_budget=found.meets_budget,
         verdict=found.verdict,
+        machine_factor=found.change.machine if found.change else None,
+        engine_factor=found.change.engine if found.change else None,
         warnings=found.warnings,
         measured=measured_figures(timing, found.percentile) if timing else None,
         layers=tuple(LayerTime(name, ms) for name, ms in layers) or None,

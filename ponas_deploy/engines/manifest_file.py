@@ -24,6 +24,7 @@ from ponas_deploy.engines.manifest import (
     TableUsed,
 )
 from ponas_deploy.engines.preprocessing import Preprocessing
+from ponas_deploy.engines.reference import ReferenceTiming
 from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.engines.verdict import Verdict
 from ponas_deploy.errors import FileFormatError, PonasError
@@ -49,6 +50,7 @@ class MeasuredDocument:
     started_s: tuple[float, ...] = ()
     interference: tuple[Round, ...] = ()
     reproducibility_pct: float = 0.0
+    reference: ReferenceTiming | None = None
     p50_ms: float | UnsetType = UNSET
     p90_ms: float | UnsetType = UNSET
     p95_ms: float | UnsetType = UNSET
@@ -146,7 +148,13 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _timing(found: MeasuredDocument) -> EngineTiming:
-    return EngineTiming(found.processes_ns, found.started_s, found.interference, found.reproducibility_pct)
+    return EngineTiming(
+        found.processes_ns,
+        found.started_s,
+        found.interference,
+        found.reproducibility_pct,
+        found.reference,
+    )
 
 
 def _check_space(path: Path, key: SpaceKey) -> None:
@@ -217,6 +225,7 @@ def _measured(timing: EngineTiming, percentile: int) -> dict[str, Any]:
         **encoded(EngineFigures.of(timing, percentile)),
         "started_s": list(timing.started_s),
         "reproducibility_pct": timing.reproducibility_pct,
+        "reference": timing.reference and encoded(timing.reference),
         "interference": [compact(one) for one in timing.interference],
         "processes_ns": [list(process) for process in timing.processes_ns],
     }

@@ -19,10 +19,12 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from math import inf
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from time import monotonic, perf_counter_ns, sleep
 
 from ponas_deploy.backends import RunSettings, Session, get_backend
+from ponas_deploy.engines import reference
+from ponas_deploy.engines.reference import ReferenceTiming, together
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
 from ponas_deploy.machines import processes
 from ponas_deploy.measuring.contention import ContentionProbe, CoreReading, probe_for, readings
@@ -31,7 +33,7 @@ from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.measuring.retries import RETRIES
 from ponas_deploy.tables.measurement import quantile
 
-PROCESSES, SECONDS, WARM_UP_S = 3, 0.6, 0.2
+PROCESSES, SECONDS, WARM_UP_S, REFERENCE_S = 3, 0.6, 0.2, 0.1
 LEAST_RUNS, MOST_RUNS = 30, 2000
 _TIMEOUT_S = 300
 _PLAN = Plan(redone_pct=RETRIES.redone_processes_pct)
@@ -44,13 +46,15 @@ class EngineTiming:
     `started_s[i]` is when process i was started, in seconds of a clock of which only differences count; empty
     where it was not recorded. `interference` is what the machine did besides, a round a process, those that
     were taken again among them. `reproducibility_pct` is how far two measurements at two moments are known to
-    lie apart on this machine (`quality.reproducibility_pct`).
+    lie apart on this machine (`quality.reproducibility_pct`). `reference` is what the reference network took
+    in the same processes, None where it was not timed.
     """
 
     processes_ns: tuple[tuple[int, ...], ...]
     started_s: tuple[float, ...] = ()
     interference: tuple[Round, ...] = ()
     reproducibility_pct: float = 0.0
+    reference: ReferenceTiming | None = None
 
     def percentile_ms(self, percent: float) -> float:
         """A percentile of all inferences, in milliseconds."""
@@ -119,6 +123,7 @@ class EngineTiming:
             (*self.started_s, *later.started_s) if recorded else (),
             (*self.interference, *later.interference),
             max(self.reproducibility_pct, later.reproducibility_pct),
+            together(self.reference, later.reference),
         )
 
 
@@ -154,7 +159,15 @@ def time_engine(engine: Path, backend: str, settings: RunSettings, core_ns: floa
         tuple(one.taken.runs_ns for one in kept),
         tuple(one.started_s for one in kept),
         tuple(interference.rounds),
+        reference=_reference([one.taken for one in kept]),
     )
+
+
+def _reference(kept: Sequence[Taken]) -> ReferenceTiming | None:
+    """What the reference network took in these processes; None where one of them has not timed it."""
+    if not all(one.reference_ns for one in kept):
+        return None
+    return ReferenceTiming(reference.NAME, tuple(float(median(one.reference_ns)) for one in kept))
 
 
 def _discard(kept: list[_Process], interference: Interference, wrong: Sequence[_Process]) -> None:
@@ -166,10 +179,14 @@ def _discard(kept: list[_Process], interference: Interference, wrong: Sequence[_
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a fresh process measured: nanoseconds of single inferences, and how its core was."""
+    """What a fresh process measured: nanoseconds of single inferences, and how its core was.
+
+    `reference_ns` are those of the reference network, half of them before and half after; empty without one.
+    """
 
     runs_ns: tuple[int, ...]
     core: CoreReading
+    reference_ns: tuple[int, ...] = ()
 
     @property
     def is_contended(self) -> bool:
@@ -184,7 +201,8 @@ class Taken:
     def from_text(cls, text: str) -> Taken:
         """Read what `text` wrote."""
         document = json.loads(text)
-        return cls(tuple(document["runs_ns"]), CoreReading(**document["core"]))
+        reference_ns = tuple(document["reference_ns"])
+        return cls(tuple(document["runs_ns"]), CoreReading(**document["core"]), reference_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,13 +278,32 @@ def single_runs(session: Session, seconds: float, probe: ContentionProbe | None 
 def main(arguments: Sequence[str]) -> None:
     """The fresh process: print what it measured as JSON, or end with the reason."""
     engine, backend, precision, threads, seconds, core_ns = arguments
-    probe = probe_for(backend, int(threads), float(core_ns))
+    settings, core = RunSettings(precision, int(threads)), float(core_ns)
+    probe = probe_for(backend, settings.threads, core)
     try:
-        with get_backend(backend).open(Path(engine), RunSettings(precision, int(threads))) as session:
+        before = _reference_runs(backend, settings, core)
+        with get_backend(backend).open(Path(engine), settings) as session:
             runs = single_runs(session, float(seconds), probe)
             seen = readings(probe)()
             if len(runs) < seen.kept:  # those that were shared are not among them
                 seen = replace(seen, contended=0)
-            print(Taken(tuple(runs), seen).text())
+        after = _reference_runs(backend, settings, core) if before else []
+        both = (*before, *after) if after else ()
+        print(Taken(tuple(runs), seen, both).text())
     except PonasError as failure:
         sys.exit(str(failure))
+
+
+def _reference_runs(backend: str, settings: RunSettings, core_ns: float) -> list[int]:
+    """Nanoseconds of single inferences of the reference network; none where the runtime does not take it.
+
+    By a probe of its own: what it waits for a shared core is not taken from the engine.
+    """
+    if not reference.serves(backend):
+        return []
+    probe = probe_for(backend, settings.threads, core_ns)
+    try:
+        with get_backend(backend).load(reference.reference_model(), settings) as session:
+            return single_runs(session, REFERENCE_S, probe)
+    except PonasError:
+        return []
