@@ -79,7 +79,8 @@ def profile(
     table that ran out of time by adding rounds and networks to it (--force measures it again).
 
     With --prior no block is timed: another device's table is fitted on a few whole networks timed here, and
-    certified on others. That suits runtimes that take seconds to build each model.
+    certified on others; so is a mixture with the other stored tables where that predicts held-out networks
+    of here better. That suits runtimes that take seconds to build each model.
 
     \b
     Examples:
@@ -128,4 +129,7 @@ def _precision(stored: StoredTable, accuracy: AccuracyTable | None) -> str:
     protocol = stored.table.protocol
     more = "; the same command again goes on with it" if protocol.stopped_by == "time" else ""
     finding = f". {protocol.prior.finding}" if protocol.prior and protocol.prior.finding else ""
-    return f"{stored.conditions.text}: {precision_of(stored.table, accuracy).text}{more}{finding}"
+    mixed = protocol.prior.mixed if protocol.prior else {}
+    shares = ", ".join(f"{100 * share:.0f} % {name}" for name, share in mixed.items())
+    prior = f". What predicted the networks of here best as a prior: {shares}" if shares else ""
+    return f"{stored.conditions.text}: {precision_of(stored.table, accuracy).text}{more}{prior}{finding}"

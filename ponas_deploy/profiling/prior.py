@@ -5,6 +5,9 @@ here say what that is worth here, by the correction that isolated cells get too 
 line, and factors of each shape, of each trait and of each cell as far as the networks speak for them and is
 usual. No cell is timed alone. Other networks, without a part in the fit, certify it; and the same fit on MACs
 in place of the prior says whether the prior was any help.
+
+Other stored tables of the space know things, too: what is fitted is the table, or the mixture of tables, that
+predicts held-out networks of here best (`fitting.mixture`).
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import numpy as np
 from ponas_deploy.errors import MeasurementError, TableMismatchError
 from ponas_deploy.files.records import sha256
 from ponas_deploy.fitting.correction import TimedNetwork, certify, correct
+from ponas_deploy.fitting.mixture import mixture
 from ponas_deploy.measuring.detrend import measurements
 from ponas_deploy.measuring.protocol import Samples
 from ponas_deploy.profiling.assemble import NetworkSplit, Texts, timed
@@ -34,9 +38,11 @@ from ponas_deploy.tables.quality import (
     HOPELESS_ERROR_PCT,
     HOPELESS_TAU,
     NOISY_PCT,
+    quality_findings,
 )
 from ponas_deploy.tables.spaces import in_order_of
 from ponas_deploy.tables.statistics import choose_statistic, kendall_tau
+from ponas_deploy.tables.store import latency_tables
 from searchspace.cost import cost_table, count_macs
 from searchspace.space import Space
 
@@ -50,12 +56,16 @@ _IN_FULL = "Profile without --prior."
 
 @dataclass(frozen=True, slots=True)
 class Prior:
-    """Another table, by its name and the sha256 of its file; `networks` are timed here to fit it on."""
+    """Another table, by its name and the sha256 of its file; `networks` are timed here to fit it on.
+
+    `others` are more tables, by their names, that it may be mixed with or replaced by.
+    """
 
     name: str
     sha256: str
     table: LatencyTable
     networks: int = NETWORKS
+    others: tuple[tuple[str, LatencyTable], ...] = ()
 
     def __post_init__(self) -> None:
         if not LEAST_NETWORKS <= self.networks <= MOST_NETWORKS:
@@ -72,6 +82,24 @@ class Prior:
         """Its values in the order of a space; TableMismatchError for a table of another one."""
         return in_order_of(self.table.grid, self.table.space, space, f"the prior {self.name}")
 
+    def mixed(
+        self, space: Space, networks: Sequence[TimedNetwork], statistic: str
+    ) -> tuple[Grid, dict[str, float]]:
+        """The prior for networks that were timed here, and each table's share in it, none if alone."""
+        if not self.others:
+            return self.grid(space), {}
+        named = {self.name: self.grid(space)}
+        named |= {
+            name: in_order_of(table.grid, table.space, space, f"the table {name}")
+            for name, table in self.others
+        }
+        measured = np.array([net.measurement.value_ms(statistic) for net in networks])
+        found = mixture(list(named.values()), [net.choices for net in networks], measured)
+        shares = dict(zip(named, found.weights, strict=True))
+        if shares[self.name] == 1.0:
+            return named[self.name], {}
+        return found.grid, {name: round(share, 4) for name, share in shares.items() if share > 0}
+
     def refuse_same(self, conditions: Conditions, space: Space) -> None:
         """TableMismatchError when it is a table of what is to be measured, and so no prior of it."""
         if (self.table.conditions, self.table.space) == (conditions, SpaceKey.of(space)):
@@ -84,6 +112,24 @@ class Prior:
 def load_prior(path: Path, networks: int = NETWORKS) -> Prior:
     """The prior in a file, under the names of its folder and itself."""
     return Prior(f"{path.parent.name}/{path.stem}", sha256(path), load_latency_table(path), networks)
+
+
+def with_stored(prior: Prior, conditions: Conditions, space: Space) -> Prior:
+    """The same prior with the other stored tables of the space, but for those of these very conditions.
+
+    A table that its own certificate calls hopeless is left out.
+    """
+    own = (prior.table.conditions, prior.table.space)
+    others = tuple(
+        (stored.name, stored.table)
+        for stored in latency_tables()[0]
+        if stored.table.space is not None
+        and stored.table.space.fingerprint == space.fingerprint
+        and (stored.table.conditions, stored.table.space) != own
+        and (stored.table.conditions, stored.table.space) != (conditions, SpaceKey.of(space))
+        and not any(finding.severity == "error" for finding in quality_findings(stored.table))
+    )
+    return replace(prior, others=others)
 
 
 def assemble_from(
@@ -104,7 +150,7 @@ def assemble_from(
     measured = measurements(samples)
     fit, check = timed(measured, networks.fit), timed(measured, networks.check)
     statistic = choose_statistic([net.measurement for net in (*fit, *check)])
-    there = prior.grid(space)
+    there, shares = prior.mixed(space, fit, statistic)
     grid, correction = _fitted(prior, there, space, fit, statistic)
     certificate = certify(grid, there, check, statistic)
     _refuse_hopeless(prior, certificate)
@@ -120,7 +166,7 @@ def assemble_from(
         statistic=statistic,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         environment=environment,
-        protocol=replace(protocol, prior=_summary(prior, no_help)),
+        protocol=replace(protocol, prior=_summary(prior, no_help, shares)),
         cell_keys=tuple(tuple(cell.key for cell in row) for row in space.cells()),
         correction=Correction(f"{correction.method}, on a prior", parameters, correction.networks),
         certificate=certificate,
@@ -198,7 +244,7 @@ def _why_no_help(prior: Prior, own: float, without: float, certificate: Certific
     return ""
 
 
-def _summary(prior: Prior, no_help: str) -> PriorSummary:
+def _summary(prior: Prior, no_help: str, shares: dict[str, float]) -> PriorSummary:
     conditions, certificate = prior.table.conditions, prior.table.certificate
     return PriorSummary(
         prior.name,
@@ -207,4 +253,5 @@ def _summary(prior: Prior, no_help: str) -> PriorSummary:
         conditions.text if conditions else "",
         round(certificate.mean_error_pct, 2) if certificate else None,
         no_help,
+        shares,
     )

@@ -19,7 +19,7 @@ from ponas_deploy.errors import TableMismatchError
 from ponas_deploy.machines import processes
 from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.profiling.build_time import BuildTimes
-from ponas_deploy.profiling.prior import NETWORKS, load_prior
+from ponas_deploy.profiling.prior import NETWORKS, load_prior, with_stored
 from ponas_deploy.profiling.profile import profile
 from ponas_deploy.tables.files import load_accuracy_table, load_latency_table
 from ponas_deploy.tables.grid import SpaceKey
@@ -119,7 +119,9 @@ def _make(request: Request, step: Step, send: processes.Send) -> None:
         journal=request.journal,
         further=load_latency_table(request.table) if request.further else None,
         accuracy=load_accuracy_table(request.accuracy) if request.accuracy else None,
-        prior=load_prior(request.prior, request.networks) if request.prior else None,
+        prior=with_stored(load_prior(request.prior, request.networks), conditions, space)
+        if request.prior
+        else None,
         built_before=request.built_before,
         one_at_a_time=bool(request.failures),
         on_progress=lambda progress: send({"progress": asdict(progress)}),

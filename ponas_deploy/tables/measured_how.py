@@ -27,7 +27,8 @@ class PriorSummary:
     """The table of another device that a table was made from, and on how many networks it was fitted here.
 
     `conditions` and `mean_error_pct` are the prior's own. `finding` says why it was no help; empty where it
-    was.
+    was. `mixed` are the shares, by name, of all tables that were mixed into one prior, where that predicted
+    the networks of here better than one of them did.
     """
 
     name: str
@@ -36,6 +37,7 @@ class PriorSummary:
     conditions: str = ""
     mean_error_pct: float | None = None
     finding: str = ""
+    mixed: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

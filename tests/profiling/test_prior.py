@@ -14,7 +14,7 @@ from ponas_deploy.errors import MeasurementError, TableMismatchError
 from ponas_deploy.fitting.correction import LEAST_CHECK
 from ponas_deploy.measuring.protocol import Plan, Samples
 from ponas_deploy.profiling.models import network_bytes
-from ponas_deploy.profiling.prior import MOST_CHECKS, NETWORKS, Prior, assemble_from, load_prior
+from ponas_deploy.profiling.prior import MOST_CHECKS, NETWORKS, Prior, assemble_from, load_prior, with_stored
 from ponas_deploy.profiling.priority import losses
 from ponas_deploy.profiling.profile import profile
 from ponas_deploy.profiling.sampling import choose
@@ -273,3 +273,34 @@ def test_its_journal_and_that_of_a_full_profile_are_not_mixed(deeper: Space, tmp
     assert "another measurement" in table.protocol.journal
     again = measured(deeper, HERE, device="here", prior=prior_of(deeper), journal=journal)
     assert again.certificate == table.certificate
+
+
+# --- several tables
+
+
+def test_other_stored_tables_are_mixed_in_where_they_predict_better(deeper: Space) -> None:
+    """The named prior is of another kind of device, a table that was not named is nearly this one."""
+    near = measured(deeper, replace(HERE, mac_ns=0.18, run_ns=70_000), device="near")
+    named = prior_of(deeper, 12)
+    with pytest.raises(MeasurementError, match="the prior there/table is no help here"):
+        measured(deeper, HERE, device="here", prior=shuffled(named))
+    both = replace(shuffled(named), others=(("near/table", near),))
+    mixed = measured(deeper, HERE, device="here", prior=both)
+    assert mixed.protocol.prior is not None
+    shares = dict(mixed.protocol.prior.mixed)
+    assert sum(shares.values()) == pytest.approx(1, abs=1e-3)
+    assert shares["near/table"] > 0.5
+    assert np.mean(errors_pct(mixed, deeper, HERE)) < 2.5
+
+
+def test_the_others_are_the_stored_tables_of_the_space(
+    deeper: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PONAS_HOME", str(tmp_path))
+    space = build_space("ponas")
+    files = sorted((SHIPPED / "latency").glob("*/*.json"))
+    prior, here = load_prior(files[0]), load_latency_table(files[1]).conditions
+    assert here is not None
+    names = [name for name, _ in with_stored(prior, here, space).others]
+    assert len(names) == len(files) - 2, "neither itself nor a table of what is measured"
+    assert with_stored(prior, here, deeper).others == ()
