@@ -50,7 +50,7 @@ class Wandering:
 
 
 class Recovering:
-    """A device that is half as slow again until the engine it timed first is timed a second time."""
+    """A device that is half as slow again until an engine is timed a second time."""
 
     def __init__(self) -> None:
         self.seen = list[Path]()
@@ -59,7 +59,7 @@ class Recovering:
         self, engine: Path, backend: str, settings: RunSettings, core_ns: float = 0.0
     ) -> EngineTiming:
         self.seen.append(engine)
-        itself = self.seen.count(self.seen[0]) > 1
+        itself = len(set(self.seen)) < len(self.seen)
         return replace(spread([1.0 if itself else 1.5])(engine, backend, settings), interference=())
 
 

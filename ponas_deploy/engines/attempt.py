@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
+from math import hypot, sqrt
+from statistics import NormalDist
 
 from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.engines.verdict import Verdict, judge
@@ -14,10 +15,8 @@ from ponas_deploy.tables.latency import Conditions
 from ponas_deploy.tables.margin import Margin
 from ponas_deploy.tables.store import StoredTable
 
-MOST_ROOM_PCT = 3.5
-"""The most room for noise: with more, too much of the budget stays unused."""
-_SAFE_SHARE = 0.5
-"""How much of the room that is aimed for must be left when an engine was measured."""
+_PAIR = sqrt(2) * NormalDist().inv_cdf(0.975)
+"""Two moments lie within so many standard deviations of each other in 95 of 100 cases."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +44,12 @@ class Attempt:
     def objective(self) -> tuple[float, float]:
         """The less the better: the top-1 on images, where it was evaluated, before the loss by the table."""
         return -(self.validation_top1_pct or 0.0), self.choice.predicted_loss_pp
+
+    @property
+    def lost_pp(self) -> float:
+        """The objective in percentage points: of top-1 on images below 0, where it was evaluated."""
+        measured, by_table = self.objective
+        return measured or by_table
 
     @property
     def conditions(self) -> Conditions:
@@ -83,15 +88,23 @@ class Attempt:
         return judge(self.measured_ms, self.choice.budget.latency_ms, self.noise_pct)
 
     @property
-    def safe(self) -> bool:
-        """Whether it meets the budget with room for a machine that is a little slower later."""
-        return self.unused_pct >= _SAFE_SHARE * min(MOST_ROOM_PCT, self.reproducibility_pct)
+    def used_pct(self) -> float:
+        """How much of the latency budget is used, in percent; all of it where none was given."""
+        limit = self.choice.budget.latency_ms
+        return 100.0 if limit is None else 100 * self.measured_ms / limit
 
     @property
-    def unused_pct(self) -> float:
-        """How much of the latency budget is left, in percent; infinite where none was given."""
-        limit = self.choice.budget.latency_ms
-        return inf if limit is None else 100 * (1 - self.measured_ms / limit)
+    def moments(self) -> float:
+        """How far the machine's speed at a moment lies from its usual: the logarithm's standard deviation."""
+        return self.reproducibility_pct / 100 / _PAIR
+
+    @property
+    def deviation(self) -> float:
+        """How far its measurement lies from the machine's usual: a standard deviation of the logarithm.
+
+        Of moments, of which there were as many as timings, and of processes within a moment.
+        """
+        return hypot(self.moments / sqrt(self._timed.timings), self._timed.deviation(self.percentile))
 
     @property
     def _timed(self) -> EngineTiming:

@@ -7,12 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from statistics import median
 from time import monotonic, sleep
 
 from ponas_deploy.backends.progress import OnBuildProgress
 from ponas_deploy.engines.attempt import Attempt
-from ponas_deploy.engines.attempts import missed, next_attempt, reconsider
+from ponas_deploy.engines.attempts import USED_PCT, best_of, missed, next_attempt, reconsider
 from ponas_deploy.engines.building import run_settings
 from ponas_deploy.engines.emit import build
 from ponas_deploy.engines.reranker import Reranker
@@ -27,8 +26,10 @@ from searchspace.weights import Weights
 OnAttempt = Callable[[Attempt], None]
 OnNote = Callable[[str], None]
 
-_ROOM_PER_NOISE, _ROOM_BOUNDS_PCT = 1.5, (1.0, 4.0)
-"""An unused budget of less than so many times the noise, within these bounds, is the room for it."""
+LEAST_TRIES = 6
+"""A search whose timings are slow goes on beyond its seconds until so many networks were tried."""
+PATIENCE = 4
+"""So many times the tries and seconds are spent at most while the best engine uses little of the budget."""
 
 
 @dataclass(slots=True)
@@ -45,6 +46,8 @@ class Search:
     remeasured: set[int] = field(default_factory=set)
     """The numbers of those that were measured a second time."""
     waits: int = 0
+    extended: bool = False
+    """Whether it goes on beyond its tries or seconds, which is said once."""
 
     def engine(self, attempt: Attempt) -> Path:
         """The engine file of an attempt, in a folder of its own."""
@@ -61,7 +64,7 @@ class Search:
         start, most_tries = monotonic(), tries + RETRIES.later_times
         while True:
             self._try(start, tries, timeout_s)
-            best = self._best()
+            best = best_of(self.attempts)
             if best is None:
                 self._wait_and_remeasure()
                 continue
@@ -98,21 +101,15 @@ class Search:
         return time_engine(self.engine(attempt), conditions.backend, settings, self._core_ns(attempt))
 
     def _try(self, start: float, tries: int, timeout_s: float) -> None:
-        """Build and time networks until none is better, the budget is used up, or the time or the tries.
+        """Build and time networks until nothing is expected of another one, or patience is used up.
 
-        Where no new network is expected to fit and to be better, one that missed while the machine was slower
-        is measured again.
+        Where nothing is expected of a new network, one that missed while the machine was slower is measured
+        again.
         """
-        while len(self.attempts) < tries:
-            best = self._best()
-            if best and (monotonic() - start > timeout_s or self._enough(best)):
-                return
-            attempt = next_attempt(self.task, self.attempts, self.reranker)
-            if attempt and not (best and best.safe and attempt.objective >= best.objective):
-                step = partial(self.measured, attempt, self.task.weights.tensors)
-            elif best and (again := reconsider(self.attempts, best, self.remeasured)):
-                step = partial(self.remeasure, again)
-            else:
+        while True:
+            best = best_of(self.attempts)
+            step = self._next_step(best) if self._is_patient(best, start, tries, timeout_s) else None
+            if step is None:
                 return
             try:
                 step()
@@ -121,6 +118,35 @@ class Search:
                     raise
                 self.note(f"{error} The search ends with what was found.")
                 return
+
+    def _next_step(self, best: Attempt | None) -> Callable[[], Attempt] | None:
+        """What is to be measured next; None where nothing is expected of it."""
+        if attempt := next_attempt(self.task, self.attempts, self.reranker):
+            return partial(self.measured, attempt, self.task.weights.tensors)
+        again = reconsider(self.attempts, best, self.remeasured) if best else None
+        return partial(self.remeasure, again) if again else None
+
+    def _is_patient(self, best: Attempt | None, start: float, tries: int, timeout_s: float) -> bool:
+        """Whether another network may be tried.
+
+        `tries` and, once one met the budget, `timeout_s` count, but for LEAST_TRIES; PATIENCE times as much
+        while the best one uses little of the budget.
+        """
+        tried, taken_s = len(self.attempts), monotonic() - start
+        if best is None:
+            return tried < tries
+        few = tried < LEAST_TRIES and taken_s <= PATIENCE * timeout_s
+        if tried < tries and (few or taken_s <= timeout_s):
+            return True
+        if best.used_pct >= USED_PCT or tried >= PATIENCE * tries or taken_s > PATIENCE * timeout_s:
+            return False
+        if not self.extended:
+            self.extended = True
+            self.note(
+                f"the best engine uses {best.used_pct:.0f} % of the budget: the search goes on, up to"
+                f" {PATIENCE * tries} tries or {PATIENCE * timeout_s:.0f} s"
+            )
+        return True
 
     def _wait_and_remeasure(self) -> None:
         """Wait, and time once more what missed the budget although its table says it fits.
@@ -152,18 +178,6 @@ class Search:
         told = alone.verdict != CANNOT_BE_TOLD
         both = best.timing.with_later(later) if best.timing else later
         self.attempts[best.number - 1] = alone if told else replace(best, timing=both)
-
-    def _best(self) -> Attempt | None:
-        """The best that meets the budget; one that does so with room before one that just does."""
-        met = (attempt for attempt in self.attempts if attempt.meets)
-        return min(met, key=lambda attempt: (not attempt.safe, attempt.objective), default=None)
-
-    def _enough(self, best: Attempt) -> bool:
-        """Whether what is left of the budget is noise; where images decide, the latency says nothing."""
-        least, most = _ROOM_BOUNDS_PCT
-        noise_pct = median(attempt.noise_pct for attempt in self.attempts)
-        room_pct = min(most, max(least, _ROOM_PER_NOISE * noise_pct))
-        return self.reranker is None and best.safe and best.unused_pct <= room_pct
 
     def _core_ns(self, attempt: Attempt) -> float:
         """What the core's arithmetic is known to take while nobody shares it, by table and timings."""

@@ -17,9 +17,9 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from math import inf
+from math import inf, log, sqrt
 from pathlib import Path
-from statistics import fmean, median
+from statistics import NormalDist, fmean, median
 from time import monotonic, perf_counter_ns, sleep
 
 from ponas_deploy.backends import RunSettings, Session, get_backend
@@ -35,6 +35,8 @@ from ponas_deploy.tables.measurement import quantile
 
 PROCESSES, SECONDS, WARM_UP_S, REFERENCE_S = 3, 0.6, 0.2, 0.1
 LEAST_RUNS, MOST_RUNS = 30, 2000
+_NORMAL_MAD = 1 / NormalDist().inv_cdf(0.75)
+"""The standard deviation of a normal distribution over the median of its absolute deviations."""
 _TIMEOUT_S = 300
 _PLAN = Plan(redone_pct=RETRIES.redone_processes_pct)
 
@@ -70,8 +72,26 @@ class EngineTiming:
 
     def spread_pct(self, percent: float) -> float:
         """How far the processes' own percentiles lie apart, in percent of the smallest."""
-        own = [quantile(tuple(map(float, process)), percent / 100) for process in self.processes_ns]
+        own = self._by_process(percent)
         return 100 * (max(own) / min(own) - 1)
+
+    def deviation(self, percent: float) -> float:
+        """The standard deviation of the percentile's logarithm, by how far the processes lie apart.
+
+        From the median of absolute deviations, so that a process that was disturbed does not count.
+        """
+        own = [log(one) for one in self._by_process(percent)]
+        middle = median(own)
+        return _NORMAL_MAD * median(abs(one - middle) for one in own) / sqrt(len(own))
+
+    @property
+    def timings(self) -> float:
+        """How many measurements this is, at moments of their own."""
+        return max(1.0, len(self.processes_ns) / PROCESSES)
+
+    def _by_process(self, percent: float) -> list[float]:
+        """A percentile of each process, in nanoseconds."""
+        return [quantile(tuple(map(float, process)), percent / 100) for process in self.processes_ns]
 
     @property
     def noise_floor_pct(self) -> float:

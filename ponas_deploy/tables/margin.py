@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import ceil, pi, sqrt
+from math import ceil, log, pi, sqrt
 from statistics import NormalDist, median
 
 from ponas_deploy.tables.latency import LatencyTable, NetworkLatency
@@ -29,7 +29,8 @@ class Margin:
 
     `confidence` is the share that was asked for, `shown` the share that so many check networks can show.
     `factor` is what the predictions are multiplied with, `typical` the median of measured over predicted,
-    `networks` how many there are. `by_noise` when the noise floor asks for more than the networks do,
+    `networks` how many there are, `scatter_pct` how far they lie from it by themselves (a standard deviation,
+    their measurements' noise taken out). `by_noise` when the noise floor asks for more than the networks do,
     `held_out` when they are the held-out rows of a fit.
     """
 
@@ -41,6 +42,7 @@ class Margin:
     shown: float
     by_noise: bool
     held_out: bool = False
+    scatter_pct: float = 0.0
 
     @property
     def text(self) -> str:
@@ -93,6 +95,7 @@ def margin(table: LatencyTable, confidence: float = CONFIDENCE, percentile: int 
         min(confidence, len(ratios) / (len(ratios) + 1)),
         noise > bound,
         bool(fit and fit.held_out),
+        _scatter_pct(ratios, sigma),
     )
 
 
@@ -117,6 +120,16 @@ def _bound(ratios: Sequence[float], confidence: float, errors: float = 0.0) -> f
     count = len(ratios)
     place = (count + 1) * confidence + errors * sqrt(count * confidence * (1 - confidence))
     return ratios[min(ceil(place - 1e-9), count) - 1]
+
+
+def _scatter_pct(ratios: Sequence[float], noise: float) -> float:
+    """The standard deviation of the ratios by the quantiles that a normal distribution has there.
+
+    Without that of their measurements, the `noise`; and at least half of it.
+    """
+    low, high = (quantile(tuple(ratios), NormalDist().cdf(sigma)) for sigma in (-1, 1))
+    seen = log(high / low) / 2
+    return 100 * max(sqrt(max(0.0, seen**2 - noise**2)), seen / 2)
 
 
 def _ratio(network: NetworkLatency, statistic: str, percentile: int) -> float:

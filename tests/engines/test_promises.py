@@ -19,7 +19,7 @@ from planted_search import accuracy, device_ms, middle_ms, tables, task
 from ponas_deploy.backends import RunSettings
 from ponas_deploy.commands.reports.engine import deployment_report
 from ponas_deploy.engines.attempt import Attempt
-from ponas_deploy.engines.attempts import latency_scale, reconsider
+from ponas_deploy.engines.attempts import reconsider
 from ponas_deploy.engines.loop import emit_portable, engine_document, meet_budget
 from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.engines.timing import EngineTiming
@@ -90,45 +90,16 @@ def test_choosing_within_a_margin_is_choosing_with_less(tiny: Space, tmp_path: P
     assert found.budget == budget
 
 
-def test_the_residual_takes_the_margins_place_and_leaves_room_for_noise(tiny: Space, tmp_path: Path) -> None:
-    stored = tables(tiny, tmp_path)
-    wide = margin(with_certificate(stored, noise_floor_pct=20.0).table)
-    assert latency_scale((), None).safe == 1.0
-    assert latency_scale((), wide).safe == pytest.approx(1.206, abs=1e-3)
-    steady = attempt(stored, 1.0, 1.1, 1.1, budget_ms=1.2)
-    assert latency_scale([steady], wide).safe == pytest.approx(1.1)
-    missed = attempt(stored, 1.0, 1.1, 1.1, budget_ms=1.0)
-    assert latency_scale([missed], wide).safe == pytest.approx(1.1 * 1.005)
-    restless = attempt(stored, 1.0, 1.089, 1.111, budget_ms=1.2)
-    found = latency_scale([restless], wide)
-    assert found.expected == pytest.approx(1.1)
-    assert found.safe == pytest.approx(1.1 * (1 + restless.noise_pct / 100))
-    wild = attempt(stored, 1.0, 0.8, 1.4, budget_ms=1.2)
-    assert latency_scale([wild], wide).safe == pytest.approx(1.1 * 1.035)
-
-
-def test_a_machine_that_was_busy_at_first_is_forgotten(tiny: Space, tmp_path: Path) -> None:
-    stored = tables(tiny, tmp_path)
-    slow, now = (attempt(stored, 1.0, ms, ms, budget_ms=2.0) for ms in (1.5, 1.0))
-    scales = [latency_scale([slow, *[now] * count], None).expected for count in range(5)]
-    assert scales[1] == pytest.approx(1.5 ** (1 / 3))
-    assert scales == sorted(scales, reverse=True)
-    assert scales[-1] < 1.02
-    assert latency_scale([now, slow], None).expected == pytest.approx(1.5 ** (2 / 3)), "and noticed at once"
-
-
-def test_a_machine_whose_speed_varies_is_left_room(tiny: Space, tmp_path: Path) -> None:
-    """On a steady machine the whole budget is used; on one whose speed varies what just fits is not taken."""
+def test_what_just_fits_is_taken_where_the_loss_asks_for_it(tiny: Space, tmp_path: Path) -> None:
+    """A machine whose speed varies by 8 %: the better network is worth its probability of missing."""
     steady, folder = tables(tiny, tmp_path), tmp_path / "varying"
     folder.mkdir()
     some = meet_budget(task(tiny, tmp_path, middle_ms(tiny), steady), tmp_path / "any")
     limit_ms = 1.001 * some.chosen.measured_ms
     brim = meet_budget(task(tiny, tmp_path, limit_ms, steady), tmp_path / "brim")
-    assert brim.chosen.unused_pct < 0.2
-    varying = with_levels(tables(tiny, folder), 0.98, 0.98, 1.0, 1.02, 1.02)
+    assert brim.chosen.used_pct > 99.8
+    varying = with_levels(tables(tiny, folder), 0.97, 0.97, 1.0, 1.03, 1.03)
     done = meet_budget(task(tiny, tmp_path, limit_ms, varying), tmp_path / "engine")
-    assert done.chosen.unused_pct >= 1.75
-    assert done.chosen.objective > brim.chosen.objective
     measured = done.manifest.measured
     assert measured is not None
     assert measured.noise_floor_pct == pytest.approx(reproducibility_pct(varying.table))
@@ -141,7 +112,7 @@ def test_what_just_fits_is_better_than_nothing(tiny: Space, tmp_path: Path) -> N
     varying = with_levels(tables(tiny, tmp_path), 0.98, 0.98, 1.0, 1.02, 1.02)
     done = meet_budget(task(tiny, tmp_path, 1.001 * fastest, varying), tmp_path / "engine")
     assert done.chosen.meets
-    assert not done.chosen.safe
+    assert done.chosen.used_pct > 99
 
 
 def test_the_search_goes_on_where_the_second_measurement_leaves_room(
@@ -152,7 +123,7 @@ def test_the_search_goes_on_where_the_second_measurement_leaves_room(
     monkeypatch.setattr("ponas_deploy.engines.search.time_engine", clock)
     stored = with_certificate(tables(tiny, tmp_path, optimism=1 / 1.5))
     done = meet_budget(task(tiny, tmp_path, 1.6 * middle_ms(tiny), stored), tmp_path / "engine")
-    place = clock.seen.index(clock.seen[0], 1)
+    place = next(place for place, engine in enumerate(clock.seen) if engine in clock.seen[:place])
     assert set(clock.seen[place:]) - set(clock.seen[:place]), "others were built after it"
     assert done.chosen.timing is not None
     assert done.chosen.meets

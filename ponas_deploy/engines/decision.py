@@ -1,0 +1,124 @@
+"""The rule by which a search chooses: accuracy is weighed against the probability of missing the budget.
+
+What a network costs is what it loses, in percentage points, and `MISS_PP` times the probability that on
+this machine, as it usually is, it takes more than the budget. Of those that met it the one that costs least
+is chosen, and what is built next is the network whose timing is expected to gain most over that. So a miss
+weighs as much as ten points of top-1: what met the budget is never passed over for something that loses
+ten points more, however little it left.
+
+The probability is that of a normal distribution of the logarithm of the latency. Two things are known of a
+network: what its table says, times the table's factor on this machine, and what its own timings said; each
+counts by the inverse of its variance (a random-effects model with known variances; Gelman et al., Bayesian
+Data Analysis, 3rd edition, section 5.4). Pure: no clock, no files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp, log, sqrt
+from statistics import NormalDist
+
+MISS_PP = 10.0
+"""What missing the budget later weighs, in percentage points of top-1."""
+FADING = 0.5
+"""What a residual counts for beside the one after it, where noise does not explain how far it lies from the
+latest: a machine that was busy at first is forgotten."""
+_EXPLAINED = 2.0
+"""Noise explains so many standard deviations."""
+_TABLE_MOVED = 0.05
+"""How far a table's factor now lies from that of its certificate (standard deviation of the logarithm): first
+engines were up to 5 % over their predictions on machines that had not changed (docs/results/promises.md)."""
+_UNKNOWN_SCATTER = 0.03
+"""How far networks scatter about a table that has no certificate: what a sound one has at most."""
+_LEAST = 1e-3
+"""No deviation is smaller: clocks and files round."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A positive number that is known so far: `value`, and the standard deviation of its logarithm."""
+
+    value: float
+    deviation: float
+
+    def times(self, factor: float) -> Estimate:
+        """The estimate of so many times as much."""
+        return Estimate(self.value * factor, self.deviation)
+
+    def above(self, limit: float) -> float:
+        """The probability that it is above `limit`, which may be infinite."""
+        return 1 - NormalDist(log(self.value), max(_LEAST, self.deviation)).cdf(log(limit))
+
+    def quantile(self, deviations: float) -> float:
+        """What lies so many standard deviations above it."""
+        return self.value * exp(deviations * self.deviation)
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """A network that was timed: measured over predicted, and how far the noise may have taken that."""
+
+    residual: float
+    noise: float
+
+
+@dataclass(frozen=True, slots=True)
+class TableFactor:
+    """What a certificate says: measured over predicted (None without one), and how networks scatter."""
+
+    typical: float | None = None
+    scatter: float = _UNKNOWN_SCATTER
+
+
+def cost_pp(loss_pp: float, missing: float) -> float:
+    """What a network costs that loses so much and misses the budget with this probability."""
+    return loss_pp + MISS_PP * missing
+
+
+def gain_pp(now_pp: float, loss_pp: float, expected: Estimate, limit_ms: float, noise: float) -> float:
+    """What a timing of a network, whose latency is `expected`, gains over one that costs `now_pp`.
+
+    Where the timing tells whether it misses, it is taken only if not (the expected improvement of Jones,
+    Schonlau and Welch 1998, with two outcomes). Where noise hides that, it costs what it costs now.
+    """
+    missing = expected.above(limit_ms)
+    told = 1 / (1 + _variance(noise) / _variance(expected.deviation))
+    untold_pp = max(0.0, now_pp - cost_pp(loss_pp, missing))
+    return told * (now_pp - loss_pp) * (1 - missing) + (1 - told) * untold_pp
+
+
+def factor(certified: TableFactor, seen: Sequence[Observation]) -> Estimate:
+    """A table's factor on this machine, from its certificate and what was seen since, in order of time."""
+    typical = certified.typical or 1.0
+    weights, logs = list[float](), list[float]()
+    if certified.typical is not None or not seen:
+        weights.append(1 / _TABLE_MOVED**2)
+        logs.append(log(typical))
+    for age, one in zip(reversed(range(len(seen))), seen, strict=True):
+        own, last = (_variance(certified.scatter, each.noise) for each in (one, seen[-1]))
+        explained = abs(log(one.residual / seen[-1].residual)) <= _EXPLAINED * sqrt(own + last)
+        weights.append((1.0 if explained else FADING**age) / own)
+        logs.append(log(one.residual))
+    mean = sum(w * x for w, x in zip(weights, logs, strict=True)) / sum(weights)
+    return Estimate(exp(mean), 1 / sqrt(sum(weights)))
+
+
+def untimed(certified: TableFactor, seen: Sequence[Observation]) -> Estimate:
+    """Measured over predicted of a network that was not timed."""
+    common = factor(certified, seen)
+    return Estimate(common.value, sqrt(_variance(common.deviation, certified.scatter)))
+
+
+def timed(certified: TableFactor, others: Sequence[Observation], own: Observation) -> Estimate:
+    """Measured over predicted of a network that was timed, from that and from what the others say."""
+    if certified.typical is None and not others:
+        return Estimate(own.residual, own.noise)
+    expected = untimed(certified, others)
+    weights = (1 / _variance(expected.deviation), 1 / _variance(own.noise))
+    mean = (weights[0] * log(expected.value) + weights[1] * log(own.residual)) / sum(weights)
+    return Estimate(exp(mean), 1 / sqrt(sum(weights)))
+
+
+def _variance(*deviations: float) -> float:
+    return max(_LEAST**2, sum(one**2 for one in deviations))
