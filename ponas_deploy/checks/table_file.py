@@ -21,7 +21,7 @@ from ponas_deploy.checks.odd_cells import odd_cells
 from ponas_deploy.errors import FileFormatError, TableMismatchError
 from ponas_deploy.files.findings import Finding, Severity
 from ponas_deploy.files.records import Faults
-from ponas_deploy.search.frontier import swamping_cell
+from ponas_deploy.search.columns import swamping_cell
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.accuracy_quality import HELD_OUT, accuracy_findings
 from ponas_deploy.tables.files import AnyTable, sift_table

@@ -16,7 +16,8 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 
 from ponas_deploy.errors import PonasError
-from ponas_deploy.search.frontier import Floats, Front, best_within
+from ponas_deploy.search.columns import Floats
+from ponas_deploy.search.frontier import Front, best_within
 from ponas_deploy.search.pareto import FrontPoint, ParetoFront
 from ponas_deploy.tables.grid import Grid
 

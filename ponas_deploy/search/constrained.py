@@ -1,13 +1,15 @@
-"""The best architectures under several additive limits at once, exactly (PONAS, equation 5, many limits).
+"""The best architectures within additive limits, one or many (PONAS, equation 5), by bounds and with proof.
 
-With latency, MACs and parameters all limited the front has too many points to merge, but it still bounds.
-A weighted sum of the limits is one limit that every fitting architecture meets (a surrogate, Glover 1968);
-its exact front over the layers to come tells the least loss with which any beginning can end. With weights
-from the Lagrangian dual that bound is so close that a narrow beam of beginnings holds the answer. The beam
-remembers the best bound it ever dropped: nothing found is worse than that, or it is widened and run again.
+Choosing one candidate a layer is a multiple-choice knapsack; its front can have more points than fit in any
+memory, and one budget needs none of it. Each pass follows the beginnings whose bound is not above the k-th
+best architecture in hand (`beginnings`, `bounds`), at most `width` of them. What a pass finds removes the
+candidates that no better architecture can have (Pisinger 1995, "A minimal algorithm for the multiple-choice
+knapsack problem", reduces so), and the next pass is wider. The layers that differ most come first: the last
+ones then fill what is left of the limits in small steps.
 
-So the answer is proven, in whole numbers. On tables of the paper's size it takes 7 to 12 ms; HiGHS through
-scipy.optimize.milp came to the same losses in 7 to 209 ms, after 0.4 s of import and up to its tolerance.
+The answer is proven when nothing was dropped that could be better. Bounds are floating point: the proof is
+up to 16 L 2^-52 of the greatest total, 6e-13 of it for 160 layers. The work is bounded; where it ends
+before the proof, the best architecture in hand comes with the bound (`least_outside`).
 """
 
 from __future__ import annotations
@@ -19,82 +21,59 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ponas_deploy.search.frontier import (
-    ExactColumn,
-    Floats,
-    Indices,
-    PartialFront,
-    least_cost,
-    same_candidates,
-    suffix_fronts,
-)
+from ponas_deploy.search.beginnings import Layers, Pass, follow
+from ponas_deploy.search.bounds import lagrangian_bound, multipliers, relaxations
+from ponas_deploy.search.columns import ROUNDING, ExactColumn, Floats, Indices
+from ponas_deploy.search.limited import LimitedSpace, Objective
 from searchspace.errors import PonasError
 
-_FIRST_WIDTH, _WIDTH_FOR_TIES, _LAST_WIDTH = 2**8, 2**12, 2**18
-_DUAL_STEPS = 200
+NEAR_GAP = 1e-4
+"""A gap, as a share of the loss, that is small enough to stop after little work."""
+
+_WORK, _WORK_NEAR, _WORK_FOR_TIES = 2**25, 2**22, 2**20
+"""Beginnings at the most: in all, with a small gap, and where only equals are left to be ordered."""
+_FIRST_WIDTH, _WIDER = 16, 8
+_MOST_CHILDREN, _MOST_TRAIL = 2**20, 2**23  # at a time, and all layers together: 100 MB
+_EPSILON = 2.0**-52
 
 
 @dataclass(frozen=True, slots=True)
-class LimitedSpace:
-    """A space with its limits: V candidates of L layers side by side, C costs, everything in exact units.
+class Found:
+    """The best architectures: `choices` (K, L) by loss and then the first cost, their `loss` (K,) and cost.
 
-    `loss` (V,) and `excess` (C, V) count from the least value of each layer, and `slack` (C,) is what the
-    limits leave above the least total: an architecture fits when its excesses sum to no more than the slack.
-    Slack is negative where a limit cannot be met.
+    No architecture outside the list loses less than `least_outside`; infinity where there is none.
     """
 
-    sizes: Indices
-    offsets: Indices
+    choices: Indices
     loss: Floats
-    excess: Floats
-    slack: Floats
+    least_outside: float
 
-    @classmethod
-    def of(
-        cls,
-        loss: Sequence[Floats],
-        costs: Sequence[Sequence[Floats]],
-        limits: Sequence[float],
-        fixed: Sequence[float],
-    ) -> LimitedSpace:
-        """Put all tables on their grids; ValueError when they do not fit each other."""
-        losses = ExactColumn.of(loss)
-        columns = [
-            ExactColumn.of(cost, constant, limit)
-            for cost, constant, limit in zip(costs, fixed, limits, strict=True)
-        ]
-        same_candidates([losses, *columns])
-        sizes = np.array([layer.size for layer in losses.layers])
-        slack = [column.limit(limit) - column.least() for column, limit in zip(columns, limits, strict=True)]
-        return cls(
-            sizes=sizes,
-            offsets=np.cumsum(sizes) - sizes,
-            loss=_above_least(losses),
-            excess=np.array([_above_least(column) for column in columns]).reshape(-1, sizes.sum()),
-            slack=np.array(slack, dtype=np.float64),
-        )
-
-    def fits(self, choices: Indices) -> NDArray[np.bool_]:
-        """Whether architectures `choices` (..., L) meet every limit: (...,)."""
-        sums = self.excess[:, choices + self.offsets].sum(axis=-1)
-        slack = self.slack.reshape(-1, *[1] * (choices.ndim - 1))
-        return np.asarray(np.all(sums <= slack, axis=0))
-
-    def losses(self, choices: Indices) -> Floats:
-        """Loss units of architectures `choices` (..., L): (...,)."""
-        return np.asarray(self.loss[choices + self.offsets].sum(axis=-1))
-
-    def by_layer(self, values: Floats, filler: float) -> Floats:
-        """Values of the candidates (..., V) as (..., L, N), short layers filled up to the longest."""
-        longest = self.sizes.max()
-        table = np.full((*values.shape[:-1], self.sizes.size, longest), filler)
-        table[..., np.arange(longest) < self.sizes[:, None]] = values
-        return table
+    def gap(self, index: int) -> float:
+        """How much less than the one at `index` another that is not before it could lose; 0 is proven."""
+        loss = float(self.loss[index])
+        gap = max(0.0, loss - self.least_outside)
+        return gap if gap > 2 * ROUNDING * max(1.0, abs(loss)) else 0.0
 
 
-def smallest_possible(costs: Sequence[Sequence[Floats]], fixed: Sequence[float]) -> tuple[float, ...]:
-    """The least total of each cost by itself: a limit below it is one that cannot be met."""
-    return tuple(least_cost(cost, fixed_cost=constant) for cost, constant in zip(costs, fixed, strict=True))
+@dataclass(frozen=True, slots=True)
+class BestArchitectures:
+    """The best architectures of one budget, ordered by loss and then cost: (K,), (K,) and (K, L)."""
+
+    cost: Floats
+    loss: Floats
+    choices: Indices
+
+
+def k_best(
+    cost: Sequence[Floats], loss: Sequence[Floats], budget: float, k: int, *, fixed_cost: float = 0.0
+) -> BestArchitectures:
+    """The `k` architectures of least loss that cost at most `budget`; fewer when fewer exist.
+
+    Raises as `find_best` does.
+    """
+    found = find_best(loss, [cost], [budget], [fixed_cost], k)
+    costs = ExactColumn.of(cost, fixed_cost, budget)
+    return BestArchitectures(costs.values(costs.totals(found.choices)), found.loss, found.choices)
 
 
 def solve_constrained(
@@ -105,8 +84,7 @@ def solve_constrained(
 ) -> Indices | None:
     """The architecture of least loss within every limit, of equals the cheapest by the first cost: (L,).
 
-    `loss` holds one array (n_l,) a layer and so does each of `costs`; `limits` and `fixed` give each cost's
-    limit and constant. None when no architecture meets all limits. Raises as `k_best_constrained` does.
+    None when no architecture meets all limits. Takes and raises what `find_best` does.
     """
     found = k_best_constrained(loss, costs, limits, fixed, 1)
     return found[0] if len(found) else None
@@ -119,120 +97,179 @@ def k_best_constrained(
     fixed: Sequence[float],
     k: int,
 ) -> Indices:
-    """The `k` architectures of least loss within every limit, fewer when fewer exist: (K, L).
+    """The `k` architectures of least loss within every limit, fewer when fewer exist: (K, L)."""
+    return find_best(loss, costs, limits, fixed, k).choices
 
-    Exact, and ordered by loss and then the first cost; only where thousands tie in losses of many digits may
-    another of the tied be taken. ValueError when the tables do not fit each other or `k` is below 1;
-    PonasError when the widest beam cannot prove its answer.
+
+def find_best(
+    loss: Sequence[Floats],
+    costs: Sequence[Sequence[Floats]],
+    limits: Sequence[float],
+    fixed: Sequence[float],
+    k: int,
+) -> Found:
+    """The `k` architectures of least loss within every limit, and what is proven of them.
+
+    `loss` holds one array (n_l,) a layer and so does each of `costs`; `limits` and `fixed` give each cost's
+    limit and constant. Ordered by loss and then the first cost; only where very many tie may another of the
+    tied be taken. Fewer than `k` when fewer exist.
+
+    ValueError when the tables do not fit each other or `k` is below 1, PonasError as `ExactColumn.of`, and
+    where neither an architecture within the limits nor the proof that there is none was found.
     """
     if k < 1:
         raise ValueError(f"k is {k}, it must be at least 1")
-    space = LimitedSpace.of(loss, costs, limits, fixed)
-    if (space.slack < 0).any():
-        return np.empty((0, space.sizes.size), dtype=np.intp)
-    return _search(space, _loss_then_first_cost(space), k)
+    space, losses = LimitedSpace.of(loss, costs, limits, fixed), ExactColumn.of(loss)
+    choices, outside = np.empty((0, space.sizes.size), dtype=np.intp), math.inf
+    if not (space.slack < 0).any():
+        choices, outside = _search(space, k, losses.least())
+    return Found(choices, losses.values(losses.totals(choices)), float(losses.values(np.array(outside))))
 
 
-def _above_least(column: ExactColumn) -> Floats:
-    """Units of every candidate above the least one of its layer: (V,)."""
-    return np.concatenate([layer - layer.min() for layer in column.layers])
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    """What is left of each layer: indices, and columns (1 + C, n_l) of objective and excesses."""
+
+    indices: Sequence[Indices]
+    columns: Sequence[Floats]
+
+    def keep(self, masks: Sequence[NDArray[np.bool_]]) -> _Candidates:
+        """Those under the `masks`."""
+        return _Candidates(
+            [indices[mask] for indices, mask in zip(self.indices, masks, strict=True)],
+            [column[:, mask] for column, mask in zip(self.columns, masks, strict=True)],
+        )
+
+    def usable(self, slack: Floats, k: int) -> _Candidates:
+        """Those that fit by themselves, and that fewer than `k` others of their layer are no worse than."""
+        return self.keep([_usable(column, slack, k) for column in self.columns])
+
+    def within(self, most: float, prices: Floats, slack: Floats) -> _Candidates:
+        """Those with which the Lagrangian bound is at most `most`."""
+        if most == math.inf:
+            return self
+        reduced = [column[0] + prices @ column[1:] for column in self.columns]
+        left = most + float(prices @ slack) - math.fsum(float(values.min()) for values in reduced)
+        return self.keep([values - values.min() <= left for values in reduced])
 
 
-def _loss_then_first_cost(space: LimitedSpace) -> Floats:
-    """One whole number a candidate, (V,), whose sums order architectures by loss and then the first cost.
+def _usable(column: Floats, slack: Floats, k: int) -> NDArray[np.bool_]:
+    no_worse = (column[:, :, None] <= column[:, None, :]).all(axis=0)
+    equal = no_worse & no_worse.T
+    before = (no_worse & ~equal) | np.triu(equal, 1)
+    return np.asarray((before.sum(axis=0) < k) & (column[1:] <= slack[:, None]).all(axis=0))
 
-    The loss is counted in its own coarsest step and the first cost put below that, with all the digits that
-    2^53 has left: many for losses in hundredths, which tie often, none for losses of 15 digits.
+
+@dataclass(frozen=True, slots=True)
+class _Hand:
+    """The best architectures so far: `choices` (K, L), the objective of the k-th (infinity without one)."""
+
+    choices: Indices
+    most: float
+
+    def joined(self, space: LimitedSpace, objective: Objective, found: Indices, k: int) -> _Hand:
+        """With those of a pass."""
+        choices = np.unique(np.concatenate((self.choices, found)), axis=0)
+        sums = objective.values[choices + space.offsets].sum(axis=1)
+        costs = space.excess[:, choices + space.offsets].sum(axis=2)
+        first = np.lexsort((*costs[::-1], sums))[:k]
+        return _Hand(choices[first], float(sums[first[-1]]) if len(first) == k else math.inf)
+
+
+def _search(space: LimitedSpace, k: int, base: float) -> tuple[Indices, float]:
+    """The `k` best, and the least loss (units) of any other; `base` is the least of all."""
+    objective = Objective.of(space)
+    slack = np.array([min(one, space.most(row)) for one, row in zip(space.slack, space.excess, strict=True)])
+    columns = np.split(np.vstack((objective.values, space.excess)), space.offsets[1:], axis=1)
+    left = _Candidates([np.arange(size) for size in space.sizes], columns).usable(slack, k)
+    if not all(indices.size for indices in left.indices):
+        return np.empty((0, space.sizes.size), dtype=np.intp), math.inf
+    prices = multipliers([column[0] for column in left.columns], [c[1:] for c in left.columns], slack)
+    tolerance = 16 * space.sizes.size * _EPSILON * space.most(objective.values)
+    bound = _LossBound(objective, tolerance, base, _least_loss(space, objective, prices, slack))
+    hand = _Hand(np.empty((0, space.sizes.size), dtype=np.intp), math.inf)
+    work, width, dropped = 0, max(_FIRST_WIDTH, 2 * k), -math.inf
+    while width:
+        left = left.within(hand.most + tolerance, prices, slack)
+        found = _pass(left, prices, slack, hand.most + tolerance, k, width)
+        hand = hand.joined(space, objective, found.choices, k)
+        work, dropped = work + found.work, max(dropped, found.dropped)
+        if dropped > hand.most or dropped == math.inf:
+            break
+        width = _wider(left, width, bound.allowance(hand.most, dropped) - work)
+    if not len(hand.choices) and dropped < math.inf:
+        raise PonasError(
+            f"no architecture within the limits was found among {work} beginnings, and no proof"
+            " that there is none: loosen or drop a limit."
+        )
+    return hand.choices, bound.outside(hand.most, dropped)
+
+
+def _pass(left: _Candidates, prices: Floats, slack: Floats, most: float, k: int, width: int) -> Pass:
+    """One pass over what is left, the layers that differ most in what they use of the limits first."""
+    exact = len(slack) <= 1
+    weights = np.ones(len(slack)) if exact or not prices.any() else prices
+    use = [weights @ column[1:] for column in left.columns]
+    order = np.argsort([-np.ptp(values) for values in use], kind="stable")
+    each = slice(1, 1) if exact else slice(1, None)  # one limit is its own surrogate
+    columns = [np.vstack((left.columns[i][0], use[i], left.columns[i][each])) for i in order]
+    room = float(weights @ slack) * (1.0 if exact else 1 + ROUNDING)
+    ends = relaxations([column[1] for column in columns], [column[0] for column in columns])
+    found = follow(Layers(columns, ends, room, slack[:0] if exact else slack, exact), most, k, width)
+    choices = np.empty_like(found.choices)
+    for position, layer in enumerate(order):
+        choices[:, layer] = left.indices[layer][found.choices[:, position]]
+    return Pass(choices, found.dropped, found.work)
+
+
+def _wider(left: _Candidates, width: int, work: int) -> int:
+    """The width of the next pass, for the `work` and memory left; 0 where it would not be wider."""
+    sizes = [indices.size for indices in left.indices]
+    most = min(work // sum(sizes), _MOST_CHILDREN // max(sizes), _MOST_TRAIL // len(sizes))
+    wider = min(width * _WIDER, most)
+    return wider if wider > width * 3 // 2 else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _LossBound:
+    """From bounds of the objective to bounds of the loss, in units: `base` more than the objective counts.
+
+    `least` is what every architecture within the limits loses, in steps, from the relaxation of the loss
+    alone.
     """
-    step = max(int(np.gcd.reduce(space.loss.astype(np.int64))), 1)
-    steps = space.loss / step
-    if not len(space.excess):
-        return steps
-    cost, room = space.excess[0], 2**53 // (int(_most(steps, space)) + 1)
-    share = room * (1 - 1e-12) / max(_most(cost, space), 1.0)  # all first costs together stay below one step
-    return np.asarray(steps * room + np.floor(cost * share))
+
+    objective: Objective
+    tolerance: float
+    base: float
+    least: float
+
+    def outside(self, most: float, dropped: float) -> float:
+        """The least loss of an architecture that is not in the list, whose k-th has the objective `most`."""
+        lower = dropped - self.tolerance
+        if self.tolerance < 0.5 and dropped < math.inf:
+            lower = math.ceil(lower)
+        if self.objective.room == 1 and lower >= most - 2 * self.tolerance:
+            lower = most  # the same up to rounding
+        loss = max(self.objective.loss(min(lower, most)), self.least * self.objective.step)
+        return min(loss, self.objective.loss(most)) + self.base
+
+    def allowance(self, most: float, dropped: float) -> int:
+        """How many beginnings may be followed in all, for how near the proof is."""
+        loss = self.objective.loss(most) + self.base
+        gap = loss - self.outside(most, dropped) if most < math.inf else math.inf
+        if gap <= 0:
+            return _WORK_FOR_TIES
+        return _WORK_NEAR if gap <= NEAR_GAP * abs(loss) else _WORK
 
 
-def _most(values: Floats, space: LimitedSpace) -> float:
-    """The largest total of `values` (V,)."""
-    return float(np.maximum.reduceat(values, space.offsets).sum())
-
-
-def _search(space: LimitedSpace, objective: Floats, k: int) -> Indices:
-    """The `k` fitting architectures of least `objective` (V,), by it: wider beams until one proves it."""
-    surrogate, limit = _surrogate(space, objective)
-    ends = suffix_fronts(surrogate, ExactColumn(tuple(np.split(objective, space.offsets[1:])), 0.0, 0))
-    columns = np.vstack((objective, np.concatenate(surrogate.layers), space.excess))
-    layers = np.split(columns, space.offsets[1:], axis=1)
-    limits = np.concatenate(([math.inf, limit], space.slack))
-    width = _FIRST_WIDTH
-    while width <= _LAST_WIDTH:
-        found, sums, dropped = _beam(layers, limits, ends, width)
-        first = np.lexsort(np.delete(sums, 1, axis=0)[::-1])[:k]  # by the objective, then the costs
-        if len(first) == k:
-            limits[0] = sums[0, first[-1]]
-            if limits[0] == dropped and width >= _WIDTH_FOR_TIES:
-                return found[first]
-        if limits[0] < dropped or dropped == math.inf:
-            return found[first]
-        width *= 4
-    raise PonasError(f"no proof of the best network within {_LAST_WIDTH} beginnings: loosen or drop a limit.")
-
-
-def _beam(
-    layers: list[Floats], limits: Floats, ends: list[PartialFront], width: int
-) -> tuple[Indices, Floats, float]:
-    """Architectures from the `width` beginnings of least bound: (P, L), sums (2 + C, P), least bound dropped.
-
-    `layers` (2 + C, n_l) hold objective, surrogate and excesses, `limits` (2 + C,) the most of each. The
-    bound of a beginning is its objective and that of the best end which the surrogate allows.
-    """
-    sums, choices, dropped = np.zeros((len(limits), 1)), np.empty((1, 0), dtype=np.intp), math.inf
-    for layer, end in zip(layers, ends[1:], strict=True):
-        sums = np.add(sums[:, :, None], layer[:, None, :]).reshape(len(limits), -1)
-        best_end = np.searchsorted(end.cost, limits[1] - sums[1], side="right") - 1
-        bound = sums[0] + end.loss[best_end]
-        open_ = np.all(sums[2:] <= limits[2:, None], axis=0) & (best_end >= 0) & (bound <= limits[0])
-        kept = np.flatnonzero(open_)
-        if kept.size > width:
-            order = np.argpartition(bound[kept], width)
-            dropped = min(dropped, float(bound[kept[order[width]]]))
-            kept = kept[order[:width]]
-        beginning, candidate = np.divmod(kept, layer.shape[1])
-        choices = np.column_stack((choices[beginning], candidate))
-        sums = sums[:, kept]
-    return choices, sums, dropped
-
-
-def _surrogate(space: LimitedSpace, objective: Floats) -> tuple[ExactColumn, float]:
-    """The weighted sum of all limits as one column, and its limit, a little loose for rounding."""
-    rows = space.excess / np.maximum(space.slack, 1.0)[:, None]
-    rows = np.minimum(rows, 2.0)  # over its limit by itself is over its limit, however far
-    weights = _dual_weights(space, objective, rows)
-    column = ExactColumn.of(np.split(weights @ rows, space.offsets[1:]))
-    limit = weights @ np.minimum(space.slack, 1.0) * (1 + 1e-9) * 10.0**column.decimals + space.sizes.size
-    return column, float(limit)
-
-
-def _dual_weights(space: LimitedSpace, objective: Floats, rows: Floats) -> Floats:
-    """Weights (C,) of the limits that come near the greatest Lagrangian bound, by subgradient steps.
-
-    `rows` (C, V) are the excesses with each limit at 1. Any weights are correct, better ones are faster; all
-    are 1 where no limit counts.
-    """
-    usable = np.all(space.excess <= space.slack[:, None], axis=0)
-    scale = max(float(objective.max()), 1.0)
-    values = space.by_layer(np.where(usable, objective / scale, np.inf), np.inf)
-    rows = space.by_layer(np.where(usable, rows, 0.0), 0.0)
-    weights = best_weights = np.zeros(len(rows))
-    best_bound, layer = -math.inf, np.arange(space.sizes.size)
-    for step in range(_DUAL_STEPS):
-        relaxed = values + np.tensordot(weights, rows, axes=1)
-        pick = relaxed.argmin(axis=1)
-        bound = relaxed[layer, pick].sum() - weights.sum()
-        if bound > best_bound:
-            best_bound, best_weights = bound, weights
-        slope = rows[:, layer, pick].sum(axis=1) - 1
-        stride = 1 / (1 + 0.3 * step) / max(float(np.linalg.norm(slope)), 1e-12)
-        weights = np.maximum(0.0, weights + stride * slope)
-    return best_weights if best_weights.any() else np.ones(len(rows))
+def _least_loss(space: LimitedSpace, objective: Objective, prices: Floats, slack: Floats) -> float:
+    """The Lagrangian bound of the loss alone, in whole steps."""
+    steps = np.split(space.loss / objective.step, space.offsets[1:])
+    excess = np.split(space.excess, space.offsets[1:], axis=1)
+    fitting = [np.all(costs <= slack[:, None], axis=0) for costs in excess]
+    own = [one[mask] for one, mask in zip(steps, fitting, strict=True)]
+    used = [costs[:, mask] for costs, mask in zip(excess, fitting, strict=True)]
+    cheap = len(slack) <= 1 and objective.room > 1
+    weights = multipliers(own, used, slack) if cheap else prices / objective.room
+    bound = lagrangian_bound(own, used, weights, slack)
+    return math.ceil(bound - 16 * space.sizes.size * _EPSILON * space.most(space.loss / objective.step))

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ponas_deploy.search.constrained import LimitedSpace, smallest_possible, solve_constrained
-from ponas_deploy.search.frontier import ExactColumn, Floats, Indices, total
+from ponas_deploy.search.columns import ExactColumn, Floats, Indices, total
+from ponas_deploy.search.constrained import solve_constrained
+from ponas_deploy.search.limited import LimitedSpace, smallest_possible
 
 _ATTEMPTS = 50  # at each chromosome of the first population, and at each child that breaks a limit
 
@@ -95,13 +96,17 @@ def evolve(
     column = ExactColumn.of(loss)
     return Evolution(
         choices=best,
-        loss=float(total(loss, best)),
-        costs=np.array(
-            [total(cost, best, fixed=constant) for cost, constant in zip(costs, fixed, strict=True)]
-        ),
+        loss=_total(loss, best, 0.0),
+        costs=np.array([_total(cost, best, constant) for cost, constant in zip(costs, fixed, strict=True)]),
         history=column.values(history + column.least()),
         evaluations=evaluations,
     )
+
+
+def _total(column: Sequence[Floats], choices: Indices, fixed: float) -> float:
+    """The total of one architecture; cells that it does not have may be of any size."""
+    chosen = [np.asarray(layer)[[index]] for layer, index in zip(column, choices, strict=True)]
+    return float(total(chosen, np.zeros_like(choices), fixed=fixed))
 
 
 def _children(

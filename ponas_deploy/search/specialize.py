@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from ponas_deploy.errors import BudgetError, PonasError, TableMismatchError, UnknownNameError
 from ponas_deploy.search.budget import Budget
-from ponas_deploy.search.constrained import k_best_constrained, smallest_possible
+from ponas_deploy.search.columns import cost_of_least_loss, swamping_cell, total
+from ponas_deploy.search.constrained import find_best
 from ponas_deploy.search.costs import LATENCY, CostColumn, cost_column, limit_options
-from ponas_deploy.search.frontier import cost_of_least_loss, k_best, total
 from ponas_deploy.search.genetic import GeneticSettings, evolve
+from ponas_deploy.search.limited import smallest_possible
 from ponas_deploy.search.notation import Limit
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.grid import Grid
@@ -30,7 +31,9 @@ METHODS = ("exact", "ga")
 
 @dataclass(frozen=True, slots=True)
 class Specialization:
-    """The network chosen for a budget. Every number here is predicted; `gap_pp` is to the exact optimum.
+    """The network chosen for a budget. Every number here is predicted; no network loses `gap_pp` less.
+
+    `optimal` where that is proven to be 0: up to 1e-12 of the greatest loss, see `search.constrained`.
 
     `evaluations` counts what the genetic algorithm checked against the limits, 0 for the exact search.
     """
@@ -65,6 +68,7 @@ def most_useful(
 ) -> float:
     """The least that a network of least loss costs, in the column's unit: a larger budget buys nothing."""
     cells, loss = _cells(column, latency, space), matched_loss(latency, accuracy)
+    refuse_swamping(loss, "accuracy table")
     return cost_of_least_loss(cells.arrays(), loss.arrays(), fixed_cost=cells.fixed)
 
 
@@ -126,7 +130,7 @@ def specialize(
         seed=seed,
     )
     chosen = _solution(latency, loss, budget, found.choices)
-    gap = max(0.0, chosen.predicted_loss_pp - best.predicted_loss_pp)
+    gap = max(0.0, chosen.predicted_loss_pp - best.predicted_loss_pp + (best.gap_pp or 0.0))
     return replace(chosen, method="ga", optimal=gap == 0.0, gap_pp=gap, evaluations=found.evaluations)
 
 
@@ -138,26 +142,42 @@ def shortlist(
     *,
     space: Space | None = None,
 ) -> tuple[Specialization, ...]:
-    """The `count` best networks within the budget, least loss first, exactly; fewer where fewer exist."""
+    """The `count` best networks within the budget, least loss first; fewer where fewer exist.
+
+    Each with what is proven of its place: `gap_pp` is how much less another that is not before it could lose.
+    """
     if count < 1:
         raise PonasError(f"a shortlist of {count}: ask for 1 or more.")
     loss = matched_loss(latency, accuracy)
+    refuse_swamping(loss, "accuracy table")
     limits = _limited(latency, budget, space)
     _refuse_impossible(limits, latency)
-    if len(limits) == 1:
-        only = limits[0]
-        found = k_best(only.values, loss.arrays(), only.limit, count, fixed_cost=only.fixed).choices
-    else:
-        found = k_best_constrained(
-            loss.arrays(),
-            [one.values for one in limits],
-            [one.limit for one in limits],
-            [one.fixed for one in limits],
-            count,
-        )
-    if not len(found):
+    found = find_best(
+        loss.arrays(),
+        [one.values for one in limits],
+        [one.limit for one in limits],
+        [one.fixed for one in limits],
+        count,
+    )
+    if not len(found.choices):
         raise _together_impossible(budget)
-    return tuple(_solution(latency, loss, budget, row) for row in found)
+    solutions = [_solution(latency, loss, budget, row) for row in found.choices]
+    gaps = [found.gap(index) for index in range(len(solutions))]
+    return tuple(
+        replace(one, gap_pp=gap, optimal=gap == 0.0) for one, gap in zip(solutions, gaps, strict=True)
+    )
+
+
+def refuse_swamping(grid: Grid, table: str) -> None:
+    """PonasError for a cell beside which the others could not be added up exactly."""
+    place = swamping_cell(grid.arrays(), grid.fixed)
+    if place is not None:
+        layer, candidate = place
+        cell = f"layer '{grid.layers[layer]}', candidate '{grid.candidates[layer][candidate]}'"
+        raise PonasError(
+            f"{cell} of the {table} is {grid.values[layer][candidate]:g}, too large to be added up exactly"
+            " with the others: leave such a candidate out."
+        )
 
 
 def _solution(latency: LatencyTable, loss: Grid, budget: Budget, row: NDArray[np.intp]) -> Specialization:

@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ponas_deploy.search import constrained
-from ponas_deploy.search.constrained import k_best_constrained, smallest_possible, solve_constrained
-from ponas_deploy.search.frontier import Floats, Indices, best_within, exact_front, total
+from ponas_deploy.search.columns import Floats, Indices, total
+from ponas_deploy.search.constrained import find_best, k_best_constrained, solve_constrained
+from ponas_deploy.search.frontier import best_within, exact_front
+from ponas_deploy.search.limited import smallest_possible
 from searchspace.errors import PonasError
 from small_spaces import Column, every_architecture, every_total, spaces
 
@@ -118,13 +120,37 @@ def test_the_answer_does_not_depend_on_the_width_of_the_beam(monkeypatch: pytest
     np.testing.assert_array_equal(total(loss, narrow), total(loss, wide))
 
 
-def test_a_beam_that_proves_nothing_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_work(monkeypatch: pytest.MonkeyPatch, work: int) -> None:
+    for name in ("_WORK", "_WORK_NEAR", "_WORK_FOR_TIES"):
+        monkeypatch.setattr(constrained, name, work)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_network_in_hand_is_kept_and_its_gap_is_a_bound(
+    monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
     loss, costs, limits, fixed = paper_sized(np.random.default_rng(9))
     limits = [limit + constant for limit, constant in zip(limits, fixed, strict=True)]
-    monkeypatch.setattr(constrained, "_FIRST_WIDTH", 2)
-    monkeypatch.setattr(constrained, "_LAST_WIDTH", 2)
-    with pytest.raises(PonasError, match="within 2 beginnings"):
-        solve_constrained(loss, costs, limits, fixed)
+    problem = loss, costs[:count], limits[:count], fixed[:count]
+    proven = find_best(*problem, 5)
+    assert [proven.gap(index) for index in range(5)] == [0.0] * 5
+    small_work(monkeypatch, 1)
+    found = find_best(*problem, 5)
+    assert len(found.choices) == 5
+    assert found.gap(4) > 0
+    assert found.loss[0] - found.gap(0) <= proven.loss[0] + NEAR
+    for cost, limit, constant in zip(problem[1], problem[2], problem[3], strict=True):
+        assert (total(cost, found.choices, fixed=constant) <= limit * (1 + 1e-12)).all()
+
+
+def test_neither_a_network_nor_a_proof_that_there_is_none_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    sizes = [rng.integers(1, 10**6, 4) * 2.0 + 1 for _ in range(11)]
+    other = [1e7 - layer for layer in sizes]
+    middle = 2.0 * (sum(layer.mean() for layer in sizes) // 2)  # even, and the sum of 11 odd numbers is not
+    small_work(monkeypatch, 1)
+    with pytest.raises(PonasError, match="no proof that there is none: loosen or drop a limit"):
+        solve_constrained([np.zeros(4)] * 11, [sizes, other], [middle, 11e7 - middle], [0.0, 0.0])
 
 
 def test_limits_that_can_be_met_one_by_one_but_not_together() -> None:

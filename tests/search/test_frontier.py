@@ -7,16 +7,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ponas_deploy.search.frontier import (
-    Front,
-    best_within,
-    cost_of_least_loss,
-    exact_front,
-    k_best,
-    least_cost,
-    swamping_cell,
-    total,
-)
+from ponas_deploy.search.columns import cost_of_least_loss, least_cost, swamping_cell, total
+from ponas_deploy.search.constrained import k_best
+from ponas_deploy.search.frontier import Front, best_within, exact_front
 from searchspace.errors import PonasError
 from small_spaces import Column, Floats, every_architecture, every_total, spaces
 

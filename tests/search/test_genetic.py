@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ponas_deploy.search.frontier import best_within, exact_front, least_cost, total
+from ponas_deploy.search.columns import least_cost, total
+from ponas_deploy.search.frontier import best_within, exact_front
 from ponas_deploy.search.genetic import GeneticSettings, evolve
 from small_spaces import Column, every_total, spaces
 

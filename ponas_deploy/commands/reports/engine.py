@@ -166,6 +166,8 @@ def _gap(solution: Specialization, *, doubted: bool) -> Text:
         return Text(f"0 pp ({solution.method}), by tables that are warned of above", style=WARN)
     if solution.optimal:
         return Text(f"0 pp ({solution.method})", style=GOOD)
+    if solution.method == "exact":
+        return Text(f"at most {solution.gap_pp:.3g} pp (exact, the proof took too long)", style=WARN)
     return Text(f"{solution.gap_pp:.3f} pp above the exact search ({solution.method})", style=WARN)
 
 
