@@ -5,7 +5,7 @@ choosing one candidate a layer is a multiple-choice knapsack. Merging the layers
 every partial sum that another one beats leaves the whole front, in milliseconds for 12^19 networks
 (Nemhauser and Ullmann, 1969). Sums are exact (`columns`).
 
-The front is complete while no merge has more than 2^22 points (`MOST_MERGED`). Beyond, partial fronts are
+The front is complete while no merge has more than 2^21 points (`MOST_MERGED`). Beyond, partial fronts are
 thinned, and the front says how far a network of the true one may be from it: that gap is proven, from what
 was thinned or from the linear relaxation, whichever is less.
 """
@@ -19,17 +19,17 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ponas_deploy.search.bounds import relaxations
+from ponas_deploy.search.bounds import Relaxation, relaxations
 from ponas_deploy.search.columns import ROUNDING, ExactColumn, Floats, Indices, same_shapes
 
 Pointers: TypeAlias = NDArray[np.int32]
 
-MOST_MERGED = 2**22
+MOST_MERGED = 2**21
 """Points of a merge up to which the front is complete."""
 COST_GAP, LOSS_GAP = 1e-4, 1e-3
 """What a thinned front may be off: a share of the cost, and of the loss an amount (percentage points)."""
 
-_MOST_THINNED = 2**19  # points of a merge once it is thinned
+_MOST_THINNED = 2**18  # points of a merge once it is thinned
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,19 +100,22 @@ def exact_front(cost: Sequence[Floats], loss: Sequence[Floats], *, fixed_cost: f
     costs, losses = ExactColumn.of(cost, fixed_cost), ExactColumn.of(loss)
     same_shapes([costs.layers, losses.layers])
     partial, most, thinned = _Partial(np.array([costs.fixed]), np.zeros(1)), MOST_MERGED, 0.0
-    shares = _thinning_shares(costs, losses)
-    for layer_cost, layer_loss in zip(reversed(costs.layers), reversed(losses.layers), strict=True):
+    shares, relaxed = _thinning_shares(costs, losses), relaxations(costs.layers, losses.layers)
+    for layer in range(len(costs.layers) - 1, -1, -1):
+        layer_cost, layer_loss = costs.layers[layer], losses.layers[layer]
         if partial.cost.size * layer_cost.size > most:
             most = min(most, _MOST_THINNED)
-            points, lost = _thin(partial.cost, partial.loss, *shares, max(most // layer_cost.size, 2))
-            partial, thinned = partial.at(points), thinned + lost
+            points = max(most // layer_cost.size // 2, 2)
+            kept, lost = _thin(partial.cost, partial.loss, *shares, points)
+            near = _nearest(partial, relaxed[layer + 1], costs.fixed, costs.least(), points)
+            partial, thinned = partial.at(np.union1d(kept, near)), thinned + lost
         partial = partial.merged(layer_cost, layer_loss)
     front_cost, front_loss = costs.values(partial.cost), losses.values(partial.loss)
     keep = _distinct(front_cost, front_loss)
     choices = partial.choices(keep)
     if most == MOST_MERGED:
         return Front(front_cost[keep], front_loss[keep], choices)
-    gap = min(thinned, _relaxed_gap(partial, costs, losses))
+    gap = min(thinned, _relaxed_gap(partial, relaxed[0], costs.fixed))
     return Front(front_cost[keep], front_loss[keep], choices, COST_GAP, float(losses.values(np.array(gap))))
 
 
@@ -150,15 +153,27 @@ def _thin(cost: Floats, loss: Floats, dearer: float, worse: float, most: int) ->
     return np.flatnonzero(keep), worse
 
 
-def _relaxed_gap(found: _Partial, costs: ExactColumn, losses: ExactColumn) -> float:
+def _nearest(partial: _Partial, relaxed: Relaxation, fixed: float, least: float, most: int) -> Indices:
+    """At most `most` points, of each stretch of costs the one nearest to the linear relaxation.
+
+    Stretches are equal shares of a total whose other layers cost the least, which makes `least` in all.
+    """
+    share = np.log1p((partial.cost - partial.cost[0]) / max(least, 1.0))
+    stretch = np.floor(share * ((most - 1) / share[-1]))
+    height = partial.loss - relaxed.least(partial.cost - fixed)
+    order = np.lexsort((height, stretch))
+    nearest: Indices = order[np.append(True, np.diff(stretch[order]) > 0)]
+    return nearest
+
+
+def _relaxed_gap(found: _Partial, relaxed: Relaxation, fixed: float) -> float:
     """How much more than the true front the found one may lose at the most, in units.
 
     The true front is nowhere below the linear relaxation; at a cost just too small for a point of the found
     one, even with the share that a cost may be off, the point before it stands.
     """
-    relaxed = relaxations(costs.layers, losses.layers)[0]
-    reach = np.append(found.cost[1:], np.inf) - costs.fixed
-    allowed = np.minimum(reach, np.append(found.cost[1:] / (1 + COST_GAP), np.inf) - costs.fixed)
+    reach = np.append(found.cost[1:], np.inf) - fixed
+    allowed = np.minimum(reach, np.append(found.cost[1:] / (1 + COST_GAP), np.inf) - fixed)
     lower = relaxed.least(np.maximum(allowed, relaxed.use[0]))
     return float(np.max(found.loss - lower)) * (1 + ROUNDING)
 
@@ -183,5 +198,7 @@ def _distinct(cost: Floats, loss: Floats) -> Indices:
     """Indices of a front's points that differ by more than rounding: of a near tie the winner stays."""
     cheaper_than_next = np.append(np.diff(cost) > ROUNDING * np.abs(cost[:-1]), True)
     kept = np.flatnonzero(cheaper_than_next)
-    better_than_previous = np.diff(loss[kept], prepend=np.inf) < -ROUNDING * np.abs(loss).max()
+    left = loss[kept]
+    size = np.maximum(np.abs(left), np.abs(np.append(left[:1], left[:-1])))
+    better_than_previous = np.diff(left, prepend=np.inf) < -ROUNDING * size
     return np.compress(better_than_previous, kept)
