@@ -71,7 +71,8 @@ class OverwriteError(PonasError):
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        super().__init__(f"{path} exists already: name another file, or ask to overwrite it with --force.")
+        kind = "folder" if self.path.is_dir() else "file"
+        super().__init__(f"{path} exists already: name another {kind}, or ask to overwrite it with --force.")
 
 
 class TableMismatchError(PonasError):

@@ -54,7 +54,7 @@ class Architecture:
     @property
     def text(self) -> str:
         """The text form; `parse_architecture` reads it back."""
-        return ",".join(self.choices)
+        return text_form(self.choices)
 
     @property
     def name(self) -> str:
@@ -98,3 +98,13 @@ def parse_architecture(text: str, space: Space) -> Architecture:
 def labels_in(text: str) -> tuple[str, ...]:
     """The labels of a text form, which may stand apart by commas, blanks, line ends or bars."""
     return tuple(re.findall(r"[^\s,|]+", text))
+
+
+def text_form(labels: Sequence[str]) -> str:
+    """Labels separated by commas; one that holds a comma or a quotation mark is quoted, as in CSV."""
+    return ",".join(_quoted(label) if re.search('[,"\r\n]', label) else label for label in labels)
+
+
+def _quoted(label: str) -> str:
+    doubled = label.replace('"', '""')
+    return f'"{doubled}"'

@@ -13,12 +13,13 @@ class PonasError(Exception):
 class UnknownNameError(PonasError):
     """A name that nobody knows; the message lists the names that exist.
 
-    Attributes: `kind` ("space", "backend", ...), `name`, `known` (sorted).
+    Attributes: `kind` ("space", "backend", ...), `name`, `known` (sorted). `advice` is said behind them.
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], *, advice: str = "") -> None:
         self.kind, self.name, self.known = kind, name, tuple(sorted(known))
-        super().__init__(f"unknown {kind} '{name}': known are {', '.join(self.known) or 'none yet'}.")
+        there_are = ", ".join(self.known) or "none yet"
+        super().__init__(f"unknown {kind} '{name}': known are {there_are}.{advice and f' {advice}'}")
 
 
 class ArchitectureError(PonasError):

@@ -69,7 +69,7 @@ def check_file(path: Path) -> CheckedTable:
     except FileFormatError as fault:
         return CheckedTable(path, None, (_of_fault(fault),))
     in_order = sorted(faults.found, key=lambda fault: [int(n) for n in re.findall(r"[0-9]+", fault.where)])
-    return CheckedTable(path, table, (*map(_of_fault, in_order), *check_table(table)))
+    return CheckedTable(path, table, (*map(_of_fault, in_order), *faults.notes, *check_table(table)))
 
 
 def _of_fault(fault: FileFormatError) -> Finding:

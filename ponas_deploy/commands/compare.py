@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ponas_deploy.commands.options import AccuracyTableFile, Json, LatencyTables
-from ponas_deploy.commands.output import print_json, show
+from ponas_deploy.commands.output import note, print_json, show
 
 
 def compare(
@@ -34,11 +34,15 @@ def compare(
     from ponas_deploy.tables.named import read_latency_tables
     from ponas_deploy.tables.quality import table_warnings
     from ponas_deploy.tables.store import find_table
+    from ponas_deploy.tables.units import table_doubt
 
-    tables, names = read_latency_tables(latency_tables)
-    accuracy = load_accuracy_table(find_table(accuracy_table)) if accuracy_table else None
+    tables, names = read_latency_tables(latency_tables, note)
+    accuracy = load_accuracy_table(find_table(accuracy_table), note) if accuracy_table else None
     networks = predict_networks([(arch, read_choices(arch, tables[0])) for arch in archs], tables, accuracy)
     warnings = table_warnings(dict(zip(names, tables, strict=True)), accuracy)
+    for name, table in zip(names, tables, strict=True):
+        if doubt := table_doubt(table.grid):
+            note(f"{name}: {doubt}")
     if json:
         print_json(predictions_document(networks, names, warnings))
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ponas_deploy.commands.options import AccuracyTableFile, Json, LatencyTables
-from ponas_deploy.commands.output import print_json, show
+from ponas_deploy.commands.output import note, print_json, show
 
 
 def pareto(
@@ -23,10 +23,14 @@ def pareto(
     from ponas_deploy.search.pareto import front
     from ponas_deploy.tables.named import read_tables
     from ponas_deploy.tables.quality import table_warnings
+    from ponas_deploy.tables.units import table_doubt
 
-    tables, names, accuracy = read_tables(latency_tables, accuracy_table)
+    tables, names, accuracy = read_tables(latency_tables, accuracy_table, note)
     warnings = table_warnings(dict(zip(names, tables, strict=True)), accuracy)
     fronts = [NamedFront(name, front(table, accuracy)) for name, table in zip(names, tables, strict=True)]
+    for name, table in zip(names, tables, strict=True):
+        if doubt := table_doubt(table.grid):
+            note(f"{name}: {doubt}")
     if json:
         print_json(pareto_document(fronts, [table.grid for table in tables], warnings))
         return

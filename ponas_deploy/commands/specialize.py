@@ -224,14 +224,14 @@ def _choose(
         raise typer.BadParameter(
             "name --device, or a --latency-table and an --accuracy-table to choose from."
         )
-    latency = store.latency_table(latency_table)
+    latency = store.latency_table(latency_table, note)
     built = space_of(latency.table)
     if space:
         key = latency.table.space
         built = build_space(space, key.resolution, key.classes) if key else build_space(space)
     if accuracy_table is None and built is None:
         raise typer.BadParameter("these labels belong to no space that is known: name an --accuracy-table.")
-    accuracy = store.accuracy_table(accuracy_table or f"accuracy/{built.name if built else ''}")
+    accuracy = store.accuracy_table(accuracy_table or f"accuracy/{built.name if built else ''}", note)
     found = choose(
         latency,
         accuracy.table,

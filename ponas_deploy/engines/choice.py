@@ -23,6 +23,7 @@ from ponas_deploy.tables.named import as_stored
 from ponas_deploy.tables.quality import doubts, usable_tables
 from ponas_deploy.tables.spaces import space_of
 from ponas_deploy.tables.store import StoredTable
+from ponas_deploy.tables.units import budget_doubt
 from searchspace.space import Space
 
 
@@ -59,7 +60,8 @@ def choose(
     table = latency.table
     named = {name or latency.name: table}
     _, against = usable_tables(named, confidence=confidence, promise=confidence is not None)
-    warnings = (*against, *accuracy_warnings(accuracy))
+    unit = budget_doubt(table.grid, budget.latency_ms) if budget.latency_ms else ""
+    warnings = (*against, *accuracy_warnings(accuracy), *([unit] if unit else []))
     for warning in warnings:
         on_note(warning)
     if confidence:

@@ -271,7 +271,7 @@ def _tables(
     if named is None:
         made = tables_for(target, space, seconds, on_note=on_note, on_progress=on_progress, on_build=on_build)
         return made, ()
-    tables = inventory.given(target, space, store.latency_table(named))
+    tables = inventory.given(target, space, store.latency_table(named, on_note))
     if text := made_while_busy(tables[0].name, tables[0].table):
         on_note(f"{text}: its predictions may be off.")
     return tables, inventory.caveats(target, tables[0])

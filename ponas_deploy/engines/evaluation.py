@@ -39,6 +39,7 @@ Advance = Callable[[int, int, str], None]
 """Units done, units in total, what is being done."""
 
 SPLITS = ("test", "validation", "train")
+_SYNONYMS = {"val": "validation", "valid": "validation"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ def evaluate(wanted: EvaluationRequest, advance: Advance, on_note: OnNote = no_n
     """Evaluate; every PonasError but a broken runtime's comes before the first image."""
     if find_spec("torch") is None:
         raise MissingExtraError("torch, which evaluation needs,", "train")
+    wanted = replace(wanted, split=_SYNONYMS.get(wanted.split, wanted.split))
     if wanted.split not in (*SPLITS, "all"):
         raise UnknownNameError("split", wanted.split, (*SPLITS, "all"))
     from train.runs import fitting

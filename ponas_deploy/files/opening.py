@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from ponas_deploy.errors import FileFormatError
@@ -66,6 +67,16 @@ def read_text(path: Path, most_bytes: int = MOST_BYTES) -> str:
         raise FileFormatError(path, f"byte {error.start}", "is not text.") from error
 
 
+def first_line(path: Path) -> str:
+    """The first line that is not blank among the first 4 KiB of a file; empty where that is no text."""
+    check_regular(path)
+    with suppress(OSError), open(os.open(path, os.O_RDONLY | _NO_WAIT), "rb") as file:
+        text = file.read(_FIRST_BYTES).decode("utf-8-sig", "replace")
+        return next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return ""
+
+
+_FIRST_BYTES = 4096
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 

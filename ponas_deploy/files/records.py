@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ponas_deploy.errors import FileFormatError, OverwriteError, PonasError
+from ponas_deploy.files.findings import Finding
 from ponas_deploy.files.opening import check_regular
 
 Found = TypeVar("Found")
+_NAMED = 4
+"""Faults behind the first one that an error names."""
 
 
 def write_bytes(path: Path, data: bytes, *, overwrite: bool = False) -> None:
@@ -74,6 +77,11 @@ class Faults:
 
     def __init__(self) -> None:
         self.found: list[FileFormatError] = []
+        self.notes: list[Finding] = []
+
+    def note(self, where: str, message: str) -> None:
+        """What a person should know about a file that can be read all the same."""
+        self.notes.append(Finding("note", where, message))
 
     def add(self, fault: FileFormatError) -> None:
         """Note a fault."""
@@ -88,9 +96,16 @@ class Faults:
             return otherwise
 
     def refuse(self) -> None:
-        """Raise the first fault, where there is one."""
-        if self.found:
-            raise self.found[0]
+        """Raise the first fault, where there is one; its reason names those behind it."""
+        if len(self.found) < 2:
+            for fault in self.found:
+                raise fault
+            return
+        first, *others = self.found
+        named = "; ".join(f"{one.where or 'the file'}: {one.reason.rstrip('.')}" for one in others[:_NAMED])
+        more = f"; and {len(others) - _NAMED} more faults" if len(others) > _NAMED else ""
+        reason = f"{first.reason} Also {named}{more} (`ponas table check` lists them)."
+        raise FileFormatError(first.path, first.where, reason)
 
 
 def sha256(path: Path) -> str:

@@ -85,6 +85,20 @@ class Target:
         return slug(self.device) in (THIS_MACHINE, this_machine().name)
 
 
+def run_there(target: Target, command: str) -> str:
+    """A sentence for a device that is not this machine: what to run on it."""
+    return f"'{target.device}' is not this machine: run `ponas {command}` on it."
+
+
+def profile_there(target: Target) -> str:
+    """The same for one that shall be profiled, and how its table then comes here."""
+    return (
+        f"'{target.device}' is not this machine: run `ponas profile --device cpu` (or gpu) on it."
+        f" Its table, copied into your store here (`ponas devices` names the folder), serves"
+        f" `ponas specialize --device {target.device}`."
+    )
+
+
 def serving(target: Target, space: Space) -> tuple[StoredTable, ...]:
     """The stored tables of a space that serve a target; UnknownNameError for a device that has none."""
     devices = known_devices()
@@ -93,7 +107,8 @@ def serving(target: Target, space: Space) -> tuple[StoredTable, ...]:
     found = tuple(stored for stored in fitting if not target.local or _serves_here(stored))
     if not found and not target.local:
         if not tables:
-            raise UnknownNameError("device", target.device, {THIS_MACHINE, gpu.GPU, *devices})
+            names = {THIS_MACHINE, gpu.GPU, *devices}
+            raise UnknownNameError("device", target.device, names, advice=profile_there(target))
         raise PonasError(
             f"no table of {target.device_name} serves: {mismatch(target, space, tables[0])};"
             " see `ponas devices`."

@@ -29,7 +29,7 @@ from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.measuring.plans import plan_for
 from ponas_deploy.measuring.protocol import Plan, Samples, measure
 from ponas_deploy.profiling.bench import Bench
-from ponas_deploy.profiling.inventory import Target, missing
+from ponas_deploy.profiling.inventory import Target, missing, run_there
 from ponas_deploy.profiling.progress import OnProgress, ProfilingProgress
 from ponas_deploy.profiling.resume import header
 from ponas_deploy.tables import store
@@ -185,7 +185,7 @@ def profile_networks(
     and what `measure_networks` does.
     """
     if not target.local:
-        raise PonasError(f"'{target.device}' is not this machine: run `ponas networks` on it.")
+        raise PonasError(run_there(target, "networks"))
     conditions = missing(target, ())[0]
     on_note(f"measuring {count} networks: {conditions.text}, at {space.resolution} px")
     with machine_to_oneself(store.lock_path(), conditions.text):

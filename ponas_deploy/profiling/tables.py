@@ -15,7 +15,7 @@ from ponas_deploy.backends import OnBuildProgress
 from ponas_deploy.errors import PonasError, UnknownNameError
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.measuring.interference import disturbed_now
-from ponas_deploy.profiling.inventory import Target, make_table, missing, outdated, serving
+from ponas_deploy.profiling.inventory import Target, make_table, missing, outdated, profile_there, serving
 from ponas_deploy.profiling.prior import NETWORKS, load_prior
 from ponas_deploy.profiling.progress import OnProgress, ProfilingProgress
 from ponas_deploy.profiling.staleness import in_words
@@ -72,9 +72,7 @@ def profile_tables(
     """
     options = options or ProfileOptions()
     if not target.local:
-        raise PonasError(
-            f"'{target.device}' is not this machine: run `ponas profile --device cpu` (or gpu) on it."
-        )
+        raise PonasError(profile_there(target))
     paths = {}
     for conditions in missing(target, ()):
         named = replace(conditions, device=options.device_name or conditions.device)

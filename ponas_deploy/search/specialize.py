@@ -24,6 +24,7 @@ from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.grid import Grid
 from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.spaces import space_of
+from ponas_deploy.tables.units import budget_doubt
 from searchspace.space import Space
 
 METHODS = ("exact", "ga")
@@ -217,9 +218,10 @@ def _refuse_impossible(limits: Sequence[_Limited], latency: LatencyTable) -> Non
         if one.limit < smallest and not np.isclose(one.limit, smallest, rtol=1e-12, atol=0):
             where = f" on {latency.conditions.device}" if latency.conditions and column.on_device else ""
             possible = column.shown(smallest, up=True)
+            doubt = budget_doubt(latency.grid, one.limit) if column is LATENCY else ""
             raise BudgetError(
                 f"no architecture meets {column.shown(one.limit)}{where}: the {column.superlative} one"
-                f" takes {possible}. Ask for {possible} or more.",
+                f" takes {possible}. Ask for {possible} or more.{doubt and f' But {doubt}'}",
                 column.name,
                 one.limit,
                 smallest,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -36,6 +38,12 @@ def architecture_in(text: str, space: Space) -> Architecture:
 
 
 def _labels_of_file(path: Path) -> tuple[str, ...]:
+    found = _content_of_file(path)
+    return labels_in(found) if isinstance(found, str) else found
+
+
+def _content_of_file(path: Path) -> str | tuple[str, ...]:
+    """The text of a file, or the labels that its JSON lists."""
     from ponas_deploy.files.documents import parse
     from ponas_deploy.files.opening import read_text
 
@@ -45,7 +53,7 @@ def _labels_of_file(path: Path) -> tuple[str, ...]:
     except FileFormatError as error:
         raise ArchitectureError(f"{path} cannot be read as an architecture: it {error.reason}") from error
     if document is None:
-        return labels_in(text)
+        return text
     choices = document.get("choices", document.get("architecture"))
     if isinstance(choices, list) and all(isinstance(label, str) for label in choices):
         return tuple(choices)
@@ -53,15 +61,31 @@ def _labels_of_file(path: Path) -> tuple[str, ...]:
 
 
 def read_choices(text: str, table: LatencyTable) -> tuple[str, ...]:
-    """One label a layer of a table, whose space need not be known: then only a text form will do."""
+    """One label a layer of a table, whose space need not be known: then names will not do.
+
+    A text form has labels with commas in quotation marks, as reports print it; a file is as of
+    `architecture_in`.
+    """
     from ponas_deploy.tables.spaces import space_of
 
     space = space_of(table)
     if space is not None:
         return architecture_in(text, space).choices
-    choices = tuple(label for label in text.replace("|", ",").split(",") if label)
+    found: str | tuple[str, ...] = text
+    if os.path.exists(text) and not os.path.isdir(text):
+        found = _content_of_file(Path(text))
+    choices = found if isinstance(found, tuple) else _labels_for(found, len(table.grid.layers))
     table.grid.indices(choices)
     return choices
+
+
+def _labels_for(text: str, layers: int) -> tuple[str, ...]:
+    """The labels of a text form of so many layers, apart by commas, or by bars or blanks where that fits."""
+    rows = csv.reader(text.strip().splitlines(), skipinitialspace=True)
+    by_commas = tuple(label.strip() for row in rows for label in row if label.strip())
+    by_bars = tuple(label.strip() for label in re.split(r"[|,\n]", text) if label.strip())
+    fitting = (found for found in (by_commas, by_bars, labels_in(text)) if len(found) == layers)
+    return next(fitting, by_commas)
 
 
 def agreed(what: str, asked: Found | None, given: Found | None) -> Found | None:

@@ -130,7 +130,7 @@ def arranged(path: Path, cells: Iterable[RawCell], faults: Faults) -> Rows:
             faults.add(FileFormatError(path, cell.where, f"{_name(cell)} {twice}"))
         else:
             row[cell.candidate] = cell
-    if not rows:
+    if not rows and not faults.found:
         faults.add(FileFormatError(path, "", "holds no cells: a table needs a value for each candidate."))
     return [list(row.values()) for row in rows.values()]
 

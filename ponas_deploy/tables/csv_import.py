@@ -1,8 +1,10 @@
-"""Other people's tables from plain CSV: `layer,candidate,latency_ms` and `layer,candidate,loss_pp`.
+"""Other people's tables from CSV: columns `layer`, `candidate`, and `latency_ms`, `loss_pp` or `top1_pct`.
 
-`top1_pct` may stand for `loss_pp`: the loss is then taken layer by layer. Layers and candidates are
-any labels, in order of first appearance. An optional row `,fixed,1.25` is a constant. Every error
-names the line.
+Columns are found by name, in any order and case; others are passed over with a note. The unit of a latency
+stands in the name of its column (`csv_header.py`). Fields stand apart by commas, semicolons (then a decimal
+comma is read too) or tabs. With `top1_pct` alone the loss is taken layer by layer. Layers and candidates are
+any labels, in order of first appearance. An optional row whose layer is empty and whose candidate is `fixed`
+is a constant. Every error names the line.
 """
 
 from __future__ import annotations
@@ -12,85 +14,100 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeAlias
 
 from ponas_deploy.errors import FileFormatError
 from ponas_deploy.files.opening import MOST_CSV_BYTES, read_text
 from ponas_deploy.files.records import Faults
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.cells import LATENCY_MS, LOSS_PP, TOP1_PCT, Column, RawCell, arranged, grid_of
+from ponas_deploy.tables.csv_header import Header, Lines, Place, columns_in, separator_of
 from ponas_deploy.tables.grid import Grid
+from ponas_deploy.tables.known import known_space
 from ponas_deploy.tables.latency import LatencyTable
 
-Lines: TypeAlias = Sequence[tuple[int, list[str]]]
-"""Numbered lines of a CSV file that are not blank, the header first."""
-
 _NUMBER = re.compile(r"[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|nan|inf(inity)?)", re.I | re.A)
-
-COLUMNS = (LATENCY_MS, LOSS_PP, TOP1_PCT)
 
 
 def read_lines(path: Path) -> Lines:
     """The lines of a CSV file; FileFormatError when it cannot be read or is empty."""
+    text = read_text(path, MOST_CSV_BYTES)
+    separator = separator_of(next((line for line in text.splitlines() if line.strip()), ""))
     try:
-        reader = csv.reader(io.StringIO(read_text(path, MOST_CSV_BYTES), newline=""))
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
         lines = [(reader.line_num, row) for row in reader if any(field.strip() for field in row)]
     except csv.Error as error:
         raise FileFormatError(path, "", f"is not a CSV file ({error}).") from error
     if not lines:
         raise FileFormatError(path, "line 1", "is empty: expected a header.")
-    return lines
+    return Lines(lines, separator)
 
 
-def column_of(path: Path, lines: Lines, wanted: Sequence[Column] = COLUMNS) -> Column:
-    """The column of values that the header names, one of `wanted`."""
-    number, header = lines[0]
-    names = [name.strip() for name in header]
-    for column in wanted:
-        if names == ["layer", "candidate", column.name]:
-            return column
-    expected = " or ".join(f"layer,candidate,{column.name}" for column in wanted)
-    reason = f"the header is '{','.join(names)}', expected {expected}."
-    if len(names) == 1 and ";" in names[0]:
-        reason += " Separate fields by commas."
-    raise FileFormatError(path, f"line {number}", reason)
+def is_latency(path: Path, lines: Lines) -> bool:
+    """Whether the header names a latency; FileFormatError where it names no value at all."""
+    wanted = (LATENCY_MS, LOSS_PP, TOP1_PCT)
+    return LATENCY_MS in columns_in(path, lines, wanted).values
 
 
 def latency_from_lines(path: Path, lines: Lines, faults: Faults) -> LatencyTable:
-    """A latency table of the column `latency_ms`; values must be above zero."""
-    return LatencyTable(_grid(path, lines, column_of(path, lines, (LATENCY_MS,)), faults))
+    """A latency table, in milliseconds; values must be above zero."""
+    header = columns_in(path, lines, (LATENCY_MS,))
+    _note_columns(header, LATENCY_MS, faults)
+    grid, has_constant = _grid(path, lines, header, LATENCY_MS, faults)
+    if not has_constant and known_space(grid) is not None:
+        faults.note(
+            "the constant",
+            "there is no row ',fixed,MS': stem and head count nothing, and every network takes longer than is"
+            " predicted.",
+        )
+    return LatencyTable(grid)
 
 
 def accuracy_from_lines(path: Path, lines: Lines, faults: Faults) -> AccuracyTable:
-    """An accuracy table of the column `loss_pp` (zero or above) or `top1_pct` (0 to 100)."""
-    column = column_of(path, lines, (LOSS_PP, TOP1_PCT))
-    grid = _grid(path, lines, column, faults)
-    return AccuracyTable.from_top1(grid) if column is TOP1_PCT else AccuracyTable(grid)
+    """An accuracy table of the column `loss_pp` (zero or above), `top1_pct` (0 to 100), or both."""
+    header = columns_in(path, lines, (LOSS_PP, TOP1_PCT))
+    found = [column for column in (LOSS_PP, TOP1_PCT) if column in header.values]
+    _note_columns(header, found[-1], faults)
+    grids = {column: _grid(path, lines, header, column, faults)[0] for column in found}
+    if LOSS_PP not in grids:
+        return AccuracyTable.from_top1(grids[TOP1_PCT])
+    return AccuracyTable(grids[LOSS_PP], grids.get(TOP1_PCT))
 
 
-def _grid(path: Path, lines: Lines, column: Column, faults: Faults) -> Grid:
-    cells = list(_cells(path, lines, column, faults))
-    fixed = _fixed(path, [cell for cell in cells if not cell.layer], column, faults)
+def _note_columns(header: Header, column: Column, faults: Faults) -> None:
+    if header.others:
+        faults.note("the header", f"columns passed over: {', '.join(header.others)}.")
+    place = header.values[column]
+    if place.factor != 1:
+        faults.note("the header", f"'{place.name}' is read as {column.name} (times {place.factor:g}).")
+
+
+def _grid(path: Path, lines: Lines, header: Header, column: Column, faults: Faults) -> tuple[Grid, bool]:
+    """The values of a column, and whether there is a constant among them."""
+    cells = list(_cells(path, lines, header, column, faults))
+    constants = [cell for cell in cells if not cell.layer]
+    fixed = _fixed(path, constants, column, faults)
     rows = arranged(path, (cell for cell in cells if cell.layer), faults)
-    return grid_of(path, rows, column, fixed, faults)
+    return grid_of(path, rows, column, fixed, faults), bool(constants)
 
 
-def _cells(path: Path, lines: Lines, column: Column, faults: Faults) -> Iterator[RawCell]:
+def _cells(path: Path, lines: Lines, header: Header, column: Column, faults: Faults) -> Iterator[RawCell]:
+    value, comma = header.values[column], lines.separator != ","
     for number, row in lines[1:]:
         where = f"line {number}"
-        if len(row) != 3:
-            faults.add(FileFormatError(path, where, f"has {len(row)} fields, expected 3."))
+        if len(row) != header.width:
+            faults.add(FileFormatError(path, where, f"has {len(row)} fields, expected {header.width}."))
             continue
-        layer, candidate, text = (field.strip() for field in row)
-        if not candidate or (not layer and candidate != "fixed"):
+        layer, candidate, text = (row[at].strip() for at in (header.layer, header.candidate, value.at))
+        if not candidate or (not layer and candidate.lower() != "fixed"):
             faults.add(FileFormatError(path, where, "lacks a layer or a candidate."))
             continue
-        yield RawCell(where, layer, candidate, {column.name: _number_or_text(text)})
+        yield RawCell(where, layer, candidate, {column.name: _value(text, value, decimal_comma=comma)})
 
 
-def _number_or_text(text: str) -> float | str:
+def _value(text: str, place: Place, *, decimal_comma: bool) -> float | str:
     """A number as tables write it; Python would also read `1_000` and the digits of other scripts."""
-    return float(text) if _NUMBER.fullmatch(text) else text
+    number = text.replace(",", ".") if decimal_comma and text.count(",") == 1 else text
+    return float(number) * place.factor if _NUMBER.fullmatch(number) else text
 
 
 def _fixed(path: Path, constants: Sequence[RawCell], column: Column, faults: Faults) -> float:

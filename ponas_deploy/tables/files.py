@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from ponas_deploy.files.documents import read_raw
+from ponas_deploy.files.notes import OnNote, no_note
+from ponas_deploy.files.opening import first_line
 from ponas_deploy.files.records import Faults
 from ponas_deploy.tables import accuracy_file, csv_import, latency_file
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.accuracy_file import ACCURACY_TABLE, accuracy_from_raw
-from ponas_deploy.tables.cells import LATENCY_MS
+from ponas_deploy.tables.csv_header import CANDIDATE, LAYER
 from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.latency_file import LATENCY_TABLE, latency_from_raw
 
@@ -19,22 +21,23 @@ Found = TypeVar("Found")
 AnyTable: TypeAlias = LatencyTable | AccuracyTable
 
 
-def load_latency_table(path: Path) -> LatencyTable:
-    """A latency table from JSON, or from CSV where the name ends in .csv.
+def load_latency_table(path: Path, on_note: OnNote = no_note) -> LatencyTable:
+    """A latency table from JSON or CSV.
 
-    FileFormatError names the place of the first fault.
+    `on_note` is called with what a person should know about the file, such as columns that were passed
+    over. FileFormatError names the place of the first fault, and the others behind it.
     """
-    return _whole(lambda faults: _sift_latency(path, faults))
+    return _whole(path, lambda faults: _sift_latency(path, faults), on_note)
 
 
-def load_accuracy_table(path: Path) -> AccuracyTable:
-    """An accuracy table from JSON, or from CSV where the name ends in .csv; else as above."""
-    return _whole(lambda faults: _sift_accuracy(path, faults))
+def load_accuracy_table(path: Path, on_note: OnNote = no_note) -> AccuracyTable:
+    """An accuracy table from JSON or CSV; else as above."""
+    return _whole(path, lambda faults: _sift_accuracy(path, faults), on_note)
 
 
-def load_table(path: Path) -> AnyTable:
+def load_table(path: Path, on_note: OnNote = no_note) -> AnyTable:
     """A table of either kind, told by its format or its header."""
-    return _whole(lambda faults: sift_table(path, faults))
+    return _whole(path, lambda faults: sift_table(path, faults), on_note)
 
 
 def table_document(table: AnyTable) -> dict[str, Any]:
@@ -51,7 +54,7 @@ def sift_table(path: Path, faults: Faults) -> AnyTable:
     """
     if _is_csv(path):
         lines = csv_import.read_lines(path)
-        if csv_import.column_of(path, lines) is LATENCY_MS:
+        if csv_import.is_latency(path, lines):
             return csv_import.latency_from_lines(path, lines, faults)
         return csv_import.accuracy_from_lines(path, lines, faults)
     raw = read_raw(path, LATENCY_TABLE, ACCURACY_TABLE)
@@ -71,11 +74,17 @@ def _sift_accuracy(path: Path, faults: Faults) -> AccuracyTable:
 
 
 def _is_csv(path: Path) -> bool:
-    return path.suffix.lower() == ".csv"
+    """By its name, or by a header with the columns of one in a file of another name that is no JSON."""
+    if path.suffix.lower() in (".csv", ".tsv"):
+        return True
+    first = first_line(path).lower()
+    return not first.startswith(("{", "[")) and LAYER in first and CANDIDATE in first
 
 
-def _whole(sift: Callable[[Faults], Found]) -> Found:
+def _whole(path: Path, sift: Callable[[Faults], Found], on_note: OnNote) -> Found:
     faults = Faults()
     table = sift(faults)
     faults.refuse()
+    for note in faults.notes:
+        on_note(f"{path}: {note.about}: {note.message}")
     return table

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ponas_deploy.errors import PonasError
+from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.files import load_accuracy_table, load_latency_table
 from ponas_deploy.tables.latency import LatencyTable
@@ -40,24 +41,26 @@ def accuracy_table(name: Path | str) -> AccuracyTable:
     return load_accuracy_table(find_table(str(name)))
 
 
-def read_latency_tables(files: Sequence[str]) -> tuple[list[LatencyTable], tuple[str, ...]]:
-    """The tables, and a short name of each that tells them apart."""
+def read_latency_tables(
+    files: Sequence[str], on_note: OnNote = no_note
+) -> tuple[list[LatencyTable], tuple[str, ...]]:
+    """The tables, and a short name of each that tells them apart; `on_note` as of `load_latency_table`."""
     paths = [find_table(name) for name in files]
-    tables = [load_latency_table(path) for path in paths]
+    tables = [load_latency_table(path, on_note) for path in paths]
     return tables, short_names(tables, paths)
 
 
 def read_tables(
-    latency_files: Sequence[str], accuracy_file: str | None
+    latency_files: Sequence[str], accuracy_file: str | None, on_note: OnNote = no_note
 ) -> tuple[list[LatencyTable], tuple[str, ...], AccuracyTable]:
     """Latency tables with their names, and the accuracy table that was named or is the space's own."""
-    tables, names = read_latency_tables(latency_files)
+    tables, names = read_latency_tables(latency_files, on_note)
     if accuracy_file is None:
         space = space_of(tables[0])
         if space is None:
             raise PonasError("the latency table's space is not known here: name its --accuracy-table too.")
         accuracy_file = f"accuracy/{space.name}"
-    return tables, names, load_accuracy_table(find_table(accuracy_file))
+    return tables, names, load_accuracy_table(find_table(accuracy_file), on_note)
 
 
 def as_stored(table: LatencyTable | StoredTable | Path | str) -> StoredTable:

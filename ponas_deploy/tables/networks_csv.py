@@ -168,9 +168,8 @@ def _check_header(
             raise FileFormatError(path, where, f"'{name}' must be the last column.")
     if lacks_values:
         expected = " or ".join(f"'{name}'" for name in COLUMNS)
-        hint = ", fields are separated by commas" if len(names) == 1 and ";" in names[0] else ""
         where = f"line {line}, column {len(names)}"
-        raise FileFormatError(path, where, f"the last column is '{names[-1]}', expected {expected}{hint}.")
+        raise FileFormatError(path, where, f"the last column is '{names[-1]}', expected {expected}.")
     if not layers:
         raise FileFormatError(path, f"line {line}", "names no layer before the values.")
 

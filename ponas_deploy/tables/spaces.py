@@ -6,6 +6,7 @@ from ponas_deploy.errors import TableMismatchError
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.files import AnyTable
 from ponas_deploy.tables.grid import Grid, SpaceKey
+from ponas_deploy.tables.known import known_space
 from searchspace.space import Space
 from searchspace.spaces import SPACES, build_space
 
@@ -18,13 +19,7 @@ def space_of(table: AnyTable) -> Space | None:
     key = table.space
     if key is not None:
         return build_space(key.name, key.resolution, key.classes) if is_sound(key) else None
-    grid = values_of(table)
-    for name in SPACES:
-        space = build_space(name)
-        layers = tuple(layer.name for layer in space.layers)
-        if grid.layers == layers and all(map(_same_labels, grid.candidates, space.labels)):
-            return space
-    return None
+    return known_space(values_of(table))
 
 
 def is_sound(key: SpaceKey) -> bool:
@@ -53,7 +48,3 @@ def in_order_of(grid: Grid, key: SpaceKey | None, space: Space, what: str) -> Gr
         )
     blank = Grid.over(space, ([0.0] * len(labels) for labels in space.labels))
     return grid.aligned_to(blank, what, f"space '{space.name}'")
-
-
-def _same_labels(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
-    return set(one) == set(other)

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from ponas_deploy.errors import PonasError, TableMismatchError, UnknownNameError
 from ponas_deploy.files.home import home
+from ponas_deploy.files.notes import OnNote, no_note
+from ponas_deploy.files.opening import check_regular
 from ponas_deploy.machines.names import slug
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.files import load_accuracy_table, load_latency_table
@@ -119,25 +121,26 @@ def latency_tables() -> tuple[tuple[StoredTable, ...], tuple[PonasError, ...]]:
     return tuple(found.values()), tuple(problems)
 
 
-def latency_table(name: str) -> StoredTable:
-    """The latency table of a path or a name."""
+def latency_table(name: str, on_note: OnNote = no_note) -> StoredTable:
+    """The latency table of a path or a name; `on_note` as of `load_latency_table`."""
     path = find_table(name)
-    return StoredTable(path, load_latency_table(path))
+    return StoredTable(path, load_latency_table(path, on_note))
 
 
-def accuracy_table(name: str) -> StoredAccuracy:
+def accuracy_table(name: str, on_note: OnNote = no_note) -> StoredAccuracy:
     """The accuracy table of a path or a name; the default of a space is named after it."""
     path = find_table(name)
-    return StoredAccuracy(path, load_accuracy_table(path))
+    return StoredAccuracy(path, load_accuracy_table(path, on_note))
 
 
 def find_table(name: str) -> Path:
     """The file of a table, given by its path or by its name in a store without the ending.
 
     `jetson/onnxruntime-fp32-t1-b1-ponas-224px-1000c` and `ponas-digits` are such names.
-    UnknownNameError lists the names that exist.
+    UnknownNameError lists the names that exist, FileFormatError says what is there and is no file.
     """
-    if os.path.isfile(name) or name.endswith((".json", ".csv")):
+    if os.path.exists(name) or name.endswith((".json", ".csv", ".tsv")):
+        check_regular(Path(name))
         return Path(name)
     known: dict[str, Path] = {}
     for root in (SHIPPED, home()):

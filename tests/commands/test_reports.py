@@ -286,3 +286,11 @@ def test_digits(value: float, shown: str) -> None:
 
 def test_counted() -> None:
     assert (counted(1, "cell"), counted(1200, "cell")) == ("1 cell", "1,200 cells")
+
+
+def test_a_difference_of_the_constant_alone_is_said() -> None:
+    grid = Grid(("1", "2"), (("a",), ("a",)), ((1.0,), (1.0,)), 0.4)
+    before, after = LatencyTable(grid), LatencyTable(replace(grid, fixed=5.0))
+    said = text(diff_report(diff_tables(before, after), "a.csv", "b.csv"))
+    assert "the constant went from 0.4000 to 5.000" in said
+    assert "the constant" not in text(diff_report(diff_tables(before, before), "a.csv", "a.csv"))

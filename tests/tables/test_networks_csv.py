@@ -38,7 +38,7 @@ def test_the_values_may_be_absent_where_they_are_not_needed(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "where", "reason"),
     [
-        ("a;b;latency_ms\n", "line 1, column 1", "separated by commas"),
+        ("a;b;latency\n", "line 1, column 3", "the last column is 'latency'"),
         ("a,,latency_ms\nx,y,1\n", "line 1, column 2", "has no name"),
         ("a,a,latency_ms\nx,y,1\n", "line 1, column 2", "'a' stands here a second time"),
         ("a,top1_pct,latency_ms\nx,1,1\n", "line 1, column 2", "must be the last column"),

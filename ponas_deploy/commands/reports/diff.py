@@ -30,6 +30,7 @@ def _parts(diff: TableDiff, before: str, after: str) -> Iterator[RenderableType]
         yield Text("made under the same conditions", style=FAINT)
     significant, marked = diff.significant, ", marked *" if not diff.moved_together else ""
     if not any(change.change for change in diff.changes):
+        yield from _constant(diff)
         yield Text("no cell differs", style=GOOD)
         return
     yield _grid(diff)
@@ -44,11 +45,17 @@ def _parts(diff: TableDiff, before: str, after: str) -> Iterator[RenderableType]
             f"all of them moved by {diff.common_change:+.1f} % together (the median);"
             f" {counted(len(diff.own), 'cell')} moved otherwise, by more than noise (marked *)"
         )
-    if diff.fixed_before != diff.fixed_after:
-        yield Text(f"the constant went from {digits(diff.fixed_before)} to {digits(diff.fixed_after)}")
+    yield from _constant(diff)
     if diff.marked:
         yield Text("")
         yield _moves(diff, diff.marked)
+
+
+def _constant(diff: TableDiff) -> Iterator[RenderableType]:
+    """What became of the constant that every network has; nothing where it is the same."""
+    if diff.fixed_before == diff.fixed_after:
+        return
+    yield Text(f"the constant went from {digits(diff.fixed_before)} to {digits(diff.fixed_after)}")
 
 
 def _conditions(conditions: Sequence[tuple[str, str, str]]) -> RenderableType:

@@ -20,6 +20,7 @@ from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.costs import network_costs, report_rows
 from ponas_deploy.search.specialize import Specialization
 from ponas_deploy.tables.margin import Margin
+from searchspace.architecture import text_form
 
 _SHARED_PCT = 1.0
 
@@ -39,7 +40,7 @@ def specialization_report(
     rows.add_row("margin", margin.text if margin else "none")
     rows.add_row("predicted latency", f"{digits(solution.predicted_ms)} ms")
     _chosen(rows, solution, doubted=bool(doubts))
-    rows.add_row("architecture", ",".join(solution.choices))
+    rows.add_row("architecture", text_form(solution.choices))
     first = (Text(f"Not to be relied on: {doubt}", style=BAD) for doubt in doubts)
     return Group(*first, rows, *(Text(note, style=FAINT) for note in notes))
 
@@ -182,7 +183,7 @@ def _identity(rows: Table, manifest: Manifest) -> None:
         )
     random = manifest.weights.startswith("random")
     rows.add_row("weights", Text(manifest.weights, style=WARN if random else ""))
-    rows.add_row("architecture", ",".join(manifest.choices))
+    rows.add_row("architecture", text_form(manifest.choices))
 
 
 def _attempts(deployment: Deployment) -> list[RenderableType]:

@@ -12,6 +12,7 @@ from rich.text import Text
 from ponas_deploy.commands.reports.findings import findings_rows
 from ponas_deploy.commands.reports.style import FAINT, WARN, counted, digits, table, titled
 from ponas_deploy.fitting import Fit, Predictions
+from searchspace.architecture import text_form
 
 _SHOWN = 20
 
@@ -77,7 +78,7 @@ def predictions_report(found: Predictions, name: str) -> RenderableType:
     rows.add_column("network", overflow="ellipsis", no_wrap=True)
     for index, value in enumerate(found.values[:_SHOWN]):
         measured = [digits(found.networks.values[index])] if same else []
-        choices = Text(",".join(found.networks.choices[index]))
+        choices = Text(text_form(found.networks.choices[index]))
         shown = Text("not known", style=WARN) if isnan(value) else digits(value)
         rows.add_row(str(found.networks.lines[index]), shown, *measured, choices)
     parts: list[RenderableType] = [titled(f"{counted(len(found.values), 'network')} by {name}", rows)]

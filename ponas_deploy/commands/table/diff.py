@@ -27,14 +27,14 @@ def diff(
       ponas table diff january.json february.json
       ponas table diff fp32.json bf16.json --json
     """
-    from ponas_deploy.commands.output import print_json
+    from ponas_deploy.commands.output import note, print_json
     from ponas_deploy.commands.output import show as show_report
     from ponas_deploy.tables.diff import diff_document, diff_tables
     from ponas_deploy.tables.files import load_table
     from ponas_deploy.tables.store import find_table
 
     paths = find_table(before), find_table(after)
-    found = diff_tables(load_table(paths[0]), load_table(paths[1]))
+    found = diff_tables(load_table(paths[0], note), load_table(paths[1], note))
     if json:
         print_json(diff_document(found))
         return

@@ -47,7 +47,7 @@ def predict(
     from ponas_deploy.tables.store import find_table
 
     path = find_table(table)
-    predicted = predict_rows(load_table(path), read_networks(file, values="optional"))
+    predicted = predict_rows(load_table(path, note), read_networks(file, values="optional"))
     if predicted.warning:
         note(predicted.warning)
     if json:

@@ -86,7 +86,7 @@ def recheck(
         built = build_space(space or DEFAULT_SPACE, resolution, classes)
         target = inventory.Target(device, tuple(backend or ()), tuple(precision or ()), threads, batch)
         if not target.local:
-            raise PonasError(f"'{device}' is not this machine: run `ponas table recheck` on it.")
+            raise PonasError(inventory.run_there(target, "table recheck"))
         tables = inventory.own_tables(target, built)
     losses = store.accuracy_table(accuracy_table).table if accuracy_table else None
     found = []

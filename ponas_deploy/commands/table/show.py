@@ -23,13 +23,13 @@ def show(file: Table, json: Json = False) -> None:
       ponas table show their-latency.csv
       ponas table show accuracy/ponas --json
     """
-    from ponas_deploy.commands.output import print_json
+    from ponas_deploy.commands.output import note, print_json
     from ponas_deploy.commands.output import show as show_report
     from ponas_deploy.tables.files import load_table
     from ponas_deploy.tables.store import find_table
 
     path = find_table(file)
-    table = load_table(path)
+    table = load_table(path, note)
     if json:
         from ponas_deploy.tables.files import table_document
 

@@ -1,0 +1,78 @@
+"""Tables of other people through the commands: labels, files, units and constants."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ponas_deploy.errors import FileFormatError, UnknownNameError
+from ponas_deploy.profiling.inventory import Target, profile_there, serving
+from ponas_deploy.search.budget import Budget
+from ponas_deploy.search.specialize import specialize
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.architectures import read_choices
+from ponas_deploy.tables.grid import Grid
+from ponas_deploy.tables.latency import LatencyTable
+from ponas_deploy.tables.store import find_table
+from ponas_deploy.tables.units import budget_doubt, table_doubt
+from sample_tables import SPACE
+from searchspace.architecture import text_form
+
+
+def table(*labels: str, layers: int = 3, step: float = 1.0) -> LatencyTable:
+    values = tuple(step * (1 + index) for index in range(len(labels)))
+    names = tuple(map(str, range(layers)))
+    return LatencyTable(Grid(names, (labels,) * layers, (values,) * layers))
+
+
+def test_a_network_of_an_unknown_space_is_read_from_files(tmp_path: Path) -> None:
+    mine, chosen = table("k3e3", "k5e3"), ("k3e3", "k5e3", "k3e3")
+    contents = {
+        "commas.txt": "k3e3,k5e3,k3e3\n",
+        "lines.txt": "k3e3\nk5e3\nk3e3\n",
+        "blanks.txt": "k3e3 k5e3 k3e3",
+        "chosen.json": json.dumps({"method": "exact", "choices": chosen}),
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_text(content)
+        assert read_choices(str(tmp_path / name), mine) == chosen
+
+
+@pytest.mark.parametrize("odd", ["k3,e3", 'say "k3"', "a|b", "k3 e3", "k3"])
+def test_any_label_of_a_text_form_is_read_back(odd: str) -> None:
+    mine = table(odd, "plain")
+    for chosen in ((odd, "plain", odd), ("plain", odd, "plain"), (odd,) * 3):
+        assert read_choices(text_form(chosen), mine) == chosen
+
+
+def test_a_budget_far_outside_a_table_names_the_unit() -> None:
+    seconds = table("a", "b", layers=2, step=0.001).grid
+    assert budget_doubt(seconds, 3.0) == (
+        "the budget of 3 ms is 750 times what the slowest network takes (0.004 ms): is the table in seconds?"
+    )
+    assert "is the table in seconds?" in table_doubt(seconds)
+    assert budget_doubt(seconds, 0.01) == ""
+    usual = table("a", "b").grid
+    assert (budget_doubt(usual, 5.0), budget_doubt(usual, 0.5), table_doubt(usual)) == ("", "", "")
+    assert "is the table in microseconds?" in budget_doubt(usual.scaled(1000), 3.0)
+    assert "is the table in nanoseconds?" in budget_doubt(usual.scaled(1e6), 3.0)
+
+
+def test_an_impossible_budget_far_below_a_table_names_the_unit_too() -> None:
+    mine = table("a", "b", step=1000.0)
+    with pytest.raises(Exception, match=r"Ask for 3000 ms or more\. But .* is the table in microseconds\?"):
+        specialize(mine, AccuracyTable(mine.grid), Budget(latency_ms=3.0))
+
+
+def test_an_unknown_device_is_told_what_to_run_there() -> None:
+    target = Target("jetson")
+    with pytest.raises(UnknownNameError, match="unknown device 'jetson': known are") as unknown:
+        serving(target, SPACE)
+    assert str(unknown.value).endswith(profile_there(target))
+
+
+def test_what_is_there_and_is_no_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(FileFormatError, match="it is a folder, expected a regular file"):
+        find_table(str(tmp_path))
