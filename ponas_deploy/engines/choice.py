@@ -18,7 +18,7 @@ from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.accuracy_quality import accuracy_warnings
 from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.latency import LatencyTable
-from ponas_deploy.tables.margin import Margin, margin
+from ponas_deploy.tables.margin import Margin, beyond_the_rows, margin
 from ponas_deploy.tables.named import as_stored
 from ponas_deploy.tables.quality import doubts, usable_tables
 from ponas_deploy.tables.spaces import space_of
@@ -68,6 +68,9 @@ def choose(
         refuse_stale(latency)
     left = margin(table, confidence) if confidence else None
     found = choose_within(left, table, accuracy, budget, space=space, method=method, seed=seed)
+    if beyond := beyond_the_rows(table, found.predicted_ms):
+        warnings = (*warnings, f"{name or latency.name}: {beyond}")
+        on_note(warnings[-1])
     return Choice(found, left, warnings, doubts(named, accuracy))
 
 

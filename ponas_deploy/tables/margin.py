@@ -99,6 +99,25 @@ def margin(table: LatencyTable, confidence: float = CONFIDENCE, percentile: int 
     )
 
 
+def beyond_the_rows(table: LatencyTable, predicted_ms: float) -> str:
+    """A sentence where a prediction lies outside those of the rows a table was fitted to; empty else.
+
+    Nothing is known of sums there, and a search for the fastest networks goes there first.
+    """
+    fit = table.protocol.fit
+    if fit is None or fit.held_out is None or not fit.held_out.predicted_ms:
+        return ""
+    rows = fit.held_out.predicted_ms
+    low, high = min(rows), max(rows)
+    if low <= predicted_ms <= high:
+        return ""
+    which = "faster" if predicted_ms < low else "slower"
+    return (
+        f"{predicted_ms:.4g} ms is {which} than all networks that it was fitted to ({low:.4g} to {high:.4g}"
+        " ms by its own predictions): nobody checked how far it is off there, no margin says it."
+    )
+
+
 def _of_held_out(rows: HeldOutLatencies, confidence: float) -> tuple[list[float], float]:
     """Measured over predicted of the held-out rows, sorted, and their bound.
 

@@ -78,3 +78,12 @@ def test_latencies_from_a_hat_are_refused_for_a_promise(run: Run) -> None:
     assert refused.exit_code == 1
     assert "No engine is promised by such a table" in " ".join(refused.output.split())
     assert run("table", "check", "noise.json").exit_code == 1
+
+
+def test_a_choice_beyond_the_rows_of_a_fit_is_warned_of(run: Run) -> None:
+    within = json.loads(run("specialize", *TABLES, "--latency", "14ms", "--json").stdout)
+    assert not any("than all networks that it was fitted to" in warning for warning in within["warnings"])
+    fastest = run("specialize", *TABLES, "--latency", "1us").output
+    least_ms = fastest.split("Ask for ")[1].split(" ms")[0]
+    found = json.loads(run("specialize", *TABLES, "--latency", f"{least_ms}ms", "--json").stdout)
+    assert any("is faster than all networks that it was fitted to" in text for text in found["warnings"])
