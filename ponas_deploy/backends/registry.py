@@ -190,6 +190,11 @@ def get_backend(name: str, on_build: OnBuildProgress | None = None) -> Backend:
     return backend
 
 
+def searches_kernels(name: str) -> bool:
+    """Whether a runtime takes seconds to build each model; False for one without a row."""
+    return any(entry.name == name and entry.no_output_s > 0 for entry in ENTRIES)
+
+
 def is_real(name: str) -> bool:
     """Whether a runtime measures a machine; True for one without a row."""
     return all(entry.real for entry in ENTRIES if entry.name == name)

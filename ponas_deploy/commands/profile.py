@@ -78,6 +78,11 @@ def profile(
     most of it. The same command again goes on: with a profile that was interrupted where it stopped, with a
     table that ran out of time by adding rounds and networks to it (--force measures it again).
 
+    A slow machine takes longer than --time, because a certificate needs some rounds and networks: that is
+    said before it does. It takes at most four times as long, or five minutes more, and stops where it would
+    need more than that. When most rounds were disturbed by other work, it goes on for up to half of --time
+    again, to take them once more in the gaps.
+
     With --prior no block is timed: another device's table is fitted on a few whole networks timed here, and
     certified on others; so is a mixture with the other stored tables where that predicts held-out networks
     of here better. That suits runtimes that take seconds to build each model.

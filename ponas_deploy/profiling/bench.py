@@ -19,6 +19,7 @@ from ponas_deploy.measuring.contention import ContentionProbe, probe_for
 from ponas_deploy.measuring.protocol import Plan, first_estimate
 from ponas_deploy.profiling.build_time import Builds, BuildTimes
 from ponas_deploy.profiling.models import block_model, blocks_of, network_bytes
+from ponas_deploy.profiling.overtime import overtime_note, refuse_overtime
 from ponas_deploy.profiling.progress import BUILDING, OnProgress, OnStep, ProfilingProgress
 from ponas_deploy.tables.latency import Conditions
 from searchspace.architecture import Architecture
@@ -29,6 +30,8 @@ _SESSION_BYTES, _MEMORY_SHARE, _LEAST_WAVE = 5, 0.6, 4
 _MOST_BUILDERS = 4
 _LONG_S = 20.0
 """Building that takes longer than this is said how long beforehand."""
+_TELLING_BUILDS = 16
+"""From so many on an estimate says whether the time can be kept."""
 _REPORTED_EVERY_S = 2.0
 """Runtimes that pick kernels by timing them take many small steps; a report of each takes time from them."""
 
@@ -82,6 +85,7 @@ class Bench:
     _reported: ProfilingProgress | None = None
     """What was reported last, and when (time.monotonic)."""
     _reported_s: float = 0.0
+    _said_overtime: bool = False
 
     def __post_init__(self) -> None:
         self.builds = Builds(len(self.space.layers), self.built_before)
@@ -146,11 +150,33 @@ class Bench:
     def building(self, text: str) -> None:
         """Say which model is built next, and what all that is to be built will take where that is long."""
         builds, found = self.builds, self.builds.estimate()
+        if found and builds.done >= _TELLING_BUILDS:
+            # What a network takes is a guess until one was built, and far too much for some runtimes.
+            self.keep_time(found.seconds if builds.networks_s else found.blocks * found.each.block_s)
         if found and found.seconds > _LONG_S:
             text = f"{text}; {found.text}"
             builds.keep(found)
         total = builds.done + builds.left
         self.report("build", builds.done, total, text, at_least_s=found.seconds if found else 0.0)
+
+    def keep_time(self, needed_s: float) -> None:
+        """Compare what is still needed at least with the time that was asked for.
+
+        It is said once where that is not enough; MeasurementError where it is far from enough, unless the
+        runtime searches kernels for each model. Nothing where no time was asked for.
+        """
+        if not self.asked_s:
+            return
+        total_s, bounded = (
+            self.asked_s - self.left_s + needed_s,
+            not registry.searches_kernels(self.backend.name),
+        )
+        if bounded:
+            refuse_overtime(total_s, self.asked_s)
+        said = overtime_note(total_s, self.asked_s, bounded=bounded)
+        if said and not self._said_overtime:
+            self._said_overtime = True
+            self.report("build", self.builds.done, self.builds.done + self.builds.left, said, note=said)
 
     def running(self, key: str) -> None:
         """Say which session is run next."""

@@ -48,7 +48,7 @@ from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.grid import SpaceKey
 from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.measured_how import MeasurementProtocol
-from searchspace.space import Space
+from searchspace.space import Space, is_network
 
 TIME_BUDGET_S = 75.0
 _FIT_S = 1.5
@@ -154,6 +154,7 @@ class _Job:
         networks = self._networks(trial, costs, known.networks)
         if book and networks != known.networks:
             book.append({"fit": networks.fit, "check": networks.check})
+        bench.keep_time(self._least_s(trial, networks, known.samples))
         waves = networks.waves(trial.wave_size())
         bench.builds.networks_left = sum(map(len, waves))
         outcomes = [
@@ -227,6 +228,16 @@ class _Job:
             return grown(known, bench.space, costs, self.loss, count, seed)
         return choose(bench.space, costs, self.loss, count, seed)
 
+    def _least_s(self, trial: NetworkTrial, networks: NetworkSplit, samples: Samples) -> float:
+        """Seconds that building the networks and the fewest rounds of everything take."""
+        bench, count = self.bench, len(networks.fit) + len(networks.check)
+        blocks = [key for key in bench.rough_ns if not is_network(key)]
+        measured = min((len(samples.rounds.get(key, ())) for key in blocks), default=0)
+        blocks_s = round_s((bench.rough_ns[key] for key in blocks), bench.plan, bench.visit_s)
+        networks_s = count * max(bench.visit_s, trial.run_s)
+        rounds = max(0, bench.plan.floor_rounds - measured)
+        return count * trial.build_s + rounds * (blocks_s + networks_s) + _FIT_S
+
     def _wave(
         self,
         number: int,
@@ -292,7 +303,8 @@ class _Job:
     def _after_round(self, book: Journal | None, wave: int, waves: int, rounds: int, took_s: float) -> None:
         if book:
             book.sync()
-        most = self.bench.plan.max_rounds
+        plan, most = self.bench.plan, self.bench.plan.max_rounds
+        self.bench.keep_time(max(0, plan.floor_rounds - rounds) * took_s)
         done, total = wave * most + rounds, waves * most
         text = f"round {rounds} of {most} at most"
         at_most_s = (total - done) * took_s + self.bench.builds.left_s

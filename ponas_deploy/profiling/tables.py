@@ -12,10 +12,11 @@ from pathlib import Path
 from time import monotonic
 
 from ponas_deploy.backends import OnBuildProgress
-from ponas_deploy.errors import PonasError, UnknownNameError
+from ponas_deploy.errors import MeasurementError, PonasError, UnknownNameError
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.measuring.interference import disturbed_now
 from ponas_deploy.profiling.inventory import Target, make_table, missing, outdated, profile_there, serving
+from ponas_deploy.profiling.overtime import overtime_note
 from ponas_deploy.profiling.prior import NETWORKS, load_prior
 from ponas_deploy.profiling.progress import OnProgress, ProfilingProgress
 from ponas_deploy.profiling.staleness import in_words
@@ -137,11 +138,16 @@ def tables_for(
     worth = _worth_profiling(wanted, tables, space, time_budget_s, on_note, on_build)
     for place, conditions in enumerate(worth):
         share_s = max(deadline - monotonic(), 0.0) / (len(worth) - place)
-        made.append(
-            profile_stored(
-                conditions, space, share_s, overwrite=True, on_note=on_note, on_progress=on_progress
+        try:
+            made.append(
+                profile_stored(
+                    conditions, space, share_s, overwrite=True, on_note=on_note, on_progress=on_progress
+                )
             )
-        )
+        except MeasurementError as error:
+            if not made and not served:
+                raise
+            on_note(f"{conditions.backend} {conditions.precision} is left out: {error}")
     remade = {stored.conditions for stored in made}
     return (*tables, *(stored for stored in again if stored.conditions not in remade), *made)
 
@@ -182,6 +188,9 @@ def _worth_profiling(
     choices = middle(space).choices
     known_ms = min((stored.table.predict_ms(choices) for stored in tables), default=None)
     selection = select(trials, time_s, known_ms=known_ms)
+    for chosen in selection.chosen:
+        if said := overtime_note(chosen.least_s, time_s):
+            on_note(f"{chosen.conditions.text}: {said}")
     for aside, reason in selection.set_aside:
         name = aside.conditions
         on_note(
