@@ -117,14 +117,14 @@ class ParetoDocument:
     """What `ponas pareto --json` prints.
 
     `points` is the front of one table, or that of all together, each point with its table. With several
-    tables there are the `fronts` of each, and their `comparison`. `warnings` speak
-    against the tables.
+    tables there are the `fronts` of each, and their `comparison`. `warnings` (absent
+    without any) speak against the tables.
     """
 
     points: tuple[PointDocument, ...]
     fronts: tuple[FrontDocument, ...] | UnsetType = UNSET
     comparison: ComparisonDocument | UnsetType = UNSET
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str, ...] | UnsetType = UNSET
 
 
 def pareto_document(
@@ -133,13 +133,13 @@ def pareto_document(
     """Fronts, each with the grid of its latency table, as `ponas pareto --json` prints them."""
     labelled = [ParetoFront.of(one.front, grid).points for one, grid in zip(fronts, grids, strict=True)]
     if len(fronts) == 1:
-        return ParetoDocument(tuple(map(_point, labelled[0])), warnings=tuple(warnings))
+        return ParetoDocument(tuple(map(_point, labelled[0])), warnings=tuple(warnings) or UNSET)
     joint = joint_front([named.front for named in fronts])
     return ParetoDocument(
         tuple(_point(labelled[which][point], fronts[which].name) for which, point in joint),
         tuple(FrontDocument(named.name, points) for named, points in zip(fronts, labelled, strict=True)),
         comparison_document(compare_fronts(fronts)),
-        tuple(warnings),
+        tuple(warnings) or UNSET,
     )
 
 
