@@ -26,7 +26,7 @@ from searchspace.weights import Weights
 OnAttempt = Callable[[Attempt], None]
 OnNote = Callable[[str], None]
 
-LEAST_TRIES = 6
+LEAST_TRIES = 8
 """A search whose timings are slow goes on beyond its seconds until so many networks were tried."""
 PATIENCE = 4
 """So many times the tries and seconds are spent at most while the best engine uses little of the budget."""
