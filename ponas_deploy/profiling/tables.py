@@ -157,17 +157,30 @@ def _to_make_again(tables: Sequence[StoredTable], *, local: bool, on_note: OnNot
     said = [(stored, text) for stored in tables if (text := made_while_busy(stored.name, stored.table))]
     now = disturbed_now() if said and local else ""
     for stored, text in said:
-        made_by = f"--backend {stored.conditions.backend} --precision {stored.conditions.precision}"
         if not local:
             on_note(f"{text}: its predictions may be off.")
         elif now:
             on_note(
-                f"{text}. It is used as it is, for the machine is busy now too ({now}): `ponas profile"
-                f" {made_by} --force` makes it again when that is over."
+                f"{text}. It is used as it is, for the machine is busy now too ({now}): `{_made_by(stored)}"
+                " --force` makes it again when that is over."
             )
         else:
             on_note(f"{text}. The machine is quiet now: it is made again.")
     return tuple(stored for stored, _ in said) if local and not now else ()
+
+
+def _made_by(stored: StoredTable) -> str:
+    """The command that makes a table of this machine."""
+    conditions, space = stored.conditions, stored.table.space
+    options = {
+        "--backend": conditions.backend,
+        "--precision": conditions.precision,
+        **({"--threads": conditions.threads} if conditions.threads > 1 else {}),
+        **({"--batch": conditions.batch} if conditions.batch > 1 else {}),
+    }
+    if space:
+        options |= {"--space": space.name, "--resolution": space.resolution, "--classes": space.classes}
+    return " ".join(("ponas profile", *(f"{name} {value}" for name, value in options.items())))
 
 
 def _worth_profiling(

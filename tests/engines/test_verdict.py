@@ -16,6 +16,7 @@ from ponas_deploy.checks.engine import Verification, verification_document, veri
 from ponas_deploy.commands.app import app
 from ponas_deploy.commands.reports.engine import deployment_report, verification_report
 from ponas_deploy.engines.documents import engine_document
+from ponas_deploy.engines.engine import Engine
 from ponas_deploy.engines.loop import meet_budget
 from ponas_deploy.engines.manifest import MANIFEST
 from ponas_deploy.engines.manifest_file import read_manifest, write_manifest
@@ -161,3 +162,22 @@ def test_the_later_measurement_counts_alone_where_only_that_can_tell(
     found = verify(emitted)
     assert (found.verdict, found.noise_pct) == ("met", 0.0)
     assert len(found.timing.processes_ns) == 2  # type: ignore[union-attr]
+
+
+def test_specialize_ends_with_an_exit_code_of_its_own(emitted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = read_manifest(emitted)
+    budget_ns = round(1e6 * (manifest.budget_ms or 0))
+    noisy_one = replace(manifest, measured=EngineTiming(((budget_ns // 2,), (5 * budget_ns,))))
+    asked = ["specialize", "--device", "cpu", "--latency", "3ms"]
+    for emitted_as, code, verdict in ((manifest, 0, "met"), (noisy_one, 3, "cannot_be_told")):
+        engine = Engine(emitted, emitted_as)
+        monkeypatch.setattr("ponas_deploy.engines.deployment.deploy", lambda *given, e=engine, **more: e)
+        done = CliRunner().invoke(app, [*asked, "--json"])
+        assert (done.exit_code, json.loads(done.stdout)["verdict"]) == (code, verdict)
+        assert ("cannot be told" in CliRunner().invoke(app, asked).stdout) is (code == 3)
+
+    def untold(*given: object, **more: object) -> None:
+        raise BudgetError("no engine met 3 ms", "latency_ms", 3.0, 3.1, cannot_be_told=True)
+
+    monkeypatch.setattr("ponas_deploy.engines.deployment.deploy", untold)
+    assert CliRunner().invoke(app, asked).exit_code == 3

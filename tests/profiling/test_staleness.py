@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ponas_deploy.backends import get_backend
 from ponas_deploy.errors import MeasurementError, PonasError, TableMismatchError
 from ponas_deploy.files.home import home
 from ponas_deploy.machines import machine as devices
@@ -117,7 +118,7 @@ def test_a_stale_table_is_named_and_made_again(tiny: Space, monkeypatch: pytest.
     target = Target("cpu", ("onnxruntime",))
     tables.tables_for(target, tiny, 10.0, on_note=notes.append)
     assert profiled == [old.conditions]
-    here = dict(staleness.get_backend("onnxruntime").environment())["runtime"]
+    here = dict(get_backend("onnxruntime").environment())["runtime"]
     assert notes == [f"table {old.name} was made with onnxruntime 0.1, here is {here}: profiled again"]
     stored(tiny, this_machine().name)
     tables.tables_for(target, tiny, 10.0, on_note=notes.append)
@@ -189,7 +190,8 @@ def test_a_table_of_a_busy_machine_is_made_again_where_it_is_quiet(
     assert tables.tables_for(target, tiny, 10.0, on_note=notes.append) == (busy,)
     assert len(profiled) == 1, "no use now"
     assert "busy now too (other processes used 99 % of the cores)" in notes[0]
-    assert "`ponas profile --backend onnxruntime --precision fp32 --force`" in notes[0]
+    made_by = "ponas profile --backend onnxruntime --precision fp32 --space tiny --resolution 32 --classes 10"
+    assert f"`{made_by} --force`" in notes[0]
 
 
 def test_what_was_disturbed_is_the_first_thing_that_is_said_of_a_table(tiny: Space) -> None:
