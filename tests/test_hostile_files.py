@@ -147,9 +147,19 @@ def broken(data: bytes, rng: random.Random) -> Iterator[bytes]:
         places = list(leaves(document))
         for place in rng.sample(places, min(len(places), max(3, LEAVES // len(documents)))):
             holed = json.dumps(with_hole(document, place))
-            for instead in rng.sample(INSTEAD, 4):
-                changed = holed.replace(json.dumps(HOLE), instead)
+            changes = [holed.replace(json.dumps(HOLE), instead) for instead in rng.sample(INSTEAD, 4)]
+            for changed in (*changes, *other_keys(text, rng)):
                 yield "\n".join((*documents[:number], changed, *documents[number + 1 :], "")).encode()
+
+
+def other_keys(text: str, rng: random.Random) -> Iterator[str]:
+    """A key of the document removed, written twice, and one more that nobody knows."""
+    document = json.loads(text)
+    if isinstance(document, dict) and document:
+        key = rng.choice(list(document))
+        yield json.dumps({name: value for name, value in document.items() if name != key})
+        yield f"{json.dumps(document)[:-1]}, {json.dumps(key)}: {rng.choice(INSTEAD)}}}"
+        yield json.dumps({**document, "\x1b[31mkey": 1})
 
 
 def is_json(text: str) -> bool:

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import monotonic
 from types import TracebackType
 from typing import Any, Literal
@@ -26,6 +25,7 @@ from ponas_deploy.backends._buffers import check_images
 from ponas_deploy.backends._engine_record import EngineRecord
 from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError
+from ponas_deploy.files.scratch import Scratch
 
 NAME = "trtexec"
 REST_S = 0.5
@@ -83,7 +83,7 @@ class TrtexecSession:
         flags: Sequence[str],
         interface: EngineInterface,
         settings: RunSettings,
-        folder: TemporaryDirectory[str] | None = None,
+        folder: Scratch | None = None,
     ) -> None:
         self._command: tuple[str, ...] | None = tuple(command)
         self._flags, self._interface, self._settings, self._folder = tuple(flags), interface, settings, folder
@@ -100,7 +100,7 @@ class TrtexecSession:
         """Outputs for images of the model's input shape, to six digits: trtexec writes them as text."""
         command, interface = self._open(), self._interface
         check_images(NAME, images, interface.input_shape)
-        with TemporaryDirectory(prefix="ponas-trtexec-run-") as folder:
+        with Scratch(prefix="trtexec-run-") as folder:
             (Path(folder) / "input.bin").write_bytes(images.astype(interface.dtype).tobytes())
             inputs = f"--loadInputs={interface.input_name}:input.bin"
             flags = ("--iterations=1", "--duration=0", "--warmUp=0", inputs, "--exportOutput=output.json")
@@ -133,7 +133,7 @@ class TrtexecSession:
     def _timed(self, runs: int) -> list[float]:
         """GPU nanoseconds of each run of a new process: at least `runs`, and TIMED_S of them."""
         command, start = self._open(), monotonic()
-        with TemporaryDirectory(prefix="ponas-trtexec-times-") as folder:
+        with Scratch(prefix="trtexec-times-") as folder:
             flags = (
                 *self._flags,
                 f"--warmUp={WARM_UP_MS}",

@@ -7,6 +7,7 @@ optimisations, sequential execution, explicit threads; input and output prealloc
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -144,7 +145,11 @@ class OnnxRuntimeSession:
 
 
 def import_onnxruntime(backend: str, package: str = "onnxruntime") -> Any:
-    """The module, told to log errors only; BackendError names the package where it is not installed."""
+    """The module, told to log errors only; BackendError names the package where it is not installed.
+
+    Its telemetry is off: it would write into the home and have a thread beside what is timed.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError as error:

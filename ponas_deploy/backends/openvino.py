@@ -7,6 +7,7 @@ not pinned, as OpenVINO would: it pins that of every process to core 0, whoever 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -46,20 +47,35 @@ def _core(runtime: Any) -> Any:
     return runtime.Core()
 
 
+def _imported() -> Any:
+    """The module, without its telemetry; BackendError where it is not installed.
+
+    Importing openvino reports that to Google Analytics and writes into the home, unless its package for that
+    cannot be imported: then it takes its own stand-in, which does nothing (openvino/tools/ovc).
+    """
+    hidden = "openvino_telemetry" not in sys.modules
+    if hidden:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    try:
+        import openvino
+    except ImportError as error:
+        reason = f"cannot be imported ({error}): pip install openvino."
+        raise BackendError(_NAME, reason) from error
+    finally:
+        if hidden:
+            del sys.modules["openvino_telemetry"]
+    return openvino
+
+
 class OpenVinoBackend:
     """The CPU device of OpenVINO."""
 
     name = _NAME
 
     def __init__(self) -> None:
-        try:
-            import openvino
-        except ImportError as error:
-            reason = f"cannot be imported ({error}): pip install openvino."
-            raise BackendError(_NAME, reason) from error
-        self._runtime = openvino
+        self._runtime = _imported()
         with _translated("cannot start"):
-            self._core = _core(openvino)
+            self._core = _core(self._runtime)
             self._capabilities = tuple(self._core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES"))
 
     def precisions(self) -> tuple[str, ...]:

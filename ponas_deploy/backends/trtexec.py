@@ -31,6 +31,7 @@ from ponas_deploy.errors import BackendError
 from ponas_deploy.files.documents import Format
 from ponas_deploy.files.home import home
 from ponas_deploy.files.records import sha256
+from ponas_deploy.files.scratch import Scratch
 from ponas_deploy.machines import nvidia
 from ponas_deploy.machines.names import slug
 
@@ -95,7 +96,7 @@ class TrtexecBackend:
     def load(self, model: bytes, settings: RunSettings) -> TrtexecSession:
         """Build an engine of an ONNX model, kept in a folder of its own until the session is closed."""
         check_settings(_NAME, self.precisions(), settings)
-        folder = TemporaryDirectory(prefix="ponas-trtexec-")
+        folder = Scratch(prefix="trtexec-")
         try:
             interface = self._build(model, settings, Path(folder.name) / ENGINE)
         except BaseException:
@@ -132,7 +133,7 @@ class TrtexecBackend:
         engine: Path,
         interface: EngineInterface,
         settings: RunSettings,
-        folder: TemporaryDirectory[str] | None,
+        folder: Scratch | None,
     ) -> TrtexecSession:
         program = self._program
         return TrtexecSession(
@@ -146,7 +147,7 @@ class TrtexecBackend:
         cached = home() / "cache" / _NAME
         cached.mkdir(parents=True, exist_ok=True)
         timings = f"{slug(self._program.text)}-{self.reading().slug or 'gpu'}.timing"
-        with TemporaryDirectory(prefix="ponas-onnx-") as folder:
+        with Scratch(prefix="onnx-") as folder:
             given = Path(folder) / "model.onnx"
             given.write_bytes(typed)
             command = (

@@ -6,7 +6,6 @@ processes, single inferences: what the promise of an engine can hold.
 
 from __future__ import annotations
 
-import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.engines.timing import time_engine
 from ponas_deploy.files.lock import machine_to_oneself
+from ponas_deploy.files.scratch import Scratch
 from ponas_deploy.measuring.contention import probe_for
 from ponas_deploy.measuring.protocol import Plan, Samples, first_estimate, measure
 from ponas_deploy.profiling.models import network_bytes
@@ -55,7 +55,7 @@ def measure_noise_floor(backend: str, space: Space | None = None) -> NoiseFloor:
     models = [_model(space, place / (NETWORKS - 1)) for place in range(NETWORKS)]
     with machine_to_oneself(store.lock_path(), "the noise floor, for the doctor"):
         rounds_pct = _between_rounds(backend, models, start + _AT_MOST_S)
-        with tempfile.TemporaryDirectory() as folder:
+        with Scratch() as folder:
             engine = get_backend(backend).save(models[NETWORKS // 2], RunSettings(), Path(folder))[0]
             timing = time_engine(engine, backend, RunSettings())
     p50_ms = timing.percentile_ms(50)

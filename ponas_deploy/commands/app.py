@@ -7,12 +7,13 @@ commands share are in `options.py`, quantities with units in `quantities.py`, pr
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from ponas_deploy import __version__
-from ponas_deploy.commands.boundary import ErrorBoundary, flush_quietly
+from ponas_deploy.commands.boundary import ErrorBoundary, run
 from ponas_deploy.commands.compare import compare
 from ponas_deploy.commands.describe import describe
 from ponas_deploy.commands.devices import devices
@@ -73,13 +74,10 @@ def ponas(
     one JSON document on stdout and nothing else there.
 
     Exit codes: 0 done, 1 an error that one sentence explains, 2 wrong usage, 3 the machine is too noisy to
-    tell whether a latency budget is met.
+    tell whether a latency budget is met, 130 interrupted, 128 and its number ended by another signal.
     """
 
 
 def main() -> None:
     """The entry point of `ponas` and of `cli.py`."""
-    try:
-        app(prog_name="ponas")
-    finally:
-        flush_quietly()
+    run(partial(app, prog_name="ponas"))

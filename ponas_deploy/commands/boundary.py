@@ -1,39 +1,105 @@
 """The one place where errors become exit codes.
 
-Ours end with one line on stderr and exit code 1, Ctrl-C with a line and 130, usage errors with 2 (typer
-does that), and 3 says that noise keeps a command from telling whether a budget is met. Anything else is a bug
-of ours and shows its traceback.
+Ours end with one line on stderr and exit code 1, as does what the system refuses (a full disk, no
+permission, no memory). Ctrl-C ends with a line and 130, other signals with 128 and their number, usage errors
+with 2 (typer does that), and 3 says that noise keeps a command from telling whether a budget is met. Anything
+else is a bug of ours and shows its traceback.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
+from ponas_deploy.commands import streams
+from ponas_deploy.commands.signals import Ended, raise_when_ended
 from searchspace.errors import PonasError
 
 FAILED, USAGE, CANNOT_BE_TOLD = 1, 2, 3
 INTERRUPTED = 130
 """What a shell reports for a program that Ctrl-C ended: 128 + SIGINT."""
+_MOST_SHOWN = 4000
+"""Characters of an error: a name of five thousand letters is not worth a screen."""
+_ADVICE = {
+    errno.ENOSPC: "make room there, and start again",
+    errno.EDQUOT: "make room there, and start again",
+    errno.EACCES: "change its permissions, or name another place",
+    errno.EPERM: "change its permissions, or name another place",
+    errno.EROFS: "name another place",
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.ELOOP: "its links lead in a circle",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+    errno.ENOMEM: "close other programs, or ask for a smaller batch",
+    errno.EAGAIN: "allow more processes and threads (ulimit -u)",
+}
+
+_RUNTIME_ERRORS = (
+    ("can't start new thread", "no more threads can be started: allow more (ulimit -u)."),
+    ("Symlink loop", "a path's links lead in a circle: name another place."),
+)
+"""What Python raises as a RuntimeError although the system refused it, and what that is in words."""
 
 
 class ErrorBoundary(TyperGroup):
     """The group of all commands: what they raise ends here."""
 
     def invoke(self, ctx: Any) -> Any:  # typer's context, whose class moved between versions
-        """Run the command; errors of ours and Ctrl-C become an exit code."""
+        """Run the command; errors of ours and of the system, and signals, become an exit code."""
         try:
             return super().invoke(ctx)
         except PonasError as error:
             _complain("error: ", str(error), typer.colors.RED)
             raise typer.Exit(_exit_code(error)) from error
         except KeyboardInterrupt as interrupt:
-            _complain("interrupted", "", typer.colors.YELLOW)
-            raise typer.Exit(INTERRUPTED) from interrupt
+            name, code = "interrupted", INTERRUPTED
+            if isinstance(interrupt, Ended):
+                name, code = f"ended by {interrupt}", interrupt.exit_code
+            _complain(name, "", typer.colors.YELLOW)
+            raise typer.Exit(code) from interrupt
+        except (OSError, MemoryError, RuntimeError) as error:
+            if not (refused := refusal(error)):
+                raise
+            _complain("error: ", refused, typer.colors.RED)
+            raise typer.Exit(FAILED) from error
+
+
+def run(app: Callable[[], object]) -> None:
+    """Call the program: with streams that take any text, and signals that let it clean up."""
+    streams.prepare()
+    raise_when_ended()
+    try:
+        try:
+            app()
+        finally:
+            streams.flush()
+    except (OSError, MemoryError) as error:  # while it started, or printed its help
+        if not (refused := refusal(error)):
+            raise
+        streams.discard()
+        _complain("error: ", refused, typer.colors.RED)
+        sys.exit(FAILED)
+
+
+def refusal(error: Exception) -> str:
+    """What the system refused, in words; empty for what is no such thing, or has no words."""
+    if isinstance(error, MemoryError):
+        return "there is not enough memory: close other programs, or ask for a smaller batch."
+    if isinstance(error, RuntimeError):
+        return next((words for text, words in _RUNTIME_ERRORS if text in str(error)), "")
+    if not isinstance(error, OSError) or error.errno is None or isinstance(error, BrokenPipeError):
+        return ""
+    if error.filename is None and error.errno == errno.ENOENT:
+        return "the current folder is gone: change to one that exists."
+    what = "standard output" if error.filename is None else os.fsdecode(error.filename)
+    advice = _ADVICE.get(error.errno)
+    return f"{what}: {error.strerror}{f': {advice}' if advice else ''}."
 
 
 def _exit_code(error: PonasError) -> int:
@@ -42,17 +108,14 @@ def _exit_code(error: PonasError) -> int:
     return CANNOT_BE_TOLD if isinstance(error, BudgetError) and error.cannot_be_told else FAILED
 
 
-def flush_quietly() -> None:
-    """Flush stdout; a reader that left early (`ponas ... | head`) is no error of anyone."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def _complain(label: str, message: str, colour: str) -> None:
     from ponas_deploy.errors import printable
 
     one_line = printable(" ".join(message.split("\n")))
+    if len(one_line) > _MOST_SHOWN:
+        one_line = f"{one_line[: _MOST_SHOWN // 2]} ... {one_line[-_MOST_SHOWN // 2 :]}"
     styled = "NO_COLOR" not in os.environ
-    typer.echo(typer.style(label, fg=colour, bold=True) + one_line if styled else label + one_line, err=True)
+    with suppress(OSError):  # nobody is there to read it
+        typer.echo(
+            typer.style(label, fg=colour, bold=True) + one_line if styled else label + one_line, err=True
+        )

@@ -7,7 +7,6 @@ the engine; a failure of it ends in one sentence.
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from ponas_deploy.backends import Backend, Calibrated, RunSettings, get_backend
 from ponas_deploy.backends.progress import BuildProgress, OnBuildProgress
 from ponas_deploy.errors import BackendError
+from ponas_deploy.files.scratch import Scratch
 from ponas_deploy.machines import processes
 from ponas_deploy.tables.latency import Conditions
 
@@ -66,7 +66,7 @@ def build_apart(
     backend = conditions.backend
     with ExitStack() as stack:
         try:
-            empty = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            empty = Path(stack.enter_context(Scratch()))
             images_file = _saved(images, empty / "images.npy")
             given = (str(model.resolve()), json.dumps(asdict(conditions)), images_file)
             process = stack.enter_context(processes.started(MODULE, *given, folder=empty))

@@ -7,8 +7,6 @@ manifest.json     see `manifest.py`
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,6 +18,7 @@ from ponas_deploy.engines.manifest import MANIFEST, MODEL, EngineFile, Manifest
 from ponas_deploy.engines.manifest_file import write_manifest
 from ponas_deploy.errors import OverwriteError, PonasError
 from ponas_deploy.files.records import sha256, write_bytes
+from ponas_deploy.files.scratch import Scratch
 from ponas_deploy.tables.latency import Conditions
 from searchspace.architecture import Architecture
 from searchspace.weights import Weights
@@ -72,13 +71,11 @@ def scratch_beside(folder: Path) -> Iterator[Path]:
     place = folder.resolve()
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
+        scratch = Scratch(place.parent, f".{place.name}.")
     except OSError as error:
         raise PonasError(f"{folder} cannot be made: {error.strerror}.") from error
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with scratch as name:
+        yield Path(name)
 
 
 def emit(

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -26,6 +25,7 @@ from ponas_deploy.backends import RunSettings, Session, get_backend
 from ponas_deploy.engines import reference
 from ponas_deploy.engines.reference import ReferenceTiming, together
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
+from ponas_deploy.files.scratch import Scratch
 from ponas_deploy.machines import processes
 from ponas_deploy.measuring.contention import ContentionProbe, CoreReading, probe_for, readings
 from ponas_deploy.measuring.interference import Interference, Round, take_snapshot
@@ -248,7 +248,7 @@ def _in_fresh_process(
     numbers = map(str, (settings.threads, seconds, core_ns))
     request = [str(engine.resolve()), backend, settings.precision, *numbers]
     try:
-        with tempfile.TemporaryDirectory() as empty:
+        with Scratch() as empty:
             done = subprocess.run(
                 processes.command("ponas_deploy.engines.timing", *request),
                 capture_output=True,

@@ -27,6 +27,11 @@ except ImportError:
 _TICK_S = 0.2
 
 
+def locks() -> bool:
+    """Whether this system has such locks."""
+    return fcntl is not None
+
+
 def lock(file: int) -> bool:
     """Lock an open file until it is closed; False when somebody else has it."""
     if fcntl is not None:

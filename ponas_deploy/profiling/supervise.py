@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from time import monotonic
 from typing import IO
 
 from ponas_deploy.errors import BackendError, MeasurementError
+from ponas_deploy.files.scratch import Scratch
 from ponas_deploy.machines import processes
 from ponas_deploy.measuring.retries import RETRIES
 from ponas_deploy.profiling.progress import BUILDING, OnProgress, ProfilingProgress
@@ -121,7 +121,7 @@ def _started(request: Request) -> Iterator[_Worker]:
     """Start a process in an empty folder; it is gone at the end, whatever happened."""
     with ExitStack() as stack:
         try:
-            empty = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            empty = Path(stack.enter_context(Scratch()))
             (empty / _STEP).write_bytes(bytes(STEP_BYTES))
             given = (request.text(), str(empty / _STEP))
             process = stack.enter_context(processes.started(MODULE, *given, folder=empty))

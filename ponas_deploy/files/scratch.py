@@ -1,0 +1,65 @@
+"""Temporary folders whose owner can be told: those of a process that was killed go with the next one made.
+
+The owner holds a lock on the folder itself, which ends with the process. Where there are no such locks
+(Windows, some network disks) nothing of another process is removed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from ponas_deploy.files.lock import lock, locks
+
+_MARK = "ponas-scratch-"
+_YOUNG_S = 60.0
+"""A folder this young may have an owner that is about to lock it."""
+
+
+class Scratch(tempfile.TemporaryDirectory[str]):
+    """A temporary folder in `parent`, or where the system has them; a context manager.
+
+    `prefix` is what its name begins with. OSError where it cannot be made.
+    """
+
+    def __init__(self, parent: Path | None = None, prefix: str = "") -> None:
+        remove_abandoned(parent or Path(tempfile.gettempdir()))
+        super().__init__(prefix=f"{prefix}{_MARK}", dir=parent, ignore_cleanup_errors=True)
+        self._held = _locked(Path(self.name))
+
+    def cleanup(self) -> None:
+        """Remove the folder."""
+        super().cleanup()
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
+
+
+def remove_abandoned(parent: Path) -> None:
+    """Remove the temporary folders in `parent` whose owner is gone; what cannot be removed stays."""
+    if not locks():
+        return
+    for folder in parent.glob(f"*{_MARK}*"):
+        with suppress(OSError):
+            if folder.is_symlink() or time.time() - folder.stat().st_mtime < _YOUNG_S:
+                continue
+            held = _locked(folder)
+            if held is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(held)
+
+
+def _locked(folder: Path) -> int | None:
+    """The folder, open and locked; None where another process has it, or it cannot be opened."""
+    try:
+        file = os.open(folder, os.O_RDONLY)
+    except OSError:  # a folder cannot be opened on Windows
+        return None
+    if lock(file):
+        return file
+    os.close(file)
+    return None
