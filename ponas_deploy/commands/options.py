@@ -13,7 +13,7 @@ import typer
 from ponas_deploy.commands import quantities
 
 if TYPE_CHECKING:
-    from ponas_deploy.search.costs import CostColumn
+    from ponas_deploy.search.costs import CostColumn, Rate
     from ponas_deploy.search.notation import Limit
 
 
@@ -190,22 +190,28 @@ Limits: TypeAlias = Mapping[str, "Limit"]
 def with_limits(command: Callable[..., None]) -> Callable[..., None]:
     """The command with an option for the limit of each cost in place of its parameter `limits: Limits`.
 
-    The options are the rows of `search.costs.COSTS`, in their order. That file loads nothing heavy, which
-    `ponas --help` must not wait for.
+    The options are the rows of `search.costs.COSTS`, in their order, and `--fps` behind that of the latency,
+    which it stands for. That file loads nothing heavy, which `ponas --help` must not wait for.
     """
-    from ponas_deploy.search.costs import COSTS
+    from ponas_deploy.search.costs import COSTS, FRAMES
     from ponas_deploy.search.notation import Limit
 
     hints = get_type_hints(command, localns={"Limit": Limit}, include_extras=True)
     given = dict(signature(command).parameters)
     del given["limits"]
-    columns = {column.keyword: column for column in COSTS}
+    columns: dict[str, CostColumn | Rate] = {}
+    for column in COSTS:
+        columns[column.keyword] = column
+        if column is FRAMES.column:
+            columns[FRAMES.keyword] = FRAMES
     options = {name: Annotated[Limit | None, _limit_option(column)] for name, column in columns.items()}
 
     @wraps(command)
     def with_options(**arguments: Any) -> None:
-        asked = {column.name: arguments.pop(name) for name, column in columns.items()}
-        command(limits={name: limit for name, limit in asked.items() if limit is not None}, **arguments)
+        asked = {name: arguments.pop(name) for name in columns}
+        command(
+            limits=_limits({name: limit for name, limit in asked.items() if limit is not None}), **arguments
+        )
 
     with_options.__annotations__ = {**options, **{name: hints[name] for name in given}, "return": None}
     with_options.__signature__ = Signature(  # type: ignore[attr-defined]
@@ -220,6 +226,17 @@ def with_limits(command: Callable[..., None]) -> Callable[..., None]:
     return with_options
 
 
-def _limit_option(column: CostColumn) -> Any:
+def _limits(asked: Mapping[str, Limit]) -> Limits:
+    """By column; a usage error for two limits on one."""
+    from ponas_deploy.search.costs import limits_of
+    from searchspace.errors import PonasError
+
+    try:
+        return limits_of(asked)
+    except PonasError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _limit_option(column: CostColumn | Rate) -> Any:
     parser = quantities.limit_parser(column.notation)
     return typer.Option(column.option, metavar=column.metavar, parser=parser, help=column.help)

@@ -9,17 +9,18 @@ from ponas_deploy.commands.output import note, print_json, show
 def pareto(
     latency_tables: LatencyTables, accuracy_table: AccuracyTableFile = None, json: Json = False
 ) -> None:
-    """Compute the exact Pareto front; compare several tables.
+    """Compute the Pareto front; compare several tables.
 
     With one latency table: every network that no other beats in both latency and loss. With several:
-    for each budget which one loses least, who dominates whom, and one sentence of verdict.
+    for each budget which one loses least, who dominates whom, and one sentence of verdict. Exact; a front of
+    very many networks is cut, and a warning says how far the networks left out may be from those listed.
 
     \b
     Examples:
       ponas pareto --latency-table latency.csv --accuracy-table loss.csv --json
       ponas pareto --latency-table ort.json --latency-table openvino.json --accuracy-table acc.json
     """
-    from ponas_deploy.search.comparison import NamedFront, compare_fronts, pareto_document
+    from ponas_deploy.search.comparison import NamedFront, compare_fronts, pareto_document, thinned_warnings
     from ponas_deploy.search.pareto import front
     from ponas_deploy.tables.named import read_tables
     from ponas_deploy.tables.quality import table_warnings
@@ -31,6 +32,7 @@ def pareto(
     for name, table in zip(names, tables, strict=True):
         if doubt := table_doubt(table.grid):
             note(f"{name}: {doubt}")
+    warnings = (*warnings, *thinned_warnings(fronts))
     if json:
         print_json(pareto_document(fronts, [table.grid for table in tables], warnings))
         return

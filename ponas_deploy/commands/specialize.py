@@ -133,6 +133,7 @@ def specialize(
     Examples:
       ponas specialize --device cpu --latency 3ms
       ponas specialize --device cpu --latency 60% --backend onnxruntime
+      ponas specialize --device cpu --fps 400 --batch 8
       ponas specialize --device cpu --latency 5ms --percentile 99
       ponas specialize --device jetson --latency 20ms --params 5M
       ponas specialize --device cpu --latency 300us --weights runs/digits-quick/weights.safetensors \\

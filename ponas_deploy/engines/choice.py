@@ -119,6 +119,7 @@ def specialize(
         on_note: called with each warning about the tables.
         **limits: at most so much of a column, in its unit: `latency_ms`, `macs`, `params`, `bytes`; or as a
             text such as `latency="60%"` (of the latency above which nothing is won) or `params="5.1M"`.
+            `fps=50` is at least so many frames per second, at the batch of the tables, in place of a latency.
 
     Returns: the choice, its predicted milliseconds and percentage points, and its gap to the optimum.
 

@@ -96,6 +96,7 @@ def deploy(
             a build is, and with every network before and after it is timed.
         **limits: at most so much of a column, in its unit: `latency_ms`, `macs`, `params`, `bytes`; or as a
             text such as `latency="60%"` (of the latency above which nothing is won) or `params="5.1M"`.
+            `fps=50` is at least so many frames per second, at the batch of the tables, in place of a latency.
 
     Returns: the engine, with its architecture and its measured latency in milliseconds.
 

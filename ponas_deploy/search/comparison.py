@@ -171,6 +171,18 @@ def _row_document(row: BudgetRow, names: tuple[str, ...]) -> BudgetRowDocument:
     return BudgetRowDocument(row.budget_ms, tuple(names[index] for index in row.winners), best)
 
 
+def thinned_warnings(fronts: Sequence[NamedFront]) -> tuple[str, ...]:
+    """What is to be said of fronts that are not complete: how far a network of the true one may be."""
+    return tuple(
+        f"the front of {named.name} has too many networks to list: it is cut to {len(named.front.cost)},"
+        " and every network of the complete one has one here that takes at most"
+        f" {100 * named.front.cost_gap:.2g} % longer and loses at most"
+        f" {named.front.loss_gap:.2g} points more."
+        for named in fronts
+        if not named.front.complete
+    )
+
+
 def joint_front(fronts: Sequence[Front]) -> list[tuple[int, int]]:
     """The points that none of any front beats, by ascending latency: (index of the front, of its point)."""
     everything = sorted(
@@ -215,12 +227,14 @@ def round_budgets(fronts: Sequence[Front], rows: int) -> tuple[float, ...]:
     high = max(float(front.cost[-1]) for front in fronts)
     if high <= low:
         return (_round_up(high),)
-    inner = np.geomspace(low, high, rows)[1:-1]
+    inner = np.geomspace(low if low > 0 else high / 1e3, high, rows)[1:-1]
     return tuple(sorted({_round_up(low), *(_round_up(float(budget)) for budget in inner), _round_up(high)}))
 
 
 def _round_up(value: float) -> float:
     """The next number of two digits."""
+    if value <= 0:
+        return 0.0
     unit = 10.0 ** (floor(log10(value)) - 1)
     steps = value / unit
     return float(f"{np.ceil(steps * (1 - SAME)) * unit:.12g}")

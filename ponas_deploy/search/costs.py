@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, make_dataclass
 from functools import cache
-from math import ceil, floor, log10
+from math import ceil, floor, inf, log10
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from ponas_deploy.errors import PonasError, TableMismatchError, UnknownNameError
-from ponas_deploy.search.notation import COUNTS, LATENCIES, SIZES, Limit, Notation
+from ponas_deploy.search.notation import COUNTS, LATENCIES, RATES, SIZES, Limit, Notation
 
 if TYPE_CHECKING:
     from ponas_deploy.tables.grid import Grid
@@ -201,6 +201,28 @@ BYTES = CostColumn(
     scale=1e6,
 )
 
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Another way to limit a column: at least so many a second, by `keyword` in Python, else by `option`."""
+
+    keyword: str
+    option: str
+    column: CostColumn
+    metavar: str
+    notation: Notation
+    help: str
+
+
+FRAMES = Rate(
+    "fps",
+    "--fps",
+    LATENCY,
+    "COUNT",
+    RATES,
+    "At least so many frames per second instead of --latency: a batch of B may take 1000 B / COUNT ms.",
+)
+
 COSTS: tuple[CostColumn, ...] = (LATENCY, MACS, PARAMS, BYTES)
 """All of them; of networks that lose the same, the one is chosen that has least of the first limited cost."""
 
@@ -252,32 +274,38 @@ def _with_fields(document: Any, names: tuple[str, ...]) -> Any:
 
 
 def limit_options() -> str:
-    """The options that ask for limits: `--latency, --flops, --params or --size`."""
-    *others, last = (column.option for column in COSTS)
+    """The options that ask for limits: `--latency, --fps, --flops, --params or --size`."""
+    first, *others, last = (column.option for column in COSTS)
+    others = [first, FRAMES.option, *others]
     return f"{', '.join(others)} or {last}"
 
 
 def limits_of(*given: Mapping[str, Amount] | None) -> dict[str, Limit]:
     """Limits by column; a number is in the unit of its column, a text is read as the command line reads it.
 
-    A limit is named by its column (`latency_ms`, `params`) or as its option is (`latency`, `flops`, `size`).
+    A limit is named by its column (`latency_ms`, `params`) or as its option is (`latency`, `fps`, `size`).
     UnknownNameError for a name that is neither, PonasError for a text that is no quantity and for two limits
     on one column.
     """
     keywords = {column.keyword: column for column in COSTS}
     found: dict[str, Limit] = {}
     for name, amount in (pair for limits in given if limits for pair in limits.items()):
-        column = keywords.get(name) or cost_column(name)
+        rate = FRAMES if name == FRAMES.keyword else None
+        column = rate.column if rate else keywords.get(name) or cost_column(name)
         if column.name in found:
             raise PonasError(f"{column.name} is limited twice: give one limit.")
-        found[column.name] = _limit(column, amount)
+        found[column.name] = _limit((rate or column).notation, amount)
     return found
 
 
-def _limit(column: CostColumn, amount: Amount) -> Limit:
+def _limit(notation: Notation, amount: Amount) -> Limit:
     if isinstance(amount, Limit):
         return amount
-    return column.notation.parse(amount) if isinstance(amount, str) else Limit(amount, column.notation.unit)
+    if isinstance(amount, str):
+        return notation.parse(amount)
+    if notation is RATES and not 0 < amount < inf:
+        raise PonasError(f"{amount:g} frames per second: ask for a number above zero.")
+    return Limit(amount, notation.unit)
 
 
 def reported() -> tuple[CostColumn, ...]:

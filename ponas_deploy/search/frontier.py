@@ -29,6 +29,7 @@ MOST_MERGED = 2**21
 COST_GAP, LOSS_GAP = 1e-4, 1e-3
 """What a thinned front may be off: a share of the cost, and of the loss an amount (percentage points)."""
 
+_FEWEST = 4  # points that a thinned front keeps at least
 _MOST_THINNED = 2**18  # points of a merge once it is thinned
 
 
@@ -105,7 +106,7 @@ def exact_front(cost: Sequence[Floats], loss: Sequence[Floats], *, fixed_cost: f
         layer_cost, layer_loss = costs.layers[layer], losses.layers[layer]
         if partial.cost.size * layer_cost.size > most:
             most = min(most, _MOST_THINNED)
-            points = max(most // layer_cost.size // 2, 2)
+            points = max(most // layer_cost.size // 2, _FEWEST)
             kept, lost = _thin(partial.cost, partial.loss, *shares, points)
             near = _nearest(partial, relaxed[layer + 1], costs.fixed, costs.least(), points)
             partial, thinned = partial.at(np.union1d(kept, near)), thinned + lost
@@ -113,7 +114,7 @@ def exact_front(cost: Sequence[Floats], loss: Sequence[Floats], *, fixed_cost: f
     front_cost, front_loss = costs.values(partial.cost), losses.values(partial.loss)
     keep = _distinct(front_cost, front_loss)
     choices = partial.choices(keep)
-    if most == MOST_MERGED:
+    if not thinned:
         return Front(front_cost[keep], front_loss[keep], choices)
     gap = min(thinned, _relaxed_gap(partial, relaxed[0], costs.fixed))
     return Front(front_cost[keep], front_loss[keep], choices, COST_GAP, float(losses.values(np.array(gap))))

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 
 from searchspace.errors import PonasError
 
+FPS = "fps"
+
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A limit as it was asked for: an amount of `unit`, or (`%`) of the most that helps.
+    """A limit as it was asked for: an amount of `unit`, (`%`) of the most that helps, or (`fps`) a rate.
 
     The most that helps is what the cheapest network among those of least loss costs: a larger budget buys
     nothing.
@@ -29,8 +31,13 @@ class Limit:
         """Whether it is a percentage of the most that helps."""
         return self.unit == "%"
 
-    def value(self, most: float) -> float:
-        """The limit as a number, where more than `most` buys nothing."""
+    def value(self, most: float, batch: int = 1) -> float:
+        """The limit as a number, where more than `most` buys nothing.
+
+        Frames per second are a latency in ms: that of `batch` images, so many times a second.
+        """
+        if self.unit == FPS:
+            return 1e3 * batch / self.amount
         return most * self.amount / 100 if self.relative else self.amount
 
     @property
@@ -92,6 +99,12 @@ LATENCIES = Notation(
     "{0}ms, {0}us or so",
     percent=True,
     cased=True,
+)
+RATES = Notation(
+    "a number of frames per second such as 50 or 29.97",
+    "a bare number, or fps behind it",
+    (("", 1.0), ("FPS", 1.0)),
+    FPS,
 )
 COUNTS = Notation(
     "a count such as 5.1M, 330M or 1.2G",

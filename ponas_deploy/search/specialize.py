@@ -79,13 +79,17 @@ def budget_from(
     accuracy: AccuracyTable,
     space: Space | None = None,
 ) -> Budget:
-    """The budget of `limits` (by column name); a percentage is of the most that helps on the best table."""
+    """The budget of `limits` (by column name); a percentage is of the most that helps on the best table.
+
+    Frames per second are at the batch of the tables; one of unknown conditions (a CSV) counts as batch 1.
+    """
     found = {}
+    batch = max((table.conditions.batch for table in latencies if table.conditions), default=1)
     for name, limit in limits.items():
         column, most = cost_column(name), 0.0
         if limit.relative:
             most = min(most_useful(column, latency, accuracy, space) for latency in latencies)
-        found[name] = limit.value(most)
+        found[name] = limit.value(most, batch)
     return Budget(**found)
 
 

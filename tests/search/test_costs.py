@@ -14,6 +14,7 @@ import typer
 from typer.testing import CliRunner
 
 from planted_search import tables, task
+from ponas_deploy.commands.app import app as ponas_app
 from ponas_deploy.commands.options import with_limits
 from ponas_deploy.commands.reports.compare import compare_report
 from ponas_deploy.commands.reports.engine import manifest_report
@@ -166,6 +167,36 @@ def test_limits_are_numbers_or_texts_by_column_or_option() -> None:
         limits_of({"latency_ms": "20"})
     with pytest.raises(PonasError, match="macs is limited twice"):
         limits_of({"macs": 3e6}, {"flops": "5M"})
+
+
+def test_frames_per_second_are_a_latency_at_the_batch_of_the_tables(tiny: Space, tmp_path: Path) -> None:
+    given = task(tiny, tmp_path, 1.0)
+    table, accuracy = given.tables[0].table, given.accuracy.table
+    assert table.conditions is not None
+    assert budget_from(limits_of({"fps": 50}), [table], accuracy) == Budget(latency_ms=20.0)
+    eight = replace(table, conditions=replace(table.conditions, batch=8))
+    assert budget_from(limits_of({"fps": "400"}), [eight], accuracy) == Budget(latency_ms=20.0)
+    assert (
+        budget_from(limits_of({"fps": "50 fps"}), [replace(table, conditions=None)], accuracy)["latency_ms"]
+        == 20
+    )
+    assert Limit(50, "fps").text == "50 fps"
+    with pytest.raises(PonasError, match="latency_ms is limited twice"):
+        limits_of({"fps": 50, "latency": "20ms"})
+    with pytest.raises(PonasError, match="unknown unit '%'"):
+        limits_of({"fps": "60%"})
+    for wrong in (0, -5.0, float("nan")):
+        with pytest.raises(PonasError, match="above zero"):
+            limits_of({"fps": wrong})
+
+
+def test_frames_per_second_have_their_option(tiny: Space, tmp_path: Path) -> None:
+    given = task(tiny, tmp_path, 1.0)
+    common = ["specialize", "--latency-table", str(tables(tiny, tmp_path).path), "--accuracy-table"]
+    done = CliRunner().invoke(ponas_app, [*common, str(given.accuracy.path), "--json", "--fps", "50"])
+    assert json.loads(done.stdout)["budget"] == {"latency_ms": 20.0}
+    both = CliRunner().invoke(ponas_app, [*common, "x", "--fps", "50", "--latency", "20ms"])
+    assert (both.exit_code, "limited twice" in both.output) == (2, True)
 
 
 def test_a_percentage_is_of_what_the_best_network_costs(tiny: Space, tmp_path: Path) -> None:

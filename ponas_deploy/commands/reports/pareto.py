@@ -29,7 +29,7 @@ def front_report(named: NamedFront, budgets: int = 12) -> RenderableType:
         point = best_within(front, budget)
         if point is not None:
             shown.add_row(f"{budget:g}", f"{front.loss[point]:.2f}", digits(float(front.cost[point])))
-    title = f"{named.name}: {counted(len(front.cost), 'network')} on the exact front"
+    title = f"{named.name}: {counted(len(front.cost), 'network')} on the {'exact ' * front.complete}front"
     hint = "The networks themselves: --json, or `ponas specialize --latency TIME`."
     return Group(titled(title, shown, hint), Text(""), FrontPlot((front,)))
 
