@@ -5,6 +5,7 @@
 
 A table for people, then one JSON line. Times are wall clock: the median of the runs, the fastest and the
 slowest. Without tables the spaces are random, from a fixed seed; 19 x 12 is the size of the paper's.
+Much larger and adversarial ones, beside HiGHS: `benchmarks/search_scale.py`.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from ponas_deploy.search.constrained import k_best_constrained, solve_constrained
-from ponas_deploy.search.frontier import Floats, best_within, exact_front, k_best, total
+from ponas_deploy.search.columns import Floats, total
+from ponas_deploy.search.constrained import k_best, k_best_constrained, solve_constrained
+from ponas_deploy.search.frontier import best_within, exact_front
 from ponas_deploy.search.genetic import evolve
 
 Column = list[Floats]
