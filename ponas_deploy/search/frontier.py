@@ -101,11 +101,12 @@ def exact_front(cost: Sequence[Floats], loss: Sequence[Floats], *, fixed_cost: f
     costs, losses = ExactColumn.of(cost, fixed_cost), ExactColumn.of(loss)
     same_shapes([costs.layers, losses.layers])
     partial, most, thinned = _Partial(np.array([costs.fixed]), np.zeros(1)), MOST_MERGED, 0.0
-    shares, relaxed = _thinning_shares(costs, losses), relaxations(costs.layers, losses.layers)
+    shares, relaxed = _thinning_shares(costs, losses), list[Relaxation]()
     for layer in range(len(costs.layers) - 1, -1, -1):
         layer_cost, layer_loss = costs.layers[layer], losses.layers[layer]
         if partial.cost.size * layer_cost.size > most:
             most = min(most, _MOST_THINNED)
+            relaxed = relaxed or relaxations(costs.layers, losses.layers)
             points = max(most // layer_cost.size // 2, _FEWEST)
             kept, lost = _thin(partial.cost, partial.loss, *shares, points)
             near = _nearest(partial, relaxed[layer + 1], costs.fixed, costs.least(), points)
