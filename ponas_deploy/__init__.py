@@ -29,6 +29,7 @@ _PLACES = {
     "check_machine": "ponas_deploy.checks.machine:check_machine",
     "devices": "ponas_deploy.profiling.devices:devices",
     "load_engine": "ponas_deploy.engines.loaded:load_engine",
+    "measure_model": "ponas_deploy.engines.measured_model:measure_model",
     "Space": "searchspace.space:Space",
     "Architecture": "searchspace.architecture:Architecture",
     "Target": "ponas_deploy.profiling.inventory:Target",

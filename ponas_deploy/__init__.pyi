@@ -14,6 +14,7 @@ from ponas_deploy.engines.deployment import deploy as deploy
 from ponas_deploy.engines.deployment import export as export
 from ponas_deploy.engines.engine import Engine as Engine
 from ponas_deploy.engines.loaded import load_engine as load_engine
+from ponas_deploy.engines.measured_model import measure_model as measure_model
 from ponas_deploy.engines.task import WeightsSource as WeightsSource
 from ponas_deploy.errors import ArchitectureError as ArchitectureError
 from ponas_deploy.errors import BackendError as BackendError
@@ -90,6 +91,7 @@ __all__ = [
     "fit_table",
     "latency_table",
     "load_engine",
+    "measure_model",
     "pareto_front",
     "predict",
     "profile",

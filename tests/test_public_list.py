@@ -30,6 +30,7 @@ FUNCTIONS = (
     "check_machine",
     "devices",
     "load_engine",
+    "measure_model",
 )
 VALUES = (
     "Space",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,22 @@ def aligned_buffer(shape: Sequence[int], seed: int = 0) -> NDArray[np.float32]:
     buffer: NDArray[np.float32] = raw[start : start + 4 * count].view(np.float32).reshape(tuple(shape))
     buffer[...] = np.random.default_rng(seed).standard_normal(tuple(shape), dtype=np.float32)
     return buffer
+
+
+def filled_buffer(shape: Sequence[int], kind: Any, seed: int = 0) -> NDArray[Any]:
+    """An array of any type as the input of a model that nobody knows more of.
+
+    N(0, 1) for floats, ones for whole numbers and flags (a token, a mask, an index that is nearly always
+    there), any byte for images.
+    """
+    of = np.dtype(kind)
+    if of == np.float32:
+        return aligned_buffer(shape, seed)
+    if of == np.uint8:
+        return np.random.default_rng(seed).integers(0, 256, tuple(shape), dtype=np.uint8)
+    if of.kind == "f":
+        return aligned_buffer(shape, seed).astype(of)
+    return np.ones(tuple(shape), of)
 
 
 def check_settings(backend: str, precisions: Sequence[str], settings: RunSettings) -> None:

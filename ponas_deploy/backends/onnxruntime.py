@@ -8,7 +8,7 @@ optimisations, sequential execution, explicit threads; input and output prealloc
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ponas_deploy.backends._buffers import (
-    aligned_buffer,
     check_images,
     check_settings,
+    filled_buffer,
     first_line,
     static_shape,
 )
@@ -94,15 +94,23 @@ class OnnxRuntimeSession:
 
     def __init__(self, compiled: Any) -> None:
         self._compiled = compiled
-        source, target = compiled.get_inputs()[0], compiled.get_outputs()[0]
-        self._input = aligned_buffer(static_shape(_NAME, source.shape, "input"))
-        self._output = aligned_buffer(static_shape(_NAME, target.shape, "output"))
+        sources, targets = compiled.get_inputs(), compiled.get_outputs()
         self._binding = compiled.io_binding()
-        for bind, name, buffer in (
-            (self._binding.bind_input, source.name, self._input),
-            (self._binding.bind_output, target.name, self._output),
-        ):
-            bind(name, "cpu", 0, np.float32, buffer.shape, buffer.ctypes.data)
+        self._inputs = [
+            filled_buffer(static_shape(_NAME, one.shape, "input"), _type(one.type)) for one in sources
+        ]
+        for source, buffer in zip(sources, self._inputs, strict=True):
+            self._bind(self._binding.bind_input, source.name, buffer)
+        self._outputs = [_output(one) for one in targets]
+        for target, room in zip(targets, self._outputs, strict=True):
+            if room is None:  # its shape is known when the model has run
+                self._binding.bind_output(target.name, "cpu")
+            else:
+                self._bind(self._binding.bind_output, target.name, room)
+
+    @staticmethod
+    def _bind(bind: Callable[..., None], name: str, buffer: NDArray[Any]) -> None:
+        bind(name, "cpu", 0, buffer.dtype.type, buffer.shape, buffer.ctypes.data)
 
     def settings(self) -> RunSettings:
         """What the runtime says it was compiled with."""
@@ -111,11 +119,13 @@ class OnnxRuntimeSession:
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Outputs for images of the model's input shape."""
         compiled = self._open()
-        check_images(_NAME, images, self._input.shape)
-        self._input[...] = images
+        check_images(_NAME, images, self._inputs[0].shape)
+        self._inputs[0][...] = images
         with translated(_NAME, "failed while running"):
             compiled.run_with_iobinding(self._binding)
-        return self._output.copy()
+            first = self._outputs[0]
+            found = self._binding.copy_outputs_to_cpu()[0] if first is None else first
+        return np.array(found, np.float32)
 
     def time_ns(self, runs: int) -> int:
         """Nanoseconds that `runs` back-to-back runs took together."""
@@ -142,6 +152,33 @@ class OnnxRuntimeSession:
         if self._compiled is None:
             raise BackendError(_NAME, "the session is closed: load the model again.")
         return self._compiled
+
+
+_TYPES: dict[str, type[np.generic]] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(bool)": np.bool_,
+    **{
+        f"tensor({sign}int{bits})": np.dtype(f"{sign}int{bits}").type
+        for sign in ("", "u")
+        for bits in (8, 16, 32, 64)
+    },
+}
+
+
+def _type(name: str) -> type[np.generic]:
+    if name not in _TYPES:
+        raise BackendError(_NAME, f"the model takes or gives {name}, which is not timed.")
+    return _TYPES[name]
+
+
+def _output(port: Any) -> NDArray[Any] | None:
+    """Room for an output; None where its shape is open or its type has no room of its own."""
+    sizes = [size for size in port.shape if isinstance(size, int) and size > 0]
+    if len(sizes) < len(port.shape) or port.type not in _TYPES:
+        return None
+    return filled_buffer(sizes, _TYPES[port.type])
 
 
 def import_onnxruntime(backend: str, package: str = "onnxruntime") -> Any:

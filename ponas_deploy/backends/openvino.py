@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ponas_deploy.backends._buffers import (
-    aligned_buffer,
     check_images,
     check_settings,
+    filled_buffer,
     first_line,
     static_shape,
 )
@@ -139,12 +139,14 @@ class OpenVinoSession:
 
     def __init__(self, compiled: Any, runtime: Any) -> None:
         self._compiled = compiled
-        source, target = compiled.input(0), compiled.output(0)
-        self._input = aligned_buffer(_shape(source, "input"))
-        self._output = aligned_buffer(_shape(target, "output"))
+        self._inputs = [filled_buffer(_shape(one, "input"), _type(one)) for one in compiled.inputs]
+        self._outputs = [_output(one) for one in compiled.outputs]
         self._request = compiled.create_infer_request()
-        self._request.set_input_tensor(runtime.Tensor(self._input, shared_memory=True))
-        self._request.set_output_tensor(runtime.Tensor(self._output, shared_memory=True))
+        for index, buffer in enumerate(self._inputs):
+            self._request.set_input_tensor(index, runtime.Tensor(buffer, shared_memory=True))
+        for index, room in enumerate(self._outputs):
+            if room is not None:  # else its shape is known when the model has run
+                self._request.set_output_tensor(index, runtime.Tensor(room, shared_memory=True))
 
     def settings(self) -> RunSettings:
         """What the runtime says it was compiled with."""
@@ -156,11 +158,11 @@ class OpenVinoSession:
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Outputs for images of the model's input shape."""
         request = self._open()
-        check_images(_NAME, images, self._input.shape)
-        self._input[...] = images
+        check_images(_NAME, images, self._inputs[0].shape)
+        self._inputs[0][...] = images
         with _translated("failed while running"):
             request.infer(share_outputs=True)
-        return self._output.copy()
+            return np.array(request.get_output_tensor(0).data, np.float32)
 
     def time_ns(self, runs: int) -> int:
         """Nanoseconds that `runs` back-to-back runs took together."""
@@ -192,6 +194,16 @@ class OpenVinoSession:
 def _shape(port: Any, what: str) -> tuple[int, ...]:
     sizes = [size.get_length() if size.is_static else str(size) for size in port.partial_shape]
     return static_shape(_NAME, sizes, what)
+
+
+def _type(port: Any) -> Any:
+    with _translated("the model takes or gives a type that is not timed"):
+        return port.get_element_type().to_dtype()
+
+
+def _output(port: Any) -> NDArray[Any] | None:
+    """Room for an output; None where its shape is open."""
+    return filled_buffer(_shape(port, "output"), _type(port)) if port.partial_shape.is_static else None
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from ponas_deploy.commands.devices import devices
 from ponas_deploy.commands.doctor import doctor
 from ponas_deploy.commands.evaluate import evaluate
 from ponas_deploy.commands.export import export
+from ponas_deploy.commands.measure import measure
 from ponas_deploy.commands.networks import networks
 from ponas_deploy.commands.pareto import pareto
 from ponas_deploy.commands.profile import profile
@@ -46,6 +47,7 @@ app.command()(describe)
 app.command()(schema)
 app.command()(profile)
 app.command()(networks)
+app.command()(measure)
 app.command()(specialize)
 app.command()(export)
 app.command()(verify)

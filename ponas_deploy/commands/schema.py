@@ -48,6 +48,7 @@ PRINTED: dict[str, tuple[str, ...]] = {
     "verify": ("ponas_deploy.checks.engine:VerificationDocument",),
     "export": ("ponas_deploy.engines.documents:engine_document_type",),
     "compare": ("ponas_deploy.search.predictions:compared_networks_type",),
+    "measure": ("ponas_deploy.engines.measured_model:MeasuredModelDocument",),
     "networks": ("ponas_deploy.commands.documents.networks:MeasuredNetworks",),
     "evaluate": ("ponas_deploy.commands.documents.evaluation:EvaluationDocument",),
     "train": ("ponas_deploy.commands.train.documents:TrainedDocument",),

@@ -147,8 +147,17 @@ class EngineTiming:
         )
 
 
-def time_engine(engine: Path, backend: str, settings: RunSettings, core_ns: float = 0.0) -> EngineTiming:
-    """Time an engine in PROCESSES fresh processes of SECONDS each; BackendError when one cannot be started.
+def time_engine(
+    engine: Path,
+    backend: str,
+    settings: RunSettings,
+    core_ns: float = 0.0,
+    *,
+    seconds: float = SECONDS,
+) -> EngineTiming:
+    """Time an engine in PROCESSES fresh processes of some `seconds` each.
+
+    BackendError when one cannot be started.
 
     One under wrong conditions is discarded and taken again while that is seldom and helps, one whose core was
     shared for some seconds after the first of them (`Retries`). Two quiet ones are enough then; where any was
@@ -160,7 +169,7 @@ def time_engine(engine: Path, backend: str, settings: RunSettings, core_ns: floa
     while len(kept) < PROCESSES:
         start_s = round(monotonic(), 3)
         interference.begin()
-        taken = _from_a_process(engine, backend, settings, core.usual_ns)
+        taken = _from_a_process(engine, backend, settings, seconds, core.usual_ns)
         core += taken.core
         if taken.is_contended:
             give_up_s = min(give_up_s, monotonic() + RETRIES.contended_processes_s)
@@ -234,12 +243,14 @@ class _Process:
     round: int
 
 
-def _from_a_process(engine: Path, backend: str, settings: RunSettings, core_ns: float) -> Taken:
+def _from_a_process(
+    engine: Path, backend: str, settings: RunSettings, seconds: float, core_ns: float
+) -> Taken:
     """From another one where the first dies: too little memory, say, is often a matter of the moment."""
     for _ in range(RETRIES.process_starts - 1):
         with suppress(BackendError):
-            return _in_fresh_process(engine, backend, settings, SECONDS, core_ns)
-    return _in_fresh_process(engine, backend, settings, SECONDS, core_ns)
+            return _in_fresh_process(engine, backend, settings, seconds, core_ns)
+    return _in_fresh_process(engine, backend, settings, seconds, core_ns)
 
 
 def _in_fresh_process(

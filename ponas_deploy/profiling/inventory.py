@@ -8,7 +8,7 @@ table shipped with the package was measured elsewhere and serves only under its 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -114,6 +114,14 @@ def serving(target: Target, space: Space) -> tuple[StoredTable, ...]:
             " see `ponas devices`."
         )
     return found
+
+
+def of_conditions(conditions: Conditions) -> tuple[StoredTable, ...]:
+    """The user's own tables of this machine in these conditions, of any space, that still serve."""
+    named = replace(conditions, device=slug(conditions.device))
+    tables = known_devices().get(named.device, ())
+    alike = (one for one in tables if replace(one.conditions, device=one.device) == named)
+    return tuple(stored for stored in alike if _serves_here(stored))
 
 
 def outdated(target: Target, space: Space) -> tuple[tuple[StoredTable, tuple[Difference, ...]], ...]:

@@ -47,6 +47,8 @@ def _content_of_file(path: Path) -> str | tuple[str, ...]:
     from ponas_deploy.files.documents import parse
     from ponas_deploy.files.opening import read_text
 
+    if path.suffix.lower() == ".onnx":
+        raise ArchitectureError(f"{path} is a model, no architecture: `ponas measure {path}` times it.")
     try:
         text = read_text(path)
         document = parse(text, path) if text.lstrip().startswith("{") else None

@@ -1,0 +1,88 @@
+"""`ponas measure`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ponas_deploy.commands import quantities
+from ponas_deploy.commands.options import Backends, Json, Precisions, Threads, bounded, refuse_threads
+from ponas_deploy.commands.output import note, print_json, show
+
+
+def measure(
+    model: Annotated[Path, typer.Argument(metavar="FILE", show_default=False, help="An ONNX model.")],
+    device: Annotated[str, typer.Option(metavar="NAME", help="cpu or gpu of this machine.")] = "cpu",
+    backend: Backends = None,
+    precision: Precisions = None,
+    threads: Threads = 1,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            callback=bounded("Batch"),
+            show_default="1, or the model's own",
+            help="The first size of the inputs, where the model leaves it open.",
+        ),
+    ] = None,
+    size: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=N", help="A size that the model leaves open. May be repeated."),
+    ] = None,
+    time: Annotated[
+        float,
+        typer.Option(
+            metavar="TIME",
+            parser=quantities.parse_duration,
+            help="How long each of the fresh processes times single inferences (600ms, 2s).",
+        ),
+    ] = 0.6,
+    json: Json = False,
+) -> None:
+    """Measure the latency of an ONNX model that you already have, by the protocol of engines.
+
+    In fresh processes, single inferences, again where something disturbed them; percentiles and the noise
+    beside them. Every runtime of the processor at its first precision, unless --backend or --precision name
+    some. Inputs are filled with random numbers, whole numbers and flags with ones. Where a latency table of
+    this machine serves the same conditions (`ponas profile`), the network of its front that takes as long
+    stands beside.
+
+    \b
+    Examples:
+      ponas measure my.onnx
+      ponas measure my.onnx --backend openvino --precision bf16 --threads 2
+      ponas measure detector.onnx --size height=320 --size width=320 --json
+    """
+    from ponas_deploy.commands.waiting import lines_of_a_build
+    from ponas_deploy.engines.measured_model import measure_model, measured_model_document
+    from ponas_deploy.profiling.inventory import Target
+
+    refuse_threads(threads, device)
+    found = measure_model(
+        model,
+        Target(device, backend or (), precision or (), threads),
+        sizes=dict(map(_size, size or ())),
+        batch=batch,
+        seconds=time,
+        on_note=note,
+        on_build=lines_of_a_build(),
+    )
+    if json:
+        print_json(measured_model_document(found))
+        return
+    from ponas_deploy.commands.reports.measured_model import measured_model_report
+
+    show(measured_model_report(found))
+
+
+def _size(text: str) -> tuple[str, int]:
+    """`NAME=N`; a usage error for anything else."""
+    name, _, number = text.rpartition("=")
+    if not name or not number.isdecimal() or int(number) < 1:
+        raise typer.BadParameter(
+            f"'{text}' is not NAME=N with a whole number above zero.", param_hint="--size"
+        )
+    return name, int(number)

@@ -1,0 +1,57 @@
+"""The latency of a model that one already has, and the networks of a space that take as long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from ponas_deploy.commands.reports.style import FAINT, WARN, counted, digits, table, titled
+from ponas_deploy.engines.measured_model import MeasuredModel, NetworkBeside
+from ponas_deploy.tables.measurement import PERCENTILES
+from searchspace.architecture import text_form
+
+
+def measured_model_report(found: MeasuredModel) -> RenderableType:
+    """A row a runtime: percentiles in ms and the noise; below, what networks of a space take as long."""
+    rows = table("")
+    rows.add_column("runtime")
+    for name in (*(f"p{percentile} ms" for percentile in PERCENTILES), "noise floor", "runs"):
+        rows.add_column(name, justify="right")
+    for one in found.timings:
+        timing = one.timing
+        rows.add_row(
+            f"{one.conditions.backend} {one.conditions.precision}",
+            *(digits(timing.percentile_ms(percentile)) for percentile in PERCENTILES),
+            f"{timing.noise_floor_pct:.1f} %",
+            str(timing.runs),
+        )
+    conditions = found.timings[0].conditions
+    where = f"{conditions.device}, {counted(conditions.threads, 'thread')}, batch {conditions.batch}"
+    title = f"Measured: {found.path.name} ({'; '.join(found.inputs)})"
+    return Group(titled(title, rows, where), *_below(found))
+
+
+def _below(found: MeasuredModel) -> Iterator[RenderableType]:
+    for one in found.timings:
+        if one.timing.disturbed:
+            yield Text(one.timing.disturbed, style=WARN)
+        for beside in one.beside:
+            yield Text(_beside(beside))
+    if not any(one.beside for one in found.timings):
+        yield Text(
+            "No latency table of this machine serves these conditions: `ponas profile` makes one, and"
+            " networks that take as long then stand here.",
+            style=FAINT,
+        )
+
+
+def _beside(beside: NetworkBeside) -> str:
+    if beside.within is None:
+        return f"{beside.table}: every network takes longer, the fastest one {digits(beside.fastest_ms)} ms"
+    point = beside.within
+    return (
+        f"{beside.table}: as fast is {text_form(point.choices)}, predicted {digits(point.latency_ms)} ms and"
+        f" {point.loss_pp:.2f} pp loss by accuracy table {beside.accuracy_table}"
+    )

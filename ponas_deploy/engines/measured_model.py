@@ -1,0 +1,162 @@
+"""The latency of a model that one already has, by the protocol of engines, beside networks of the space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ponas_deploy.backends.progress import OnBuildProgress
+from ponas_deploy.engines.building import build_apart, run_settings
+from ponas_deploy.engines.documents import MeasuredFigures, measured_figures
+from ponas_deploy.engines.onnx_files import FixedModel, fixed_model
+from ponas_deploy.engines.timing import SECONDS, EngineTiming, time_engine
+from ponas_deploy.errors import PonasError
+from ponas_deploy.files.lock import machine_to_oneself
+from ponas_deploy.files.notes import OnNote, no_note
+from ponas_deploy.files.records import sha256
+from ponas_deploy.files.scratch import Scratch
+from ponas_deploy.profiling import inventory
+from ponas_deploy.profiling.inventory import Target
+from ponas_deploy.search.pareto import FrontPoint, pareto_front
+from ponas_deploy.tables import store
+from ponas_deploy.tables.latency import Conditions
+from ponas_deploy.tables.spaces import space_of
+from ponas_deploy.tables.store import StoredTable
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkBeside:
+    """What a stored latency table of the same conditions has beside a measured model.
+
+    `within` is the network of its front of least loss that is predicted to take no longer, None where the
+    model is faster than all (`fastest_ms`). Latencies are in ms.
+    """
+
+    table: str
+    accuracy_table: str
+    fastest_ms: float
+    within: FrontPoint | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelTiming:
+    """A model timed in one runtime and precision, and what networks of spaces take there."""
+
+    conditions: Conditions
+    timing: EngineTiming
+    beside: tuple[NetworkBeside, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredModel:
+    """An ONNX model that was timed on this machine: its file, its inputs in words, one timing a runtime."""
+
+    path: Path
+    sha256: str
+    inputs: tuple[str, ...]
+    timings: tuple[ModelTiming, ...]
+
+
+def measure_model(
+    model: Path | str,
+    target: Target | None = None,
+    *,
+    sizes: Mapping[str, int] | None = None,
+    batch: int | None = None,
+    seconds: float = SECONDS,
+    on_note: OnNote = no_note,
+    on_build: OnBuildProgress | None = None,
+) -> MeasuredModel:
+    """Measure the latency of any ONNX model on this machine, in fresh processes as engines are measured.
+
+    Args:
+        model: an ONNX file; weights may lie beside it.
+        target: this machine with runtimes, precisions and threads; None for every runtime of its processor
+            at its first precision, with one thread.
+        sizes: sizes that the model's inputs leave open, by their names or by `input:axis`.
+        batch: the first size of the inputs where it is open; None for 1, or for that of the model.
+        seconds: how long each process times single inferences.
+        on_note, on_build: called with lines for people, and with how far a build is.
+
+    Returns: percentiles of single inferences in milliseconds with their noise, and beside each the network
+    of a space's front that takes as long, where a table of this machine serves.
+
+    Raises: FileFormatError for what is no ONNX model, PonasError for sizes that stay open or a target that
+    is not this machine, UnknownNameError for a runtime or precision that is not here, BackendError when a
+    runtime refuses the model or fails, MeasurementError when somebody else is measuring.
+    """
+    path, asked = Path(model), target or Target(inventory.THIS_MACHINE)
+    if not asked.local:
+        raise PonasError(inventory.run_there(asked, "measure"))
+    fixed = fixed_model(path, sizes or {}, batch)
+    known = Target(asked.device, asked.backends, asked.precisions, asked.threads, fixed.batch)
+    timings = []
+    for conditions in inventory.missing(known, ()):
+        on_note(f"building {path.name} for {conditions.text}, then timing in fresh processes ...")
+        timing = _timed(fixed, path.name, conditions, seconds, on_build)
+        if timing.disturbed:
+            on_note(timing.disturbed)
+        timings.append(ModelTiming(conditions, timing, _beside(conditions, timing.percentile_ms(50))))
+    return MeasuredModel(path, sha256(path), fixed.inputs, tuple(timings))
+
+
+def _timed(
+    model: FixedModel, name: str, conditions: Conditions, seconds: float, on_build: OnBuildProgress | None
+) -> EngineTiming:
+    with Scratch() as folder:
+        file = Path(folder) / "model.onnx"
+        file.write_bytes(model.data)
+        engine = build_apart(file, conditions, None, on_build)
+        with machine_to_oneself(store.lock_path(), name):
+            return time_engine(engine, conditions.backend, run_settings(conditions), seconds=seconds)
+
+
+def _beside(conditions: Conditions, measured_ms: float) -> tuple[NetworkBeside, ...]:
+    found = (_of_table(stored, measured_ms) for stored in inventory.of_conditions(conditions))
+    return tuple(one for one in found if one is not None)
+
+
+def _of_table(stored: StoredTable, measured_ms: float) -> NetworkBeside | None:
+    """The network of a table's front that is as fast; None where the space has no accuracy table."""
+    space = space_of(stored.table)
+    try:
+        accuracy = store.accuracy_table(f"accuracy/{space.name if space else ''}")
+        points = pareto_front(stored.table, accuracy.table).points
+    except PonasError:
+        return None
+    within = [point for point in points if point.latency_ms <= measured_ms]
+    return NetworkBeside(
+        stored.name, accuracy.path.stem, points[0].latency_ms, within[-1] if within else None
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelTimingDocument:
+    """See `ModelTiming`."""
+
+    device: Conditions
+    measured: MeasuredFigures
+    disturbed: str
+    beside: tuple[NetworkBeside, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredModelDocument:
+    """What `ponas measure --json` prints."""
+
+    model: str
+    sha256: str
+    inputs: tuple[str, ...]
+    timings: tuple[ModelTimingDocument, ...]
+
+
+def measured_model_document(found: MeasuredModel) -> MeasuredModelDocument:
+    """A measured model as `ponas measure --json` prints it."""
+    timings = (
+        ModelTimingDocument(
+            one.conditions, measured_figures(one.timing, 50), one.timing.disturbed, one.beside
+        )
+        for one in found.timings
+    )
+    return MeasuredModelDocument(str(found.path), found.sha256, found.inputs, tuple(timings))
