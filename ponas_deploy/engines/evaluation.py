@@ -129,7 +129,7 @@ def _splits(
     from train.runs import load_images
 
     def report(progress: TrainingProgress) -> None:
-        if any(name == "skipped_images" for name, _ in progress.metrics):
+        if any(name in ("skipped_images", "found_classes") for name, _ in progress.metrics):
             on_note(progress.text)
         else:
             advance(progress.done, progress.total, progress.text.partition(":")[0])

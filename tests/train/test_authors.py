@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
 import re
 from collections.abc import Callable, Iterator
@@ -93,10 +94,12 @@ State = dict[str, Any]
     [
         lambda state: {"state_dict": state, "epoch": 3},
         lambda state: {f"module.{key}": tensor for key, tensor in state.items()},
+        lambda state: {"net": {f"module.module.{key}": tensor for key, tensor in state.items()}},
+        lambda state: {"model_state_dict": {f"module._orig_mod.{key}": t for key, t in state.items()}},
         lambda state: {key: tensor for key, tensor in state.items() if "num_batches" not in key},
         lambda state: {key: tensor.double() for key, tensor in state.items()},
     ],
-    ids=["wrapped", "data parallel", "without counts", "float64"],
+    ids=["wrapped", "data parallel", "net, twice parallel", "compiled", "without counts", "float64"],
 )
 def test_usual_ways_to_save_the_same_tensors_are_read(
     tmp_path: Path, change: Callable[[State], State]
@@ -194,3 +197,9 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path, content: object, words
     with pytest.raises(PonasError, match=words) as caught:
         read_checkpoint(path)
     assert "\n" not in str(caught.value)
+
+
+def test_what_a_checkpoint_holds_beside_tensors_is_named(tmp_path: Path) -> None:
+    torch.save({"state_dict": {"a": torch.ones(1)}, "args": argparse.Namespace(lr=1)}, tmp_path / "more.pth")
+    with pytest.raises(FileFormatError, match=r"holds more than tensors \(argparse\.Namespace\)"):
+        read_checkpoint(tmp_path / "more.pth")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -17,18 +16,19 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote_to_bytes
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision.datasets.folder import pil_loader
 from torchvision.transforms import v2
 
 from ponas_deploy.errors import FileFormatError, PonasError
 from ponas_deploy.files.documents import Format, read_document, write_document
 from train.compute import WHOLE, Share, derive, threads
+from train.data.decoding import decoded
 from train.data.layout import Part
 from train.data.splits import Batch
 from train.progress import OnProgress, TrainingProgress
@@ -36,13 +36,17 @@ from train.progress import OnProgress, TrainingProgress
 
 @dataclass(frozen=True, slots=True)
 class ImageCheck:
-    """What is known of the images below `root`: those that cannot be read, each with the reason."""
+    """What is known of the images below `root`: those that cannot be read, each with the reason.
+
+    Names are %-escaped bytes, so that they mean the same file in every locale.
+    """
 
     root: str
     broken: dict[str, str]
 
 
 CHECK = Format("ponas.image-check", 1, ImageCheck)
+_DECODER = b"2\n"  # another number where other files can be read, or names are kept otherwise
 _AT_ONCE = 512  # images looked at between two reports
 _REPORTED = 10  # broken images reported one by one
 
@@ -176,7 +180,7 @@ class _Decoding(Dataset[Tensor | str]):
         path = self.root / os.fsdecode(bytes(self.files[index]))
         with threads(1):  # one image is too little work for threads that would wait for each other
             try:
-                image = _decoded(path)
+                image = decoded(path)
             except Exception as error:
                 return f"{path} cannot be read ({_reason(error)})"
             if augment is None:
@@ -204,25 +208,31 @@ def _drawing(seed: int) -> Iterator[None]:
         torch.set_rng_state(before)
 
 
-def _decoded(path: Path) -> Any:
-    """An image in RGB; whatever PIL raises for one that is broken."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of metadata and palettes that do not matter here
-        return pil_loader(path)
-
-
 def _broken(root: Path, files: list[str], reading: Reading) -> dict[str, str]:
     """The files that cannot be read, each with the reason; looked at once, then known."""
     cache = reading.cache / "images" / f"{_digest(root, files)}.json"
     try:
-        broken = read_document(cache, CHECK).broken
+        broken = {_name(kept): why for kept, why in read_document(cache, CHECK).broken.items()}
     except FileFormatError:  # not looked at before, or the answer is damaged
         broken = _looked_at(root, files, reading)
+        check = ImageCheck(_kept(str(root)), {_kept(file): _kept_text(why) for file, why in broken.items()})
         with suppress(PonasError, UnicodeError):  # nowhere to keep it: the next run looks again
-            "".join((str(root), *broken)).encode()  # a name that is no text would not come back as it was
-            write_document(cache, CHECK, ImageCheck(str(root), broken), overwrite=True)
+            write_document(cache, CHECK, check, overwrite=True)
     _report_skipped(root, broken, len(files), reading.on_progress)
     return broken
+
+
+def _kept(name: str) -> str:
+    """A file name as the cache holds it: its bytes, the same in every locale, %-escaped where not ASCII."""
+    return quote(os.fsencode(name), safe="/ ")
+
+
+def _name(kept: str) -> str:
+    return os.fsdecode(unquote_to_bytes(kept))
+
+
+def _kept_text(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _report_skipped(root: Path, broken: dict[str, str], files: int, on_progress: OnProgress) -> None:
@@ -247,7 +257,7 @@ def _looked_at(root: Path, files: list[str], reading: Reading) -> dict[str, str]
 
 def _digest(root: Path, files: list[str]) -> str:
     """Changes when a file is added, replaced or removed."""
-    digest = hashlib.sha256(os.fsencode(root))
+    digest = hashlib.sha256(_DECODER + os.fsencode(root))
     for file in files:
         with suppress(OSError):
             found = (root / file).stat()
@@ -258,7 +268,7 @@ def _digest(root: Path, files: list[str]) -> str:
 def _fault(path: Path) -> str:
     """Why an image cannot be read, empty where it can."""
     try:
-        _decoded(path)
+        decoded(path)
     except Exception as error:
         return _reason(error)
     return ""

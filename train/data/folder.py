@@ -20,7 +20,7 @@ from ponas_deploy.errors import PonasError
 from train.compute import WHOLE, Share, generator
 from train.data.cache import default_cache
 from train.data.file_images import FileImages, Reading, resized_px, views
-from train.data.layout import ALL, TEST, TRAIN, VALIDATION, Part, listed, read_parts
+from train.data.layout import ALL, TEST, TRAIN, VALIDATION, Part, found_text, listed, read_parts
 from train.data.splits import Batch, Images, Splits
 from train.progress import OnProgress, TrainingProgress, silent
 
@@ -58,6 +58,8 @@ def load(
         on_progress,
     )
     parts = read_parts(folder)
+    count = len(next(iter(parts.values())).classes)
+    on_progress(TrainingProgress("data", 0, 1, found_text(parts), (("found_classes", float(count)),)))
     hold_out = HoldOut(folder, seed, on_progress)
     chosen = _divided(parts, hold_out, validation, test)
 

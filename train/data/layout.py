@@ -1,6 +1,6 @@
 """Which images a folder holds: their classes and parts, read from the names of its folders.
 
-    DIR/train/<class>/*.jpg with DIR/val or DIR/test     ImageNet's layout
+    DIR/train/<class>/*.jpg with DIR/val or DIR/test     ImageNet's layout, names of parts in any case
     DIR/<class>/*.jpg                                    torchvision's ImageFolder, one part
 
 A class is a folder, as many levels deep as it likes; its number is its place in the sorted names.
@@ -9,17 +9,22 @@ A class is a folder, as many levels deep as it likes; its number is its place in
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torchvision.datasets.folder import IMG_EXTENSIONS
-
 from ponas_deploy.errors import PonasError
+from train.data.decoding import EXTENSIONS
 
 TRAIN, VALIDATION, TEST, ALL = "train", "validation", "test", "all"
-_FOLDERS = ((TRAIN, TRAIN), (VALIDATION, "validation"), (VALIDATION, "val"), (TEST, TEST))
-_SHOWN = 3
+_FOLDERS = {
+    **dict.fromkeys(("train", "training"), TRAIN),
+    **dict.fromkeys(("validation", "val", "valid", "eval", "evaluation"), VALIDATION),
+    **dict.fromkeys(("test", "testing"), TEST),
+}
+"""What folders of parts are called, in any case."""
+_SHOWN, _NAMED = 3, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +42,9 @@ def read_parts(folder: Path) -> dict[str, Part]:
 
     Raises PonasError in words for a layout that is none, an empty class, classes that differ.
     """
-    found = {name: folder / child for name, child in _FOLDERS if (folder / child).is_dir()}
+    found = _part_folders(folder)
     if not found:
+        _refuse_parts(folder)
         return {ALL: _part(folder)}
     if TEST in found and len(found) > 1 and not _class_folders(found[TEST]):
         del found[TEST]  # ImageNet's test images have no labels
@@ -47,6 +53,66 @@ def read_parts(folder: Path) -> dict[str, Part]:
     for other in others:
         _same_classes(first, other)
     return parts
+
+
+def found_text(parts: Mapping[str, Part]) -> str:
+    """What was found, and the files and folders that were left out, in one line."""
+    classes = next(iter(parts.values())).classes
+    names = ", ".join(classes[:_NAMED]) + (
+        f" and {len(classes) - _NAMED} more" if len(classes) > _NAMED else ""
+    )
+    images = ", ".join(
+        f"{len(part.files)} {'' if name == ALL else f'{name} '}images" for name, part in parts.items()
+    )
+    others = Counter[str]()
+    for part in parts.values():
+        others += _others(part)
+    files = ", ".join(f"{count} files ({kind})" for kind, count in sorted(others.items()))
+    left = [files] if files else []
+    if ALL not in parts:
+        folder, used = next(iter(parts.values())).root.parent, {part.root for part in parts.values()}
+        unused = sorted(name for name in _class_folders(folder) if folder / name not in used)
+        left += [f"folder{'s' * (len(unused) > 1)} {', '.join(unused[:_NAMED])}"] if unused else []
+    out = f"; left out: {', '.join(left)}" if left else ""
+    return f"{len(classes)} classes ({names}); {images}{out}"
+
+
+def _others(part: Part) -> Counter[str]:
+    """How many files of a part are no images that are read, by the end of their names."""
+    counts = Counter[str]()
+    for name in part.classes:
+        for _, _, files in os.walk(part.root / name, followlinks=True):
+            left = [file for file in files if not _is_image(file) and not file.startswith(".")]
+            counts.update(os.path.splitext(file)[1].lower() or "no extension" for file in left)
+    return counts
+
+
+def _part_folders(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for child in _class_folders(folder):
+        part = _FOLDERS.get(child.lower())
+        if part is None:
+            continue
+        if part in found:
+            raise PonasError(
+                f"{folder} holds '{found[part].name}' and '{child}', which both mean {part}:"
+                f" rename or merge them."
+            )
+        found[part] = folder / child
+    return {part: found[part] for part in (TRAIN, VALIDATION, TEST) if part in found}
+
+
+def _refuse_parts(folder: Path) -> None:
+    """PonasError where what would be classes all hold the same folders and no images: they are parts."""
+    names = _class_folders(folder)
+    inside = [tuple(_class_folders(folder / name)) for name in names]
+    images = any(_is_image(path.name) for name in names for path in _entries(folder / name))
+    if len(names) > 1 and len(set(inside)) == 1 and len(inside[0]) > 1 and not images:
+        raise PonasError(
+            f"the folders {', '.join(names[:_NAMED])} in {folder} all hold the same folders"
+            f" ({', '.join(inside[0][:_NAMED])}): if they are parts, name them train, val and test;"
+            f" if they are classes, put the images right into them."
+        )
 
 
 def _part(root: Path) -> Part:
@@ -58,7 +124,7 @@ def _part(root: Path) -> Part:
     if empty:
         raise PonasError(
             f"{listed('class', empty)} in {root} without an image: put images there"
-            f" ({', '.join(IMG_EXTENSIONS)}), or remove the folder."
+            f" ({', '.join(EXTENSIONS)}), or remove the folder."
         )
     files = tuple(file for found in members for file in found)
     labels = tuple(label for label, found in enumerate(members) for _ in found)
@@ -86,7 +152,7 @@ def _images(root: Path, name: str) -> list[str]:
 
 
 def _is_image(file: str) -> bool:
-    return file.lower().endswith(IMG_EXTENSIONS) and not file.startswith(".")
+    return file.lower().endswith(EXTENSIONS) and not file.startswith(".")
 
 
 def _no_classes(root: Path, classes: Sequence[str]) -> str:

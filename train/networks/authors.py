@@ -18,6 +18,7 @@ The count of batches that each batch norm keeps there is not needed, and may be 
 from __future__ import annotations
 
 import pickle
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -44,9 +45,9 @@ _PARTS = {
     "se.reduce": "se.operation.1",
     "se.expand": "se.operation.3",
 }
-_WRAPPERS = ("state_dict", "model")
-_PARALLEL = "module."  # what torch's DataParallel puts before every key
-_SHOWN = 3
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "state_dict_ema", "model_ema", "ema")
+_PREFIXES = ("module.", "_orig_mod.", "model.")  # what torch's DataParallel, compile and trainers put before
+_SHOWN, _NESTED = 3, 4
 
 Shape = tuple[int, ...]
 
@@ -179,16 +180,30 @@ def _name(architecture: Architecture) -> str:
 
 def _state_dict(path: Path) -> dict[str, Tensor]:
     loaded = _loaded(path)
-    for wrapper in _WRAPPERS:
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
-            loaded = loaded[wrapper]
+    for _ in range(_NESTED):  # bounded: a file can hold itself
+        wrapper = _wrapper(loaded)
+        loaded = loaded if wrapper is None else loaded[wrapper]
     if not isinstance(loaded, Mapping) or not loaded:
         raise FileFormatError(path, "", "holds no state dict: tensors by name are needed.")
     other = next((key for key, value in loaded.items() if not isinstance(value, Tensor)), None)
     if other is not None:
         raise FileFormatError(path, str(other), "is no tensor: a plain state dict is needed.")
-    parallel = all(str(key).startswith(_PARALLEL) for key in loaded)
-    return {str(key).removeprefix(_PARALLEL if parallel else ""): tensor for key, tensor in loaded.items()}
+    return _stripped({str(key): tensor for key, tensor in loaded.items()})
+
+
+def _wrapper(loaded: object) -> str | None:
+    """The key that the tensors lie under; the plain ones before averaged ones (EMA)."""
+    if not isinstance(loaded, Mapping):
+        return None
+    return next((key for key in _WRAPPERS if isinstance(loaded.get(key), Mapping)), None)
+
+
+def _stripped(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors without what wrappers of the module put before every key, however often."""
+    for prefix in _PREFIXES * 2:
+        while all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
+    return state
 
 
 def _loaded(path: Path) -> Any:
@@ -200,7 +215,17 @@ def _loaded(path: Path) -> Any:
     except FileNotFoundError as error:
         raise FileFormatError(path, "", "there is no such file.") from error
     except pickle.UnpicklingError as error:
-        reason = "holds more than tensors, or is no torch checkpoint: only plain state dicts are read."
-        raise FileFormatError(path, "", reason) from error
+        raise FileFormatError(path, "", _unreadable(error)) from error
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, IndexError, AttributeError) as error:
         raise FileFormatError(path, "", f"is not a torch checkpoint ({type(error).__name__}).") from error
+
+
+def _unreadable(error: Exception) -> str:
+    """Why a file was refused: what it holds beside tensors, by name where torch tells it."""
+    found = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if found is None:
+        return "holds more than tensors, or is no torch checkpoint: only plain state dicts are read."
+    return (
+        f"holds more than tensors ({found[1]}), and only plain state dicts are read: where you trust it,"
+        f' save the tensors alone, `torch.save(torch.load(FILE, weights_only=False)["state_dict"], NEW)`.'
+    )
