@@ -186,7 +186,7 @@ def import_onnxruntime(backend: str, package: str = "onnxruntime") -> Any:
 
     Its telemetry is off: it would write into the home and have a thread beside what is timed.
     """
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
         import onnxruntime
     except ImportError as error:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ponas_deploy.files.lock import lock, locks
@@ -28,8 +30,9 @@ class Scratch(tempfile.TemporaryDirectory[str]):
 
     def __init__(self, parent: Path | None = None, prefix: str = "") -> None:
         remove_abandoned(parent or Path(tempfile.gettempdir()))
-        super().__init__(prefix=f"{prefix}{_MARK}", dir=parent, ignore_cleanup_errors=True)
-        self._held = _locked(Path(self.name))
+        with _signals_held_back():
+            super().__init__(prefix=f"{prefix}{_MARK}", dir=parent, ignore_cleanup_errors=True)
+            self._held = _locked(Path(self.name))
 
     def cleanup(self) -> None:
         """Remove the folder."""
@@ -51,6 +54,19 @@ def remove_abandoned(parent: Path) -> None:
             if held is not None:
                 shutil.rmtree(folder, ignore_errors=True)
                 os.close(held)
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Signals that end this process wait: one before a new folder is known would leave it behind."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _locked(folder: Path) -> int | None:

@@ -2,84 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-MARK = "PONAS_TEST_SIGNALS"
-"""A variable that every process of a command inherits, by which they are found."""
+from running import Place, until
+
 PROFILE = ("profile", "--device", "cpu", "--backend", "onnxruntime", "--resolution", "32", "--classes", "2")
-
-
-class Place:
-    """Folders of one test: the store, temporary files, and where commands write."""
-
-    def __init__(self, folder: Path) -> None:
-        self.out, self.temporary, self.store = folder / "out", folder / "tmp", folder / "store"
-        for made in (self.out, self.temporary):
-            made.mkdir()
-
-    @contextmanager
-    def running(self, *arguments: str, ignoring: bool = False) -> Iterator[subprocess.Popen[bytes]]:
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "PONAS_HOME": str(self.store),
-            "TMPDIR": str(self.temporary),
-            MARK: str(self.out),
-        }
-        process = subprocess.Popen(
-            [sys.executable, str(ROOT / "cli.py"), *arguments],
-            cwd=self.out,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=(lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) if ignoring else None,
-        )
-        try:
-            yield process
-        finally:
-            for one in self.processes():
-                one.kill()
-            process.communicate()
-
-    def processes(self) -> list[psutil.Process]:
-        """What runs of the commands started here."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get(MARK) == str(self.out) and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-            except (psutil.AccessDenied, psutil.NoSuchProcess, OSError):
-                continue
-        return found
-
-    def left(self) -> list[str]:
-        """Temporary files and half-written ones, by name."""
-        beside = [path for path in self.out.iterdir() if path.name.startswith(".") or path.suffix == ".tmp"]
-        return [path.name for path in (*self.temporary.iterdir(), *beside)]
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
-
-
-def until(true: object, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():  # type: ignore[operator]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def ends(process: subprocess.Popen[bytes]) -> tuple[int, str]:
