@@ -19,7 +19,7 @@ pytest.importorskip("sklearn", reason="needs the train extra (scikit-learn)")
 from authors_layout import theirs
 from conftest import tiny_space
 from photos import COLOURS, fill
-from ponas_deploy.commands import app, waiting
+from ponas_deploy.commands import app
 from ponas_deploy.engines import timing
 from ponas_deploy.engines.accuracy import Accuracy, agree, measure
 from ponas_deploy.errors import PonasError
@@ -328,23 +328,3 @@ def test_agreement_is_a_tenth_of_a_point_in_fp32_and_always_one_image() -> None:
     of_few = Accuracy(50.0, 100.0, 10)
     assert agree(of_few, replace(of_few, top1_pct=60.0), "fp32")
     assert not agree(of_few, replace(of_few, images=9), "fp32")
-
-
-def test_a_bar_appears_after_two_seconds(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    clock = iter([0.0, 1.0, 2.5, 2.6, 2.7, 2.8])
-    monkeypatch.setattr(waiting, "monotonic", lambda: next(clock))
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    with waiting.waiting() as advance:
-        advance(1, 10, "through torch")
-        assert capsys.readouterr().err == ""
-        advance(5, 10, "through torch")
-        advance(1, 10, "through onnxruntime")
-    shown = capsys.readouterr()
-    assert "through torch" in shown.err
-    assert "5/10" in shown.err
-    assert shown.out == ""
-    with waiting.waiting():
-        pass
-    assert capsys.readouterr().err == ""
