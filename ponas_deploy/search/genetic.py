@@ -104,9 +104,8 @@ def evolve(
 
 
 def _total(column: Sequence[Floats], choices: Indices, fixed: float) -> float:
-    """The total of one architecture; cells that it does not have may be of any size."""
-    chosen = [np.asarray(layer)[[index]] for layer, index in zip(column, choices, strict=True)]
-    return float(total(chosen, np.zeros_like(choices), fixed=fixed))
+    """The total of one architecture, to the last bit that of the search."""
+    return float(total(column, choices, fixed=fixed))
 
 
 def _children(
