@@ -23,8 +23,8 @@ pytest.importorskip("onnxruntime")
 SMALL = ("--resolution", "32", "--classes", "2")
 MEASURED = ("--device", "cpu", "--backend", "onnxruntime", *SMALL)
 COMMANDS = {
-    "profile": (("profile", *MEASURED, "--time", "4", "--out", "tables"), 8.0),
-    "specialize": (("specialize", *MEASURED, "--time", "4", "--latency", "70%", "--out", "engine"), 12.0),
+    "profile": (("profile", *MEASURED, "--time", "5", "--out", "tables"), 8.0),
+    "specialize": (("specialize", *MEASURED, "--time", "5", "--latency", "70%", "--out", "engine"), 12.0),
     "table fit": (("table", "fit", "rows.csv", "--out", "fitted.json"), 2.0),
 }
 """Each with the seconds in which it is struck."""

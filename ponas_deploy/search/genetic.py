@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ponas_deploy.search.columns import ExactColumn, Floats, Indices, total
+from ponas_deploy.search.columns import ExactColumn, Floats, Indices
 from ponas_deploy.search.constrained import solve_constrained
 from ponas_deploy.search.limited import LimitedSpace, smallest_possible
 
@@ -94,18 +94,14 @@ def evolve(
 
     best = population[losses.argmin()]  # parents live on, so the best ever seen is still here
     column = ExactColumn.of(loss)
+    limited = map(ExactColumn.of, costs, fixed, limits)  # what no limit can pay for may be of any size
     return Evolution(
         choices=best,
-        loss=_total(loss, best, 0.0),
-        costs=np.array([_total(cost, best, constant) for cost, constant in zip(costs, fixed, strict=True)]),
+        loss=float(column.values(column.totals(best))),
+        costs=np.array([one.values(one.totals(best)) for one in limited]),
         history=column.values(history + column.least()),
         evaluations=evaluations,
     )
-
-
-def _total(column: Sequence[Floats], choices: Indices, fixed: float) -> float:
-    """The total of one architecture, to the last bit that of the search."""
-    return float(total(column, choices, fixed=fixed))
 
 
 def _children(
