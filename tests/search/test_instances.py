@@ -59,13 +59,17 @@ def test_the_k_best_of_every_kind_are_those_of_brute_force(kind: str, seed: int,
 
 @pytest.mark.parametrize("limits", [1, 3])
 @pytest.mark.parametrize("kind", KINDS[:5])
-def test_larger_ones_agree_with_an_integer_programme(kind: str, limits: int) -> None:
+def test_larger_ones_agree_with_an_independent_reference(kind: str, limits: int) -> None:
     rng = np.random.default_rng(3)
-    cost, loss = tables(kind, 14, 9, rng)
+    enumerated = kind == "subset sum"  # HiGHS needs half a minute even for a few layers of it
+    cost, loss = tables(kind, 6 if enumerated else 14, 9, rng)
     costs = [cost, *other_costs(cost, limits - 1, rng)]
     asked = [sum(layer.min() + 0.37 * np.ptp(layer) for layer in column) for column in costs]
     found = find_best(loss, costs, asked, [0.0] * limits, 1)
-    best = total(loss, by_integer_programming(loss, costs, asked, [0.0] * limits))
+    if enumerated:
+        best = every_total(loss)[fitting([every_total(column) for column in costs], asked)].min()
+    else:
+        best = total(loss, by_integer_programming(loss, costs, asked, [0.0] * limits))
     assert found.loss[0] <= best * (1 + 1e-6)
     assert found.loss[0] - found.gap(0) <= best * (1 + 1e-6)
     assert found.gap(0) <= 1e-4 * found.loss[0]
