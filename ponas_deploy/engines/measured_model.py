@@ -30,12 +30,15 @@ class NetworkBeside:
     """What a stored latency table of the same conditions has beside a measured model.
 
     `within` is the network of its front of least loss that is predicted to take no longer, None where the
-    model is faster than all (`fastest_ms`). Latencies are in ms.
+    model is faster than all (`fastest_ms`). What takes longer than `slowest_ms` loses no less. Latencies are
+    in ms, `resolution_px` is the side of the networks' input, which need not be the model's.
     """
 
     table: str
     accuracy_table: str
+    resolution_px: int
     fastest_ms: float
+    slowest_ms: float
     within: FrontPoint | None
 
 
@@ -120,14 +123,21 @@ def _beside(conditions: Conditions, measured_ms: float) -> tuple[NetworkBeside, 
 def _of_table(stored: StoredTable, measured_ms: float) -> NetworkBeside | None:
     """The network of a table's front that is as fast; None where the space has no accuracy table."""
     space = space_of(stored.table)
+    if space is None:
+        return None
     try:
-        accuracy = store.accuracy_table(f"accuracy/{space.name if space else ''}")
+        accuracy = store.accuracy_table(f"accuracy/{space.name}")
         points = pareto_front(stored.table, accuracy.table).points
     except PonasError:
         return None
     within = [point for point in points if point.latency_ms <= measured_ms]
     return NetworkBeside(
-        stored.name, accuracy.path.stem, points[0].latency_ms, within[-1] if within else None
+        stored.name,
+        accuracy.path.stem,
+        space.resolution,
+        points[0].latency_ms,
+        points[-1].latency_ms,
+        within[-1] if within else None,
     )
 
 

@@ -127,7 +127,7 @@ class EngineTiming:
             return ""
         return (
             f"{len(wrong)} of the {len(kept)} processes that timed the engine were disturbed ({wrong[-1]}):"
-            " `ponas doctor` says what to do, `ponas verify` measures again."
+            " `ponas doctor` says what to do; then measure again."
         )
 
     @property

@@ -9,11 +9,22 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from ponas_deploy.engines.measured_model import measure_model, measured_model_document
+from ponas_deploy.commands.reports.measured_model import measured_model_report
+from ponas_deploy.engines.measured_model import (
+    MeasuredModel,
+    ModelTiming,
+    NetworkBeside,
+    measure_model,
+    measured_model_document,
+)
 from ponas_deploy.engines.onnx_files import fixed_model
+from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.errors import FileFormatError, PonasError
 from ponas_deploy.files.documents import encoded
 from ponas_deploy.profiling.inventory import Target
+from ponas_deploy.search.pareto import FrontPoint
+from ponas_deploy.tables.latency import Conditions
+from rendered import shown
 
 
 def model(path: Path) -> Path:
@@ -68,3 +79,21 @@ def test_what_is_no_model_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_another_machine_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PonasError, match="'jetson' is not this machine: run `ponas measure` on it"):
         measure_model(model(tmp_path / "m.onnx"), Target("jetson"))
+
+
+@pytest.mark.parametrize(
+    ("measured_ms", "words"),
+    [
+        (1.0, "every network takes longer, the fastest one 2.000 ms"),
+        (3.0, "within its time is k3e3, predicted 2.500 ms and 1.00 pp loss by accuracy table ponas"),
+        (9.0, "none that takes longer loses less than k3e6, predicted 4.000 ms and 0.00 pp loss"),
+    ],
+)
+def test_the_network_beside_is_what_it_is_said_to_be(measured_ms: float, words: str) -> None:
+    points = (FrontPoint(2.5, 1.0, ("k3e3",)), FrontPoint(4.0, 0.0, ("k3e6",)))
+    within = [point for point in points if point.latency_ms <= measured_ms]
+    beside = NetworkBeside("mine", "ponas", 96, 2.0, 4.0, within[-1] if within else None)
+    timing = EngineTiming(((int(1e6 * measured_ms),) * 3,))
+    one = ModelTiming(Conditions("board", "onnxruntime", "fp32", 1, 1), timing, (beside,))
+    text = shown(measured_model_report(MeasuredModel(Path("m.onnx"), "0" * 64, ("x",), (one,))))
+    assert f"mine (96 px): {words}" in " ".join(text.split())

@@ -38,7 +38,7 @@ def _below(found: MeasuredModel) -> Iterator[RenderableType]:
         if one.timing.disturbed:
             yield Text(one.timing.disturbed, style=WARN)
         for beside in one.beside:
-            yield Text(_beside(beside))
+            yield Text(_beside(beside, one.timing.percentile_ms(50)))
     if not any(one.beside for one in found.timings):
         yield Text(
             "No latency table of this machine serves these conditions: `ponas profile` makes one, and"
@@ -47,11 +47,14 @@ def _below(found: MeasuredModel) -> Iterator[RenderableType]:
         )
 
 
-def _beside(beside: NetworkBeside) -> str:
-    if beside.within is None:
-        return f"{beside.table}: every network takes longer, the fastest one {digits(beside.fastest_ms)} ms"
-    point = beside.within
+def _beside(beside: NetworkBeside, measured_ms: float) -> str:
+    where, point = f"{beside.table} ({beside.resolution_px} px)", beside.within
+    if point is None:
+        return f"{where}: every network takes longer, the fastest one {digits(beside.fastest_ms)} ms"
+    words = (
+        "none that takes longer loses less than" if measured_ms > beside.slowest_ms else "within its time is"
+    )
     return (
-        f"{beside.table}: as fast is {text_form(point.choices)}, predicted {digits(point.latency_ms)} ms and"
+        f"{where}: {words} {text_form(point.choices)}, predicted {digits(point.latency_ms)} ms and"
         f" {point.loss_pp:.2f} pp loss by accuracy table {beside.accuracy_table}"
     )
