@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import psutil
 import pytest
+from hypothesis import settings
 
 from ponas_deploy.backends.tensorrt import TensorRtBackend
 from searchspace import SPACES, Architecture
@@ -25,6 +26,13 @@ from searchspace.weights import random_weights
 
 if TYPE_CHECKING:
     from tensorrt_standin import Machine
+
+
+# No test judges time, and a run says of a commit what the last one said; `--hypothesis-profile=many`
+# looks for new cases.
+settings.register_profile("same cases", deadline=None, derandomize=True)
+settings.register_profile("many", deadline=None, max_examples=2000, print_blob=True)
+settings.load_profile("same cases")
 
 
 @pytest.fixture(autouse=True)

@@ -5,12 +5,8 @@ from __future__ import annotations
 from itertools import product
 
 import numpy as np
-from hypothesis import settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-
-settings.register_profile("no clock", deadline=None)  # no test here judges time
-settings.load_profile("no clock")
 
 Floats = NDArray[np.float64]
 Column = list[Floats]
