@@ -44,7 +44,7 @@ from math import exp, log, pi, sqrt
 from pathlib import Path
 from statistics import NormalDist, fmean, median, stdev
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.append(str(Path(__file__).resolve().parent))  # its profile.py must not hide Python's
 
 from decision_traces import Timing, Trace, read_traces
 
