@@ -25,7 +25,7 @@ def limit_parser(notation: Notation) -> Callable[[str | Limit], Limit]:
 
 
 def parse_duration(text: str | float) -> float:
-    """`20s`, `2min`, `1.5h` or a bare number of seconds, in seconds."""
+    """`600ms`, `20s`, `2min`, `1.5h` or a bare number of seconds, in seconds."""
     from ponas_deploy.search.notation import DURATIONS
 
     return _parse(DURATIONS, str(text)).amount

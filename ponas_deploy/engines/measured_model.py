@@ -10,7 +10,7 @@ from ponas_deploy.backends.progress import OnBuildProgress
 from ponas_deploy.engines.building import build_apart, run_settings
 from ponas_deploy.engines.documents import MeasuredFigures, measured_figures
 from ponas_deploy.engines.onnx_files import FixedModel, fixed_model
-from ponas_deploy.engines.timing import SECONDS, EngineTiming, time_engine
+from ponas_deploy.engines.timing import PROCESSES, SECONDS, EngineTiming, time_engine
 from ponas_deploy.errors import PonasError
 from ponas_deploy.files.lock import machine_to_oneself
 from ponas_deploy.files.notes import OnNote, no_note
@@ -53,7 +53,10 @@ class ModelTiming:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredModel:
-    """An ONNX model that was timed on this machine: its file, its inputs in words, one timing a runtime."""
+    """An ONNX model that was timed on this machine: its file, its inputs in words, one timing a runtime.
+
+    `sha256` is that of the file; weights that lie beside it have no part in it.
+    """
 
     path: Path
     sha256: str
@@ -67,7 +70,7 @@ def measure_model(
     *,
     sizes: Mapping[str, int] | None = None,
     batch: int | None = None,
-    seconds: float = SECONDS,
+    seconds: float = PROCESSES * SECONDS,
     on_note: OnNote = no_note,
     on_build: OnBuildProgress | None = None,
 ) -> MeasuredModel:
@@ -79,7 +82,8 @@ def measure_model(
             at its first precision, with one thread.
         sizes: sizes that the model's inputs leave open, by their names or by `input:axis`.
         batch: the first size of the inputs where it is open; None for 1, or for that of the model.
-        seconds: how long each process times single inferences.
+        seconds: how long single inferences are timed in a runtime, in all its processes together; starting
+            them and building come on top.
         on_note, on_build: called with lines for people, and with how far a build is.
 
     Returns: percentiles of single inferences in milliseconds with their noise, and beside each the network
@@ -97,7 +101,7 @@ def measure_model(
     timings = []
     for conditions in inventory.missing(known, ()):
         on_note(f"building {path.name} for {conditions.text}, then timing in fresh processes ...")
-        timing = _timed(fixed, path.name, conditions, seconds, on_build)
+        timing = _timed(fixed, path.name, conditions, seconds / PROCESSES, on_build)
         if timing.disturbed:
             on_note(timing.disturbed)
         timings.append(ModelTiming(conditions, timing, _beside(conditions, timing.percentile_ms(50))))
@@ -105,14 +109,14 @@ def measure_model(
 
 
 def _timed(
-    model: FixedModel, name: str, conditions: Conditions, seconds: float, on_build: OnBuildProgress | None
+    model: FixedModel, name: str, conditions: Conditions, each_s: float, on_build: OnBuildProgress | None
 ) -> EngineTiming:
     with Scratch() as folder:
         file = Path(folder) / "model.onnx"
         file.write_bytes(model.data)
         engine = build_apart(file, conditions, None, on_build)
         with machine_to_oneself(store.lock_path(), name):
-            return time_engine(engine, conditions.backend, run_settings(conditions), seconds=seconds)
+            return time_engine(engine, conditions.backend, run_settings(conditions), seconds=each_s)
 
 
 def _beside(conditions: Conditions, measured_ms: float) -> tuple[NetworkBeside, ...]:

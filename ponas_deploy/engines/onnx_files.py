@@ -63,13 +63,25 @@ def _loaded(path: Path) -> Any:
 
     check_regular(path, MOST_MODEL_BYTES)
     try:
-        model = onnx.load(str(path))
+        model = onnx.load(str(path), load_external_data=False)
+        for weights in _beside(model, path.parent):
+            check_regular(weights, MOST_MODEL_BYTES)
+        onnx.load_external_data_for_model(model, str(path.parent))
+    except PonasError:
+        raise
     except Exception as error:  # protobuf's own errors share no base class that onnx hands on
         why = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise FileFormatError(path, "", f"is no ONNX model that can be read ({why}).") from error
     if not model.graph.node or not model.graph.output:
         raise FileFormatError(path, "", "is no ONNX model: it holds no graph.")
     return model
+
+
+def _beside(model: Any, folder: Path) -> Iterator[Path]:
+    """The files in which a model says that its weights lie."""
+    for tensor in model.graph.initializer:
+        if tensor.data_location == tensor.EXTERNAL:
+            yield folder / next((one.value for one in tensor.external_data if one.key == "location"), "")
 
 
 def _checked(name: str, size: int) -> int:

@@ -124,8 +124,8 @@ SIZES = Notation(
 )
 DURATIONS = Notation(
     "a time such as 20s, 2min or a number of seconds",
-    "s, min or h",
-    (("", 1.0), ("s", 1.0), ("min", 60.0), ("h", 3600.0)),
+    "ms, s, min or h",
+    (("", 1.0), ("ms", 1e-3), ("s", 1.0), ("min", 60.0), ("h", 3600.0)),
     "s",
     cased=True,
 )

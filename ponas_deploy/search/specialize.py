@@ -19,7 +19,7 @@ from ponas_deploy.search.constrained import find_best
 from ponas_deploy.search.costs import LATENCY, CostColumn, cost_column, limit_options
 from ponas_deploy.search.genetic import GeneticSettings, evolve
 from ponas_deploy.search.limited import smallest_possible
-from ponas_deploy.search.notation import Limit
+from ponas_deploy.search.notation import FPS, Limit
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.grid import Grid
 from ponas_deploy.tables.latency import LatencyTable
@@ -82,15 +82,28 @@ def budget_from(
     """The budget of `limits` (by column name); a percentage is of the most that helps on the best table.
 
     Frames per second are at the batch of the tables; one of unknown conditions (a CSV) counts as batch 1.
+    TableMismatchError for frames per second of a table whose runs overlap on several streams: a latency there
+    is not the time between two results.
     """
     found = {}
     batch = max((table.conditions.batch for table in latencies if table.conditions), default=1)
+    if any(limit.unit == FPS for limit in limits.values()):
+        _refuse_streams(latencies)
     for name, limit in limits.items():
         column, most = cost_column(name), 0.0
         if limit.relative:
             most = min(most_useful(column, latency, accuracy, space) for latency in latencies)
         found[name] = limit.value(most, batch)
     return Budget(**found)
+
+
+def _refuse_streams(latencies: Sequence[LatencyTable]) -> None:
+    for table in latencies:
+        if table.conditions and table.conditions.streams > 1:
+            raise TableMismatchError(
+                f"the latency table is of runs that overlap on {table.conditions.streams} streams, of which"
+                " no frames per second follow: ask for --latency, or take a table of one stream."
+            )
 
 
 def matched_loss(latency: LatencyTable, accuracy: AccuracyTable) -> Grid:

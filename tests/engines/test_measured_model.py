@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
+from typer.testing import CliRunner
 
+from ponas_deploy.commands.app import app
 from ponas_deploy.commands.reports.measured_model import measured_model_report
 from ponas_deploy.engines.measured_model import (
     MeasuredModel,
@@ -18,13 +22,17 @@ from ponas_deploy.engines.measured_model import (
     measured_model_document,
 )
 from ponas_deploy.engines.onnx_files import fixed_model
-from ponas_deploy.engines.timing import EngineTiming
+from ponas_deploy.engines.timing import LEAST_RUNS, EngineTiming, time_engine
 from ponas_deploy.errors import FileFormatError, PonasError
 from ponas_deploy.files.documents import encoded
+from ponas_deploy.files.records import sha256
+from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.search.pareto import FrontPoint
 from ponas_deploy.tables.latency import Conditions
 from rendered import shown
+from searchspace import build_space
+from stored_tables import stored
 
 
 def model(path: Path) -> Path:
@@ -97,3 +105,79 @@ def test_the_network_beside_is_what_it_is_said_to_be(measured_ms: float, words: 
     one = ModelTiming(Conditions("board", "onnxruntime", "fp32", 1, 1), timing, (beside,))
     text = shown(measured_model_report(MeasuredModel(Path("m.onnx"), "0" * 64, ("x",), (one,))))
     assert f"mine (96 px): {words}" in " ".join(text.split())
+
+
+def with_weights_beside(folder: Path) -> Path:
+    """A convolution whose weights lie in a file of their own, for any number of images."""
+    images = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["n", 3, 16, 16])
+    found = helper.make_tensor_value_info("found", TensorProto.FLOAT, ["n", 4, 14, 14])
+    kernel = numpy_helper.from_array(np.ones((4, 3, 3, 3), np.float32), "kernel")
+    node = helper.make_node("Conv", ["images", "kernel"], ["found"], kernel_shape=[3, 3])
+    graph = helper.make_graph([node], "beside", [images], [found], [kernel])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    path = folder / "m.onnx"
+    onnx.save(made, str(path), save_as_external_data=True, location="m.onnx.data", size_threshold=0)
+    assert (folder / "m.onnx.data").stat().st_size >= 4 * 4 * 3 * 3 * 3
+    return path
+
+
+def test_the_command_times_a_model_with_weights_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its batch is open, a table of this machine serves; --time is that of all processes together."""
+    path = with_weights_beside(tmp_path)
+    asked = list[float]()
+
+    def timed(*given: object, seconds: float, **more: object) -> EngineTiming:
+        asked.append(seconds)
+        return time_engine(*given, seconds=seconds, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("ponas_deploy.engines.measured_model.time_engine", timed)
+    conditions = Conditions(this_machine().name, "onnxruntime", "fp32", 1, 2)
+    table = stored(build_space("ponas"), this_machine().name, conditions=conditions)
+    command = ["measure", str(path), "--backend", "onnxruntime", "--batch", "2", "--time", "300ms", "--json"]
+    done = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.stdout)
+    assert document["inputs"] == ["images: float32 2 x 3 x 16 x 16"]
+    assert document["sha256"] == sha256(path)
+    (one,) = document["timings"]
+    assert one["measured"]["runs"] >= 2 * LEAST_RUNS
+    assert 0 < one["measured"]["p50_ms"] <= one["measured"]["p99_ms"]
+    (beside,) = one["beside"]
+    assert (beside["table"], beside["resolution_px"], beside["within"]) == (table.name, 224, None)
+    assert beside["fastest_ms"] == pytest.approx(19.0), "nineteen layers of a millisecond"
+    assert asked == [pytest.approx(0.1)]
+
+
+@pytest.mark.parametrize("fault", ["missing", "short", "pipe", "outside"])
+def test_weights_beside_a_model_that_are_not_there_are_named(tmp_path: Path, fault: str) -> None:
+    path, beside = with_weights_beside(tmp_path), tmp_path / "m.onnx.data"
+    if fault == "outside":
+        proto = onnx.load(str(path), load_external_data=False)
+        proto.graph.initializer[0].external_data[0].value = "/etc/hostname"
+        path.write_bytes(proto.SerializeToString())
+    elif fault == "short":
+        beside.write_bytes(b"1234")
+    else:
+        beside.unlink()
+    if fault == "pipe":
+        os.mkfifo(beside)
+    words = {
+        "missing": r"m\.onnx\.data: there is no such file",
+        "short": "is no ONNX model that can be read",
+        "pipe": r"m\.onnx\.data: cannot be read: it is a pipe",
+        "outside": "is no ONNX model that can be read",
+    }
+    with pytest.raises(FileFormatError, match=words[fault]):
+        fixed_model(path, {})
+
+
+def test_wrong_sizes_are_wrong_usage(tmp_path: Path) -> None:
+    path = str(with_weights_beside(tmp_path))
+    for wrong in ("height", "height=", "=3", "height=0", "height=x"):
+        done = CliRunner().invoke(app, ["measure", path, "--size", wrong])
+        assert (done.exit_code, "is not NAME=N with a whole number" in " ".join(done.output.split())) == (
+            2,
+            True,
+        )

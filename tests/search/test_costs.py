@@ -21,7 +21,7 @@ from ponas_deploy.commands.reports.engine import manifest_report
 from ponas_deploy.commands.specialize import specialize as specialize_command
 from ponas_deploy.engines.loop import emit_portable, engine_document
 from ponas_deploy.engines.manifest_file import read_manifest
-from ponas_deploy.errors import BudgetError, PonasError, UnknownNameError
+from ponas_deploy.errors import BudgetError, PonasError, TableMismatchError, UnknownNameError
 from ponas_deploy.files.documents import encoded
 from ponas_deploy.search import costs
 from ponas_deploy.search.budget import Budget
@@ -180,6 +180,10 @@ def test_frames_per_second_are_a_latency_at_the_batch_of_the_tables(tiny: Space,
         budget_from(limits_of({"fps": "50 fps"}), [replace(table, conditions=None)], accuracy)["latency_ms"]
         == 20
     )
+    overlapping = replace(table, conditions=replace(table.conditions, streams=2))
+    with pytest.raises(TableMismatchError, match="runs that overlap on 2 streams, of which no frames"):
+        budget_from(limits_of({"fps": 50}), [overlapping], accuracy)
+    assert budget_from(limits_of({"latency_ms": 20}), [overlapping], accuracy) == Budget(latency_ms=20.0)
     assert Limit(50, "fps").text == "50 fps"
     with pytest.raises(PonasError, match="latency_ms is limited twice"):
         limits_of({"fps": 50, "latency": "20ms"})
