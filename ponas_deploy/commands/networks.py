@@ -48,7 +48,8 @@ def networks(
     For runtimes that take seconds to build a model and make something else of a block inside a network than
     of the block alone. A fit needs about twice as many networks as there are candidates in all layers; with
     another table to start from, `ponas profile --prior` needs only a few dozen. The file is safe after every
-    24 networks, and the same command again goes on with it; --count can be raised.
+    24 networks, and the same command again goes on with it; --count can be raised. When most rounds of such a
+    group were disturbed by other work, they are taken again in the gaps, for up to half of the time it took.
 
     \b
     Examples:

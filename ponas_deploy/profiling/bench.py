@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -12,16 +12,19 @@ from functools import partial
 
 from ponas_deploy.backends import Backend, ReportsProgress, RunSettings, Session, registry
 from ponas_deploy.backends.progress import BuildProgress
-from ponas_deploy.backends.protocol import StartsProcesses
+from ponas_deploy.backends.protocol import ReadsGpu, StartsProcesses
 from ponas_deploy.errors import BackendError
 from ponas_deploy.machines.machine import memory_mib, this_machine
-from ponas_deploy.measuring.contention import ContentionProbe, probe_for
+from ponas_deploy.machines.nvidia import GpuReading
+from ponas_deploy.measuring.contention import ContentionProbe, probe_for, readings
+from ponas_deploy.measuring.interference import Interference, take_snapshot
 from ponas_deploy.measuring.protocol import Plan, first_estimate
 from ponas_deploy.profiling.build_time import Builds, BuildTimes
 from ponas_deploy.profiling.models import block_model, blocks_of, network_bytes
 from ponas_deploy.profiling.overtime import overtime_note, refuse_overtime
 from ponas_deploy.profiling.progress import BUILDING, OnProgress, OnStep, ProfilingProgress
 from ponas_deploy.tables.latency import Conditions
+from ponas_deploy.tables.rounds import Round
 from searchspace.architecture import Architecture
 from searchspace.space import Space, is_network
 
@@ -96,6 +99,12 @@ class Bench:
     def probe_core(self, known_ns: float = 0.0) -> None:
         """Probe the core from now on; `known_ns` as in `ContentionProbe`, where earlier rounds say it."""
         self.probe = probe_for(self.backend.name, self.settings.threads, known_ns)
+
+    def interference(self, rounds: Iterable[Round] = ()) -> Interference:
+        """What notices the interference in rounds that are measured here; `rounds` are those of before."""
+        read_gpu = self.backend.reading if isinstance(self.backend, ReadsGpu) else GpuReading
+        read_core = readings(self.probe)
+        return Interference(self.plan, lambda: take_snapshot(read_gpu, read_core), rounds)
 
     @property
     def conditions(self) -> Conditions:

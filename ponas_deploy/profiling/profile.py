@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 
 from ponas_deploy.backends import Backend, RunSettings, Session, get_backend
-from ponas_deploy.backends.protocol import ReadsGpu
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.files.documents import compact
 from ponas_deploy.files.journal import Journal
@@ -28,9 +27,7 @@ from ponas_deploy.files.records import write_bytes
 from ponas_deploy.fitting.correction import LEAST_CHECK, LEAST_FIT
 from ponas_deploy.machines.conditions import read_conditions
 from ponas_deploy.machines.machine import this_machine
-from ponas_deploy.machines.nvidia import GpuReading
-from ponas_deploy.measuring.contention import readings
-from ponas_deploy.measuring.interference import Interference, take_snapshot, usual_core_ns
+from ponas_deploy.measuring.interference import Interference, usual_core_ns
 from ponas_deploy.measuring.launches import launch_summary, not_captured
 from ponas_deploy.measuring.protocol import Outcome, Plan, Samples, measure
 from ponas_deploy.profiling.assemble import NetworkSplit, assemble
@@ -188,10 +185,7 @@ class _Job:
 
     def _journaled(self, known: Previous, book: Journal | None) -> Interference:
         """The interference of all rounds, those measured before too; from now on everything is journaled."""
-        backend = self.bench.backend
-        read_gpu = backend.reading if isinstance(backend, ReadsGpu) else GpuReading
-        read_core = readings(self.bench.probe)
-        interference = Interference(self.bench.plan, lambda: take_snapshot(read_gpu, read_core), known.rounds)
+        interference = self.bench.interference(known.rounds)
         if book:
             known.samples.on_sample = lambda key, number, runs, run_ns: book.append(
                 {"key": key, "round": number, "runs": runs, "ns": run_ns}

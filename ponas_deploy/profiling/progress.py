@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ponas_deploy.files.notes import OnNote
+
 
 @dataclass(frozen=True, slots=True)
 class ProfilingProgress:
@@ -23,6 +25,20 @@ class ProfilingProgress:
 
 
 OnProgress = Callable[[ProfilingProgress], None]
+
+
+def with_notes(on_note: OnNote, on_progress: OnProgress | None) -> OnProgress:
+    """Pass on how far a profile is, and what it says once."""
+
+    def report(progress: ProfilingProgress) -> None:
+        if progress.note:
+            on_note(progress.note)
+        if on_progress:
+            on_progress(progress)
+
+    return report
+
+
 OnStep = Callable[[str], None]
 """Is called with what is about to be built or run, before it is."""
 BUILDING = "building "

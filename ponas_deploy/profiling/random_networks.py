@@ -5,8 +5,9 @@ seconds to build, few of them cost less than every block. How many a fit needs i
 candidate of a layer is drawn equally often, group after group, and the same seed goes on with the same
 networks. Each network stands in the file twice, once for every other half of its rounds, so that a fit knows
 the noise. The first three networks are measured again with every group: what they take then over what they
-took at first is how much slower the machine has become, and is divided out. Beside the file lies how it was
-measured: other networks are not added to it.
+took at first is how much slower the machine has become, and is divided out. When most rounds of a group were
+disturbed, they are taken again in the gaps, for up to half of the time that the group took (`gaps`). Beside
+the file lies how it was measured: other networks are not added to it.
 """
 
 from __future__ import annotations
@@ -26,11 +27,14 @@ from ponas_deploy.errors import FileFormatError, MeasurementError, PonasError, T
 from ponas_deploy.files.documents import Format, read_document, write_document
 from ponas_deploy.files.lock import machine_to_oneself
 from ponas_deploy.files.notes import OnNote, no_note
+from ponas_deploy.files.opening import refuse_file
 from ponas_deploy.measuring.plans import plan_for
 from ponas_deploy.measuring.protocol import Plan, Samples, measure
+from ponas_deploy.measuring.retries import RETRIES
 from ponas_deploy.profiling.bench import Bench
+from ponas_deploy.profiling.gaps import Measured, in_gaps
 from ponas_deploy.profiling.inventory import Target, missing, run_there
-from ponas_deploy.profiling.progress import OnProgress, ProfilingProgress
+from ponas_deploy.profiling.progress import OnProgress, ProfilingProgress, with_notes
 from ponas_deploy.profiling.resume import header
 from ponas_deploy.tables import store
 from ponas_deploy.tables.grid import SpaceKey
@@ -56,6 +60,10 @@ GROUP = 24
 _STATISTIC = "fastest_quarter"
 _HALVES = (0, 1)
 _ANCHORS = 3
+_MAY_BE_OFF = (
+    "the latencies of these {} networks may be off. `ponas doctor` says what disturbs; --force measures them"
+    " again."
+)
 _REPEATED = 1000
 """So many known networks one after another: a space has no others worth waiting for."""
 
@@ -96,6 +104,7 @@ class _Job:
     seed: int
     on_progress: OnProgress
     wanted: int
+    clock: Callable[[], float]
     done: int = 0
     anchors_ms: dict[str, float] = field(default_factory=dict)
     """What the networks of every group took in the first."""
@@ -136,10 +145,11 @@ class _Job:
 
     def group(self, texts: list[str]) -> list[tuple[tuple[str, ...], float]]:
         """Build and measure some networks: rows of choices and milliseconds, each network's halves apart."""
-        bench, samples = self.bench, Samples()
+        bench, samples, begun_s = self.bench, Samples(), self.clock()
+        interference = bench.interference()
         with ExitStack() as stack:
             sessions = bench.networks(stack, list(dict.fromkeys((*self.anchors_ms, *texts))))
-            measure(
+            outcome = measure(
                 sessions,
                 bench.runs,
                 samples,
@@ -148,8 +158,14 @@ class _Job:
                 sentinel=texts[len(texts) // 2],
                 deadline=bench.deadline,
                 on_visit=bench.running,
+                interference=interference,
                 probe=bench.probe,
             )
+            numbers = range(outcome.rounds)
+            measured = Measured(sessions, samples, interference, numbers, outcome.round_s, self.seed)
+            in_gaps(bench, measured, RETRIES.extra_time_share * (self.clock() - begun_s), waves=1)
+        if interference.disturbed.most:
+            self.report(note=f"{interference.disturbed.text}: {_MAY_BE_OFF.format(len(texts))}")
         taken_ms = {text: samples.measurement(text).value_ms(_STATISTIC) for text in sessions}
         slower = median([taken_ms[text] / first_ms for text, first_ms in self.anchors_ms.items()] or [1.0])
         if not self.anchors_ms:
@@ -160,12 +176,16 @@ class _Job:
             for text in texts
         ]
 
-    def report(self, building: ProfilingProgress | None = None) -> None:
-        """Report how far it is; the time left is what groups took before, or what building will."""
+    def report(self, inside: ProfilingProgress | None = None, note: str = "") -> None:
+        """Report how far it is; the time left is what groups took before, or what building will.
+
+        `inside` is how far the group is, `note` a sentence that is said once.
+        """
         done, wanted = self.done, self.wanted
         left_s = max(ceil((wanted - done) / GROUP) * fmean(self.took_s or [0.0]), self.bench.builds.left_s)
-        text = f"{done} of {wanted} networks{f', {building.text}' if building else ''}"
-        self.on_progress(ProfilingProgress("build" if building else "measure", done, wanted, left_s, text))
+        text = f"{done} of {wanted} networks{f', {inside.text}' if inside else ''}"
+        stage, said = (inside.stage, inside.note) if inside else ("measure", note)
+        self.on_progress(ProfilingProgress(stage, done, wanted, left_s, text, said))
 
 
 def profile_networks(
@@ -200,7 +220,7 @@ def profile_networks(
             plan=quick(plan_for(conditions.backend)),
             seed=seed,
             overwrite=overwrite,
-            on_progress=on_progress,
+            on_progress=with_notes(on_note, on_progress),
         )
     return RandomNetworks(conditions, found)
 
@@ -224,8 +244,9 @@ def measure_networks(
 
     A file of the same measurement is gone on with. Raises TableMismatchError where `path` holds another one
     and `overwrite` does not allow to replace it, BackendError where the runtime refuses a network,
-    MeasurementError for a space without so many networks.
+    MeasurementError for a space without so many networks, PonasError where `path` is no file.
     """
+    refuse_file(path, overwrite=True)
     bench = Bench(
         space=space,
         backend=backend,
@@ -237,7 +258,7 @@ def measure_networks(
         on_progress=lambda progress: None,
         on_step=lambda step: None,
     )
-    job = _Job(bench, path, seed, on_progress or (lambda progress: None), count)
+    job = _Job(bench, path, seed, on_progress or (lambda progress: None), count, clock)
     bench.on_progress = job.report
     known = None if overwrite else job.known()
     layers = tuple(layer.name for layer in space.layers)

@@ -18,7 +18,7 @@ from ponas_deploy.measuring.interference import disturbed_now
 from ponas_deploy.profiling.inventory import Target, make_table, missing, outdated, profile_there, serving
 from ponas_deploy.profiling.overtime import overtime_note
 from ponas_deploy.profiling.prior import NETWORKS, load_prior
-from ponas_deploy.profiling.progress import OnProgress, ProfilingProgress
+from ponas_deploy.profiling.progress import OnProgress, with_notes
 from ponas_deploy.profiling.staleness import in_words
 from ponas_deploy.profiling.trial import middle, select, trial
 from ponas_deploy.tables import store
@@ -248,7 +248,7 @@ def profile_stored(
         accuracy=accuracy or accuracy_of(space),
         prior=prior,
         networks=networks,
-        on_progress=_with_notes(on_note, on_progress),
+        on_progress=with_notes(on_note, on_progress),
         seed=seed,
     )
     protocol = made.table.protocol
@@ -256,18 +256,6 @@ def profile_stored(
     if took_s > _OVERTIME * time_budget_s + _STARTING_S:
         on_note(f"it took {took_s:.0f} s: fewer rounds and networks than these make no certified table")
     return made
-
-
-def _with_notes(on_note: OnNote, on_progress: OnProgress | None) -> OnProgress:
-    """Pass on how far a profile is, and what it says once."""
-
-    def report(progress: ProfilingProgress) -> None:
-        if progress.note:
-            on_note(progress.note)
-        if on_progress:
-            on_progress(progress)
-
-    return report
 
 
 def accuracy_of(space: Space, name: str | None = None) -> Path | None:

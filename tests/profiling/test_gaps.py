@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
 
-from ponas_deploy.backends import FakeBackend
+from ponas_deploy.backends import FakeBackend, RunSettings
 from ponas_deploy.machines.conditions import Reading
 from ponas_deploy.machines.counters import Counters
 from ponas_deploy.machines.nvidia import GpuReading
 from ponas_deploy.measuring.interference import Snapshot
 from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.profiling.profile import profile
-from ponas_deploy.profiling.progress import ProfilingProgress
+from ponas_deploy.profiling.progress import ProfilingProgress, with_notes
+from ponas_deploy.profiling.random_networks import measure_networks
 from ponas_deploy.tables.files import load_latency_table
 from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.latency_file import write_latency_table
@@ -37,7 +39,7 @@ def others(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
         counters.append(replace(now, at_s=now.at_s + 1, busy_s=now.busy_s + 1.6 * working))
         return Snapshot(counters[-1], Reading(), GpuReading())
 
-    monkeypatch.setattr("ponas_deploy.profiling.profile.take_snapshot", snapshot)
+    monkeypatch.setattr("ponas_deploy.profiling.bench.take_snapshot", snapshot)
     monkeypatch.setattr("ponas_deploy.measuring.interference.time.sleep", lambda seconds: None)
     monkeypatch.setattr("ponas_deploy.profiling.gaps.registry.is_real", lambda name: True)
     return busy
@@ -95,3 +97,37 @@ def test_a_few_disturbed_rounds_are_no_reason(others: list[bool], profiled: Prof
     assert table.protocol.interference is not None
     assert table.protocol.interference.wrong_rounds == 2
     assert (table.protocol.extended_s, [one.note for one in seen if one.note]) == (0.0, [])
+
+
+def test_random_networks_are_taken_again_in_the_gaps_too(
+    others: list[bool], tiny: Space, tmp_path: Path
+) -> None:
+    """For at most half of the time that the group took by the clock, which says two seconds a group."""
+    plan = Plan(min_rounds=ROUNDS, max_rounds=ROUNDS, floor_rounds=ROUNDS, retakes=0, redone_pct=0.0)
+    notes = list[str]()
+
+    def networks(name: str) -> None:
+        notes.clear()
+        measure_networks(
+            tiny,
+            FakeBackend(),
+            RunSettings(),
+            1,
+            3,
+            tmp_path / name,
+            device="here",
+            plan=plan,
+            on_progress=with_notes(notes.append, None),
+            clock=count(0, 2).__next__,
+        )
+
+    others += [True] * (1 + 2 * ROUNDS) + [False]
+    networks("then-quiet.csv")
+    (begun,) = notes
+    assert begun.startswith("5 of 5 rounds were disturbed (other processes used 78 % of the cores): going on")
+    assert "for at most 1 s" in begun
+    others[:] = [True]
+    networks("always-busy.csv")
+    begun, said = notes
+    assert "the latencies of these 3 networks may be off" in said
+    assert "--force measures them again" in said
