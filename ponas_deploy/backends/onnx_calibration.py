@@ -19,6 +19,7 @@ from ponas_deploy.backends.onnx_precision import quantised_values, read_model
 from ponas_deploy.backends.onnxruntime import import_onnxruntime, session_options, translated
 from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError, FileFormatError
+from ponas_deploy.files.opening import check_regular
 
 RANDOM_BATCHES = 4
 
@@ -81,6 +82,7 @@ class Calibration:
 
 def read_images(path: Path) -> NDArray[np.float32]:
     """Images for `Calibration` out of a .npy file; FileFormatError where it is none."""
+    check_regular(path)
     try:
         found = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

@@ -16,7 +16,7 @@ from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from ponas_deploy.errors import FileFormatError
+from ponas_deploy.errors import FileFormatError, PonasError
 from ponas_deploy.files.opening import MOST_BYTES, read_text
 from ponas_deploy.files.records import in_words, to_json, write_bytes
 
@@ -145,6 +145,8 @@ def converted(value: Any, kind: type[Value], path: Path, where: str = "") -> Val
         raise FileFormatError(path, _joined(where, place), reason) from error
     except RecursionError as error:
         raise FileFormatError(path, where, _TOO_DEEP) from error
+    except PonasError as error:  # from a `__post_init__` of ours, which does not know the file
+        raise FileFormatError(path, where, str(error)) from error
 
 
 def refuse_unknown(values: Any, kind: type[Any], path: Path, where: str) -> None:
