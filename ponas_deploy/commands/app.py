@@ -73,7 +73,8 @@ def ponas(
     """Pick the best CNN for a latency budget on your device, from measurements of that device.
 
     Every command explains itself with an example: ponas COMMAND --help. With --json a command prints
-    one JSON document on stdout and nothing else there.
+    one JSON document on stdout and nothing else there. What --out names is written whole or not at all; a
+    symbolic link is followed, to what is not there yet too.
 
     Exit codes: 0 done, 1 an error that one sentence explains, 2 wrong usage, 3 the machine is too noisy to
     tell whether a latency budget is met, 130 interrupted, 128 and its number ended by another signal.

@@ -17,6 +17,7 @@ from ponas_deploy.engines.building import Images, build_apart
 from ponas_deploy.engines.manifest import MANIFEST, MODEL, EngineFile, Manifest
 from ponas_deploy.engines.manifest_file import write_manifest
 from ponas_deploy.errors import OverwriteError, PonasError
+from ponas_deploy.files.opening import make_folder, place_of
 from ponas_deploy.files.records import sha256, write_bytes
 from ponas_deploy.files.scratch import Scratch
 from ponas_deploy.tables.latency import Conditions
@@ -50,7 +51,7 @@ def refuse_existing(folder: Path, *, overwrite: bool) -> None:
     OverwriteError when it exists and that was not asked for; PonasError when it is a file, the current
     folder (or one around it), or a folder of something else: those are never replaced.
     """
-    place, current = folder.resolve(), Path.cwd()
+    place, current = place_of(folder), Path.cwd()
     if place.exists() and not place.is_dir():
         raise PonasError(f"{folder} is a file, an engine is a folder: name another one.")
     if place == current or place in current.parents:
@@ -68,9 +69,9 @@ def refuse_existing(folder: Path, *, overwrite: bool) -> None:
 @contextmanager
 def scratch_beside(folder: Path) -> Iterator[Path]:
     """A temporary folder on the same disk as `folder`, gone afterwards."""
-    place = folder.resolve()
+    place = place_of(folder)
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(place.parent)
         scratch = Scratch(place.parent, f".{place.name}.")
     except OSError as error:
         raise PonasError(f"{folder} cannot be made: {error.strerror}.") from error
@@ -83,7 +84,7 @@ def emit(
 ) -> Manifest:
     """Put an engine folder in place whole or not at all; `fill` writes its files, the manifest comes last."""
     refuse_existing(folder, overwrite=overwrite)
-    place = folder.resolve()
+    place = place_of(folder)
     with scratch_beside(place) as scratch:
         staging = scratch / place.name
         staging.mkdir()

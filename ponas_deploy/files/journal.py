@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from ponas_deploy.errors import FileFormatError, MeasurementError
 from ponas_deploy.files.documents import converted, parse
 from ponas_deploy.files.lock import lock
-from ponas_deploy.files.opening import MOST_JOURNAL_BYTES, check_regular
+from ponas_deploy.files.opening import MOST_JOURNAL_BYTES, check_regular, make_folder
 
 Value = TypeVar("Value")
 
@@ -125,7 +125,7 @@ class Journal:
 
 def _open(path: Path) -> int:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         if path.exists():
             check_regular(path, MOST_JOURNAL_BYTES)
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)

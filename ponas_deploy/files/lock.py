@@ -17,7 +17,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from ponas_deploy.errors import FileFormatError, MeasurementError, printable
-from ponas_deploy.files.opening import MOST_LOCK_BYTES, check_regular
+from ponas_deploy.files.opening import MOST_LOCK_BYTES, check_regular, make_folder
 
 try:
     import fcntl
@@ -61,7 +61,7 @@ def machine_to_oneself(path: Path, what: str, timeout_s: float = 0.0) -> Iterato
     deadline = time.monotonic() + timeout_s
     file = -1
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         if path.exists():
             check_regular(path)
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)

@@ -1,17 +1,18 @@
 """One function that opens a file which somebody else may have written: a regular file of a bounded size.
 
 A FIFO would be waited for, a device would fill the memory, a folder would be a traceback: all of them are one
-sentence here.
+sentence here. Where a name to write leads is said here too: links are followed, as any tool does.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from contextlib import suppress
 from pathlib import Path
 
-from ponas_deploy.errors import FileFormatError
+from ponas_deploy.errors import FileFormatError, OverwriteError, PonasError
 
 MIB = 1 << 20
 MOST_BYTES = 256 * MIB
@@ -76,15 +77,52 @@ def first_line(path: Path) -> str:
     return ""
 
 
+def place_of(path: Path) -> Path:
+    """Where a name leads: links are followed, to what is not there yet too; PonasError for a circle."""
+    place = Path(os.path.realpath(path))
+    if place.is_symlink():
+        raise PonasError(f"{path} cannot be written: its links lead in a circle.")
+    return place
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those around it, where it is missing; OSError where that cannot be."""
+    try:
+        place_of(folder).mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from error
+
+
+def refuse_file(path: Path, *, overwrite: bool) -> None:
+    """Say before anything is done that no file can be written at `path`.
+
+    OverwriteError when one is there and that was not asked for; PonasError for what is no regular file (a
+    folder, a device), which is never written over.
+    """
+    place = place_of(path)
+    if not place.exists():
+        return
+    mode = os.stat(place).st_mode
+    if not stat.S_ISREG(mode):
+        raise PonasError(f"{path} cannot be written: it is {_kind(mode)}, name a file.")
+    if not overwrite:
+        raise OverwriteError(path)
+
+
 _FIRST_BYTES = 4096
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
 def _size(path: Path, found: os.stat_result) -> int:
     if not stat.S_ISREG(found.st_mode):
-        kind = next((words for is_kind, words in _KINDS if is_kind(found.st_mode)), "no regular file")
+        kind = _kind(found.st_mode)
         raise FileFormatError(path, "", f"cannot be read: it is {kind}, expected a regular file.")
     return found.st_size
+
+
+def _kind(mode: int) -> str:
+    """What is no regular file, in words."""
+    return next((words for is_kind, words in _KINDS if is_kind(mode)), "no regular file")
 
 
 def _unreadable(path: Path, error: OSError | ValueError) -> FileFormatError:

@@ -12,9 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ponas_deploy.errors import FileFormatError, OverwriteError, PonasError
+from ponas_deploy.errors import FileFormatError, PonasError
 from ponas_deploy.files.findings import Finding
-from ponas_deploy.files.opening import check_regular
+from ponas_deploy.files.opening import check_regular, make_folder, place_of, refuse_file
 
 Found = TypeVar("Found")
 _NAMED = 4
@@ -24,21 +24,21 @@ _NAMED = 4
 def write_bytes(path: Path, data: bytes, *, overwrite: bool = False) -> None:
     """Write a file whole or not at all: a temporary file beside it, flushed, then renamed over.
 
-    Raises OverwriteError, or PonasError when the disk refuses (full, read-only); then nothing
-    of the new file is left and an old one is untouched.
+    A link is followed: the file is written where it leads. Raises OverwriteError, or PonasError when the disk
+    refuses (full, read-only) or something else than a file is there; then nothing of the new file is left and
+    an old one is untouched.
     """
-    if path.exists() and not overwrite:
-        raise OverwriteError(path)
-    temporary: str | None = None
+    refuse_file(path, overwrite=overwrite)
+    place, temporary = place_of(path), None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        make_folder(place.parent)
+        handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        os.replace(temporary, place)
     except OSError as error:
         raise PonasError(f"{path} cannot be written: {error.strerror or error}.") from error
     finally:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ponas_deploy.backends import get_backend, registry
-from ponas_deploy.errors import OverwriteError, PonasError, TableMismatchError, UnknownNameError
+from ponas_deploy.errors import PonasError, TableMismatchError, UnknownNameError
 from ponas_deploy.machines import gpu
 from ponas_deploy.machines.machine import this_machine, threads_fault
 from ponas_deploy.machines.names import slug
@@ -258,6 +258,7 @@ def make_table(
     `networks` how many are timed to fit the prior on.
     """
     from ponas_deploy.files.lock import machine_to_oneself
+    from ponas_deploy.files.opening import refuse_file
     from ponas_deploy.profiling.prior import NETWORKS
     from ponas_deploy.profiling.supervise import Timeouts, profile_in_worker
     from ponas_deploy.profiling.worker import Request
@@ -265,8 +266,7 @@ def make_table(
 
     key = SpaceKey.of(space)
     path = path or store.latency_path(conditions, key)
-    if path.exists() and not (overwrite or further):
-        raise OverwriteError(path)
+    refuse_file(path, overwrite=overwrite or further)
     file, journal = path.absolute(), path.with_suffix(".journal").absolute()
     request = Request(
         conditions,

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ponas_deploy.errors import OverwriteError
 from ponas_deploy.files.documents import Format, read_document, write_document
+from ponas_deploy.files.opening import refuse_file
 from train.errors import RunMismatchError
 from train.files.documents import RunDocument
 from train.settings import dotted
@@ -33,8 +33,7 @@ def claim(
     path = folder / _NAME
     if not path.exists():
         for result in results:
-            if result.exists():
-                raise OverwriteError(result)
+            refuse_file(result, overwrite=False)
         write_document(path, kind, RunDocument(wanted))
         return
     found = {**_plain(defaults or {}), **read_document(path, kind).settings}

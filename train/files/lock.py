@@ -19,7 +19,7 @@ from time import sleep
 from ponas_deploy.errors import FileFormatError, PonasError
 from ponas_deploy.files.documents import converted, parse
 from ponas_deploy.files.lock import lock
-from ponas_deploy.files.opening import MOST_LOCK_BYTES, check_regular
+from ponas_deploy.files.opening import MOST_LOCK_BYTES, check_regular, make_folder, place_of
 
 NAME = "run.lock"
 _TRIES, _PAUSE_S = 5, 0.1  # `holder` takes the lock for a moment too
@@ -57,7 +57,8 @@ def held(folder: Path) -> Iterator[None]:
     PonasError names the process that is there already; what a killed process left does not count.
     """
     try:
-        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        place = place_of(folder)
+        missing = [path for path in (place, *place.parents) if not path.exists()]
     except OSError as error:
         raise PonasError(f"{folder} cannot be written: {error.strerror}.") from error
     file = _taken(folder)
@@ -109,7 +110,7 @@ def _taken(folder: Path) -> int:
 
 def _opened(path: Path) -> int:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         if path.exists():
             check_regular(path)
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)

@@ -72,7 +72,7 @@ def certify(
     from dataclasses import replace
 
     from ponas_deploy.commands.output import print_json, show
-    from ponas_deploy.errors import OverwriteError
+    from ponas_deploy.files.opening import refuse_file
     from ponas_deploy.tables.accuracy_file import write_accuracy_table
     from ponas_deploy.tables.files import load_accuracy_table
     from ponas_deploy.tables.store import find_table
@@ -83,8 +83,7 @@ def certify(
     target = out or path
     if target.suffix.lower() == ".csv":
         raise typer.BadParameter("a CSV holds no certificate: name a .json with --out.", param_hint="--out")
-    if target != path and target.exists() and not force:
-        raise OverwriteError(target)
+    refuse_file(target, overwrite=force or target == path)
     table = load_accuracy_table(path)
     if evaluated is not None:
         certificate = _by_file(table, evaluated, seed)

@@ -59,7 +59,7 @@ def fit(
     one_thread()
     from ponas_deploy.commands.output import print_json, show
     from ponas_deploy.commands.waiting import waiting
-    from ponas_deploy.errors import OverwriteError
+    from ponas_deploy.files.opening import refuse_file
     from ponas_deploy.fitting import fit_networks, table_of
     from ponas_deploy.tables.accuracy_file import write_accuracy_table
     from ponas_deploy.tables.latency import LatencyTable
@@ -68,8 +68,7 @@ def fit(
 
     if out.suffix.lower() == ".csv":
         raise typer.BadParameter("a fitted table is JSON: name it .json.", param_hint="--out")
-    if out.exists() and not force:
-        raise OverwriteError(out)
+    refuse_file(out, overwrite=force)
     networks = read_networks(file)
     with waiting() as advance:
         fitted = fit_networks(networks, seed=seed, on_step=advance)

@@ -73,7 +73,8 @@ def table(
 
     one_thread()
     from ponas_deploy.commands.output import print_json, show
-    from ponas_deploy.errors import OverwriteError, UnknownNameError
+    from ponas_deploy.errors import UnknownNameError
+    from ponas_deploy.files.opening import refuse_file
     from ponas_deploy.tables.accuracy_file import write_accuracy_table
     from ponas_deploy.tables.files import load_accuracy_table
     from train.files import finished
@@ -83,8 +84,7 @@ def table(
     target = out or run / f"accuracy-{method}.json"
     if target.suffix.lower() != ".json":
         raise typer.BadParameter("a table with its origin is JSON: name it .json.", param_hint="--out")
-    if target.exists() and not force:
-        raise OverwriteError(target)
+    refuse_file(target, overwrite=force)
     weights = finished(run)
     made, fit, evaluated = load_accuracy_table(run / "accuracy.json"), None, None
     if method == "fitted":
