@@ -86,7 +86,7 @@ def test_a_machine_that_is_always_busy_gets_its_extra_time_and_no_more(
     said = table.protocol.interference
     assert said is not None
     assert (said.kept_rounds, said.wrong_rounds) == (ROUNDS, ROUNDS)
-    assert table.protocol.extended_s <= 2.0 + 0.1
+    assert 0 < table.protocol.extended_s < 4.0, "half of it, and what the last look at the machine took"
     assert any("5 of 5 rounds were disturbed" in one.text for one in quality_findings(table))
 
 
