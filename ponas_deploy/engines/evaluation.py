@@ -18,7 +18,7 @@ from ponas_deploy.backends import get_backend
 from ponas_deploy.engines.accuracy import Accuracy, agree, measure
 from ponas_deploy.engines.manifest import Manifest
 from ponas_deploy.engines.manifest_file import read_manifest
-from ponas_deploy.engines.weights import read_file
+from ponas_deploy.engines.weights_files import read_file
 from ponas_deploy.errors import (
     MissingExtraError,
     PonasError,
@@ -29,7 +29,7 @@ from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.files.weights import WeightsFile
 from ponas_deploy.tables.grid import SpaceKey
 from searchspace.architecture import Architecture
-from searchspace.weights import Weights, inherit
+from searchspace.weights import Weights
 
 if TYPE_CHECKING:
     from train.data import Images, Splits
@@ -92,7 +92,7 @@ def evaluate(wanted: EvaluationRequest, advance: Advance, on_note: OnNote = no_n
     file = read_file(wanted.weights, on_note)
     manifest = _manifest(wanted.engine) if wanted.engine else None
     splits = _splits(wanted, file, manifest, advance, on_note)
-    architecture = fitting(wanted.arch, wanted.space, file, splits, wanted.weights)
+    architecture = fitting(wanted.arch, wanted.space, file, splits)
     images = [getattr(splits, name) for name in (SPLITS if wanted.split == "all" else (wanted.split,))]
     if manifest:
         _same_network(manifest, architecture)
@@ -189,7 +189,7 @@ def _fitted(architecture: Architecture, file: WeightsFile, splits: Splits, seed:
     from train.stages import inherited_weights
 
     if not file.supernet:
-        return inherit(file.tensors, architecture), "as they are"
+        return file.inherited(architecture), "as they are"
     how = "inherited, batch norm recalibrated"
     return inherited_weights(architecture, file.stored, splits, seed=seed), how
 

@@ -17,7 +17,7 @@ from ponas_deploy.engines.loop import WeightsSource
 from ponas_deploy.engines.preprocessing import preprocessing_of
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.files.weights import WeightsFile
-from searchspace.weights import Weights, inherit
+from searchspace.weights import Weights
 
 if TYPE_CHECKING:
     from ponas_deploy.backends import Session
@@ -45,7 +45,7 @@ def inherited(
 
     def tensors(architecture: Architecture) -> Weights:
         if as_they_are:
-            return inherit(file.tensors, architecture)
+            return file.inherited(architecture)
         return inherited_weights(architecture, file.stored, splits, seed=seed)
 
     def finish(architecture: Architecture) -> Weights:

@@ -1,8 +1,4 @@
-"""The weights a network shall carry: random ones, or a file's, made fit for each network by `train`.
-
-A torch checkpoint of the PONAS authors (`.pth`) may stand wherever `--weights` is asked for: it is
-converted once, into the user's store, and is a safetensors file from there on.
-"""
+"""The weights a network shall carry: random ones, or a file's, made fit for each network by `train`."""
 
 from __future__ import annotations
 
@@ -21,7 +17,6 @@ if TYPE_CHECKING:
     from searchspace.space import Space
 
 _RESOLUTION, _CLASSES = 224, 1000
-_CHECKPOINTS = (".pth", ".pt", ".ckpt", ".tar")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +55,7 @@ def open_weights(
     come from the images of the file `calibration`, else from training images.
     """
     from ponas_deploy.engines.loop import random_source
+    from ponas_deploy.engines.weights_files import read_file
 
     if path is None:
         if finetune:
@@ -94,14 +90,10 @@ def _network(file: WeightsFile) -> str | None:
 def _refuse_partial(file: WeightsFile, space: Space) -> None:
     """WeightsError where a supernet does not hold every candidate of a space in its shape."""
     from searchspace.architecture import Architecture
-    from searchspace.weights import inherit
 
     for place in range(max(map(len, space.labels))):
         indices = [min(place, len(labels) - 1) for labels in space.labels]
-        try:
-            inherit(file.tensors, Architecture.from_indices(space, indices))
-        except WeightsError as error:
-            raise WeightsError(f"{file.path}: {error}") from error
+        file.inherited(Architecture.from_indices(space, indices))
 
 
 def _scaled_by(source: WeightsSource, calibration: Path | None) -> WeightsSource:
@@ -113,16 +105,6 @@ def _scaled_by(source: WeightsSource, calibration: Path | None) -> WeightsSource
     images = read_images(calibration)
     Calibration(images)  # refuses what scales cannot come from before anything is built
     return replace(source, images=lambda: images)
-
-
-def read_file(path: Path, on_note: OnNote = no_note) -> WeightsFile:
-    """A weights file: safetensors without torch, a `.pth` by way of `train.networks.authors`."""
-    from ponas_deploy.files.weights import read_weights
-
-    if path.suffix.lower() not in _CHECKPOINTS:
-        return read_weights(path)
-    converted = _converted(path, on_note)
-    return replace(read_weights(converted), path=path, converted_to=converted)
 
 
 def refuse_for_search(source: WeightsSource) -> None:
@@ -146,48 +128,22 @@ def refuse_other_network(source: WeightsSource, architecture: Architecture) -> N
     )
 
 
-def _converted(path: Path, on_note: OnNote) -> Path:
-    """A checkpoint as safetensors in the user's store, where it lies under its own hash."""
-    from ponas_deploy.errors import FileFormatError
-    from ponas_deploy.files.home import home
-    from ponas_deploy.files.records import sha256
-    from ponas_deploy.machines.names import slug
-
-    if not path.is_file():
-        raise FileFormatError(path, "", "there is no such file.")
-    target = home() / "weights" / f"{slug(path.stem)}-{sha256(path)[:12]}.safetensors"
-    if not target.exists():
-        if not _trains():
-            raise MissingExtraError("torch, which reading a checkpoint needs,", "train")
-        from train.networks import convert
-
-        name = convert(path, target).name or "a network of the PONAS space"
-        on_note(f"{path} is {name} in its authors' layout; converted to {target}")
-    return target
-
-
 def _source(file: WeightsFile, data: str | None, finetune: int, seed: int, on_note: OnNote) -> WeightsSource:
     from ponas_deploy.engines.loop import WeightsSource
     from ponas_deploy.engines.preprocessing import preprocessing_of
-    from searchspace.weights import inherit
+    from ponas_deploy.engines.weights_files import has_torch
 
     as_they_are = not file.supernet and not finetune
-    if as_they_are and (data is None or not _trains()):
+    if as_they_are and (data is None or not has_torch()):
         return WeightsSource(
             f"{file.path.name}, as they are",
-            lambda a: inherit(file.tensors, a),
+            file.inherited,
             preprocessing=preprocessing_of(file),
         )
     if data is None:
         raise PonasError(f"{file.path} does not name its data set: name it with --data.")
-    if not _trains():
+    if not has_torch():
         raise MissingExtraError("torch, which inheriting weights needs,", "train")
     from ponas_deploy.engines.inherited import inherited
 
     return inherited(file, data, finetune, seed, as_they_are, on_note)
-
-
-def _trains() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec("torch") is not None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import suppress
 from pathlib import Path
 
 from ponas_deploy.errors import FileFormatError, OverwriteError, PonasError
@@ -68,13 +67,20 @@ def read_text(path: Path, most_bytes: int = MOST_BYTES) -> str:
         raise FileFormatError(path, f"byte {error.start}", "is not text.") from error
 
 
+def read_head(path: Path, count: int) -> bytes:
+    """The first bytes of a regular file, at most `count`; FileFormatError says why it cannot be read."""
+    check_regular(path)
+    try:
+        with open(os.open(path, os.O_RDONLY | _NO_WAIT), "rb") as file:
+            return file.read(count)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
 def first_line(path: Path) -> str:
     """The first line that is not blank among the first 4 KiB of a file; empty where that is no text."""
-    check_regular(path)
-    with suppress(OSError), open(os.open(path, os.O_RDONLY | _NO_WAIT), "rb") as file:
-        text = file.read(_FIRST_BYTES).decode("utf-8-sig", "replace")
-        return next((line.strip() for line in text.splitlines() if line.strip()), "")
-    return ""
+    text = read_head(path, _FIRST_BYTES).decode("utf-8-sig", "replace")
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
 def place_of(path: Path) -> Path:

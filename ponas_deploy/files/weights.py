@@ -15,13 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ponas_deploy.errors import FileFormatError
-from ponas_deploy.files.opening import check_regular
+from ponas_deploy.errors import FileFormatError, WeightsError
+from ponas_deploy.files.contents import weights_contents
 from ponas_deploy.files.records import write_bytes
+from searchspace.architecture import Architecture
+from searchspace.weights import Weights, inherit
 
 FORMAT = "ponas.weights/1"
 
 Arrays = dict[str, NDArray[np.float32]]
+
+_FLOATS, _COUNT = ("F16", "F32", "F64"), "I64"
+_LONGEST_NAME = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,16 @@ class WeightsFile:
         """Whether the file holds every candidate."""
         return self.metadata.get("layout") == "supernet"
 
+    def inherited(self, architecture: Architecture) -> Weights:
+        """The weights of a network, its own or a supernet's for its choices; nothing is copied.
+
+        WeightsError names the file and what is missing, too much or of another shape.
+        """
+        try:
+            return inherit(self.tensors, architecture)
+        except WeightsError as error:
+            raise WeightsError(f"{self.path}: {error}") from error
+
     def number(self, key: str) -> int | None:
         """A whole number of the header, None where the file does not say."""
         text = self.metadata.get(key, "")
@@ -63,9 +78,13 @@ def write_weights(
 
 
 def read_weights(path: Path) -> WeightsFile:
-    """Read a safetensors file, ours or another's; FileFormatError when it is none."""
+    """Read a safetensors file, ours or another's, as float32; FileFormatError when it is none.
+
+    Tensors of another type than 16 to 64 bit floats are refused by name, but for whole numbers without
+    dimensions, which count something.
+    """
     with _opened(path) as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        tensors = {name: _floats(path, file, name) for name in file.keys()}  # noqa: SIM118
         return WeightsFile(path, tensors, dict(file.metadata() or {}))
 
 
@@ -75,13 +94,36 @@ def read_header(path: Path) -> dict[str, str]:
         return dict(file.metadata() or {})
 
 
+def not_finite(tensors: Arrays) -> list[str]:
+    """The names of tensors that hold NaN or infinity."""
+    return [name for name, array in tensors.items() if not np.isfinite(array).all()]
+
+
+def _floats(path: Path, file: Any, name: str) -> NDArray[np.float32]:
+    stored = file.get_slice(name)
+    kind = stored.get_dtype()
+    if kind not in _FLOATS and not (kind == _COUNT and not stored.get_shape()):
+        raise FileFormatError(path, short_name(name), f"holds {kind}, expected float32: save it as float32.")
+    return np.asarray(file.get_tensor(name), np.float32)
+
+
+def short_name(name: str) -> str:
+    """The name of a tensor in a message."""
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..."
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open
 
-    check_regular(path)
+    contents = weights_contents(path)
+    if contents != "safetensors":
+        reason = "is a torch checkpoint, expected a safetensors file such as training writes."
+        raise FileFormatError(path, "", reason)
     try:
         with safe_open(path, framework="numpy") as file:
             yield file
     except (OSError, SafetensorError) as error:
-        raise FileFormatError(path, "", f"is not a safetensors file ({error}).") from error
+        raise FileFormatError(
+            path, "", f"is a safetensors file that is cut off or broken ({error})."
+        ) from error

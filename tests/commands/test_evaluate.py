@@ -224,10 +224,11 @@ def test_bad_input_is_one_sentence(run: Run, photos: Photos, trained: TrainResul
     refused(given(data="digits"), "w.safetensors tells 3 classes apart, but digits has 10")
     refused(given(weights=trained.weights), "tells 10 classes apart, but")
     refused(given(arch="PONAS-A"), "PONAS-A belongs to space 'ponas', not 'tiny'")
-    refused(given(arch=",".join([LABELS[1]] * 3)), "has shape")
+    other = ",".join([LABELS[1]] * 3)
+    refused(given(arch=other), f"w.safetensors is another network's, {photos.arch}: name that")
     refused(given(arch="k5e3"), "unknown architecture")
     Path("broken.safetensors").write_bytes(b"nonsense")
-    refused(given(weights="broken.safetensors"), "is not a safetensors file")
+    refused(given(weights="broken.safetensors"), "is neither a safetensors file nor a torch checkpoint")
     assert given(arch="--nonsense").exit_code == 2
 
 

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import argparse
-import pickle
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,17 +16,32 @@ from tiny_training import one_thread
 from torch import nn
 
 from authors_layout import PUBLISHED, TENSORS, theirs
-from ponas_deploy.errors import FileFormatError, PonasError, WeightsError
-from ponas_deploy.files.weights import read_weights
+from ponas_deploy.engines.weights_files import read_file
+from ponas_deploy.errors import MissingExtraError, WeightsError
+from ponas_deploy.files.weights import WeightsFile, read_weights, write_weights
 from searchspace import Architecture, build_space, parse_architecture
+from searchspace.authors import authors_network
 from searchspace.weights import inherit
-from train.networks import Network, convert, load_arrays, read_checkpoint
+from train.networks import Network, load_arrays, to_arrays
+
+State = dict[str, Any]
 
 
 @pytest.fixture(autouse=True)
-def _steady() -> Iterator[None]:
+def _steady(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("PONAS_HOME", str(tmp_path / "home"))
     with one_thread():
         yield
+
+
+@pytest.fixture(scope="module")
+def state() -> State:
+    return dict(theirs("PONAS-B", 10).state_dict())
+
+
+def network_in(file: WeightsFile) -> Architecture:
+    space = build_space("ponas", file.number("resolution"), file.number("classes"))
+    return Architecture.from_text(space, file.metadata["choices"])
 
 
 def logits(network: nn.Module, resolution: int) -> np.ndarray:
@@ -42,10 +55,10 @@ def test_a_published_network_is_recognised_converted_and_computes_the_same(tmp_p
     network = theirs(name)
     assert len(network.state_dict()) == TENSORS[name]
     torch.save(network.state_dict(), tmp_path / "theirs.pth")
-    checkpoint = convert(tmp_path / "theirs.pth", tmp_path / "ours.safetensors")
-    assert checkpoint.name == name
-    assert checkpoint.architecture == parse_architecture(name, build_space("ponas"))
-    file = read_weights(tmp_path / "ours.safetensors")
+    file = read_file(tmp_path / "theirs.pth")
+    architecture = network_in(file)
+    assert architecture == parse_architecture(name, build_space("ponas"))
+    assert read_weights(file.stored).metadata == file.metadata
     expected = {
         "layout": "network",
         "space": "ponas",
@@ -55,8 +68,8 @@ def test_a_published_network_is_recognised_converted_and_computes_the_same(tmp_p
     }
     assert expected.items() <= file.metadata.items()
     assert name in file.metadata["source"]
-    ours = Network(checkpoint.architecture)
-    load_arrays(ours, inherit(file.tensors, checkpoint.architecture))
+    ours = Network(architecture)
+    load_arrays(ours, inherit(file.tensors, architecture))
     wanted = logits(network, 64)
     assert wanted.std() > 1e-3
     np.testing.assert_allclose(logits(ours, 64), wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
@@ -68,9 +81,9 @@ def test_it_runs_through_the_exported_graph_too(tmp_path: Path) -> None:
 
     network = theirs("PONAS-A", 10)
     torch.save(network.state_dict(), tmp_path / "a.pth")
-    found = read_checkpoint(tmp_path / "a.pth")
-    assert found.architecture.space.classes == 10
-    small = Architecture(build_space("ponas", 64, 10), found.architecture.choices)
+    found = read_file(tmp_path / "a.pth")
+    assert found.number("classes") == 10
+    small = Architecture(build_space("ponas", 64, 10), network_in(found).choices)
     model = network_model(small, found.tensors, 2).SerializeToString()
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)).numpy()
     answer = ort.InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, {INPUT: images})[0]
@@ -81,36 +94,111 @@ def test_it_runs_through_the_exported_graph_too(tmp_path: Path) -> None:
 def test_another_network_of_the_space_is_read_by_its_shapes(tmp_path: Path) -> None:
     blocks = " ".join(["3,3s", "6,7"] * 9 + ["6,3"])
     torch.save(theirs(blocks, 5).state_dict(), tmp_path / "own.pth")
-    found = read_checkpoint(tmp_path / "own.pth")
-    assert found.name == ""
-    assert found.architecture.choices == ("k3e3se", "k7e6") * 9 + ("k3e6",)
-
-
-State = dict[str, Any]
+    found = read_file(tmp_path / "own.pth")
+    assert "another network" in found.metadata["source"]
+    assert network_in(found).choices == ("k3e3se", "k7e6") * 9 + ("k3e6",)
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "left_out"),
     [
-        lambda state: {"state_dict": state, "epoch": 3},
-        lambda state: {f"module.{key}": tensor for key, tensor in state.items()},
-        lambda state: {"net": {f"module.module.{key}": tensor for key, tensor in state.items()}},
-        lambda state: {"model_state_dict": {f"module._orig_mod.{key}": t for key, t in state.items()}},
-        lambda state: {key: tensor for key, tensor in state.items() if "num_batches" not in key},
-        lambda state: {key: tensor.double() for key, tensor in state.items()},
+        (lambda state: {"state_dict": state, "epoch": 3}, ""),
+        (lambda state: {"optimizer": {"state": {}}, "generator": state}, ""),
+        (lambda state: prefixed(state, "module."), "module."),
+        (lambda state: {"net": prefixed(state, "module.module.")}, "module.module."),
+        (lambda state: {"model_state_dict": prefixed(state, "module._orig_mod.")}, "module._orig_mod."),
+        (lambda state: prefixed(state, "backbone.stages.net_"), "backbone.stages.net_"),
+        (lambda state: {**prefixed(state, "module."), "n_averaged": torch.tensor(3)}, "module."),
+        (lambda state: without(state, *(key for key in state if "num_batches" in key)), ""),
+        (lambda state: {key: tensor.double() for key, tensor in state.items()}, ""),
     ],
-    ids=["wrapped", "data parallel", "net, twice parallel", "compiled", "without counts", "float64"],
+    ids=[
+        "wrapped",
+        "own key",
+        "data parallel",
+        "net, twice parallel",
+        "compiled",
+        "own prefix",
+        "averaged by torch",
+        "without counts",
+        "float64",
+    ],
 )
 def test_usual_ways_to_save_the_same_tensors_are_read(
-    tmp_path: Path, change: Callable[[State], State]
+    tmp_path: Path, state: State, change: Callable[[State], State], left_out: str
 ) -> None:
-    state = theirs("PONAS-B", 10).state_dict()
-    torch.save(state, tmp_path / "plain.pth")
-    torch.save(change(dict(state)), tmp_path / "other.pth")
-    plain, other = read_checkpoint(tmp_path / "plain.pth"), read_checkpoint(tmp_path / "other.pth")
-    assert other.architecture == plain.architecture
-    assert all(np.array_equal(other.tensors[name], plain.tensors[name]) for name in plain.tensors)
+    torch.save(change(state), tmp_path / "other.bin")
+    said: list[str] = []
+    other = read_file(tmp_path / "other.bin", said.append)
+    plain = authors_network("plain", state)
+    assert network_in(other) == plain.architecture
+    assert all(np.array_equal(other.tensors[name], plain.tensors[name].numpy()) for name in plain.tensors)
     assert {array.dtype for array in other.tensors.values()} == {np.dtype(np.float32)}
+    remarks = [f"{tmp_path}/other.bin: '{left_out}' before every name was left out"] if left_out else []
+    assert said[1:] == remarks
+    said.clear()
+    read_file(tmp_path / "other.bin", said.append)
+    assert said == remarks, "it is said each time that the file is used"
+
+
+def test_a_converted_file_that_broke_is_converted_again(tmp_path: Path, state: State) -> None:
+    torch.save(state, tmp_path / "b.pth")
+    first = read_file(tmp_path / "b.pth")
+    first.stored.write_bytes(first.stored.read_bytes()[:1000])
+    again = read_file(tmp_path / "b.pth")
+    assert again.stored == first.stored
+    assert read_weights(first.stored).tensors.keys() == again.tensors.keys()
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_safetensors_in_their_layout_are_read_without_torch(
+    tmp_path: Path, state: State, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ponas_deploy.engines.weights_files.find_spec", lambda name: None)
+    path = tmp_path / "model.pth"
+    write_weights(path, to_arrays(prefixed(state, prefix)), {})
+    file = read_file(path)
+    plain = authors_network("plain", state)
+    assert (file.path, network_in(file)) == (path, plain.architecture)
+    assert file.stored.parent == tmp_path / "home" / "weights"
+    assert all(np.array_equal(file.tensors[name], plain.tensors[name].numpy()) for name in plain.tensors)
+    torch.save(state, path)
+    with pytest.raises(MissingExtraError, match=re.escape("pip install 'ponas-deploy[train]'")):
+        read_file(path)
+
+
+@pytest.mark.parametrize(
+    ("keys", "taken", "remark"),
+    [
+        (
+            ("state_dict_ema", "state_dict"),
+            "state_dict",
+            "too, under 'state_dict_ema'; those under 'state_dict'",
+        ),
+        (
+            ("ema", "model"),
+            "model",
+            "too, under 'ema'; those under 'model' were taken: for the averaged ones,",
+        ),
+        (("model_ema",), "model_ema", "the averaged weights (EMA) under 'model_ema' were taken"),
+    ],
+)
+def test_averaged_weights_are_said(
+    tmp_path: Path, state: State, keys: tuple[str, ...], taken: str, remark: str
+) -> None:
+    several = {
+        key: {**state, "classifier.1.bias": torch.full((10,), float(at))} for at, key in enumerate(keys)
+    }
+    torch.save(several, tmp_path / "a.pth")
+    said: list[str] = []
+    file = read_file(tmp_path / "a.pth", said.append)
+    assert file.tensors["head.classifier.bias"].tolist() == [float(keys.index(taken))] * 10
+    assert remark in said[-1]
+    assert file.metadata["remark"] in said[-1]
+
+
+def prefixed(state: State, prefix: str) -> State:
+    return {f"{prefix}{key}": tensor for key, tensor in state.items()}
 
 
 def without(state: State, *names: str) -> State:
@@ -143,63 +231,23 @@ def without(state: State, *names: str) -> State:
         ),
         (
             lambda s: {**s, "classifier.1.bias": torch.full((10,), float("nan"))},
-            "it has NaN or infinity in classifier.1.bias.",
+            "has NaN or infinity in classifier.1.bias: its training diverged.",
         ),
         (lambda s: {"conv1.weight": torch.ones(3)}, " more; it has too much conv1.weight."),
+        (
+            lambda s: {**prefixed(s, "student."), **prefixed(s, "teacher.")},
+            "it has too much student.first.conv.weight, ",
+        ),
+        (lambda s: {"module." + "x" * 9999: torch.ones(1)}, "it has too much module.xxx"),
     ],
 )
-def test_every_fault_is_named(tmp_path: Path, change: Callable[[State], State], words: str) -> None:
+def test_every_fault_is_named(
+    tmp_path: Path, state: State, change: Callable[[State], State], words: str
+) -> None:
     path = tmp_path / "faulty.pth"
-    torch.save(change(dict(theirs("PONAS-B", 10).state_dict())), path)
+    torch.save(change(state), path)
     with pytest.raises(WeightsError, match=re.escape(words)) as caught:
-        convert(path, tmp_path / "never.safetensors")
-    assert str(path) in str(caught.value)
-    assert not (tmp_path / "never.safetensors").exists()
-
-
-class Bomb:
-    """A pickle that would run code."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.marker,)
-
-
-def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
-    torch.save({"first.conv.weight": Bomb(tmp_path / "ran")}, tmp_path / "bomb.pth")
-    (tmp_path / "plain.pth").write_bytes(pickle.dumps(Bomb(tmp_path / "ran")))
-    for name in ("bomb.pth", "plain.pth"):
-        with pytest.raises(FileFormatError, match="only plain state dicts are read"):
-            read_checkpoint(tmp_path / name)
-    assert not (tmp_path / "ran").exists()
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (None, "there is no such file"),
-        (b"", "is not a torch checkpoint"),
-        (b"PK\x03\x04 broken", "is not a torch checkpoint"),
-        (b"hello", "torch checkpoint"),
-        ([1, 2], "holds no state dict"),
-        ({}, "holds no state dict"),
-        ({"epoch": 3}, "epoch: is no tensor"),
-    ],
-)
-def test_what_is_no_checkpoint_is_refused(tmp_path: Path, content: object, words: str) -> None:
-    path = tmp_path / "file.pth"
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    elif content is not None:
-        torch.save(content, path)
-    with pytest.raises(PonasError, match=words) as caught:
-        read_checkpoint(path)
-    assert "\n" not in str(caught.value)
-
-
-def test_what_a_checkpoint_holds_beside_tensors_is_named(tmp_path: Path) -> None:
-    torch.save({"state_dict": {"a": torch.ones(1)}, "args": argparse.Namespace(lr=1)}, tmp_path / "more.pth")
-    with pytest.raises(FileFormatError, match=r"holds more than tensors \(argparse\.Namespace\)"):
-        read_checkpoint(tmp_path / "more.pth")
+        read_file(path)
+    assert str(caught.value).startswith(str(path))
+    assert len(str(caught.value)) < 1500
+    assert not (tmp_path / "home").exists()

@@ -98,7 +98,7 @@ def test_a_loss_that_is_no_number_stops_with_the_step_and_keeps_the_state(tmp_pa
 def test_a_state_of_another_network_is_named(tmp_path: Path) -> None:
     state = tmp_path / "state.safetensors"
     state.write_bytes(b"nothing of the kind")
-    with pytest.raises(FileFormatError, match=r"state.safetensors: is not a safetensors file"):
+    with pytest.raises(FileFormatError, match=r"state.safetensors: is neither a safetensors file"):
         trained(state=state)
 
 

@@ -361,7 +361,7 @@ def test_a_state_of_another_network_is_named(tmp_path: Path) -> None:
     for name in ("weights.safetensors", "result.json"):
         (tmp_path / name).unlink()
     (tmp_path / "state.safetensors").write_bytes(b"nothing of the kind")
-    with pytest.raises(FileFormatError, match=r"state.safetensors: is not a safetensors file"):
+    with pytest.raises(FileFormatError, match=r"state.safetensors: is neither a safetensors file"):
         trained(tmp_path)
 
 

@@ -1,6 +1,6 @@
 """Torch modules of a space, and weights in and out of them."""
 
-from train.networks.authors import Checkpoint, convert, read_checkpoint
+from train.networks.checkpoints import Checkpoint, read_checkpoint
 from train.networks.crop import crop, refuse_uncropped
 from train.networks.modules import BatchNorm, Block, Network, frozen, initialise
 from train.networks.weights import (
@@ -16,7 +16,6 @@ __all__ = [
     "Block",
     "Checkpoint",
     "Network",
-    "convert",
     "crop",
     "describe",
     "frozen",

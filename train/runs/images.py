@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ponas_deploy.errors import PonasError, WeightsError
 from ponas_deploy.files.weights import WeightsFile
 from ponas_deploy.tables.architectures import agreed, read_architecture
 from searchspace.architecture import Architecture
+from searchspace.weights import network_of
 
 if TYPE_CHECKING:
     from train.data import Splits
@@ -64,21 +64,16 @@ def data_of(files: Sequence[WeightsFile], data: str | None) -> str:
     return named
 
 
-def fitting(
-    arch: str, space: str | None, file: WeightsFile | None, splits: Splits, named: Path | None = None
-) -> Architecture:
-    """The network that was asked for; WeightsError when the file is another's or another space's.
-
-    `named` is what the file is called where it was converted from another one.
-    """
+def fitting(arch: str, space: str | None, file: WeightsFile | None, splits: Splits) -> Architecture:
+    """The network that was asked for; WeightsError when the file is another's or another space's."""
     if file is None:
         return read_architecture(arch, space, splits.resolution, splits.classes)
     name = agreed("space", space, file.metadata.get("space"))
     architecture = read_architecture(arch, name, splits.resolution, splits.classes)
-    known, path = architecture.space, named or file.path
+    known, path = architecture.space, file.path
     if file.metadata.get("fingerprint", known.fingerprint) != known.fingerprint:
         raise WeightsError(f"{path} belongs to another version of space '{known.name}': train again.")
-    owner = file.metadata.get("choices", architecture.text)
+    owner = _owner(file, architecture)
     if not file.supernet and owner != architecture.text:
         name = Architecture.from_text(known, owner).name
         raise WeightsError(
@@ -86,3 +81,20 @@ def fitting(
             f" ({architecture.name} was asked for)."
         )
     return architecture
+
+
+def _owner(file: WeightsFile, architecture: Architecture) -> str:
+    """The network that a file is of, by its header or its tensors: `architecture` where those fit.
+
+    WeightsError where the tensors are of no network of the space.
+    """
+    if choices := file.metadata.get("choices"):
+        return choices
+    try:
+        file.inherited(architecture)
+    except WeightsError:
+        other = network_of(file.tensors, architecture.space)
+        if other is None:
+            raise
+        return other.text
+    return architecture.text

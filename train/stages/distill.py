@@ -9,7 +9,6 @@ from torch.nn import functional as F
 from ponas_deploy.errors import WeightsError
 from ponas_deploy.files.weights import WeightsFile
 from searchspace import Architecture, build_space
-from searchspace.weights import inherit
 from train.compute import Compute
 from train.data import Splits
 from train.networks import Network, frozen, load_arrays, refuse_other_images
@@ -31,7 +30,7 @@ def load_teacher(file: WeightsFile, splits: Splits, compute: Compute) -> nn.Modu
         )
     space = build_space(name, splits.resolution, splits.classes)
     network = Network(Architecture.from_text(space, choices))
-    load_arrays(network, inherit(file.tensors, network.architecture))
+    load_arrays(network, file.inherited(network.architecture))
     return frozen(compute.place(network).parts())
 
 

@@ -68,7 +68,7 @@ def specialized(
       ponas export PONAS-A --weights runs/imagenet-ponas-a/weights.safetensors
     """
     needs_torch()
-    from ponas_deploy.engines.weights import read_file
+    from ponas_deploy.engines.weights_files import read_file
     from train.compute import Compute, distributed
     from train.files import SPECIALIZED, SpecializedPrinted
     from train.runs import TrainingJob, data_of, fitting, load_images, specialized_run
@@ -92,7 +92,7 @@ def specialized(
             on_progress=on_progress,
         )
         splits = distributed.in_turn(reading)
-        architecture = fitting(arch, space, inherited, splits, weights)
+        architecture = fitting(arch, space, inherited, splits)
         job = TrainingJob(architecture, splits, settings, seed, inherited, teacher)
         result = specialized_run(job, folder, device=device, on_progress=on_progress)
     if not distributed.leads():

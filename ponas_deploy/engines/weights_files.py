@@ -1,0 +1,121 @@
+"""A file that was given for weights, as one in our format: what it is, is told by its content.
+
+Safetensors of ours are read as they are. Weights in the PONAS authors' layout, in safetensors or in a torch
+checkpoint (whatever its name ends in), are converted once, into the user's store, and are a file of ours from
+there on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ponas_deploy.errors import FileFormatError, MissingExtraError, WeightsError
+from ponas_deploy.files.contents import weights_contents
+from ponas_deploy.files.home import home
+from ponas_deploy.files.notes import OnNote, no_note
+from ponas_deploy.files.records import sha256
+from ponas_deploy.files.weights import WeightsFile, not_finite, read_weights, short_name, write_weights
+from ponas_deploy.machines.names import slug
+from searchspace.authors import AuthorsNetwork, authors_network, is_authors_layout
+
+# Training here and there normalised with ImageNet's mean and deviation (the authors' `config.yml`).
+_MEAN, _STD = "0.485,0.456,0.406", "0.229,0.224,0.225"
+_REMARK = "remark"
+
+Read: TypeAlias = Callable[[Path], tuple[AuthorsNetwork[NDArray[np.float32]], str]]
+"""A file in the authors' layout as a network, and a remark on it."""
+
+
+def read_file(path: Path, on_note: OnNote = no_note) -> WeightsFile:
+    """The weights of a file; `on_note` hears what it was converted from, and what was left out.
+
+    Raises FileFormatError for a file of another kind, or with tensors that are no floats, WeightsError for
+    a checkpoint of another layout and for tensors with NaN or infinity, MissingExtraError for a torch
+    checkpoint without torch. All of them name the file that was given.
+    """
+    if weights_contents(path) != "safetensors":
+        return _converted(path, _from_checkpoint, on_note)
+    file = read_weights(path)
+    if is_authors_layout(file.tensors):
+        return _converted(path, _from_safetensors, on_note)
+    _refuse_not_finite(path, not_finite(file.tensors))
+    return file
+
+
+def has_torch() -> bool:
+    """Whether torch is installed; it is not loaded."""
+    return find_spec("torch") is not None
+
+
+def _converted(path: Path, read: Read, on_note: OnNote) -> WeightsFile:
+    """A file of another layout as one in the user's store, where it lies under its own hash."""
+    target = home() / "weights" / f"{slug(path.stem)}-{sha256(path)[:12]}.safetensors"
+    file = _kept(target)
+    if file is None:
+        network, remark = read(path)
+        _refuse_not_finite(path, [network.theirs[name] for name in not_finite(network.tensors)])
+        write_weights(target, network.tensors, _header(network, remark))
+        name = network.name or "a network of the PONAS space"
+        on_note(f"{path} is {name} in its authors' layout; converted to {target}")
+        file = read_weights(target)
+    if _REMARK in file.metadata:
+        on_note(f"{path}: {file.metadata[_REMARK]}")
+    return replace(file, path=path, converted_to=target)
+
+
+def _kept(target: Path) -> WeightsFile | None:
+    """What was converted before; None where there is nothing, or a broken file, which is written again."""
+    with suppress(FileFormatError):
+        return read_weights(target)
+    return None
+
+
+def _from_checkpoint(path: Path) -> tuple[AuthorsNetwork[NDArray[np.float32]], str]:
+    if not has_torch():
+        raise MissingExtraError("torch, which reading a checkpoint needs,", "train")
+    from train.networks import read_checkpoint, to_arrays
+
+    checkpoint = read_checkpoint(path)
+    found = authors_network(str(path), checkpoint.tensors)
+    arrays = to_arrays(found.tensors)  # of these alone: a file may hold more than fits into memory as float32
+    return AuthorsNetwork(found.architecture, arrays, found.theirs, found.prefix), checkpoint.remark
+
+
+def _from_safetensors(path: Path) -> tuple[AuthorsNetwork[NDArray[np.float32]], str]:
+    return authors_network(str(path), read_weights(path).tensors), ""
+
+
+def _header(network: AuthorsNetwork[NDArray[np.float32]], remark: str) -> dict[str, str]:
+    """The header of a converted file: what a reader must know to use it."""
+    space = network.architecture.space
+    prefix = network.prefix and f"{network.prefix!r} before every name was left out"
+    remarks = "; ".join(filter(None, (prefix, remark)))
+    return {
+        "layout": "network",
+        "space": space.name,
+        "fingerprint": space.fingerprint,
+        "resolution": str(space.resolution),
+        "classes": str(space.classes),
+        "mean": _MEAN,
+        "std": _STD,
+        "resize_px": str(round(space.resolution * 8 / 7)),
+        "choices": network.architecture.text,
+        "source": f"a checkpoint in the layout of the PONAS authors ({network.name or 'another network'})",
+        **({_REMARK: remarks} if remarks else {}),
+    }
+
+
+def _refuse_not_finite(path: Path, names: list[str]) -> None:
+    if names:
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        raise WeightsError(
+            f"{path} has NaN or infinity in {short_name(names[0])}{more}: its training diverged."
+        )

@@ -1,0 +1,172 @@
+"""The layout of the PONAS authors' weights, PONAS-A, -B and -C: recognised, checked and put in ours.
+
+Source: the model definitions that the authors published (github.com/eric8607242/PONAS,
+`models/PONAS_{A,B,C}.py`). They published no weights that could be had when this was written: the reader
+was tested on files of that layout with random weights, 412 tensors in A and B, 416 in C.
+
+    first.{conv,bn}                          stem.conv
+    stages.0.block.<part>                    stem.<part>
+    stages.<l>.block.<part>                  layers.<l>.<part>          l from 1 to 19
+      point_wise, depthwise, point_wise_1      expand, depthwise, project (conv and bn each)
+      se.operation.1, se.operation.3           se.reduce, se.expand
+    stages.last.0, stages.last.1             head.conv (conv, then bn)
+    classifier.1                             head.classifier
+
+The count of batches that each batch norm keeps there is not needed, and may be missing. What a wrapper of the
+module put before every name (`module.`, `_orig_mod.`, `model.`, anything) is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Generic
+
+from searchspace.architecture import Architecture
+from searchspace.errors import WeightsError
+from searchspace.ops import Op, parameters
+from searchspace.space import Layer
+from searchspace.spaces import build_space
+from searchspace.weights import Shaped, Tensor
+
+SPACE, RESOLUTION = "ponas", 224
+
+_PARTS = {
+    "expand": "point_wise",
+    "depthwise": "depthwise",
+    "project": "point_wise_1",
+    "se.reduce": "se.operation.1",
+    "se.expand": "se.operation.3",
+}
+_CLASSIFIER = "classifier.1.bias"
+_LANDMARKS = ("first.conv.weight", "classifier.1.weight", "stages.last.0.weight")
+"""Every network of the layout has these names: what stands before them is a prefix."""
+_NETWORKS_AVERAGED = "n_averaged"
+"""What torch's AveragedModel keeps beside the network."""
+_SHOWN, _LONGEST_NAME = 3, 120
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorsNetwork(Generic[Tensor]):
+    """A network that was in the authors' layout: its tensors by our names, `theirs` by ours, the prefix."""
+
+    architecture: Architecture
+    tensors: dict[str, Tensor]
+    theirs: dict[str, str]
+    prefix: str
+
+    @property
+    def name(self) -> str:
+        """PONAS-A, -B or -C; empty for another network of the space."""
+        return _published(self.architecture)
+
+
+def is_authors_layout(names: Mapping[str, object]) -> bool:
+    """Whether tensors of these names are in the authors' layout, whatever stands before all of them."""
+    return _prefix(names) is not None
+
+
+def authors_network(file: str, tensors: Mapping[str, Tensor]) -> AuthorsNetwork[Tensor]:
+    """Tensors in the authors' layout as a network of ours; which one it is, is read from their shapes.
+
+    Nothing is copied. Raises WeightsError, beginning with `file`, that names the missing, extra and wrongly
+    shaped tensors against the network that comes closest.
+    """
+    prefix = _prefix(tensors) or ""
+    found = {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    architecture = recognised({name: tuple(tensor.shape) for name, tensor in found.items()})
+    wanted = dict(keys(architecture))
+    _check(file, architecture, {name: shape for name, (shape, _) in wanted.items()}, found)
+    theirs = {ours: name for name, (_, ours) in wanted.items() if ours}
+    return AuthorsNetwork(
+        architecture,
+        {ours: found[name] for ours, name in theirs.items()},
+        {ours: prefix + name for ours, name in theirs.items()},
+        prefix,
+    )
+
+
+def keys(architecture: Architecture) -> Iterator[tuple[str, tuple[Shape, str]]]:
+    """Every name that the authors' model of a network has: its shape, and our name ("" where unused)."""
+    for prefix, ops in architecture.parts():
+        yield from _keys(prefix, ops)
+
+
+def _keys(prefix: str, ops: tuple[Op, ...]) -> Iterator[tuple[str, tuple[Shape, str]]]:
+    for parameter in parameters(ops, prefix):
+        part, _, role = parameter.name[len(prefix) + 1 :].rpartition(".")
+        key = f"{_module(prefix, part)}.{role}"
+        yield key, (parameter.shape, parameter.name)
+        if parameter.role == "norm_var":
+            yield key.replace("running_var", "num_batches_tracked"), ((), "")
+
+
+def _module(prefix: str, part: str) -> str:
+    """Our module `part` below `prefix` ("stem", "expand.norm") in their words."""
+    place, _, kind = part.rpartition(".") if part.endswith((".conv", ".norm")) else (part, "", "")
+    if prefix == "head":
+        return {"conv": "stages.last.0", "norm": "stages.last.1"}.get(kind, "classifier.1")
+    inside = {"conv": ".conv", "norm": ".bn"}.get(kind, "")
+    if (prefix, place) == ("stem", "conv"):
+        return f"first{inside}"
+    stage = "0" if prefix == "stem" else prefix.removeprefix("layers.")
+    return f"stages.{stage}.block.{_PARTS[place]}{inside}"
+
+
+def _prefix(names: Mapping[str, object]) -> str | None:
+    """What stands before every name of the layout; None where it is no such layout, or several networks."""
+    for landmark in _LANDMARKS:
+        for name in names:
+            prefix = name.removesuffix(landmark)
+            if prefix != name and all(one.startswith(prefix) or one == _NETWORKS_AVERAGED for one in names):
+                return prefix
+    return None
+
+
+def recognised(shapes: Mapping[str, Shape]) -> Architecture:
+    """The network whose names and shapes come closest: in every layer the candidate of the fewest faults."""
+    classes = next(iter(shapes.get(_CLASSIFIER, ())), 1000)
+    space = build_space(SPACE, RESOLUTION, max(classes, 1))
+    return Architecture(space, tuple(_closest(layer, shapes) for layer in space.layers))
+
+
+def _closest(layer: Layer, shapes: Mapping[str, Shape]) -> str:
+    inside = f"stages.{layer.name}."
+    found = {(key, shape) for key, shape in shapes.items() if key.startswith(inside)}
+
+    def faults(label: str) -> int:
+        ops = layer.candidate(label).ops
+        return len(found ^ {(key, shape) for key, (shape, _) in _keys(f"layers.{layer.name}", ops)})
+
+    return min(layer.labels, key=faults)
+
+
+def _check(
+    file: str, architecture: Architecture, wanted: Mapping[str, Shape], found: Mapping[str, Shaped]
+) -> None:
+    missing = [key for key in wanted if key not in found and not key.endswith("num_batches_tracked")]
+    extra = [key for key in found if key not in wanted]
+    wrong = [
+        f"{key} {tuple(found[key].shape)} instead of {shape}"
+        for key, shape in wanted.items()
+        if key in found and tuple(found[key].shape) != shape
+    ]
+    faults = {"lacks": missing, "has too much": extra, "has wrong shapes": wrong}
+    texts = [f"{what} {_few(names)}" for what, names in faults.items() if names]
+    if texts:
+        raise WeightsError(
+            f"{file} is not a checkpoint of the PONAS authors' layout; against the network closest to it"
+            f" ({_published(architecture) or architecture.text}) it {'; it '.join(texts)}."
+        )
+
+
+def _few(names: list[str]) -> str:
+    shown = [name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..." for name in names[:_SHOWN]]
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(shown)}{more}"
+
+
+def _published(architecture: Architecture) -> str:
+    return next((name for name, text in architecture.space.published if text == architecture.text), "")
