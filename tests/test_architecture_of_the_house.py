@@ -67,6 +67,7 @@ PACKAGES = {
     "scipy": (["ponas_deploy/*", "train/*"], []),
     "pytest": (["ponas_deploy/backends/contract.py", "ponas_deploy/testing/*"],) * 2,
     "psutil": (["ponas_deploy/*"], []),
+    "yaml": (["ponas_deploy/files/yaml_documents.py"], []),
     "msgspec": (["ponas_deploy/*", "train/*"], ["ponas_deploy/*", "train/*"]),
     "platformdirs": (["ponas_deploy/files/home.py", "train/*"], ["train/*"]),
 }

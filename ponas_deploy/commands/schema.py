@@ -32,6 +32,7 @@ PRINTED: dict[str, tuple[str, ...]] = {
         "ponas_deploy.engines.documents:engine_document_type",
     ),
     "pareto": ("ponas_deploy.search.comparison:ParetoDocument",),
+    "table import": ("ponas_deploy.commands.documents.table:ImportedDocument",),
     "table fit": ("ponas_deploy.commands.documents.table:FittedDocument",),
     "table predict": ("ponas_deploy.fitting.predictions:PredictionsDocument",),
     "table check": ("ponas_deploy.checks.table_file:FindingsDocument",),

@@ -113,7 +113,8 @@ def specialize(
 ) -> None:
     """Find the best network within a budget; with --device emit an engine measured to meet it.
 
-    Without --device this only chooses, from a latency table and an accuracy table. With --device cpu
+    Without --device this only chooses, from a latency table and an accuracy table; --resolution and --classes
+    say which networks a CSV is of, for budgets on parameters, MACs and size. With --device cpu
     this machine is profiled where it was not yet, the engine is built and timed in fresh processes, and
     the search goes on until the measured latency meets the budget: its median, or --percentile. Any other
     device must have a table in the store; its engine is emitted as portable ONNX, to be built and measured
@@ -148,8 +149,6 @@ def specialize(
             "--percentile": percentile != 50,
             "--threads": threads > 1,
             "--batch": batch > 1,
-            "--resolution": resolution,
-            "--classes": classes,
             "--weights": weights,
             "--data": data,
             "--calibration": calibration,
@@ -160,7 +159,8 @@ def specialize(
         }
         if idle := [name for name, value in of_engines.items() if value]:
             raise typer.BadParameter(f"{', '.join(idle)}: only with --device, where an engine is emitted.")
-        _choose(limits, latency_table, accuracy_table, space, method, seed, confidence, json)
+        networks = space, resolution, classes
+        _choose(limits, latency_table, accuracy_table, networks, method, seed, confidence, json)
         return
     from ponas_deploy.commands.waiting import lines_of_a_build, profile_bar
     from ponas_deploy.engines.deployment import deploy
@@ -209,27 +209,25 @@ def _choose(
     limits: Limits,
     latency_table: str | None,
     accuracy_table: str | None,
-    space: str | None,
+    networks: tuple[str | None, int | None, int | None],
     method: str,
     seed: int,
     confidence: float | None,
     json: bool,
 ) -> None:
     from ponas_deploy.engines.choice import choose
-    from ponas_deploy.search.specialize import budget_from
+    from ponas_deploy.search.specialize import budget_from, counted_at
     from ponas_deploy.tables import store
-    from ponas_deploy.tables.spaces import space_of
-    from searchspace import build_space
+    from ponas_deploy.tables.spaces import space_for
 
     if latency_table is None:
         raise typer.BadParameter(
             "name --device, or a --latency-table and an --accuracy-table to choose from."
         )
     latency = store.latency_table(latency_table, note)
-    built = space_of(latency.table)
-    if space:
-        key = latency.table.space
-        built = build_space(space, key.resolution, key.classes) if key else build_space(space)
+    built = space_for(latency.table, *networks)
+    if text := counted_at(latency.table, built, limits, *networks[1:]):
+        note(text)
     if accuracy_table is None and built is None:
         raise typer.BadParameter("these labels belong to no space that is known: name an --accuracy-table.")
     accuracy = store.accuracy_table(accuracy_table or f"accuracy/{built.name if built else ''}", note)

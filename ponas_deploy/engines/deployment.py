@@ -36,6 +36,8 @@ from ponas_deploy.tables.store import StoredAccuracy, StoredTable
 from searchspace.architecture import Architecture
 from searchspace.space import Space
 
+RUN_TABLE = "accuracy.json"
+"""The accuracy table in the folder of a run, beside its weights."""
 SECONDS = 60.0
 """Seconds that missing profiles may take, all together."""
 
@@ -116,6 +118,8 @@ def deploy(
     refuse_for_search(source)
     folder = Path(out)
     refuse_existing(folder, overwrite=overwrite)
+    if losses is None and (note := table_beside(source.file)):
+        on_note(note)
     accuracy, given = stored_losses(space, losses), limits_of(budget, limits)
     refuse_impossible(space, accuracy.table, given, method)
     tables, warnings = _tables(space, target, latency_table, seconds, on_note, on_progress, on_build)
@@ -224,6 +228,14 @@ def weights_for(
     carried = open_weights(path or None, data, finetune, seed, images or None, on_note)
     carried.space(space.name, space.resolution, space.classes)
     return carried.source
+
+
+def table_beside(weights: str) -> str:
+    """What is said where a run's own accuracy table lies beside its weights and was not asked for."""
+    beside = Path(weights).parent / RUN_TABLE
+    if not weights or not beside.is_file():
+        return ""
+    return f"{beside} was made with these weights and is not used: name it with --accuracy-table."
 
 
 def stored_losses(space: Space, losses: AccuracyTable | StoredAccuracy | None) -> StoredAccuracy:

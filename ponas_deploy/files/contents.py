@@ -22,7 +22,7 @@ _HEAD_BYTES = 512
 _LONGEST_HEADER = 100_000_000  # the bound of the safetensors format
 _ZIP, _PICKLE = b"PK", re.compile(rb"\x80[\x02-\x05]")
 _UNPACK = "unpack it, and name the file inside."
-_OTHERS = (
+_DOWNLOADS = (
     (
         rb"version https://git-lfs",
         "is a Git LFS pointer, not the file it stands for: `git lfs pull` gets that.",
@@ -34,6 +34,9 @@ _OTHERS = (
     (rb"\x28\xb5\x2f\xfd", f"is compressed with zstd: {_UNPACK}"),
     (rb"7z\xbc\xaf|Rar!", f"is a 7z or RAR archive: {_UNPACK}"),
     (rb"(?s:.{257})ustar", f"is a tar archive: {_UNPACK}"),
+)
+"""What became of a download, whatever was asked for."""
+_NO_WEIGHTS = (
     (
         rb"\x89HDF",
         "is an HDF5 file, as Keras writes: weights are read from safetensors and torch checkpoints.",
@@ -51,18 +54,24 @@ def weights_contents(path: Path) -> Contents:
     head = read_head(path, _HEAD_BYTES)
     if not head:
         raise FileFormatError(path, "", "is empty: copy or download it again.")
-    if _is_safetensors(head):
+    if is_safetensors(head):
         return "safetensors"
     if head.startswith(_ZIP):
         _check_archive(path)
         return "checkpoint"
     if _PICKLE.match(head):
         return "old checkpoint"
-    reason = next((words for pattern, words in _OTHERS if re.match(pattern, head)), "")
+    words = next((words for pattern, words in _NO_WEIGHTS if re.match(pattern, head)), "")
+    reason = download_fault(head) or words
     raise FileFormatError(path, "", reason or "is neither a safetensors file nor a torch checkpoint.")
 
 
-def _is_safetensors(head: bytes) -> bool:
+def download_fault(head: bytes) -> str:
+    """What a file is in the place of the one that was to be fetched, by its first bytes; else empty."""
+    return next((words for pattern, words in _DOWNLOADS if re.match(pattern, head)), "")
+
+
+def is_safetensors(head: bytes) -> bool:
     """The length of a JSON document, and its beginning."""
     return head[8:9] == b"{" and unpack("<Q", head[:8])[0] <= _LONGEST_HEADER
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from ponas_deploy.errors import FileFormatError, PonasError
+from ponas_deploy.files.kinds import other_document
 from ponas_deploy.files.opening import MOST_BYTES, read_text
 from ponas_deploy.files.records import in_words, to_json, write_bytes
 
@@ -191,6 +192,9 @@ def _format_of(
     data: Mapping[str, Any], path: Path, kinds: tuple[Format[Any], ...]
 ) -> tuple[Format[Any], int]:
     if "format" not in data:
+        if other := other_document(data):
+            expected = " or ".join(f"'{kind.tag}'" for kind in kinds)
+            raise FileFormatError(path, "", other.refusal(path, expected))
         raise FileFormatError(path, "format", "is missing.")
     tag = data["format"]
     if not isinstance(tag, str):

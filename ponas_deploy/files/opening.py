@@ -19,13 +19,16 @@ MOST_BYTES = 256 * MIB
 MOST_JOURNAL_BYTES = 1024 * MIB
 MOST_CSV_BYTES = 1024 * MIB
 MOST_LOCK_BYTES = 64 << 10
+HEAD_BYTES = 4096
+"""What is read of a file to tell what it is."""
 
+_SAVE = "save what comes from it as a file, and name that"
 _KINDS = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
+    (stat.S_ISDIR, "a folder", "name a file in it"),
+    (stat.S_ISFIFO, "a pipe", _SAVE),
+    (stat.S_ISSOCK, "a socket", _SAVE),
+    (stat.S_ISCHR, "a device", _SAVE),
+    (stat.S_ISBLK, "a device", _SAVE),
 )
 
 
@@ -79,7 +82,7 @@ def read_head(path: Path, count: int) -> bytes:
 
 def first_line(path: Path) -> str:
     """The first line that is not blank among the first 4 KiB of a file; empty where that is no text."""
-    text = read_head(path, _FIRST_BYTES).decode("utf-8-sig", "replace")
+    text = read_head(path, HEAD_BYTES).decode("utf-8-sig", "replace")
     return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
@@ -110,25 +113,25 @@ def refuse_file(path: Path, *, overwrite: bool) -> None:
         return
     mode = os.stat(place).st_mode
     if not stat.S_ISREG(mode):
-        raise PonasError(f"{path} cannot be written: it is {_kind(mode)}, name a file.")
+        raise PonasError(f"{path} cannot be written: it is {_kind(mode)[0]}, name a file.")
     if not overwrite:
         raise OverwriteError(path)
 
 
-_FIRST_BYTES = 4096
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
 def _size(path: Path, found: os.stat_result) -> int:
     if not stat.S_ISREG(found.st_mode):
-        kind = _kind(found.st_mode)
-        raise FileFormatError(path, "", f"cannot be read: it is {kind}, expected a regular file.")
+        kind, advice = _kind(found.st_mode)
+        raise FileFormatError(path, "", f"cannot be read: it is {kind}, expected a regular file: {advice}.")
     return found.st_size
 
 
-def _kind(mode: int) -> str:
-    """What is no regular file, in words."""
-    return next((words for is_kind, words in _KINDS if is_kind(mode)), "no regular file")
+def _kind(mode: int) -> tuple[str, str]:
+    """What is no regular file, in words, and what to name in its place."""
+    kinds = ((words, advice) for is_kind, words, advice in _KINDS if is_kind(mode))
+    return next(kinds, ("something else", "name one"))
 
 
 def _unreadable(path: Path, error: OSError | ValueError) -> FileFormatError:

@@ -106,6 +106,23 @@ def _refuse_streams(latencies: Sequence[LatencyTable]) -> None:
             )
 
 
+def counted_at(
+    latency: LatencyTable,
+    space: Space | None,
+    limits: Mapping[str, Limit],
+    resolution: int | None,
+    classes: int | None,
+) -> str:
+    """What networks counted limits are counted on, where neither the table nor anybody says; else empty."""
+    counted = [name for name in limits if not cost_column(name).on_device]
+    if not counted or space is None or latency.space or (resolution and classes):
+        return ""
+    return (
+        f"{' and '.join(counted)} are counted at {space.resolution} px and {space.classes} classes:"
+        " --resolution and --classes change that."
+    )
+
+
 def matched_loss(latency: LatencyTable, accuracy: AccuracyTable) -> Grid:
     """The loss in the latency table's order; TableMismatchError when they are not of one space."""
     if latency.space and accuracy.space and latency.space.fingerprint != accuracy.space.fingerprint:

@@ -6,7 +6,7 @@ import csv
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ponas_deploy.errors import FileFormatError, PonasError
 from searchspace import DEFAULT_SPACE as DEFAULT_SPACE
@@ -32,9 +32,14 @@ def architecture_in(text: str, space: Space) -> Architecture:
     The file is text, or JSON with a list `choices` (a manifest has one). ArchitectureError or
     UnknownNameError say what is wrong with it, and what there is.
     """
-    if text.strip().upper() not in published() and os.path.exists(text) and not os.path.isdir(text):
+    if text.strip().upper() in published() or not os.path.exists(text):
+        return parse_architecture(text, space)
+    if not os.path.isdir(text):
         return Architecture(space, _labels_of_file(Path(text)))
-    return parse_architecture(text, space)
+    try:
+        return parse_architecture(text, space)
+    except PonasError as error:
+        raise ArchitectureError(f"{text} is a folder, no architecture: name a file in it.") from error
 
 
 def _labels_of_file(path: Path) -> tuple[str, ...]:
@@ -45,21 +50,45 @@ def _labels_of_file(path: Path) -> tuple[str, ...]:
 def _content_of_file(path: Path) -> str | tuple[str, ...]:
     """The text of a file, or the labels that its JSON lists."""
     from ponas_deploy.files.documents import parse
+    from ponas_deploy.files.kinds import reason_against
     from ponas_deploy.files.opening import read_text
+    from ponas_deploy.tables.foreign import foreign_reason
 
-    if path.suffix.lower() == ".onnx":
-        raise ArchitectureError(f"{path} is a model, no architecture: `ponas measure {path}` times it.")
     try:
+        if reason := reason_against(path, _WHAT) or foreign_reason(path, _WHAT):
+            raise ArchitectureError(f"{path} {reason}")
         text = read_text(path)
-        document = parse(text, path) if text.lstrip().startswith("{") else None
+        document = parse(text, path) if text.lstrip().startswith(("{", "[")) else None
     except FileFormatError as error:
         raise ArchitectureError(f"{path} cannot be read as an architecture: it {error.reason}") from error
     if document is None:
-        return text
-    choices = document.get("choices", document.get("architecture"))
+        return _no_table(path, text)
+    return _labels_of_document(path, document)
+
+
+_WHAT = "architecture"
+
+
+def _labels_of_document(path: Path, document: Any) -> tuple[str, ...]:
+    """The labels that a JSON value lists; ArchitectureError says what else it is."""
+    from ponas_deploy.files.kinds import other_document
+
+    keys = document if isinstance(document, dict) else {"choices": document}
+    choices = keys.get("choices", keys.get("architecture"))
     if isinstance(choices, list) and all(isinstance(label, str) for label in choices):
         return tuple(choices)
-    raise ArchitectureError(f"{path} has no list 'choices' with one candidate label a layer.")
+    if "choices" not in keys and (kind := other_document(keys)):
+        raise ArchitectureError(f"{path} {kind.refusal(path, _WHAT)}")
+    tag = f", it is '{keys['format']}'" if isinstance(keys.get("format"), str) else ""
+    raise ArchitectureError(f"{path} has no list 'choices' with one candidate label a layer{tag}.")
+
+
+def _no_table(path: Path, text: str) -> str:
+    """A text as it is; ArchitectureError for one that begins as a CSV table does."""
+    header = text.lstrip("\ufeff").strip().partition("\n")[0].lower()
+    if "layer" in header and "candidate" in header:
+        raise ArchitectureError(f"{path} is a CSV table, no architecture: give it as a table.")
+    return text
 
 
 def read_choices(text: str, table: LatencyTable) -> tuple[str, ...]:
@@ -90,8 +119,8 @@ def _labels_for(text: str, layers: int) -> tuple[str, ...]:
     return next(fitting, by_commas)
 
 
-def agreed(what: str, asked: Found | None, given: Found | None) -> Found | None:
-    """What was asked for or what the weights say; PonasError where they differ."""
+def agreed(what: str, asked: Found | None, given: Found | None, of: str = "weights are") -> Found | None:
+    """What was asked for or what the weights (or what `of` names) say; PonasError where they differ."""
     if asked is not None and given is not None and asked != given:
-        raise PonasError(f"--{what} {asked} was asked for, but the weights are for {given}.")
+        raise PonasError(f"--{what} {asked} was asked for, but the {of} for {given}.")
     return asked if given is None else given

@@ -148,10 +148,19 @@ def grid_of(path: Path, rows: Rows, column: Column, fixed: float, faults: Faults
 def _value(path: Path, cell: RawCell, column: Column, faults: Faults) -> float:
     value = cell.values.get(column.name)
     reason = column.fault(value)
-    if reason and not (value == 0 and is_empty(str(cell.values.get("key", "")))):
+    if reason and not (column.above and is_number(value) and value == 0 and _may_cost_nothing(cell)):
         faults.add(FileFormatError(path, cell.where, f"{_name(cell)}: {reason}"))
         return math.nan
     return float(value)  # type: ignore[arg-type]
+
+
+def _may_cost_nothing(cell: RawCell) -> bool:
+    """Whether a latency of exactly 0 can be: an identity or an absent layer. What was timed took some time.
+
+    The key of a cell says what was timed, and is in tables of ours alone.
+    """
+    key = cell.values.get("key")
+    return key is None or is_empty(str(key))
 
 
 def _name(cell: RawCell) -> str:

@@ -49,7 +49,7 @@ def is_latency(path: Path, lines: Lines) -> bool:
 
 
 def latency_from_lines(path: Path, lines: Lines, faults: Faults) -> LatencyTable:
-    """A latency table, in milliseconds; values must be above zero."""
+    """A latency table, in milliseconds; an identity or an absent layer may cost exactly 0."""
     header = columns_in(path, lines, (LATENCY_MS,))
     _note_columns(header, LATENCY_MS, faults)
     grid, has_constant = _grid(path, lines, header, LATENCY_MS, faults)
@@ -59,6 +59,9 @@ def latency_from_lines(path: Path, lines: Lines, faults: Faults) -> LatencyTable
             "there is no row ',fixed,MS': stem and head count nothing, and every network takes longer than is"
             " predicted.",
         )
+    for layer, row in zip(grid.layers, grid.values, strict=True):
+        if not any(row):
+            faults.note(f"layer '{layer}'", "every candidate costs 0: its accuracy alone decides there.")
     return LatencyTable(grid)
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from ponas_deploy.files.documents import read_raw
+from ponas_deploy.files.kinds import refuse_other_kind
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.files.opening import first_line
 from ponas_deploy.files.records import Faults
 from ponas_deploy.tables import accuracy_file, csv_import, latency_file
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.accuracy_file import ACCURACY_TABLE, accuracy_from_raw
-from ponas_deploy.tables.csv_header import CANDIDATE, LAYER
+from ponas_deploy.tables.foreign import refuse_foreign
 from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.latency_file import LATENCY_TABLE, latency_from_raw
 
@@ -74,11 +75,13 @@ def _sift_accuracy(path: Path, faults: Faults) -> AccuracyTable:
 
 
 def _is_csv(path: Path) -> bool:
-    """By its name, or by a header with the columns of one in a file of another name that is no JSON."""
-    if path.suffix.lower() in (".csv", ".tsv"):
-        return True
-    first = first_line(path).lower()
-    return not first.startswith(("{", "[")) and LAYER in first and CANDIDATE in first
+    """By its name, else by content that is no JSON; FileFormatError says what neither of them is."""
+    refuse_other_kind(path, "table")
+    refuse_foreign(path)
+    if (suffix := path.suffix.lower()) in (".csv", ".tsv", ".json"):
+        return suffix != ".json"
+    first = first_line(path)
+    return bool(first) and not first.startswith(("{", "["))
 
 
 def _whole(path: Path, sift: Callable[[Faults], Found], on_note: OnNote) -> Found:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from msgspec import UNSET, UnsetType
 
-from ponas_deploy.files.bounds import AboveZero, Positive
+from ponas_deploy.files.bounds import AboveZero, AtLeastZero, Positive
 from ponas_deploy.files.documents import (
     Format,
     RawDocument,
@@ -40,8 +40,8 @@ class LatencyCell:
     """One candidate of one layer: its value, what it took alone, an interval, and what was timed."""
 
     candidate: str
-    latency_ms: AboveZero
-    isolated_ms: AboveZero | UnsetType = UNSET
+    latency_ms: AtLeastZero
+    isolated_ms: AtLeastZero | UnsetType = UNSET
     low_ms: float | UnsetType = UNSET
     high_ms: float | UnsetType = UNSET
     key: str | UnsetType = UNSET

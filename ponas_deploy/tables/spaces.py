@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ponas_deploy.errors import TableMismatchError
+from ponas_deploy.errors import PonasError, TableMismatchError
 from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.architectures import agreed
 from ponas_deploy.tables.files import AnyTable
 from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.known import known_space
@@ -20,6 +21,26 @@ def space_of(table: AnyTable) -> Space | None:
     if key is not None:
         return build_space(key.name, key.resolution, key.classes) if is_sound(key) else None
     return known_space(values_of(table))
+
+
+def space_for(table: AnyTable, name: str | None, resolution: int | None, classes: int | None) -> Space | None:
+    """The known space of a table, or the one of that name, at a resolution (pixels) and a number of classes.
+
+    None for both where the table says them, or for the default's. None is returned where no space is known;
+    PonasError for what is not what the table says, or can be said of no known space.
+    """
+    known, key = space_of(table), table.space
+    resolution = agreed("resolution", resolution, key.resolution if key else None, "table is")
+    classes = agreed("classes", classes, key.classes if key else None, "table is")
+    if name is None and known is None:
+        if key is None and (resolution or classes):
+            raise PonasError(
+                "--resolution and --classes are of a space that is known, and the table's labels belong to"
+                " none: name one with --space."
+            )
+        return None
+    sizes = {what: size for what, size in (("resolution", resolution), ("classes", classes)) if size}
+    return build_space(name or (known.name if known else ""), **sizes)
 
 
 def is_sound(key: SpaceKey) -> bool:

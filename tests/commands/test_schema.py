@@ -37,6 +37,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("pareto", *TWO, "--accuracy-table", "accuracy.json"),
     ("compare", "PONAS-A", "PONAS-C", *TWO, "--accuracy-table", "accuracy.json"),
     ("compare", "PONAS-A", "--latency-table", "latency.csv"),
+    ("table", "import", "lookup_table.txt", "--out", "imported.json"),
     ("table", "fit", "networks.csv", "--out", "fitted.json"),
     ("table", "predict", "ort.json", "published.csv"),
     ("table", "check", "ort.json", "accuracy.json"),
@@ -62,6 +63,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     write_csv(Path("latency.csv"), latency_table().grid, "latency_ms")
     write_csv(Path("loss.csv"), accuracy_table().loss, "loss_pp")
     write_networks(Path("networks.csv"))
+    Path("lookup_table.txt").write_text("ir_k3 skip\n5129.5 1.5\n2449 0\n")
     grid, rows = latency_table().grid, ["0.5"] * 5
     named = [",".join([*(labels[row] for labels in grid.candidates), ms]) for row, ms in enumerate(rows)]
     Path("published.csv").write_text("\n".join([",".join([*grid.layers, "latency_ms"]), *named]) + "\n")

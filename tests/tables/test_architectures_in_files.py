@@ -51,5 +51,7 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
 
 def test_a_model_is_said_to_be_one(tmp_path: Path) -> None:
     (tmp_path / "my.onnx").write_bytes(b"\x08\x07\xcc")
-    with pytest.raises(ArchitectureError, match=r"is a model, no architecture: `ponas measure .*my\.onnx`"):
+    with pytest.raises(
+        ArchitectureError, match=r"is an ONNX model, no architecture: `ponas measure .*my\.onnx`"
+    ):
         parse(str(tmp_path / "my.onnx"), PONAS)

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner, Result
 
-from ponas_deploy.errors import FileFormatError, UnknownNameError
+from ponas_deploy.commands import app
+from ponas_deploy.engines.deployment import deploy
+from ponas_deploy.engines.task import random_source
+from ponas_deploy.errors import BudgetError, FileFormatError, UnknownNameError
 from ponas_deploy.profiling.inventory import Target, profile_there, serving
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.specialize import specialize
 from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.accuracy_file import write_accuracy_table
 from ponas_deploy.tables.architectures import read_choices
 from ponas_deploy.tables.grid import Grid
 from ponas_deploy.tables.latency import LatencyTable
+from ponas_deploy.tables.latency_file import write_latency_table
 from ponas_deploy.tables.store import find_table
 from ponas_deploy.tables.units import budget_doubt, table_doubt
-from sample_tables import SPACE
+from sample_tables import SPACE, accuracy_table, latency_table, write_csv
+from searchspace import Architecture, build_space
 from searchspace.architecture import text_form
+from searchspace.cost import network_cost
+from searchspace.ops import count_params
 
 
 def table(*labels: str, layers: int = 3, step: float = 1.0) -> LatencyTable:
@@ -74,5 +85,53 @@ def test_an_unknown_device_is_told_what_to_run_there() -> None:
 
 
 def test_what_is_there_and_is_no_file_is_said(tmp_path: Path) -> None:
-    with pytest.raises(FileFormatError, match="it is a folder, expected a regular file"):
+    with pytest.raises(FileFormatError, match="it is a folder, expected a regular file: name a file in it"):
         find_table(str(tmp_path))
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileFormatError, match="it is a pipe, expected a regular file: save what comes"):
+        find_table(str(tmp_path / "pipe"))
+
+
+def params_of(run: Result) -> int:
+    """The parameters, for 10 classes, of the network that a run of `specialize --json` chose."""
+    network = Architecture(build_space("ponas", 224, 10), tuple(json.loads(run.stdout)["choices"]))
+    return network_cost(count_params, network)
+
+
+def test_what_a_csv_is_counted_at_can_be_said(tmp_path: Path) -> None:
+    latency = write_csv(tmp_path / "latency.csv", latency_table().grid, "latency_ms")
+    loss = write_csv(tmp_path / "loss.csv", accuracy_table().loss, "loss_pp")
+    wanted = ("specialize", "--latency-table", str(latency), "--accuracy-table", str(loss), "--json")
+    run = CliRunner().invoke(app, [*wanted, "--params", "5M"])
+    assert "params are counted at 224 px and 1000 classes: --resolution and --classes change" in run.stderr
+    assert params_of(run) < 4e6
+    run = CliRunner().invoke(app, [*wanted, "--params", "5M", "--classes", "10", "--resolution", "96"])
+    assert 4.5e6 < params_of(run) <= 5e6
+    assert "counted at" not in run.stderr
+    known = tmp_path / "known.json"
+    write_latency_table(latency_table(), known)
+    run = CliRunner().invoke(app, [*wanted[:2], str(known), *wanted[3:], "--params", "5M", "--classes", "10"])
+    assert "--classes 10 was asked for, but the table is for 1000." in run.stderr
+    unknown = write_csv(tmp_path / "unknown.csv", table("a", "b").grid, "latency_ms")
+    run = CliRunner().invoke(app, [*wanted[:2], str(unknown), "--latency", "9ms", "--resolution", "96"])
+    assert "the table's labels belong to none: name one with --space" in " ".join(run.stderr.split())
+
+
+def test_a_table_beside_the_weights_is_named(tmp_path: Path) -> None:
+    said: list[str] = []
+    asked = {"out": tmp_path / "engine", "budget": {"params": 1.0}, "on_note": said.append}
+    space, run = build_space("ponas", 32, 10), tmp_path / "run"
+    run.mkdir()
+    weights = replace(random_source(0), file=str(run / "weights.safetensors"))
+    with pytest.raises(BudgetError):
+        deploy(space, Target("cpu"), weights=weights, **asked)
+    assert said == []
+    write_accuracy_table(accuracy_table(), run / "accuracy.json")
+    with pytest.raises(BudgetError):
+        deploy(space, Target("cpu"), weights=weights, **asked)
+    assert said == [
+        f"{run / 'accuracy.json'} was made with these weights and is not used: name it with --accuracy-table."
+    ]
+    with pytest.raises(BudgetError):
+        deploy(space, Target("cpu"), accuracy_table(), weights=weights, **asked)
+    assert len(said) == 1

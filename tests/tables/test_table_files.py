@@ -187,6 +187,24 @@ def test_what_leaves_as_a_frame_comes_back(tmp_path: Path, index: bool) -> None:
         assert not any("stem and head" in note for note in notes)
 
 
+def test_a_candidate_that_is_nothing_costs_nothing(tmp_path: Path) -> None:
+    path, said = tmp_path / "t.csv", list[str]()
+    path.write_text("layer,candidate,latency_ms\n1,a,0\n1,b,0.5\n2,a,0\n2,b,0.0\n")
+    table = load_latency_table(path, said.append)
+    assert table.grid.values == ((0.0, 0.5), (0.0, 0.0))
+    assert said == [f"{path}: layer '2': every candidate costs 0: its accuracy alone decides there."]
+    write_latency_table(table, tmp_path / "t.json")
+    assert load_latency_table(tmp_path / "t.json") == table
+
+
+def test_what_was_timed_did_not_cost_nothing(tmp_path: Path) -> None:
+    document = table_document(latency_table())
+    document["layers"][1]["cells"][2]["latency_ms"] = 0
+    write_json(tmp_path / "t.json", "ponas.latency-table/2", document)
+    with pytest.raises(FileFormatError, match=r"latency_ms is 0, a latency must be above zero"):
+        load_latency_table(tmp_path / "t.json")
+
+
 def test_a_known_space_without_a_constant_is_noted(tmp_path: Path) -> None:
     notes = list[str]()
     path = write_csv(tmp_path / "t.csv", replace(latency_table().grid, fixed=0.0), "latency_ms")
@@ -265,10 +283,6 @@ CSV_FAULTS = {
     "negative": (
         "layer,candidate,latency_ms\n1,a,-0.1\n",
         "line 2: layer '1' candidate 'a': latency_ms is -0.1, a latency must be above zero.",
-    ),
-    "zero": (
-        "layer,candidate,latency_ms\n1,a,0\n",
-        "line 2: layer '1' candidate 'a': latency_ms is 0.0, a latency must be above zero.",
     ),
     "twice": (
         "layer,candidate,latency_ms\n1,a,1\n\n1,a,2\n",

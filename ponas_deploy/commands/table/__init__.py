@@ -1,6 +1,6 @@
 """`ponas table`: what is in a table, whether it is sound, what differs between two.
 
-And tables from whole networks, and networks from tables.
+And tables from other projects' and from whole networks, and networks from tables.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ from ponas_deploy.commands.table.certify import certify
 from ponas_deploy.commands.table.check import check
 from ponas_deploy.commands.table.diff import diff
 from ponas_deploy.commands.table.fit import fit
+from ponas_deploy.commands.table.import_table import import_table
 from ponas_deploy.commands.table.predict import predict
 from ponas_deploy.commands.table.recheck import recheck
 from ponas_deploy.commands.table.show import show
 
 table_app = typer.Typer(
-    help="Look into, fit and use tables.",
+    help="Look into, import, fit and use tables.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 table_app.command()(show)
 table_app.command()(check)
+table_app.command("import")(import_table)
 table_app.command()(certify)
 table_app.command()(diff)
 table_app.command()(recheck)

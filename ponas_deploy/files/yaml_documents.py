@@ -1,0 +1,73 @@
+"""YAML that somebody else wrote, as plain values. PyYAML reads its grammar, and constructs nothing.
+
+A value that stands once and is meant often (an alias) makes a few lines as large as a memory: it is refused.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ponas_deploy.errors import FileFormatError, MissingExtraError
+from ponas_deploy.files.documents import MOST_NESTED
+from ponas_deploy.files.opening import MIB, read_text
+
+MOST_YAML_BYTES = 16 * MIB
+_NUMBERS = ("tag:yaml.org,2002:float", "tag:yaml.org,2002:int")
+_TOO_DEEP = f"is not YAML that can be read (nested more than {MOST_NESTED} deep)."
+
+
+def read_yaml(path: Path) -> Any:
+    """The one document of a file: objects, lists, numbers as floats, and every other scalar as text.
+
+    FileFormatError names the line of what is no YAML, of an alias, and of a key that stands twice;
+    MissingExtraError where PyYAML is not installed.
+    """
+    try:
+        import yaml
+    except ImportError as error:
+        raise MissingExtraError("PyYAML, which reading YAML needs,", "yaml") from error
+    text = read_text(path, MOST_YAML_BYTES)
+    loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+    try:
+        return _plain(yaml.compose(text, loader), path, set(), 0)
+    except yaml.MarkedYAMLError as error:
+        where = f"line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise FileFormatError(path, where, f"is not valid YAML ({error.problem}).") from error
+    except yaml.YAMLError as error:
+        raise FileFormatError(path, "", "is not valid YAML (a character that is not text).") from error
+    except RecursionError as error:
+        raise FileFormatError(path, "", _TOO_DEEP) from error
+
+
+def _plain(node: Any, path: Path, seen: set[int], depth: int) -> Any:
+    """A node of PyYAML's tree as a value; `seen` are the nodes before it."""
+    if node is None:
+        return None
+    where = f"line {node.start_mark.line + 1}"
+    if id(node) in seen:
+        raise FileFormatError(path, where, "is meant a second time by an alias (*), write it out there.")
+    if depth > MOST_NESTED:
+        raise FileFormatError(path, where, _TOO_DEEP)
+    seen.add(id(node))
+    if isinstance(node.value, str):
+        return _scalar(node)
+    if node.id == "sequence":
+        return [_plain(inner, path, seen, depth + 1) for inner in node.value]
+    found: dict[str, Any] = {}
+    for key, value in node.value:
+        if not isinstance(key.value, str):
+            raise FileFormatError(path, where, "has a key that is no text.")
+        if key.value in found:
+            place = f"line {key.start_mark.line + 1}"
+            raise FileFormatError(path, place, f"the key '{key.value}' stands here a second time.")
+        found[key.value] = _plain(value, path, seen, depth + 1)
+    return found
+
+
+def _scalar(node: Any) -> float | str:
+    text: str = node.value
+    try:
+        return float(text) if node.tag in _NUMBERS else text
+    except ValueError:  # YAML's other notations: 0x1f, .inf, 1:30
+        return text
