@@ -19,6 +19,7 @@ ROWS = "a,b,latency_ms\n" + 3 * "".join(
 )
 FILES = {
     "table fit": ("table", "fit", "rows.csv", "--out"),
+    "table import": ("table", "import", "rows.csv", "--out"),
     "networks": ("networks", "--count", "2", "--resolution", "32", "--backend", "onnxruntime", "--out"),
     "train table": ("train", "table", "--run", "run", "--method", "progressive", "--out"),
     "table certify": ("table", "certify", "losses.json", "--evaluated", "rows.csv", "--out"),

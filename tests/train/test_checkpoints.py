@@ -150,13 +150,15 @@ def test_what_is_no_file_is_said_at_once(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     refused(path, "there is no such file")
     os.mkfifo(path)
-    refused(path, "cannot be read: it is a pipe, expected a regular file.")
+    refused(path, "cannot be read: it is a pipe, expected a regular file: save what comes from it as a file")
     path.unlink()
     path.mkdir()
-    refused(path, "cannot be read: it is a folder, expected a regular file.")
+    refused(path, "cannot be read: it is a folder, expected a regular file: name a file in it.")
     path.rmdir()
     path.symlink_to("/dev/zero")
-    refused(path, "cannot be read: it is a device, expected a regular file.")
+    refused(
+        path, "cannot be read: it is a device, expected a regular file: save what comes from it as a file"
+    )
 
 
 HOSTILE: dict[str, tuple[Callable[[], Any], str]] = {
