@@ -6,7 +6,7 @@ one input `input` (N, C, H, W) float32, one output `output`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -36,10 +36,17 @@ INPUT, OUTPUT = "input", "output"
 OPSET, IR_VERSION = 17, 8
 
 
-def network_model(architecture: Architecture, weights: Weights, batch: int = 1) -> onnx.ModelProto:
-    """The whole network: images (N, 3, resolution, resolution) in, logits (N, classes) out."""
+def network_model(
+    architecture: Architecture, weights: Weights, batch: int = 1, metadata: Mapping[str, str] | None = None
+) -> onnx.ModelProto:
+    """The whole network: images (N, 3, resolution, resolution) in, logits (N, classes) out.
+
+    `metadata` becomes the model's `metadata_props`.
+    """
     shape = architecture.space.input_shape
-    return model(architecture.parts(), shape, weights, batch, f"{architecture.space.name}-network")
+    made = model(architecture.parts(), shape, weights, batch, f"{architecture.space.name}-network")
+    helper.set_model_props(made, dict(metadata or {}))
+    return made
 
 
 def model(

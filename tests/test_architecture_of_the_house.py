@@ -50,7 +50,7 @@ TRAIN_FLOOR = {room: floor for floor, rooms in enumerate(TRAIN_FLOORS) for room 
 PACKAGES = {
     "torch": (["train/*", "ponas_deploy/backends/*"], ["train/*"]),
     "torchvision": (["train/*"], ["train/*"]),
-    "PIL": (["train/data/decoding.py"],) * 2,
+    "PIL": (["ponas_deploy/files/images.py"], []),
     "sklearn": (["train/*"], ["train/data/digits.py"]),
     "onnxruntime": (["ponas_deploy/backends/onnxruntime.py"], []),
     "openvino": (["ponas_deploy/backends/openvino.py"], []),

@@ -7,7 +7,7 @@ manifest.json     see `manifest.py`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -32,16 +32,17 @@ def build(
     folder: Path,
     images: Images | None = None,
     on_build: OnBuildProgress | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> Path:
     """Write `model.onnx` and the backend's engine files into `folder`; returns the file that opens it.
 
-    `images` are those of INT8 scales. `on_build` is called with how far a build is, where the runtime reports
-    it.
+    `images` are those of INT8 scales, `metadata` what the model says of itself. `on_build` is called with how
+    far a build is, where the runtime reports it.
     """
     from searchspace.graph import network_model
 
     model = folder / MODEL
-    write_bytes(model, network_model(architecture, weights, conditions.batch).SerializeToString())
+    write_bytes(model, network_model(architecture, weights, conditions.batch, metadata).SerializeToString())
     return build_apart(model, conditions, images, on_build)
 
 

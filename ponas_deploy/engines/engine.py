@@ -57,6 +57,11 @@ class Engine:
         return self.manifest.top1_pct
 
     @property
+    def class_names(self) -> tuple[str, ...]:
+        """What the classes are called, in the order of the outputs; empty where the weights do not say."""
+        return self.manifest.class_names
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What speaks against the tables or the measurement, a sentence each."""
         return self.manifest.warnings

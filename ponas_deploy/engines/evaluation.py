@@ -25,6 +25,7 @@ from ponas_deploy.errors import (
     TableMismatchError,
     UnknownNameError,
 )
+from ponas_deploy.files.class_names import difference
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.files.weights import WeightsFile
 from ponas_deploy.tables.grid import SpaceKey
@@ -96,6 +97,7 @@ def evaluate(wanted: EvaluationRequest, advance: Advance, on_note: OnNote = no_n
     images = [getattr(splits, name) for name in (SPLITS if wanted.split == "all" else (wanted.split,))]
     if manifest:
         _same_network(manifest, architecture)
+        _same_classes(manifest, splits)
     found = _through_torch(wanted, architecture, file, splits, images, advance)
     if manifest is None or wanted.engine is None:
         return found
@@ -129,7 +131,7 @@ def _splits(
     from train.runs import load_images
 
     def report(progress: TrainingProgress) -> None:
-        if any(name in ("skipped_images", "found_classes") for name, _ in progress.metrics):
+        if progress.note:
             on_note(progress.text)
         else:
             advance(progress.done, progress.total, progress.text.partition(":")[0])
@@ -141,6 +143,7 @@ def _splits(
         seed=wanted.seed,
         workers=wanted.workers,
         otherwise_px=manifest.space.resolution if manifest else None,
+        otherwise_names=manifest.class_names if manifest else (),
         on_progress=report,
     )
 
@@ -156,6 +159,15 @@ def _same_network(manifest: Manifest, architecture: Architecture) -> None:
             f"the engine is for {manifest.space.classes} classes at {manifest.space.resolution} px of space"
             f" '{manifest.space.name}', the images are {ours.classes} classes at {ours.resolution} px."
         )
+
+
+def _same_classes(manifest: Manifest, splits: Splits) -> None:
+    """TableMismatchError where the engine numbers other classes, or the same in another order."""
+    ours, theirs = manifest.class_names, splits.class_names
+    if not ours or not theirs or ours == theirs:
+        return
+    text = difference(ours, theirs, "the engine", splits.name) or "the engine numbers them in another order"
+    raise TableMismatchError(f"the classes differ, {text}: evaluate the engine of these weights.")
 
 
 def _through_torch(

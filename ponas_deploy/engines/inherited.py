@@ -37,11 +37,11 @@ def inherited(
     on_note: OnNote = no_note,
 ) -> WeightsSource:
     """The source of an engine's weights and of its accuracy on the test images of `data`."""
-    from train.progress import silent
+    from train.progress import notes
     from train.runs import load_images
     from train.stages import inherited_weights
 
-    splits = load_images((file,), data=data, resolution=None, seed=seed, on_progress=silent)
+    splits = load_images((file,), data=data, resolution=None, seed=seed, on_progress=notes(on_note))
 
     def tensors(architecture: Architecture) -> Weights:
         if as_they_are:
@@ -90,4 +90,5 @@ def inherited(
         validate if file.supernet else None,
         images,
         preprocessing=preprocessing_of(file),
+        class_names=splits.class_names,
     )

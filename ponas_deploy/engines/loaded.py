@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,12 @@ from ponas_deploy.engines.engine import Engine
 from ponas_deploy.engines.manifest import MODEL, Manifest
 from ponas_deploy.engines.preprocessing import refused
 from ponas_deploy.errors import FileFormatError, PonasError
+from ponas_deploy.files.images import read_image
 from ponas_deploy.files.records import sha256
+
+ImageFile: TypeAlias = str | Path
+_LARGEST = 2.0
+"""Floats in [0, 1] overshoot it a little where they were resized before; those of other ranges by far."""
 
 
 class LoadedEngine:
@@ -26,18 +32,20 @@ class LoadedEngine:
     def __init__(self, engine: Engine, session: Session) -> None:
         self.engine, self._session = engine, session
 
-    def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
+    def __call__(self, images: NDArray[Any] | ImageFile | Sequence[ImageFile]) -> NDArray[np.float32]:
         """Logits (N, classes) float32 of N images; any N, the engine's batch is filled up or split.
 
         `images` are (N, H, W, 3), RGB, of any size, uint8 or floats in [0, 1]: they are resized, cut and
-        normalised as the weights' training did it. Or they are the network's own input, (N, 3, PX, PX) floats
-        of the engine's resolution, taken as they are. One image may come without its N.
+        normalised as the weights' training did it. So are image files, one or several, given as paths and
+        decoded as for training. Or they are the network's own input, (N, 3, PX, PX) floats of the engine's
+        resolution, taken as they are. One image may come without its N.
 
-        Raises PonasError for an array of another shape or kind, and for (N, H, W, 3) where the weights do not
-        say how images become their input.
+        Raises PonasError for an array of another shape or kind, for images where the weights do not say how
+        they become their input, and for a file that is no image or has pixels of an unknown range.
         """
         manifest = self.engine.manifest
-        inputs = _inputs(np.asarray(images), manifest)
+        files = _files(images)
+        inputs = _inputs(np.asarray(images), manifest) if files is None else _decoded(files, manifest)
         batch, classes = manifest.conditions.batch, manifest.space.classes
         logits = np.empty((len(inputs), classes), np.float32)
         for start in range(0, len(inputs), batch):
@@ -46,6 +54,11 @@ class LoadedEngine:
             filled[: len(some)] = some
             logits[start : start + len(some)] = self._session.run(filled)[: len(some)]
         return logits
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What the classes are called, in the order of the logits; empty where the weights do not say."""
+        return self.engine.class_names
 
     def close(self) -> None:
         """Free the engine; it is not used again."""
@@ -67,8 +80,8 @@ def load_engine(folder: Path | str) -> LoadedEngine:
         folder: the engine's folder, as `deploy` or `export` made it. Where the engine is still to be built on
             its device, the portable network runs through ONNX Runtime.
 
-    Returns: a context manager that is called with images (N, H, W, 3) or (N, 3, PX, PX) and returns logits
-    (N, classes) float32.
+    Returns: a context manager that is called with images (N, H, W, 3), image files, or (N, 3, PX, PX), and
+    returns logits (N, classes) float32, in the order of its `class_names`.
 
     Raises: FileFormatError for a folder without a manifest or with a file that changed since, BackendError
     when the runtime is missing or refuses the engine.
@@ -98,11 +111,32 @@ def _inputs(images: NDArray[Any], manifest: Manifest) -> NDArray[np.float32]:
         return given.astype(np.float32, copy=False)
     if given.shape[3] != 3 or not all(given.shape[1:3]):
         raise refused(f"an array of shape {images.shape} is not of this engine of {side} px")
-    how = manifest.preprocessing
+    if given.dtype != np.uint8 and given.size and np.abs(given).max() > _LARGEST:
+        raise refused(f"images as floats reach {np.abs(given).max():g}, which is beyond [0, 1]")
+    return _prepared(given, manifest)
+
+
+def _files(images: Any) -> list[Path] | None:
+    """The files that images are named by; None for an array."""
+    if isinstance(images, (str, Path)):
+        return [Path(images)]
+    names = list(images) if isinstance(images, (list, tuple)) else []
+    return (
+        [Path(name) for name in names] if names and all(isinstance(n, (str, Path)) for n in names) else None
+    )
+
+
+def _decoded(files: Sequence[Path], manifest: Manifest) -> NDArray[np.float32]:
+    return _prepared((read_image(path) for path in files), manifest)
+
+
+def _prepared(images: Iterable[NDArray[Any]], manifest: Manifest) -> NDArray[np.float32]:
+    """The network's input of images (H, W, 3) of any sizes."""
+    how, side = manifest.preprocessing, manifest.space.resolution
     if how is None:
         raise PonasError(
             f"the weights of this engine ({manifest.weights}) do not say how images become their input: give"
             f" (N, 3, {side}, {side}) float32, normalised as in training."
         )
-    found = [how.input_of(image, side) for image in given]
+    found = [how.input_of(image, side) for image in images]
     return np.stack(found) if found else np.empty((0, 3, side, side), np.float32)

@@ -116,9 +116,11 @@ def _finished(chosen: Attempt, task: Task, search: Search, folder: Path) -> Atte
     """
     if not task.weights.finish:
         return chosen
-    tensors = task.weights.finish(Architecture(task.space, chosen.choice.choices))
+    architecture = Architecture(task.space, chosen.choice.choices)
+    tensors = task.weights.finish(architecture)
     weights, key = _finished_weights(folder), SpaceKey.of(task.space)
     header = {name: str(value) for name, value in key.document().items() if name != "name"}
+    header |= task.weights.metadata(architecture)
     write_weights(weights, tensors, {"layout": "network", "space": key.name, **header})
     try:
         with machine_to_oneself(store.lock_path(), f"an engine for {folder}", _FINISHED_WAIT_S):
@@ -155,7 +157,8 @@ def build_and_measure(
         source.mkdir()
         tensors = (weights.finish or weights.tensors)(architecture)
         images = weights.scale_images(conditions.precision)
-        engine = build(architecture, tensors, conditions, source, images, on_build)
+        metadata = weights.metadata(architecture)
+        engine = build(architecture, tensors, conditions, source, images, on_build, metadata)
         with machine_to_oneself(store.lock_path(), f"an engine for {folder}"):
             timing = time_engine(engine, conditions.backend, run_settings(conditions))
         manifest = replace(
@@ -164,6 +167,7 @@ def build_and_measure(
             measured=timing,
             warnings=_said(timing),
             preprocessing=weights.preprocessing,
+            class_names=weights.class_names,
             **_on_this_machine(weights, conditions, engine),
         )
         return emit(manifest, folder, lambda to: _move_all(source, to), overwrite=overwrite)
@@ -184,7 +188,8 @@ def emit_portable(task: Task, folder: Path, *, overwrite: bool = False) -> Manif
     if attempt is None:
         raise PonasError("there is no latency table to choose with.")
     architecture = Architecture(task.space, attempt.choice.choices)
-    model = network_model(architecture, task.weights.tensors(architecture), attempt.conditions.batch)
+    tensors, metadata = task.weights.tensors(architecture), task.weights.metadata(architecture)
+    model = network_model(architecture, tensors, attempt.conditions.batch, metadata)
     environment = attempt.stored.table.environment
     manifest = replace(_manifest(task, attempt, 0, reranker), environment=environment)
     return emit(
@@ -217,6 +222,7 @@ def _manifest(task: Task, attempt: Attempt, tries: int, reranker: Reranker | Non
         shortlist=reranker.entries(choice.choices) if reranker else (),
         warnings=(*task.warnings, *_said(attempt.timing)),
         preprocessing=task.weights.preprocessing,
+        class_names=task.weights.class_names,
     )
 
 

@@ -56,7 +56,8 @@ class Manifest:
     `engine_file` is empty where the engine is still to be built on its device; then `measured` is None.
     `budget` and `predicted` are documents of the specialization (empty for an exported architecture).
     The latency budget is on the `percentile` of single inferences. `warnings` are what there was to say
-    against the tables. `preprocessing` is how images become the network's input, where the weights say it.
+    against the tables. `preprocessing` is how images become the network's input, and
+    `class_names` are in the order of its outputs, where the weights say it.
     """
 
     space: SpaceKey
@@ -78,6 +79,7 @@ class Manifest:
     warnings: tuple[str, ...] = ()
     files: tuple[EngineFile, ...] = field(default=())
     preprocessing: Preprocessing | None = None
+    class_names: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, architecture: Architecture, conditions: Conditions, weights: str, created: str) -> Manifest:

@@ -23,12 +23,13 @@ from ponas_deploy.engines.manifest import (
     Shortlisted,
     TableUsed,
 )
-from ponas_deploy.engines.preprocessing import Preprocessing
+from ponas_deploy.engines.preprocessing import ChannelOrder, Preprocessing
 from ponas_deploy.engines.reference import ReferenceTiming
 from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.engines.verdict import Verdict
 from ponas_deploy.errors import FileFormatError, PonasError
 from ponas_deploy.files.bounds import AboveZero, Count, Nanoseconds, Resolution
+from ponas_deploy.files.class_names import ClassNames, checked
 from ponas_deploy.files.documents import Format, compact, encoded, read_raw, refuse_unknown
 from ponas_deploy.files.records import in_words, write_json
 from ponas_deploy.tables.grid import SpaceKey
@@ -69,11 +70,13 @@ class MeasuredDocument:
 
 @dataclass(frozen=True, slots=True)
 class PreprocessingDocument:
-    """See `Preprocessing`."""
+    """See `Preprocessing`; `crop_px` is the space's resolution."""
 
     mean: tuple[float, float, float]
     std: tuple[AboveZero, AboveZero, AboveZero]
     resize_px: Resolution
+    channel_order: ChannelOrder = "RGB"
+    crop_px: Resolution | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,7 @@ class ManifestDocument:
     shortlist: tuple[Shortlisted, ...] = ()
     warnings: tuple[str, ...] = ()
     preprocessing: PreprocessingDocument | None = None
+    class_names: ClassNames = ()
     status: str = ""
     verdict: Verdict | None = None
 
@@ -142,9 +146,17 @@ def read_manifest(folder: Path) -> Manifest:
             "predicted": tuple(found.predicted.items()),
             "environment": tuple(found.environment.items()),
             "measured": found.measured and _timing(found.measured),
-            "preprocessing": found.preprocessing and Preprocessing(**encoded(found.preprocessing)),
+            "preprocessing": found.preprocessing and _preprocessing(path, found.preprocessing, found.space),
+            "class_names": checked(found.class_names, found.space.classes, path),
         }
     )
+
+
+def _preprocessing(path: Path, found: PreprocessingDocument, space: SpaceKey) -> Preprocessing:
+    if found.crop_px not in (None, space.resolution):
+        reason = f"is {found.crop_px}, but the network takes images of {space.resolution} px."
+        raise FileFormatError(path, "preprocessing.crop_px", reason)
+    return Preprocessing(found.mean, found.std, found.resize_px, found.channel_order)
 
 
 def _timing(found: MeasuredDocument) -> EngineTiming:
@@ -205,7 +217,8 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
 
 def _document(manifest: Manifest) -> Mapping[str, Any]:
     measured, written = manifest.measured, encoded(manifest)
-    preprocessing = written.pop("preprocessing")
+    how = manifest.preprocessing
+    del written["preprocessing"]
     files = written.pop("files")
     return {
         "status": manifest.status,
@@ -215,7 +228,7 @@ def _document(manifest: Manifest) -> Mapping[str, Any]:
         "environment": dict(manifest.environment),
         "verdict": manifest.verdict,
         "measured": measured and _measured(measured, manifest.percentile),
-        "preprocessing": preprocessing,
+        "preprocessing": how and how.said(manifest.space.resolution),
         "files": files,
     }
 

@@ -5,36 +5,41 @@ The header of a weights file says it (`mean`, `std`, `resize_px`), an engine's m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, isfinite
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ponas_deploy.errors import PonasError
+from ponas_deploy.files import class_names
+from ponas_deploy.files.documents import encoded
 from ponas_deploy.files.weights import WeightsFile
 
 _LARGEST_PX = 1 << 14
 Floats = NDArray[np.float32]
 Rgb = tuple[float, float, float]
+ChannelOrder = Literal["RGB"]
 
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """A pixel value v in [0, 1] reaches the network as (v - mean) / std, channel by channel (RGB).
+    """A pixel value v in [0, 1] reaches the network as (v - mean) / std, channel by channel.
 
-    The shorter side is resized to `resize_px` before, with a triangle filter, and the centre cut out.
+    The shorter side is resized to `resize_px` before, with a triangle filter, and the centre of the network's
+    resolution cut out.
     """
 
     mean: Rgb
     std: Rgb
     resize_px: int
+    channel_order: ChannelOrder = "RGB"
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Preprocessing:
-        """What `document` wrote; ValueError for anything else."""
+        """Of `mean`, `std` and `resize_px`; ValueError where one is missing or wrong."""
         mean, std, resize_px = document.get("mean"), document.get("std"), document.get("resize_px")
         rgb, deviation = _rgb(mean), _rgb(std)
         if rgb is None or deviation is None or min(deviation) <= 0:
@@ -43,9 +48,9 @@ class Preprocessing:
             raise ValueError(f"resize_px is {resize_px!r}, expected 1 to {_LARGEST_PX}")
         return cls(rgb, deviation, resize_px)
 
-    def document(self) -> dict[str, Any]:
-        """As a manifest holds it."""
-        return {"mean": list(self.mean), "std": list(self.std), "resize_px": self.resize_px}
+    def said(self, crop_px: int) -> dict[str, Any]:
+        """All of it by name, as manifests and ONNX models say it; `crop_px` is the network's resolution."""
+        return {**encoded(self), "crop_px": crop_px}
 
     def input_of(self, image: NDArray[Any], resolution: int) -> Floats:
         """The input (3, resolution, resolution) of the network for one image (H, W, 3)."""
@@ -65,12 +70,24 @@ def preprocessing_of(file: WeightsFile) -> Preprocessing | None:
     A file that does not say `resize_px` was trained on images brought to the resolution itself.
     """
     header = file.metadata
+    if header.get("channel_order", "RGB") != "RGB":
+        return None
     try:
         mean, std = (list(map(float, header.get(key, "").split(","))) for key in ("mean", "std"))
         resize_px = file.number("resize_px") or file.number("resolution")
         return Preprocessing.from_document({"mean": mean, "std": std, "resize_px": resize_px})
     except ValueError:
         return None
+
+
+def model_metadata(how: Preprocessing | None, crop_px: int, names: Sequence[str]) -> dict[str, str]:
+    """What a model says of itself, as in the header of weights: how images become its input, its classes."""
+    said = how.said(crop_px) if how else {}
+    texts = {
+        key: ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+        for key, value in said.items()
+    }
+    return {**texts, class_names.KEY: class_names.written(names)} if names else texts
 
 
 def _rgb(value: object) -> Rgb | None:

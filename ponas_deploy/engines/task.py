@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ponas_deploy.backends import INT8, Session
-from ponas_deploy.engines.preprocessing import Preprocessing
+from ponas_deploy.engines.preprocessing import Preprocessing, model_metadata
 from ponas_deploy.engines.reranker import Reranker, Validate, refuse_shortlist, without_doubles
 from ponas_deploy.errors import PonasError
 from ponas_deploy.search.budget import Budget
@@ -36,7 +36,8 @@ class WeightsSource:
     `tested_on` names; None where there is nothing to measure. `validate` evaluates networks before
     anything of them is built, for a shortlist. `images` are (count, 3, height, width) float32 as the network
     wants them, which INT8 scales come from; weights that were not `trained` can do without. `preprocessing`
-    is how images become the network's input, where the weights say it. `file` is where they lie, and
+    is how images become the network's input, and `class_names` are in the order of its outputs, where the
+    weights say it. `file` is where they lie, and
     `network` the one network that they are of, by name or text form (empty where it is not known); None where
     they are for any.
     """
@@ -50,8 +51,13 @@ class WeightsSource:
     images: Callable[[], NDArray[np.float32]] | None = None
     trained: bool = True
     preprocessing: Preprocessing | None = None
+    class_names: tuple[str, ...] = ()
     file: str = ""
     network: str | None = None
+
+    def metadata(self, architecture: Architecture) -> dict[str, str]:
+        """What an ONNX model with these weights says of itself."""
+        return model_metadata(self.preprocessing, architecture.space.resolution, self.class_names)
 
     def scale_images(self, precision: str) -> NDArray[np.float32] | None:
         """The images that the scales of an engine come from; None where it has no scales, or random weights.

@@ -139,6 +139,7 @@ def _source(file: WeightsFile, data: str | None, finetune: int, seed: int, on_no
             f"{file.path.name}, as they are",
             file.inherited,
             preprocessing=preprocessing_of(file),
+            class_names=file.class_names,
         )
     if data is None:
         raise PonasError(f"{file.path} does not name its data set: name it with --data.")

@@ -107,6 +107,8 @@ def _header(network: AuthorsNetwork[NDArray[np.float32]], remark: str) -> dict[s
         "mean": _MEAN,
         "std": _STD,
         "resize_px": str(round(space.resolution * 8 / 7)),
+        "crop_px": str(space.resolution),
+        "channel_order": "RGB",
         "choices": network.architecture.text,
         "source": f"a checkpoint in the layout of the PONAS authors ({network.name or 'another network'})",
         **({_REMARK: remarks} if remarks else {}),

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ponas_deploy.errors import FileFormatError, WeightsError
+from ponas_deploy.files import class_names
 from ponas_deploy.files.contents import weights_contents
 from ponas_deploy.files.records import write_bytes
 from searchspace.architecture import Architecture
@@ -46,6 +47,16 @@ class WeightsFile:
     def stored(self) -> Path:
         """The safetensors file that holds the tensors."""
         return self.converted_to or self.path
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What the classes are called, in the order of the outputs; empty where the file does not say.
+
+        FileFormatError for names that are none, or not as many as there are classes.
+        """
+        text = self.metadata.get(class_names.KEY, "")
+        found = class_names.read(text, self.path) if text else ()
+        return class_names.checked(found, self.number("classes"), self.path)
 
     @property
     def supernet(self) -> bool:

@@ -22,6 +22,7 @@ from photos import COLOURS, fill
 from ponas_deploy.commands import app
 from ponas_deploy.engines import timing
 from ponas_deploy.engines.accuracy import Accuracy, agree, measure
+from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.errors import PonasError
 from ponas_deploy.files.weights import read_weights, write_weights
 from searchspace import SPACES, Architecture, build_space
@@ -222,7 +223,7 @@ def test_bad_input_is_one_sentence(run: Run, photos: Photos, trained: TrainResul
     refused(given(), "class 'fox' in")
     (photos.folder / "val" / "fox").rmdir()
     refused(given(data="digits"), "w.safetensors tells 3 classes apart, but digits has 10")
-    refused(given(weights=trained.weights), "tells 10 classes apart, but")
+    refused(given(weights=trained.weights), "the classes differ, only")
     refused(given(arch="PONAS-A"), "PONAS-A belongs to space 'ponas', not 'tiny'")
     other = ",".join([LABELS[1]] * 3)
     refused(given(arch=other), f"w.safetensors is another network's, {photos.arch}: name that")
@@ -230,6 +231,51 @@ def test_bad_input_is_one_sentence(run: Run, photos: Photos, trained: TrainResul
     Path("broken.safetensors").write_bytes(b"nonsense")
     refused(given(weights="broken.safetensors"), "is neither a safetensors file nor a torch checkpoint")
     assert given(arch="--nonsense").exit_code == 2
+
+
+def named(photos: Photos, names: tuple[str, ...]) -> Path:
+    """The weights of `photos`, whose outputs are cat, dog and eel, with their outputs in this order."""
+    file, order = read_weights(photos.weights), [list(COLOURS).index(name) for name in names]
+    last = [name for name in file.tensors if name.startswith("head.classifier.")]
+    assert len(last) == 2
+    tensors = {**file.tensors, **{name: np.ascontiguousarray(file.tensors[name][order]) for name in last}}
+    path = Path(f"{'-'.join(names)}.safetensors")
+    write_weights(path, tensors, {**file.metadata, "classes": "3", "class_names": json.dumps(names)})
+    return path
+
+
+def test_classes_are_mapped_by_name(run: Run, photos: Photos) -> None:
+    """Through torch, through an engine, and on images that INT8 scales or accuracy come from."""
+    given = ("evaluate", photos.arch, "--data", photos.folder, "--json", "--weights")
+    nameless = run(*given, photos.weights)
+    assert "does not name its classes: those of" in nameless.stderr
+    expected = document(nameless)
+    names = ("dog", "eel", "cat")
+    weights = named(photos, names)
+    to = ("--data", photos.folder, "--out", "engine", "--json")
+    made = document(run("export", photos.arch, "--weights", weights, *to))
+    result = run(*given, weights, "--engine", "engine")
+    assert "does not name" not in result.stderr
+    found = document(result)
+    assert found["top1_pct"] == found["engine"]["top1_pct"] == expected["top1_pct"] == made["top1_pct"]
+    assert read_manifest(Path("engine")).class_names == names
+    sorted_ones = named(photos, ("cat", "dog", "eel"))
+    assert document(run(*given, sorted_ones))["top1_pct"] == expected["top1_pct"]
+    refused(
+        run(*given, sorted_ones, "--engine", "engine"),
+        "the classes differ, the engine numbers them in another order: evaluate the engine of these weights",
+    )
+
+
+def test_images_of_other_classes_are_refused_by_name(run: Run, photos: Photos) -> None:
+    weights = named(photos, ("cat", "dog", "eel"))
+    for part in ("train", "val"):
+        (photos.folder / part / "cat").rename(photos.folder / part / "yak\x1b[31m")
+    given = ("evaluate", photos.arch, "--data", photos.folder, "--json", "--weights")
+    only = f"only {weights} has class 'cat' and only {photos.folder} has class 'yak\\x1b[31m': name images of"
+    refused(run(*given, weights), only)
+    write_weights(Path("wrong.safetensors"), read_weights(weights).tensors, {"class_names": '["a", "a"]'})
+    refused(run(*given, "wrong.safetensors"), "class_names: holds class 'a' more than once")
 
 
 def test_weights_of_another_space_or_network_are_refused(run: Run, photos: Photos) -> None:
@@ -273,6 +319,9 @@ def test_an_authors_checkpoint_is_converted_once_and_evaluated_and_exported(run:
     written = kept.stat().st_mtime_ns
     made = run("export", "PONAS-A", *given, "--out", "engine")
     assert document(made)["top1_pct"] == pytest.approx(found["top1_pct"])
+    assert "3 classes (cat, dog, eel); 6 validation images\n" in made.stderr
+    assert "does not name its classes: those of" in made.stderr
+    assert read_manifest(Path("engine")).class_names == ("cat", "dog", "eel")
     assert "converted" not in made.stderr
     assert kept.stat().st_mtime_ns == written
     both = document(run("evaluate", "PONAS-A", *given, "--engine", "engine"))

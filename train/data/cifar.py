@@ -19,6 +19,7 @@ from torchvision import datasets
 from torchvision.transforms.v2.functional import normalize
 
 from ponas_deploy.errors import PonasError
+from ponas_deploy.files.class_names import usable
 from train.compute import WHOLE, Share, generator
 from train.data.cache import default_cache
 from train.data.splits import Batch, Splits
@@ -84,10 +85,10 @@ def _load(
     validation: int | None,
 ) -> Splits:
     folder = default_cache() if data_dir is None else data_dir
-    pixels, labels = _read(published, folder, download, train=True)
+    pixels, labels, names = _read(published, folder, download, train=True)
     held = _held_out(labels, published, validation, seed)
     train, table = ~held, held
-    tested = _read(published, folder, download, train=False)
+    tested = _read(published, folder, download, train=False)[:2]
     side = resolution or RESOLUTION
     train_images, held_images, test_images = (
         SmallImages(some, classes, side, published.mean, published.std)
@@ -103,11 +104,14 @@ def _load(
         train_images,
         held_images,
         test_images,
+        class_names=names,
     )
 
 
-def _read(published: Published, folder: Path, download: bool, *, train: bool) -> tuple[Tensor, Tensor]:
-    """Pixels (N, 3, 32, 32) uint8 and labels (N,) int64."""
+def _read(
+    published: Published, folder: Path, download: bool, *, train: bool
+) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """Pixels (N, 3, 32, 32) uint8, labels (N,) int64, and what the classes are called."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # NumPy 2.4 on arrays pickled in 2009
@@ -119,7 +123,7 @@ def _read(published: Published, folder: Path, download: bool, *, train: bool) ->
             f" that holds them, {published.name}:data_dir=FOLDER, or add download=yes."
         ) from error
     pixels = torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous()
-    return pixels, torch.tensor(found.targets, dtype=torch.int64)
+    return pixels, torch.tensor(found.targets, dtype=torch.int64), usable(found.classes)
 
 
 def _held_out(labels: Tensor, published: Published, validation: int | None, seed: int) -> Tensor:

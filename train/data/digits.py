@@ -33,7 +33,10 @@ def load(resolution: int | None, seed: int, workers: int) -> Splits:
     train, validation, test = (
         TensorImages(images[part], labels[part], shift_and_rotate) for part in _split(labels, seed)
     )
-    return Splits("digits", 10, resolution, seed, (MEAN,) * 3, (STD,) * 3, train, validation, test)
+    names = tuple(map(str, range(10)))
+    return Splits(
+        "digits", 10, resolution, seed, (MEAN,) * 3, (STD,) * 3, train, validation, test, class_names=names
+    )
 
 
 def _split(labels: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:

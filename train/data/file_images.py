@@ -27,8 +27,8 @@ from torchvision.transforms import v2
 
 from ponas_deploy.errors import FileFormatError, PonasError
 from ponas_deploy.files.documents import Format, read_document, write_document
+from ponas_deploy.files.images import decoded, reason
 from train.compute import WHOLE, Share, derive, threads
-from train.data.decoding import decoded
 from train.data.layout import Part
 from train.data.splits import Batch
 from train.progress import OnProgress, TrainingProgress
@@ -182,7 +182,7 @@ class _Decoding(Dataset[Tensor | str]):
             try:
                 image = decoded(path)
             except Exception as error:
-                return f"{path} cannot be read ({_reason(error)})"
+                return f"{path} cannot be read ({reason(error)})"
             if augment is None:
                 return self.views.plain(image)
             with _drawing(derive(augment, "image", index)):
@@ -237,10 +237,10 @@ def _kept_text(text: str) -> str:
 
 def _report_skipped(root: Path, broken: dict[str, str], files: int, on_progress: OnProgress) -> None:
     left = len(broken) - _REPORTED
-    metrics = (("skipped_images", float(len(broken))),)
     for number, (file, why) in enumerate(islice(broken.items(), _REPORTED), start=1):
         more = f", and {left} more" if number == _REPORTED and left > 0 else ""
-        on_progress(TrainingProgress("data", files, files, f"skipped {root / file}: {why}{more}", metrics))
+        text = f"skipped {root / file}: {why}{more}"
+        on_progress(TrainingProgress("data", files, files, text, note=True))
 
 
 def _looked_at(root: Path, files: list[str], reading: Reading) -> dict[str, str]:
@@ -270,10 +270,5 @@ def _fault(path: Path) -> str:
     try:
         decoded(path)
     except Exception as error:
-        return _reason(error)
+        return reason(error)
     return ""
-
-
-def _reason(error: Exception) -> str:
-    """PIL has no root of its errors: what it raises for a broken file is one of a dozen kinds."""
-    return str(error).partition("\n")[0] or type(error).__name__

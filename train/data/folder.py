@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ponas_deploy.errors import PonasError
+from ponas_deploy.files.class_names import listed
 from train.compute import WHOLE, Share, generator
 from train.data.cache import default_cache
 from train.data.file_images import FileImages, Reading, resized_px, views
-from train.data.layout import ALL, TEST, TRAIN, VALIDATION, Part, found_text, listed, read_parts
+from train.data.layout import ALL, TEST, TRAIN, VALIDATION, Part, found_text, read_parts
 from train.data.splits import Batch, Images, Splits
 from train.progress import OnProgress, TrainingProgress, silent
 
@@ -58,8 +59,8 @@ def load(
         on_progress,
     )
     parts = read_parts(folder)
-    count = len(next(iter(parts.values())).classes)
-    on_progress(TrainingProgress("data", 0, 1, found_text(parts), (("found_classes", float(count)),)))
+    any_part = next(iter(parts.values()))
+    on_progress(TrainingProgress("data", 0, 1, found_text(parts), note=True))
     hold_out = HoldOut(folder, seed, on_progress)
     chosen = _divided(parts, hold_out, validation, test)
 
@@ -68,7 +69,7 @@ def load(
 
     return Splits(
         name=str(folder),
-        classes=len(next(iter(parts.values())).classes),
+        classes=len(any_part.classes),
         resolution=resolution,
         seed=seed,
         mean=MEAN,
@@ -77,6 +78,7 @@ def load(
         validation=images(VALIDATION),
         test=images(TEST),
         resize_px=resized_px(resolution),
+        class_names=any_part.class_names,
     )
 
 
@@ -125,7 +127,7 @@ class HoldOut:
             held[members[order[:take].numpy()]] = True
         if small:
             text = (
-                f"held out for {purpose}: fewer than {count} images of {listed('class', small)},"
+                f"held out for {purpose}: fewer than {count} images of {listed(small)},"
                 f" one in {SMALL} instead"
             )
             self.on_progress(TrainingProgress("data", 0, 1, text))

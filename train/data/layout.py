@@ -14,8 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ponas_deploy.errors import PonasError
-from train.data.decoding import EXTENSIONS
+from ponas_deploy.errors import PonasError, printable
+from ponas_deploy.files.class_names import difference, listed, usable
+from ponas_deploy.files.images import extensions
 
 TRAIN, VALIDATION, TEST, ALL = "train", "validation", "test", "all"
 _FOLDERS = {
@@ -24,7 +25,7 @@ _FOLDERS = {
     **dict.fromkeys(("test", "testing"), TEST),
 }
 """What folders of parts are called, in any case."""
-_SHOWN, _NAMED = 3, 10
+_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,11 @@ class Part:
     classes: tuple[str, ...]
     files: tuple[str, ...]
     labels: tuple[int, ...]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What the classes are called, the same in every locale; empty where no file could hold it."""
+        return usable([os.fsencode(name).decode("utf-8", "backslashreplace") for name in self.classes])
 
 
 def read_parts(folder: Path) -> dict[str, Part]:
@@ -58,28 +64,27 @@ def read_parts(folder: Path) -> dict[str, Part]:
 def found_text(parts: Mapping[str, Part]) -> str:
     """What was found, and the files and folders that were left out, in one line."""
     classes = next(iter(parts.values())).classes
-    names = ", ".join(classes[:_NAMED]) + (
-        f" and {len(classes) - _NAMED} more" if len(classes) > _NAMED else ""
-    )
+    more = f" and {len(classes) - _NAMED} more" if len(classes) > _NAMED else ""
+    names = ", ".join(map(printable, classes[:_NAMED])) + more
     images = ", ".join(
         f"{len(part.files)} {'' if name == ALL else f'{name} '}images" for name, part in parts.items()
     )
     others = Counter[str]()
     for part in parts.values():
         others += _others(part)
-    files = ", ".join(f"{count} files ({kind})" for kind, count in sorted(others.items()))
-    left = [files] if files else []
+    left = [f"{count} file{'s' * (count > 1)} ({kind})" for kind, count in sorted(others.items())]
     if ALL not in parts:
         folder, used = next(iter(parts.values())).root.parent, {part.root for part in parts.values()}
         unused = sorted(name for name in _class_folders(folder) if folder / name not in used)
         left += [f"folder{'s' * (len(unused) > 1)} {', '.join(unused[:_NAMED])}"] if unused else []
-    out = f"; left out: {', '.join(left)}" if left else ""
+    out = f"; left out: {', '.join(map(printable, left))}" if left else ""
     return f"{len(classes)} classes ({names}); {images}{out}"
 
 
 def _others(part: Part) -> Counter[str]:
-    """How many files of a part are no images that are read, by the end of their names."""
-    counts = Counter[str]()
+    """How many files of a part are not read: by the end of their names, and images of no class."""
+    loose = sum(_is_image(path.name) for path in _entries(part.root))
+    counts = Counter({"images outside the class folders": loose} if loose else {})
     for name in part.classes:
         for _, _, files in os.walk(part.root / name, followlinks=True):
             left = [file for file in files if not _is_image(file) and not file.startswith(".")]
@@ -123,8 +128,8 @@ def _part(root: Path) -> Part:
     empty = [name for name, files in zip(classes, members, strict=True) if not files]
     if empty:
         raise PonasError(
-            f"{listed('class', empty)} in {root} without an image: put images there"
-            f" ({', '.join(EXTENSIONS)}), or remove the folder."
+            f"{listed(empty)} in {root} without an image: put images there"
+            f" ({', '.join(extensions())}), or remove the folder."
         )
     files = tuple(file for found in members for file in found)
     labels = tuple(label for label, found in enumerate(members) for _ in found)
@@ -152,7 +157,7 @@ def _images(root: Path, name: str) -> list[str]:
 
 
 def _is_image(file: str) -> bool:
-    return file.lower().endswith(EXTENSIONS) and not file.startswith(".")
+    return file.lower().endswith(extensions()) and not file.startswith(".")
 
 
 def _no_classes(root: Path, classes: Sequence[str]) -> str:
@@ -167,19 +172,5 @@ def _no_classes(root: Path, classes: Sequence[str]) -> str:
 
 
 def _same_classes(one: Part, other: Part) -> None:
-    only = {
-        part.root: sorted(set(part.classes) - set(rest.classes))
-        for part, rest in ((one, other), (other, one))
-    }
-    texts = [f"only {root} has {listed('class', names)}" for root, names in only.items() if names]
-    if texts:
-        raise PonasError(
-            f"the classes differ, {' and '.join(texts)}: every part needs the same class folders."
-        )
-
-
-def listed(noun: str, names: Sequence[str]) -> str:
-    """Some names for people: `class 'a'`, `5 classes 'a', 'b', 'c' and 2 more`."""
-    shown = ", ".join(f"'{name}'" for name in names[:_SHOWN])
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{noun} {shown}" if len(names) == 1 else f"{len(names)} {noun}es {shown}{more}"
+    if text := difference(one.classes, other.classes, str(one.root), str(other.root)):
+        raise PonasError(f"the classes differ, {text}: every part needs the same class folders.")

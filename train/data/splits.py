@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -61,12 +61,33 @@ class TensorImages:
 
 
 @dataclass(frozen=True, slots=True)
+class Renumbered:
+    """Images of which class k is called `numbers[k]`, `numbers` (classes,) int64."""
+
+    images: Images
+    numbers: Tensor
+
+    @property
+    def labels(self) -> Tensor:
+        """See `Images.labels`."""
+        return self.numbers[self.images.labels]
+
+    def batches(
+        self, size: int, order: Tensor | None = None, augment: int | None = None, share: Share = WHOLE
+    ) -> Iterator[Batch]:
+        """See `Images.batches`."""
+        for images, labels in self.images.batches(size, order, augment, share):
+            yield images, self.numbers[labels]
+
+
+@dataclass(frozen=True, slots=True)
 class Splits:
     """A data set: images to train on, to fill the accuracy table with, and to report on at the end.
 
     `resolution` in pixels. The shorter side of an image of another size is brought to `resize_px` (None: to
     the resolution), and its centre cut out. A pixel value v in [0, 1] reaches the network as
-    (v - mean) / std, channel by channel.
+    (v - mean) / std, channel by channel. `class_names` are in the order of the labels, empty where the
+    classes have no names.
     """
 
     name: str
@@ -79,3 +100,15 @@ class Splits:
     validation: Images
     test: Images
     resize_px: int | None = None
+    class_names: tuple[str, ...] = ()
+
+    def in_order(self, names: Sequence[str]) -> Splits:
+        """The same images with their classes numbered as in `names`, which are the same names."""
+        if self.class_names == tuple(names):
+            return self
+        places = {name: place for place, name in enumerate(names)}
+        numbers = torch.tensor([places[name] for name in self.class_names], dtype=torch.int64)
+        train, validation, test = (
+            Renumbered(images, numbers) for images in (self.train, self.validation, self.test)
+        )
+        return replace(self, train=train, validation=validation, test=test, class_names=tuple(names))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ponas_deploy.errors import WeightsError
+from ponas_deploy.files import class_names
 from ponas_deploy.files.weights import Arrays, WeightsFile
 from searchspace import Space
 from searchspace.space import HEAD
@@ -28,7 +29,10 @@ def describe(layout: str, space: Space, splits: Splits, seed: int) -> dict[str, 
         "mean": ",".join(map(str, splits.mean)),
         "std": ",".join(map(str, splits.std)),
         "resize_px": str(splits.resize_px or space.resolution),
+        "crop_px": str(space.resolution),
+        "channel_order": "RGB",
         "seed": str(seed),
+        **({class_names.KEY: class_names.written(splits.class_names)} if splits.class_names else {}),
     }
 
 
@@ -59,7 +63,8 @@ def refuse_other_tensors(wanted: Mapping[str, Tensor], arrays: Mapping[str, NDAr
 
 
 def refuse_other_images(file: WeightsFile, splits: Splits) -> None:
-    """WeightsError when a weights file is for another number of classes, or another resolution."""
+    """WeightsError when a weights file is for other classes, in another order too, or another resolution."""
+    _refuse_other_names(file, splits)
     classes = file.number("classes") or _classes(file)
     if classes not in (None, splits.classes):
         raise WeightsError(
@@ -72,6 +77,18 @@ def refuse_other_images(file: WeightsFile, splits: Splits) -> None:
             f"{file.path} is for {resolution} px, but {splits.name} has {splits.resolution} px:"
             f" ask for --resolution {resolution}."
         )
+
+
+def _refuse_other_names(file: WeightsFile, splits: Splits) -> None:
+    """WeightsError names the classes of only one side; where one of them has no names, nothing is known."""
+    ours, theirs = file.class_names, splits.class_names
+    if not ours or not theirs or ours == theirs:
+        return
+    if text := class_names.difference(ours, theirs, str(file.path), splits.name):
+        raise WeightsError(f"the classes differ, {text}: name images of the classes it was trained on.")
+    raise WeightsError(
+        f"{file.path} numbers the classes of {splits.name} in another order: name files of one run."
+    )
 
 
 def _classes(file: WeightsFile) -> int | None:

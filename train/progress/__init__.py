@@ -1,7 +1,16 @@
 """What a training run reports while it goes on, and how fast it is. No torch."""
 
 from train.progress.pace import Pace, Speed
-from train.progress.reports import Evaluation, LayerRow, OnProgress, StageName, TrainingProgress, both, silent
+from train.progress.reports import (
+    Evaluation,
+    LayerRow,
+    OnProgress,
+    StageName,
+    TrainingProgress,
+    both,
+    notes,
+    silent,
+)
 
 __all__ = [
     "Evaluation",
@@ -12,5 +21,6 @@ __all__ = [
     "StageName",
     "TrainingProgress",
     "both",
+    "notes",
     "silent",
 ]

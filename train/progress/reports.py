@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ponas_deploy.files.bounds import AtLeastZero, Count, Percent
+from ponas_deploy.files.notes import OnNote
 
 StageName = Literal["data", "meta", "fine-tune", "weights", "subnets"]
 
@@ -49,9 +50,10 @@ class TrainingProgress:
     """How far a stage is.
 
     `done` of `total` are units of about equal time within a stage, so that they give the time left.
-    `text` is one line for people, `metrics` are named numbers with their unit in the name, `row` is
-    set once for each row of the table, when its layer is finished (or was found finished on resuming).
-    `images` were trained on since the report before. `milestone`: an epoch or a layer ends here.
+    `text` is one line for people, with `note` one to keep: what was found, what is wrong. `metrics` are named
+    numbers with their unit in the name, `row` is set once for each row of the table, when its layer is
+    finished (or was found finished on resuming). `images` were trained on since the report before.
+    `milestone`: an epoch or a layer ends here.
     """
 
     stage: StageName
@@ -62,6 +64,7 @@ class TrainingProgress:
     row: LayerRow | None = None
     images: int = 0
     milestone: bool = False
+    note: bool = False
 
 
 OnProgress = Callable[[TrainingProgress], None]
@@ -73,6 +76,16 @@ def both(one: OnProgress, other: OnProgress) -> OnProgress:
     def on_progress(progress: TrainingProgress) -> None:
         one(progress)
         other(progress)
+
+    return on_progress
+
+
+def notes(on_note: OnNote) -> OnProgress:
+    """An `on_progress` that hands on the lines to keep, and nothing else."""
+
+    def on_progress(progress: TrainingProgress) -> None:
+        if progress.note:
+            on_note(progress.text)
 
     return on_progress
 

@@ -17,7 +17,7 @@ from searchspace import Architecture, Space
 from train.compute import Compute, distributed
 from train.data import Splits
 from train.files import RUN, RunPaths, claim, rows_of, rows_text
-from train.networks import Network, describe, load_arrays, to_arrays
+from train.networks import Network, describe, load_arrays, refuse_other_images, to_arrays
 from train.progress import LayerRow
 from train.settings import TrainSettings
 from train.stages import TunedLayer
@@ -75,6 +75,7 @@ class RunFolder:
     def _load(self, path: Path, compute: Compute) -> tuple[Network, tuple[LayerRow, ...]]:
         file = distributed.first(partial(read_weights, path))
         try:
+            refuse_other_images(file, self.splits)
             network = Network(Architecture.from_text(self.space, file.metadata["choices"]))
             load_arrays(network, file.tensors)
             rows = rows_of(file.metadata.get("rows", "[]"), path)

@@ -13,7 +13,7 @@ from searchspace.weights import network_of
 
 if TYPE_CHECKING:
     from train.data import Splits
-    from train.progress import OnProgress
+    from train.progress import OnProgress, TrainingProgress
 
 
 def load_images(
@@ -25,11 +25,14 @@ def load_images(
     on_progress: OnProgress,
     workers: int = 0,
     otherwise_px: int | None = None,
+    otherwise_names: tuple[str, ...] = (),
 ) -> Splits:
     """The images named, or those that the weights were trained on, cut as their training cut them.
 
-    `otherwise_px` is the resolution where neither the command line nor a file says one. PonasError when the
-    files are for other images than these, or were trained on another cut than each other.
+    Their classes are numbered as the weights number them, by name. `otherwise_px` is the resolution where
+    neither the command line nor a file says one, `otherwise_names` the classes where no file names any.
+    PonasError when the files are for other images or classes than these, or were trained on another cut than
+    each other.
     """
     from train.data import load
     from train.networks import refuse_other_images
@@ -50,9 +53,25 @@ def load_images(
         workers=workers,
         on_progress=on_progress,
     )
+    names = next(filter(None, (file.class_names for file in files)), otherwise_names)
+    if sorted(names) == sorted(splits.class_names):
+        splits = splits.in_order(names)
     for file in files:
         refuse_other_images(file, splits)
+    if files and not names and splits.class_names and splits.name != files[0].metadata.get("data"):
+        on_progress(_unnamed(files[0], splits))
     return splits
+
+
+def _unnamed(file: WeightsFile, splits: Splits) -> TrainingProgress:
+    from ponas_deploy.files.class_names import listed
+    from train.progress import TrainingProgress
+
+    text = (
+        f"{file.path} does not name its classes: those of {splits.name} are taken in the order of their"
+        f" names ({listed(splits.class_names)})"
+    )
+    return TrainingProgress("data", 0, 1, text, note=True)
 
 
 def data_of(files: Sequence[WeightsFile], data: str | None) -> str:

@@ -83,7 +83,7 @@ def training_bars(opening: str = "", *, quiet: bool = False) -> Iterator[OnProgr
         def on_progress(progress: TrainingProgress) -> None:
             if opening and progress.stage != "data":
                 once(opening)
-            if any(name in ("skipped_images", "found_classes") for name, _ in progress.metrics):
+            if progress.note:
                 say(progress.text)
             if progress.row is not None:
                 once(_header(progress.row))
