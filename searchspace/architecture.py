@@ -19,7 +19,7 @@ from searchspace.spaces.registry import published
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """One label a layer of `space`; ArchitectureError when they do not fit it."""
+    """One label a layer of `space`; ArchitectureError when they do not fit it or break its depth rule."""
 
     space: Space
     choices: tuple[str, ...]
@@ -33,6 +33,8 @@ class Architecture:
             )
         for layer, label in zip(layers, self.choices, strict=True):
             layer.candidate(label)
+        if fault := self.space.depth_fault(self.choices):
+            raise ArchitectureError(fault.text)
 
     @classmethod
     def from_indices(cls, space: Space, indices: Sequence[int]) -> Architecture:

@@ -16,17 +16,32 @@ def mbconv(
 ) -> tuple[Op, ...]:
     """The mobile inverted bottleneck of MobileNetV2 (arXiv 1801.04381), as PONAS uses it (section 3.1).
 
-    1x1 expand (absent when `expansion` is 1), depthwise `kernel`, squeeze-and-excite on the
-    expanded width with a bottleneck of max(width // 4, 8), linear 1x1 projection; a residual
-    when the shape is kept.
+    Squeeze-and-excite has a bottleneck of max(width // 4, 8) on the expanded width.
     """
     width = in_channels * expansion
+    squeeze = SqueezeExcite("se", width, max(width // 4, 8)) if squeeze_excite else None
+    return inverted_bottleneck(in_channels, out_channels, stride, kernel, width, squeeze, activation)
+
+
+def inverted_bottleneck(
+    in_channels: int,
+    out_channels: int,
+    stride: int,
+    kernel: int,
+    width: int,
+    squeeze: SqueezeExcite | None,
+    activation: Activation,
+) -> tuple[Op, ...]:
+    """1x1 expand to `width` (left out where that is `in_channels`), depthwise, `squeeze`, linear 1x1.
+
+    A residual where the shape is kept.
+    """
     body: list[Op] = []
-    if expansion != 1:
+    if width != in_channels:
         body.append(Conv("expand", in_channels, width, activation=activation))
     body.append(Conv("depthwise", width, width, kernel, stride, groups=width, activation=activation))
-    if squeeze_excite:
-        body.append(SqueezeExcite("se", width, max(width // 4, 8)))
+    if squeeze is not None:
+        body.append(squeeze)
     body.append(Conv("project", width, out_channels))
     keeps_shape = stride == 1 and in_channels == out_channels
     return (Residual(tuple(body)),) if keeps_shape else tuple(body)

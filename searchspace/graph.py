@@ -107,8 +107,7 @@ class _Builder:
                 pooled = self.node("GlobalAveragePool", [x], f"{prefix}.pool")
                 x = self.node("Flatten", [pooled], f"{prefix}.flatten", axis=1)
             elif isinstance(op, Linear):
-                name = f"{prefix}.{op.name}"
-                x = self.node("Gemm", [x, *self.given(name, "weight", "bias")], name, transB=1)
+                x = self.linear(op, f"{prefix}.{op.name}", x)
             elif not isinstance(op, Dropout):
                 assert_never(op)
         return x
@@ -127,11 +126,18 @@ class _Builder:
         )
         return x if op.activation is None else self.activation(op.activation, name, x)
 
+    def linear(self, op: Linear, name: str, x: str) -> str:
+        given = self.given(name, *(("weight", "bias") if op.bias else ("weight",)))
+        x = self.node("Gemm", [x, *given], name, transB=1)
+        return x if op.activation is None else self.activation(op.activation, name, x)
+
     def activation(self, kind: Activation, name: str, x: str) -> str:
         if kind == "relu":
             return self.node("Relu", [x], f"{name}.relu")
         if kind == "relu6":
             return self.node("Clip", [x, self.constant(0.0), self.constant(6.0)], f"{name}.relu6")
+        if kind == "hswish":
+            return self.node("HardSwish", [x], f"{name}.hswish")
         assert_never(kind)
 
     def squeeze_excite(self, op: SqueezeExcite, name: str, x: str) -> str:
@@ -144,6 +150,8 @@ class _Builder:
     def gate(self, kind: Gate, name: str, x: str) -> str:
         if kind == "sigmoid":
             return self.node("Sigmoid", [x], f"{name}.sigmoid")
+        if kind == "hard_sigmoid":
+            return self.node("HardSigmoid", [x], f"{name}.hard_sigmoid", alpha=1 / 6, beta=0.5)
         assert_never(kind)
 
     def given(self, name: str, *roles: str) -> list[str]:

@@ -16,8 +16,10 @@ from typing import Any, Literal, NoReturn, get_args
 
 from searchspace.errors import SpaceError, UnknownNameError
 
-Activation = Literal["relu", "relu6"]
-Gate = Literal["sigmoid"]
+Activation = Literal["relu", "relu6", "hswish"]
+"""`hswish` is x relu6(x + 3) / 6 (arXiv 1905.02244, section 5.2)."""
+Gate = Literal["sigmoid", "hard_sigmoid"]
+"""`hard_sigmoid` is relu6(x + 3) / 6 (ibid.)."""
 Role = Literal["weight", "bias", "norm_weight", "norm_bias", "norm_mean", "norm_var"]
 Shape = tuple[int, int, int]
 """Channels, height, width; flattened features are (features, 1, 1)."""
@@ -45,8 +47,7 @@ class Conv:
     activation: Activation | None = None
 
     def __post_init__(self) -> None:
-        if self.activation not in (None, *_ACTIVATIONS):
-            raise UnknownNameError("activation", str(self.activation), _ACTIVATIONS)
+        _refuse_unknown(self.activation)
         if self.kernel % 2 == 0:
             raise SpaceError(f"convolution '{self.name}' has kernel {self.kernel}: take an odd one.")
         if self.in_channels % self.groups or self.out_channels % self.groups:
@@ -92,16 +93,29 @@ class Dropout:
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """A linear layer with bias: (N, in_features) -> (N, out_features)."""
+    """A linear layer, then `activation` (None: none): (N, in_features) -> (N, out_features).
+
+    UnknownNameError for another activation.
+    """
 
     name: str
     in_features: int
     out_features: int
+    bias: bool = field(default=True, metadata=_ADDED)
+    activation: Activation | None = field(default=None, metadata=_ADDED)
+
+    def __post_init__(self) -> None:
+        _refuse_unknown(self.activation)
 
 
 Op = Conv | SqueezeExcite | Residual | GlobalPool | Dropout | Linear
 
 _ACTIVATIONS, _GATES = get_args(Activation), get_args(Gate)
+
+
+def _refuse_unknown(activation: str | None) -> None:
+    if activation not in (None, *_ACTIVATIONS):
+        raise UnknownNameError("activation", str(activation), _ACTIVATIONS)
 
 
 def assert_never(value: NoReturn) -> NoReturn:
@@ -197,7 +211,8 @@ def parameters(ops: tuple[Op, ...], prefix: str) -> Iterator[Parameter]:
         elif isinstance(op, Linear):
             name = f"{prefix}.{op.name}"
             yield Parameter(f"{name}.weight", (op.out_features, op.in_features), "weight")
-            yield Parameter(f"{name}.bias", (op.out_features,), "bias")
+            if op.bias:
+                yield Parameter(f"{name}.bias", (op.out_features,), "bias")
         elif isinstance(op, (Residual, GlobalPool, Dropout)):
             yield from parameters(children(op), prefix)
         else:

@@ -6,10 +6,11 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from searchspace.depth import MOST_COMBINATIONS, DepthFault, LayerGroups, Tail, count_combinations
 from searchspace.errors import SpaceError, UnknownNameError
 from searchspace.ops import Op, Shape, as_data, count_params, output_shape
 
@@ -56,6 +57,12 @@ class Layer:
         """The candidate with the most parameters: a supernet trains it first, and cuts the others from it."""
         return max(self.candidates, key=lambda candidate: count_params(candidate.ops))
 
+    @property
+    def absent(self) -> int | None:
+        """The index of the candidate without operations, with which the layer is absent; None without one."""
+        empty = (index for index, candidate in enumerate(self.candidates) if not candidate.ops)
+        return next(empty, None)
+
     def candidate(self, label: str) -> Candidate:
         """The candidate called `label`; UnknownNameError when there is none."""
         for candidate in self.candidates:
@@ -82,10 +89,13 @@ class Space:
 
     `resolution` is the side of the square input in pixels. The fingerprint covers the searchable
     layers and their candidates only: tables made at other resolutions belong to the same space.
-    `published` are known architectures of it: (name, text form).
+    `published` are known architectures of it: (name, text form). `stages` are the numbers of layers of its
+    stages, where layers are absent from the end of a stage only (`searchspace.depth`); without stages every
+    layer that may be absent may be so whatever the others are.
 
     SpaceError when its parts do not fit: no layer, a name that stands twice, candidates of a layer with
-    different output shapes, channels that an operation does not take, a head that does not give `classes`.
+    different output shapes, channels that an operation does not take, a head that does not give `classes`,
+    stages that are not those of the layers or that a layer cannot be left out of.
     """
 
     name: str
@@ -95,6 +105,7 @@ class Space:
     resolution: int
     classes: int
     published: tuple[tuple[str, str], ...] = ()
+    stages: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         try:
@@ -112,17 +123,75 @@ class Space:
         logits = _shape_after(HEAD, self.head, shape)
         if logits != (self.classes, 1, 1):
             raise SpaceError(f"the head gives {logits}: it must give {self.classes} classes, flattened.")
+        self._check_stages()
+
+    def _check_stages(self) -> None:
+        if self.stages and (sum(self.stages) != len(self.layers) or min(self.stages) < 1):
+            given = " + ".join(map(str, self.stages))
+            raise SpaceError(f"its stages have {given} layers, and there are {len(self.layers)} layers.")
+        for members in self._stages():
+            optional = [layer.absent is not None for layer in members]
+            if optional != sorted(optional):
+                last = members[len(optional) - 1 - optional[::-1].index(False)]
+                raise SpaceError(
+                    f"layer '{last.name}' cannot be absent, but one before it in its stage can: layers of a"
+                    " stage are left out from its end."
+                )
+            count = count_combinations([len(one.candidates) for one in members if one.absent is not None])
+            if count > MOST_COMBINATIONS:
+                raise SpaceError(
+                    f"the layers of the stage of '{members[0].name}' that may be absent have {count}"
+                    f" combinations: at most {MOST_COMBINATIONS} are searched."
+                )
+
+    def _stages(self) -> Iterator[tuple[Layer, ...]]:
+        """The layers of each stage; none without stages."""
+        start = 0
+        for size in self.stages:
+            yield self.layers[start : start + size]
+            start += size
 
     @property
     def fingerprint(self) -> str:
         """16 hex digits that two spaces share when their layers and candidates are the same."""
-        layers = [{"name": layer.name, "candidates": _candidates(layer)} for layer in self.layers]
+        layers: list[Any] = [{"name": layer.name, "candidates": _candidates(layer)} for layer in self.layers]
+        if self.stages:
+            layers.append({"stages": self.stages})
         return hashlib.sha256(json.dumps(layers, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def labels(self) -> tuple[tuple[str, ...], ...]:
         """The candidates' labels, layer by layer."""
         return tuple(layer.labels for layer in self.layers)
+
+    @property
+    def tails(self) -> tuple[Tail, ...]:
+        """Of each stage the layers that may be absent, each with the index of its absent candidate."""
+        places = {layer.name: place for place, layer in enumerate(self.layers)}
+        return tuple(
+            tuple((places[layer.name], layer.absent) for layer in members if layer.absent is not None)
+            for members in self._stages()
+        )
+
+    @property
+    def groups(self) -> LayerGroups:
+        """The layers in groups that are chosen independently of each other."""
+        return LayerGroups.of([len(layer.candidates) for layer in self.layers], self.tails)
+
+    def depth_fault(self, choices: Sequence[str]) -> DepthFault | None:
+        """What breaks the depth rule in one label a layer; None where nothing does."""
+        for tail in self.tails:
+            here = [choices[place] == self.layers[place].candidates[absent].label for place, absent in tail]
+            for (before, _), (place, _), gone, stays in zip(tail, tail[1:], here, here[1:], strict=False):
+                if gone and not stays:
+                    first, layer = self.layers[before].name, self.layers[place].name
+                    return DepthFault(
+                        place,
+                        f"layer '{layer}' is '{choices[place]}' behind layer '{first}', which is absent: the"
+                        f" layers of a stage are left out from its end. Leave '{layer}' out too, or choose a"
+                        f" candidate for '{first}'.",
+                    )
+        return None
 
     @property
     def input_shape(self) -> Shape:

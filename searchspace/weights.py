@@ -90,7 +90,9 @@ def network_of(weights: Mapping[str, Shaped], space: Space) -> Architecture | No
     for layer in space.layers:
         fitting = (one.label for one in layer.candidates if has(one.ops, layer_prefix(layer)))
         labels.append(next(fitting, ""))
-    return Architecture(space, tuple(labels)) if all(labels) else None
+    if not all(labels) or space.depth_fault(labels):
+        return None
+    return Architecture(space, tuple(labels))
 
 
 def inherit(weights: Mapping[str, Tensor], architecture: Architecture) -> dict[str, Tensor]:

@@ -141,6 +141,15 @@ class _Converter:
     def sigmoid(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Node:
         return self.call(self.torch.sigmoid, self.value(node.input[0]))
 
+    def hard_swish(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Node:
+        return self.call(self.torch.nn.functional.hardswish, self.value(node.input[0]))
+
+    def hard_sigmoid(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Node:
+        alpha, beta = attributes.get("alpha", 0.2), attributes.get("beta", 0.5)
+        if abs(alpha - 1 / 6) > 1e-6 or beta != 0.5:
+            raise self.error(node, f"has alpha {alpha:g} and beta {beta:g}; only 1/6 and 1/2 are run")
+        return self.call(self.torch.nn.functional.hardsigmoid, self.value(node.input[0]))
+
     def add(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Node:
         return self.call(operator.add, self.value(node.input[0]), self.value(node.input[1]))
 
@@ -157,5 +166,7 @@ _WRITERS = {
     "Flatten": _Converter.flatten,
     "Gemm": _Converter.gemm,
     "Sigmoid": _Converter.sigmoid,
+    "HardSwish": _Converter.hard_swish,
+    "HardSigmoid": _Converter.hard_sigmoid,
     "Mul": _Converter.multiply,
 }

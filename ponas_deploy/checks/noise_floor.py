@@ -11,6 +11,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.engines.timing import time_engine
 from ponas_deploy.files.lock import machine_to_oneself
@@ -65,8 +67,9 @@ def measure_noise_floor(backend: str, space: Space | None = None) -> NoiseFloor:
 
 def _model(space: Space, place: float) -> bytes:
     """The network of the candidates at a place between the first (0) and the last (1) of every layer."""
-    indices = [round(place * (len(layer.candidates) - 1)) for layer in space.layers]
-    return network_bytes(Architecture.from_indices(space, indices), 1)
+    groups = space.groups
+    picked = np.array([round(place * (size - 1)) for size in groups.sizes], dtype=np.intp)
+    return network_bytes(Architecture.from_indices(space, groups.choices(picked).tolist()), 1)
 
 
 def _between_rounds(name: str, models: list[bytes], deadline: float) -> float:

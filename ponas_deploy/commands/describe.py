@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ponas_deploy.commands.options import Arch, Classes, Json, Resolution, SpaceName
+from ponas_deploy.commands.options import Arch, Classes, FileResolution, Json, SpaceName
 from ponas_deploy.commands.output import print_json, show
 
 
 def describe(
     arch: Arch,
     space: SpaceName = None,
-    resolution: Resolution = 224,
+    resolution: FileResolution = None,
     classes: Classes = 1000,
     json: Json = False,
 ) -> None:
@@ -20,6 +20,7 @@ def describe(
       ponas describe PONAS-A
       ponas describe PONAS-C --resolution 160 --classes 10
       ponas describe my-network.txt --json
+      ponas describe net.config
     """
     from ponas_deploy.tables.architectures import read_architecture
     from searchspace.description import describe as describe_architecture

@@ -68,11 +68,12 @@ def export(
     from ponas_deploy.engines.loop import engine_document
     from ponas_deploy.engines.weights import open_weights
     from ponas_deploy.profiling.inventory import local_conditions
-    from ponas_deploy.tables.architectures import read_architecture
+    from ponas_deploy.tables.architectures import named_by, read_architecture
 
     refuse_threads(threads)
     carried = open_weights(weights, data, finetune, seed, calibration, note)
-    built = carried.space(space, resolution, classes)
+    named = named_by(arch, space or carried.space_name)
+    built = carried.space(named.space, resolution or named.resolution, classes)
     architecture = read_architecture(arch, built.name, built.resolution, built.classes)
     conditions = local_conditions(backend or registry.default_backends()[0], precision, threads, batch)
     name = f"{arch.lower() if len(arch) < 40 else 'network'}-{conditions.backend}-{conditions.precision}"

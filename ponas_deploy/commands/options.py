@@ -63,6 +63,17 @@ Resolution: TypeAlias = Annotated[
         help="Side of the square input in pixels.",
     ),
 ]
+FileResolution: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--resolution",
+        metavar="PX",
+        min=1,
+        callback=bounded("Resolution"),
+        show_default="224, or what a file of ARCH says",
+        help="Side of the square input in pixels.",
+    ),
+]
 Classes: TypeAlias = Annotated[
     int,
     typer.Option(

@@ -19,7 +19,9 @@ from ponas_deploy.engines.manifest import Shortlisted
 from ponas_deploy.errors import PonasError
 from ponas_deploy.search.specialize import Specialization, matched_loss
 from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.depth import tails
 from ponas_deploy.tables.latency import LatencyTable
+from ponas_deploy.tables.spaces import space_of
 from searchspace.architecture import Architecture
 from searchspace.space import Space
 
@@ -50,13 +52,19 @@ def refuse_shortlist(method: str, validate: Validate | None, weights: str) -> No
 
 
 def without_doubles(latency: LatencyTable, accuracy: AccuracyTable) -> LatencyTable:
-    """The table with a price nobody pays for what loses exactly what a faster one of its layer loses."""
+    """The table with a price nobody pays for what loses exactly what a faster one of its layer loses.
+
+    Where the depth rule says when a layer is absent, that is no double of a block: others may not follow it.
+    """
     grid, loss = latency.grid, matched_loss(latency, accuracy)
     price = _NOBODY_PAYS * (grid.fixed + sum(max(row) for row in grid.values))
+    absent = {cell for tail in tails(grid, space_of(latency) or space_of(accuracy)) for cell in tail}
     rows = []
-    for costs, losses in zip(grid.values, loss.values, strict=True):
-        fastest = {lost: place for place, lost in sorted(enumerate(losses), key=lambda cell: -costs[cell[0]])}
-        rows.append(tuple(cost if place in fastest.values() else price for place, cost in enumerate(costs)))
+    for layer, (costs, losses) in enumerate(zip(grid.values, loss.values, strict=True)):
+        own = {place for place in range(len(costs)) if (layer, place) in absent}
+        slowest_first = sorted(set(range(len(costs))) - own, key=lambda place: (-costs[place], place))
+        kept = own | set({losses[place]: place for place in slowest_first}.values())
+        rows.append(tuple(cost if place in kept else price for place, cost in enumerate(costs)))
     return replace(latency, grid=replace(grid, values=tuple(rows)))
 
 

@@ -89,11 +89,14 @@ def _network(file: WeightsFile) -> str | None:
 
 def _refuse_partial(file: WeightsFile, space: Space) -> None:
     """WeightsError where a supernet does not hold every candidate of a space in its shape."""
+    import numpy as np
+
     from searchspace.architecture import Architecture
 
-    for place in range(max(map(len, space.labels))):
-        indices = [min(place, len(labels) - 1) for labels in space.labels]
-        file.inherited(Architecture.from_indices(space, indices))
+    groups = space.groups
+    for place in range(max(groups.sizes)):
+        picked = np.minimum(place, np.array(groups.sizes, dtype=np.intp) - 1)
+        file.inherited(Architecture.from_indices(space, groups.choices(picked).tolist()))
 
 
 def _scaled_by(source: WeightsSource, calibration: Path | None) -> WeightsSource:

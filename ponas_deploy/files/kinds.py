@@ -50,14 +50,14 @@ _KINDS: tuple[tuple[Callable[[bytes], object], OtherKind], ...] = (
     (re.compile(rb"^[\"']?(expanded_conv|Conv(_\d)?|AvgPool2D|Logits)-input:\d", re.M).search, ONCE_FOR_ALL),
 )
 """What the first bytes of a file say; the first that fits counts."""
-_NETWORK_OF_OFA = OtherKind(
+NETWORK_OF_OFA = OtherKind(
     "a network of once-for-all",
-    "here a network is one candidate a layer, as text or as the list 'choices' of a JSON object.",
+    "name it where an architecture is asked for: `ponas describe {path}` shows its candidates.",
 )
 _NETWORK = OtherKind("a network", "`ponas compare {path} --latency-table TABLE` predicts its latency.")
 _DOCUMENTS: tuple[tuple[frozenset[str], OtherKind], ...] = (
-    (frozenset({"ks", "e", "d"}), _NETWORK_OF_OFA),
-    (frozenset({"first_conv", "blocks"}), _NETWORK_OF_OFA),
+    (frozenset({"ks", "e", "d"}), NETWORK_OF_OFA),
+    (frozenset({"first_conv", "blocks"}), NETWORK_OF_OFA),
     (frozenset({"choices"}), _NETWORK),
 )
 """Keys of JSON objects without a format of ours, and what they are."""

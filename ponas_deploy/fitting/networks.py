@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
+from ponas_deploy.errors import ArchitectureError
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.fitting.predictions import predict_rows
 from ponas_deploy.fitting.result import fit_networks
 from ponas_deploy.fitting.tables import predict as predict_choices
 from ponas_deploy.fitting.tables import table_of
 from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.depth import depth_fault
 from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.networks_csv import read_networks
+from ponas_deploy.tables.spaces import space_of
 from searchspace.architecture import Architecture
 
 
@@ -59,7 +62,8 @@ def predict(
     Returns: (N,) predictions, in the order of the networks; NaN for such rows of a file.
 
     Raises: FileFormatError for a file with layers that the table does not know, or with such rows alone,
-    UnknownNameError for a candidate that it does not know, TableMismatchError for networks of other
+    UnknownNameError for a candidate that it does not know, ArchitectureError for a layer that stands
+    behind an absent one of its stage, TableMismatchError for networks of other
     layers, or for an accuracy table of losses without a level.
     """
     if isinstance(networks, (str, Path)):
@@ -68,7 +72,9 @@ def predict(
             on_note(found.warning)
         return found.values
     choices = [one.choices if isinstance(one, Architecture) else tuple(one) for one in networks]
-    grid = table.grid if isinstance(table, LatencyTable) else table.loss
+    grid, space = table.grid if isinstance(table, LatencyTable) else table.loss, space_of(table)
     for labels in choices:
         grid.indices(labels)
+        if fault := depth_fault(grid, space, labels):
+            raise ArchitectureError(fault.text)
     return predict_choices(table, choices)

@@ -26,7 +26,8 @@ from ponas_deploy.fitting.rows import Rows
 from ponas_deploy.fitting.scale import Scale, to_scale
 from ponas_deploy.fitting.solve import Model, Problem, fit
 from ponas_deploy.fitting.validate import HeldOut, OnStep, hold_out, no_step
-from ponas_deploy.tables.networks_csv import Kind, Networks
+from ponas_deploy.tables.grid import Grid
+from ponas_deploy.tables.networks_csv import Kind, Networks, in_order_of
 from searchspace.space import Space
 from searchspace.spaces import SPACES, build_space
 
@@ -105,6 +106,8 @@ class Fit:
 def fit_networks(networks: Networks, *, seed: int = 0, on_step: OnStep = no_step) -> Fit:
     """Fit a table to networks with values; MeasurementError with fewer than 20 rows or equal values.
 
+    FileFormatError for a row that breaks the depth rule of the space whose layers these are.
+
     `on_step` hears how far it is: 20,000 rows of 2,000 cells take a minute.
     """
     if networks.kind is None or len(networks) < LEAST_ROWS:
@@ -112,6 +115,8 @@ def fit_networks(networks: Networks, *, seed: int = 0, on_step: OnStep = no_step
     if len(set(networks.values)) == 1:
         raise MeasurementError(f"all {len(networks)} rows have the value {networks.values[0]:g}.")
     space, layout = known_layout(networks)
+    if space is not None:  # refuses rows that it does not allow
+        in_order_of(networks, Grid(layout.layers, layout.candidates, ()), space)
     rows = Rows.of(networks, layout)
     if rows.distinct < LEAST_NETWORKS:
         raise MeasurementError(

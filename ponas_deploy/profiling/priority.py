@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,8 +94,10 @@ class Priority:
 
     def _contenders(self) -> frozenset[str]:
         keys = [[cell.key for cell in row] for row in self.space.cells()]
+        # Under the depth rule an absent layer cannot take another candidate's place: it rules none out.
+        absent = (0.0, inf) if self.space.stages else (0.0, 0.0)
         known = {
-            key: (0.0, 0.0) if is_empty(key) else self.samples.measurement(key).interval_ms(ROUGH_STATISTIC)
+            key: absent if is_empty(key) else self.samples.measurement(key).interval_ms(ROUGH_STATISTIC)
             for key in {key for row in keys for key in row}
         }
         low, high = (

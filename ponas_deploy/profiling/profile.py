@@ -147,7 +147,9 @@ class _Job:
         bench.builds.networks_left = 1 + self._least_networks(known.networks)
         blocks = {} if self.prior else bench.blocks(stack, note)
         costs = self._costs()
-        trial = bench.trial(spread_networks(costs, 1, self.seed)[0])
+        groups = bench.space.groups
+        middle = np.array(spread_networks(groups.joined(costs), 1, self.seed)[0], dtype=np.intp)
+        trial = bench.trial(groups.choices(middle).tolist())
         networks = self._networks(trial, costs, known.networks)
         if book and networks != known.networks:
             book.append({"fit": networks.fit, "check": networks.check})

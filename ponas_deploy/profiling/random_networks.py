@@ -69,11 +69,16 @@ _REPEATED = 1000
 
 
 def draws(space: Space, seed: int) -> Iterator[Architecture]:
-    """Random networks, none twice, until there are hardly others; a layer's candidates equally often."""
-    columns = [_column(len(layer.candidates), (seed, number)) for number, layer in enumerate(space.layers)]
+    """Random networks, none twice, until there are hardly others.
+
+    A layer's candidates stand there equally often, and where layers are absent together their combinations.
+    """
+    groups = space.groups
+    columns = [_column(size, (seed, number)) for number, size in enumerate(groups.sizes)]
     seen, repeated = set[str](), 0
     while repeated < _REPEATED:
-        found = Architecture.from_indices(space, [next(column) for column in columns])
+        picked = np.array([next(column) for column in columns], dtype=np.intp)
+        found = Architecture.from_indices(space, groups.choices(picked).tolist())
         repeated = repeated + 1 if found.text in seen else 0
         if not repeated:
             seen.add(found.text)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
+
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.fitting.correction import LEAST_CHECK, LEAST_FIT
 from ponas_deploy.measuring.protocol import Plan
@@ -80,8 +82,10 @@ def grown(
 
 def _pool(space: Space, costs: Costs, losses: Costs, seed: int) -> dict[str, float]:
     """Networks of all kinds by their text form, kind by kind, with their costs."""
-    found = varied_networks(costs, losses, _OF_A_KIND, seed)
-    return {Architecture.from_indices(space, one).text: total(costs, one) for one in found}
+    groups = space.groups
+    found = varied_networks(groups.joined(costs), groups.joined(losses), _OF_A_KIND, seed)
+    networks = [tuple(row) for row in groups.choices(np.array(found, dtype=np.intp)).tolist()]
+    return {Architecture.from_indices(space, one).text: total(costs, one) for one in networks}
 
 
 def _added(

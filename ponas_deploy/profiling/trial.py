@@ -12,6 +12,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from ponas_deploy.backends import RunSettings, Session, get_backend
 from ponas_deploy.backends.progress import OnBuildProgress
 from ponas_deploy.fitting.correction import LEAST_CHECK, LEAST_FIT
@@ -46,7 +48,9 @@ class RuntimeSelection:
 
 def middle(space: Space) -> Architecture:
     """The network that is tried: the middle candidate of every layer."""
-    return Architecture.from_indices(space, [len(layer.candidates) // 2 for layer in space.layers])
+    groups = space.groups
+    middle = groups.choices(np.array(groups.sizes, dtype=np.intp) // 2)
+    return Architecture.from_indices(space, middle.tolist())
 
 
 def trial(

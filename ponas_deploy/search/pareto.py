@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ponas_deploy.search.frontier import Front, exact_front
-from ponas_deploy.search.specialize import matched_loss, refuse_swamping
+from ponas_deploy.search.specialize import groups_of, matched_loss, refuse_swamping
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.grid import Grid
 from ponas_deploy.tables.latency import LatencyTable
@@ -67,4 +67,7 @@ def front(latency: LatencyTable, accuracy: AccuracyTable) -> Front:
     loss = matched_loss(latency, accuracy)
     refuse_swamping(latency.grid, "latency table")
     refuse_swamping(loss, "accuracy table")
-    return exact_front(latency.grid.arrays(), loss.arrays(), fixed_cost=latency.grid.fixed)
+    groups = groups_of(latency, accuracy)
+    cost, lost = groups.joined(latency.grid.arrays()), groups.joined(loss.arrays())
+    found = exact_front(cost, lost, fixed_cost=latency.grid.fixed)
+    return replace(found, choices=groups.choices(found.choices))

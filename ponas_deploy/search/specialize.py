@@ -21,10 +21,12 @@ from ponas_deploy.search.genetic import GeneticSettings, evolve
 from ponas_deploy.search.limited import smallest_possible
 from ponas_deploy.search.notation import FPS, Limit
 from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.depth import layer_groups
 from ponas_deploy.tables.grid import Grid
 from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.spaces import space_of
 from ponas_deploy.tables.units import budget_doubt
+from searchspace.depth import LayerGroups
 from searchspace.space import Space
 
 METHODS = ("exact", "ga")
@@ -51,7 +53,7 @@ class Specialization:
 
 @dataclass(frozen=True, slots=True)
 class _Limited:
-    """A cost column with its limit and its cells."""
+    """A cost column with its limit and its cells, one array a group of layers."""
 
     column: CostColumn
     limit: float
@@ -70,7 +72,10 @@ def most_useful(
     """The least that a network of least loss costs, in the column's unit: a larger budget buys nothing."""
     cells, loss = _cells(column, latency, space), matched_loss(latency, accuracy)
     refuse_swamping(loss, "accuracy table")
-    return cost_of_least_loss(cells.arrays(), loss.arrays(), fixed_cost=cells.fixed)
+    groups = groups_of(latency, accuracy)
+    return cost_of_least_loss(
+        groups.joined(cells.arrays()), groups.joined(loss.arrays()), fixed_cost=cells.fixed
+    )
 
 
 def budget_from(
@@ -134,6 +139,11 @@ def matched_loss(latency: LatencyTable, accuracy: AccuracyTable) -> Grid:
     return accuracy.loss.aligned_to(latency.grid, "the accuracy table", "the latency table")
 
 
+def groups_of(latency: LatencyTable, accuracy: AccuracyTable) -> LayerGroups:
+    """The layers of the latency table in the groups that a search chooses independently of each other."""
+    return layer_groups(latency.grid, space_of(latency) or space_of(accuracy))
+
+
 def specialize(
     latency: LatencyTable,
     accuracy: AccuracyTable,
@@ -154,17 +164,17 @@ def specialize(
     best = shortlist(latency, accuracy, budget, 1, space=space)[0]
     if method == "exact":
         return best
-    loss = matched_loss(latency, accuracy)
-    limits = _limited(latency, budget, space)
+    loss, groups = matched_loss(latency, accuracy), groups_of(latency, accuracy)
+    limits = _limited(latency, budget, space, groups)
     found = evolve(
-        loss.arrays(),
+        groups.joined(loss.arrays()),
         [one.values for one in limits],
         [one.limit for one in limits],
         [one.fixed for one in limits],
         settings=settings,
         seed=seed,
     )
-    chosen = _solution(latency, loss, budget, found.choices)
+    chosen = _solution(latency, loss, budget, groups.choices(found.choices))
     gap = max(0.0, chosen.predicted_loss_pp - best.predicted_loss_pp + (best.gap_pp or 0.0))
     return replace(chosen, method="ga", optimal=gap == 0.0, gap_pp=gap, evaluations=found.evaluations)
 
@@ -183,12 +193,12 @@ def shortlist(
     """
     if count < 1:
         raise PonasError(f"a shortlist of {count}: ask for 1 or more.")
-    loss = matched_loss(latency, accuracy)
+    loss, groups = matched_loss(latency, accuracy), groups_of(latency, accuracy)
     refuse_swamping(loss, "accuracy table")
-    limits = _limited(latency, budget, space)
+    limits = _limited(latency, budget, space, groups)
     _refuse_impossible(limits, latency)
     found = find_best(
-        loss.arrays(),
+        groups.joined(loss.arrays()),
         [one.values for one in limits],
         [one.limit for one in limits],
         [one.fixed for one in limits],
@@ -196,7 +206,7 @@ def shortlist(
     )
     if not len(found.choices):
         raise _together_impossible(budget)
-    solutions = [_solution(latency, loss, budget, row) for row in found.choices]
+    solutions = [_solution(latency, loss, budget, row) for row in groups.choices(found.choices)]
     gaps = [found.gap(index) for index in range(len(solutions))]
     return tuple(
         replace(one, gap_pp=gap, optimal=gap == 0.0) for one, gap in zip(solutions, gaps, strict=True)
@@ -227,14 +237,16 @@ def _sum(grid: Grid, row: NDArray[np.intp]) -> float:
     return float(total(chosen, np.zeros_like(row), fixed=grid.fixed))
 
 
-def _limited(latency: LatencyTable, budget: Budget, space: Space | None) -> list[_Limited]:
+def _limited(
+    latency: LatencyTable, budget: Budget, space: Space | None, groups: LayerGroups
+) -> list[_Limited]:
     if not budget:
         raise PonasError(f"no budget was given: ask for {limit_options()}.")
     found = []
     for name, limit in budget.items():
         column = cost_column(name)
         cells = _cells(column, latency, space)
-        found.append(_Limited(column, limit, cells.arrays(), cells.fixed))
+        found.append(_Limited(column, limit, groups.joined(cells.arrays()), cells.fixed))
     return found
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import os
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ponas_deploy.errors import FileFormatError, PonasError
 from searchspace import DEFAULT_SPACE as DEFAULT_SPACE
-from searchspace import Architecture, ArchitectureError, build_space, parse_architecture, published
+from searchspace import SPACES, Architecture, ArchitectureError, build_space, parse_architecture, published
 from searchspace.architecture import labels_in
 
 if TYPE_CHECKING:
@@ -19,36 +21,95 @@ if TYPE_CHECKING:
 
 Found = TypeVar("Found")
 
+DEFAULT_RESOLUTION = 224
 
-def read_architecture(text: str, space: str | None, resolution: int, classes: int) -> Architecture:
-    """An architecture from a name, a text form or a file; a published name knows its own space."""
-    name = space or published().get(text.strip().upper(), DEFAULT_SPACE)
-    return architecture_in(text, build_space(name, resolution, classes))
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What an architecture says of its space besides its choices; None is what it leaves open."""
+
+    space: str | None = None
+    resolution: int | None = None
+
+
+def read_architecture(text: str, space: str | None, resolution: int | None, classes: int) -> Architecture:
+    """An architecture from a name, a text form or a file, of the space that is asked for or that it names.
+
+    Without a `resolution` (pixels) the file's, else 224; ArchitectureError where the file names another.
+    """
+    named = named_by(text, space)
+    if resolution and named.resolution and resolution != named.resolution:
+        asked = f"{resolution} px were asked for"
+        raise ArchitectureError(f"{text} is at {named.resolution} px, and {asked}: take one of them.")
+    size = resolution or named.resolution or DEFAULT_RESOLUTION
+    return architecture_in(text, build_space(named.space or DEFAULT_SPACE, size, classes))
+
+
+def named_by(text: str, space: str | None = None) -> Named:
+    """What a published name or a file says of its space; `space` where that is asked for.
+
+    ArchitectureError for settings of Once-for-all without a space: they say no width.
+    """
+    from ponas_deploy.tables.ofa_files import authors_resolution, authors_space, is_authors
+
+    if (path := _file(text)) is None:
+        return Named(space or published().get(text.strip().upper()))
+    content = _content_of_file(path)
+    if isinstance(content, str):
+        return Named(space)
+    if not is_authors(content):
+        return Named(space or _space_in(content))
+    try:
+        return Named(space or authors_space(content, path), authors_resolution(content, path))
+    except FileFormatError as error:
+        raise ArchitectureError(str(error)) from error
+
+
+def _space_in(document: Mapping[str, Any]) -> str | None:
+    """The known space that a description or a manifest is of."""
+    given = document.get("space")
+    name = given.get("name") if isinstance(given, dict) else given
+    return name if isinstance(name, str) and name in SPACES else None
 
 
 def architecture_in(text: str, space: Space) -> Architecture:
     """An architecture of a space: a published name, a text form, or the path of a file that holds either.
 
-    The file is text, or JSON with a list `choices` (a manifest has one). ArchitectureError or
-    UnknownNameError say what is wrong with it, and what there is.
+    The file is text, JSON with a list `choices` (a manifest has one), or what the authors of Once-for-all
+    write (`ofa_files.py`). ArchitectureError or UnknownNameError say what is wrong with it.
     """
-    if text.strip().upper() in published() or not os.path.exists(text):
+    if (path := _file(text)) is not None:
+        return Architecture(space, _labels_of_file(path, space))
+    if text.strip().upper() in published() or not os.path.isdir(text):
         return parse_architecture(text, space)
-    if not os.path.isdir(text):
-        return Architecture(space, _labels_of_file(Path(text)))
     try:
         return parse_architecture(text, space)
     except PonasError as error:
         raise ArchitectureError(f"{text} is a folder, no architecture: name a file in it.") from error
 
 
-def _labels_of_file(path: Path) -> tuple[str, ...]:
-    found = _content_of_file(path)
-    return labels_in(found) if isinstance(found, str) else found
+def _file(text: str) -> Path | None:
+    """The file of that name; None for a published name, and where there is no such file."""
+    is_file = text.strip().upper() not in published() and os.path.exists(text) and not os.path.isdir(text)
+    return Path(text) if is_file else None
 
 
-def _content_of_file(path: Path) -> str | tuple[str, ...]:
-    """The text of a file, or the labels that its JSON lists."""
+def _labels_of_file(path: Path, space: Space) -> tuple[str, ...]:
+    from ponas_deploy.tables.ofa_files import authors_labels, is_authors
+
+    content = _content_of_file(path)
+    if isinstance(content, str):
+        return labels_in(content)
+    if not is_authors(content):
+        return _labels_of_document(path, content)
+    try:
+        return authors_labels(content, path, space)
+    except FileFormatError as error:
+        raise ArchitectureError(str(error)) from error
+
+
+def _content_of_file(path: Path) -> str | Mapping[str, Any]:
+    """The text of a file, or the JSON object that it holds; a list is that of the labels."""
     from ponas_deploy.files.documents import parse
     from ponas_deploy.files.kinds import reason_against
     from ponas_deploy.files.opening import read_text
@@ -63,17 +124,16 @@ def _content_of_file(path: Path) -> str | tuple[str, ...]:
         raise ArchitectureError(f"{path} cannot be read as an architecture: it {error.reason}") from error
     if document is None:
         return _no_table(path, text)
-    return _labels_of_document(path, document)
+    return document if isinstance(document, dict) else {"choices": document}
 
 
 _WHAT = "architecture"
 
 
-def _labels_of_document(path: Path, document: Any) -> tuple[str, ...]:
-    """The labels that a JSON value lists; ArchitectureError says what else it is."""
+def _labels_of_document(path: Path, keys: Mapping[str, Any]) -> tuple[str, ...]:
+    """The labels that a JSON object lists; ArchitectureError says what else it is."""
     from ponas_deploy.files.kinds import other_document
 
-    keys = document if isinstance(document, dict) else {"choices": document}
     choices = keys.get("choices", keys.get("architecture"))
     if isinstance(choices, list) and all(isinstance(label, str) for label in choices):
         return tuple(choices)
@@ -97,15 +157,20 @@ def read_choices(text: str, table: LatencyTable) -> tuple[str, ...]:
     A text form has labels with commas in quotation marks, as reports print it; a file is as of
     `architecture_in`.
     """
+    from ponas_deploy.tables.ofa_files import is_authors
     from ponas_deploy.tables.spaces import space_of
 
     space = space_of(table)
     if space is not None:
         return architecture_in(text, space).choices
-    found: str | tuple[str, ...] = text
-    if os.path.exists(text) and not os.path.isdir(text):
-        found = _content_of_file(Path(text))
-    choices = found if isinstance(found, tuple) else _labels_for(found, len(table.grid.layers))
+    path, layers = Path(text), len(table.grid.layers)
+    is_file = os.path.exists(text) and not os.path.isdir(text)
+    content = _content_of_file(path) if is_file else text
+    if not isinstance(content, str) and is_authors(content):
+        raise ArchitectureError(
+            f"{path} is a network of once-for-all, and the table is of none of its spaces."
+        )
+    choices = _labels_for(content, layers) if isinstance(content, str) else _labels_of_document(path, content)
     table.grid.indices(choices)
     return choices
 

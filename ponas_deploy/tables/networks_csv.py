@@ -21,7 +21,9 @@ from ponas_deploy.errors import FileFormatError, UnknownNameError
 from ponas_deploy.files.records import write_bytes
 from ponas_deploy.tables.cells import LATENCY_MS, TOP1_PCT, Column
 from ponas_deploy.tables.csv_import import read_lines
+from ponas_deploy.tables.depth import depth_fault
 from ponas_deploy.tables.grid import Grid
+from searchspace.space import Space
 
 Kind: TypeAlias = Literal["latency", "accuracy"]
 COLUMNS: dict[str, tuple[Column, Kind]] = {
@@ -94,7 +96,10 @@ def write_networks(networks: Networks) -> None:
 
 @dataclass(frozen=True, slots=True)
 class UnknownRow:
-    """A row of a file with a candidate that a table does not know: the first one, by its place."""
+    """A row of a file with a candidate that a table does not know, or that its space does not allow there.
+
+    The first one of the row, by its place.
+    """
 
     row: int
     where: str
@@ -108,22 +113,25 @@ class UnknownRow:
         return f"{self.where}: {self.reason}"
 
 
-def in_order_of(networks: Networks, grid: Grid) -> Networks:
+def in_order_of(networks: Networks, grid: Grid, space: Space | None = None) -> Networks:
     """The same networks with their layers in the order of a table's.
 
     FileFormatError names a layer that one of them lacks, or the line and column of a label that the
-    table does not know.
+    table does not know or that the depth rule of its `space` does not allow.
     """
-    ordered, unknown = known_and_unknown(networks, grid)
+    ordered, unknown = known_and_unknown(networks, grid, space)
     if unknown:
         raise FileFormatError(networks.path, unknown[0].where, unknown[0].reason)
     return ordered
 
 
-def known_and_unknown(networks: Networks, grid: Grid) -> tuple[Networks, tuple[UnknownRow, ...]]:
+def known_and_unknown(
+    networks: Networks, grid: Grid, space: Space | None = None
+) -> tuple[Networks, tuple[UnknownRow, ...]]:
     """All the networks with their layers in the order of a table's, and those with labels that it has not.
 
-    FileFormatError names a layer that one of them lacks.
+    Where a `space` of the same layers is known, also those that break its depth rule. FileFormatError names
+    a layer that one of them lacks.
     """
     order = _columns(networks, grid)
     choices = tuple(tuple(row[index] for index in order) for row in networks.choices)
@@ -136,6 +144,11 @@ def known_and_unknown(networks: Networks, grid: Grid) -> tuple[Networks, tuple[U
                 reason = str(UnknownNameError(f"candidate of layer {layer}", label, grid.candidates[number]))
                 unknown.append(UnknownRow(row, where, layer, label, reason))
                 break
+        else:
+            if fault := depth_fault(grid, space, chosen):
+                layer, label = grid.layers[fault.layer], chosen[fault.layer]
+                where = f"line {line}, column {order[fault.layer] + 1}"
+                unknown.append(UnknownRow(row, where, layer, label, fault.text))
     return replace(networks, layers=grid.layers, choices=choices), tuple(unknown)
 
 

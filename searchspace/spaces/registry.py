@@ -6,9 +6,14 @@ from collections.abc import Callable
 
 from searchspace.errors import PonasError, UnknownNameError
 from searchspace.space import Space
+from searchspace.spaces.ofa import ofa_mbv3, ofa_mbv3_w12
 from searchspace.spaces.ponas import ponas
 
-SPACES: dict[str, Callable[[int, int], Space]] = {"ponas": ponas}
+SPACES: dict[str, Callable[[int, int], Space]] = {
+    "ponas": ponas,
+    "ofa-mbv3": ofa_mbv3,
+    "ofa-mbv3-w1.2": ofa_mbv3_w12,
+}
 """How each is built, from a resolution (pixels) and a number of classes."""
 
 DEFAULT_SPACE = "ponas"

@@ -134,8 +134,8 @@ def one_node(kind: str, shape: tuple[int, ...] = (1, 4, 8, 8), **attributes: obj
     ("proto", "message"),
     [
         (
-            one_node("HardSwish"),
-            "HardSwish 'lone' is an operator this backend does not run: take another one; it runs Conv",
+            one_node("Elu"),
+            "Elu 'lone' is an operator this backend does not run: take another one; it runs Conv",
         ),
         (one_node("Flatten", axis=2), "Flatten 'lone' has axis 2"),
         (one_node("Relu", shape=(0, 4, 8, 8)), "open shape"),

@@ -65,17 +65,19 @@ def test_a_foreign_operation_is_refused_by_every_reader(reader: str, inside: boo
 
 
 def test_a_foreign_activation_or_gate_is_refused_when_an_operation_is_made() -> None:
-    with pytest.raises(UnknownNameError, match="unknown activation 'hswish': known are relu, relu6"):
-        Conv("conv", 8, 8, activation="hswish")  # type: ignore[arg-type]
-    with pytest.raises(UnknownNameError, match="unknown gate 'hard_sigmoid': known are sigmoid"):
-        SqueezeExcite("se", 8, 8, gate="hard_sigmoid")  # type: ignore[arg-type]
+    with pytest.raises(UnknownNameError, match="unknown activation 'gelu': known are hswish, relu, relu6"):
+        Conv("conv", 8, 8, activation="gelu")  # type: ignore[arg-type]
+    with pytest.raises(UnknownNameError, match="unknown activation 'gelu'"):
+        Linear("linear", 8, 8, activation="gelu")  # type: ignore[arg-type]
+    with pytest.raises(UnknownNameError, match="unknown gate 'softmax': known are hard_sigmoid, sigmoid"):
+        SqueezeExcite("se", 8, 8, gate="softmax")  # type: ignore[arg-type]
 
 
 def test_the_graph_refuses_what_came_past_that() -> None:
     conv, squeeze = Conv("conv", 8, 8), SqueezeExcite("se", 8, 8)
-    object.__setattr__(conv, "activation", "hswish")
-    object.__setattr__(squeeze, "gate", "hard_sigmoid")
-    for op, unknown in ((conv, "hswish"), (squeeze, "hard_sigmoid")):
+    object.__setattr__(conv, "activation", "gelu")
+    object.__setattr__(squeeze, "gate", "softmax")
+    for op, unknown in ((conv, "gelu"), (squeeze, "softmax")):
         with pytest.raises(UnknownNameError, match=unknown):
             block_model("x", ((op,), SHAPE), 1)
 
@@ -122,8 +124,8 @@ WRITTEN = {
     ("known", "more", "readers"),
     [
         ("Op = Conv", 'class New:\n    """New."""\n\n\nOp = New | Conv', WRITTEN),
-        ('Activation = Literal["relu"', 'Activation = Literal["hswish", "relu"', None),
-        ('Gate = Literal["sigmoid"', 'Gate = Literal["hard_sigmoid", "sigmoid"', None),
+        ('Activation = Literal["relu"', 'Activation = Literal["gelu", "relu"', None),
+        ('Gate = Literal["sigmoid"', 'Gate = Literal["softmax", "sigmoid"', None),
     ],
     ids=["operation", "activation", "gate"],
 )

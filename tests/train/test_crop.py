@@ -11,7 +11,7 @@ from ponas_deploy.errors import SpaceError, WeightsError
 from searchspace import Candidate, Layer, Space, build_space
 from searchspace.ops import Conv, GlobalPool, Linear
 from searchspace.weights import random_block
-from train.networks import crop, refuse_uncropped
+from train.networks import crop, refuse_untrainable
 
 LAYERS = build_space("ponas", 32, 10).layers
 
@@ -80,12 +80,12 @@ def test_what_cannot_be_cropped_is_named() -> None:
 
 
 def test_a_space_whose_candidates_are_no_parts_of_the_largest_is_refused() -> None:
-    refuse_uncropped(build_space("ponas"))
+    refuse_untrainable(build_space("ponas"))
     other = Candidate("other", (Conv("elsewhere", 8, 8),))
     candidates = Candidate("large", (Conv("conv", 8, 8, kernel=3),)), Candidate("skip", ()), other
     stem, head = (Conv("conv", 3, 8),), (GlobalPool(), Linear("classifier", 8, 10))
-    refuse_uncropped(Space("small", stem, (Layer("1", candidates[:2]),), head, 32, 10))
+    refuse_untrainable(Space("small", stem, (Layer("1", candidates[:2]),), head, 32, 10))
     space = Space("small", stem, (Layer("1", candidates),), head, 32, 10)
     said = r"'large', its largest candidate, has no part 'elsewhere.conv.weight' \(8, 8, 1, 1\) for 'other'"
     with pytest.raises(SpaceError, match=f"layer 1 of space 'small': {said}"):
-        refuse_uncropped(space)
+        refuse_untrainable(space)

@@ -37,6 +37,7 @@ PUBLISHED = published()
 
 CELLS = {cell.key: cell for row in build_space("ponas").cells() for cell in row}
 SMALL_CELLS = {cell.key: cell for row in build_space("ponas", 32, 10).cells() for cell in row}
+OFA_CELLS = {cell.key: cell for row in build_space("ofa-mbv3", 132, 10).cells() for cell in row}
 RANDOM = [np.random.default_rng(seed).integers(0, 12, 19).tolist() for seed in range(3)]
 
 
@@ -96,7 +97,7 @@ def block_of(cell: Cell, weights: Mapping[str, Array]) -> Block:
     return block
 
 
-@pytest.mark.parametrize("cells", [CELLS, SMALL_CELLS], ids=["224 px", "32 px"])
+@pytest.mark.parametrize("cells", [CELLS, SMALL_CELLS, OFA_CELLS], ids=["224 px", "32 px", "OFA, 132 px"])
 def test_every_cell_reads_the_same_three_ways(cells: dict[str, Cell]) -> None:
     for seed, (key, cell) in enumerate(cells.items()):
         weights = random_block(cell.ops, "cell", seed)
@@ -109,6 +110,19 @@ def test_every_cell_reads_the_same_three_ways(cells: dict[str, Cell]) -> None:
 
 def test_there_are_132_cells() -> None:
     assert len(CELLS) == 132
+
+
+@pytest.mark.parametrize(
+    ("space", "resolution", "text"),
+    [
+        ("ofa-mbv3", 132, "k3e6,k5e4,k7e3,absent," * 5),
+        ("ofa-mbv3", 188, "k7e3,k3e3,absent,absent,k5e6,k5e6,k5e6,k5e6," * 2 + "k3e4,k3e4,k3e4,k3e4"),
+        ("ofa-mbv3-w1.2", 64, "k5e3,k7e6,k3e4,k3e3," * 5),
+    ],
+)
+def test_a_network_of_once_for_all_reads_the_same_three_ways(space: str, resolution: int, text: str) -> None:
+    architecture = parse_architecture(text, build_space(space, resolution, 10))
+    reads_the_same(architecture, images(1, 3, resolution, resolution))
 
 
 def architecture_of(choice: str | list[int], resolution: int, classes: int) -> Architecture:
@@ -127,12 +141,15 @@ def architecture_of(choice: str | list[int], resolution: int, classes: int) -> A
 def test_every_network_reads_the_same_three_ways(
     choice: str | list[int], resolution: int, classes: int, batch: int
 ) -> None:
-    architecture = architecture_of(choice, resolution, classes)
-    weights = random_weights(architecture, seed=3)
-    network, x = Network(architecture), images(batch, 3, resolution, resolution)
+    reads_the_same(architecture_of(choice, resolution, classes), images(batch, 3, resolution, resolution))
+
+
+def reads_the_same(architecture: Architecture, x: Array) -> None:
+    weights, batch = random_weights(architecture, seed=3), len(x)
+    network = Network(architecture)
     load_arrays(network, weights)
     logits = torch_output(network, x)
-    assert logits.shape == (batch, classes)
+    assert logits.shape == (batch, architecture.space.classes)
     assert difference(logits, onnx_output(network_model(architecture, weights, batch), x)) < 1e-4
     assert counted(network, x) == (
         network_cost(count_macs, architecture),
@@ -178,7 +195,7 @@ def test_a_module_refuses_what_it_does_not_know() -> None:
         crop({}, (foreign,))
     with pytest.raises(UnknownNameError, match="unknown operation 'SimpleNamespace'"):
         equivalents(Layer("1", (Candidate("a", (foreign,)),)), (8, 4, 4))
-    for activate_or_gate, unknown in ((activate, "hswish"), (gated, "hard_sigmoid")):
+    for activate_or_gate, unknown in ((activate, "gelu"), (gated, "softmax")):
         with pytest.raises(UnknownNameError, match=unknown):
             activate_or_gate(unknown, torch.zeros(1))  # type: ignore[operator]
 

@@ -1,7 +1,7 @@
 """Torch modules of a space, and weights in and out of them."""
 
 from train.networks.checkpoints import Checkpoint, read_checkpoint
-from train.networks.crop import crop, refuse_uncropped
+from train.networks.crop import crop, refuse_untrainable
 from train.networks.modules import BatchNorm, Block, Network, frozen, initialise
 from train.networks.weights import (
     describe,
@@ -24,6 +24,6 @@ __all__ = [
     "read_checkpoint",
     "refuse_other_images",
     "refuse_other_tensors",
-    "refuse_uncropped",
+    "refuse_untrainable",
     "to_arrays",
 ]

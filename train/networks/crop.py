@@ -11,8 +11,17 @@ from searchspace import Space
 from searchspace.ops import Op, parameters
 
 
-def refuse_uncropped(space: Space) -> None:
-    """SpaceError where a candidate is no part of the largest of its layer, which training cuts it from."""
+def refuse_untrainable(space: Space) -> None:
+    """SpaceError for a space that no supernet is trained of here.
+
+    Where layers are absent from a stage's end only, because a layer is fine-tuned without regard to those
+    before it; and where a candidate is no part of the largest of its layer, which training cuts it from.
+    """
+    if space.stages:
+        raise SpaceError(
+            f"space '{space.name}' leaves out layers from the end of a stage, and `ponas train`"
+            " chooses layer by layer. Train networks of this space one by one: `ponas train specialized`."
+        )
     for layer in space.layers:
         full = {parameter.name: parameter.shape for parameter in parameters(layer.largest.ops, "")}
         for candidate in layer.candidates:

@@ -51,7 +51,7 @@ class Block(nn.Module):
             elif isinstance(op, SqueezeExcite):
                 self.add_module(op.name, SqueezeExcitation(op))
             elif isinstance(op, Linear):
-                self.add_module(op.name, nn.Linear(op.in_features, op.out_features))
+                self.add_module(op.name, LinearActivation(op))
             elif isinstance(op, (Residual, GlobalPool, Dropout)):
                 self._add(children(op))
             else:
@@ -106,12 +106,27 @@ class ConvNorm(nn.Module):
         return x if self.activation is None else activate(self.activation, x)
 
 
+class LinearActivation(nn.Linear):
+    """Linear layer, activation."""
+
+    def __init__(self, op: Linear) -> None:
+        super().__init__(op.in_features, op.out_features, op.bias)
+        self.activation: Activation | None = op.activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in) -> (N, out)."""
+        x = super().forward(x)
+        return x if self.activation is None else activate(self.activation, x)
+
+
 def activate(kind: Activation, x: Tensor) -> Tensor:
     """Any shape -> the same."""
     if kind == "relu":
         return F.relu(x)
     if kind == "relu6":
         return F.relu6(x)
+    if kind == "hswish":
+        return F.hardswish(x)
     assert_never(kind)
 
 
@@ -161,6 +176,8 @@ def gated(kind: Gate, x: Tensor) -> Tensor:
     """Any shape -> the same, between 0 and 1."""
     if kind == "sigmoid":
         return torch.sigmoid(x)
+    if kind == "hard_sigmoid":
+        return F.hardsigmoid(x)
     assert_never(kind)
 
 

@@ -24,7 +24,7 @@ from searchspace import Architecture, Space, build_space
 from train.compute import Compute, distributed, enough_memory
 from train.data import Splits, load
 from train.files import RunLog, RunPaths, grid_of, lock
-from train.networks import Network, refuse_uncropped
+from train.networks import Network, refuse_untrainable
 from train.progress import LayerRow, OnProgress, TrainingProgress, both, silent
 from train.runs.folder import RunFolder
 from train.settings import FineTuneSettings, TrainSettings, dotted
@@ -62,7 +62,7 @@ def train_run(settings: TrainSettings, run_dir: Path, on_progress: OnProgress = 
 
 
 def _run(settings: TrainSettings, paths: RunPaths, compute: Compute, on_progress: OnProgress) -> TrainResult:
-    refuse_uncropped(build_space(settings.space))  # before an image is read
+    refuse_untrainable(build_space(settings.space))  # before an image is read
     on_progress(TrainingProgress("data", 0, 1, settings.data))
     reading = partial(
         load,

@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from math import prod
 from typing import Literal
 
-from searchspace import Space
+import numpy as np
+
+from searchspace import Architecture, Space
 from train.compute import derive
 
 Side = Literal["fit", "certify"]
@@ -25,9 +27,11 @@ def sample(space: Space, side: Side, seed: int) -> Iterator[Choices]:
     The same seed gives the same networks in the same order, however many are taken; a small space ends.
     """
     draws = random.Random(derive(seed, "subnets", side))
-    total, seen = prod(map(len, space.labels)), set[Choices]()
+    groups = space.groups
+    total, seen = prod(groups.sizes), set[Choices]()
     while len(seen) < total:
-        choices = tuple(labels[draws.randrange(len(labels))] for labels in space.labels)
+        picked = groups.choices(np.array([draws.randrange(size) for size in groups.sizes], dtype=np.intp))
+        choices = Architecture.from_indices(space, picked.tolist()).choices
         if choices not in seen:
             seen.add(choices)
             if side_of(choices) == side:

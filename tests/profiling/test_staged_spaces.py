@@ -1,0 +1,111 @@
+"""A space whose layers are left out from a stage's end: what is drawn and measured of it is legal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import tiny_space
+from ponas_deploy.backends import FakeBackend
+from ponas_deploy.checks.noise_floor import _model
+from ponas_deploy.errors import FileFormatError
+from ponas_deploy.fitting import fit_networks
+from ponas_deploy.fitting.networks import predict
+from ponas_deploy.fitting.predictions import predict_rows
+from ponas_deploy.measuring.protocol import Plan
+from ponas_deploy.profiling.priority import losses
+from ponas_deploy.profiling.profile import profile
+from ponas_deploy.profiling.random_networks import draws
+from ponas_deploy.profiling.sampling import choose
+from ponas_deploy.profiling.trial import middle
+from ponas_deploy.search.specialize import specialize
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.files import load_latency_table
+from ponas_deploy.tables.frames import to_frame
+from ponas_deploy.tables.grid import Grid
+from ponas_deploy.tables.latency import LatencyTable
+from ponas_deploy.tables.networks_csv import Networks, read_networks, write_networks
+from searchspace import SPACES, Architecture, ArchitectureError, Candidate, Space, build_space
+from searchspace.cost import cost_table, count_macs
+
+OFA = build_space("ofa-mbv3")
+QUICK = Plan(max_rounds=10, pause_s=0.0, retakes=0, redone_pct=0)
+
+
+def staged(resolution: int = 32, classes: int = 10) -> Space:
+    """The tiny space as one stage, whose second and third layer may be absent."""
+    space = tiny_space(resolution, classes)
+    first, *others = space.layers
+    others = [replace(one, candidates=(*one.candidates[:2], Candidate("absent", ()))) for one in others]
+    return replace(space, name="staged", layers=(first, *others), stages=(3,))
+
+
+@pytest.fixture
+def space(monkeypatch: pytest.MonkeyPatch) -> Space:
+    monkeypatch.setitem(SPACES, "staged", staged)
+    return staged()
+
+
+def test_random_networks_are_legal_and_take_every_combination_equally_often(space: Space) -> None:
+    found = list(draws(space, seed=0))
+    assert len({one.text for one in found}) == len(found) == 4 * (1 + 2 + 4)
+    tails = Counter(one.choices[2:4] for one in islice(draws(OFA, seed=0), 182))
+    assert len(tails) == 91
+    assert set(tails.values()) == {2}
+
+
+def test_networks_of_a_profile_are_legal() -> None:
+    costs = [np.array(row, dtype=np.float64) for row in cost_table(count_macs, OFA)[1]]
+    found = choose(OFA, costs, losses(OFA, None), 72, seed=0)
+    networks = [Architecture.from_text(OFA, text) for text in (*found.fit, *found.check)]
+    assert len(networks) == 72
+    assert any("absent" in one.choices for one in networks)
+    assert middle(OFA).space is OFA
+    assert _model(space=staged(), place=1.0)
+
+
+def test_a_profile_of_it_is_searched_by_the_rule(space: Space, tmp_path: Path) -> None:
+    table = profile(space, FakeBackend(), plan=QUICK, device="fake-device")
+    assert [row[-1] for row in table.grid.values[1:]] == [0.0, 0.0]
+    losing = ((0.0, 1.0, 1.0, 1.0), (1.0, 1.0, 0.0), (0.5, 0.0, 2.0))
+    accuracy = AccuracyTable(Grid.over(space, losing))
+    best = specialize(table, accuracy, {"latency_ms": 100.0})  # type: ignore[arg-type]
+    assert (best.choices[1:], best.predicted_loss_pp) == (("k3e3", "k5e3se"), 1.0)
+    path = tmp_path / "table.csv"
+    to_frame(table).to_csv(path, index=False)
+    read = load_latency_table(path)
+    assert read.grid.values == table.grid.values
+    again = specialize(read, accuracy, {"latency_ms": 100.0})  # type: ignore[arg-type]
+    assert again.choices == best.choices
+
+
+def networks(space: Space, tmp_path: Path, *more: tuple[str, ...]) -> Networks:
+    """30 random networks with a latency, and more of the same stem, in a file."""
+    chosen = [*(one.choices for one in islice(draws(space, seed=1), 28)), *more]
+    names = tuple(layer.name for layer in space.layers)
+    values = tuple(1.0 + 0.01 * place for place in range(len(chosen)))
+    found = Networks(tmp_path / "n.csv", names, tuple(chosen), values, "latency", ())
+    write_networks(found)
+    return read_networks(found.path)
+
+
+BROKEN = "k3e3", "absent", "k5e3se"
+
+
+def test_a_row_that_breaks_the_rule_is_refused_by_its_line_and_layer(space: Space, tmp_path: Path) -> None:
+    said = r"n\.csv, line 30, column 3: layer '3' is 'k5e3se' behind layer '2', which is absent"
+    with pytest.raises(FileFormatError, match=said):
+        fit_networks(networks(space, tmp_path, BROKEN))
+    table = LatencyTable(Grid.over(space, [[1.0] * len(row) for row in space.labels]))
+    predicted = predict_rows(table, networks(space, tmp_path, BROKEN))
+    (unknown,) = predicted.unknown
+    assert (unknown.row, unknown.layer) == (28, "3")
+    assert np.isnan(predicted.values[28])
+    with pytest.raises(ArchitectureError, match="layer '3' is 'k5e3se' behind layer '2'"):
+        predict(table, [BROKEN])
+    fit_networks(networks(space, tmp_path, ("k3e3", "k3e3", "absent")))
