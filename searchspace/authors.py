@@ -18,7 +18,8 @@ module put before every name (`module.`, `_orig_mod.`, `model.`, anything) is le
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Generic
 
@@ -43,6 +44,7 @@ _LANDMARKS = ("first.conv.weight", "classifier.1.weight", "stages.last.0.weight"
 """Every network of the layout has these names: what stands before them is a prefix."""
 _NETWORKS_AVERAGED = "n_averaged"
 """What torch's AveragedModel keeps beside the network."""
+_AVERAGED = re.compile(r"(?i)(^|[._])(ema|averaged|shadow)([._]|$)")
 _SHOWN, _LONGEST_NAME = 3, 120
 
 Shape = tuple[int, ...]
@@ -50,12 +52,27 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class AuthorsNetwork(Generic[Tensor]):
-    """A network that was in the authors' layout: its tensors by our names, `theirs` by ours, the prefix."""
+    """A network that was in the authors' layout: its tensors by our names, and their names by ours.
+
+    `prefix` stood before all of theirs, `averaged` before those of networks that were left out.
+    """
 
     architecture: Architecture
     tensors: dict[str, Tensor]
     theirs: dict[str, str]
     prefix: str
+    averaged: tuple[str, ...]
+
+    @property
+    def remark(self) -> str:
+        """What was left out, for people; empty where nothing was."""
+        averaged = ", ".join(map(repr, self.averaged))
+        remarks = (
+            self.prefix and f"{self.prefix!r} before every name was left out",
+            averaged
+            and f"averaged weights (EMA), under {averaged}, were left out: the plain ones were taken",
+        )
+        return "; ".join(filter(None, remarks))
 
     @property
     def name(self) -> str:
@@ -63,19 +80,24 @@ class AuthorsNetwork(Generic[Tensor]):
         return _published(self.architecture)
 
 
-def is_authors_layout(names: Mapping[str, object]) -> bool:
+def is_authors_layout(names: Iterable[str]) -> bool:
     """Whether tensors of these names are in the authors' layout, whatever stands before all of them."""
-    return _prefix(names) is not None
+    return bool(_prefixes(names))
 
 
 def authors_network(file: str, tensors: Mapping[str, Tensor]) -> AuthorsNetwork[Tensor]:
     """Tensors in the authors' layout as a network of ours; which one it is, is read from their shapes.
 
-    Nothing is copied. Raises WeightsError, beginning with `file`, that names the missing, extra and wrongly
-    shaped tensors against the network that comes closest.
+    Nothing is copied. Averaged weights (EMA) beside plain ones are left out. Raises WeightsError, beginning
+    with `file`, that names the missing, extra and wrongly shaped tensors against the network that comes
+    closest, or the several networks that are there.
     """
-    prefix = _prefix(tensors) or ""
-    found = {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    prefix, averaged = _chosen(file, tensors)
+    found = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name != _NETWORKS_AVERAGED and not name.startswith(averaged)
+    }
     architecture = recognised({name: tuple(tensor.shape) for name, tensor in found.items()})
     wanted = dict(keys(architecture))
     _check(file, architecture, {name: shape for name, (shape, _) in wanted.items()}, found)
@@ -85,6 +107,7 @@ def authors_network(file: str, tensors: Mapping[str, Tensor]) -> AuthorsNetwork[
         {ours: found[name] for ours, name in theirs.items()},
         {ours: prefix + name for ours, name in theirs.items()},
         prefix,
+        averaged,
     )
 
 
@@ -115,14 +138,30 @@ def _module(prefix: str, part: str) -> str:
     return f"stages.{stage}.block.{_PARTS[place]}{inside}"
 
 
-def _prefix(names: Mapping[str, object]) -> str | None:
-    """What stands before every name of the layout; None where it is no such layout, or several networks."""
+def _prefixes(names: Iterable[str]) -> list[str]:
+    """What stands before the names of each network of the layout; empty where there is none."""
+    names = tuple(names)
     for landmark in _LANDMARKS:
-        for name in names:
-            prefix = name.removesuffix(landmark)
-            if prefix != name and all(one.startswith(prefix) or one == _NETWORKS_AVERAGED for one in names):
-                return prefix
-    return None
+        found = {name.removesuffix(landmark) for name in names if name.endswith(landmark)}
+        if found:
+            return sorted(found)
+    return []
+
+
+def _chosen(file: str, names: Iterable[str]) -> tuple[str, tuple[str, ...]]:
+    """The prefix of the network to read, and those of averaged ones (EMA) beside it."""
+    prefixes = _prefixes(names)
+    if not prefixes:
+        held = f"it holds {_few(list(names))}, and no '{_LANDMARKS[0]}'"
+        raise WeightsError(f"{file} is not a checkpoint of the PONAS authors' layout: {held}.")
+    averaged = tuple(prefix for prefix in prefixes if _AVERAGED.search(prefix))
+    plain = [prefix for prefix in prefixes if prefix not in averaged] or list(averaged)
+    if len(plain) > 1:
+        raise WeightsError(
+            f"{file} holds {len(plain)} networks, under {_few([repr(prefix) for prefix in plain])}: save the"
+            " tensors of one of them alone."
+        )
+    return plain[0], tuple(prefix for prefix in averaged if prefix != plain[0])
 
 
 def recognised(shapes: Mapping[str, Shape]) -> Architecture:

@@ -12,17 +12,21 @@ from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, TypeAlias
 
 from ponas_deploy.errors import FileFormatError, MissingExtraError, WeightsError
 from ponas_deploy.files.contents import weights_contents
 from ponas_deploy.files.home import home
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.files.records import sha256
-from ponas_deploy.files.weights import WeightsFile, not_finite, read_weights, short_name, write_weights
+from ponas_deploy.files.weights import (
+    Arrays,
+    WeightsFile,
+    not_finite,
+    read_weights,
+    short_name,
+    write_weights,
+)
 from ponas_deploy.machines.names import slug
 from searchspace.authors import AuthorsNetwork, authors_network, is_authors_layout
 
@@ -30,8 +34,8 @@ from searchspace.authors import AuthorsNetwork, authors_network, is_authors_layo
 _MEAN, _STD = "0.485,0.456,0.406", "0.229,0.224,0.225"
 _REMARK = "remark"
 
-Read: TypeAlias = Callable[[Path], tuple[AuthorsNetwork[NDArray[np.float32]], str]]
-"""A file in the authors' layout as a network, and a remark on it."""
+Read: TypeAlias = Callable[[Path], tuple[AuthorsNetwork[Any], Arrays, str]]
+"""The network of a file in the authors' layout, its tensors by our names, and a remark on the file."""
 
 
 def read_file(path: Path, on_note: OnNote = no_note) -> WeightsFile:
@@ -60,9 +64,9 @@ def _converted(path: Path, read: Read, on_note: OnNote) -> WeightsFile:
     target = home() / "weights" / f"{slug(path.stem)}-{sha256(path)[:12]}.safetensors"
     file = _kept(target)
     if file is None:
-        network, remark = read(path)
-        _refuse_not_finite(path, [network.theirs[name] for name in not_finite(network.tensors)])
-        write_weights(target, network.tensors, _header(network, remark))
+        network, tensors, remark = read(path)
+        _refuse_not_finite(path, [network.theirs[name] for name in not_finite(tensors)])
+        write_weights(target, tensors, _header(network, remark))
         name = network.name or "a network of the PONAS space"
         on_note(f"{path} is {name} in its authors' layout; converted to {target}")
         file = read_weights(target)
@@ -78,7 +82,7 @@ def _kept(target: Path) -> WeightsFile | None:
     return None
 
 
-def _from_checkpoint(path: Path) -> tuple[AuthorsNetwork[NDArray[np.float32]], str]:
+def _from_checkpoint(path: Path) -> tuple[AuthorsNetwork[Any], Arrays, str]:
     if not has_torch():
         raise MissingExtraError("torch, which reading a checkpoint needs,", "train")
     from train.networks import read_checkpoint, to_arrays
@@ -86,18 +90,18 @@ def _from_checkpoint(path: Path) -> tuple[AuthorsNetwork[NDArray[np.float32]], s
     checkpoint = read_checkpoint(path)
     found = authors_network(str(path), checkpoint.tensors)
     arrays = to_arrays(found.tensors)  # of these alone: a file may hold more than fits into memory as float32
-    return AuthorsNetwork(found.architecture, arrays, found.theirs, found.prefix), checkpoint.remark
+    return found, arrays, checkpoint.remark
 
 
-def _from_safetensors(path: Path) -> tuple[AuthorsNetwork[NDArray[np.float32]], str]:
-    return authors_network(str(path), read_weights(path).tensors), ""
+def _from_safetensors(path: Path) -> tuple[AuthorsNetwork[Any], Arrays, str]:
+    found = authors_network(str(path), read_weights(path).tensors)
+    return found, found.tensors, ""
 
 
-def _header(network: AuthorsNetwork[NDArray[np.float32]], remark: str) -> dict[str, str]:
+def _header(network: AuthorsNetwork[Any], remark: str) -> dict[str, str]:
     """The header of a converted file: what a reader must know to use it."""
     space = network.architecture.space
-    prefix = network.prefix and f"{network.prefix!r} before every name was left out"
-    remarks = "; ".join(filter(None, (prefix, remark)))
+    remarks = "; ".join(filter(None, (network.remark, remark)))
     return {
         "layout": "network",
         "space": space.name,

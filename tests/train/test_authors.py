@@ -197,6 +197,20 @@ def test_averaged_weights_are_said(
     assert file.metadata["remark"] in said[-1]
 
 
+@pytest.mark.parametrize(
+    ("plain", "averaged"), [("model.", "model_ema."), ("", "ema."), ("online_model.", "ema_model.module.")]
+)
+def test_averaged_weights_beside_plain_names_are_said(
+    tmp_path: Path, state: State, plain: str, averaged: str
+) -> None:
+    other = {**state, "classifier.1.bias": torch.ones(10)}
+    torch.save({**prefixed(other, averaged), **prefixed(state, plain)}, tmp_path / "a.pth")
+    said: list[str] = []
+    file = read_file(tmp_path / "a.pth", said.append)
+    assert np.array_equal(file.tensors["head.classifier.bias"], state["classifier.1.bias"].numpy())
+    assert f"averaged weights (EMA), under '{averaged}', were left out: the plain ones were taken" in said[-1]
+
+
 def prefixed(state: State, prefix: str) -> State:
     return {f"{prefix}{key}": tensor for key, tensor in state.items()}
 
@@ -233,12 +247,19 @@ def without(state: State, *names: str) -> State:
             lambda s: {**s, "classifier.1.bias": torch.full((10,), float("nan"))},
             "has NaN or infinity in classifier.1.bias: its training diverged.",
         ),
-        (lambda s: {"conv1.weight": torch.ones(3)}, " more; it has too much conv1.weight."),
         (
-            lambda s: {**prefixed(s, "student."), **prefixed(s, "teacher.")},
-            "it has too much student.first.conv.weight, ",
+            lambda s: {"conv1.weight": torch.ones(3)},
+            "layout: it holds conv1.weight, and no 'first.conv.weight'.",
         ),
-        (lambda s: {"module." + "x" * 9999: torch.ones(1)}, "it has too much module.xxx"),
+        (
+            lambda s: {**prefixed(s, "student."), **prefixed(s, "teacher."), "step": torch.tensor(1)},
+            "holds 2 networks, under 'student.', 'teacher.': save the tensors of one of them alone.",
+        ),
+        (
+            lambda s: {**prefixed(s, "model."), "criterion.weight": torch.ones(1)},
+            "(PONAS-B) it has too much criterion.weight.",
+        ),
+        (lambda s: {"module." + "x" * 9999: torch.ones(1)}, "layout: it holds module.xxx"),
     ],
 )
 def test_every_fault_is_named(
