@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from threading import Timer
 from types import FrameType
 
 _ENDING = ("SIGTERM", "SIGHUP")  # SIGHUP is not on Windows
+_AGAIN_S = 0.05
 
 
 class Ended(KeyboardInterrupt):
@@ -25,7 +28,8 @@ class Ended(KeyboardInterrupt):
 def raise_when_ended() -> None:
     """Raise `Ended` in the main thread on a signal that ends a process, unless it is ignored (`nohup`).
 
-    A second one ends it at once. A process that is forked from this one is ended as usual.
+    A second one ends it at once. A process that is forked from this one is ended as usual. One that comes
+    while Python swallows every error (in a destructor, around a fork) comes again, and Ctrl-C too.
     """
     mine = os.getpid()
 
@@ -36,6 +40,16 @@ def raise_when_ended() -> None:
             return
         raise Ended(number)
 
+    def swallowed(error: sys.UnraisableHookArgs) -> None:
+        if not isinstance(error.exc_value, KeyboardInterrupt) or os.getpid() != mine:
+            sys.__unraisablehook__(error)
+            return
+        number = error.exc_value.number if isinstance(error.exc_value, Ended) else signal.SIGINT
+        if isinstance(error.exc_value, Ended):
+            signal.signal(number, ended)
+        Timer(_AGAIN_S, os.kill, (mine, number)).start()
+
+    sys.unraisablehook = swallowed
     for number in (getattr(signal, name) for name in _ENDING if hasattr(signal, name)):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, ended)
