@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 
@@ -27,7 +29,17 @@ class Place:
             made.mkdir()
 
     @contextmanager
-    def running(self, *arguments: str, ignoring: bool = False) -> Iterator[subprocess.Popen[bytes]]:
+    def running(
+        self, *arguments: str, ignoring: bool = False, limits: Mapping[int, int] = MappingProxyType({})
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """A command; `limits` are its resources and those of its processes (`resource.RLIMIT_...`)."""
+
+        def prepare() -> None:
+            if ignoring:
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            for what, most in limits.items():
+                resource.setrlimit(what, (most, most))
+
         environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
@@ -42,7 +54,7 @@ class Place:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=(lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) if ignoring else None,
+            preexec_fn=prepare if ignoring or limits else None,
         )
         try:
             yield process

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError, UnknownNameError
+from ponas_deploy.machines.processes import lacks_memory
 
 _ALIGNMENT_BYTES = 64
 
@@ -66,6 +67,13 @@ def check_images(backend: str, images: NDArray[np.float32], shape: tuple[int, ..
     """BackendError when the images are not what the model takes."""
     if tuple(images.shape) != shape:
         raise BackendError(backend, f"the images have shape {tuple(images.shape)}, the model takes {shape}.")
+
+
+def import_fault(error: Exception, package: str) -> str:
+    """Why a runtime's package cannot be imported, and what helps."""
+    reason = first_line(error).rstrip(".")
+    remedy = "close other programs" if lacks_memory(reason) else f"pip install {package}"
+    return f"cannot be imported ({reason}): {remedy}."
 
 
 def first_line(error: BaseException) -> str:

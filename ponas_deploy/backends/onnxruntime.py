@@ -24,6 +24,7 @@ from ponas_deploy.backends._buffers import (
     check_settings,
     filled_buffer,
     first_line,
+    import_fault,
     static_shape,
 )
 from ponas_deploy.backends.protocol import RunSettings
@@ -190,7 +191,7 @@ def import_onnxruntime(backend: str, package: str = "onnxruntime") -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise BackendError(backend, f"cannot be imported ({error}): pip install {package}.") from error
+        raise BackendError(backend, import_fault(error, package)) from error
     onnxruntime.set_default_logger_severity(_ERRORS_ONLY)
     return onnxruntime
 

@@ -25,6 +25,7 @@ from ponas_deploy.backends._buffers import (
     check_settings,
     filled_buffer,
     first_line,
+    import_fault,
     static_shape,
 )
 from ponas_deploy.backends.protocol import RunSettings
@@ -59,8 +60,7 @@ def _imported() -> Any:
     try:
         import openvino
     except ImportError as error:
-        reason = f"cannot be imported ({error}): pip install openvino."
-        raise BackendError(_NAME, reason) from error
+        raise BackendError(_NAME, import_fault(error, "openvino")) from error
     finally:
         if hidden:
             del sys.modules["openvino_telemetry"]

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ponas_deploy.backends._buffers import check_settings, first_line
+from ponas_deploy.backends._buffers import check_settings, import_fault
 from ponas_deploy.backends._gpu_protocol import GRAPH, ONE_STREAM
 from ponas_deploy.backends._torch_sessions import CpuSession, GpuSession, SharedGpu, import_torch, translated
 from ponas_deploy.backends.onnx_fx import torch_module
@@ -74,9 +74,7 @@ class TorchBackend:
         try:
             torch = import_torch()
         except (ImportError, OSError) as error:  # OSError: a library of CUDA that is missing
-            raise BackendError(
-                name, f"cannot be imported ({first_line(error).rstrip('.')}): pip install torch."
-            ) from error
+            raise BackendError(name, import_fault(error, "torch")) from error
         if layout is not None and layout not in LAYOUTS:
             raise BackendError(name, f"the layout '{layout}' is none of {', '.join(LAYOUTS)}.")
         self.name = name

@@ -63,7 +63,7 @@ class ErrorBoundary(TyperGroup):
                 name, code = f"ended by {interrupt}", interrupt.exit_code
             _complain(name, "", typer.colors.YELLOW)
             raise typer.Exit(code) from interrupt
-        except (OSError, MemoryError, RuntimeError) as error:
+        except Exception as error:
             if not (refused := refusal(error)):
                 raise
             _complain("error: ", refused, typer.colors.RED)
@@ -89,7 +89,7 @@ def run(app: Callable[[], object]) -> None:
 
 def refusal(error: Exception) -> str:
     """What the system refused, in words; empty for what is no such thing, or has no words."""
-    if isinstance(error, MemoryError):
+    if _lacks_memory(error):
         return "there is not enough memory: close other programs, or ask for a smaller batch."
     if isinstance(error, RuntimeError):
         return next((words for text, words in _RUNTIME_ERRORS if text in str(error)), "")
@@ -100,6 +100,17 @@ def refusal(error: Exception) -> str:
     what = "standard output" if error.filename is None else os.fsdecode(error.filename)
     advice = _ADVICE.get(error.errno)
     return f"{what}: {error.strerror}{f': {advice}' if advice else ''}."
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether Python, a runtime or protobuf (in an error of its own) got no memory."""
+    from ponas_deploy.machines.processes import lacks_memory
+
+    if isinstance(error, MemoryError) or not lacks_memory(str(error)):
+        return isinstance(error, MemoryError)
+    from google.protobuf.message import EncodeError
+
+    return isinstance(error, (EncodeError, RuntimeError))
 
 
 def _exit_code(error: PonasError) -> int:

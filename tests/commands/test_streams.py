@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from google.protobuf.message import EncodeError
 
 from ponas_deploy.commands.boundary import refusal
 
@@ -101,6 +102,12 @@ def test_what_the_system_refuses_is_said_with_what_may_help() -> None:
     place = OSError(errno.EACCES, os.strerror(errno.EACCES), "/x/y")
     assert refusal(place) == "/x/y: Permission denied: change its permissions, or name another place."
     assert refusal(MemoryError()).startswith("there is not enough memory")
+    for error in (
+        EncodeError("Failed to serialize proto"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."),
+    ):
+        assert refusal(error) == refusal(MemoryError())
+    assert refusal(ValueError("out of memory")) == "", "what somebody typed, perhaps"
     assert refusal(RuntimeError("can't start new thread")).endswith("(ulimit -u).")
     assert refusal(RuntimeError("a bug")) == ""
     assert refusal(ValueError("a bug")) == ""
