@@ -217,15 +217,19 @@ def _cross_validated_pct(relative: Floats, kinds: Sequence[str], given: Strength
 
 
 def _corrected(isolated: Grid, design: Design, weights: Floats, mean_ms: float) -> Grid:
-    """The grid of a fit, every cell above zero.
+    """The grid of a fit, every cell above zero but those of absent layers, which stay 0.
 
     The intercept holds stem, head and what every run costs besides. Where it is below zero (isolated
-    cells count the cost of a run too often), the layers carry it in equal parts and sums stay the same.
+    cells count the cost of a run too often), the layers that are never absent carry it in equal parts, or all
+    where none is, and sums stay the same.
     """
     intercept = float(weights[0] * mean_ms)
-    carried = min(0.0, intercept) / len(isolated.layers)
+    always = [min(row) > 0 for row in isolated.values]
+    carrying = always if any(always) else [True] * len(always)
+    carried = min(0.0, intercept) / sum(carrying)
     values = []
-    for row, columns in zip(isolated.values, design.cells, strict=True):
+    for row, columns, carries in zip(isolated.values, design.cells, carrying, strict=True):
         least = _LEAST_SHARE * weights[1] * np.array(row)
-        values.append(tuple(float(value) for value in np.maximum(columns @ weights + carried, least)))
+        cells = np.maximum(columns @ weights + carried * carries, least)
+        values.append(tuple(float(value) for value in cells))
     return Grid(isolated.layers, isolated.candidates, tuple(values), max(0.0, intercept))

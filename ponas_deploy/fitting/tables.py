@@ -1,8 +1,9 @@
 """From a fit to the ordinary tables, and from any table to predictions.
 
 A latency table holds each candidate's milliseconds above the cheapest of its layer; what layers have in
-common is in the fixed cost, because whole networks do not tell it apart. A cell must be above zero: every
-cell carries an equal small part of the fixed cost besides.
+common is in the fixed cost, because whole networks do not tell it apart. What was timed is above zero: every
+cell carries an equal small part of the fixed cost besides. Of a known space a layer that may be absent costs
+exactly nothing then, where that is its cheapest candidate, as it must be but for noise.
 
 An accuracy table holds losses in percentage points. Where the log of the error adds up, a loss is the
 effect on log(100 - top-1) times the points that a unit of it is worth at the rows' own error (the slope of
@@ -60,8 +61,13 @@ def latency_grid(fit: Fit) -> Grid:
     fastest = fit.model.constant + sum(float(layer.min()) for layer in layers)
     middle = float(np.median(fit.networks.values))
     small = _SHARE_OF_FIXED * (fastest if fastest > 0 else middle) / len(layers)
-    values = tuple(tuple(float(value - layer.min()) + small for value in layer) for layer in layers)
-    return Grid(fit.layout.layers, fit.layout.candidates, values, max(0.0, fastest - small * len(layers)))
+    absent = [layer.absent for layer in fit.space.layers] if fit.space else [None] * len(layers)
+    parts = [0.0 if layer.argmin() == free else small for layer, free in zip(layers, absent, strict=True)]
+    values = tuple(
+        tuple(float(value - layer.min()) + part for value in layer)
+        for layer, part in zip(layers, parts, strict=True)
+    )
+    return Grid(fit.layout.layers, fit.layout.candidates, values, max(0.0, fastest - sum(parts)))
 
 
 def _protocol(fit: Fit) -> MeasurementProtocol:

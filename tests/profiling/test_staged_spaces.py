@@ -14,7 +14,8 @@ from conftest import tiny_space
 from ponas_deploy.backends import FakeBackend
 from ponas_deploy.checks.noise_floor import _model
 from ponas_deploy.errors import FileFormatError
-from ponas_deploy.fitting import fit_networks
+from ponas_deploy.fitting import fit_networks, table_of
+from ponas_deploy.fitting.correction import TimedNetwork, correct
 from ponas_deploy.fitting.networks import predict
 from ponas_deploy.fitting.predictions import predict_rows
 from ponas_deploy.measuring.protocol import Plan
@@ -29,6 +30,8 @@ from ponas_deploy.tables.files import load_latency_table
 from ponas_deploy.tables.frames import to_frame
 from ponas_deploy.tables.grid import Grid
 from ponas_deploy.tables.latency import LatencyTable
+from ponas_deploy.tables.latency_file import write_latency_table
+from ponas_deploy.tables.measurement import Measurement
 from ponas_deploy.tables.networks_csv import Networks, read_networks, write_networks
 from searchspace import SPACES, Architecture, ArchitectureError, Candidate, Space, build_space
 from searchspace.cost import cost_table, count_macs
@@ -92,6 +95,38 @@ def networks(space: Space, tmp_path: Path, *more: tuple[str, ...]) -> Networks:
     found = Networks(tmp_path / "n.csv", names, tuple(chosen), values, "latency", ())
     write_networks(found)
     return read_networks(found.path)
+
+
+def test_a_fitted_table_has_absent_layers_at_nothing(space: Space, tmp_path: Path) -> None:
+    takes = {"k3e3": 1.0, "k5e3se": 2.0, "k3e6": 3.0, "k5e6se": 4.0, "absent": 0.0}
+    found = networks(space, tmp_path)
+    values = tuple(0.5 + sum(takes[label] for label in choices) for choices in found.choices)
+    fitted = fit_networks(replace(found, values=values))
+    table = table_of(fitted)
+    assert isinstance(table, LatencyTable)
+    assert [row[-1] for row in table.grid.values[1:]] == [0.0, 0.0]
+    assert min(map(min, (row[:-1] for row in table.grid.values[1:]))) > 0.5
+    predicted = predict(table, found.choices)
+    assert predicted == pytest.approx(values, rel=0.02)
+    write_latency_table(table, tmp_path / "fitted.json")
+    assert load_latency_table(tmp_path / "fitted.json").grid == table.grid
+
+
+def test_a_negative_intercept_is_carried_by_layers_that_are_never_absent(space: Space) -> None:
+    cells = space.cells()
+    keys = dict.fromkeys(cell.key for row in cells for cell in row if cell.ops)
+    takes = {key: 0.5 + 0.1 * place for place, key in enumerate(keys)}
+    isolated = Grid.over(space, [[takes.get(cell.key, 0.0) for cell in row] for row in cells], 0.3)
+    timed = []
+    for one in draws(space, seed=2):
+        total_ms = isolated.total(one.choices) - isolated.fixed - 0.2
+        timed.append(TimedNetwork(one.choices, Measurement(1, (1e6 * total_ms,) * 8)))
+    grid, correction = correct(isolated, cells, tuple(timed), "median")
+    assert correction is not None
+    assert dict(correction.parameters)["intercept_ms"] < 0
+    assert [row[-1] for row in grid.values[1:]] == [0.0, 0.0]
+    for network in timed:
+        assert grid.total(network.choices) == pytest.approx(network.measurement.value_ms("median"), rel=0.01)
 
 
 BROKEN = "k3e3", "absent", "k5e3se"

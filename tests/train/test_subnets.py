@@ -20,6 +20,8 @@ from tiny_training import CPU, LABELS, META, SETTINGS, known, one_thread, space,
 from ponas_deploy.errors import UnknownNameError, WeightsError
 from ponas_deploy.files.weights import WeightsFile, read_weights
 from searchspace import Architecture, build_space
+from small_staged_spaces import every_list, is_legal, staged
+from small_staged_spaces import layer as layer_of
 from train.compute import Compute
 from train.networks import Network, load_arrays
 from train.runs import train_run
@@ -57,6 +59,13 @@ def test_the_two_sides_share_no_network_and_cover_a_small_space() -> None:
     assert {side_of(choices) for choices in certify} == {"certify"}
     for seed in range(3):
         assert set(sample(space(), "certify", seed)) == set(certify), "no seed moves a network over"
+
+
+def test_of_a_space_with_stages_only_legal_networks_are_drawn() -> None:
+    ruled = staged((3,), (layer_of("a", 1, None), layer_of("b", 2, 0), layer_of("c", 1, 1)))
+    drawn = [choices for side in ("fit", "certify") for choices in sample(ruled, side, SEED)]
+    every = [row for row in every_list(ruled) if is_legal(ruled, row)]
+    assert sorted(drawn) == sorted(Architecture.from_indices(ruled, row).choices for row in every)
 
 
 def test_a_seed_fixes_the_networks_and_their_order_however_many_are_taken() -> None:
