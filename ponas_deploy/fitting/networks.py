@@ -21,13 +21,21 @@ from searchspace.architecture import Architecture
 
 
 def fit_table(
-    file: Path | str, *, resolution: int = 224, classes: int = 1000, seed: int = 0, on_note: OnNote = no_note
+    file: Path | str,
+    *,
+    space: str | None = None,
+    resolution: int = 224,
+    classes: int = 1000,
+    seed: int = 0,
+    on_note: OnNote = no_note,
 ) -> LatencyTable | AccuracyTable:
     """Fit a table to whole networks, anyone's: of latencies or of accuracies, as the last column says.
 
     Args:
         file: CSV with a column a layer, named by the layer, that holds the candidate's label, and a last
             column `latency_ms` (milliseconds) or `top1_pct` (percent). 20 to 20,000 rows.
+        space: the name of the networks' space, where several have the same layers and candidates (`ofa-mbv3`
+            at both widths); None takes the first.
         resolution: side of the networks' input in pixels, for a space that is known here.
         classes: how many they tell apart, likewise.
         seed: of the folds that are held out.
@@ -36,9 +44,10 @@ def fit_table(
 
     Returns: the table, with the certificate of its held-out rows.
 
-    Raises: FileFormatError for a file that is no such CSV, PonasError for too few rows.
+    Raises: FileFormatError for a file that is no such CSV, PonasError for too few rows or rows of another
+    space.
     """
-    fitted = fit_networks(read_networks(Path(file)), seed=seed)
+    fitted = fit_networks(read_networks(Path(file)), space=space, seed=seed)
     for warning in fitted.warnings:
         on_note(warning)
     created = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

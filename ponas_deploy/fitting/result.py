@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ponas_deploy.errors import MeasurementError
+from ponas_deploy.errors import MeasurementError, TableMismatchError
 from ponas_deploy.files.findings import Finding
 from ponas_deploy.fitting.additive import (
     LEAST_SHARE,
@@ -103,10 +103,13 @@ class Fit:
         return self.noise.sigma * (100 if self.kind == "latency" else self.points)
 
 
-def fit_networks(networks: Networks, *, seed: int = 0, on_step: OnStep = no_step) -> Fit:
+def fit_networks(
+    networks: Networks, *, space: str | None = None, seed: int = 0, on_step: OnStep = no_step
+) -> Fit:
     """Fit a table to networks with values; MeasurementError with fewer than 20 rows or equal values.
 
-    FileFormatError for a row that breaks the depth rule of the space whose layers these are.
+    `space` names the space where several have the same layers and candidates. FileFormatError for a row that
+    breaks its depth rule, TableMismatchError for rows of another space.
 
     `on_step` hears how far it is: 20,000 rows of 2,000 cells take a minute.
     """
@@ -114,9 +117,9 @@ def fit_networks(networks: Networks, *, seed: int = 0, on_step: OnStep = no_step
         raise MeasurementError(f"{len(networks)} rows are too few for a table: give {LEAST_ROWS} or more.")
     if len(set(networks.values)) == 1:
         raise MeasurementError(f"all {len(networks)} rows have the value {networks.values[0]:g}.")
-    space, layout = known_layout(networks)
-    if space is not None:  # refuses rows that it does not allow
-        in_order_of(networks, Grid(layout.layers, layout.candidates, ()), space)
+    known_as, layout = known_layout(networks, space)
+    if known_as is not None:  # refuses rows that it does not allow
+        in_order_of(networks, Grid(layout.layers, layout.candidates, ()), known_as)
     rows = Rows.of(networks, layout)
     if rows.distinct < LEAST_NETWORKS:
         raise MeasurementError(
@@ -140,20 +143,24 @@ def fit_networks(networks: Networks, *, seed: int = 0, on_step: OnStep = no_step
     if order.drift and order.sorted_by and not additivity.additive:
         order = replace(order, drift=False)
     found = Fit(
-        networks, space, layout, scale, model, rows.distinct, held_out, tau, known, noise, additivity,
+        networks, known_as, layout, scale, model, rows.distinct, held_out, tau, known, noise, additivity,
         order, seed,
     )  # fmt: skip
     return replace(found, findings=fit_findings(found))
 
 
-def known_layout(networks: Networks) -> tuple[Space | None, Layout]:
-    """The known space whose layers these are, with all its candidates; else the labels that were seen."""
-    for name in SPACES:
-        space = build_space(name)
+def known_layout(networks: Networks, name: str | None = None) -> tuple[Space | None, Layout]:
+    """The known space whose layers these are, with all its candidates; else the labels that were seen.
+
+    The first of several, or the one of that `name`; TableMismatchError where the rows are not its networks.
+    """
+    for space in map(build_space, [name] if name else SPACES):
         names = tuple(layer.name for layer in space.layers)
         pairs = zip(networks.candidates, space.labels, strict=False)
         if networks.layers == names and all(set(seen) <= set(labels) for seen, labels in pairs):
             return space, Layout(names, space.labels)
+    if name:
+        raise TableMismatchError(f"{networks.path}: layers and candidates are not those of space '{name}'.")
     return None, Layout(networks.layers, networks.candidates)
 
 

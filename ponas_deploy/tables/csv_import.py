@@ -22,7 +22,7 @@ from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.cells import LATENCY_MS, LOSS_PP, TOP1_PCT, Column, RawCell, arranged, grid_of
 from ponas_deploy.tables.csv_header import Header, Lines, Place, columns_in, separator_of
 from ponas_deploy.tables.grid import Grid
-from ponas_deploy.tables.known import known_space
+from ponas_deploy.tables.known import known_spaces
 from ponas_deploy.tables.latency import LatencyTable
 
 _NUMBER = re.compile(r"[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|nan|inf(inity)?)", re.I | re.A)
@@ -53,7 +53,14 @@ def latency_from_lines(path: Path, lines: Lines, faults: Faults) -> LatencyTable
     header = columns_in(path, lines, (LATENCY_MS,))
     _note_columns(header, LATENCY_MS, faults)
     grid, has_constant = _grid(path, lines, header, LATENCY_MS, faults)
-    if not has_constant and known_space(grid) is not None:
+    spaces = [space.name for space in known_spaces(grid)]
+    if len(spaces) > 1:
+        faults.note(
+            "the space",
+            f"layers and candidates are those of {' and '.join(spaces)}: parameters and MACs are counted for"
+            f" {spaces[0]}, unless --space names another.",
+        )
+    if spaces and not has_constant:
         faults.note(
             "the constant",
             "there is no row ',fixed,MS': stem and head count nothing, and every network takes longer than is"

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ponas_deploy.tables.grid import Grid
 from searchspace.space import Space
 from searchspace.spaces import SPACES, build_space
 
 
 def known_space(grid: Grid) -> Space | None:
-    """The space with the same layers and candidates; None where there is none."""
+    """The space with the same layers and candidates, the first of several; None where there is none."""
+    return next(known_spaces(grid), None)
+
+
+def known_spaces(grid: Grid) -> Iterator[Space]:
+    """The spaces with the same layers and candidates: those of one kind at several widths have the same."""
     for name in SPACES:
         space = build_space(name)
         layers = tuple(layer.name for layer in space.layers)
         if grid.layers == layers and all(map(_same_labels, grid.candidates, space.labels)):
-            return space
-    return None
+            yield space
 
 
 def _same_labels(one: tuple[str, ...], other: tuple[str, ...]) -> bool:

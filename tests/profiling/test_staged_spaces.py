@@ -13,10 +13,10 @@ import pytest
 from conftest import tiny_space
 from ponas_deploy.backends import FakeBackend
 from ponas_deploy.checks.noise_floor import _model
-from ponas_deploy.errors import FileFormatError
+from ponas_deploy.errors import FileFormatError, TableMismatchError
 from ponas_deploy.fitting import fit_networks, table_of
 from ponas_deploy.fitting.correction import TimedNetwork, correct
-from ponas_deploy.fitting.networks import predict
+from ponas_deploy.fitting.networks import fit_table, predict
 from ponas_deploy.fitting.predictions import predict_rows
 from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.profiling.priority import losses
@@ -28,7 +28,7 @@ from ponas_deploy.search.specialize import specialize
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.files import load_latency_table
 from ponas_deploy.tables.frames import to_frame
-from ponas_deploy.tables.grid import Grid
+from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.latency_file import write_latency_table
 from ponas_deploy.tables.measurement import Measurement
@@ -110,6 +110,22 @@ def test_a_fitted_table_has_absent_layers_at_nothing(space: Space, tmp_path: Pat
     assert predicted == pytest.approx(values, rel=0.02)
     write_latency_table(table, tmp_path / "fitted.json")
     assert load_latency_table(tmp_path / "fitted.json").grid == table.grid
+
+
+def test_of_two_widths_with_the_same_labels_one_can_be_named(tmp_path: Path) -> None:
+    found = networks(OFA, tmp_path)
+    for asked, name in ((None, "ofa-mbv3"), ("ofa-mbv3-w1.2", "ofa-mbv3-w1.2")):
+        table = fit_table(found.path, space=asked)
+        assert table.space == SpaceKey.of(build_space(name))
+    with pytest.raises(TableMismatchError, match="not those of space 'ponas'"):
+        fit_table(found.path, space="ponas")
+    said: list[str] = []
+    path = tmp_path / "latency.csv"
+    to_frame(table).to_csv(path, index=False)
+    load_latency_table(path, said.append)
+    assert any(
+        "of ofa-mbv3 and ofa-mbv3-w1.2: parameters and MACs are counted for ofa-mbv3" in one for one in said
+    )
 
 
 def test_a_negative_intercept_is_carried_by_layers_that_are_never_absent(space: Space) -> None:

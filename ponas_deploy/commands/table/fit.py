@@ -22,6 +22,10 @@ def fit(
     out: Annotated[
         Path, typer.Option("--out", metavar="TABLE", show_default=False, help="The table to write, JSON.")
     ],
+    space: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", show_default="by the labels", help="The search space of the networks."),
+    ] = None,
     resolution: Resolution = 224,
     classes: Classes = 1000,
     seed: Seed = 0,
@@ -44,7 +48,8 @@ def fit(
     Held-out rows say how good the table is (Kendall's tau, mean error). `identified`: the rows tell all
     candidates of each layer apart; what layers have in common is never known from whole networks and is
     in the fixed cost. `additive`: sums over layers explain the rows. `drift`: residuals follow the order
-    of the rows. --resolution and --classes say what the networks were, where the space is known here.
+    of the rows. --resolution and --classes say what the networks were, where the space is known here; --space
+    which one, where several have the same labels (ofa-mbv3 at both widths; else the first is taken).
 
     \b
     Examples:
@@ -71,7 +76,7 @@ def fit(
     refuse_file(out, overwrite=force)
     networks = read_networks(file)
     with waiting() as advance:
-        fitted = fit_networks(networks, seed=seed, on_step=advance)
+        fitted = fit_networks(networks, space=space, seed=seed, on_step=advance)
     created = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     table = table_of(fitted, created=created, resolution=resolution, classes=classes)
     if isinstance(table, LatencyTable):
