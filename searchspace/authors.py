@@ -66,13 +66,15 @@ class AuthorsNetwork(Generic[Tensor]):
     @property
     def remark(self) -> str:
         """What was left out, for people; empty where nothing was."""
-        averaged = ", ".join(map(repr, self.averaged))
-        remarks = (
-            self.prefix and f"{self.prefix!r} before every name was left out",
-            averaged
-            and f"averaged weights (EMA), under {averaged}, were left out: the plain ones were taken",
-        )
-        return "; ".join(filter(None, remarks))
+        remarks = []
+        if self.prefix:
+            remarks.append(f"{_few([repr(self.prefix)])} before every name was left out")
+        if self.averaged:
+            averaged = _few([repr(prefix) for prefix in self.averaged])
+            remarks.append(
+                f"averaged weights (EMA), under {averaged}, were left out: the plain ones were taken"
+            )
+        return "; ".join(remarks)
 
     @property
     def name(self) -> str:

@@ -114,10 +114,14 @@ def refuse_for_search(source: WeightsSource) -> None:
     """WeightsError where weights are those of one network: a search may choose any."""
     if source.network is None:
         return
-    network = f" ({source.network})" if source.network else ""
+    if not source.network:
+        raise WeightsError(
+            f"{source.file}: these are not the weights of a supernet, which a search needs: name the"
+            " weights.safetensors of a run of `ponas train`."
+        )
     raise WeightsError(
-        f"{source.file}: these are the weights of one network{network}, a search needs a supernet's:"
-        f" `ponas export {source.network or 'ARCH'} --weights {source.file}` builds it."
+        f"{source.file}: these are the weights of one network ({source.network}), a search needs a"
+        f" supernet's: `ponas export {source.network} --weights {source.file}` builds it."
     )
 
 

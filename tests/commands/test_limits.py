@@ -105,6 +105,11 @@ def test_weights_of_one_network_are_no_supernets(tmp_path: Path) -> None:
         f"{given}: these are the weights of one network (PONAS-A), a search needs a supernet's:",
         f"`ponas export PONAS-A --weights {given}` builds it.",
     )
+    write_weights(tmp_path / "other.safetensors", {"conv1.weight": np.ones(3, np.float32)}, {})
+    refused(
+        ["specialize", "--device", "cpu", "--latency", "60ms", "--weights", tmp_path / "other.safetensors"],
+        "other.safetensors: these are not the weights of a supernet, which a search needs: name the",
+    )
     refused(
         ["export", "PONAS-C", "--weights", given, "--out", tmp_path / "engine"],
         f"{given} holds the weights of PONAS-A, and PONAS-C was asked for",
