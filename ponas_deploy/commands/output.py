@@ -12,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.progress import TextColumn
     from rich.segment import Segment
 
 _PIPED_WIDTH = 120
@@ -57,6 +58,13 @@ def report_console(*, stderr: bool = False) -> Console:
     fixed = None if stream.isatty() or "COLUMNS" in os.environ else _PIPED_WIDTH
     # No markup: a device may be called "[/x]".
     return Console(stderr=stderr, width=fixed, highlight=False, markup=False, emoji=False)
+
+
+def plain_column(template: str, **options: Any) -> TextColumn:
+    """A column of a progress bar that shows its text as it is: a file may be called "[/x]"."""
+    from rich.progress import TextColumn
+
+    return TextColumn(template, markup=False, **options)
 
 
 def note(message: str) -> None:

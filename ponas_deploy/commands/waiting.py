@@ -8,7 +8,7 @@ from threading import Timer
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from ponas_deploy.commands.output import note, report_console
+from ponas_deploy.commands.output import note, plain_column, report_console
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -79,15 +79,15 @@ def profile_bar() -> Iterator[OnProgress]:
 
 
 def _profile_bars(console: Any) -> Bars:
-    from rich.progress import BarColumn, TextColumn
+    from rich.progress import BarColumn
     from rich.progress import Progress as Bars
 
     columns = (
-        TextColumn("{task.fields[stage]:8}"),
+        plain_column("{task.fields[stage]:8}"),
         BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TextColumn("{task.fields[left]}"),
-        TextColumn("{task.description}", style="dim"),
+        plain_column("{task.percentage:>3.0f} %"),
+        plain_column("{task.fields[left]}"),
+        plain_column("{task.description}", style="dim"),
     )
     # Drawn from the callback alone: a thread that draws would run into what is being timed.
     return Bars(*columns, console=console, transient=True, auto_refresh=False)
@@ -96,9 +96,9 @@ def _profile_bars(console: Any) -> Bars:
 @contextmanager
 def waiting() -> Iterator[Advance]:
     """A bar on stderr from the third second on, whether or not it moves; each new text starts it again."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (plain_column("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bars = Progress(*columns, console=report_console(stderr=True), transient=True)
     tasks: dict[str, Any] = {}
     shown = Timer(SHOWN_AFTER_S, bars.start)

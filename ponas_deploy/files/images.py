@@ -18,6 +18,8 @@ from ponas_deploy.files.opening import check_regular
 
 _ALWAYS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 _WHERE_PILLOW_CAN = (".jfif", ".gif", ".avif")
+_SCALED_TO_16 = ("PNG", "PPM")
+"""Kinds of files whose 32-bit pixels in Pillow are of 16 bits."""
 _DEPTH_16 = 257  # 65535 / 255: from 16 to 8 bits
 
 
@@ -63,7 +65,7 @@ def reason(error: Exception) -> str:
 
 
 def _eight_bits(image: Any, kind: str) -> Any:
-    if image.mode.startswith("I;16") or (image.mode == "I" and kind == "PNG"):
+    if image.mode.startswith("I;16") or (image.mode == "I" and kind in _SCALED_TO_16):
         values = np.asarray(image).astype(np.float64) / _DEPTH_16
         return _pillow().fromarray(np.rint(values.clip(0, 255)).astype(np.uint8))
     if image.mode in ("I", "F"):

@@ -9,6 +9,8 @@ import pytest
 from rich.console import Console
 
 from ponas_deploy.commands import waiting
+from ponas_deploy.commands.train.bars import training_bars
+from train.progress import TrainingProgress
 
 
 @pytest.fixture
@@ -31,3 +33,11 @@ def test_a_bar_does_not_wait_for_the_first_step_to_end(screen: StringIO) -> None
         advance(0, 3, "held-out rows")
         sleep(0.6)
         assert "held-out rows" in screen.getvalue()
+
+
+def test_names_of_files_are_neither_markup_nor_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with training_bars() as on_progress:
+        on_progress(TrainingProgress("data", 1, 1, "skipped [/red]/\x1b[2J.jpg: broken", note=True))
+    shown = capsys.readouterr().err
+    assert "skipped [/red]/\\x1b[2J.jpg: broken\n" in shown
+    assert "\x1b[2J" not in shown

@@ -18,6 +18,7 @@ from tiny_training import space as tiny_space
 import searchspace.spaces.registry
 from photos import COLOURS, fill, picture
 from ponas_deploy.errors import PonasError, UnknownNameError
+from ponas_deploy.files.weights import read_weights
 from train.data import Splits, load
 from train.data.file_images import FileImages
 from train.progress import TrainingProgress
@@ -337,6 +338,12 @@ def test_a_run_trains_on_a_folder(imagenet: Path, monkeypatch: pytest.MonkeyPatc
     assert result.table.origin is not None
     assert (result.table.origin.data, result.table.origin.classes) == (str(imagenet), 3)
     assert result.table.top1 == again.table.top1
+    assert read_weights(result.weights).class_names == tuple(COLOURS)
+    again.table_path.unlink()
+    for part in ("train", "val"):
+        (imagenet / part / "cat").rename(imagenet / part / "zebra")
+    with one_thread(), pytest.raises(PonasError, match=r"classes differ, only .* has class 'cat' and only"):
+        train_run(settings, imagenet.parent / "again")
 
 
 def test_a_run_without_training_images_says_so_before_it_starts(imagenet: Path) -> None:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from photos import fill
-from ponas_deploy.errors import PonasError
-from ponas_deploy.files.images import decoded, extensions
+from ponas_deploy.errors import MissingExtraError, PonasError
+from ponas_deploy.files.images import decoded, extensions, read_image
 from train.data import load
 from train.data.layout import found_text, read_parts
 
@@ -52,6 +52,21 @@ def test_sixteen_bits_a_colour_are_scaled_to_eight(tmp_path: Path) -> None:
     values = np.asarray(decoded(tmp_path / "ramp.png")).astype(float)
     assert values.shape == (1, 256, 3)
     assert np.abs(values - ramp / 257).max() <= 1
+
+
+@pytest.mark.parametrize("most", [65535, 4095])
+def test_a_grey_map_of_more_than_eight_bits_is_scaled(tmp_path: Path, most: int) -> None:
+    ramp = np.linspace(0, most, 256).round().astype(">u2")
+    (tmp_path / "ramp.pgm").write_bytes(f"P5 256 1 {most}\n".encode() + ramp.tobytes())
+    values = np.asarray(decoded(tmp_path / "ramp.pgm"))[0, :, 0].astype(float)
+    assert np.abs(values - np.arange(256)).max() <= 1
+
+
+def test_without_pillow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    (tmp_path / "1.png").touch()
+    with pytest.raises(MissingExtraError, match=r"pip install 'ponas-deploy\[images\]'"):
+        read_image(tmp_path / "1.png")
 
 
 @pytest.mark.parametrize("ending", ["jfif", "gif", "avif"])

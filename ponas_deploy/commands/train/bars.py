@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ponas_deploy.commands.output import note, report_console
+from ponas_deploy.commands.output import note, plain_column, report_console
 
 if TYPE_CHECKING:
     from train.progress import LayerRow, OnProgress, Speed, TrainingProgress
@@ -53,19 +53,22 @@ def training_bars(opening: str = "", *, quiet: bool = False) -> Iterator[OnProgr
     `opening` is printed when the images are read and the work begins. `quiet` shows no bar: of several
     processes that train together only the first draws.
     """
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
     from rich.table import Column
 
+    from ponas_deploy.errors import printable
     from train.progress import Pace
 
     columns = (
-        TextColumn("{task.fields[stage]:9}"),
+        plain_column("{task.fields[stage]:9}"),
         BarColumn(bar_width=20),
-        TextColumn("{task.percentage:>3.0f} %"),
+        plain_column("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(table_column=Column(min_width=7)),
-        TextColumn("{task.fields[left]}", table_column=Column(min_width=12, justify="right")),
-        TextColumn("{task.description}", style="dim", table_column=Column(no_wrap=True, overflow="ellipsis")),
+        plain_column("{task.fields[left]}", table_column=Column(min_width=12, justify="right")),
+        plain_column(
+            "{task.description}", style="dim", table_column=Column(no_wrap=True, overflow="ellipsis")
+        ),
     )
     pace = Pace()
     with Bars(*columns, console=report_console(stderr=True), disable=quiet) as bars:
@@ -78,7 +81,7 @@ def training_bars(opening: str = "", *, quiet: bool = False) -> Iterator[OnProgr
                 say(text)
 
         def say(text: str) -> None:
-            bars.console.print(text, highlight=False, markup=False, soft_wrap=True)
+            bars.console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
 
         def on_progress(progress: TrainingProgress) -> None:
             if opening and progress.stage != "data":
@@ -109,9 +112,11 @@ _SHORT = {"cross_entropy": "loss", "validation_top1_pct": "top-1 %"}
 
 
 def _described(progress: TrainingProgress, speed: Speed) -> str:
+    from ponas_deploy.errors import printable
+
     rate = "" if speed.images_per_s is None else f"{speed.images_per_s:.0f} images/s"
     metrics = ", ".join(f"{_SHORT.get(name, name)} {value:.4g}" for name, value in progress.metrics)
-    return "  ".join(part for part in (progress.text, rate, metrics) if part)
+    return "  ".join(part for part in (printable(progress.text), rate, metrics) if part)
 
 
 def in_hours(seconds: float) -> str:
