@@ -137,7 +137,11 @@ def test_bad_input_is_one_sentence(run: Run, supernet: TrainResult, tmp_path: Pa
     file = read_weights(supernet.meta)
     for name, header, words in (
         ("cut", {"seed": "4"}, "were cut into training and test by other seeds ("),
-        ("classes", {"classes": "7"}, "classes.safetensors tells 7 classes apart, but digits has 10"),
+        (
+            "classes",
+            {"classes": "7", "class_names": ""},
+            "classes.safetensors tells 7 classes apart, but digits has 10",
+        ),
     ):
         path = tmp_path / f"{name}.safetensors"
         write_weights(path, file.tensors, {**file.metadata, **header})
