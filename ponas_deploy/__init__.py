@@ -25,6 +25,7 @@ _PLACES = {
     "verify": "ponas_deploy.checks.engine:verify",
     "recheck": "ponas_deploy.checks.latency_table:recheck",
     "fit_table": "ponas_deploy.fitting.networks:fit_table",
+    "import_table": "ponas_deploy.tables.importing:import_table",
     "predict": "ponas_deploy.fitting.networks:predict",
     "check_machine": "ponas_deploy.checks.machine:check_machine",
     "devices": "ponas_deploy.profiling.devices:devices",

@@ -39,6 +39,7 @@ from ponas_deploy.search.pareto import ParetoFront as ParetoFront
 from ponas_deploy.search.pareto import pareto_front as pareto_front
 from ponas_deploy.search.specialize import Specialization as Specialization
 from ponas_deploy.tables.accuracy import AccuracyTable as AccuracyTable
+from ponas_deploy.tables.importing import import_table as import_table
 from ponas_deploy.tables.latency import Certificate as Certificate
 from ponas_deploy.tables.latency import Conditions as Conditions
 from ponas_deploy.tables.latency import LatencyTable as LatencyTable
@@ -89,6 +90,7 @@ __all__ = [
     "devices",
     "export",
     "fit_table",
+    "import_table",
     "latency_table",
     "load_engine",
     "measure_model",

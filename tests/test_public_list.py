@@ -26,6 +26,7 @@ FUNCTIONS = (
     "verify",
     "recheck",
     "fit_table",
+    "import_table",
     "predict",
     "check_machine",
     "devices",

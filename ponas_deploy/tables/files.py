@@ -20,6 +20,7 @@ from ponas_deploy.tables.latency_file import LATENCY_TABLE, latency_from_raw
 
 Found = TypeVar("Found")
 AnyTable: TypeAlias = LatencyTable | AccuracyTable
+_EXPECTED = "table in CSV or JSON"
 
 
 def load_latency_table(path: Path, on_note: OnNote = no_note) -> LatencyTable:
@@ -76,8 +77,8 @@ def _sift_accuracy(path: Path, faults: Faults) -> AccuracyTable:
 
 def _is_csv(path: Path) -> bool:
     """By its name, else by content that is no JSON; FileFormatError says what neither of them is."""
-    refuse_other_kind(path, "table")
-    refuse_foreign(path)
+    refuse_other_kind(path, _EXPECTED)
+    refuse_foreign(path, _EXPECTED)
     if (suffix := path.suffix.lower()) in (".csv", ".tsv", ".json"):
         return suffix != ".json"
     first = first_line(path)

@@ -37,9 +37,9 @@ _PADDLE = OtherKind(
 )
 
 
-def refuse_foreign(path: Path) -> None:
-    """FileFormatError for FBNet's and PaddleSlim's tables where one of ours is asked for."""
-    if reason := foreign_reason(path, "table of ours"):
+def refuse_foreign(path: Path, expected: str) -> None:
+    """FileFormatError for FBNet's and PaddleSlim's tables where something else is asked for."""
+    if reason := foreign_reason(path, expected):
         raise FileFormatError(path, "", reason)
 
 

@@ -64,8 +64,8 @@ def test_another_kind_of_file_is_named(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     write(path)
     for expected, read in (
-        ("table", load_latency_table),
-        ("table", load_accuracy_table),
+        ("table in CSV or JSON", load_latency_table),
+        ("table in CSV or JSON", load_accuracy_table),
         ("architecture", lambda path: architecture_in(str(path), build_space("ponas"))),
     ):
         with pytest.raises(PonasError) as error:
@@ -76,7 +76,7 @@ def test_another_kind_of_file_is_named(name: str, tmp_path: Path) -> None:
 
 def test_a_model_is_told_by_its_content(tmp_path: Path, model: bytes) -> None:
     (tmp_path / "model").write_bytes(model)
-    with pytest.raises(PonasError, match=r"is an ONNX model, no table: `ponas measure .*model` times it"):
+    with pytest.raises(PonasError, match=r"is an ONNX model, no table .*: `ponas measure .*model` times it"):
         load_latency_table(tmp_path / "model")
 
 

@@ -14,7 +14,8 @@ from ponas_deploy.commands import app
 from ponas_deploy.errors import FileFormatError, MissingExtraError, PonasError
 from ponas_deploy.tables.architectures import read_architecture
 from ponas_deploy.tables.files import load_latency_table, load_table
-from ponas_deploy.tables.importing import import_table
+from ponas_deploy.tables.importing import import_table, imported
+from ponas_deploy.tables.latency_file import write_latency_table
 from sample_tables import accuracy_table, write_csv
 from searchspace import SPACES, build_space
 
@@ -54,7 +55,7 @@ def write_yaml(path: Path, keys: tuple[str, ...], step: float = 1.0) -> Path:
 @pytest.mark.usefixtures("known")
 def test_entries_of_once_for_all_fill_the_layers_of_a_space(tmp_path: Path) -> None:
     pytest.importorskip("yaml", reason="PyYAML (extra 'yaml') is not installed")
-    made = import_table(write_yaml(tmp_path / "t.yaml", (*BLOCKS, *FIXED)), "tiny", 32, 10)
+    made = imported(write_yaml(tmp_path / "t.yaml", (*BLOCKS, *FIXED)), tiny_space())
     assert made.table.grid.values == ((1, 2, 3, 4), (5, 6, 7, 8), (5, 6, 7, 8))
     assert made.table.grid.fixed == 9 + 10 + 11 + 12
     assert made.table.grid.candidates == tiny_space().labels
@@ -63,6 +64,66 @@ def test_entries_of_once_for_all_fill_the_layers_of_a_space(tmp_path: Path) -> N
     assert made.table.space.document() == {
         "name": "tiny", "fingerprint": tiny_space().fingerprint, "resolution": 32, "classes": 10
     }  # fmt: skip
+
+
+OFA_STAGES = ((24, 2, 0, 0), (40, 2, 1, 0), (80, 2, 0, 1), (112, 1, 1, 1), (160, 2, 1, 1))
+"""Channels, stride of the first layer, squeeze-and-excite, h-swish of the stages of OFA-MobileNetV3."""
+
+
+def ofa_keys() -> dict[tuple[int, bool, int, int], str]:
+    """What their estimator looks up at 224 px: (stage, first layer, kernel, expansion), by hand."""
+    keys, side, wide = {}, 112, 16
+    for stage, (out, stride, squeeze, swish) in enumerate(OFA_STAGES):
+        for first, kernel, expansion in product((True, False), (3, 5, 7), (3, 4, 6)):
+            after = side // stride
+            before, channels = (side, wide) if first else (after, out)
+            keys[stage, first, kernel, expansion] = (
+                f"expanded_conv-input:{before}x{before}x{channels}-output:{after}x{after}x{out}"
+                f"-expand:{channels * expansion}-kernel:{kernel}-stride:{stride if first else 1}"
+                f"-idskip:{0 if first else 1}-se:{squeeze}-hs:{swish}"
+            )
+        side, wide = side // stride, out
+    return keys
+
+
+OFA_FIXED = (
+    "Conv-input:224x224x3-output:112x112x16",
+    "expanded_conv-input:112x112x16-output:112x112x16-expand:16-kernel:3-stride:1-idskip:1-se:0-hs:0",
+    "Conv_1-input:7x7x160-output:7x7x960",
+    "AvgPool2D-input:7x7x960-output:1x1x960",
+    "Conv_2-input:1x1x960-output:1x1x1280",
+    "Logits-input:1x1x1280-output:1000",
+)
+
+
+def test_once_for_alls_own_space_is_filled_and_a_network_takes_what_their_estimator_adds_up(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("yaml", reason="PyYAML (extra 'yaml') is not installed")
+    keys = ofa_keys()
+    listed = (*keys.values(), *OFA_FIXED)
+    path, space = write_yaml(tmp_path / "note10.yaml", listed, 0.001), build_space("ofa-mbv3")
+    took = {key: 0.001 * (1 + place) for place, key in enumerate(listed)}
+    made = imported(path, space)
+    assert (made.lacking, made.notes) == ((), ())
+    stages = (((5, 3), (3, 3)), ((7, 6),) * 3, ((3, 4),) * 4, ((5, 6), (7, 3)), ((3, 6), (7, 4), (5, 3)))
+    choices = tuple(
+        f"k{stage[depth][0]}e{stage[depth][1]}" if depth < len(stage) else "absent"
+        for stage in stages
+        for depth in range(4)
+    )
+    theirs = sum(took[key] for key in OFA_FIXED) + sum(
+        took[keys[number, depth == 0, kernel, expansion]]
+        for number, stage in enumerate(stages)
+        for depth, (kernel, expansion) in enumerate(stage)
+    )
+    assert made.table.predict_ms(choices) == pytest.approx(theirs)
+    write_latency_table(made.table, tmp_path / "note10.json")
+    assert load_latency_table(tmp_path / "note10.json") == made.table
+    for lacking in (listed[7], listed[-20]):
+        write_yaml(path, tuple(key for key in listed if key != lacking))
+        with pytest.raises(FileFormatError, match=rf"lacks . of 190 cells of .* at 224 px: '{lacking}'"):
+            import_table(path, space)
 
 
 @pytest.mark.usefixtures("known")
@@ -98,11 +159,11 @@ def test_a_space_that_the_file_does_not_hold_is_refused_with_the_entry_that_was_
     pytest.importorskip("yaml", reason="PyYAML (extra 'yaml') is not installed")
     path = write_yaml(tmp_path / "t.yaml", (*BLOCKS[4:], *FIXED))
     with pytest.raises(FileFormatError, match=rf"has not layers 1 of .*layer 1 needs '{BLOCKS[0]}'"):
-        import_table(path, "tiny", 32, 10)
+        imported(path, tiny_space())
     with pytest.raises(FileFormatError, match=r"has no layer of space 'ponas' at 224 px: .* inputs of 32 px"):
-        import_table(path, "ponas")
+        imported(path, build_space("ponas"))
     with pytest.raises(PonasError, match=r"no layers: name the space .* --space \(known are ponas, "):
-        import_table(path, None)
+        imported(path, None)
 
 
 def test_a_table_of_proxylessnas_has_ratios_and_no_squeeze_and_excite(tmp_path: Path) -> None:
@@ -126,7 +187,7 @@ def test_a_table_of_proxylessnas_has_ratios_and_no_squeeze_and_excite(tmp_path: 
         "Conv_1-input:7x7x320-output:7x7x1280",
         "Logits-input:7x7x1280-output:1000",
     )
-    made = import_table(write_yaml(tmp_path / "mobile_trim.yaml", (*keys, *fixed)), "ponas")
+    made = imported(write_yaml(tmp_path / "mobile_trim.yaml", (*keys, *fixed)), build_space("ponas"))
     ponas = build_space("ponas")
     plain = tuple(tuple(label for label in row if not label.endswith("se")) for row in ponas.labels)
     assert made.table.grid.candidates == plain
@@ -158,14 +219,14 @@ def test_a_fault_in_yaml_is_named(tmp_path: Path, text: str, reason: str) -> Non
     path = tmp_path / "t.yaml"
     path.write_text(text.replace("KEY", BLOCKS[0]))
     with pytest.raises(FileFormatError) as error:
-        import_table(path, "ponas")
+        imported(path, build_space("ponas"))
     assert reason.replace("KEY", BLOCKS[0]) in str(error.value)
 
 
 def test_without_pyyaml_its_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "yaml", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'ponas-deploy\[yaml\]'"):
-        import_table(write_yaml(tmp_path / "t.yaml", BLOCKS), "ponas")
+        imported(write_yaml(tmp_path / "t.yaml", BLOCKS), build_space("ponas"))
 
 
 FBNET = "ir_k3_e1 ir_k5_s2 skip\n5129.5 3028.25 1.5\n2449 4480.75 0\n"
@@ -173,15 +234,15 @@ FBNET = "ir_k3_e1 ir_k5_s2 skip\n5129.5 3028.25 1.5\n2449 4480.75 0\n"
 
 def test_a_lookup_table_of_fbnet_is_read_in_microseconds(tmp_path: Path) -> None:
     (tmp_path / "lookup_table.txt").write_text(FBNET)
-    made = import_table(tmp_path / "lookup_table.txt", None)
+    made = imported(tmp_path / "lookup_table.txt", None)
     assert made.table.grid.layers == ("1", "2")
     assert made.table.grid.candidates == (("ir_k3_e1", "ir_k5_s2", "skip"),) * 2
     assert made.table.grid.values == ((5.1295, 3.02825, 0.0015), (2.449, 4.48075, 0.0))
     assert made.table.space is None
     with pytest.raises(PonasError, match="layers of its own: leave --space out"):
-        import_table(tmp_path / "lookup_table.txt", "ponas")
+        imported(tmp_path / "lookup_table.txt", build_space("ponas"))
     with pytest.raises(
-        FileFormatError, match=r"is FBNet's lookup table, no table of ours: `ponas table import"
+        FileFormatError, match=r"is FBNet's lookup table, no table in CSV or JSON: `ponas table import"
     ):
         load_table(tmp_path / "lookup_table.txt")
     with pytest.raises(PonasError, match=r"is FBNet's lookup table, no architecture: `ponas table import"):
@@ -203,7 +264,7 @@ def test_a_lookup_table_of_fbnet_is_read_in_microseconds(tmp_path: Path) -> None
 def test_a_fault_in_a_lookup_table_is_named(tmp_path: Path, text: str, reason: str) -> None:
     (tmp_path / "t.txt").write_text(text)
     with pytest.raises(FileFormatError) as error:
-        import_table(tmp_path / "t.txt", None)
+        imported(tmp_path / "t.txt", None)
     assert str(error.value) == f"{tmp_path / 't.txt'}, {reason}"
 
 
@@ -239,7 +300,7 @@ def test_a_table_of_paddleslim_cannot_be_one_of_layers(tmp_path: Path) -> None:
     path.write_text(
         "SD845,paddle-lite,2019-11-01\nconv2d,0,1,1,64,112,112,64,1,3,1,1,1\t5.3\nsoftmax,-1,1,1000,1,1\t0.2\n"
     )
-    for read in (lambda: import_table(path, None), lambda: load_table(path)):
+    for read in (lambda: imported(path, None), lambda: load_table(path)):
         with pytest.raises(FileFormatError, match=r"PaddleSlim's latency table, .* single operators"):
             read()
 
@@ -247,4 +308,4 @@ def test_a_table_of_paddleslim_cannot_be_one_of_layers(tmp_path: Path) -> None:
 def test_tables_of_ours_need_no_import(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "mine.csv", accuracy_table().loss, "latency_ms")
     with pytest.raises(FileFormatError, match=r"every command as they are: `ponas table check .*mine\.csv`"):
-        import_table(path, None)
+        imported(path, None)

@@ -40,26 +40,28 @@ def import_table(
                                 microseconds. Its layers become 1, 2, ...
 
     What the file lacks of the space is listed; then the table holds the other cells. A layer without any
-    candidate is an error that names the entry which was looked for. PaddleSlim's tables hold single
+    candidate is an error that names the entry which was looked for, and so is any lacking cell of a space
+    whose layers may be left out (ofa-mbv3). PaddleSlim's tables hold single
     operators and no layers, and cannot be imported.
 
     CSV with the columns layer, candidate and latency_ms needs no import: every command reads it.
 
     \b
     Examples:
-      ponas table import note10.yaml --space ponas --resolution 224 --out note10.json
+      ponas table import note10.yaml --space ofa-mbv3 --resolution 224 --out note10.json
       ponas table import lookup_table.txt --out fbnet.json
       ponas specialize --latency-table fbnet.json --accuracy-table loss.csv --latency 60ms
     """
     from ponas_deploy.commands.output import print_json, show
     from ponas_deploy.files.opening import refuse_file
-    from ponas_deploy.tables import importing
+    from ponas_deploy.tables.importing import imported
     from ponas_deploy.tables.latency_file import write_latency_table
+    from searchspace import build_space
 
     if out.suffix.lower() != ".json":
         raise typer.BadParameter("an imported table is JSON: name it .json.", param_hint="--out")
     refuse_file(out, overwrite=force)
-    made = importing.import_table(file, space, resolution, classes)
+    made = imported(file, build_space(space, resolution, classes) if space else None)
     write_latency_table(made.table, out, overwrite=force)
     if json:
         from ponas_deploy.commands.documents.table import imported_document
