@@ -14,7 +14,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from math import inf, log, sqrt
 from pathlib import Path
@@ -35,6 +35,8 @@ from ponas_deploy.tables.measurement import quantile
 
 PROCESSES, SECONDS, WARM_UP_S, REFERENCE_S = 3, 0.6, 0.2, 0.1
 LEAST_RUNS, MOST_RUNS = 30, 2000
+REFERENCE_RUNS, REFERENCE_MOST_NS = 10, 20e6
+"""Samples of the reference network at least, and how long one is at most: longer than a turn on the core."""
 _NORMAL_MAD = 1 / NormalDist().inv_cdf(0.75)
 """The standard deviation of a normal distribution over the median of its absolute deviations."""
 _TIMEOUT_S = 300
@@ -281,10 +283,18 @@ def _in_fresh_process(
     return Taken.from_text(done.stdout)
 
 
-def single_runs(session: Session, seconds: float, probe: ContentionProbe | None = None) -> list[int]:
-    """Nanoseconds of single inferences after a warm-up, for `seconds` and at least LEAST_RUNS.
+def single_runs(
+    session: Session,
+    seconds: float,
+    probe: ContentionProbe | None = None,
+    *,
+    in_a_row: int = 1,
+    least: int = LEAST_RUNS,
+) -> list[int]:
+    """Nanoseconds of single inferences after a warm-up, for `seconds` and at least as many as `least`.
 
-    With `probe` those while nobody shared the core, unless they are too few.
+    With `probe` those while nobody shared the core, unless they are too few. With `in_a_row` each is the mean
+    of so many, one right after another.
     """
     start = perf_counter_ns()
     while perf_counter_ns() - start < min(WARM_UP_S, seconds) * 1e9:
@@ -293,48 +303,62 @@ def single_runs(session: Session, seconds: float, probe: ContentionProbe | None 
     def once() -> int:
         if probe and probe.changes_core:
             session.time_ns(1)
-        return session.time_ns(1)
+        return session.time_ns(in_a_row) // in_a_row
 
     start, runs, quiet_runs = perf_counter_ns(), list[int](), list[int]()
-    while len(runs) < LEAST_RUNS or perf_counter_ns() - start < seconds * 1e9:
+    while len(runs) < least or perf_counter_ns() - start < seconds * 1e9:
         taken_ns, quiet = probe.take_quiet(once) if probe else (once(), True)
         runs.append(taken_ns)
         if quiet:
             quiet_runs.append(taken_ns)
         if len(runs) == MOST_RUNS:
             break
-    return quiet_runs if len(quiet_runs) >= LEAST_RUNS else runs
+    return quiet_runs if len(quiet_runs) >= least else runs
 
 
 def main(arguments: Sequence[str]) -> None:
     """The fresh process: print what it measured as JSON, or end with the reason."""
     engine, backend, precision, threads, seconds, core_ns = arguments
     settings, core = RunSettings(precision, int(threads)), float(core_ns)
-    probe = probe_for(backend, settings.threads, core)
     try:
-        before = _reference_runs(backend, settings, core)
-        with get_backend(backend).open(Path(engine), settings) as session:
+        with ExitStack() as open_sessions:
+            session = open_sessions.enter_context(get_backend(backend).open(Path(engine), settings))
+            beside = _reference_session(backend, settings, open_sessions)
+            probe = probe_for(backend, settings.threads, core)
+            before = _reference_runs(beside, session, backend, settings, core)
             runs = single_runs(session, float(seconds), probe)
             seen = readings(probe)()
             if len(runs) < seen.kept:  # those that were shared are not among them
                 seen = replace(seen, contended=0)
-        after = _reference_runs(backend, settings, core) if before else []
-        both = (*before, *after) if after else ()
-        print(Taken(tuple(runs), seen, both).text())
+            after = _reference_runs(beside, session, backend, settings, core)
+        print(Taken(tuple(runs), seen, (*before, *after)).text())
     except PonasError as failure:
         sys.exit(str(failure))
 
 
-def _reference_runs(backend: str, settings: RunSettings, core_ns: float) -> list[int]:
-    """Nanoseconds of single inferences of the reference network; none where the runtime does not take it.
-
-    By a probe of its own: what it waits for a shared core is not taken from the engine.
-    """
+def _reference_session(backend: str, settings: RunSettings, open_sessions: ExitStack) -> Session | None:
+    """The reference network, open; None where the runtime does not take it."""
     if not reference.serves(backend):
+        return None
+    with suppress(PonasError):
+        return open_sessions.enter_context(get_backend(backend).load(reference.reference_model(), settings))
+    return None
+
+
+def _reference_runs(
+    beside: Session | None, engine: Session, backend: str, settings: RunSettings, core_ns: float
+) -> list[int]:
+    """Nanoseconds of the reference network, of as many inferences in a row as take as long as the engine.
+
+    A shorter sample would fit between the turns that other processes get on the core, and show nothing of
+    what they cost the engine. None without `beside`. By a probe of its own: what it waits for a shared core
+    is not taken from the engine.
+    """
+    if beside is None:
         return []
+    engine_ns, own_ns = (min(one.time_ns(1) for _ in range(3)) for one in (engine, beside))
+    in_a_row = max(1, round(min(engine_ns, REFERENCE_MOST_NS) / own_ns))
     probe = probe_for(backend, settings.threads, core_ns)
-    try:
-        with get_backend(backend).load(reference.reference_model(), settings) as session:
-            return single_runs(session, REFERENCE_S, probe)
-    except PonasError:
-        return []
+    return single_runs(beside, REFERENCE_S, probe, in_a_row=in_a_row, least=REFERENCE_RUNS)
+
+
