@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import hypot, sqrt
 from statistics import NormalDist
 
+from ponas_deploy.engines.decision import Estimate
 from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.engines.verdict import Verdict, judge
 from ponas_deploy.errors import PonasError
@@ -67,6 +68,11 @@ class Attempt:
         return self._timed.percentile_ms(self.percentile)
 
     @property
+    def residual(self) -> float:
+        """Measured over predicted, by the table's own prediction."""
+        return self.measured_ms / self.choice.predicted_ms
+
+    @property
     def noise_pct(self) -> float:
         """How far two timings of the percentile lie apart: its processes, or the machine's speed."""
         return self._timed.noise_pct(self.percentile)
@@ -105,6 +111,21 @@ class Attempt:
         Of moments, of which there were as many as timings, and of processes within a moment.
         """
         return hypot(self.moments / sqrt(self._timed.timings), self._timed.deviation(self.percentile))
+
+    @property
+    def beside_reference(self) -> Estimate | None:
+        """The measured percentile over what the reference network took in the same processes."""
+        return self._timed.beside_reference(self.percentile)
+
+    @property
+    def reference_ns(self) -> tuple[float, ...]:
+        """What the reference network took in each process; empty where it was not timed."""
+        return self._timed.reference.processes_ns if self._timed.reference else ()
+
+    @property
+    def timings(self) -> float:
+        """How many measurements this is, at moments of their own."""
+        return self._timed.timings
 
     @property
     def _timed(self) -> EngineTiming:

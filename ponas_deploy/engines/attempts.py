@@ -54,21 +54,39 @@ def cost_of(attempt: Attempt, attempts: Sequence[Attempt]) -> float:
 
 def missing(attempt: Attempt, attempts: Sequence[Attempt]) -> float:
     """The probability that one that was timed misses the budget on the machine as it usually is."""
-    others = [one for one in _on_table(attempt.stored, attempts) if one.number != attempt.number]
-    known = timed(_certified(attempt.margin), _observed(others), _observation(attempt))
-    return known.times(attempt.choice.predicted_ms).above(_limit_ms(attempt))
+    return _known(attempt, attempts).above(_limit_ms(attempt))
+
+
+def _known(attempt: Attempt, attempts: Sequence[Attempt]) -> Estimate:
+    """What one that was timed takes on the machine as it usually is, in milliseconds."""
+    on_table = _on_table(attempt.stored, attempts)
+    seen, common = _observed(on_table)
+    own = next(place for place, one in enumerate(on_table) if one.number == attempt.number)
+    known = timed(_certified(attempt.margin), [*seen[:own], *seen[own + 1 :]], seen[own], common)
+    return known.times(attempt.choice.predicted_ms)
 
 
 def _certified(found: Margin | None) -> TableFactor:
     return TableFactor(found.typical, found.scatter_pct / 100) if found else TableFactor()
 
 
-def _observed(attempts: Sequence[Attempt]) -> list[Observation]:
-    return [_observation(attempt) for attempt in attempts]
+def _observed(attempts: Sequence[Attempt]) -> tuple[list[Observation], float]:
+    """What was seen of a table, and how far all of it may be off together.
 
-
-def _observation(attempt: Attempt) -> Observation:
-    return Observation(attempt.measured_ms / attempt.choice.predicted_ms, attempt.deviation)
+    Where the reference network was timed with each, what a moment did to both is taken out, and how far what
+    it took over all these moments is from usual stays. Else each is as far off as its own moments were.
+    """
+    beside = [one.beside_reference for one in attempts]
+    usual_ns = [taken for one in attempts for taken in one.reference_ns]
+    if not attempts or None in beside:
+        return [Observation(one.residual, one.deviation) for one in attempts], 0.0
+    usual_ms = median(usual_ns) / 1e6
+    seen = [
+        Observation(found.value * usual_ms / one.choice.predicted_ms, found.deviation)
+        for found, one in zip(beside, attempts, strict=True)
+        if found
+    ]
+    return seen, median(one.moments for one in attempts) / sqrt(sum(one.timings for one in attempts))
 
 
 def next_attempt(
@@ -113,13 +131,14 @@ def _most_promising(found: Sequence[Attempt], attempts: Sequence[Attempt]) -> At
 def _gain_pp(one: Attempt, now_pp: float, attempts: Sequence[Attempt]) -> float:
     """What a timing of a network gains, by its table and the table's residual of now."""
     expected = _expected(one.stored, one.margin, attempts).times(one.choice.predicted_ms)
-    noise = median([one.moments, *(other.deviation for other in _on_table(one.stored, attempts))])
+    seen, common = _observed(_on_table(one.stored, attempts))
+    noise = median([*(other.noise for other in seen), *([] if common else [one.moments])])
     return gain_pp(now_pp, one.lost_pp, expected, _limit_ms(one), noise)
 
 
 def _expected(stored: StoredTable, certified: Margin | None, attempts: Sequence[Attempt]) -> Estimate:
     """Measured over predicted of the next network of a table."""
-    return untimed(_certified(certified), _observed(_on_table(stored, attempts)))
+    return untimed(_certified(certified), *_observed(_on_table(stored, attempts)))
 
 
 def _untried(task: Task, stored: StoredTable, attempts: Sequence[Attempt], measured: bool) -> list[Attempt]:

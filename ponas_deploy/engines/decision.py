@@ -88,36 +88,56 @@ def gain_pp(now_pp: float, loss_pp: float, expected: Estimate, limit_ms: float, 
     return told * (now_pp - loss_pp) * (1 - missing) + (1 - told) * untold_pp
 
 
-def factor(certified: TableFactor, seen: Sequence[Observation]) -> Estimate:
-    """A table's factor on this machine, from its certificate and what was seen since, in order of time."""
-    typical = certified.typical or 1.0
-    weights, logs = list[float](), list[float]()
-    if certified.typical is not None or not seen:
-        weights.append(1 / _TABLE_MOVED**2)
-        logs.append(log(typical))
+def factor(certified: TableFactor, seen: Sequence[Observation], common: float = 0.0) -> Estimate:
+    """A table's factor on this machine, from its certificate and what was seen since, in order of time.
+
+    `common` is how far all that was seen may be off together: as the machine's usual speed is known.
+    """
+    observed = _observed(certified, seen) if seen else None
+    if observed is None:
+        return Estimate(certified.typical or 1.0, _TABLE_MOVED)
+    observed = _wider(observed, common)
+    if certified.typical is None:
+        return observed
+    return _both(observed, Estimate(certified.typical, _TABLE_MOVED))
+
+
+def untimed(certified: TableFactor, seen: Sequence[Observation], common: float = 0.0) -> Estimate:
+    """Measured over predicted of a network that was not timed."""
+    return _wider(factor(certified, seen, common), certified.scatter)
+
+
+def timed(
+    certified: TableFactor, others: Sequence[Observation], own: Observation, common: float = 0.0
+) -> Estimate:
+    """Measured over predicted of a network that was timed, from that and from what the others say."""
+    known = Estimate(own.residual, own.noise)
+    if others:
+        known = _both(known, _wider(_observed(certified, others), certified.scatter))
+    known = _wider(known, common)
+    return known if certified.typical is None else _both(known, untimed(certified, ()))
+
+
+def _observed(certified: TableFactor, seen: Sequence[Observation]) -> Estimate:
+    """A table's factor by what was seen alone."""
+    weights = list[float]()
     for age, one in zip(reversed(range(len(seen))), seen, strict=True):
         own, last = (_variance(certified.scatter, each.noise) for each in (one, seen[-1]))
         explained = abs(log(one.residual / seen[-1].residual)) <= _EXPLAINED * sqrt(own + last)
         weights.append((1.0 if explained else FADING**age) / own)
-        logs.append(log(one.residual))
-    mean = sum(w * x for w, x in zip(weights, logs, strict=True)) / sum(weights)
+    mean = sum(weight * log(one.residual) for weight, one in zip(weights, seen, strict=True)) / sum(weights)
     return Estimate(exp(mean), 1 / sqrt(sum(weights)))
 
 
-def untimed(certified: TableFactor, seen: Sequence[Observation]) -> Estimate:
-    """Measured over predicted of a network that was not timed."""
-    common = factor(certified, seen)
-    return Estimate(common.value, sqrt(_variance(common.deviation, certified.scatter)))
-
-
-def timed(certified: TableFactor, others: Sequence[Observation], own: Observation) -> Estimate:
-    """Measured over predicted of a network that was timed, from that and from what the others say."""
-    if certified.typical is None and not others:
-        return Estimate(own.residual, own.noise)
-    expected = untimed(certified, others)
-    weights = (1 / _variance(expected.deviation), 1 / _variance(own.noise))
-    mean = (weights[0] * log(expected.value) + weights[1] * log(own.residual)) / sum(weights)
+def _both(one: Estimate, other: Estimate) -> Estimate:
+    """Two estimates of one number together, each by the inverse of its variance."""
+    weights = [1 / _variance(each.deviation) for each in (one, other)]
+    mean = (weights[0] * log(one.value) + weights[1] * log(other.value)) / sum(weights)
     return Estimate(exp(mean), 1 / sqrt(sum(weights)))
+
+
+def _wider(known: Estimate, deviation: float) -> Estimate:
+    return Estimate(known.value, sqrt(_variance(known.deviation, deviation)))
 
 
 def _variance(*deviations: float) -> float:

@@ -23,6 +23,7 @@ from time import monotonic, perf_counter_ns, sleep
 
 from ponas_deploy.backends import RunSettings, Session, get_backend
 from ponas_deploy.engines import reference
+from ponas_deploy.engines.decision import Estimate
 from ponas_deploy.engines.reference import ReferenceTiming, together
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
 from ponas_deploy.files.scratch import Scratch
@@ -82,9 +83,17 @@ class EngineTiming:
 
         From the median of absolute deviations, so that a process that was disturbed does not count.
         """
-        own = [log(one) for one in self._by_process(percent)]
-        middle = median(own)
-        return _NORMAL_MAD * median(abs(one - middle) for one in own) / sqrt(len(own))
+        return _known(self._by_process(percent)).deviation
+
+    def beside_reference(self, percent: float) -> Estimate | None:
+        """A percentile over what the reference network took in the same process; None without that.
+
+        What a process met beside it, both met, so that this varies less than either.
+        """
+        if self.reference is None:
+            return None
+        pairs = zip(self._by_process(percent), self.reference.processes_ns, strict=True)
+        return _known([own_ns / reference_ns for own_ns, reference_ns in pairs])
 
     @property
     def timings(self) -> float:
@@ -147,6 +156,13 @@ class EngineTiming:
             max(self.reproducibility_pct, later.reproducibility_pct),
             together(self.reference, later.reference),
         )
+
+
+def _known(processes: Sequence[float]) -> Estimate:
+    """The median of what processes measured, and how far it may be off by how far they lie apart."""
+    middle = median(processes)
+    apart = median(abs(log(one / middle)) for one in processes)
+    return Estimate(middle, _NORMAL_MAD * apart / sqrt(len(processes)))
 
 
 def time_engine(
@@ -325,12 +341,12 @@ def main(arguments: Sequence[str]) -> None:
             session = open_sessions.enter_context(get_backend(backend).open(Path(engine), settings))
             beside = _reference_session(backend, settings, open_sessions)
             probe = probe_for(backend, settings.threads, core)
-            before = _reference_runs(beside, session, backend, settings, core)
+            before = reference_runs(beside, session, backend, settings, core)
             runs = single_runs(session, float(seconds), probe)
             seen = readings(probe)()
             if len(runs) < seen.kept:  # those that were shared are not among them
                 seen = replace(seen, contended=0)
-            after = _reference_runs(beside, session, backend, settings, core)
+            after = reference_runs(beside, session, backend, settings, core)
         print(Taken(tuple(runs), seen, (*before, *after)).text())
     except PonasError as failure:
         sys.exit(str(failure))
@@ -345,7 +361,7 @@ def _reference_session(backend: str, settings: RunSettings, open_sessions: ExitS
     return None
 
 
-def _reference_runs(
+def reference_runs(
     beside: Session | None, engine: Session, backend: str, settings: RunSettings, core_ns: float
 ) -> list[int]:
     """Nanoseconds of the reference network, of as many inferences in a row as take as long as the engine.
@@ -360,5 +376,3 @@ def _reference_runs(
     in_a_row = max(1, round(min(engine_ns, REFERENCE_MOST_NS) / own_ns))
     probe = probe_for(backend, settings.threads, core_ns)
     return single_runs(beside, REFERENCE_S, probe, in_a_row=in_a_row, least=REFERENCE_RUNS)
-
-

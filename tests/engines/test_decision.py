@@ -25,6 +25,7 @@ from ponas_deploy.engines.decision import (
     untimed,
 )
 from ponas_deploy.engines.loop import meet_budget
+from ponas_deploy.engines.reference import ReferenceTiming
 from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.tables.store import StoredTable
 from searchspace.space import Space
@@ -109,6 +110,34 @@ def test_certificate_and_timings_count_as_they_are_certain() -> None:
     assert 1.0 < one.value < 1.06
     assert one.deviation < 0.02
     assert timed(TableFactor(), [], Observation(1.06, 0.02)) == Estimate(1.06, 0.02)
+
+
+def test_what_all_timings_share_does_not_average_out() -> None:
+    """Four timings on a machine that may not be as usual: certificate against clock."""
+    seen = [Observation(1.2, 0.001)] * 4
+    assert factor(TableFactor(), seen, 0.1) == Estimate(pytest.approx(1.2), pytest.approx(0.1, rel=0.05))
+    assert timed(TableFactor(), seen, seen[0], 0.1).deviation == pytest.approx(0.1, rel=0.01)
+    certified = TableFactor(1.0, 0.001)
+    told, untold = (factor(certified, seen, common).value for common in (0.0, 0.5))
+    assert told == pytest.approx(1.2, abs=0.02)
+    assert untold == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_slow_moment_is_not_held_against_a_network(tiny: Space, tmp_path: Path) -> None:
+    """While the second was timed everything took a fifth longer; the reference network says so."""
+    stored = tables(tiny, tmp_path)
+    timings = ((1, 5.0, 5.0, 1.0), (2, 5.1, 6.12, 1.2), (3, 5.2, 5.2, 1.0))
+    plain = [tried(number, stored, predicted, taken, 5.0, 5.4) for number, predicted, taken, _ in timings]
+
+    def beside(one: Attempt, level: float) -> Attempt:
+        assert one.timing
+        return replace(one, timing=replace(one.timing, reference=ReferenceTiming("n", (1e6 * level,) * 3)))
+
+    told = [beside(one, level) for one, (*_, level) in zip(plain, timings, strict=True)]
+    assert missing(plain[1], plain) > 0.2
+    assert missing(told[1], told) < missing(plain[1], plain) / 2
+    untold = [told[0], plain[1], told[2]]
+    assert missing(plain[1], untold) == missing(plain[1], plain), "one without it: nothing is taken out"
 
 
 def test_what_noise_hides_is_not_worth_a_timing() -> None:

@@ -35,7 +35,7 @@ def test_the_network_is_the_same_under_its_name() -> None:
     assert model == reference.reference_model()
     graph = onnx.load_model_from_string(model).graph
     counted = sum(int(np.prod(tensor.dims)) for tensor in graph.initializer)
-    assert (NAME, len(graph.node), counted) == ("mbconv-16x32x32-1", 22, 91586)
+    assert (NAME, len(graph.node), counted) == ("mbconv-16x32x32-2", 22, 91586)
     with get_backend("onnxruntime").load(model, RunSettings()) as session:
         out = session.run(np.ones((1, 16, 32, 32), np.float32))
     assert out.shape == (1, 64, 8, 8)
@@ -127,6 +127,36 @@ def test_an_older_manifest_has_no_reference(tiny: Space, tmp_path: Path) -> None
     found = verify(tmp_path / "engine")
     assert (found.change, found.verdict) == (None, "met")
     assert verification_document(found).machine_factor is None
+
+
+@pytest.mark.parametrize(("engine_ns", "in_a_row"), [(8_200_000, 8), (400_000, 1), (900_000_000, 20)])
+def test_its_samples_are_as_long_as_the_engines(engine_ns: int, in_a_row: int) -> None:
+    """A shorter one fits between the turns that other processes get on the core: it would tell nothing."""
+
+    class Steady:
+        def __init__(self, ns: int) -> None:
+            self.ns, self.asked = ns, set[int]()
+
+        def time_ns(self, runs: int) -> int:
+            self.asked.add(runs)
+            return self.ns * runs
+
+    own = Steady(1_000_000)
+    runs = timing.reference_runs(own, Steady(engine_ns), "onnxruntime", RunSettings(), 0.0)  # type: ignore[arg-type]
+    assert own.asked == {1, in_a_row}
+    assert set(runs) == {1_000_000}
+    assert timing.reference_runs(None, own, "onnxruntime", RunSettings(), 0.0) == []  # type: ignore[arg-type]
+
+
+def test_what_a_moment_did_to_both_is_taken_out() -> None:
+    """One process met a core that was shared for half of the time, and so did the reference network in it."""
+    runs = ((8_000_000,), (16_000_000,), (8_080_000,))
+    alone, beside_it = EngineTiming(runs), ReferenceTiming(NAME, (1e6, 2e6, 1e6))
+    assert alone.beside_reference(50) is None
+    found = replace(alone, reference=beside_it).beside_reference(50)
+    assert found is not None
+    assert found.value == pytest.approx(8.0)
+    assert found.deviation < 0.01
 
 
 def test_it_is_timed_in_the_engines_own_processes(
