@@ -24,7 +24,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from searchspace.errors import ArchitectureError, PonasError, SpaceError, UnknownNameError, WeightsError
+from searchspace.errors import (
+    ArchitectureError,
+    PonasError,
+    SpaceError,
+    UnknownNameError,
+    WeightsError,
+    printable,
+)
 
 __all__ = [
     "ArchitectureError",
@@ -41,17 +48,6 @@ __all__ = [
     "WeightsError",
     "printable",
 ]
-
-
-def printable(text: str) -> str:
-    """Text that came from elsewhere (a file, a device, somebody's keyboard), for a terminal.
-
-    Whatever does not show itself is written as its escape: control characters and the escape codes that
-    they begin, marks that turn the direction of writing, halves of characters. Everything else stays.
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 class FileFormatError(PonasError):

@@ -6,6 +6,17 @@ The rest of the tree is in `ponas_deploy/errors.py`, which draws it whole.
 from collections.abc import Iterable
 
 
+def printable(text: str) -> str:
+    """Text that came from elsewhere (a file, a device, somebody's keyboard), for a terminal.
+
+    Whatever does not show itself is written as its escape: control characters and the escape codes that
+    they begin, marks that turn the direction of writing, halves of characters. Everything else stays.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 class PonasError(Exception):
     """Something a user can mend; the message is one sentence: what is wrong, then what to do."""
 
@@ -31,4 +42,10 @@ class SpaceError(PonasError):
 
 
 class WeightsError(PonasError):
-    """Weights that do not fit a network: a missing, extra or wrongly shaped tensor."""
+    """Weights that do not fit a network: a missing, extra or wrongly shaped tensor.
+
+    Tensors are named as their file names them, so that what cannot be printed is escaped.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))

@@ -259,6 +259,7 @@ def without(state: State, *names: str) -> State:
             lambda s: {**prefixed(s, "model."), "criterion.weight": torch.ones(1)},
             "(PONAS-B) it has too much criterion.weight.",
         ),
+        (lambda s: {"\x1b[31m": torch.ones(1)}, "layout: it holds \\x1b[31m, and no"),
         (lambda s: {"module." + "x" * 9999: torch.ones(1)}, "layout: it holds module.xxx"),
     ],
 )
