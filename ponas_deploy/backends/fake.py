@@ -115,7 +115,10 @@ class FakeSession:
         self._open()
         graph = self._proto.graph
         check_images(_NAME, images, _sizes(graph.input[0]))
-        outputs: Any = ReferenceEvaluator(self._proto).run(None, {graph.input[0].name: images})
+        try:
+            outputs: Any = ReferenceEvaluator(self._proto).run(None, {graph.input[0].name: images})
+        except Exception as error:  # whatever an operator raises, or that there is no such operator
+            raise BackendError(_NAME, f"cannot run the model: {first_line(error)}") from error
         return np.asarray(outputs[0], dtype=np.float32)
 
     def time_ns(self, runs: int) -> int:

@@ -18,9 +18,10 @@ from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.engines.reference import Change, change
 from ponas_deploy.engines.timing import EngineTiming, time_engine
 from ponas_deploy.engines.verdict import CANNOT_BE_TOLD, MET, TELLING_NOISE_PCT, Verdict, judge, why_not_told
-from ponas_deploy.errors import BackendError, FileFormatError
+from ponas_deploy.errors import BackendError, FileFormatError, PonasError
 from ponas_deploy.files.lock import machine_to_oneself
 from ponas_deploy.files.records import sha256
+from ponas_deploy.machines.machine import threads_fault
 from ponas_deploy.measuring.retries import RETRIES
 from ponas_deploy.tables import store
 from searchspace.weights import network_parameters
@@ -137,12 +138,15 @@ def verify(folder: Path | str) -> Verification:
     The files are compared with the manifest, the portable network with the architecture, the engine's
     outputs with the portable network's. An engine that does not plainly meet its budget is timed once more,
     some seconds later: both measurements count as one, or the later one alone where only that can tell.
-    FileFormatError for a manifest that hides an engine of its folder, MeasurementError when somebody else is
-    measuring, BackendError without the engine's runtime.
+    FileFormatError for a manifest that hides an engine of its folder, PonasError for one of more threads
+    than this process may use, MeasurementError when somebody else is measuring, BackendError without the
+    engine's runtime.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
     _refuse_hidden_engine(folder, manifest)
+    if manifest.engine_file and (fault := threads_fault(manifest.conditions.threads)):
+        raise PonasError(f"{folder} cannot be verified here: {fault}")
     changed = tuple(file.name for file in manifest.files if not _intact(folder / file.name, file))
     found = Verification(manifest, changed)
     if changed:

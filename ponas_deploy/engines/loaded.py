@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeAlias
@@ -17,6 +18,7 @@ from ponas_deploy.engines.preprocessing import refused
 from ponas_deploy.errors import FileFormatError, PonasError
 from ponas_deploy.files.images import read_image
 from ponas_deploy.files.records import sha256
+from ponas_deploy.machines.machine import this_machine
 
 ImageFile: TypeAlias = str | Path
 _LARGEST = 2.0
@@ -80,6 +82,8 @@ def load_engine(folder: Path | str) -> LoadedEngine:
         folder: the engine's folder, as `deploy` or `export` made it. Where the engine is still to be built on
             its device, the portable network runs through ONNX Runtime.
 
+    Where this process may use fewer processors than the engine has threads, it runs on those there are.
+
     Returns: a context manager that is called with images (N, H, W, 3), image files, or (N, 3, PX, PX), and
     returns logits (N, classes) float32, in the order of its `class_names`.
 
@@ -93,10 +97,12 @@ def load_engine(folder: Path | str) -> LoadedEngine:
     expected = next((file.sha256 for file in manifest.files if file.name == name), "")
     if not path.is_file() or sha256(path) != expected:
         raise FileFormatError(path, "", "is not the file that was emitted: emit the engine again.")
+    threads = min(manifest.conditions.threads, this_machine().cores)
     if manifest.engine_file:
-        session = get_backend(manifest.conditions.backend).open(path, manifest.settings)
+        settings = replace(manifest.settings, threads=threads)
+        session = get_backend(manifest.conditions.backend).open(path, settings)
     else:
-        settings = RunSettings(threads=manifest.conditions.threads)
+        settings = RunSettings(threads=threads)
         session = get_backend(registry.reference_backend()).load(path.read_bytes(), settings)
     return LoadedEngine(engine, session)
 

@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 
-from ponas_deploy.backends import FakeBackend, get_backend, registry
-from ponas_deploy.errors import UnknownNameError
+from ponas_deploy.backends import FakeBackend, RunSettings, get_backend, registry
+from ponas_deploy.errors import BackendError, UnknownNameError
 from ponas_deploy.machines import gpu
 from ponas_deploy.measuring.plans import GPU_PLAN, plan_for
 from ponas_deploy.measuring.protocol import Plan
@@ -51,6 +53,19 @@ def test_the_fake_is_no_runtime_of_a_machine() -> None:
     with pytest.raises(UnknownNameError, match="unknown backend 'fake'"):
         registry.real_backend("fake")
     assert not registry.on_cores_only("fake")
+
+
+def test_the_fake_refuses_an_operator_of_another_runtime() -> None:
+    """As in an engine that ONNX Runtime optimised, whose manifest says it were one of the fake."""
+    value = onnx.helper.make_tensor_value_info
+    given, came = (value(name, onnx.TensorProto.FLOAT, [1, 2]) for name in ("given", "came"))
+    node = onnx.helper.make_node("Conv", ["given"], ["came"], domain="com.microsoft.nchwc")
+    opsets = [onnx.helper.make_opsetid("", 13), onnx.helper.make_opsetid("com.microsoft.nchwc", 1)]
+    model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", [given], [came]), opset_imports=opsets)
+    with FakeBackend().load(model.SerializeToString(), RunSettings()) as session:
+        images = np.zeros((1, 2), np.float32)
+        with pytest.raises(BackendError, match=r"fake: cannot run the model: .*Conv"):
+            session.run(images)
 
 
 def test_what_a_processor_is_profiled_with() -> None:

@@ -13,9 +13,10 @@ import onnx
 import pytest
 
 from conftest import tiny_space
+from ponas_deploy.checks.engine import verify
 from ponas_deploy.engines.emit import build, emit
 from ponas_deploy.engines.loaded import load_engine
-from ponas_deploy.engines.manifest import MODEL, Manifest
+from ponas_deploy.engines.manifest import MANIFEST, MODEL, Manifest
 from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.engines.preprocessing import Preprocessing, model_metadata, preprocessing_of
 from ponas_deploy.errors import FileFormatError, PonasError
@@ -80,6 +81,19 @@ def test_any_number_of_images_gives_as_many_rows_of_logits(tmp_path: Path, built
         np.testing.assert_allclose(engine(given / 255.0), logits, rtol=1e-4, atol=1e-4)
         assert engine(given[:0]).shape == (0, 10)
     assert np.ptp(logits, axis=0).max() > 0, "the images differ"
+
+
+def test_an_engine_of_more_threads_than_there_are_runs_on_those_and_is_not_measured(tmp_path: Path) -> None:
+    folder, given = emitted(tmp_path / "engine"), images(2)
+    with load_engine(folder) as engine:
+        expected = engine(given)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["conditions"]["threads"] = 1000
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    with load_engine(folder) as engine:
+        np.testing.assert_allclose(engine(given), expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(PonasError, match="cannot be verified here: 1000 threads were asked for"):
+        verify(folder)
 
 
 SAID = {
