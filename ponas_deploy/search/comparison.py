@@ -277,12 +277,14 @@ def _hypervolume_pct(front: Front, fronts: Sequence[Front], reference: tuple[flo
 def _slowdowns(fronts: Sequence[Front]) -> tuple[float, ...]:
     """How many times as long each front takes as the fastest one, at equal loss, in the geometric mean.
 
-    Taken at every loss level of any front that all fronts can reach.
+    Taken at every loss level of any front that all fronts can reach, and take some time for; 1 without one.
     """
     reachable = max(float(front.loss[-1]) for front in fronts)
     levels = np.unique(np.concatenate([front.loss for front in fronts]))
     levels = levels[levels >= reachable - SAME]
-    logs = np.array([np.log(_cost_at(front, levels)).mean() for front in fronts])
+    costs = np.array([_cost_at(front, levels) for front in fronts])
+    timed = (costs > 0).all(axis=0)
+    logs = np.log(costs[:, timed]).mean(axis=1) if timed.any() else np.zeros(len(fronts))
     return tuple(float(value) for value in np.exp(logs - logs.min()))
 
 
@@ -302,6 +304,8 @@ def _verdict(names: Sequence[str], rows: Sequence[BudgetRow], slowdown: Sequence
         return f"{_ranges(names, decided)}."
     rest = [index for index in range(len(names)) if index != first]
     second = min(rest, key=lambda index: slowdown[index])
+    if slowdown[second] <= slowdown[first]:
+        return f"{names[first]} wins at every budget."
     ahead = f"{slowdown[second] / slowdown[first]:.2f} times as fast as {names[second]}"
     return f"{names[first]} wins at every budget: at equal loss {ahead}{', the next best' * (len(rest) > 1)}."
 

@@ -25,9 +25,9 @@ _SIGMAS = 4.0
 class Change:
     """One cell in both tables: milliseconds, or percent (percentage points of loss without a top-1).
 
-    `change` is in percent of the value before for latency (of the layer's mean for a cell below it of a
-    fitted table), in percentage points for accuracy. `significant` is more than noise, `own` is more than
-    noise even without what all cells moved by together.
+    `change` is in percent of the value before for latency (of that after where it was 0; of the layer's mean
+    for a cell below it of a fitted table), in percentage points for accuracy. `significant` is more than
+    noise, `own` is more than noise even without what all cells moved by together.
     """
 
     layer: str

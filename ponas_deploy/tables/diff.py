@@ -43,19 +43,23 @@ class TableDiff:
     @property
     def mean_change(self) -> float:
         """The mean over all cells, with its sign: a shift of the whole table."""
-        return fsum(change.change for change in self.changes) / len(self.changes)
+        return fsum(change.change for change in self.changes) / max(len(self.changes), 1)
 
     @property
     def common_change(self) -> float:
-        """The median over all cells, with its sign: what all moved by together, a few aside."""
+        """The median over all cells, with its sign: what all moved by together, a few aside.
+
+        Cells that cost nothing in one of the tables have no factor.
+        """
         if self.factor is not None:
             return 100 * (self.factor - 1)
-        return median(change.change for change in self.changes)
+        timed = [one.change for one in self.changes if self.unit != "%" or (one.before and one.after)]
+        return median(timed) if timed else 0.0
 
     @property
     def mean_size(self) -> float:
         """The mean over all cells without sign."""
-        return fsum(abs(change.change) for change in self.changes) / len(self.changes)
+        return fsum(abs(change.change) for change in self.changes) / max(len(self.changes), 1)
 
     @property
     def significant(self) -> tuple[Change, ...]:
@@ -124,18 +128,26 @@ def _changes(before: LatencyTable, after: LatencyTable, new: Grid) -> tuple[tupl
 
     def moved(layer: str, label: str, old_ms: float, new_ms: float, factor: float = 1.0) -> bool:
         """By more than noise, from `factor` times what it was."""
+        if not old_ms or not new_ms:
+            return True
         if not by_interval:
             return abs(100 * (new_ms / (factor * old_ms) - 1)) >= THRESHOLD_PCT
         low, high = old_intervals[layer, label]
         return _apart((factor * low, factor * high), new_intervals[layer, label])
 
     # A block without operations takes no time, and cannot change.
-    cells = [cell for cell in _cells(before.grid, new) if all(cell[2:])]
-    common = median(new_ms / old_ms for _, _, old_ms, new_ms in cells)
+    cells = [cell for cell in _cells(before.grid, new) if any(cell[2:])]
+    ratios = [new_ms / old_ms for _, _, old_ms, new_ms in cells if old_ms and new_ms]
+    common = median(ratios) if ratios else 1.0
     changes = tuple(
-        Change(*cell, 100 * (cell[3] / cell[2] - 1), moved(*cell), moved(*cell, common)) for cell in cells
+        Change(*cell, _change_pct(*cell[2:]), moved(*cell), moved(*cell, common)) for cell in cells
     )
     return changes, "intervals that do not overlap" if by_interval else f"{THRESHOLD_PCT:g} % or more"
+
+
+def _change_pct(old_ms: float, new_ms: float) -> float:
+    """In percent of the latency before; of that after where there was none."""
+    return 100 * (new_ms / old_ms - 1) if old_ms else 100.0
 
 
 def _diff_accuracy(before: AccuracyTable, after: AccuracyTable) -> TableDiff:

@@ -75,6 +75,12 @@ def test_a_budget_below_a_fronts_fastest_is_nothing() -> None:
     assert first.best_within[1] is not None
 
 
+def test_a_front_of_no_time_wins_without_a_factor() -> None:
+    found = compare_fronts([NamedFront("nothing", front((0, 0))), NamedFront("some", front((1, 0)))])
+    assert found.slowdown == (1.0, 1.0)
+    assert found.verdict == "nothing wins at every budget."
+
+
 def test_single_points_compare_too() -> None:
     one, other = NamedFront("one", front((1, 1))), NamedFront("other", front((1, 1)))
     assert compare_fronts([one, other]).hypervolume_pct == (100.0, 100.0)

@@ -57,6 +57,20 @@ def test_what_all_cells_moved_by_together_is_told_apart_from_a_cells_own_move() 
     assert (without.judged_by, len(without.own)) == ("3 % or more", 1)
 
 
+def test_a_cell_that_costs_nothing_in_one_table_has_changed_and_one_that_does_in_both_has_not() -> None:
+    layers, labels = ("a", "b"), (("x", "y"),) * 2
+    before = LatencyTable(Grid(layers, labels, ((0.0, 2.0), (0.0, 1.0))))
+    after = LatencyTable(Grid(layers, labels, ((0.5, 2.0), (0.0, 0.0))))
+    diff = diff_tables(before, after)
+    moved = [(change.layer, change.candidate, change.change, change.own) for change in diff.changes]
+    assert moved == [("a", "x", 100.0, True), ("a", "y", 0.0, False), ("b", "y", -100.0, True)]
+    assert (len(diff.significant), diff.common_change) == (2, 0.0)
+    nothing = LatencyTable(Grid(layers, labels, ((0.0, 0.0),) * 2))
+    same = diff_tables(nothing, nothing)
+    assert (same.changes, same.mean_change, same.mean_size, same.common_change) == ((), 0.0, 0.0, 0.0)
+    assert "no cell differs" in shown(diff_report(same, "before", "after"))
+
+
 def test_the_largest_move_comes_first_and_layers_are_matched_by_name() -> None:
     old = LatencyTable(Grid(("1", "2"), (("a", "b"),) * 2, ((1.0, 2.0), (3.0, 4.0)), 1.0))
     new = LatencyTable(Grid(("2", "1"), (("b", "a"),) * 2, ((4.0, 1.5), (2.05, 1.0)), 2.0))
