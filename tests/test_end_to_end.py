@@ -160,7 +160,7 @@ def test_what_does_not_exist_is_answered_with_what_does(desk: Desk) -> None:
         (("specialize", "--device", "toaster", "--latency", "3ms"), "unknown device 'toaster': known are"),
         (("profile", "--backend", "tvm"), "unknown backend 'tvm': known are onnxruntime, "),
         (("profile", "--precision", "int3"), "int3"),
-        (("profile", "--space", "moon"), "unknown space 'moon': known are ponas"),
+        (("profile", "--space", "moon"), "unknown space 'moon': known are ofa-mbv3"),
         (("export", "PONAS-Z"), "PONAS-A, PONAS-B, PONAS-C"),
         (("export", "PONAS-A", "--backend", "openvino", "--precision", "int3"), "known are"),
         (("verify", "nowhere"), "there is no such file"),
