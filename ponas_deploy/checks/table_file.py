@@ -30,7 +30,7 @@ from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.quality import quality_findings
 from ponas_deploy.tables.spaces import is_sound, name_of, space_of, values_of
 from searchspace.space import HEAD, STEM, Space
-from searchspace.spaces import SPACES, build_space
+from searchspace.spaces import SPACES, build_space, fingerprint_of
 
 EXPECTED_SHARE = 0.8
 """A candidate that so many of the layers have is missed in the others (where the space is not known)."""
@@ -126,7 +126,7 @@ def _space_findings(key: SpaceKey | None, grid: Grid, fitted: bool) -> Iterator[
         yield Finding("note", "space", f"'{key.name}' is not known here: only its labels can be checked.")
         yield from _missing_by_majority(grid, fitted)
     elif not is_sound(key):
-        known = build_space(key.name).fingerprint
+        known = fingerprint_of(key.name)
         message = f"is '{key.name}' with fingerprint {key.fingerprint}, but that space has {known}:"
         yield Finding("error", "space", f"{message} the table was made for other layers or candidates.")
     else:

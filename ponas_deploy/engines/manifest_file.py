@@ -38,7 +38,7 @@ from ponas_deploy.tables.latency_upgrade import renamed
 from ponas_deploy.tables.measurement import PERCENTILES
 from ponas_deploy.tables.rounds import Round
 from searchspace.architecture import Architecture
-from searchspace.spaces import SPACES, build_space
+from searchspace.spaces import SPACES, build_space, fingerprint_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ def _check_space(path: Path, key: SpaceKey) -> None:
     if key.name not in SPACES:
         known = ", ".join(sorted(SPACES))
         raise FileFormatError(path, "space.name", f"is {in_words(key.name)}, known spaces are {known}.")
-    here = build_space(key.name).fingerprint
+    here = fingerprint_of(key.name)
     if key.fingerprint != here:
         raise FileFormatError(
             path,

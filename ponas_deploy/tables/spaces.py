@@ -9,7 +9,7 @@ from ponas_deploy.tables.files import AnyTable
 from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.known import known_space
 from searchspace.space import Space
-from searchspace.spaces import SPACES, build_space
+from searchspace.spaces import SPACES, build_space, fingerprint_of
 
 
 def space_of(table: AnyTable) -> Space | None:
@@ -46,12 +46,12 @@ def space_for(table: AnyTable, name: str | None, resolution: int | None, classes
 def is_sound(key: SpaceKey) -> bool:
     """Whether the space is known and still the one that the table was made for."""
     known = key.name in SPACES and key.resolution > 0 and key.classes > 0
-    return known and build_space(key.name).fingerprint == key.fingerprint
+    return known and fingerprint_of(key.name) == key.fingerprint
 
 
 def name_of(fingerprint: str) -> str | None:
     """The name of the known space with this fingerprint."""
-    return next((name for name in SPACES if build_space(name).fingerprint == fingerprint), None)
+    return next((name for name in SPACES if fingerprint_of(name) == fingerprint), None)
 
 
 def values_of(table: AnyTable) -> Grid:

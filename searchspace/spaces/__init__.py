@@ -1,5 +1,5 @@
 """The spaces this project knows, by name. A new one is a file here and a row in `registry`."""
 
-from searchspace.spaces.registry import DEFAULT_SPACE, SPACES, build_space, published
+from searchspace.spaces.registry import DEFAULT_SPACE, SPACES, build_space, fingerprint_of, published
 
-__all__ = ["DEFAULT_SPACE", "SPACES", "build_space", "published"]
+__all__ = ["DEFAULT_SPACE", "SPACES", "build_space", "fingerprint_of", "published"]

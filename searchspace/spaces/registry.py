@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
+from typing import TypeAlias
 
 from searchspace.errors import PonasError, UnknownNameError
 from searchspace.space import Space
 from searchspace.spaces.ofa import ofa_mbv3, ofa_mbv3_w12
 from searchspace.spaces.ponas import ponas
 
-SPACES: dict[str, Callable[[int, int], Space]] = {
+Builder: TypeAlias = Callable[[int, int], Space]
+SPACES: dict[str, Builder] = {
     "ponas": ponas,
     "ofa-mbv3": ofa_mbv3,
     "ofa-mbv3-w1.2": ofa_mbv3_w12,
@@ -33,7 +36,23 @@ def build_space(name: str = DEFAULT_SPACE, resolution: int = 224, classes: int =
         raise UnknownNameError("space", name, SPACES)
     if resolution < 1 or classes < 1:
         raise PonasError(f"resolution {resolution} px and {classes} classes: both must be at least 1.")
-    return SPACES[name](resolution, classes)
+    return _built(SPACES[name], resolution, classes)
+
+
+@lru_cache(maxsize=32)
+def _built(builder: Builder, resolution: int, classes: int) -> Space:
+    """A space is a value, and is made once: a search asks for that of its tables each time."""
+    return builder(resolution, classes)
+
+
+def fingerprint_of(name: str) -> str:
+    """The fingerprint of a known space, which is that of all resolutions and classes."""
+    return _fingerprint(SPACES[name])
+
+
+@lru_cache(maxsize=32)
+def _fingerprint(builder: Builder) -> str:
+    return _built(builder, 224, 1000).fingerprint
 
 
 def published() -> dict[str, str]:

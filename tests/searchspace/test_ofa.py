@@ -24,6 +24,7 @@ from searchspace.depth import count_combinations
 from searchspace.description import describe
 from searchspace.ops import Residual, SqueezeExcite, count_params, walk
 from searchspace.space import is_empty
+from searchspace.spaces import fingerprint_of
 from searchspace.weights import network_of, network_parameters, random_weights
 from small_staged_spaces import every_list, is_legal, layer, staged, staged_spaces
 
@@ -185,5 +186,8 @@ def test_the_first_block_has_a_residual() -> None:
         assert [type(op) for op in space.stem[1:]] == [Residual]
 
 
-def test_spaces_are_listed() -> None:
-    assert {"ofa-mbv3", "ofa-mbv3-w1.2"} <= SPACES.keys()
+def test_a_space_is_made_once_and_its_fingerprint_is_that_of_every_size() -> None:
+    for name in SPACES:
+        small = build_space(name, 64, 10)
+        assert build_space(name, 64, 10) is small
+        assert fingerprint_of(name) == small.fingerprint
