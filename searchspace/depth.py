@@ -80,14 +80,15 @@ class LayerGroups:
 
 
 def _legal(tail: Sequence[tuple[int, int]]) -> Iterator[tuple[int, ...]]:
-    """The legal combinations of layers with (candidates, absent one) each."""
+    """The legal combinations of layers with (candidates, absent one) each; a lacking one is beyond them."""
     if not tail:
         yield ()
         return
     (size, absent), *later = tail
     for candidate in range(size):
         if candidate == absent:
-            yield (absent, *(other for _, other in later))
+            if all(other < among for among, other in later):
+                yield (absent, *(other for _, other in later))
         else:
             yield from ((candidate, *rest) for rest in _legal(later))
 

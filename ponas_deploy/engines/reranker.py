@@ -21,7 +21,7 @@ from ponas_deploy.search.specialize import Specialization, matched_loss
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.depth import tails
 from ponas_deploy.tables.latency import LatencyTable
-from ponas_deploy.tables.spaces import space_of
+from ponas_deploy.tables.spaces import ruling_space
 from searchspace.architecture import Architecture
 from searchspace.space import Space
 
@@ -58,7 +58,7 @@ def without_doubles(latency: LatencyTable, accuracy: AccuracyTable) -> LatencyTa
     """
     grid, loss = latency.grid, matched_loss(latency, accuracy)
     price = _NOBODY_PAYS * (grid.fixed + sum(max(row) for row in grid.values))
-    absent = {cell for tail in tails(grid, space_of(latency) or space_of(accuracy)) for cell in tail}
+    absent = {cell for tail in tails(grid, ruling_space(latency) or ruling_space(accuracy)) for cell in tail}
     rows = []
     for layer, (costs, losses) in enumerate(zip(grid.values, loss.values, strict=True)):
         own = {place for place in range(len(costs)) if (layer, place) in absent}

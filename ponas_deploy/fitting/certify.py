@@ -24,7 +24,7 @@ from ponas_deploy.fitting.additive import LEAST_REPEATS
 from ponas_deploy.fitting.ranks import Floats, intervals, rank_correlation, spearman
 from ponas_deploy.tables.accuracy import AccuracyCertificate, AccuracyTable
 from ponas_deploy.tables.networks_csv import Networks, in_order_of
-from ponas_deploy.tables.spaces import space_of
+from ponas_deploy.tables.spaces import ruling_space
 from searchspace.architecture import Architecture
 from searchspace.cost import count_macs, network_cost
 from searchspace.space import Space
@@ -77,7 +77,7 @@ def certify_accuracy(
     in. FileFormatError names a layer or a label that the table does not know, MeasurementError networks
     that are too few or all alike.
     """
-    ordered = in_order_of(networks, table.loss, space or space_of(table))
+    ordered = in_order_of(networks, table.loss, space or ruling_space(table))
     different = tuple(dict.fromkeys(ordered.choices))
     if networks.kind != "accuracy" or len(different) < LEAST_NETWORKS:
         raise MeasurementError(

@@ -16,7 +16,7 @@ from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.depth import depth_fault
 from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.networks_csv import read_networks
-from ponas_deploy.tables.spaces import space_of
+from ponas_deploy.tables.spaces import ruling_space
 from searchspace.architecture import Architecture
 
 
@@ -81,7 +81,7 @@ def predict(
             on_note(found.warning)
         return found.values
     choices = [one.choices if isinstance(one, Architecture) else tuple(one) for one in networks]
-    grid, space = table.grid if isinstance(table, LatencyTable) else table.loss, space_of(table)
+    grid, space = table.grid if isinstance(table, LatencyTable) else table.loss, ruling_space(table)
     for labels in choices:
         grid.indices(labels)
         if fault := depth_fault(grid, space, labels):

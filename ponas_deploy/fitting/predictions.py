@@ -17,7 +17,7 @@ from ponas_deploy.fitting.tables import predict
 from ponas_deploy.tables.files import AnyTable
 from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.networks_csv import Kind, Networks, UnknownRow, known_and_unknown
-from ponas_deploy.tables.spaces import space_of
+from ponas_deploy.tables.spaces import ruling_space
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Predictions:
 def predict_rows(table: AnyTable, networks: Networks) -> Predictions:
     """The predictions of a table; FileFormatError names what it does not know where that is in every row."""
     grid = table.grid if isinstance(table, LatencyTable) else table.loss
-    ordered, unknown = known_and_unknown(networks, grid, space_of(table))
+    ordered, unknown = known_and_unknown(networks, grid, ruling_space(table))
     if len(unknown) == len(networks):
         raise FileFormatError(networks.path, unknown[0].where, unknown[0].reason)
     values = np.full(len(networks), nan)

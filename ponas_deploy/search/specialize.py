@@ -24,7 +24,7 @@ from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.depth import layer_groups
 from ponas_deploy.tables.grid import Grid
 from ponas_deploy.tables.latency import LatencyTable
-from ponas_deploy.tables.spaces import space_of
+from ponas_deploy.tables.spaces import ruling_space, space_of
 from ponas_deploy.tables.units import budget_doubt
 from searchspace.depth import LayerGroups
 from searchspace.space import Space
@@ -141,7 +141,7 @@ def matched_loss(latency: LatencyTable, accuracy: AccuracyTable) -> Grid:
 
 def groups_of(latency: LatencyTable, accuracy: AccuracyTable) -> LayerGroups:
     """The layers of the latency table in the groups that a search chooses independently of each other."""
-    return layer_groups(latency.grid, space_of(latency) or space_of(accuracy))
+    return layer_groups(latency.grid, ruling_space(latency) or ruling_space(accuracy))
 
 
 def specialize(

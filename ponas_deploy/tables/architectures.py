@@ -157,8 +157,9 @@ def read_choices(text: str, table: LatencyTable) -> tuple[str, ...]:
     A text form has labels with commas in quotation marks, as reports print it; a file is as of
     `architecture_in`.
     """
+    from ponas_deploy.tables.depth import depth_fault
     from ponas_deploy.tables.ofa_files import is_authors
-    from ponas_deploy.tables.spaces import space_of
+    from ponas_deploy.tables.spaces import ruling_space, space_of
 
     space = space_of(table)
     if space is not None:
@@ -172,6 +173,8 @@ def read_choices(text: str, table: LatencyTable) -> tuple[str, ...]:
         )
     choices = _labels_for(content, layers) if isinstance(content, str) else _labels_of_document(path, content)
     table.grid.indices(choices)
+    if fault := depth_fault(table.grid, ruling_space(table), choices):
+        raise ArchitectureError(fault.text)
     return choices
 
 

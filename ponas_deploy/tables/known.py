@@ -23,5 +23,16 @@ def known_spaces(grid: Grid) -> Iterator[Space]:
             yield space
 
 
+def staged_space(grid: Grid) -> Space | None:
+    """The space with stages that has the same layers, and at least these candidates, in any order."""
+    for name in SPACES:
+        space = build_space(name)
+        labels = {layer.name: set(layer.labels) for layer in space.layers}
+        own = dict(zip(grid.layers, grid.candidates, strict=True))
+        if space.stages and labels.keys() == own.keys() and all(labels[one] >= set(own[one]) for one in own):
+            return space
+    return None
+
+
 def _same_labels(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
     return set(one) == set(other)

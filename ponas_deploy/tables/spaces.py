@@ -7,7 +7,7 @@ from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.architectures import agreed
 from ponas_deploy.tables.files import AnyTable
 from ponas_deploy.tables.grid import Grid, SpaceKey
-from ponas_deploy.tables.known import known_space
+from ponas_deploy.tables.known import known_space, staged_space
 from searchspace.space import Space
 from searchspace.spaces import SPACES, build_space, fingerprint_of
 
@@ -41,6 +41,14 @@ def space_for(table: AnyTable, name: str | None, resolution: int | None, classes
         return None
     sizes = {what: size for what, size in (("resolution", resolution), ("classes", classes)) if size}
     return build_space(name or (known.name if known else ""), **sizes)
+
+
+def ruling_space(table: AnyTable) -> Space | None:
+    """The space whose depth rule the networks of a table keep.
+
+    The known one, else the one with stages that has the table's layers and at least its candidates.
+    """
+    return space_of(table) or staged_space(values_of(table))
 
 
 def is_sound(key: SpaceKey) -> bool:

@@ -13,16 +13,17 @@ from hypothesis import strategies as st
 
 from ponas_deploy.engines.choice import shortlist
 from ponas_deploy.engines.reranker import without_doubles
-from ponas_deploy.errors import BudgetError
+from ponas_deploy.errors import BudgetError, TableMismatchError
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.costs import LATENCY
 from ponas_deploy.search.genetic import GeneticSettings
 from ponas_deploy.search.pareto import pareto_front
 from ponas_deploy.search.specialize import most_useful, specialize
 from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.architectures import read_choices
 from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.latency import LatencyTable
-from searchspace import SPACES, Architecture, Space
+from searchspace import SPACES, Architecture, ArchitectureError, Space
 from searchspace.cost import count_macs, network_cost
 from searchspace.ops import count_params
 from small_staged_spaces import every_list, is_legal, layer, staged, staged_spaces
@@ -145,6 +146,30 @@ def test_tables_in_another_order_and_without_a_key_keep_the_rule() -> None:
             assert (found.choices, found.predicted_ms, found.predicted_loss_pp) == (("b0", "b0"), 2.0, 3.0)
         plain = LatencyTable(latency.grid), replace(accuracy, space=None)
         assert specialize(*plain, Budget(latency_ms=2.6)).predicted_loss_pp == 3.0
+
+
+def some(*labels: tuple[str, ...]) -> tuple[LatencyTable, AccuracyTable]:
+    """Tables without a space, of some candidates of `PAIR`."""
+    grids = []
+    for values in (TAKES, LOSES):
+        rows = [dict(zip(row, cells, strict=True)) for row, cells in zip(PAIR.labels, values, strict=True)]
+        picked = tuple(tuple(row[one] for one in wanted) for row, wanted in zip(rows, labels, strict=True))
+        grids.append(Grid(("a", "b"), labels, picked))
+    return LatencyTable(grids[0]), AccuracyTable(grids[1])
+
+
+def test_a_table_of_some_candidates_keeps_the_rule() -> None:
+    with known(PAIR):
+        latency, accuracy = some(("none", "b0"), ("b1", "none"))
+        choices = {point.choices for point in pareto_front(latency, accuracy).points}
+        assert choices == {("none", "none"), ("b0", "b1")}
+        with pytest.raises(ArchitectureError, match="layer 'b' is 'b1' behind layer 'a', which is absent"):
+            read_choices("none,b1", latency)
+        assert read_choices("b0,b1", latency) == ("b0", "b1")
+        lacking = some(("none", "b0"), ("b1", "b0"))
+        assert {point.choices[0] for point in pareto_front(*lacking).points} == {"b0"}
+        with pytest.raises(TableMismatchError, match="every network of the table has a layer behind"):
+            pareto_front(*some(("none",), ("b1", "b0")))
 
 
 def test_an_absent_layer_is_no_double_of_a_block_that_loses_the_same() -> None:
