@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ponas_deploy.errors import ArchitectureError, FileFormatError
+from ponas_deploy.files.bounds import Resolution
 from ponas_deploy.files.documents import converted
 from ponas_deploy.files.kinds import NETWORK_OF_OFA, other_document
 from searchspace import SPACES, build_space
@@ -35,7 +36,7 @@ class _Settings:
     ks: tuple[int, ...]
     e: tuple[int, ...]
     d: tuple[int, ...]
-    r: tuple[int, ...] | int = ()
+    r: tuple[Resolution, ...] | Resolution = ()
 
 
 @dataclass(frozen=True, slots=True)

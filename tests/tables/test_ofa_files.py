@@ -119,6 +119,8 @@ def test_what_describe_prints_is_read_back_in_its_own_space(tmp_path: Path) -> N
         ({"ks": [9] * 20}, r"ks\[0\]: makes layer 'L0' 'k9e6': known are k3e3"),
         ({"e": ["6"] * 20}, r"e\[0\]"),
         ({"r": [128, 224]}, "r: names 2 resolutions, expected one"),
+        ({"r": [0]}, r"r\[0\]: "),
+        ({"r": -4}, "r: "),
     ],
 )
 def test_settings_that_do_not_fit_are_refused_by_their_place(
