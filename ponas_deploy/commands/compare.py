@@ -29,10 +29,12 @@ def compare(
       ponas compare mine.txt PONAS-B --latency-table ort.json --accuracy-table acc.json --json
     """
     from ponas_deploy.search.predictions import predict_networks, predictions_document
+    from ponas_deploy.tables.accuracy_quality import top1_warnings
     from ponas_deploy.tables.architectures import read_choices
     from ponas_deploy.tables.files import load_accuracy_table
     from ponas_deploy.tables.named import read_latency_tables
     from ponas_deploy.tables.quality import table_warnings
+    from ponas_deploy.tables.spaces import resolutions
     from ponas_deploy.tables.store import find_table
     from ponas_deploy.tables.units import table_doubt
 
@@ -40,6 +42,9 @@ def compare(
     accuracy = load_accuracy_table(find_table(accuracy_table), note) if accuracy_table else None
     networks = predict_networks([(arch, read_choices(arch, tables[0])) for arch in archs], tables, accuracy)
     warnings = table_warnings(dict(zip(names, tables, strict=True)), accuracy)
+    losses_pp = [one.predicted_loss_pp for one in networks if one.predicted_loss_pp is not None]
+    if accuracy and losses_pp:
+        warnings = (*warnings, *top1_warnings(accuracy, losses_pp, resolutions(tables)))
     for name, table in zip(names, tables, strict=True):
         if doubt := table_doubt(table.grid):
             note(f"{name}: {doubt}")

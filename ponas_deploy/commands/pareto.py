@@ -22,8 +22,10 @@ def pareto(
     """
     from ponas_deploy.search.comparison import NamedFront, compare_fronts, pareto_document, thinned_warnings
     from ponas_deploy.search.pareto import front
+    from ponas_deploy.tables.accuracy_quality import top1_warnings
     from ponas_deploy.tables.named import read_tables
     from ponas_deploy.tables.quality import table_warnings
+    from ponas_deploy.tables.spaces import resolutions
     from ponas_deploy.tables.units import table_doubt
 
     tables, names, accuracy = read_tables(latency_tables, accuracy_table, note)
@@ -32,9 +34,14 @@ def pareto(
     for name, table in zip(names, tables, strict=True):
         if doubt := table_doubt(table.grid):
             note(f"{name}: {doubt}")
-    warnings = (*warnings, *thinned_warnings(fronts))
+    losses_pp = [float(end) for one in fronts for end in one.front.loss[[0, -1]]]
+    warnings = (
+        *warnings,
+        *thinned_warnings(fronts),
+        *top1_warnings(accuracy, losses_pp, resolutions(tables)),
+    )
     if json:
-        print_json(pareto_document(fronts, [table.grid for table in tables], warnings))
+        print_json(pareto_document(fronts, [table.grid for table in tables], warnings, accuracy))
         return
     from ponas_deploy.commands.reports.findings import warning_lines
     from ponas_deploy.commands.reports.pareto import comparison_report, front_report
@@ -42,6 +49,6 @@ def pareto(
     if warnings:
         show(warning_lines(warnings))
     if len(fronts) > 1:
-        show(comparison_report(compare_fronts(fronts), fronts))
+        show(comparison_report(compare_fronts(fronts), fronts, accuracy))
     else:
-        show(front_report(fronts[0]))
+        show(front_report(fronts[0], accuracy))

@@ -15,13 +15,13 @@ from ponas_deploy.search.notation import Limit
 from ponas_deploy.search.specialize import METHODS, Specialization, budget_from, matched_loss
 from ponas_deploy.search.specialize import shortlist as within
 from ponas_deploy.tables.accuracy import AccuracyTable
-from ponas_deploy.tables.accuracy_quality import accuracy_warnings
+from ponas_deploy.tables.accuracy_quality import accuracy_warnings, top1_warnings
 from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.margin import Margin, beyond_the_rows, margin
 from ponas_deploy.tables.named import as_stored
 from ponas_deploy.tables.quality import doubts, usable_tables
-from ponas_deploy.tables.spaces import space_of
+from ponas_deploy.tables.spaces import resolutions, space_of
 from ponas_deploy.tables.store import StoredTable
 from ponas_deploy.tables.units import budget_doubt
 from searchspace.space import Space
@@ -71,6 +71,9 @@ def choose(
     if beyond := beyond_the_rows(table, found.predicted_ms):
         warnings = (*warnings, f"{name or latency.name}: {beyond}")
         on_note(warnings[-1])
+    for warning in top1_warnings(accuracy, [found.predicted_loss_pp], resolutions([table])):
+        warnings = (*warnings, warning)
+        on_note(warning)
     return Choice(found, left, warnings, doubts(named, accuracy))
 
 

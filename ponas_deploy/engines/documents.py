@@ -49,15 +49,17 @@ class TableNamed:
 class EngineDocument:
     """What `ponas specialize --device` and `ponas export` print with `--json`; see `Manifest`.
 
-    The keys up to `margin` are the search's, and absent where an architecture was given. `engine` is the
-    folder, `verdict` says whether the measured latency meets the budget. The costs of the network follow, by
-    the names of their columns.
+    The keys up to `margin` are the search's, and absent where an architecture was given; those of top-1 where
+    the accuracy table only ranks, too. `engine` is the folder, `verdict` says whether the measured latency
+    meets the budget. The costs of the network follow, by the names of their columns.
     """
 
     method: str | UnsetType = UNSET
     optimal: bool | UnsetType = UNSET
     predicted_ms: float | UnsetType = UNSET
     predicted_loss_pp: float | UnsetType = UNSET
+    predicted_top1_pct: float | UnsetType = UNSET
+    predicted_top1_of: str | UnsetType = UNSET
     gap_pp: float | UnsetType | None = UNSET
     evaluations: int | UnsetType = UNSET
     expected_ms: float | UnsetType = UNSET

@@ -34,6 +34,7 @@ from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.measuring.retries import RETRIES
 from ponas_deploy.search.specialize import specialization_document
 from ponas_deploy.tables import store
+from ponas_deploy.tables.accuracy_quality import top1_warnings
 from ponas_deploy.tables.grid import SpaceKey
 from ponas_deploy.tables.latency import Conditions
 from ponas_deploy.tables.store import StoredAccuracy, StoredTable
@@ -220,7 +221,11 @@ def _manifest(task: Task, attempt: Attempt, tries: int, reranker: Reranker | Non
         tries=tries,
         tables=(_used(attempt.stored), _used(task.accuracy)),
         shortlist=reranker.entries(choice.choices) if reranker else (),
-        warnings=(*task.warnings, *_said(attempt.timing)),
+        warnings=(
+            *task.warnings,
+            *top1_warnings(task.accuracy.table, [choice.predicted_loss_pp], [task.space.resolution]),
+            *_said(attempt.timing),
+        ),
         preprocessing=task.weights.preprocessing,
         class_names=task.weights.class_names,
     )
@@ -232,7 +237,10 @@ def _said(timing: EngineTiming | None) -> tuple[str, ...]:
 
 
 # The optimum is that of the table as the clock corrected it: `expected_ms` is what it then says.
-_PREDICTED = ("method", "optimal", "predicted_ms", "predicted_loss_pp", "gap_pp", "evaluations")
+_PREDICTED = (
+    "method", "optimal", "predicted_ms", "predicted_loss_pp", "predicted_top1_pct", "predicted_top1_of",
+    "gap_pp", "evaluations",
+)  # fmt: skip
 
 
 def _on_this_machine(weights: WeightsSource, conditions: Conditions, engine: Path) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import UNSET, UnsetType
+
 from ponas_deploy.backends.progress import OnBuildProgress
 from ponas_deploy.engines.building import build_apart, run_settings
 from ponas_deploy.engines.documents import MeasuredFigures, measured_figures
@@ -30,8 +32,9 @@ class NetworkBeside:
     """What a stored latency table of the same conditions has beside a measured model.
 
     `within` is the network of its front of least loss that is predicted to take no longer, None where the
-    model is faster than all (`fastest_ms`). What takes longer than `slowest_ms` loses no less. Latencies are
-    in ms, `resolution_px` is the side of the networks' input, which need not be the model's.
+    model is faster than all (`fastest_ms`); its predicted top-1, and what that is of, are absent where the
+    accuracy table only ranks. What takes longer than `slowest_ms` loses no less. Latencies are in ms,
+    `resolution_px` is the side of the networks' input, which need not be the model's.
     """
 
     table: str
@@ -40,6 +43,8 @@ class NetworkBeside:
     fastest_ms: float
     slowest_ms: float
     within: FrontPoint | None
+    predicted_top1_pct: float | UnsetType = UNSET
+    predicted_top1_of: str | UnsetType = UNSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +140,7 @@ def _of_table(stored: StoredTable, measured_ms: float) -> NetworkBeside | None:
     except PonasError:
         return None
     within = [point for point in points if point.latency_ms <= measured_ms]
+    top1 = accuracy.table.predicted_top1(within[-1].loss_pp) if within else None
     return NetworkBeside(
         stored.name,
         accuracy.path.stem,
@@ -142,6 +148,8 @@ def _of_table(stored: StoredTable, measured_ms: float) -> NetworkBeside | None:
         points[0].latency_ms,
         points[-1].latency_ms,
         within[-1] if within else None,
+        predicted_top1_pct=top1.pct if top1 else UNSET,
+        predicted_top1_of=top1.of if top1 else UNSET,
     )
 
 

@@ -10,10 +10,11 @@ sums explain the rows at all, whether the machine drifted, and how well held-out
 
 from ponas_deploy.fitting.predictions import Predictions, predict_rows, predictions_document
 from ponas_deploy.fitting.result import LEAST_ROWS, Fit, fit_document, fit_networks
-from ponas_deploy.fitting.tables import predict, table_of
+from ponas_deploy.fitting.tables import Evaluated, predict, table_of
 
 __all__ = [
     "LEAST_ROWS",
+    "Evaluated",
     "Fit",
     "Predictions",
     "fit_document",

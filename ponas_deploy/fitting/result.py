@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,7 +23,7 @@ from ponas_deploy.fitting.order import Order, check_order
 from ponas_deploy.fitting.ranks import RankCorrelation
 from ponas_deploy.fitting.residuals import Residualizer, clip_outliers
 from ponas_deploy.fitting.rows import Rows
-from ponas_deploy.fitting.scale import Scale, to_scale
+from ponas_deploy.fitting.scale import LATENCY, LOG_ERROR, POINTS, Scale, ScaleName, to_scale
 from ponas_deploy.fitting.solve import Model, Problem, fit
 from ponas_deploy.fitting.validate import HeldOut, OnStep, hold_out, no_step
 from ponas_deploy.tables.grid import Grid
@@ -32,8 +32,10 @@ from searchspace.space import Space
 from searchspace.spaces import SPACES, build_space
 
 LEAST_ROWS, LEAST_NETWORKS = 20, 5
-_POINTS_BETTER = 0.93
-"""Plain points replace the log-error when their held-out error is below this share."""
+_CLEARLY_BETTER = 0.93
+"""Another scale replaces the log-error when its held-out error is below this share."""
+_MOST_HALVINGS = 5
+"""A floor of the error is looked for up to 31/32 of the least error that was measured."""
 _EXPLAINS_NOTHING, _NO_TAU = 10, 0.15
 """With so many networks a candidate, sums whose rank correlation is surely below that explain nothing."""
 
@@ -42,8 +44,8 @@ _EXPLAINS_NOTHING, _NO_TAU = 10, 0.15
 class Fit:
     """Effects of cells on a value, and their worth.
 
-    `effects` (P,) and `constant` are in `scale`: ms, or log(100 - top-1), or points of error. `noise`,
-    `additivity` and `order` are in units of the value for latencies, of the scale else. `tau` and
+    `effects` (P,) and `constant` are in `scale`: ms, or log(100 - floor - top-1), or points of error.
+    `noise`, `additivity` and `order` are in units of the value for latencies, of the scale else. `tau` and
     `mean_error` (percent of a latency, percentage points of top-1) are of held-out rows.
     """
 
@@ -70,7 +72,7 @@ class Fit:
     @property
     def kind(self) -> Kind:
         """`latency` or `accuracy`."""
-        return "latency" if self.scale == "latency" else "accuracy"
+        return "latency" if self.scale == LATENCY else "accuracy"
 
     @property
     def errors(self) -> Floats:
@@ -90,7 +92,7 @@ class Fit:
     @property
     def points(self) -> float:
         """What a unit of the scale is in percentage points, at the rows' own error (log-error only)."""
-        if self.scale != "log-error":
+        if self.scale.name != "log-error":
             return 1.0
         fitted = self.model.predict(self.layout.cells(self.networks.choices))
         error, spread = np.exp(fitted), float(np.var(fitted))
@@ -168,11 +170,33 @@ def _best_scale(
     rows: Rows, layout: Layout, alike: dict[str, Floats], kind: Kind, seed: int, on_step: OnStep
 ) -> tuple[Scale, HeldOut]:
     if kind == "latency":
-        return "latency", hold_out(rows, layout, alike, "latency", seed, on_step)
-    logs = hold_out(rows, layout, alike, "log-error", seed, on_step)
-    plain = hold_out(rows, layout, alike, "points", seed, on_step)
-    better = plain.errors(False).mean() < _POINTS_BETTER * logs.errors(False).mean()
-    return ("points", plain) if better else ("log-error", logs)
+        return LATENCY, hold_out(rows, layout, alike, LATENCY, seed, on_step)
+
+    def tried(scale: Scale) -> tuple[Scale, HeldOut]:
+        return scale, hold_out(rows, layout, alike, scale, seed, on_step)
+
+    logs = tried(LOG_ERROR)
+    others = tried(POINTS), _with_floor(logs, float(100 - rows.values.max()), tried)
+    best = min(others, key=_held_out_error)
+    return best if _held_out_error(best) < _CLEARLY_BETTER * _held_out_error(logs) else logs
+
+
+def _with_floor(
+    logs: tuple[Scale, HeldOut], least_error_pct: float, tried: Callable[[Scale], tuple[Scale, HeldOut]]
+) -> tuple[Scale, HeldOut]:
+    """The log-error above a floor: 1/2, 3/4, 7/8, ... of the least error, as long as that predicts better."""
+    best = logs
+    for halvings in range(1, _MOST_HALVINGS + 1):
+        floor_pct = float(f"{least_error_pct * (1 - 0.5**halvings):.4g}")
+        found = tried(Scale("log-error", floor_pct))
+        if _held_out_error(found) >= _held_out_error(best):
+            break
+        best = found
+    return best
+
+
+def _held_out_error(tried: tuple[Scale, HeldOut]) -> float:
+    return float(tried[1].errors(False).mean())
 
 
 def _checked(
@@ -287,7 +311,8 @@ class FitDocument:
     """What `ponas table fit --json` says of a fit; see `Fit`.
 
     Errors and `noise` are in percent (latency) or percentage points (accuracy); what the rows cannot tell is
-    None.
+    None. `rms_error_pp` is the root mean square of held-out errors of top-1, None for latencies;
+    `error_floor_pct` the error that no network goes below, 0 for none (`fitting.scale`).
     """
 
     kind: Kind
@@ -305,7 +330,9 @@ class FitDocument:
     identified: bool
     additive: bool
     drift: bool
-    scale: Scale
+    scale: ScaleName
+    error_floor_pct: float
+    rms_error_pp: float | None
     model: str
     ridge: float
     non_additive_share: float | None
@@ -332,7 +359,9 @@ def fit_document(fit: Fit) -> FitDocument:
         identified=fit.identification.complete,
         additive=fit.additivity.additive,
         drift=fit.order.drift,
-        scale=fit.scale,
+        scale=fit.scale.name,
+        error_floor_pct=fit.scale.floor_pct,
+        rms_error_pp=fit.held_out.rms_error if fit.kind == "accuracy" else None,
         model=fit.model.prior,
         ridge=fit.model.ridge,
         non_additive_share=fit.additivity.share if fit.additivity.checked else None,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ponas_deploy.fitting.design import Floats, Ints, Layout
-from ponas_deploy.fitting.scale import Scale, clock_step, to_scale
+from ponas_deploy.fitting.scale import LATENCY, Scale, clock_step, to_scale
 from ponas_deploy.fitting.solve import Problem
 from ponas_deploy.tables.networks_csv import Networks
 
@@ -44,6 +44,6 @@ class Rows:
         repeats = np.bincount(self.group)
         first = np.cumsum(repeats) - repeats
         low, high = order[first + (repeats - 1) // 2], order[first + repeats // 2]
-        step = clock_step(self.values) if scale != "log-error" else 0.0
+        step = clock_step(self.values) if scale.name != "log-error" else 0.0
         middle = (target[low] + target[high]) / 2
-        return Problem(self.cells[order[first]], middle, repeats.astype(np.float64), scale == "latency", step)
+        return Problem(self.cells[order[first]], middle, repeats.astype(np.float64), scale == LATENCY, step)

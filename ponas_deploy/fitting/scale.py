@@ -2,34 +2,53 @@
 
 Latencies add in milliseconds, with errors relative to the value. Accuracies add as the logarithm of the
 error, log(100 - top-1), which predicted best on every complete benchmark (`docs`: facts on accuracy), or
-as plain points where that predicts clearly better on held-out rows.
+as plain points where that predicts clearly better on held-out rows. Networks of one supernet share an error
+that no candidate takes away; where it predicts clearly better, what adds up is the logarithm of the error
+above such a floor.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
 
 from ponas_deploy.fitting.design import Floats
 
-Scale: TypeAlias = Literal["latency", "log-error", "points"]
+ScaleName: TypeAlias = Literal["latency", "log-error", "points"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """A scale; `floor_pct` is the error in percent that no network goes below (log-error only)."""
+
+    name: ScaleName
+    floor_pct: float = 0.0
+
+    @property
+    def text(self) -> str:
+        """The scale for people."""
+        return f"{self.name} above {self.floor_pct:g} %" if self.floor_pct else self.name
+
+
+LATENCY, LOG_ERROR, POINTS = Scale("latency"), Scale("log-error"), Scale("points")
 
 
 def to_scale(values: Floats, scale: Scale) -> Floats:
     """Values (N,) in ms or percent, in the scale that adds up; larger is worse in every scale."""
-    if scale == "latency":
+    if scale == LATENCY:
         return values
-    error = 100.0 - values
-    return np.log(np.maximum(error, least_error(error))) if scale == "log-error" else error
+    error = 100.0 - scale.floor_pct - values
+    return np.log(np.maximum(error, least_error(error))) if scale.name == "log-error" else error
 
 
 def from_scale(target: Floats, scale: Scale) -> Floats:
     """Back to ms or percent; percent stay within 0 and 100."""
-    if scale == "latency":
+    if scale == LATENCY:
         return target
-    error = np.exp(np.minimum(target, 5.0)) if scale == "log-error" else target
-    return np.clip(100.0 - error, 0.0, 100.0)
+    error = np.exp(np.minimum(target, 5.0)) if scale.name == "log-error" else target
+    return np.clip(100.0 - scale.floor_pct - error, 0.0, 100.0)
 
 
 def least_error(error: Floats) -> float:

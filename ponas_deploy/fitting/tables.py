@@ -8,14 +8,16 @@ exactly nothing then, where that is its cheapest candidate, as it must be but fo
 An accuracy table holds losses in percentage points. Where the log of the error adds up, a loss is the
 effect on log(100 - top-1) times the points that a unit of it is worth at the rows' own error (the slope of
 the least-squares line of error over log-error). The order of networks by summed loss is then exactly that
-of the fitted model, and the model comes back from the table: `details` keep that factor and the top-1 at
-no loss, from which `predict` takes percent without the straight line's error.
+of the fitted model, and the model comes back from the table: its `top1_scale` keeps that factor and the top-1
+at no loss, from which `predict` takes percent without the straight line's error.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import isfinite
+from typing import Literal
 
 import numpy as np
 
@@ -28,21 +30,41 @@ from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.latency import Certificate, LatencyTable, NetworkLatency
 from ponas_deploy.tables.measured_how import FitSummary, HeldOutLatencies, MeasurementProtocol
 from ponas_deploy.tables.measurement import Measurement
+from ponas_deploy.tables.top1 import MeasuredTop1, Top1Scale
 from searchspace.spaces import build_space
 
 SCALE, NO_LOSS, POINTS = "scale", "top1_at_no_loss_pct", "points_a_unit"
-"""Keys of an accuracy table's details."""
+"""Details in which fits kept the scale before it was a part of the table."""
 _SHARE_OF_FIXED = 1e-3
 _CERTIFIED_NETWORKS = 200
 _HELD_OUT_NETWORKS = 1000
 """So many of the held-out rows are kept in the table: a margin from them is as good as from all."""
 
 
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """What the networks of accuracies were evaluated on, for the origin of their table; empty where not said.
+
+    `data` names the images, `images` counts them, `weights` says how the networks came by theirs, `details`
+    hold whatever else is known, such as a source and its licence.
+    """
+
+    data: str = ""
+    images: int = 0
+    weights: str = ""
+    details: tuple[tuple[str, str], ...] = ()
+
+
 def table_of(
-    fit: Fit, *, created: str = "", resolution: int = 224, classes: int = 1000
+    fit: Fit,
+    *,
+    created: str = "",
+    resolution: int = 224,
+    classes: int = 1000,
+    evaluated: Evaluated = Evaluated(),
 ) -> LatencyTable | AccuracyTable:
     """The table of a fit. `resolution` (pixels) and `classes` are those of the networks; with them the
-    space is attached where it is known."""
+    space is attached where it is known. `evaluated` is for accuracies."""
     key = SpaceKey.of(build_space(fit.space.name, resolution, classes)) if fit.space else None
     if fit.kind == "latency":
         return LatencyTable(
@@ -52,7 +74,7 @@ def table_of(
             protocol=_protocol(fit),
             certificate=_certificate(fit),
         )
-    return _accuracy_table(fit, key, created, resolution, classes)
+    return _accuracy_table(fit, key, created, _origin(fit, evaluated, resolution, classes))
 
 
 def latency_grid(fit: Fit) -> Grid:
@@ -164,28 +186,54 @@ def _noise_tau(fit: Fit) -> float:
     return float(2 / np.pi * np.arcsin(spread**2 / total)) if total > 0 else 0.0
 
 
-def _accuracy_table(
-    fit: Fit, key: SpaceKey | None, created: str, resolution: int, classes: int
-) -> AccuracyTable:
-    layers = fit.layout.split(fit.model.effects)
-    best = fit.model.constant + sum(float(layer.min()) for layer in layers)
-    points = fit.points
+def _origin(fit: Fit, evaluated: Evaluated, resolution: int, classes: int) -> AccuracyOrigin:
+    what = "log-error" if fit.scale.name == "log-error" else "error"
+    file = fit.networks.path.name
+    return AccuracyOrigin(
+        data=evaluated.data or file,
+        method=f"ridge on the {what} of whole networks",
+        resolution=resolution,
+        classes=classes,
+        images=evaluated.images,
+        epochs=(),
+        seed=fit.seed,
+        details=(
+            ("networks", str(len(fit.networks))),
+            ("file", file),
+            *_figures(fit),
+            *evaluated.details,
+        ),
+        weights=evaluated.weights,
+    )
+
+
+def _accuracy_table(fit: Fit, key: SpaceKey | None, created: str, origin: AccuracyOrigin) -> AccuracyTable:
+    layers, points = fit.layout.split(fit.model.effects), fit.points
     values = tuple(tuple(float(points * (value - layer.min())) for value in layer) for layer in layers)
-    level = 100 - (float(np.exp(best)) if fit.scale == "log-error" else best)
-    details = ((SCALE, fit.scale), (NO_LOSS, repr(level)), (POINTS, repr(points)), *_figures(fit))
-    what = "log-error" if fit.scale == "log-error" else "error"
-    method = f"ridge on the {what} of whole networks"
-    origin = AccuracyOrigin(
-        fit.networks.path.name, method, resolution, classes, 0, (), fit.seed,
-        (("networks", str(len(fit.networks))), *details),
-    )  # fmt: skip
+    file = fit.networks.path.name
+    made_on = file if origin.data == file else f"{file}: {origin.top1_of}"
     noise = fit.noise_value if fit.noise.freedom else 0.0
     certificate = AccuracyCertificate(
         len(fit.networks), fit.tau.tau, fit.tau.low, fit.tau.high, fit.held_out.spearman, noise,
-        method=HELD_OUT, made_on=fit.networks.path.name,
+        method=HELD_OUT, made_on=made_on, rmse_pp=fit.held_out.rms_error,
     )  # fmt: skip
     loss = Grid(fit.layout.layers, fit.layout.candidates, values)
-    return AccuracyTable(loss, space=key, origin=origin, created=created, certificate=certificate)
+    return AccuracyTable(
+        loss, space=key, origin=origin, created=created, certificate=certificate, top1_scale=_top1_scale(fit)
+    )
+
+
+def _top1_scale(fit: Fit) -> Top1Scale:
+    best = fit.model.constant + sum(float(layer.min()) for layer in fit.layout.split(fit.model.effects))
+    error = float(np.exp(best)) if fit.scale.name == "log-error" else best
+    floor_pct, values = fit.scale.floor_pct, fit.networks.values
+    return Top1Scale(
+        "log-error" if fit.scale.name == "log-error" else "points",
+        100 - floor_pct - error,
+        fit.points,
+        floor_pct,
+        MeasuredTop1(len(values), min(values), max(values)),
+    )
 
 
 def predict(table: LatencyTable | AccuracyTable, choices: Sequence[Sequence[str]]) -> tuple[float, ...]:
@@ -205,11 +253,8 @@ def predict(table: LatencyTable | AccuracyTable, choices: Sequence[Sequence[str]
 
 def _top1(table: AccuracyTable, loss: Floats) -> Floats:
     """Percent top-1 at summed losses (N,) in percentage points."""
-    details = dict(table.origin.details) if table.origin else {}
-    if NO_LOSS in details:
-        level, points = _number(details, NO_LOSS), _number(details, POINTS)
-        error = 100 - level
-        return 100 - error * np.exp(loss / points) if details.get(SCALE) == "log-error" else level - loss
+    if scale := table.top1_scale or _older_scale(table):
+        return scale.top1_pct(loss)
     if table.top1 is not None:
         return float(np.median([max(row) for row in table.top1.values])) - loss
     if table.loss.fixed:
@@ -218,6 +263,15 @@ def _top1(table: AccuracyTable, loss: Floats) -> Floats:
         "the accuracy table holds losses and no level, so a network's top-1 is not known: give a table of"
         " top1_pct, or one that `ponas table fit` made."
     )
+
+
+def _older_scale(table: AccuracyTable) -> Top1Scale | None:
+    """The scale of a fit that kept it in the details of its table; None where there is none."""
+    details = dict(table.origin.details) if table.origin else {}
+    if NO_LOSS not in details:
+        return None
+    curve: Literal["log-error", "points"] = "log-error" if details.get(SCALE) == "log-error" else "points"
+    return Top1Scale(curve, _number(details, NO_LOSS), _number(details, POINTS))
 
 
 def _number(details: dict[str, str], key: str) -> float:

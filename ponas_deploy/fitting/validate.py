@@ -16,7 +16,7 @@ import numpy as np
 from ponas_deploy.fitting.design import Floats, Layout
 from ponas_deploy.fitting.ranks import RankCorrelation, rank_correlation, spearman
 from ponas_deploy.fitting.rows import Rows
-from ponas_deploy.fitting.scale import Scale, from_scale
+from ponas_deploy.fitting.scale import LATENCY, Scale, from_scale
 from ponas_deploy.fitting.solve import fit
 
 _FEW, _MANY = 200, 2000
@@ -44,6 +44,11 @@ class HeldOut:
     def p95_error(self, relative: bool) -> float:
         """What 95 % of them are within."""
         return float(np.quantile(self.errors(relative), 0.95))
+
+    @property
+    def rms_error(self) -> float:
+        """The root mean square of the errors, in points."""
+        return float(np.sqrt(np.square(self.predicted - self.measured).mean()))
 
     @property
     def tau(self) -> RankCorrelation:
@@ -77,11 +82,11 @@ def hold_out(
         fold = rng.permutation(count) % folds
         predicted = np.empty(count)
         for number in range(folds):
-            on_step(dealing * folds + number, again * folds, f"held-out rows, by {scale}")
+            on_step(dealing * folds + number, again * folds, f"held-out rows, by {scale.text}")
             left_out = fold == number
             model = fit(problem.subset(np.flatnonzero(~left_out)), layout, priors)
             predicted[left_out] = model.predict(problem.cells[left_out])
-        if scale == "latency":
+        if scale == LATENCY:
             predicted = np.maximum(predicted, float(problem.target.min()) / 10)
         dealings.append(from_scale(predicted, scale)[rows.group])
     return HeldOut(np.array(dealings), rows.values)

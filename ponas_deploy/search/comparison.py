@@ -8,9 +8,10 @@ the Strength Pareto Approach", 1999; the coverage of two sets, their C metric, i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from math import floor, log10
+from typing import Any
 
 import numpy as np
 from msgspec import UNSET, UnsetType
@@ -19,6 +20,7 @@ from ponas_deploy.errors import PonasError
 from ponas_deploy.search.columns import Floats
 from ponas_deploy.search.frontier import Front, best_within
 from ponas_deploy.search.pareto import FrontPoint, ParetoFront
+from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.grid import Grid
 
 SAME = 1e-9
@@ -79,6 +81,7 @@ class PointDocument:
     table: str | UnsetType = UNSET
     latency_ms: float
     loss_pp: float
+    predicted_top1_pct: float | UnsetType = UNSET
     choices: tuple[str, ...]
 
 
@@ -87,7 +90,7 @@ class FrontDocument:
     """The front of one of several latency tables."""
 
     table: str
-    points: tuple[FrontPoint, ...]
+    points: tuple[PointDocument, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,34 +121,54 @@ class ParetoDocument:
 
     `points` is the front of one table, or that of all together, each point with its table. With several
     tables there are the `fronts` of each, and their `comparison`. `warnings` (absent
-    without any) speak against the tables.
+    without any) speak against the tables. `predicted_top1_of` says what the points' predicted top-1 is of;
+    both are absent where the accuracy table only ranks.
     """
 
     points: tuple[PointDocument, ...]
     fronts: tuple[FrontDocument, ...] | UnsetType = UNSET
     comparison: ComparisonDocument | UnsetType = UNSET
     warnings: tuple[str, ...] | UnsetType = UNSET
+    predicted_top1_of: str | UnsetType = UNSET
 
 
 def pareto_document(
-    fronts: Sequence[NamedFront], grids: Sequence[Grid], warnings: Sequence[str] = ()
+    fronts: Sequence[NamedFront],
+    grids: Sequence[Grid],
+    warnings: Sequence[str] = (),
+    accuracy: AccuracyTable | None = None,
 ) -> ParetoDocument:
-    """Fronts, each with the grid of its latency table, as `ponas pareto --json` prints them."""
-    labelled = [ParetoFront.of(one.front, grid).points for one, grid in zip(fronts, grids, strict=True)]
+    """Fronts, each with the grid of its latency table, as `ponas pareto --json` prints them.
+
+    `accuracy` is the table of all their losses.
+    """
+    labelled = [
+        tuple(_point(point, accuracy) for point in ParetoFront.of(one.front, grid).points)
+        for one, grid in zip(fronts, grids, strict=True)
+    ]
+    of = accuracy.predicted_top1(0.0) if accuracy else None
+    common: dict[str, Any] = {
+        "warnings": tuple(warnings) or UNSET,
+        "predicted_top1_of": of.of if of else UNSET,
+    }
     if len(fronts) == 1:
-        return ParetoDocument(tuple(map(_point, labelled[0])), warnings=tuple(warnings) or UNSET)
+        return ParetoDocument(labelled[0], **common)
     joint = joint_front([named.front for named in fronts])
     return ParetoDocument(
-        tuple(_point(labelled[which][point], fronts[which].name) for which, point in joint),
+        tuple(replace(labelled[which][point], table=fronts[which].name) for which, point in joint),
         tuple(FrontDocument(named.name, points) for named, points in zip(fronts, labelled, strict=True)),
         comparison_document(compare_fronts(fronts)),
-        tuple(warnings) or UNSET,
+        **common,
     )
 
 
-def _point(point: FrontPoint, table: str | UnsetType = UNSET) -> PointDocument:
+def _point(point: FrontPoint, accuracy: AccuracyTable | None) -> PointDocument:
+    top1 = accuracy.predicted_top1(point.loss_pp) if accuracy else None
     return PointDocument(
-        table=table, latency_ms=point.latency_ms, loss_pp=point.loss_pp, choices=point.choices
+        latency_ms=point.latency_ms,
+        loss_pp=point.loss_pp,
+        predicted_top1_pct=top1.pct if top1 else UNSET,
+        choices=point.choices,
     )
 
 

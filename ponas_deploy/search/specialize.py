@@ -7,9 +7,10 @@ Pure: no torch, no clock, no files. The exact search is the default; the paper's
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from ponas_deploy.errors import BudgetError, PonasError, TableMismatchError, UnknownNameError
@@ -25,6 +26,7 @@ from ponas_deploy.tables.depth import layer_groups
 from ponas_deploy.tables.grid import Grid
 from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.spaces import ruling_space, space_of
+from ponas_deploy.tables.top1 import PredictedTop1
 from ponas_deploy.tables.units import budget_doubt
 from searchspace.depth import LayerGroups
 from searchspace.space import Space
@@ -39,6 +41,7 @@ class Specialization:
     `optimal` where that is proven to be 0: up to 1e-12 of the greatest loss, see `search.constrained`.
 
     `evaluations` counts what the genetic algorithm checked against the limits, 0 for the exact search.
+    `predicted_top1` is there where the accuracy table says which top-1 a loss is.
     """
 
     method: str
@@ -49,6 +52,7 @@ class Specialization:
     predicted_loss_pp: float
     gap_pp: float | None
     evaluations: int = 0
+    predicted_top1: PredictedTop1 | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +178,7 @@ def specialize(
         settings=settings,
         seed=seed,
     )
-    chosen = _solution(latency, loss, budget, groups.choices(found.choices))
+    chosen = _solution(latency, accuracy, loss, budget, groups.choices(found.choices))
     gap = max(0.0, chosen.predicted_loss_pp - best.predicted_loss_pp + (best.gap_pp or 0.0))
     return replace(chosen, method="ga", optimal=gap == 0.0, gap_pp=gap, evaluations=found.evaluations)
 
@@ -206,7 +210,7 @@ def shortlist(
     )
     if not len(found.choices):
         raise _together_impossible(budget)
-    solutions = [_solution(latency, loss, budget, row) for row in groups.choices(found.choices)]
+    solutions = [_solution(latency, accuracy, loss, budget, row) for row in groups.choices(found.choices)]
     gaps = [found.gap(index) for index in range(len(solutions))]
     return tuple(
         replace(one, gap_pp=gap, optimal=gap == 0.0) for one, gap in zip(solutions, gaps, strict=True)
@@ -225,11 +229,16 @@ def refuse_swamping(grid: Grid, table: str) -> None:
         )
 
 
-def _solution(latency: LatencyTable, loss: Grid, budget: Budget, row: NDArray[np.intp]) -> Specialization:
+def _solution(
+    latency: LatencyTable, accuracy: AccuracyTable, loss: Grid, budget: Budget, row: NDArray[np.intp]
+) -> Specialization:
     """The network at `row`, with the very sums that the search compared."""
     predicted_ms, loss_pp = _sum(latency.grid, row), _sum(loss, row)
     labels = latency.grid.labels(row.tolist())
-    return Specialization("exact", True, budget, labels, predicted_ms, loss_pp, gap_pp=0.0)
+    top1 = accuracy.predicted_top1(loss_pp)
+    return Specialization(
+        "exact", True, budget, labels, predicted_ms, loss_pp, gap_pp=0.0, predicted_top1=top1
+    )
 
 
 def _sum(grid: Grid, row: NDArray[np.intp]) -> float:
@@ -287,7 +296,10 @@ def _together_impossible(budget: Budget) -> BudgetError:
 
 @dataclass(frozen=True, slots=True)
 class SpecializationDocument:
-    """See `Specialization`; `budget` holds the limits by the names of their cost columns."""
+    """See `Specialization`; `budget` holds the limits by the names of their cost columns.
+
+    `predicted_top1_pct`, and what it is of, are absent where the accuracy table only ranks.
+    """
 
     method: str
     optimal: bool
@@ -297,6 +309,8 @@ class SpecializationDocument:
     predicted_loss_pp: float
     gap_pp: float | None
     evaluations: int
+    predicted_top1_pct: float | UnsetType = field(default=UNSET, kw_only=True)
+    predicted_top1_of: str | UnsetType = field(default=UNSET, kw_only=True)
 
 
 def specialization_document(solution: Specialization) -> SpecializationDocument:
@@ -310,4 +324,6 @@ def specialization_document(solution: Specialization) -> SpecializationDocument:
         solution.predicted_loss_pp,
         solution.gap_pp,
         solution.evaluations,
+        predicted_top1_pct=solution.predicted_top1.pct if solution.predicted_top1 else UNSET,
+        predicted_top1_of=solution.predicted_top1.of if solution.predicted_top1 else UNSET,
     )

@@ -7,15 +7,19 @@ from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any
 
-from ponas_deploy.files.bounds import Positive
+import numpy as np
+
+from ponas_deploy.files.bounds import AtLeastZero, Positive
 from ponas_deploy.tables.grid import Grid, SpaceKey
+from ponas_deploy.tables.top1 import PredictedTop1, Top1Scale
 
 
 @dataclass(frozen=True, slots=True)
 class AccuracyOrigin:
     """What an accuracy table was made on: printed with every output that uses it.
 
-    `resolution` in pixels; `images` are the validation images behind each entry.
+    `resolution` in pixels; `images` are the validation images behind each entry; `weights` says how the
+    evaluated networks came by theirs, empty where that is not known.
     """
 
     data: str
@@ -26,6 +30,12 @@ class AccuracyOrigin:
     epochs: tuple[tuple[str, int], ...]
     seed: int
     details: tuple[tuple[str, str], ...] = ()
+    weights: str = ""
+
+    @property
+    def top1_of(self) -> str:
+        """What a top-1 by the table is of, for people: images, resolution, weights."""
+        return ", ".join(filter(None, (f"{self.data} at {self.resolution} px", self.weights)))
 
     @property
     def text(self) -> str:
@@ -42,7 +52,8 @@ class AccuracyCertificate:
     nothing says it, at the networks' mean top-1, `top1_pct`; `noise_tau` is the Kendall tau of two such
     evaluations, `macs_tau` that of MACs alone.
     `method` says how the networks came by their weights: "inherited" from a supernet, "trained" on
-    their own, or "held out" of a fit, whatever they were. What a file does not say is None or empty.
+    their own, or "held out" of a fit, whatever they were. `rmse_pp` is the root mean square error of
+    predicted top-1. What a file does not say is None or empty.
     """
 
     networks: Positive
@@ -58,6 +69,7 @@ class AccuracyCertificate:
     top1_pct: float | None = None
     method: str = ""
     made_on: str = ""
+    rmse_pp: AtLeastZero | None = None
 
     @property
     def text(self) -> str:
@@ -81,7 +93,8 @@ class AccuracyTable:
     """Top-1 in percent (layers, candidates), where it was measured, and the loss it implies.
 
     `loss` is the paper's table T_d (section 3.3): the best of the layer minus the candidate, in
-    percentage points, zero for the best.
+    percentage points, zero for the best. `top1_scale` says which top-1 a summed loss is, None where the table
+    only ranks.
     """
 
     loss: Grid
@@ -90,6 +103,7 @@ class AccuracyTable:
     origin: AccuracyOrigin | None = None
     created: str = ""
     certificate: AccuracyCertificate | None = None
+    top1_scale: Top1Scale | None = None
 
     @classmethod
     def from_top1(cls, top1: Grid, **known: Any) -> AccuracyTable:
@@ -100,6 +114,15 @@ class AccuracyTable:
     def loss_pp(self, choices: Sequence[str]) -> float:
         """The summed loss of a network, in percentage points."""
         return self.loss.total(choices)
+
+    def predicted_top1(self, loss_pp: float) -> PredictedTop1 | None:
+        """The predicted top-1 of a network at its summed loss; None where the table only ranks."""
+        scale = self.top1_scale
+        if scale is None:
+            return None
+        pct = float(scale.top1_pct(np.array(loss_pp)))
+        beyond = scale.measured.beyond(pct) if scale.measured else ""
+        return PredictedTop1(pct, self.origin.top1_of if self.origin else "of images not known", beyond)
 
     @property
     def ties(self) -> tuple[tuple[bool, ...], ...]:

@@ -15,6 +15,7 @@ from ponas_deploy.files.records import Faults, write_json
 from ponas_deploy.tables.accuracy import AccuracyCertificate, AccuracyOrigin, AccuracyTable
 from ponas_deploy.tables.cells import LOSS_PP, TOP1_PCT, grid_of, rows_of
 from ponas_deploy.tables.grid import SpaceKey
+from ponas_deploy.tables.top1 import Top1Scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class OriginDocument:
     epochs: Mapping[str, Epochs]
     seed: Seed
     details: Mapping[str, str]
+    weights: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class AccuracyTableDocument:
     layers: tuple[AccuracyLayer, ...]
     fixed_top1_pct: float | UnsetType = UNSET
     fixed_loss_pp: float | UnsetType = UNSET
+    top1_scale: Top1Scale | UnsetType = UNSET
 
 
 ACCURACY_TABLE = Format("ponas.accuracy-table", 1, AccuracyTableDocument)
@@ -91,6 +94,7 @@ def accuracy_from_raw(raw: RawDocument, faults: Faults) -> AccuracyTable:
         "origin": origin and _origin(origin),
         "created": faults.attempt(lambda: raw.part("created", str), ""),
         "certificate": optional("certificate", AccuracyCertificate),
+        "top1_scale": optional("top1_scale", Top1Scale),
     }
     return AccuracyTable(grid, **known) if losses else AccuracyTable.from_top1(grid, **known)
 
@@ -104,16 +108,21 @@ def _origin(found: OriginDocument) -> AccuracyOrigin:
     return AccuracyOrigin(**values)
 
 
+def _origin_document(origin: AccuracyOrigin) -> dict[str, Any]:
+    known = {**asdict(origin), "epochs": dict(origin.epochs), "details": dict(origin.details)}
+    return {name: value for name, value in known.items() if name != "weights" or value}
+
+
 def accuracy_document(table: AccuracyTable) -> dict[str, Any]:
     """The table as JSON, without the format."""
     grid, key = (table.top1, "top1_pct") if table.top1 else (table.loss, "loss_pp")
     origin, certificate = table.origin, table.certificate
     return {
         "space": encoded(table.space),
-        "origin": origin
-        and {**asdict(origin), "epochs": dict(origin.epochs), "details": dict(origin.details)},
+        "origin": origin and _origin_document(origin),
         "created": table.created,
         "certificate": certificate and compact(certificate),
+        **({"top1_scale": compact(table.top1_scale)} if table.top1_scale else {}),
         **({f"fixed_{key}": grid.fixed} if grid.fixed else {}),
         "layers": [
             {

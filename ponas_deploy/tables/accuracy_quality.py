@@ -9,7 +9,7 @@ Pure: no clock, no files.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from ponas_deploy.files.findings import Finding
 from ponas_deploy.tables.accuracy import AccuracyCertificate, AccuracyTable
@@ -44,6 +44,25 @@ def accuracy_warnings(table: AccuracyTable) -> tuple[str, ...]:
     return tuple(
         f"the accuracy table: {finding.about}: {finding.text}" for finding in accuracy_findings(table)
     )
+
+
+def top1_warnings(
+    table: AccuracyTable, losses_pp: Sequence[float], resolutions: Iterable[int]
+) -> tuple[str, ...]:
+    """What is to be said of the predicted top-1 of networks by their losses, in sentences; none without any.
+
+    `resolutions` are the sides of the networks' input in pixels, as far as they are known.
+    """
+    ends = [table.predicted_top1(loss_pp) for loss_pp in sorted({min(losses_pp), max(losses_pp)})]
+    found = [top1 for top1 in ends if top1]
+    said = [f"a predicted top-1 of {top1.pct:.2f} % is {top1.beyond}." for top1 in found if top1.beyond]
+    made_at = table.origin.resolution if table.origin else None
+    other = sorted({f"{px} px" for px in resolutions if found and made_at and px != made_at})
+    if other:
+        said.append(
+            f"top-1 is predicted at {made_at} px; of networks at {' and '.join(other)} it is another."
+        )
+    return tuple(f"the accuracy table: {text}" for text in said)
 
 
 def _of_certificate(certificate: AccuracyCertificate) -> Iterator[Finding]:

@@ -209,7 +209,10 @@ def _accuracy_facts(table: AccuracyTable) -> dict[str, str]:
         facts |= {"data": origin.data, "method": origin.method, "resolution": f"{origin.resolution} px"}
         facts |= {"classes": str(origin.classes), "images": str(origin.images), "seed": str(origin.seed)}
         facts |= {f"epochs of {stage}": str(count) for stage, count in origin.epochs}
-        facts |= dict(origin.details)
+        facts |= {"weights": origin.weights, **dict(origin.details)}
+    if scale := table.top1_scale:
+        facts |= {"top-1 at no loss": f"{scale.top1_at_no_loss_pct:.6g} %", "scale": scale.curve}
+        facts |= {"error floor": f"{scale.error_floor_pct:g} %"}
     return facts
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ponas_deploy.errors import PonasError, TableMismatchError
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.architectures import agreed
@@ -49,6 +51,11 @@ def ruling_space(table: AnyTable) -> Space | None:
     The known one, else the one with stages that has the table's layers and at least its candidates.
     """
     return space_of(table) or staged_space(values_of(table))
+
+
+def resolutions(tables: Iterable[AnyTable]) -> tuple[int, ...]:
+    """The sides of the networks' input in pixels, of those tables that say it."""
+    return tuple(table.space.resolution for table in tables if table.space)
 
 
 def is_sound(key: SpaceKey) -> bool:

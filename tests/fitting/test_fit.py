@@ -20,7 +20,7 @@ from ponas_deploy.fitting import Fit, fit_document, fit_networks, predict, table
 from ponas_deploy.fitting.design import Layout, counts, factors
 from ponas_deploy.fitting.ranks import rank_correlation, spearman
 from ponas_deploy.fitting.rows import Rows
-from ponas_deploy.fitting.scale import clock_step
+from ponas_deploy.fitting.scale import LATENCY, clock_step
 from ponas_deploy.fitting.solve import robust_weights
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.accuracy_file import write_accuracy_table
@@ -197,7 +197,7 @@ def test_rows_of_one_network_go_to_one_fold_and_its_middle_is_fitted() -> None:
     drawn = np.array([[0, 1, 2], [1, 1, 1], [0, 1, 2], [0, 1, 2]], dtype=np.intp)
     networks = plant.networks(drawn, np.array([1.0, 5.0, 2.0, 9.0]))
     rows = Rows.of(networks, Layout(networks.layers, networks.candidates))
-    problem = rows.problem("latency")
+    problem = rows.problem(LATENCY)
     assert (rows.group.tolist(), rows.distinct) == ([0, 1, 0, 0], 2)
     assert (problem.target.tolist(), problem.repeats.tolist()) == ([2.0, 5.0], [3.0, 1.0])
 
@@ -229,7 +229,7 @@ def test_accuracies_are_fitted_in_the_scale_that_adds_up(log: bool, scale: str) 
         networks, others, truth = accuracies(0.15, log, 400, seed)
         fit = fit_networks(networks)
         table = table_of(fit)
-        assert (fit.scale, fit.kind) == (scale, "accuracy")
+        assert (fit.scale.name, fit.kind) == (scale, "accuracy")
         assert isinstance(table, AccuracyTable)
         predicted = np.array(predict(table, others.choices))
         assert float(np.abs(predicted - truth).mean()) < 0.1
@@ -313,7 +313,7 @@ def test_many_cells_are_weighed_as_few_are(monkeypatch: pytest.MonkeyPatch) -> N
     """Conjugate gradients and elimination solve the same equations."""
     networks = planted(additive, 400, 0, size=(12, 6))[1]
     layout = Layout(networks.layers, networks.candidates)
-    problem = Rows.of(networks, layout).problem("latency")
+    problem = Rows.of(networks, layout).problem(LATENCY)
     few = robust_weights(problem, layout.size)
     monkeypatch.setattr("ponas_deploy.fitting.solve._FEW_CELLS", 0)
     np.testing.assert_allclose(robust_weights(problem, layout.size), few, rtol=1e-5)

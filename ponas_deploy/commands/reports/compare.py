@@ -23,6 +23,9 @@ def compare_report(networks: Sequence[NetworkPrediction], tables: Sequence[str])
     losses = [network.predicted_loss_pp for network in networks]
     if None not in losses:
         rows.add_column("loss pp", justify="right")
+    top1 = [network.predicted_top1 for network in networks if network.predicted_top1]
+    if top1:
+        rows.add_column("top-1 %", justify="right")
     fastest = [min(column) for column in zip(*(network.predicted_ms for network in networks), strict=True)]
     for network, counted in zip(networks, costs, strict=True):
         cells = [
@@ -32,5 +35,6 @@ def compare_report(networks: Sequence[NetworkPrediction], tables: Sequence[str])
         loss = network.predicted_loss_pp
         best_loss = min(value for value in losses if value is not None) if loss is not None else None
         ending = [Text(f"{loss:.2f}", style=BEST if loss == best_loss else "")] if loss is not None else []
-        rows.add_row(network.name, *(value for _, value in counted if titles), *cells, *ending)
-    return titled("Predicted, not measured", rows)
+        percent = [f"{network.predicted_top1.pct:.2f}"] if network.predicted_top1 else []
+        rows.add_row(network.name, *(value for _, value in counted if titles), *cells, *ending, *percent)
+    return titled("Predicted, not measured", rows, f"top-1: {top1[0].of}" if top1 else "")

@@ -20,6 +20,7 @@ from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.costs import network_costs, report_rows
 from ponas_deploy.search.specialize import Specialization
 from ponas_deploy.tables.margin import Margin
+from ponas_deploy.tables.top1 import PredictedTop1
 from searchspace.architecture import text_form
 
 _SHARED_PCT = 1.0
@@ -81,6 +82,9 @@ def manifest_report(manifest: Manifest, folder: Path) -> RenderableType:
     if "predicted_ms" in predicted:
         rows.add_row("predicted latency", f"{digits(predicted['predicted_ms'])} ms")
         rows.add_row("predicted loss", f"{predicted['predicted_loss_pp']:.2f} pp")
+    if "predicted_top1_pct" in predicted:
+        top1 = PredictedTop1(predicted["predicted_top1_pct"], predicted["predicted_top1_of"])
+        rows.add_row("predicted top-1", top1.text)
     if manifest.measured:
         _measured(rows, manifest.measured, budget.latency_ms, manifest.percentile)
     _identity(rows, manifest)
@@ -156,6 +160,8 @@ def _measured(rows: Table, timing: EngineTiming, limit_ms: float | None, percent
 
 def _chosen(rows: Table, solution: Specialization, *, doubted: bool) -> None:
     rows.add_row("predicted loss", f"{solution.predicted_loss_pp:.2f} pp")
+    if solution.predicted_top1:
+        rows.add_row("predicted top-1", solution.predicted_top1.text)
     rows.add_row("gap to the optimum", _gap(solution, doubted=doubted))
 
 

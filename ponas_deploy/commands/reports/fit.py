@@ -65,7 +65,8 @@ def _effects(fit: Fit) -> str:
         "points": "points of accuracy",
     }
     ridge = "1 row" if fit.model.ridge == 1 else f"{fit.model.ridge:g} rows"
-    return f"{scale[fit.scale]}, {alike[fit.model.prior]}, ridge of {ridge}"
+    above = f" above {fit.scale.floor_pct:g} %" if fit.scale.floor_pct else ""
+    return f"{scale[fit.scale.name]}{above}, {alike[fit.model.prior]}, ridge of {ridge}"
 
 
 def predictions_report(found: Predictions, name: str) -> RenderableType:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec import UNSET
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -56,5 +57,11 @@ def _beside(beside: NetworkBeside, measured_ms: float) -> str:
     )
     return (
         f"{where}: {words} {text_form(point.choices)}, predicted {digits(point.latency_ms)} ms and"
-        f" {point.loss_pp:.2f} pp loss by accuracy table {beside.accuracy_table}"
+        f" {point.loss_pp:.2f} pp loss{_top1(beside)} by accuracy table {beside.accuracy_table}"
     )
+
+
+def _top1(beside: NetworkBeside) -> str:
+    if beside.predicted_top1_pct is UNSET:
+        return ""
+    return f" (top-1 {beside.predicted_top1_pct:.2f} %, {beside.predicted_top1_of})"

@@ -17,27 +17,48 @@ from ponas_deploy.search.comparison import (
     round_budgets,
 )
 from ponas_deploy.search.frontier import best_within
+from ponas_deploy.tables.accuracy import AccuracyTable
 
 
-def front_report(named: NamedFront, budgets: int = 12) -> RenderableType:
-    """One front: what each of about so many `budgets` buys, and a plot."""
+def front_report(
+    named: NamedFront, accuracy: AccuracyTable | None = None, budgets: int = 12
+) -> RenderableType:
+    """One front: what each of about so many `budgets` buys, and a plot.
+
+    `accuracy` is the table of its losses; with its predicted top-1 where it has one.
+    """
     front = named.front
     shown = table("")
-    for name in ("budget ms", "loss pp", "predicted ms"):
+    top1 = accuracy.predicted_top1(0.0) if accuracy else None
+    for name in ("budget ms", "loss pp", *(["top-1 %"] if top1 else []), "predicted ms"):
         shown.add_column(name, justify="right", no_wrap=True)
     for budget in round_budgets([front], budgets):
         point = best_within(front, budget)
         if point is not None:
-            shown.add_row(f"{budget:g}", f"{front.loss[point]:.2f}", digits(float(front.cost[point])))
+            loss_pp, cost_ms = float(front.loss[point]), float(front.cost[point])
+            percent = _percent(loss_pp, accuracy)
+            shown.add_row(f"{budget:g}", f"{loss_pp:.2f}", *percent, digits(cost_ms))
     title = f"{named.name}: {counted(len(front.cost), 'network')} on the {'exact ' * front.complete}front"
     hint = "The networks themselves: --json, or `ponas specialize --latency TIME`."
+    hint = f"Predicted top-1: {top1.of}.\n{hint}" if top1 else hint
     return Group(titled(title, shown, hint), Text(""), FrontPlot((front,)))
 
 
-def comparison_report(comparison: FrontComparison, fronts: Sequence[NamedFront]) -> RenderableType:
-    """A row a budget with the winner in bold, then shares, then a plot and the verdict."""
+def _percent(loss_pp: float, accuracy: AccuracyTable | None) -> list[str]:
+    """The cell of predicted top-1; no cell where the table only ranks."""
+    top1 = accuracy.predicted_top1(loss_pp) if accuracy else None
+    return [f"{top1.pct:.2f}"] if top1 else []
+
+
+def comparison_report(
+    comparison: FrontComparison, fronts: Sequence[NamedFront], accuracy: AccuracyTable | None = None
+) -> RenderableType:
+    """A row a budget with the winner in bold, then shares, then a plot and the verdict.
+
+    `accuracy` is the table of all losses.
+    """
     return Group(
-        _by_budget(comparison),
+        _by_budget(comparison, accuracy),
         _shares(comparison),
         FrontPlot(tuple(named.front for named in fronts)),
         Text(""),
@@ -45,16 +66,22 @@ def comparison_report(comparison: FrontComparison, fronts: Sequence[NamedFront])
     )
 
 
-def _by_budget(comparison: FrontComparison) -> RenderableType:
+def _by_budget(comparison: FrontComparison, accuracy: AccuracyTable | None) -> RenderableType:
     rows = table("")
     rows.add_column("budget ms", justify="right")
     for index, name in enumerate(comparison.names):
         rows.add_column(_legend(index, name), justify="right", overflow="fold")
     rows.add_column("wins by", justify="right")
+    top1 = accuracy.predicted_top1(0.0) if accuracy else None
+    if top1:
+        rows.add_column("best top-1 %", justify="right")
     for row in comparison.by_budget:
         cells = [_best_within(s, index in row.winners) for index, s in enumerate(row.best_within)]
-        rows.add_row(f"{row.budget_ms:g}", *cells, _margin(row))
-    return titled("Least loss within a budget, in percentage points (predicted ms)", rows)
+        least = min((best.loss_pp for best in row.best_within if best), default=None)
+        percent = _percent(least, accuracy) if least is not None else []
+        rows.add_row(f"{row.budget_ms:g}", *cells, _margin(row), *percent)
+    title = "Least loss within a budget, in percentage points (predicted ms)"
+    return titled(title, rows, f"Predicted top-1: {top1.of}." if top1 else "")
 
 
 def _best_within(best: BestWithin | None, wins: bool) -> Text:

@@ -118,7 +118,19 @@ def _accuracy(table: AccuracyTable, name: str) -> Iterator[RenderableType]:
     yield Text(f"* the best of its layer{equal}")
     if any(map(any, table.ties)):
         yield Text("= a tie with the best: the difference is below the noise of the evaluation")
+    yield from _top1_scale(table)
     yield from _accuracy_certificate(table)
+
+
+def _top1_scale(table: AccuracyTable) -> Iterator[RenderableType]:
+    """What summed losses stand for, and the range of the measured networks."""
+    most = table.predicted_top1(0.0)
+    if most is None or table.top1_scale is None:
+        return
+    yield Text(f"predicts top-1, at no loss {most.text}")
+    if measured := table.top1_scale.measured:
+        span = f"{measured.least_pct:.2f} to {measured.greatest_pct:.2f} %"
+        yield Text(f"fitted to {counted(measured.networks, 'network')} of {span}", style=FAINT)
 
 
 def _accuracy_grid(table: AccuracyTable, grid: Grid) -> HeatGrid:
@@ -137,8 +149,9 @@ def _percent(value: float) -> str:
 
 def _accuracy_certificate(table: AccuracyTable) -> Iterator[RenderableType]:
     if table.origin:
-        epochs = ", ".join(f"{count} epochs {stage}" for stage, count in table.origin.epochs)
-        yield Text(f"{table.origin.classes} classes, {epochs}, seed {table.origin.seed}", style=FAINT)
+        epochs = (f"{count} epochs {stage}" for stage, count in table.origin.epochs)
+        made = (f"{table.origin.classes} classes", *epochs, f"seed {table.origin.seed}")
+        yield Text(", ".join(made), style=FAINT)
     if table.certificate:
         yield from accuracy_certificate_lines(table.certificate)
     else:
@@ -160,6 +173,8 @@ def accuracy_certificate_lines(certificate: AccuracyCertificate) -> Iterator[Tex
     low, high = certificate.spearman_low, certificate.spearman_high
     interval = f" ({low:.2f} to {high:.2f})" if low is not None and high is not None else ""
     parts = [f"Spearman {certificate.spearman:.2f}{interval}"]
+    if certificate.rmse_pp is not None:
+        parts.append(f"top-1 is predicted to {digits(certificate.rmse_pp, 2)} pp (root mean square)")
     if certificate.noise_tau is not None:
         parts.append(f"a second evaluation reaches {certificate.noise_tau:.2f}")
     if certificate.macs_tau is not None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ponas_deploy.commands.options import Classes, Force, Json, Resolution, Seed
+from ponas_deploy.commands.options import Classes, Force, Json, Resolution, Seed, bounded
 
 
 def fit(
@@ -28,6 +28,19 @@ def fit(
     ] = None,
     resolution: Resolution = 224,
     classes: Classes = 1000,
+    data: Annotated[
+        str, typer.Option(metavar="NAME", show_default="FILE", help="The images of top1_pct (ImageNet).")
+    ] = "",
+    images: Annotated[
+        int, typer.Option(metavar="N", min=0, callback=bounded("Count"), help="How many images those are.")
+    ] = 0,
+    weights: Annotated[
+        str, typer.Option(metavar="TEXT", show_default=False, help="How the networks came by their weights.")
+    ] = "",
+    detail: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=TEXT", show_default=False, help="More of its origin (source, licence)."),
+    ] = None,
     seed: Seed = 0,
     force: Force = False,
     json: Json = False,
@@ -51,6 +64,9 @@ def fit(
     of the rows. --resolution and --classes say what the networks were, where the space is known here; --space
     which one, where several have the same labels (ofa-mbv3 at both widths; else the first is taken).
 
+    An accuracy table predicts top-1 in percent: of --data, with --weights, and both are said with every
+    prediction.
+
     \b
     Examples:
       ponas table fit measured.csv --out latency.json
@@ -65,7 +81,7 @@ def fit(
     from ponas_deploy.commands.output import print_json, show
     from ponas_deploy.commands.waiting import waiting
     from ponas_deploy.files.opening import refuse_file
-    from ponas_deploy.fitting import fit_networks, table_of
+    from ponas_deploy.fitting import Evaluated, fit_networks, table_of
     from ponas_deploy.tables.accuracy_file import write_accuracy_table
     from ponas_deploy.tables.latency import LatencyTable
     from ponas_deploy.tables.latency_file import write_latency_table
@@ -75,10 +91,15 @@ def fit(
         raise typer.BadParameter("a fitted table is JSON: name it .json.", param_hint="--out")
     refuse_file(out, overwrite=force)
     networks = read_networks(file)
+    evaluated = Evaluated(data, images, weights, _pairs(detail or []))
+    if networks.kind == "latency" and evaluated != Evaluated():
+        raise typer.BadParameter(
+            f"--data, --images, --weights, --detail: {file} holds latencies, not top1_pct."
+        )
     with waiting() as advance:
         fitted = fit_networks(networks, space=space, seed=seed, on_step=advance)
     created = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    table = table_of(fitted, created=created, resolution=resolution, classes=classes)
+    table = table_of(fitted, created=created, resolution=resolution, classes=classes, evaluated=evaluated)
     if isinstance(table, LatencyTable):
         write_latency_table(table, out, overwrite=force)
     else:
@@ -91,3 +112,11 @@ def fit(
     from ponas_deploy.commands.reports.fit import fit_report
 
     show(fit_report(fitted, str(out)))
+
+
+def _pairs(given: list[str]) -> tuple[tuple[str, str], ...]:
+    """The names and texts of --detail; a usage error for one without a name."""
+    for pair in given:
+        if not pair.partition("=")[0] or "=" not in pair:
+            raise typer.BadParameter(f"'{pair}' has no name: write NAME=TEXT.", param_hint="--detail")
+    return tuple((name, text) for name, _, text in (pair.partition("=") for pair in given))
