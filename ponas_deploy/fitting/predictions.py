@@ -5,15 +5,18 @@ A row with a candidate that the table has never seen has no prediction and is na
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan, nan
 from typing import Literal
 
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from ponas_deploy.errors import FileFormatError
 from ponas_deploy.fitting.ranks import RankCorrelation, rank_correlation
 from ponas_deploy.fitting.tables import predict
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.accuracy_quality import top1_warnings
 from ponas_deploy.tables.files import AnyTable
 from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.networks_csv import Kind, Networks, UnknownRow, known_and_unknown
@@ -25,7 +28,8 @@ class Predictions:
     """`values`, one a row, in ms (`latency`) or percent of top-1 (`accuracy`); NaN where `unknown`.
 
     `tau` and `mean_error` (percent of a latency, percentage points of top-1) are there where the file
-    holds measured values of the same kind, of the rows that have a prediction.
+    holds measured values of the same kind, of the rows that have a prediction. `top1_of` says what predicted
+    top-1 is of, and `beyond` where it leaves the range of the networks that the table was fitted to.
     """
 
     networks: Networks
@@ -34,6 +38,8 @@ class Predictions:
     tau: RankCorrelation | None
     mean_error: float | None
     unknown: tuple[UnknownRow, ...] = ()
+    top1_of: str = ""
+    beyond: tuple[str, ...] = ()
 
     @property
     def warning(self) -> str:
@@ -57,13 +63,18 @@ def predict_rows(table: AnyTable, networks: Networks) -> Predictions:
     known = np.delete(np.arange(len(networks)), [one.row for one in unknown])
     values[known] = predict(table, [ordered.choices[row] for row in known])
     kind: Kind = "latency" if isinstance(table, LatencyTable) else "accuracy"
-    found = tuple(values.tolist())
+    top1_of, beyond = "", tuple[str, ...]()
+    if isinstance(table, AccuracyTable) and (best := table.predicted_top1(0.0)):
+        ends = int(np.nanargmin(values)), int(np.nanargmax(values))
+        losses_pp = [table.loss_pp(ordered.choices[row]) for row in ends]
+        top1_of, beyond = best.of, top1_warnings(table, losses_pp, ())
+    found = Predictions(networks, kind, tuple(values.tolist()), None, None, unknown, top1_of, beyond)
     if networks.kind != kind:
-        return Predictions(networks, kind, found, None, None, unknown)
+        return found
     predicted, measured = values[known], np.array(networks.values)[known]
     away = np.abs(predicted - measured)
     error = float((100 * away / measured if kind == "latency" else away).mean())
-    return Predictions(networks, kind, found, rank_correlation(predicted, measured), error, unknown)
+    return replace(found, tau=rank_correlation(predicted, measured), mean_error=error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +92,8 @@ class UnknownCandidate:
 class PredictionsDocument:
     """What `ponas table predict --json` prints; see `Predictions`. `unit` is that of `predictions`.
 
-    A prediction is None for each row that is `unknown`.
+    A prediction is None for each row that is `unknown`. `predicted_top1_of` is absent for latencies, and
+    where the table does not say it; `warnings` say where top-1 is predicted beyond what was measured.
     """
 
     kind: Kind
@@ -91,6 +103,8 @@ class PredictionsDocument:
     tau: float | None
     mean_error: float | None
     unknown: tuple[UnknownCandidate, ...] = ()
+    predicted_top1_of: str | UnsetType = UNSET
+    warnings: tuple[str, ...] = ()
 
 
 def predictions_document(found: Predictions) -> PredictionsDocument:
@@ -106,4 +120,6 @@ def predictions_document(found: Predictions) -> PredictionsDocument:
             UnknownCandidate(one.row, one.where, one.layer, one.candidate, one.reason)
             for one in found.unknown
         ),
+        found.top1_of or UNSET,
+        found.beyond,
     )

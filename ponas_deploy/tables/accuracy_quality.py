@@ -55,7 +55,8 @@ def top1_warnings(
     """
     ends = [table.predicted_top1(loss_pp) for loss_pp in sorted({min(losses_pp), max(losses_pp)})]
     found = [top1 for top1 in ends if top1]
-    said = [f"a predicted top-1 of {top1.pct:.2f} % is {top1.beyond}." for top1 in found if top1.beyond]
+    beyond = {top1.beyond: top1.pct for top1 in reversed(found) if top1.beyond}
+    said = [f"a predicted top-1 of {pct:.2f} % is {text}." for text, pct in beyond.items()]
     made_at = table.origin.resolution if table.origin else None
     other = sorted({f"{px} px" for px in resolutions if found and made_at and px != made_at})
     if other:

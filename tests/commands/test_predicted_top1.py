@@ -107,6 +107,25 @@ def test_compared_networks_have_top1(run: Run) -> None:
     assert f"top-1: {OF}" in words(run(*given))
 
 
+def test_rows_of_a_file_have_top1(run: Run) -> None:
+    layers = ",".join(f"L{layer}" for layer in range(20))
+    best = ",".join(
+        cells["candidate"] for cells in _best_cells(document(run("table", "show", "ofa-mbv3", "--json")))
+    )
+    Path("networks.csv").write_text(f"{layers}\n{LARGEST}\n{best}\n")
+    given = ("table", "predict", "ofa-mbv3", "networks.csv")
+    found = document(run(*given, "--json"))
+    assert found["predicted_top1_of"] == OF
+    assert found["predictions"][0] < found["predictions"][1] == pytest.approx(77.59, abs=0.01)
+    (warning,) = found["warnings"]
+    assert BEYOND in warning
+    assert f"top-1: {OF}" in words(run(*given))
+
+
+def _best_cells(table: Any) -> list[Any]:
+    return [min(layer["cells"], key=lambda cell: cell["loss_pp"]) for layer in table["layers"]]
+
+
 def test_a_table_says_what_it_predicts(run: Run) -> None:
     report = words(run("table", "show", "ofa-mbv3"))
     assert (

@@ -82,7 +82,8 @@ def predictions_report(found: Predictions, name: str) -> RenderableType:
         choices = Text(text_form(found.networks.choices[index]))
         shown = Text("not known", style=WARN) if isnan(value) else digits(value)
         rows.add_row(str(found.networks.lines[index]), shown, *measured, choices)
-    parts: list[RenderableType] = [titled(f"{counted(len(found.values), 'network')} by {name}", rows)]
+    of = f"top-1: {found.top1_of}" if found.top1_of else ""
+    parts: list[RenderableType] = [titled(f"{counted(len(found.values), 'network')} by {name}", rows, of)]
     if len(found.values) > _SHOWN:
         more = len(found.values) - _SHOWN
         parts.append(Text(f"and {more:,} more: --json holds them all", style=FAINT))

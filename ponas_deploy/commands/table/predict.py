@@ -48,8 +48,8 @@ def predict(
 
     path = find_table(table)
     predicted = predict_rows(load_table(path, note), read_networks(file, values="optional"))
-    if predicted.warning:
-        note(predicted.warning)
+    for warning in filter(None, (predicted.warning, *predicted.beyond)):
+        note(warning)
     if json:
         print_json(predictions_document(predicted))
         return

@@ -147,6 +147,7 @@ def _with_origin(fit: Fit, run: Run, found: EvaluatedSubnets, progressive: Accur
         method="fitted",
         images=len(run.splits.validation.labels),
         epochs=progressive.origin.epochs if progressive.origin else (),
+        weights="weights inherited from the supernet",
         details=(*made.origin.details, ("calibration_images", str(CALIBRATION_IMAGES))),
     )
     noise = noise_of_halves(found.halves_pct)
