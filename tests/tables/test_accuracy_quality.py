@@ -46,7 +46,9 @@ def test_what_a_fit_said_stays_with_the_table(detail: tuple[str, str]) -> None:
     assert found.message.startswith(f"{detail[0]}: ")
 
 
-@pytest.mark.parametrize("name", ["ponas", "ponas-digits", "ponas-progressive", "ponas-digits-progressive"])
+@pytest.mark.parametrize(
+    "name", ["ponas", "ponas-digits", "ponas-progressive", "ponas-digits-progressive", "ofa-mbv3"]
+)
 def test_nothing_speaks_against_what_is_shipped(name: str) -> None:
     assert accuracy_findings(accuracy_table(f"accuracy/{name}")) == ()
 
