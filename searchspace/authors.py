@@ -41,7 +41,7 @@ _PARTS = {
 }
 _CLASSIFIER = "classifier.1.bias"
 _LANDMARKS = ("first.conv.weight", "classifier.1.weight", "stages.last.0.weight")
-"""Every network of the layout has these names: what stands before them is a prefix."""
+_LAYOUT = "the PONAS authors' layout"
 _NETWORKS_AVERAGED = "n_averaged"
 """What torch's AveragedModel keeps beside the network."""
 _AVERAGED = re.compile(r"(?i)(^|[._])(ema|averaged|shadow)([._]|$)")
@@ -54,7 +54,8 @@ Shape = tuple[int, ...]
 class AuthorsNetwork(Generic[Tensor]):
     """A network that was in the authors' layout: its tensors by our names, and their names by ours.
 
-    `prefix` stood before all of theirs, `averaged` before those of networks that were left out.
+    `prefix` stood before all of theirs, `averaged` before those of networks that were left out. Those of a
+    `supernet` are of its largest network and of its smaller kernels (`searchspace.elastic`).
     """
 
     architecture: Architecture
@@ -62,15 +63,16 @@ class AuthorsNetwork(Generic[Tensor]):
     theirs: dict[str, str]
     prefix: str
     averaged: tuple[str, ...]
+    supernet: bool = False
 
     @property
     def remark(self) -> str:
         """What was left out, for people; empty where nothing was."""
         remarks = []
         if self.prefix:
-            remarks.append(f"{_few([repr(self.prefix)])} before every name was left out")
+            remarks.append(f"{few([repr(self.prefix)])} before every name was left out")
         if self.averaged:
-            averaged = _few([repr(prefix) for prefix in self.averaged])
+            averaged = few([repr(prefix) for prefix in self.averaged])
             remarks.append(
                 f"averaged weights (EMA), under {averaged}, were left out: the plain ones were taken"
             )
@@ -79,12 +81,12 @@ class AuthorsNetwork(Generic[Tensor]):
     @property
     def name(self) -> str:
         """PONAS-A, -B or -C; empty for another network of the space."""
-        return _published(self.architecture)
+        return published_name(self.architecture)
 
 
 def is_authors_layout(names: Iterable[str]) -> bool:
     """Whether tensors of these names are in the authors' layout, whatever stands before all of them."""
-    return bool(_prefixes(names))
+    return bool(prefixes(names, _LANDMARKS))
 
 
 def authors_network(file: str, tensors: Mapping[str, Tensor]) -> AuthorsNetwork[Tensor]:
@@ -94,15 +96,10 @@ def authors_network(file: str, tensors: Mapping[str, Tensor]) -> AuthorsNetwork[
     with `file`, that names the missing, extra and wrongly shaped tensors against the network that comes
     closest, or the several networks that are there.
     """
-    prefix, averaged = _chosen(file, tensors)
-    found = {
-        name.removeprefix(prefix): tensor
-        for name, tensor in tensors.items()
-        if name != _NETWORKS_AVERAGED and not name.startswith(averaged)
-    }
+    prefix, averaged, found = plain_tensors(file, tensors, _LANDMARKS, _LAYOUT)
     architecture = recognised({name: tuple(tensor.shape) for name, tensor in found.items()})
     wanted = dict(keys(architecture))
-    _check(file, architecture, {name: shape for name, (shape, _) in wanted.items()}, found)
+    check_tensors(file, architecture, {name: shape for name, (shape, _) in wanted.items()}, found, _LAYOUT)
     theirs = {ours: name for name, (_, ours) in wanted.items() if ours}
     return AuthorsNetwork(
         architecture,
@@ -140,30 +137,44 @@ def _module(prefix: str, part: str) -> str:
     return f"stages.{stage}.block.{_PARTS[place]}{inside}"
 
 
-def _prefixes(names: Iterable[str]) -> list[str]:
-    """What stands before the names of each network of the layout; empty where there is none."""
+def prefixes(names: Iterable[str], landmarks: Iterable[str]) -> list[str]:
+    """What stands before the names of each network of a layout; empty where there is none.
+
+    Every network of the layout has names that end in the `landmarks`.
+    """
     names = tuple(names)
-    for landmark in _LANDMARKS:
+    for landmark in landmarks:
         found = {name.removesuffix(landmark) for name in names if name.endswith(landmark)}
         if found:
             return sorted(found)
     return []
 
 
-def _chosen(file: str, names: Iterable[str]) -> tuple[str, tuple[str, ...]]:
-    """The prefix of the network to read, and those of averaged ones (EMA) beside it."""
-    prefixes = _prefixes(names)
-    if not prefixes:
-        held = f"it holds {_few(list(names))}, and no '{_LANDMARKS[0]}'"
-        raise WeightsError(f"{file} is not a checkpoint of the PONAS authors' layout: {held}.")
-    averaged = tuple(prefix for prefix in prefixes if _AVERAGED.search(prefix))
-    plain = [prefix for prefix in prefixes if prefix not in averaged] or list(averaged)
+def plain_tensors(
+    file: str, tensors: Mapping[str, Tensor], landmarks: tuple[str, ...], layout: str
+) -> tuple[str, tuple[str, ...], dict[str, Tensor]]:
+    """The prefix of the network to read, those of averaged ones (EMA) beside it, and its tensors without it.
+
+    WeightsError names the several networks that are there, or says that the file is not of `layout`.
+    """
+    found = prefixes(tensors, landmarks)
+    if not found:
+        held = f"it holds {few(list(tensors))}, and no '{landmarks[0]}'"
+        raise WeightsError(f"{file} is not a checkpoint of {layout}: {held}.")
+    averaged = tuple(prefix for prefix in found if _AVERAGED.search(prefix))
+    plain = [prefix for prefix in found if prefix not in averaged] or list(averaged)
     if len(plain) > 1:
         raise WeightsError(
-            f"{file} holds {len(plain)} networks, under {_few([repr(prefix) for prefix in plain])}: save the"
+            f"{file} holds {len(plain)} networks, under {few([repr(prefix) for prefix in plain])}: save the"
             " tensors of one of them alone."
         )
-    return plain[0], tuple(prefix for prefix in averaged if prefix != plain[0])
+    prefix, others = plain[0], tuple(one for one in averaged if one != plain[0])
+    inside = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name != _NETWORKS_AVERAGED and not name.startswith(others)
+    }
+    return prefix, others, inside
 
 
 def recognised(shapes: Mapping[str, Shape]) -> Architecture:
@@ -184,9 +195,17 @@ def _closest(layer: Layer, shapes: Mapping[str, Shape]) -> str:
     return min(layer.labels, key=faults)
 
 
-def _check(
-    file: str, architecture: Architecture, wanted: Mapping[str, Shape], found: Mapping[str, Shaped]
+def check_tensors(
+    file: str,
+    architecture: Architecture,
+    wanted: Mapping[str, Shape],
+    found: Mapping[str, Shaped],
+    layout: str,
 ) -> None:
+    """WeightsError names tensors that are missing, too many, or of another shape than `wanted`.
+
+    Counts of batches may be missing.
+    """
     missing = [key for key in wanted if key not in found and not key.endswith("num_batches_tracked")]
     extra = [key for key in found if key not in wanted]
     wrong = [
@@ -195,19 +214,21 @@ def _check(
         if key in found and tuple(found[key].shape) != shape
     ]
     faults = {"lacks": missing, "has too much": extra, "has wrong shapes": wrong}
-    texts = [f"{what} {_few(names)}" for what, names in faults.items() if names]
+    texts = [f"{what} {few(names)}" for what, names in faults.items() if names]
     if texts:
         raise WeightsError(
-            f"{file} is not a checkpoint of the PONAS authors' layout; against the network closest to it"
-            f" ({_published(architecture) or architecture.text}) it {'; it '.join(texts)}."
+            f"{file} is not a checkpoint of {layout}; against the network closest to it"
+            f" ({published_name(architecture) or architecture.text}) it {'; it '.join(texts)}."
         )
 
 
-def _few(names: list[str]) -> str:
+def few(names: list[str]) -> str:
+    """The first names of many, for a message."""
     shown = [name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..." for name in names[:_SHOWN]]
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return f"{', '.join(shown)}{more}"
 
 
-def _published(architecture: Architecture) -> str:
+def published_name(architecture: Architecture) -> str:
+    """The name that a network was published under; empty for another one."""
     return next((name for name, text in architecture.space.published if text == architecture.text), "")

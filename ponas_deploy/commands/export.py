@@ -81,7 +81,7 @@ def export(
         architecture,
         conditions,
         out=out or Path("engines") / Path(name).name,
-        weights=carried.source,
+        weights=carried.source(built.resolution),
         overwrite=force,
         on_note=note,
         on_build=lines_of_a_build(),

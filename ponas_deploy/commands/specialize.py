@@ -172,17 +172,18 @@ def specialize(
 
     refuse_threads(threads, device)
     carried = open_weights(weights, data, finetune, seed, calibration, note)
+    built = carried.space(space, resolution, classes)
     target = Target(device, backend or (), precision or (), threads, batch)
     with profile_bar() as on_progress:
         engine = deploy(
-            carried.space(space, resolution, classes),
+            built,
             target,
             store.accuracy_table(accuracy_table) if accuracy_table else None,
             limits,
             out=out or Path("engines") / f"{target.device_name}-{_slug(limits)}",
             percentile=percentile,
             confidence=confidence or CONFIDENCE,
-            weights=carried.source,
+            weights=carried.source(built.resolution),
             latency_table=latency_table,
             shortlist=shortlist,
             method=method,

@@ -227,7 +227,7 @@ def weights_for(
     path, images = weights and Path(weights), calibration and Path(calibration)
     carried = open_weights(path or None, data, finetune, seed, images or None, on_note)
     carried.space(space.name, space.resolution, space.classes)
-    return carried.source
+    return carried.source(space.resolution)
 
 
 def table_beside(weights: str) -> str:

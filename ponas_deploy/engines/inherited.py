@@ -35,13 +35,17 @@ def inherited(
     seed: int,
     as_they_are: bool,
     on_note: OnNote = no_note,
+    resolution: int | None = None,
 ) -> WeightsSource:
-    """The source of an engine's weights and of its accuracy on the test images of `data`."""
+    """The source of an engine's weights and of its accuracy on the test images of `data`.
+
+    `resolution` in pixels is that of the images; None: the file's, or the data set's own.
+    """
     from train.progress import notes
     from train.runs import load_images
     from train.stages import inherited_weights
 
-    splits = load_images((file,), data=data, resolution=None, seed=seed, on_progress=notes(on_note))
+    splits = load_images((file,), data=data, resolution=resolution, seed=seed, on_progress=notes(on_note))
 
     def tensors(architecture: Architecture) -> Weights:
         if as_they_are:
@@ -89,6 +93,6 @@ def inherited(
         f"on the {len(splits.test.labels)} test images of {data}",
         validate if file.supernet else None,
         images,
-        preprocessing=preprocessing_of(file),
+        preprocessing=preprocessing_of(file, splits.resolution),
         class_names=splits.class_names,
     )

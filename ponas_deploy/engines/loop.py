@@ -166,7 +166,7 @@ def build_and_measure(
             Manifest.of(architecture, conditions, weights.description, now()),
             engine_file=engine.name,
             measured=timing,
-            warnings=_said(timing),
+            warnings=(*weights.warnings, *_said(timing)),
             preprocessing=weights.preprocessing,
             class_names=weights.class_names,
             **_on_this_machine(weights, conditions, engine),

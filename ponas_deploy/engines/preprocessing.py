@@ -64,10 +64,11 @@ class Preprocessing:
         return np.ascontiguousarray(((cut - self.mean) / self.std).transpose(2, 0, 1), np.float32)
 
 
-def preprocessing_of(file: WeightsFile) -> Preprocessing | None:
+def preprocessing_of(file: WeightsFile, resolution: int | None = None) -> Preprocessing | None:
     """What the header of a weights file says; None where it says nothing that can be used.
 
-    A file that does not say `resize_px` was trained on images brought to the resolution itself.
+    A file for any resolution says `resize_ratio`, that of the `resolution` to the side that it is cut from.
+    One that says neither that nor `resize_px` was trained on images brought to the resolution itself.
     """
     header = file.metadata
     if header.get("channel_order", "RGB") != "RGB":
@@ -75,8 +76,10 @@ def preprocessing_of(file: WeightsFile) -> Preprocessing | None:
     try:
         mean, std = (list(map(float, header.get(key, "").split(","))) for key in ("mean", "std"))
         resize_px = file.number("resize_px") or file.number("resolution")
+        if "resize_ratio" in header and resolution:
+            resize_px = ceil(resolution / float(header["resize_ratio"]))
         return Preprocessing.from_document({"mean": mean, "std": std, "resize_px": resize_px})
-    except ValueError:
+    except (ValueError, ZeroDivisionError, OverflowError):
         return None
 
 

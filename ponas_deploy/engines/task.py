@@ -39,7 +39,7 @@ class WeightsSource:
     is how images become the network's input, and `class_names` are in the order of its outputs, where the
     weights say it. `file` is where they lie, and
     `network` the one network that they are of, by name or text form (empty where it is not known); None where
-    they are for any.
+    they are for any. `warnings` are what is to be said against them.
     """
 
     description: str
@@ -54,6 +54,7 @@ class WeightsSource:
     class_names: tuple[str, ...] = ()
     file: str = ""
     network: str | None = None
+    warnings: tuple[str, ...] = ()
 
     def metadata(self, architecture: Architecture) -> dict[str, str]:
         """What an ONNX model with these weights says of itself."""
@@ -112,7 +113,8 @@ class Task:
         kept, warnings = usable_tables(named, confidence=self.confidence, promise=promise)
         tables = tuple(stored for stored in self.tables if stored.name in kept)
         of_losses = accuracy_warnings(self.accuracy.table)
-        return replace(self, tables=tables, warnings=(*self.warnings, *warnings, *of_losses))
+        of_weights = self.weights.warnings
+        return replace(self, tables=tables, warnings=(*self.warnings, *warnings, *of_losses, *of_weights))
 
     def reranker(self) -> Reranker | None:
         """What decides beside the tables; PonasError where the weights or the method allow no shortlist."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,13 +18,17 @@ if TYPE_CHECKING:
     from searchspace.space import Space
 
 _RESOLUTION, _CLASSES = 224, 1000
+NOT_RECALIBRATED = (
+    "batch norm was not recalibrated: the predicted accuracy does not hold. Name training images with --data."
+)
+"""Of a supernet's weights without images: the statistics in its file are those of no network alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """Weights and what they are for; None is what they do not fix."""
+    """Weights and what they are for; None is what they do not fix. `source` takes a resolution in pixels."""
 
-    source: WeightsSource
+    source: Callable[[int], WeightsSource]
     space_name: str | None = None
     resolution: int | None = None
     classes: int | None = None
@@ -51,7 +56,8 @@ def open_weights(
 
     A supernet's weights are inherited and their batch norm is recalibrated on the training images of
     `data` (the data set the file names, where it is None), which needs the extra `train`. A network's
-    own weights are carried as they are, and without that extra their accuracy is not measured. INT8 scales
+    own weights are carried as they are, and without that extra their accuracy is not measured; those of
+    Once-for-all's supernet without `data` are too, which the source's warnings say. INT8 scales
     come from the images of the file `calibration`, else from training images.
     """
     from ponas_deploy.engines.loop import random_source
@@ -60,12 +66,18 @@ def open_weights(
     if path is None:
         if finetune:
             raise PonasError("--finetune needs --weights: random weights are not worth fine-tuning.")
-        return Carried(_scaled_by(random_source(seed), calibration))
+        given = _scaled_by(random_source(seed), calibration)
+        return Carried(lambda resolution: given)
     file = read_file(path, on_note)
     data = data or file.metadata.get("data")
     named = (file.metadata.get("space"), file.number("resolution"), file.number("classes"))
-    source = _scaled_by(_source(file, data, finetune, seed, on_note), calibration)
-    return Carried(replace(source, file=str(path), network=_network(file)), *named)
+    network = _network(file)
+
+    def source(resolution: int) -> WeightsSource:
+        found = _source(file, data, finetune, seed, on_note, resolution)
+        return replace(_scaled_by(found, calibration), file=str(path), network=network)
+
+    return Carried(source, *named)
 
 
 def _network(file: WeightsFile) -> str | None:
@@ -135,18 +147,23 @@ def refuse_other_network(source: WeightsSource, architecture: Architecture) -> N
     )
 
 
-def _source(file: WeightsFile, data: str | None, finetune: int, seed: int, on_note: OnNote) -> WeightsSource:
+def _source(
+    file: WeightsFile, data: str | None, finetune: int, seed: int, on_note: OnNote, resolution: int
+) -> WeightsSource:
     from ponas_deploy.engines.loop import WeightsSource
     from ponas_deploy.engines.preprocessing import preprocessing_of
     from ponas_deploy.engines.weights_files import has_torch
 
     as_they_are = not file.supernet and not finetune
-    if as_they_are and (data is None or not has_torch()):
+    stored_statistics = file.elastic and data is None and not finetune
+    if stored_statistics or (as_they_are and (data is None or not has_torch())):
+        how = "inherited as they are" if stored_statistics else "as they are"
         return WeightsSource(
-            f"{file.path.name}, as they are",
+            f"{file.path.name}, {how}",
             file.inherited,
-            preprocessing=preprocessing_of(file),
+            preprocessing=preprocessing_of(file, resolution),
             class_names=file.class_names,
+            warnings=(NOT_RECALIBRATED,) if stored_statistics else (),
         )
     if data is None:
         raise PonasError(f"{file.path} does not name its data set: name it with --data.")
@@ -154,4 +171,4 @@ def _source(file: WeightsFile, data: str | None, finetune: int, seed: int, on_no
         raise MissingExtraError("torch, which inheriting weights needs,", "train")
     from ponas_deploy.engines.inherited import inherited
 
-    return inherited(file, data, finetune, seed, as_they_are, on_note)
+    return inherited(file, data, finetune, seed, as_they_are, on_note, resolution)

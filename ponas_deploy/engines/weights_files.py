@@ -1,8 +1,8 @@
 """A file that was given for weights, as one in our format: what it is, is told by its content.
 
-Safetensors of ours are read as they are. Weights in the PONAS authors' layout, in safetensors or in a torch
-checkpoint (whatever its name ends in), are converted once, into the user's store, and are a file of ours from
-there on.
+Safetensors of ours are read as they are. Weights in the PONAS authors' layout or in one of Once-for-all's, in
+safetensors or in a torch checkpoint (whatever its name ends in), are converted once, into the user's store,
+and are a file of ours from there on.
 """
 
 from __future__ import annotations
@@ -28,11 +28,15 @@ from ponas_deploy.files.weights import (
     write_weights,
 )
 from ponas_deploy.machines.names import slug
-from searchspace.authors import AuthorsNetwork, authors_network, is_authors_layout
+from searchspace.authors import SPACE, AuthorsNetwork, authors_network, is_authors_layout
+from searchspace.elastic import ELASTIC
+from searchspace.ofa_authors import finished, is_ofa_layout, ofa_network
 
 # Training here and there normalised with ImageNet's mean and deviation (the authors' `config.yml`).
 _MEAN, _STD = "0.485,0.456,0.406", "0.229,0.224,0.225"
 _REMARK = "remark"
+_RESIZE_RATIO = "0.875"
+"""Of Once-for-all's resolution to the side that its centre is cut from, at any resolution."""
 
 Read: TypeAlias = Callable[[Path], tuple[AuthorsNetwork[Any], Arrays, str]]
 """The network of a file in the authors' layout, its tensors by our names, and a remark on the file."""
@@ -48,7 +52,7 @@ def read_file(path: Path, on_note: OnNote = no_note) -> WeightsFile:
     if weights_contents(path) != "safetensors":
         return _converted(path, _from_checkpoint, on_note)
     file = read_weights(path)
-    if is_authors_layout(file.tensors):
+    if is_authors_layout(file.tensors) or is_ofa_layout(file.tensors):
         return _converted(path, _from_safetensors, on_note)
     _refuse_not_finite(path, not_finite(file.tensors))
     return file
@@ -66,9 +70,10 @@ def _converted(path: Path, read: Read, on_note: OnNote) -> WeightsFile:
     if file is None:
         network, tensors, remark = read(path)
         _refuse_not_finite(path, [network.theirs[name] for name in not_finite(tensors)])
+        if network.architecture.space.name != SPACE:
+            tensors = finished(network, tensors)
         write_weights(target, tensors, _header(network, remark))
-        name = network.name or "a network of the PONAS space"
-        on_note(f"{path} is {name} in its authors' layout; converted to {target}")
+        on_note(f"{path} is {_what(network)} in its authors' layout; converted to {target}")
         file = read_weights(target)
     if _REMARK in file.metadata:
         on_note(f"{path}: {file.metadata[_REMARK]}")
@@ -88,33 +93,55 @@ def _from_checkpoint(path: Path) -> tuple[AuthorsNetwork[Any], Arrays, str]:
     from train.networks import read_checkpoint, to_arrays
 
     checkpoint = read_checkpoint(path)
-    found = authors_network(str(path), checkpoint.tensors)
+    read = ofa_network if is_ofa_layout(checkpoint.tensors) else authors_network
+    found = read(str(path), checkpoint.tensors)
     arrays = to_arrays(found.tensors)  # of these alone: a file may hold more than fits into memory as float32
     return found, arrays, checkpoint.remark
 
 
 def _from_safetensors(path: Path) -> tuple[AuthorsNetwork[Any], Arrays, str]:
-    found = authors_network(str(path), read_weights(path).tensors)
+    tensors = read_weights(path).tensors
+    read = ofa_network if is_ofa_layout(tensors) else authors_network
+    found = read(str(path), tensors)
     return found, found.tensors, ""
 
 
+def _what(network: AuthorsNetwork[Any]) -> str:
+    space = network.architecture.space.name
+    if network.supernet:
+        return f"the supernet of space '{space}'"
+    return network.name or (
+        f"a network of space '{space}'" if space != SPACE else "a network of the PONAS space"
+    )
+
+
 def _header(network: AuthorsNetwork[Any], remark: str) -> dict[str, str]:
-    """The header of a converted file: what a reader must know to use it."""
+    """The header of a converted file: what a reader must know to use it.
+
+    Once-for-all's are of any resolution.
+    """
     space = network.architecture.space
     remarks = "; ".join(filter(None, (network.remark, remark)))
+    sizes = {"resize_ratio": _RESIZE_RATIO}
+    source = f"a checkpoint in the layout of Once-for-all's authors ({space.name})"
+    if space.name == SPACE:
+        sizes = {
+            "resolution": str(space.resolution),
+            "resize_px": str(round(space.resolution * 8 / 7)),
+            "crop_px": str(space.resolution),
+        }
+        source = f"a checkpoint in the layout of the PONAS authors ({network.name or 'another network'})"
     return {
-        "layout": "network",
+        "layout": ELASTIC if network.supernet else "network",
         "space": space.name,
         "fingerprint": space.fingerprint,
-        "resolution": str(space.resolution),
+        **sizes,
         "classes": str(space.classes),
         "mean": _MEAN,
         "std": _STD,
-        "resize_px": str(round(space.resolution * 8 / 7)),
-        "crop_px": str(space.resolution),
         "channel_order": "RGB",
-        "choices": network.architecture.text,
-        "source": f"a checkpoint in the layout of the PONAS authors ({network.name or 'another network'})",
+        **({} if network.supernet else {"choices": network.architecture.text}),
+        "source": source,
         **({_REMARK: remarks} if remarks else {}),
     }
 

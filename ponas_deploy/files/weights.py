@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from ponas_deploy.files import class_names
 from ponas_deploy.files.contents import weights_contents
 from ponas_deploy.files.records import write_bytes
 from searchspace.architecture import Architecture
+from searchspace.elastic import ELASTIC, candidates_of
+from searchspace.spaces import build_space
 from searchspace.weights import Weights, inherit
 
 FORMAT = "ponas.weights/1"
@@ -61,7 +63,12 @@ class WeightsFile:
     @property
     def supernet(self) -> bool:
         """Whether the file holds every candidate."""
-        return self.metadata.get("layout") == "supernet"
+        return self.elastic or self.metadata.get("layout") == "supernet"
+
+    @property
+    def elastic(self) -> bool:
+        """Whether its candidates share their weights (Once-for-all): the tensors are views of those."""
+        return self.metadata.get("layout") == ELASTIC
 
     def inherited(self, architecture: Architecture) -> Weights:
         """The weights of a network, its own or a supernet's for its choices; nothing is copied.
@@ -96,7 +103,17 @@ def read_weights(path: Path) -> WeightsFile:
     """
     with _opened(path) as file:
         tensors = {name: _floats(path, file, name) for name in file.keys()}  # noqa: SIM118
-        return WeightsFile(path, tensors, dict(file.metadata() or {}))
+        found = WeightsFile(path, tensors, dict(file.metadata() or {}))
+    return replace(found, tensors=_candidates(found)) if found.elastic else found
+
+
+def _candidates(file: WeightsFile) -> Arrays:
+    """The tensors of every candidate of an elastic supernet."""
+    space = build_space(file.metadata.get("space", ""), classes=file.number("classes") or 1000)
+    try:
+        return candidates_of(file.tensors, space)
+    except WeightsError as error:
+        raise WeightsError(f"{file.path}: {error}") from error
 
 
 def read_header(path: Path) -> dict[str, str]:

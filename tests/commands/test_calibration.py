@@ -29,7 +29,7 @@ def test_a_file_of_images_is_taken_and_looked_at_first(tmp_path: Path) -> None:
     images = np.random.default_rng(0).standard_normal((4, 3, 32, 32)).astype(np.float32)
     np.save(tmp_path / "images.npy", images)
     for weights in (None, network(tmp_path)):
-        source = open_weights(weights, None, 0, 0, tmp_path / "images.npy").source
+        source = open_weights(weights, None, 0, 0, tmp_path / "images.npy").source(224)
         assert np.array_equal(source.scale_images("int8"), images)  # type: ignore[arg-type]
         assert source.scale_images("fp16") is None
     np.save(tmp_path / "bytes.npy", images.astype(np.uint8))
@@ -49,7 +49,7 @@ def test_training_images_set_the_scales_where_they_are_at_hand(tmp_path: Path) -
     pytest.importorskip("sklearn")
     from train.data import load
 
-    source = open_weights(network(tmp_path, data="digits"), None, 0, 0).source
+    source = open_weights(network(tmp_path, data="digits"), None, 0, 0).source(32)
     images = source.scale_images("int8")
     assert images is not None
     assert (images.shape, images.dtype) == ((512, 3, 32, 32), np.float32)

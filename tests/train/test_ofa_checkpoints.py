@@ -1,0 +1,252 @@
+"""Once-for-all's checkpoints, against a network that cuts itself out of them as their code does."""
+# ruff: noqa: E402
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the train extra (torch)")
+from tiny_training import one_thread
+from typer.testing import CliRunner
+
+from ofa_layout import NEW, OLD, State, Subnet, layers_of, supernet
+from planted_clocks import spread
+from ponas_deploy.commands.app import app
+from ponas_deploy.engines.loaded import load_engine
+from ponas_deploy.engines.manifest_file import read_manifest
+from ponas_deploy.engines.preprocessing import Preprocessing, preprocessing_of
+from ponas_deploy.engines.weights import NOT_RECALIBRATED, open_weights, refuse_for_search
+from ponas_deploy.engines.weights_files import read_file
+from ponas_deploy.errors import PonasError, WeightsError
+from ponas_deploy.files.weights import WeightsFile, write_weights
+from searchspace import Architecture, build_space
+from searchspace.description import describe
+from searchspace.elastic import smaller_kernels
+from searchspace.graph import INPUT, network_model
+from train.networks import to_arrays
+
+CLASSES = 10
+MIXED = (
+    "k5e4,k3e6,absent,absent,k7e3,k3e4,k5e6,absent,k3e3,k7e6,k5e4,k3e6,"
+    "k7e4,k5e3,absent,absent,k3e4,k5e6,k7e3,k5e4"
+)
+
+
+@pytest.fixture(autouse=True)
+def _steady(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("PONAS_HOME", str(tmp_path / "home"))
+    with one_thread():
+        yield
+
+
+@pytest.fixture(scope="module")
+def state() -> State:
+    return supernet(CLASSES)
+
+
+@pytest.fixture(scope="module")
+def file(state: State, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WeightsFile]:
+    """The supernet as a published file, read."""
+    folder = tmp_path_factory.mktemp("ofa")
+    torch.save({"state_dict": state}, folder / "ofa_mbv3_d234_e346_k357_w1.0")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PONAS_HOME", str(folder / "home"))
+        yield read_file(folder / "ofa_mbv3_d234_e346_k357_w1.0")
+
+
+def images(resolution: int) -> torch.Tensor:
+    return torch.randn(2, 3, resolution, resolution, generator=torch.Generator().manual_seed(0))
+
+
+def through_onnx(file: WeightsFile, labels: str, resolution: int) -> np.ndarray:
+    ort = pytest.importorskip("onnxruntime")
+    space = build_space(file.metadata["space"], resolution, CLASSES)
+    architecture = Architecture.from_text(space, labels)
+    model = network_model(architecture, file.inherited(architecture), 2).SerializeToString()
+    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {INPUT: images(resolution).numpy()})[0])
+
+
+def assert_same_logits(found: np.ndarray, wanted: torch.Tensor, of_largest: float = 2e-4) -> None:
+    expected = wanted.numpy()
+    assert expected.std() > 1e-3
+    assert np.abs(found - expected).max() < of_largest * np.abs(expected).max()
+
+
+@pytest.mark.parametrize(
+    ("labels", "resolution"),
+    [
+        (",".join(["k7e6"] * 20), 64),
+        (",".join(["k3e3"] * 20), 64),
+        (",".join(["k5e4", "k3e4", "absent", "absent"] * 5), 132),
+        (MIXED, 188),
+    ],
+)
+def test_a_subnet_computes_what_the_authors_code_does(
+    file: WeightsFile, state: State, labels: str, resolution: int
+) -> None:
+    wanted = Subnet(state, layers_of(labels))(images(resolution))
+    assert_same_logits(through_onnx(file, labels, resolution), wanted)
+
+
+def test_the_header_says_what_it_is_of(file: WeightsFile) -> None:
+    assert file.supernet
+    assert (file.metadata["space"], file.number("classes"), file.number("resolution")) == (
+        "ofa-mbv3",
+        CLASSES,
+        None,
+    )
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    assert [preprocessing_of(file, px) for px in (224, 192)] == [
+        Preprocessing(mean, std, 256),
+        Preprocessing(mean, std, 220),
+    ]
+
+
+def test_a_subnet_has_the_parameters_of_its_description(file: WeightsFile) -> None:
+    architecture = Architecture.from_text(build_space("ofa-mbv3", 160, CLASSES), MIXED)
+    held = file.inherited(architecture)
+    trained = sum(array.size for name, array in held.items() if "running" not in name)
+    assert trained == describe(architecture).params
+
+
+def test_a_file_of_newer_code_or_in_safetensors_is_the_same(
+    tmp_path: Path, file: WeightsFile, state: State
+) -> None:
+    torch.save(supernet(CLASSES, NEW), tmp_path / "newer")
+    write_weights(tmp_path / "safe", to_arrays(state), {})
+    for name in ("newer", "safe"):
+        other = read_file(tmp_path / name)
+        assert other.tensors.keys() == file.tensors.keys()
+        assert all(np.array_equal(other.tensors[key], file.tensors[key]) for key in file.tensors)
+
+
+def test_a_smaller_kernel_by_hand() -> None:
+    """Channel c of a 7x7 is c + row + 10 * column; the matrix picks and is not symmetric."""
+    rows, columns = np.mgrid[0:7, 0:7]
+    weight = (np.arange(2)[:, None, None, None] + rows + 10 * columns).astype(np.float32)
+    to5, to3 = np.zeros((25, 25), np.float32), np.zeros((9, 9), np.float32)
+    to5[np.arange(25), np.arange(24, -1, -1)] = 2  # turned by half, doubled
+    to5[0, 0] = 5
+    to3[0, 8] = 1  # its first is the last of the centre
+    made = smaller_kernels(weight, {5: to5, 3: to3})
+    centre = weight[1, 0, 1:6, 1:6]
+    expected = 2 * centre[::-1, ::-1]
+    expected[0, 0] += 5 * centre[0, 0]
+    assert np.array_equal(made[5][1, 0], expected)
+    assert made[3][1, 0].ravel().tolist() == [expected[3, 3], *[0] * 8]
+
+
+@pytest.mark.parametrize("module", [OLD, NEW])
+def test_a_specialised_network_is_the_same_in_its_own_layout(tmp_path: Path, module: str) -> None:
+    subnet = Subnet(supernet(CLASSES, module), layers_of(MIXED), module)
+    torch.save({"state_dict": subnet.specialised()}, tmp_path / "init")
+    found = read_file(tmp_path / "init")
+    assert not found.supernet
+    assert found.metadata["choices"] == MIXED
+    assert_same_logits(through_onnx(found, MIXED, 64), subnet(images(64)))
+    source = open_weights(tmp_path / "init", None, 0, 0).source(64)
+    assert source.network == MIXED
+    assert not source.warnings, "it was fine-tuned: its statistics are its own"
+    with pytest.raises(WeightsError, match="weights of one network"):
+        refuse_for_search(source)
+
+
+def test_the_other_width_is_told_by_its_stem(tmp_path: Path) -> None:
+    wide = supernet(CLASSES, width=1.2)
+    torch.save(wide, tmp_path / "wide")
+    found = read_file(tmp_path / "wide")
+    assert found.metadata["space"] == "ofa-mbv3-w1.2"
+    assert_same_logits(through_onnx(found, MIXED, 64), Subnet(wide, layers_of(MIXED))(images(64)))
+    with pytest.raises(PonasError, match=r"ofa-mbv3 was asked for, but the weights are for ofa-mbv3-w1\.2"):
+        open_weights(tmp_path / "wide", None, 0, 0).space("ofa-mbv3", 160, None)
+
+
+def test_without_images_it_is_said_that_batch_norm_is_the_supernets(file: WeightsFile) -> None:
+    carried = open_weights(file.path, None, 0, 0)
+    assert carried.space(None, 160, None) == build_space("ofa-mbv3", 160, CLASSES)
+    with pytest.raises(PonasError, match="--classes 1000 was asked for, but the weights are for 10"):
+        carried.space(None, 160, 1000)
+    with pytest.raises(PonasError, match="multiples of 4 pixels, take 160 or 164"):
+        carried.space(None, 162, None)
+    source = carried.source(160)
+    assert source.warnings == (NOT_RECALIBRATED,)
+    assert source.network is None
+    refuse_for_search(source)
+
+
+def test_an_exported_subnet_carries_that_on(
+    tmp_path: Path, file: WeightsFile, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr("ponas_deploy.engines.loop.time_engine", spread([1.0]))
+    asked = ["export", MIXED, "--space", "ofa-mbv3", "--resolution", "64", "--backend", "onnxruntime"]
+    told = CliRunner().invoke(app, [*asked, "--weights", str(file.path), "--out", str(tmp_path / "engine")])
+    assert told.exit_code == 0, told.output
+    assert "the predicted accuracy does not hold" in " ".join(told.output.split())
+    assert NOT_RECALIBRATED in read_manifest(tmp_path / "engine").warnings
+    found = load_engine(tmp_path / "engine")(images(64)[:1].numpy())
+    assert_same_logits(found, Subnet(state, layers_of(MIXED))(images(64)[:1]))
+
+
+def test_a_network_that_the_supernet_does_not_contain_is_refused(tmp_path: Path, file: WeightsFile) -> None:
+    labels = MIXED.replace("absent,absent", "absent,k3e3", 1)
+    asked = ["export", labels, "--space", "ofa-mbv3", "--weights", str(file.path)]
+    told = CliRunner().invoke(app, [*asked, "--out", str(tmp_path / "engine")])
+    assert told.exit_code == 1
+    assert "layer 'L3' is 'k3e3' behind layer 'L2', which is absent" in " ".join(told.output.split())
+    assert not (tmp_path / "engine").exists()
+
+
+def without(state: State, *names: str) -> State:
+    return {name: tensor for name, tensor in state.items() if name not in names}
+
+
+PART = f"blocks.7.{OLD}.depth_conv"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda s: without(s, f"{PART}.conv.5to3_matrix"), f"it lacks {PART}.conv.5to3_matrix"),
+        (
+            lambda s: s | {f"{PART}.bn.bn.weight": torch.ones(3)},
+            f"wrong shapes {PART}.bn.bn.weight \\(3,\\) instead of \\(240,\\)",
+        ),
+        (lambda s: s | {"blocks.21.extra.weight": torch.ones(3)}, "it has too much blocks.21.extra.weight"),
+        (lambda s: s | {"first_conv.conv.weight": torch.ones(40, 3, 3, 3)}, "another width: its stem has 40"),
+        (
+            lambda s: {k: v for k, v in s.items() if not k.startswith("final_expand_layer")},
+            "another family of Once-for-all .ofa_proxyless",
+        ),
+        (
+            lambda s: {"input_stem.0.conv.conv.weight": torch.ones(32, 3, 3, 3)},
+            "another family .*ofa_resnet50",
+        ),
+        (
+            lambda s: s | {f"{PART}.conv.7to5_matrix": torch.full((25, 25), torch.nan)},
+            f"NaN or infinity in .*{PART}.conv.7to5_matrix",
+        ),
+    ],
+    ids=["lacks", "shape", "too much", "width", "proxyless", "resnet50", "not finite"],
+)
+def test_what_is_wrong_with_a_file_is_named_and_nothing_is_written(
+    tmp_path: Path, state: State, change: object, said: str
+) -> None:
+    assert callable(change)
+    torch.save({"state_dict": change(state)}, tmp_path / "broken")
+    with pytest.raises(WeightsError, match=said):
+        read_file(tmp_path / "broken")
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_block_of_no_candidate_is_named(tmp_path: Path, state: State) -> None:
+    init = Subnet(state, layers_of(MIXED)).specialised()
+    init[f"blocks.1.{OLD}.depth_conv.conv.weight"] = torch.ones(64, 1, 9, 9)
+    torch.save(init, tmp_path / "init")
+    with pytest.raises(WeightsError, match=r"block 1 .* is no candidate of layer 'L0'"):
+        read_file(tmp_path / "init")
