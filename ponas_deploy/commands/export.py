@@ -63,7 +63,7 @@ def export(
       ponas export PONAS-C --backend onnxruntime --threads 2 --out engines/ponas-c
     """
     from ponas_deploy.backends import registry
-    from ponas_deploy.commands.waiting import lines_of_a_build
+    from ponas_deploy.commands.waiting import lines_of_a_build, waiting
     from ponas_deploy.engines import deployment
     from ponas_deploy.engines.loop import engine_document
     from ponas_deploy.engines.weights import open_weights
@@ -71,7 +71,7 @@ def export(
     from ponas_deploy.tables.architectures import named_by, read_architecture
 
     refuse_threads(threads)
-    carried = open_weights(weights, data, finetune, seed, calibration, note)
+    carried = open_weights(weights, data, finetune, seed, calibration, note, waiting)
     named = named_by(arch, space or carried.space_name)
     built = carried.space(named.space, resolution or named.resolution, classes)
     architecture = read_architecture(arch, built.name, built.resolution, built.classes)

@@ -162,7 +162,7 @@ def specialize(
         networks = space, resolution, classes
         _choose(limits, latency_table, accuracy_table, networks, method, seed, confidence, json)
         return
-    from ponas_deploy.commands.waiting import lines_of_a_build, profile_bar
+    from ponas_deploy.commands.waiting import lines_of_a_build, profile_bar, waiting
     from ponas_deploy.engines.deployment import deploy
     from ponas_deploy.engines.loop import engine_document
     from ponas_deploy.engines.weights import open_weights
@@ -171,7 +171,7 @@ def specialize(
     from ponas_deploy.tables.margin import CONFIDENCE
 
     refuse_threads(threads, device)
-    carried = open_weights(weights, data, finetune, seed, calibration, note)
+    carried = open_weights(weights, data, finetune, seed, calibration, note, waiting)
     built = carried.space(space, resolution, classes)
     target = Target(device, backend or (), precision or (), threads, batch)
     with profile_bar() as on_progress:

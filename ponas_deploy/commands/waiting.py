@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Timer
 from time import monotonic
@@ -15,15 +15,13 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from ponas_deploy.backends.progress import BuildProgress, OnBuildProgress
+    from ponas_deploy.files.notes import Advance
     from ponas_deploy.profiling.progress import OnProgress, ProfilingProgress
 
 SHOWN_AFTER_S = 2.0
 """What takes less shows no bar."""
 SECONDS_A_LINE = 10.0
 """Where no bar is drawn, a line so often says that it goes on."""
-
-Advance = Callable[[int, int, str], None]
-"""Units done, units in total, what is being done."""
 
 
 def lines_of_a_build() -> OnBuildProgress:

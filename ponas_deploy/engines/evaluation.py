@@ -5,7 +5,7 @@ Every refusal comes first. Needs the extra `train`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,7 +26,7 @@ from ponas_deploy.errors import (
     UnknownNameError,
 )
 from ponas_deploy.files.class_names import difference
-from ponas_deploy.files.notes import OnNote, no_note
+from ponas_deploy.files.notes import Advance, OnNote, no_note
 from ponas_deploy.files.weights import WeightsFile
 from ponas_deploy.tables.grid import SpaceKey
 from searchspace.architecture import Architecture
@@ -35,9 +35,6 @@ from searchspace.weights import Weights
 if TYPE_CHECKING:
     from train.data import Images, Splits
     from train.progress import TrainingProgress
-
-Advance = Callable[[int, int, str], None]
-"""Units done, units in total, what is being done."""
 
 SPLITS = ("test", "validation", "train")
 _SYNONYMS = {"val": "validation", "valid": "validation"}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ponas_deploy.engines.accuracy import measure
 from ponas_deploy.engines.loop import WeightsSource
 from ponas_deploy.engines.preprocessing import preprocessing_of
-from ponas_deploy.files.notes import OnNote, no_note
+from ponas_deploy.files.notes import OnNote, OpenBar, no_bar, no_note
 from ponas_deploy.files.weights import WeightsFile
 from searchspace.weights import Weights
 
@@ -36,6 +36,7 @@ def inherited(
     as_they_are: bool,
     on_note: OnNote = no_note,
     resolution: int | None = None,
+    bar: OpenBar = no_bar,
 ) -> WeightsSource:
     """The source of an engine's weights and of its accuracy on the test images of `data`.
 
@@ -43,18 +44,26 @@ def inherited(
     """
     from train.progress import notes
     from train.runs import load_images
-    from train.stages import inherited_weights
+    from train.stages import elastic_order, inherited_weights
 
     splits = load_images((file,), data=data, resolution=resolution, seed=seed, on_progress=notes(on_note))
 
     def tensors(architecture: Architecture) -> Weights:
-        if as_they_are:
+        if as_they_are or file.elastic:  # elastic ones are finished when they are chosen: it takes minutes
             return file.inherited(architecture)
         return inherited_weights(architecture, file.stored, splits, seed=seed)
 
     def finish(architecture: Architecture) -> Weights:
-        on_note(f"fine-tuning the chosen network for {finetune} epochs ...")
-        return inherited_weights(architecture, file.stored, splits, finetune_epochs=finetune, seed=seed)
+        on_note(f"fine-tuning the chosen network for {finetune} epochs ..." if finetune else recalibrating)
+        with bar() as advance:
+            return inherited_weights(
+                architecture,
+                file.stored,
+                splits,
+                finetune_epochs=finetune,
+                seed=seed,
+                on_progress=lambda progress: advance(progress.done, progress.total, progress.text),
+            )
 
     def validate(architectures: Sequence[Architecture]) -> list[float]:
         from train.compute import Compute
@@ -84,11 +93,14 @@ def inherited(
         return np.ascontiguousarray(found.numpy(), np.float32)
 
     how = "as they are" if as_they_are else "inherited, batch norm recalibrated"
+    if file.elastic and not finetune:
+        how += f" on {len(elastic_order(splits, seed)):,} training images"
+    recalibrating = f"recalibrating batch norm of the network on training images of {data} ..."
     tuned = f", fine-tuned {finetune} epochs" if finetune else ""
     return WeightsSource(
         f"{file.path.name}: {how}{tuned}",
         tensors,
-        finish if finetune else None,
+        finish if finetune or file.elastic else None,
         top1,
         f"on the {len(splits.test.labels)} test images of {data}",
         validate if file.supernet else None,

@@ -189,7 +189,8 @@ def emit_portable(task: Task, folder: Path, *, overwrite: bool = False) -> Manif
     if attempt is None:
         raise PonasError("there is no latency table to choose with.")
     architecture = Architecture(task.space, attempt.choice.choices)
-    tensors, metadata = task.weights.tensors(architecture), task.weights.metadata(architecture)
+    tensors = (task.weights.finish or task.weights.tensors)(architecture)
+    metadata = task.weights.metadata(architecture)
     model = network_model(architecture, tensors, attempt.conditions.batch, metadata)
     environment = attempt.stored.table.environment
     manifest = replace(_manifest(task, attempt, 0, reranker), environment=environment)

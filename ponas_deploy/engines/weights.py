@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ponas_deploy.errors import MissingExtraError, PonasError, WeightsError
-from ponas_deploy.files.notes import OnNote, no_note
+from ponas_deploy.files.notes import OnNote, OpenBar, no_bar, no_note
 from ponas_deploy.tables.architectures import DEFAULT_SPACE, agreed
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def open_weights(
     seed: int,
     calibration: Path | None = None,
     on_note: OnNote = no_note,
+    bar: OpenBar = no_bar,
 ) -> Carried:
     """Random weights without a file, else the file's.
 
@@ -74,7 +75,7 @@ def open_weights(
     network = _network(file)
 
     def source(resolution: int) -> WeightsSource:
-        found = _source(file, data, finetune, seed, on_note, resolution)
+        found = _source(file, data, finetune, seed, on_note, resolution, bar)
         return replace(_scaled_by(found, calibration), file=str(path), network=network)
 
     return Carried(source, *named)
@@ -148,7 +149,13 @@ def refuse_other_network(source: WeightsSource, architecture: Architecture) -> N
 
 
 def _source(
-    file: WeightsFile, data: str | None, finetune: int, seed: int, on_note: OnNote, resolution: int
+    file: WeightsFile,
+    data: str | None,
+    finetune: int,
+    seed: int,
+    on_note: OnNote,
+    resolution: int,
+    bar: OpenBar,
 ) -> WeightsSource:
     from ponas_deploy.engines.loop import WeightsSource
     from ponas_deploy.engines.preprocessing import preprocessing_of
@@ -171,4 +178,4 @@ def _source(
         raise MissingExtraError("torch, which inheriting weights needs,", "train")
     from ponas_deploy.engines.inherited import inherited
 
-    return inherited(file, data, finetune, seed, as_they_are, on_note, resolution)
+    return inherited(file, data, finetune, seed, as_they_are, on_note, resolution, bar)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TypeAlias
 
 OnNote: TypeAlias = Callable[[str], None]
@@ -11,3 +12,15 @@ OnNote: TypeAlias = Callable[[str], None]
 
 def no_note(text: str) -> None:
     """The callback of a caller that wants no notes."""
+
+
+Advance: TypeAlias = Callable[[int, int, str], None]
+"""Called with units done, units in total, and what is being done."""
+OpenBar: TypeAlias = Callable[[], AbstractContextManager[Advance]]
+"""Opens a bar for one piece of work: not before, because none is drawn while something is timed."""
+
+
+@contextmanager
+def no_bar() -> Iterator[Advance]:
+    """The bar of a caller that wants none."""
+    yield lambda done, total, text: None

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from tiny_training import one_thread
 from typer.testing import CliRunner
 
 from ofa_layout import NEW, OLD, State, Subnet, layers_of, supernet
+from photos import fill, picture
 from planted_clocks import spread
 from ponas_deploy.commands.app import app
 from ponas_deploy.engines.loaded import load_engine
@@ -27,9 +29,13 @@ from searchspace import Architecture, build_space
 from searchspace.description import describe
 from searchspace.elastic import smaller_kernels
 from searchspace.graph import INPUT, network_model
-from train.networks import to_arrays
+from train.compute import WHOLE, Share
+from train.data import Batch, Splits, TensorImages
+from train.networks import Network, load_arrays, to_arrays
+from train.stages import inherited_weights
 
 CLASSES = 10
+SMALL = ",".join(["k5e4", "k3e3", "absent", "absent"] * 5)
 MIXED = (
     "k5e4,k3e6,absent,absent,k7e3,k3e4,k5e6,absent,k3e3,k7e6,k5e4,k3e6,"
     "k7e4,k5e3,absent,absent,k3e4,k5e6,k7e3,k5e4"
@@ -200,6 +206,80 @@ def test_a_network_that_the_supernet_does_not_contain_is_refused(tmp_path: Path,
     assert told.exit_code == 1
     assert "layer 'L3' is 'k3e3' behind layer 'L2', which is absent" in " ".join(told.output.split())
     assert not (tmp_path / "engine").exists()
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Images that keep the batches they gave, and the seeds of their augmentation."""
+
+    images: TensorImages
+    given: list[tuple[torch.Tensor, int | None]]
+
+    @property
+    def labels(self) -> torch.Tensor:
+        return self.images.labels
+
+    def batches(
+        self, size: int, order: torch.Tensor | None = None, augment: int | None = None, share: Share = WHOLE
+    ) -> Iterator[Batch]:
+        for batch, labels in self.images.batches(size, order, augment, share):
+            self.given.append((batch, augment))
+            yield batch, labels
+
+
+def test_batch_norm_is_measured_as_the_authors_measure_it(file: WeightsFile, state: State) -> None:
+    random = torch.Generator().manual_seed(1)
+    pixels = torch.randn(460, 3, 32, 32, generator=random)
+    labels = torch.arange(460) % CLASSES
+    given: list[tuple[torch.Tensor, int | None]] = []
+    images_of = Recorded(TensorImages(pixels, labels), given)
+    splits = Splits("noise", CLASSES, 32, 0, (0, 0, 0), (1, 1, 1), images_of, images_of, images_of)
+    architecture = Architecture.from_text(build_space("ofa-mbv3", 32, CLASSES), SMALL)
+    seen: list[tuple[int, int]] = []
+    found = inherited_weights(
+        architecture, file.stored, splits, on_progress=lambda p: seen.append((p.done, p.total)), device="cpu"
+    )
+    assert [len(batch) for batch, _ in given] == [200, 200]
+    assert None not in [augment for _, augment in given], "on augmented images"
+    assert seen == [(200, 400), (400, 400)]
+    subnet = Subnet(state, layers_of(SMALL))
+    subnet.measuring = True
+    for batch, _ in given:
+        subnet(batch)
+    subnet.measuring = False
+    network = Network(architecture)
+    load_arrays(network, found)
+    with torch.inference_mode():
+        assert_same_logits(network.eval()(images(32)).numpy(), subnet(images(32)), 1e-3)
+    assert not np.array_equal(
+        found["head.conv.norm.running_var"], state["final_expand_layer.bn.running_var"].numpy()
+    )
+
+
+def test_an_export_with_images_recalibrates_and_says_so(
+    tmp_path: Path, file: WeightsFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr("ponas_deploy.engines.loop.time_engine", spread([1.0]))
+    folder = tmp_path / "photos"
+    for place in range(6 * CLASSES):
+        picture(folder / f"c{place % CLASSES}" / f"{place}.jpg", (place, 4 * place, 90), place)
+    asked = ["export", SMALL, "--space", "ofa-mbv3", "--resolution", "32", "--backend", "onnxruntime"]
+    out = tmp_path / "engine"
+    told = CliRunner().invoke(
+        app, [*asked, "--weights", str(file.path), "--data", str(folder), "--out", str(out)]
+    )
+    assert told.exit_code == 0, told.output
+    manifest = read_manifest(out)
+    assert NOT_RECALIBRATED not in manifest.warnings
+    assert manifest.weights.endswith("inherited, batch norm recalibrated on 40 training images")
+    assert manifest.top1_pct is not None
+
+
+def test_images_of_other_classes_are_refused(tmp_path: Path, file: WeightsFile) -> None:
+    folder = fill(tmp_path / "photos", 6)
+    with pytest.raises(WeightsError, match=r"tells 10 classes apart, but .* has 3"):
+        open_weights(file.path, str(folder), 0, 0).source(32)
 
 
 def without(state: State, *names: str) -> State:

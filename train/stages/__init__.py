@@ -4,6 +4,7 @@ from train.stages.distill import load_teacher
 from train.stages.evaluation import evaluate_weights
 from train.stages.fairness import FairSupernet, train_fair
 from train.stages.inherit import (
+    elastic_order,
     inherited_network,
     inherited_weights,
     recalibrate_batch_norm,
@@ -23,6 +24,7 @@ __all__ = [
     "Subnet",
     "Supernet",
     "TunedLayer",
+    "elastic_order",
     "evaluate",
     "evaluate_subnets",
     "evaluate_weights",

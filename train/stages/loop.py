@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.hooks import RemovableHandle
 
 from train.compute import Compute, distributed
 from train.data import Batch, Images
@@ -99,13 +100,23 @@ class Tally:
 
 
 def recalibrate(
-    networks: Iterable[nn.Module], images: Images, order: Tensor, size: int, compute: Compute
+    networks: Iterable[nn.Module],
+    images: Images,
+    order: Tensor,
+    size: int,
+    compute: Compute,
+    *,
+    augment: int | None = None,
+    biased: bool = False,
+    on_images: Callable[[int], None] | None = None,
 ) -> None:
     """Measure the batch norm statistics of each network again, as averages over batches of `size` images.
 
     Running averages lag behind weights that moved, and those of a cropped block belong to another
     block. Each network sees the same batches; nothing but its running statistics changes. Several
-    processes take turns, a batch each.
+    processes take turns, a batch each. `augment` is the seed of the images' augmentation; `biased` keeps the
+    variance that a batch is normalised with, else its estimate for all images. `on_images` is called with how
+    many images were seen.
     """
     networks = list(networks)
     norms = [module for network in networks for module in network.modules() if isinstance(module, BatchNorm)]
@@ -114,17 +125,41 @@ def recalibrate(
         network.eval()
     for norm in norms:
         norm.train()
+    hooks = [hook for norm in norms if biased for hook in _biased(norm)]
     seen = 0
     own = torch.split(order, size)[distributed.rank() :: distributed.size()]
-    for batch, _ in images.batches(size, torch.cat(own) if own else order[:0]):
+    for batch, _ in images.batches(size, torch.cat(own) if own else order[:0], augment):
         seen += len(batch)
         for norm in norms:
             norm.momentum = len(batch) / seen  # a plain average over all images
         compute.each(partial(_pass_through, compute.put(batch), compute), networks)
+        if on_images:
+            on_images(seen)
+    for hook in hooks:
+        hook.remove()
     _average(norms, seen)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()
+
+
+def _biased(norm: BatchNorm) -> tuple[RemovableHandle, RemovableHandle]:
+    """From now on the running variance averages the variances that batches are normalised with.
+
+    torch averages n / (n - 1) times those, of n values a channel.
+    """
+    before: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        before[:] = [norm.running_var.clone()] if norm.running_var is not None else []
+
+    def correct(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        values = inputs[0].numel() / inputs[0].shape[1]
+        if before and norm.running_var is not None:
+            kept = (1 - (norm.momentum or 0)) * before[0]
+            norm.running_var = kept + (norm.running_var - kept) * (values - 1) / values
+
+    return norm.register_forward_pre_hook(keep), norm.register_forward_hook(correct)
 
 
 def _average(norms: list[BatchNorm], seen: int) -> None:
