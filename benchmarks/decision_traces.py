@@ -44,11 +44,15 @@ SITUATIONS = {"shared": (1, 4.0), "busy": (2, 120.0)}
 
 @dataclass(frozen=True)
 class Timing:
-    """One call of `time_engine`: when it began and ended, and quantiles of its processes in milliseconds."""
+    """One call of `time_engine`: when it began and ended, and quantiles of its processes in milliseconds.
+
+    `reference_ms` is what the reference network took in each of them; empty where it was not timed.
+    """
 
     start_s: float
     end_s: float
     processes_ms: tuple[tuple[float, ...], ...]
+    reference_ms: tuple[float, ...] = ()
 
     @property
     def median_ms(self) -> float:
@@ -81,11 +85,15 @@ class Trace:
     def scaled(self, deviation: float) -> Trace:
         """The same course with levels that lie so far apart: what is within a timing stays as it is."""
         power = deviation / self.deviation
+        usual_ms = median(value for one in self.timings for value in one.reference_ms or (1.0,))
         timings = tuple(
             replace(
                 one,
                 processes_ms=tuple(
                     tuple(value * level ** (power - 1) for value in process) for process in one.processes_ms
+                ),
+                reference_ms=tuple(
+                    value * (median(one.reference_ms) / usual_ms) ** (power - 1) for value in one.reference_ms
                 ),
             )
             for one, level in zip(self.timings, self.levels, strict=True)
@@ -99,7 +107,12 @@ def read_traces(path: Path = RECORDED) -> tuple[dict[str, str], dict[str, Trace]
     traces = {
         name: Trace(
             tuple(
-                Timing(one["start_s"], one["end_s"], tuple(map(tuple, one["processes_ms"])))
+                Timing(
+                    one["start_s"],
+                    one["end_s"],
+                    tuple(map(tuple, one["processes_ms"])),
+                    tuple(one["reference_ms"]),
+                )
                 for one in trace["timings"]
             ),
             tuple(trace["loads"]),
@@ -148,6 +161,7 @@ def _timing(timing: EngineTiming, start_s: float, end_s: float) -> Timing:
             tuple(round(quantile(tuple(map(float, process)), place) / 1e6, 4) for place in places)
             for process in timing.processes_ns
         ),
+        tuple(round(taken / 1e6, 4) for taken in timing.reference.processes_ns) if timing.reference else (),
     )
 
 

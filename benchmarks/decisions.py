@@ -12,8 +12,9 @@ share residuals, and the best network that there is can be computed.
 
 **Noise.** A timing takes the truth times what the recorded timing of that moment took over the usual (the
 median of the trace), process by process. Recorded: `calm`, the rounds of the whole networks in the table
-itself (a round is one timing of 4 s, three networks of it its processes); `shared`, two cores on which others
-computed for part of the time (`data/decision-traces.json`). Scaled: `wander` is that trace, its levels raised
+itself (a round is one timing of 4 s, three networks of it its processes, three others stand for the reference
+network); `shared`, two cores on which others computed for part of the time, engine and reference network as
+the real clock took them (`data/decision-traces.json`). Scaled: `wander` is that trace, its levels raised
 to a power so that two moments lie within 15 or 40 % of each other in 95 of 100 cases, and `regimes` a
 recorded trace of two cores that were overloaded for minutes and free for minutes (levels of 1 to 3), scaled
 to the same.
@@ -49,6 +50,7 @@ sys.path.append(str(Path(__file__).resolve().parent))  # its profile.py must not
 from decision_traces import Timing, Trace, read_traces
 
 from ponas_deploy.engines import search as searching
+from ponas_deploy.engines.reference import ReferenceTiming
 from ponas_deploy.engines.search import Search
 from ponas_deploy.engines.task import Task, WeightsSource
 from ponas_deploy.engines.timing import EngineTiming
@@ -125,7 +127,10 @@ class Replay:
         processes = tuple(
             tuple(round(true_ns * value / usual_ms) for value in process) for process in timing.processes_ms
         )
-        return EngineTiming(processes, tuple(start_s + place for place in range(len(processes))))
+        starts_s = tuple(start_s + place for place in range(len(processes)))
+        reference = tuple(1e6 * value for value in timing.reference_ms)
+        beside = ReferenceTiming("replayed", reference) if reference else None
+        return EngineTiming(processes, starts_s, reference=beside)
 
     def monotonic(self) -> float:
         return self.now_s
@@ -196,8 +201,9 @@ def calm(table: LatencyTable) -> Trace:
     timings = []
     for number in range(count):
         taken = [one.measurement.rounds_ns[number] / own for one, own in zip(networks, usual, strict=True)]
-        processes = tuple((value,) for value in draw.sample(taken, 3))
-        timings.append(Timing(number * seconds, (number + 1) * seconds, processes))
+        drawn = draw.sample(taken, 6)
+        processes, reference = tuple((value,) for value in drawn[:3]), tuple(drawn[3:])
+        timings.append(Timing(number * seconds, (number + 1) * seconds, processes, reference))
     return Trace(tuple(timings), ())
 
 
