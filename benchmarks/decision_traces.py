@@ -111,7 +111,7 @@ def read_traces(path: Path = RECORDED) -> tuple[dict[str, str], dict[str, Trace]
                     one["start_s"],
                     one["end_s"],
                     tuple(map(tuple, one["processes_ms"])),
-                    tuple(one["reference_ms"]),
+                    tuple(one.get("reference_ms", ())),
                 )
                 for one in trace["timings"]
             ),

@@ -19,7 +19,7 @@ to a power so that two moments lie within 15 or 40 % of each other in 95 of 100 
 recorded trace of two cores that were overloaded for minutes and free for minutes (levels of 1 to 3), scaled
 to the same.
 A trace that ends begins again. The table knows the noise as its profile would: its levels are those
-of the trace, its check networks took the mean of ten moments.
+of the trace, its check networks took the median of ten moments.
 
 The budgets are spread over the fronts of the shipped tables, one table after another.
 
@@ -261,9 +261,9 @@ def profiled(table: LatencyTable, truth: LatencyTable, trace: Trace, draw: rando
     """The table as a profile in that noise would have left it: levels, check networks, noise floor."""
     assert table.certificate
     levels = trace.levels
-    means = [fmean(draw.choices(levels, k=PROFILED_MOMENTS)) for _ in table.certificate.networks]
+    middles = [median(draw.choices(levels, k=PROFILED_MOMENTS)) for _ in table.certificate.networks]
     half = stdev(map(log, levels)) / sqrt(PROFILED_MOMENTS / 2)
-    seen = with_truth(table, truth, means)
+    seen = with_truth(table, truth, middles)
     assert seen.certificate
     certificate = replace(seen.certificate, noise_floor_pct=100 * 2 / sqrt(pi) * half)
     rounds = Measurement(1, (1e6,) * len(levels), levels)

@@ -13,7 +13,16 @@ from math import inf, sqrt
 from statistics import median
 
 from ponas_deploy.engines.attempt import Attempt
-from ponas_deploy.engines.decision import Estimate, Observation, TableFactor, cost_pp, gain_pp, timed, untimed
+from ponas_deploy.engines.decision import (
+    Estimate,
+    Observation,
+    TableFactor,
+    cost_pp,
+    gain_pp,
+    middle_of,
+    timed,
+    untimed,
+)
 from ponas_deploy.engines.reranker import DRAWN, Choices, Reranker
 from ponas_deploy.engines.task import Task
 from ponas_deploy.engines.verdict import CANNOT_BE_TOLD, why_not_told
@@ -77,16 +86,19 @@ def _observed(attempts: Sequence[Attempt]) -> tuple[list[Observation], float]:
     it took over all these moments is from usual stays. Else each is as far off as its own moments were.
     """
     beside = [one.beside_reference for one in attempts]
-    usual_ns = [taken for one in attempts for taken in one.reference_ns]
+    reference_ns = [taken for one in attempts for taken in one.reference_ns]
     if not attempts or None in beside:
         return [Observation(one.residual, one.deviation) for one in attempts], 0.0
-    usual_ms = median(usual_ns) / 1e6
+    usual = middle_of(reference_ns)
     seen = [
-        Observation(found.value * usual_ms / one.choice.predicted_ms, found.deviation)
+        Observation(found.value * usual.value / 1e6 / one.choice.predicted_ms, found.deviation)
         for found, one in zip(beside, attempts, strict=True)
         if found
     ]
-    return seen, median(one.moments for one in attempts) / sqrt(sum(one.timings for one in attempts))
+    timings = sum(one.timings for one in attempts)
+    # What was seen of the machine's speed so far takes the place of what its table says of it.
+    off = usual.deviation * sqrt(len(reference_ns) / timings)
+    return seen, max(off, median(one.moments for one in attempts) / timings)
 
 
 def next_attempt(

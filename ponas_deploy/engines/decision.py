@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, log, sqrt
-from statistics import NormalDist
+from statistics import NormalDist, median
 
 MISS_PP = 10.0
 """What missing the budget later weighs, in percentage points of top-1."""
@@ -31,6 +31,8 @@ _TABLE_MOVED = 0.05
 engines were up to 5 % over their predictions on machines that had not changed (docs/results/promises.md)."""
 _UNKNOWN_SCATTER = 0.03
 """How far networks scatter about a table that has no certificate: what a sound one has at most."""
+_NORMAL_MAD = 1 / NormalDist().inv_cdf(0.75)
+"""The standard deviation of a normal distribution over the median of its absolute deviations."""
 _LEAST = 1e-3
 """No deviation is smaller: clocks and files round."""
 
@@ -53,6 +55,13 @@ class Estimate:
     def quantile(self, deviations: float) -> float:
         """What lies so many standard deviations above it."""
         return self.value * exp(deviations * self.deviation)
+
+
+def middle_of(values: Sequence[float]) -> Estimate:
+    """The median, and how far it may be off by how far they lie apart: what was disturbed does not count."""
+    middle = median(values)
+    apart = median(abs(log(one / middle)) for one in values)
+    return Estimate(middle, _NORMAL_MAD * apart / sqrt(len(values)))
 
 
 @dataclass(frozen=True, slots=True)

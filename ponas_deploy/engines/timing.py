@@ -16,14 +16,14 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
-from math import inf, log, sqrt
+from math import inf
 from pathlib import Path
-from statistics import NormalDist, fmean, median
+from statistics import fmean, median
 from time import monotonic, perf_counter_ns, sleep
 
 from ponas_deploy.backends import RunSettings, Session, get_backend
 from ponas_deploy.engines import reference
-from ponas_deploy.engines.decision import Estimate
+from ponas_deploy.engines.decision import Estimate, middle_of
 from ponas_deploy.engines.reference import ReferenceTiming, together
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
 from ponas_deploy.files.scratch import Scratch
@@ -38,8 +38,6 @@ PROCESSES, SECONDS, WARM_UP_S, REFERENCE_S = 3, 0.6, 0.2, 0.1
 LEAST_RUNS, MOST_RUNS = 30, 2000
 REFERENCE_RUNS, REFERENCE_MOST_NS = 10, 20e6
 """Samples of the reference network at least, and how long one is at most: longer than a turn on the core."""
-_NORMAL_MAD = 1 / NormalDist().inv_cdf(0.75)
-"""The standard deviation of a normal distribution over the median of its absolute deviations."""
 _TIMEOUT_S = 300
 _PLAN = Plan(redone_pct=RETRIES.redone_processes_pct)
 
@@ -83,7 +81,7 @@ class EngineTiming:
 
         From the median of absolute deviations, so that a process that was disturbed does not count.
         """
-        return _known(self._by_process(percent)).deviation
+        return middle_of(self._by_process(percent)).deviation
 
     def beside_reference(self, percent: float) -> Estimate | None:
         """A percentile over what the reference network took in the same process; None without that.
@@ -93,7 +91,7 @@ class EngineTiming:
         if self.reference is None:
             return None
         pairs = zip(self._by_process(percent), self.reference.processes_ns, strict=True)
-        return _known([own_ns / reference_ns for own_ns, reference_ns in pairs])
+        return middle_of([own_ns / reference_ns for own_ns, reference_ns in pairs])
 
     @property
     def timings(self) -> float:
@@ -156,13 +154,6 @@ class EngineTiming:
             max(self.reproducibility_pct, later.reproducibility_pct),
             together(self.reference, later.reference),
         )
-
-
-def _known(processes: Sequence[float]) -> Estimate:
-    """The median of what processes measured, and how far it may be off by how far they lie apart."""
-    middle = median(processes)
-    apart = median(abs(log(one / middle)) for one in processes)
-    return Estimate(middle, _NORMAL_MAD * apart / sqrt(len(processes)))
 
 
 def time_engine(
