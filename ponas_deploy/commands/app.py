@@ -29,6 +29,7 @@ from ponas_deploy.commands.specialize import specialize
 from ponas_deploy.commands.table import table_app
 from ponas_deploy.commands.train import train_app
 from ponas_deploy.commands.verify import verify
+from ponas_deploy.commands.weights import weights
 
 app = typer.Typer(
     cls=ErrorBoundary,
@@ -56,6 +57,7 @@ app.command()(compare)
 app.add_typer(table_app, name="table")
 app.add_typer(train_app, name="train")
 app.command()(evaluate)
+app.command()(weights)
 
 
 def _print_version(wanted: bool) -> None:

@@ -52,6 +52,7 @@ PRINTED: dict[str, tuple[str, ...]] = {
     "measure": ("ponas_deploy.engines.measured_model:MeasuredModelDocument",),
     "networks": ("ponas_deploy.commands.documents.networks:MeasuredNetworks",),
     "evaluate": ("ponas_deploy.commands.documents.evaluation:EvaluationDocument",),
+    "weights": ("ponas_deploy.engines.published_weights:PublishedWeights",),
     "train": ("ponas_deploy.commands.train.documents:TrainedDocument",),
     "train table": (
         "ponas_deploy.commands.train.documents:FittedRunTable",

@@ -49,6 +49,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("table", "show", "accuracy.json"),
     ("table", "show", "loss.csv"),
     ("devices",),
+    ("weights",),
 )
 """Each with its arguments; they take no device and less than a second."""
 
