@@ -81,7 +81,7 @@ class AuthorsNetwork(Generic[Tensor]):
     @property
     def name(self) -> str:
         """PONAS-A, -B or -C; empty for another network of the space."""
-        return published_name(self.architecture)
+        return _published(self.architecture)
 
 
 def is_authors_layout(names: Iterable[str]) -> bool:
@@ -99,7 +99,9 @@ def authors_network(file: str, tensors: Mapping[str, Tensor]) -> AuthorsNetwork[
     prefix, averaged, found = plain_tensors(file, tensors, _LANDMARKS, _LAYOUT)
     architecture = recognised({name: tuple(tensor.shape) for name, tensor in found.items()})
     wanted = dict(keys(architecture))
-    check_tensors(file, architecture, {name: shape for name, (shape, _) in wanted.items()}, found, _LAYOUT)
+    closest = f"the network closest to it ({_published(architecture) or architecture.text})"
+    shapes = {name: shape for name, (shape, _) in wanted.items()}
+    check_tensors(file, closest, shapes, found, _LAYOUT)
     theirs = {ours: name for name, (_, ours) in wanted.items() if ours}
     return AuthorsNetwork(
         architecture,
@@ -197,12 +199,12 @@ def _closest(layer: Layer, shapes: Mapping[str, Shape]) -> str:
 
 def check_tensors(
     file: str,
-    architecture: Architecture,
+    closest: str,
     wanted: Mapping[str, Shape],
     found: Mapping[str, Shaped],
     layout: str,
 ) -> None:
-    """WeightsError names tensors that are missing, too many, or of another shape than `wanted`.
+    """WeightsError names tensors that are missing, too many, or of another shape than `wanted`, of `closest`.
 
     Counts of batches may be missing.
     """
@@ -217,8 +219,7 @@ def check_tensors(
     texts = [f"{what} {few(names)}" for what, names in faults.items() if names]
     if texts:
         raise WeightsError(
-            f"{file} is not a checkpoint of {layout}; against the network closest to it"
-            f" ({published_name(architecture) or architecture.text}) it {'; it '.join(texts)}."
+            f"{file} is not a checkpoint of {layout}; against {closest} it {'; it '.join(texts)}."
         )
 
 
@@ -229,6 +230,5 @@ def few(names: list[str]) -> str:
     return f"{', '.join(shown)}{more}"
 
 
-def published_name(architecture: Architecture) -> str:
-    """The name that a network was published under; empty for another one."""
+def _published(architecture: Architecture) -> str:
     return next((name for name, text in architecture.space.published if text == architecture.text), "")

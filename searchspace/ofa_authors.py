@@ -70,7 +70,8 @@ def ofa_network(file: str, tensors: Mapping[str, Tensor]) -> AuthorsNetwork[Tens
     supernet = any(name.endswith("_matrix") or ".conv.conv." in name for name in shapes)
     architecture = largest_network(space) if supernet else _specialised(file, space, shapes, key)
     wanted = dict(_keys(architecture, key, supernet))
-    check_tensors(file, architecture, {name: shape for name, (shape, _) in wanted.items()}, found, _LAYOUT)
+    closest = f"the supernet of space '{space.name}'" if supernet else f"the network {architecture.text}"
+    check_tensors(file, closest, {name: shape for name, (shape, _) in wanted.items()}, found, _LAYOUT)
     theirs = {ours: name for name, (_, ours) in wanted.items() if ours}
     return AuthorsNetwork(
         architecture,

@@ -292,7 +292,10 @@ PART = f"blocks.7.{OLD}.depth_conv"
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda s: without(s, f"{PART}.conv.5to3_matrix"), f"it lacks {PART}.conv.5to3_matrix"),
+        (
+            lambda s: without(s, f"{PART}.conv.5to3_matrix"),
+            f"against the supernet of space 'ofa-mbv3' it lacks {PART}.conv.5to3_matrix",
+        ),
         (
             lambda s: s | {f"{PART}.bn.bn.weight": torch.ones(3)},
             f"wrong shapes {PART}.bn.bn.weight \\(3,\\) instead of \\(240,\\)",
