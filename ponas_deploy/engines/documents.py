@@ -75,6 +75,7 @@ class EngineDocument:
     status: str
     tries: int
     weights: str
+    batch_norm: str
     top1_pct: float | None
     shortlist: tuple[Shortlisted, ...]
     warnings: tuple[str, ...]
@@ -103,6 +104,7 @@ def engine_document(manifest: Manifest, folder: Path) -> EngineDocument:
         status=manifest.status,
         tries=manifest.tries,
         weights=manifest.weights,
+        batch_norm=manifest.batch_norm,
         top1_pct=manifest.top1_pct,
         shortlist=manifest.shortlist,
         warnings=(*manifest.warnings, *filter(None, (manifest.not_told,))),

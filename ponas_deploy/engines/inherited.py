@@ -107,4 +107,5 @@ def inherited(
         images,
         preprocessing=preprocessing_of(file, splits.resolution),
         class_names=splits.class_names,
+        batch_norm="" if as_they_are else f"recalibrated on training images of {data}",
     )

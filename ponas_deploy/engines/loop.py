@@ -169,6 +169,7 @@ def build_and_measure(
             warnings=(*weights.warnings, *_said(timing)),
             preprocessing=weights.preprocessing,
             class_names=weights.class_names,
+            batch_norm=weights.batch_norm,
             **_on_this_machine(weights, conditions, engine),
         )
         return emit(manifest, folder, lambda to: _move_all(source, to), overwrite=overwrite)
@@ -229,6 +230,7 @@ def _manifest(task: Task, attempt: Attempt, tries: int, reranker: Reranker | Non
         ),
         preprocessing=task.weights.preprocessing,
         class_names=task.weights.class_names,
+        batch_norm=task.weights.batch_norm,
     )
 
 

@@ -57,7 +57,8 @@ class Manifest:
     `budget` and `predicted` are documents of the specialization (empty for an exported architecture).
     The latency budget is on the `percentile` of single inferences. `warnings` are what there was to say
     against the tables. `preprocessing` is how images become the network's input, and
-    `class_names` are in the order of its outputs, where the weights say it.
+    `class_names` are in the order of its outputs, where the weights say it. `batch_norm` says whether the
+    statistics were recalibrated for this network; empty for weights that are its own.
     """
 
     space: SpaceKey
@@ -80,6 +81,7 @@ class Manifest:
     files: tuple[EngineFile, ...] = field(default=())
     preprocessing: Preprocessing | None = None
     class_names: tuple[str, ...] = ()
+    batch_norm: str = ""
 
     @classmethod
     def of(cls, architecture: Architecture, conditions: Conditions, weights: str, created: str) -> Manifest:

@@ -103,6 +103,7 @@ class ManifestDocument:
     warnings: tuple[str, ...] = ()
     preprocessing: PreprocessingDocument | None = None
     class_names: ClassNames = ()
+    batch_norm: str = ""
     status: str = ""
     verdict: Verdict | None = None
 

@@ -39,7 +39,8 @@ class WeightsSource:
     is how images become the network's input, and `class_names` are in the order of its outputs, where the
     weights say it. `file` is where they lie, and
     `network` the one network that they are of, by name or text form (empty where it is not known); None where
-    they are for any. `warnings` are what is to be said against them.
+    they are for any. `warnings` are what is to be said against them, `batch_norm`
+    whether a supernet's statistics were recalibrated (empty for a network's own).
     """
 
     description: str
@@ -55,6 +56,7 @@ class WeightsSource:
     file: str = ""
     network: str | None = None
     warnings: tuple[str, ...] = ()
+    batch_norm: str = ""
 
     def metadata(self, architecture: Architecture) -> dict[str, str]:
         """What an ONNX model with these weights says of itself."""

@@ -171,6 +171,7 @@ def _source(
             preprocessing=preprocessing_of(file, resolution),
             class_names=file.class_names,
             warnings=(NOT_RECALIBRATED,) if stored_statistics else (),
+            batch_norm="not recalibrated" if stored_statistics else "",
         )
     if data is None:
         raise PonasError(f"{file.path} does not name its data set: name it with --data.")

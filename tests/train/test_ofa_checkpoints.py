@@ -157,6 +157,7 @@ def test_a_specialised_network_is_the_same_in_its_own_layout(tmp_path: Path, mod
     assert_same_logits(through_onnx(found, MIXED, 64), subnet(images(64)))
     source = open_weights(tmp_path / "init", None, 0, 0).source(64)
     assert source.network == MIXED
+    assert not source.batch_norm
     assert not source.warnings, "it was fine-tuned: its statistics are its own"
     with pytest.raises(WeightsError, match="weights of one network"):
         refuse_for_search(source)
@@ -194,7 +195,9 @@ def test_an_exported_subnet_carries_that_on(
     told = CliRunner().invoke(app, [*asked, "--weights", str(file.path), "--out", str(tmp_path / "engine")])
     assert told.exit_code == 0, told.output
     assert "the predicted accuracy does not hold" in " ".join(told.output.split())
-    assert NOT_RECALIBRATED in read_manifest(tmp_path / "engine").warnings
+    manifest = read_manifest(tmp_path / "engine")
+    assert NOT_RECALIBRATED in manifest.warnings
+    assert manifest.batch_norm == "not recalibrated"
     found = load_engine(tmp_path / "engine")(images(64)[:1].numpy())
     assert_same_logits(found, Subnet(state, layers_of(MIXED))(images(64)[:1]))
 
@@ -272,6 +275,7 @@ def test_an_export_with_images_recalibrates_and_says_so(
     assert told.exit_code == 0, told.output
     manifest = read_manifest(out)
     assert NOT_RECALIBRATED not in manifest.warnings
+    assert manifest.batch_norm == f"recalibrated on training images of {folder}"
     assert manifest.weights.endswith("inherited, batch norm recalibrated on 40 training images")
     assert manifest.top1_pct is not None
 

@@ -189,6 +189,8 @@ def _identity(rows: Table, manifest: Manifest) -> None:
         )
     random = manifest.weights.startswith("random")
     rows.add_row("weights", Text(manifest.weights, style=WARN if random else ""))
+    if manifest.batch_norm:
+        rows.add_row("batch norm", manifest.batch_norm)
     rows.add_row("architecture", text_form(manifest.choices))
 
 
