@@ -12,6 +12,7 @@ from dataclasses import replace
 from math import inf, sqrt
 from statistics import median
 
+from ponas_deploy.engines import decision
 from ponas_deploy.engines.attempt import Attempt
 from ponas_deploy.engines.decision import (
     Estimate,
@@ -63,7 +64,7 @@ def cost_of(attempt: Attempt, attempts: Sequence[Attempt]) -> float:
 
 def missing(attempt: Attempt, attempts: Sequence[Attempt]) -> float:
     """The probability that one that was timed misses the budget on the machine as it usually is."""
-    return _known(attempt, attempts).above(_limit_ms(attempt))
+    return decision.missing(_known(attempt, attempts), _limit_ms(attempt))
 
 
 def _known(attempt: Attempt, attempts: Sequence[Attempt]) -> Estimate:

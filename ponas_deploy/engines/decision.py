@@ -29,6 +29,9 @@ _EXPLAINED = 2.0
 _TABLE_MOVED = 0.05
 """How far a table's factor now lies from that of its certificate (standard deviation of the logarithm): first
 engines were up to 5 % over their predictions on machines that had not changed (docs/results/promises.md)."""
+LATER = 0.01
+"""How far a machine's speed minutes later lies from that of the search (standard deviation of the logarithm):
+without it engines that use 99 % of a budget are over it later by a little (docs/results/promises.md)."""
 _UNKNOWN_SCATTER = 0.03
 """How far networks scatter about a table that has no certificate: what a sound one has at most."""
 _NORMAL_MAD = 1 / NormalDist().inv_cdf(0.75)
@@ -85,16 +88,21 @@ def cost_pp(loss_pp: float, missing: float) -> float:
     return loss_pp + MISS_PP * missing
 
 
+def missing(known: Estimate, limit_ms: float) -> float:
+    """The probability that a network, of whose latency so much is known, takes more than a limit later."""
+    return _wider(known, LATER).above(limit_ms)
+
+
 def gain_pp(now_pp: float, loss_pp: float, expected: Estimate, limit_ms: float, noise: float) -> float:
     """What a timing of a network, whose latency is `expected`, gains over one that costs `now_pp`.
 
     Where the timing tells whether it misses, it is taken only if not (the expected improvement of Jones,
     Schonlau and Welch 1998, with two outcomes). Where noise hides that, it costs what it costs now.
     """
-    missing = expected.above(limit_ms)
+    misses = missing(expected, limit_ms)
     told = 1 / (1 + _variance(noise) / _variance(expected.deviation))
-    untold_pp = max(0.0, now_pp - cost_pp(loss_pp, missing))
-    return told * (now_pp - loss_pp) * (1 - missing) + (1 - told) * untold_pp
+    untold_pp = max(0.0, now_pp - cost_pp(loss_pp, misses))
+    return told * (now_pp - loss_pp) * (1 - misses) + (1 - told) * untold_pp
 
 
 def factor(certified: TableFactor, seen: Sequence[Observation], common: float = 0.0) -> Estimate:

@@ -24,6 +24,7 @@ from ponas_deploy.engines.decision import (
     timed,
     untimed,
 )
+from ponas_deploy.engines.decision import missing as missing_later
 from ponas_deploy.engines.loop import meet_budget
 from ponas_deploy.engines.reference import ReferenceTiming
 from ponas_deploy.engines.timing import EngineTiming
@@ -121,6 +122,12 @@ def test_what_all_timings_share_does_not_average_out() -> None:
     told, untold = (factor(certified, seen, common).value for common in (0.0, 0.5))
     assert told == pytest.approx(1.2, abs=0.02)
     assert untold == pytest.approx(1.0, abs=0.01)
+
+
+def test_what_is_known_exactly_may_still_be_missed_later() -> None:
+    assert missing_later(Estimate(0.999, 0.0), 1.0) == pytest.approx(0.46, abs=0.01)
+    assert missing_later(Estimate(0.97, 0.0), 1.0) < 0.01
+    assert missing_later(Estimate(0.97, 0.1), 1.0) > 0.3
 
 
 def test_a_slow_moment_is_not_held_against_a_network(tiny: Space, tmp_path: Path) -> None:
