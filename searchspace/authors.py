@@ -102,14 +102,7 @@ def authors_network(file: str, tensors: Mapping[str, Tensor]) -> AuthorsNetwork[
     closest = f"the network closest to it ({_published(architecture) or architecture.text})"
     shapes = {name: shape for name, (shape, _) in wanted.items()}
     check_tensors(file, closest, shapes, found, _LAYOUT)
-    theirs = {ours: name for name, (_, ours) in wanted.items() if ours}
-    return AuthorsNetwork(
-        architecture,
-        {ours: found[name] for ours, name in theirs.items()},
-        {ours: prefix + name for ours, name in theirs.items()},
-        prefix,
-        averaged,
-    )
+    return AuthorsNetwork(architecture, *by_our_names(wanted, found, prefix), prefix, averaged)
 
 
 def keys(architecture: Architecture) -> Iterator[tuple[str, tuple[Shape, str]]]:
@@ -195,6 +188,15 @@ def _closest(layer: Layer, shapes: Mapping[str, Shape]) -> str:
         return len(found ^ {(key, shape) for key, (shape, _) in _keys(f"layers.{layer.name}", ops)})
 
     return min(layer.labels, key=faults)
+
+
+def by_our_names(
+    wanted: Mapping[str, tuple[Shape, str]], found: Mapping[str, Tensor], prefix: str
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors `found` by our names, and their names in the file; `wanted` has our name of each."""
+    theirs = {ours: name for name, (_, ours) in wanted.items() if ours}
+    tensors = {ours: found[name] for ours, name in theirs.items()}
+    return tensors, {ours: prefix + name for ours, name in theirs.items()}
 
 
 def check_tensors(

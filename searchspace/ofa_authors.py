@@ -27,7 +27,15 @@ from typing import Any
 import numpy as np
 
 from searchspace.architecture import Architecture, layer_prefix
-from searchspace.authors import AuthorsNetwork, Shape, check_tensors, few, plain_tensors, prefixes
+from searchspace.authors import (
+    AuthorsNetwork,
+    Shape,
+    by_our_names,
+    check_tensors,
+    few,
+    plain_tensors,
+    prefixes,
+)
 from searchspace.elastic import kernel_name, largest_network, smaller_kernels
 from searchspace.errors import WeightsError
 from searchspace.ops import Op, parameters
@@ -72,15 +80,7 @@ def ofa_network(file: str, tensors: Mapping[str, Tensor]) -> AuthorsNetwork[Tens
     wanted = dict(_keys(architecture, key, supernet))
     closest = f"the supernet of space '{space.name}'" if supernet else f"the network {architecture.text}"
     check_tensors(file, closest, {name: shape for name, (shape, _) in wanted.items()}, found, _LAYOUT)
-    theirs = {ours: name for name, (_, ours) in wanted.items() if ours}
-    return AuthorsNetwork(
-        architecture,
-        {ours: found[name] for ours, name in theirs.items()},
-        {ours: prefix + name for ours, name in theirs.items()},
-        prefix,
-        averaged,
-        supernet,
-    )
+    return AuthorsNetwork(architecture, *by_our_names(wanted, found, prefix), prefix, averaged, supernet)
 
 
 def finished(network: AuthorsNetwork[Any], arrays: Mapping[str, Any]) -> dict[str, Any]:
