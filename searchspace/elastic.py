@@ -1,17 +1,21 @@
 """A supernet whose candidates share their weights (Once-for-all, arXiv 1908.09791, section 3.3).
 
-What is kept is the largest network, and beside each of its depthwise kernels those of the smaller sizes:
+What is kept is the largest network, and beside each of its depthwise kernels those of the smaller sizes, with
+the matrices that make them:
 
     layers.L0.expand.conv.weight          of the widest candidate
     layers.L0.depthwise.conv.weight       7x7
     layers.L0.depthwise.conv.weight.k5    5x5, already transformed; likewise k3
+    layers.L0.depthwise.conv.matrix.5     25x25, from the centre of 7x7 to 5x5; matrix.3: from 5x5 to 3x3
 
+Matrices are for training alone, and older files have none: `with_matrices` fits them to the kernels.
 A narrower candidate has the first channels of every tensor, the batch norms and squeeze-and-excite included.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from math import isqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,19 +42,78 @@ def kernel_name(weight: str, kernel: int) -> str:
     return f"{weight}.k{kernel}"
 
 
-def smaller_kernels(weight: Array, transforms: Mapping[int, Array]) -> dict[int, Array]:
-    """A depthwise weight (C, 1, K, K) at smaller kernel sizes, each made from the next larger one.
+def matrix_name(weight: str, kernel: int) -> str:
+    """The name of the matrix that makes a depthwise weight of size `kernel` from the next larger one."""
+    return f"{weight.removesuffix('weight')}matrix.{kernel}"
 
-    `transforms` are the matrices (k * k, k * k) by k, from the largest k to the smallest: the centre of the
-    larger kernel, its rows one after the other, is multiplied by the matrix, which all channels share.
+
+def smaller_sizes(layer: Layer) -> dict[str, tuple[int, ...]]:
+    """The weights of a layer that its candidates have at several kernel sizes: the smaller ones, falling."""
+    prefix = layer_prefix(layer)
+    largest = {parameter.name: parameter.shape for parameter in parameters(layer.largest.ops, prefix)}
+    found: dict[str, set[int]] = {}
+    for candidate in layer.candidates:
+        for name, shape in ((one.name, one.shape) for one in parameters(candidate.ops, prefix)):
+            if len(shape) == 4 and shape[-1] < largest.get(name, shape)[-1]:
+                found.setdefault(name, set()).add(shape[-1])
+    return {name: tuple(sorted(sizes, reverse=True)) for name, sizes in found.items()}
+
+
+def transformed(weight: Any, matrix: Any) -> Any:
+    """A weight (C, D, K, K) at the kernel size k of a matrix (k * k, k * k); NumPy's or torch's.
+
+    The centre of the kernel, its rows one after the other, is multiplied by the matrix, which all channels
+    share.
     """
-    found = {}
-    for size, matrix in transforms.items():
-        start = (weight.shape[-1] - size) // 2
-        centre = weight[:, :, start : start + size, start : start + size]
-        weight = (centre.reshape(-1, size * size) @ matrix.T).reshape(centre.shape)
-        found[size] = weight
+    centre = _centre(weight, isqrt(len(matrix)))
+    return (centre.reshape(-1, len(matrix)) @ matrix.T).reshape(centre.shape)
+
+
+def _centre(weight: Any, size: int) -> Any:
+    start = (weight.shape[-1] - size) // 2
+    return weight[:, :, start : start + size, start : start + size]
+
+
+def with_smaller_kernels(shared: Weights, space: Space) -> dict[str, Array]:
+    """The shared weights with all smaller kernels, each made of the next larger one by its matrix."""
+    found = dict(shared)
+    for layer in space.layers:
+        for name, sizes in smaller_sizes(layer).items():
+            weight = shared[name]
+            for size in sizes:
+                weight = transformed(weight, shared[matrix_name(name, size)])
+                found[kernel_name(name, size)] = np.ascontiguousarray(weight)
     return found
+
+
+def with_matrices(shared: Weights, space: Space) -> dict[str, Array]:
+    """The shared weights with all matrices; one that a file lacks is fitted to its kernels by least squares.
+
+    That is exact, to rounding, where a matrix made them. WeightsError names a kernel that is missing.
+    """
+    found = dict(shared)
+    for layer in space.layers:
+        for name, sizes in smaller_sizes(layer).items():
+            larger = _present(shared, name)
+            for size in sizes:
+                smaller = _present(shared, kernel_name(name, size))
+                if (matrix := matrix_name(name, size)) not in shared:
+                    found[matrix] = _fitted(larger, smaller)
+                larger = smaller
+    return found
+
+
+def _fitted(larger: Array, smaller: Array) -> Array:
+    pixels = smaller.shape[-1] ** 2
+    given = _centre(larger, smaller.shape[-1]).reshape(-1, pixels).astype(np.float64)
+    solved = np.linalg.lstsq(given, smaller.reshape(-1, pixels).astype(np.float64), rcond=None)[0]
+    return np.ascontiguousarray(solved.T, dtype=np.float32)
+
+
+def _present(shared: Weights, name: str) -> Array:
+    if name not in shared:
+        raise WeightsError(f"the weights lack '{name}', which the candidates of a layer share.")
+    return shared[name]
 
 
 def candidates_of(shared: Weights, space: Space) -> dict[str, Array]:

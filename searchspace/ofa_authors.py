@@ -22,9 +22,8 @@ layers that are left out do not count.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
-
-import numpy as np
 
 from searchspace.architecture import Architecture, layer_prefix
 from searchspace.authors import (
@@ -36,7 +35,7 @@ from searchspace.authors import (
     plain_tensors,
     prefixes,
 )
-from searchspace.elastic import kernel_name, largest_network, smaller_kernels
+from searchspace.elastic import largest_network, matrix_name, with_smaller_kernels
 from searchspace.errors import WeightsError
 from searchspace.ops import Op, parameters
 from searchspace.space import HEAD, STEM, Layer, Space
@@ -89,13 +88,13 @@ def finished(network: AuthorsNetwork[Any], arrays: Mapping[str, Any]) -> dict[st
     for prefix, ops in network.architecture.parts():
         for parameter in parameters(ops, prefix):
             found[parameter.name] = arrays[parameter.name].reshape(parameter.shape)
-    if network.supernet:
-        for layer in network.architecture.space.layers:
-            weight = _depthwise(layer)
-            matrices = {size: arrays[_matrix(layer, size)] for size in _MATRICES}
-            for size, made in smaller_kernels(found[weight], matrices).items():
-                found[kernel_name(weight, size)] = np.ascontiguousarray(made)
-    return found
+    if not network.supernet:
+        return found
+    space = network.architecture.space
+    matrices = {
+        name: arrays[name] for layer in space.layers for name in map(partial(_matrix, layer), _MATRICES)
+    }
+    return with_smaller_kernels({**found, **matrices}, space)
 
 
 def _space(file: str, shapes: Mapping[str, Shape]) -> Space:
@@ -225,9 +224,5 @@ def _module(prefix: str, place: str, block: str, supernet: bool) -> str:
     return f"{block}.{_PARTS[part]}.{doubled}"
 
 
-def _depthwise(layer: Layer) -> str:
-    return f"{layer_prefix(layer)}.depthwise.conv.weight"
-
-
 def _matrix(layer: Layer, size: int) -> str:
-    return f"{layer_prefix(layer)}.depthwise.conv.matrix.{size}"
+    return matrix_name(f"{layer_prefix(layer)}.depthwise.conv.weight", size)

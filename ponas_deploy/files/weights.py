@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +37,15 @@ class WeightsFile:
     """Tensors by name, and the header: `layout`, `space`, `resolution`, `classes`, `data`, `seed`, ...
 
     `path` is the file that was named, `converted_to` the one in our format that was made of it, where it is
-    of another.
+    of another. `shared` are the tensors of an elastic supernet as it holds them (`searchspace.elastic`), else
+    nothing.
     """
 
     path: Path
     tensors: Arrays
     metadata: dict[str, str]
     converted_to: Path | None = None
+    shared: Arrays = field(default_factory=dict)
 
     @property
     def stored(self) -> Path:
@@ -104,7 +106,7 @@ def read_weights(path: Path) -> WeightsFile:
     with _opened(path) as file:
         tensors = {name: _floats(path, file, name) for name in file.keys()}  # noqa: SIM118
         found = WeightsFile(path, tensors, dict(file.metadata() or {}))
-    return replace(found, tensors=_candidates(found)) if found.elastic else found
+    return replace(found, tensors=_candidates(found), shared=found.tensors) if found.elastic else found
 
 
 def _candidates(file: WeightsFile) -> Arrays:

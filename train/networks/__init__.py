@@ -2,6 +2,7 @@
 
 from train.networks.checkpoints import Checkpoint, read_checkpoint
 from train.networks.crop import crop, refuse_untrainable
+from train.networks.elastic import ElasticNetwork
 from train.networks.modules import BatchNorm, Block, Network, frozen, initialise
 from train.networks.weights import (
     describe,
@@ -15,6 +16,7 @@ __all__ = [
     "BatchNorm",
     "Block",
     "Checkpoint",
+    "ElasticNetwork",
     "Network",
     "crop",
     "describe",

@@ -26,17 +26,22 @@ class Convolution(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """The same values as `nn.Conv2d`."""
-        stride, half = self.stride[0], self.kernel_size[0] // 2
-        radius = useful_radius(self.kernel_size[0], max(x.shape[2:]))
-        near = slice(half - radius, half + radius + 1)
-        weight = self.weight if radius == half else self.weight[:, :, near, near]
-        if x.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
-            if radius and self.groups == self.in_channels == self.out_channels:
-                out: Tensor = _Depthwise.apply(x, weight, self.bias, stride, radius)
-                return out
-            if not half and self.groups == stride == 1 and _fits_columns(x):
-                return _in_columns(x, weight, self.bias)
-        return F.conv2d(x, weight, self.bias, stride, radius, groups=self.groups)
+        return convolved(x, self.weight, self.bias, self.stride[0], self.groups)
+
+
+def convolved(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1, groups: int = 1) -> Tensor:
+    """The convolution of (N, C, H, W) with a weight (C', C / groups, k, k), padded by k // 2."""
+    kernel, half = weight.shape[-1], weight.shape[-1] // 2
+    radius = useful_radius(kernel, max(x.shape[2:]))
+    near = slice(half - radius, half + radius + 1)
+    weight = weight if radius == half else weight[:, :, near, near]
+    if x.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
+        if radius and groups == x.shape[1] == len(weight):
+            out: Tensor = _Depthwise.apply(x, weight, bias, stride, radius)
+            return out
+        if not half and groups == stride == 1 and _fits_columns(x):
+            return _in_columns(x, weight, bias)
+    return F.conv2d(x, weight, bias, stride, radius, groups=groups)
 
 
 def useful_radius(kernel: int, side: int) -> int:

@@ -12,7 +12,7 @@ from searchspace.ops import Op, parameters
 
 
 def refuse_untrainable(space: Space) -> None:
-    """SpaceError for a space that no supernet is trained of here.
+    """SpaceError for a space whose supernet is not trained layer by layer.
 
     Where layers are absent from a stage's end only, because a layer is fine-tuned without regard to those
     before it; and where a candidate is no part of the largest of its layer, which training cuts it from.
@@ -22,6 +22,11 @@ def refuse_untrainable(space: Space) -> None:
             f"space '{space.name}' leaves out layers from the end of a stage, and `ponas train`"
             " chooses layer by layer. Train networks of this space one by one: `ponas train specialized`."
         )
+    refuse_no_parts(space)
+
+
+def refuse_no_parts(space: Space) -> None:
+    """SpaceError for a space with a candidate that cannot be cut out of the largest of its layer."""
     for layer in space.layers:
         full = {parameter.name: parameter.shape for parameter in parameters(layer.largest.ops, "")}
         for candidate in layer.candidates:

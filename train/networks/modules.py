@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -29,33 +29,39 @@ from searchspace.ops import (
     Residual,
     SqueezeExcite,
     assert_never,
-    children,
+    walk,
 )
 from train.compute import distributed
 from train.networks import synchronised
 from train.networks.convolution import Convolution
 
+Weighted: TypeAlias = Conv | SqueezeExcite | Linear
+"""The operations that have parameters, and so a module."""
+
+
+def plain_module(op: Weighted) -> nn.Module:
+    """The module of an operation."""
+    if isinstance(op, Conv):
+        return ConvNorm(op)
+    if isinstance(op, SqueezeExcite):
+        return SqueezeExcitation(op)
+    if isinstance(op, Linear):
+        return LinearActivation(op)
+    assert_never(op)
+
 
 class Block(nn.Module):
-    """Operations in a row; (N, C, H, W) -> (N, C', H', W'), or (N, classes) for a head."""
+    """Operations in a row; (N, C, H, W) -> (N, C', H', W'), or (N, classes) for a head.
 
-    def __init__(self, ops: tuple[Op, ...]) -> None:
+    `make` makes the modules of those that have parameters.
+    """
+
+    def __init__(self, ops: tuple[Op, ...], make: Callable[[Weighted], nn.Module] = plain_module) -> None:
         super().__init__()
         self.ops = ops
-        self._add(ops)
-
-    def _add(self, ops: tuple[Op, ...]) -> None:
-        for op in ops:
-            if isinstance(op, Conv):
-                self.add_module(op.name, ConvNorm(op))
-            elif isinstance(op, SqueezeExcite):
-                self.add_module(op.name, SqueezeExcitation(op))
-            elif isinstance(op, Linear):
-                self.add_module(op.name, LinearActivation(op))
-            elif isinstance(op, (Residual, GlobalPool, Dropout)):
-                self._add(children(op))
-            else:
-                assert_never(op)
+        for op in walk(ops):
+            if isinstance(op, (Conv, SqueezeExcite, Linear)):
+                self.add_module(op.name, make(op))
 
     def close_residuals(self) -> None:
         """Set the last batch norm of each residual to 0: `x + body(x)` becomes `x`."""
@@ -143,8 +149,16 @@ class BatchNorm(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> the same."""
         if self.training and torch.is_grad_enabled() and distributed.size() > 1:
-            return synchronised.batch_norm(x, self)
+            return synchronised.batch_norm(
+                x, self.weight, self.bias, self.statistics(), self.momentum or 0.0, self.eps
+            )
         return super().forward(x)
+
+    def statistics(self) -> tuple[Tensor, Tensor] | None:
+        """The running mean and variance."""
+        if self.running_mean is None or self.running_var is None:
+            return None
+        return self.running_mean, self.running_var
 
     def reset_running_stats(self) -> None:
         """Mean 0, variance 1."""

@@ -9,14 +9,21 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from train.compute import distributed
 
 
-def batch_norm(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
-    """Batch norm of (N, C, H, W) over the images of all processes; running statistics follow in all alike.
+def batch_norm(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    running: tuple[Tensor, Tensor] | None,
+    momentum: float,
+    eps: float,
+) -> Tensor:
+    """Batch norm of (N, C, H, W) over the images of all processes; `running` mean and variance follow.
 
     Mean and biased variance are put together from those of the processes (Chan et al. 1979, equation
     2.1); as in torch, the running variance is the unbiased one.
@@ -27,11 +34,10 @@ def batch_norm(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
     mean = means.mean(0)
     var = variances.mean(0) + (means - mean).square().mean(0)
     count = x.numel() // x.shape[1] * distributed.size()
-    momentum = norm.momentum or 0.0
-    if norm.running_mean is not None and norm.running_var is not None:
-        norm.running_mean.lerp_(mean, momentum)
-        norm.running_var.lerp_(var * count / max(count - 1, 1), momentum)
-    normed: Tensor = _Normalise.apply(x, norm.weight, norm.bias, mean, var, norm.eps)
+    if running:
+        running[0].lerp_(mean, momentum)
+        running[1].lerp_(var * count / max(count - 1, 1), momentum)
+    normed: Tensor = _Normalise.apply(x, weight, bias, mean, var, eps)
     return normed
 
 

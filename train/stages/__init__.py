@@ -12,6 +12,7 @@ from train.stages.inherit import (
 )
 from train.stages.loop import evaluate
 from train.stages.meta import meta_architecture, train_meta
+from train.stages.opening import Opening, draw, smallest
 from train.stages.progressive import TunedLayer, fine_tune
 from train.stages.sampling import Choices, Side, sample, side_of
 from train.stages.specialized import train_network
@@ -20,10 +21,12 @@ from train.stages.subnets import Subnet, Supernet, evaluate_subnets
 __all__ = [
     "Choices",
     "FairSupernet",
+    "Opening",
     "Side",
     "Subnet",
     "Supernet",
     "TunedLayer",
+    "draw",
     "elastic_order",
     "evaluate",
     "evaluate_subnets",
@@ -37,6 +40,7 @@ __all__ = [
     "refuse_other_space",
     "sample",
     "side_of",
+    "smallest",
     "train_fair",
     "train_meta",
     "train_network",
