@@ -53,14 +53,20 @@ def write_json(path: Path, kind: str, document: Mapping[str, Any], *, overwrite:
     write_bytes(path, f"{text}\n".encode("utf-8", "replace"), overwrite=overwrite)
 
 
+_HOLDERS = (Mapping, list, tuple)
+_plain_json = json.JSONEncoder(allow_nan=False, ensure_ascii=False).encode
+
+
 def to_json(document: Any, indent: str = "") -> str:
     """Readable JSON without NaN or infinity: one key a line, lists of plain values on one line."""
     if isinstance(document, Mapping) and document:
         pairs = (f"{json.dumps(str(key))}: {to_json(value, indent + ' ')}" for key, value in document.items())
         return _lines("{", pairs, "}", indent)
-    if isinstance(document, (list, tuple)) and any(isinstance(v, (Mapping, list, tuple)) for v in document):
+    if isinstance(document, (list, tuple)) and any(
+        issubclass(kind, _HOLDERS) for kind in set(map(type, document))
+    ):
         return _lines("[", (to_json(value, indent + " ") for value in document), "]", indent)
-    return json.dumps(document, allow_nan=False, ensure_ascii=False)
+    return _plain_json(document)
 
 
 def _lines(start: str, parts: Iterable[str], end: str, indent: str) -> str:
