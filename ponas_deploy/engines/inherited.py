@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from ponas_deploy.engines.accuracy import measure
 from ponas_deploy.engines.loop import WeightsSource
 from ponas_deploy.engines.preprocessing import preprocessing_of
-from ponas_deploy.files.notes import OnNote, OpenBar, no_bar, no_note
+from ponas_deploy.files.notes import Advance, OnNote, OpenBar, no_bar, no_note
 from ponas_deploy.files.weights import WeightsFile
 from searchspace.weights import Weights
 
 if TYPE_CHECKING:
     from ponas_deploy.backends import Session
     from searchspace.architecture import Architecture
+    from train.data import Splits
 
 _SCALE_IMAGES = 512
 _TOGETHER = 8
@@ -44,7 +45,7 @@ def inherited(
     """
     from train.progress import notes
     from train.runs import load_images
-    from train.stages import elastic_order, inherited_weights
+    from train.stages import Statistics, inherited_weights
 
     splits = load_images((file,), data=data, resolution=resolution, seed=seed, on_progress=notes(on_note))
 
@@ -66,19 +67,10 @@ def inherited(
             )
 
     def validate(architectures: Sequence[Architecture]) -> list[float]:
-        from train.compute import Compute
-        from train.stages import Supernet, evaluate_subnets
-
         images = len(splits.validation.labels)
         on_note(f"evaluating {len(architectures)} networks on {images} validation images of {data} ...")
-        compute = Compute.on("auto", lanes=0)
-        supernet = Supernet(architectures[0].space, file.tensors, compute)
-        found = list[float]()
-        for start in range(0, len(architectures), _TOGETHER):
-            choices = [architecture.choices for architecture in architectures[start : start + _TOGETHER]]
-            subnets = evaluate_subnets(supernet, choices, splits, compute, seed)
-            found += [subnet.evaluation.top1_pct for subnet in subnets]
-        return found
+        with bar() as advance:
+            return _validated(file, architectures, splits, seed, advance)
 
     def top1(session: Session, batch: int) -> float:
         batches = ((images.numpy(), labels.numpy()) for images, labels in splits.test.batches(batch))
@@ -94,7 +86,7 @@ def inherited(
 
     how = "as they are" if as_they_are else "inherited, batch norm recalibrated"
     if file.elastic and not finetune:
-        how += f" on {len(elastic_order(splits, seed)):,} training images"
+        how += f" on {len(Statistics.elastic(splits, seed).order):,} training images"
     recalibrating = f"recalibrating batch norm of the network on training images of {data} ..."
     tuned = f", fine-tuned {finetune} epochs" if finetune else ""
     return WeightsSource(
@@ -109,3 +101,24 @@ def inherited(
         class_names=splits.class_names,
         batch_norm="" if as_they_are else f"recalibrated on training images of {data}",
     )
+
+
+def _validated(
+    file: WeightsFile, architectures: Sequence[Architecture], splits: Splits, seed: int, advance: Advance
+) -> list[float]:
+    """Top-1 in percent of networks that inherit from a supernet, batch norm measured as an engine's is."""
+    from train.compute import Compute
+    from train.stages import Supernet, evaluate_subnets
+
+    compute, count = Compute.on("auto", lanes=0), len(architectures)
+    supernet = Supernet(architectures[0].space, file.tensors, compute, elastic=file.elastic)
+    found = list[float]()
+    for start in range(0, count, _TOGETHER):
+        choices = [one.choices for one in architectures[start : start + _TOGETHER]]
+
+        def report(seen: int, images: int, before: int = start, now: int = len(choices)) -> None:
+            advance(before * images + now * seen, count * images, "evaluating the shortlist")
+
+        subnets = evaluate_subnets(supernet, choices, splits, compute, seed, report)
+        found += [subnet.evaluation.top1_pct for subnet in subnets]
+    return found

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the train extra (torch)")
-from tiny_training import one_thread
+from tiny_training import CPU, one_thread
 from typer.testing import CliRunner
 
 from ofa_layout import NEW, OLD, State, Subnet, layers_of, supernet
@@ -32,7 +32,7 @@ from searchspace.graph import INPUT, network_model
 from train.compute import WHOLE, Share
 from train.data import Batch, Splits, TensorImages
 from train.networks import Network, load_arrays, to_arrays
-from train.stages import inherited_weights
+from train.stages import Supernet, evaluate, evaluate_subnets, inherited_weights
 
 CLASSES = 10
 SMALL = ",".join(["k5e4", "k3e3", "absent", "absent"] * 5)
@@ -242,9 +242,9 @@ def test_batch_norm_is_measured_as_the_authors_measure_it(file: WeightsFile, sta
     found = inherited_weights(
         architecture, file.stored, splits, on_progress=lambda p: seen.append((p.done, p.total)), device="cpu"
     )
-    assert [len(batch) for batch, _ in given] == [200, 200]
+    assert [len(batch) for batch, _ in given] == [153, 153, 153], "all of less than 2,000 images"
     assert None not in [augment for _, augment in given], "on augmented images"
-    assert seen == [(200, 400), (400, 400)]
+    assert seen == [(153, 459), (306, 459), (459, 459)]
     subnet = Subnet(state, layers_of(SMALL))
     subnet.measuring = True
     for batch, _ in given:
@@ -257,6 +257,26 @@ def test_batch_norm_is_measured_as_the_authors_measure_it(file: WeightsFile, sta
     assert not np.array_equal(
         found["head.conv.norm.running_var"], state["final_expand_layer.bn.running_var"].numpy()
     )
+
+
+def test_a_network_of_a_shortlist_is_measured_as_the_engine_is(file: WeightsFile) -> None:
+    pixels = 3 + 2 * torch.randn(230, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    given: list[tuple[torch.Tensor, int | None]] = []
+    labels = torch.arange(230) % CLASSES
+    train, seen = Recorded(TensorImages(pixels, labels), given), TensorImages(pixels[:60], labels[:60])
+    splits = Splits("noise", CLASSES, 32, 0, (0, 0, 0), (1, 1, 1), train, seen, seen)
+    architecture = Architecture.from_text(build_space("ofa-mbv3", 32, CLASSES), SMALL)
+    losses = []
+    for elastic in (True, False):
+        listed = Supernet(architecture.space, file.tensors, CPU, elastic=elastic)
+        (found,) = evaluate_subnets(listed, [architecture.choices], splits, CPU, 0)
+        losses.append(found.evaluation.cross_entropy)
+    assert [len(batch) for batch, _ in given] == [115, 115, 64, 64, 64]
+    chosen = Network(architecture)
+    load_arrays(chosen, inherited_weights(architecture, file.stored, splits, device="cpu"))
+    wanted = evaluate(chosen, splits.validation, CPU).cross_entropy
+    assert losses[0] == pytest.approx(wanted, rel=1e-4)
+    assert losses[1] != pytest.approx(wanted, rel=1e-3)
 
 
 def test_an_export_with_images_recalibrates_and_says_so(

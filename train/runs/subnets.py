@@ -40,6 +40,13 @@ class Run:
     splits: Splits
 
     @property
+    def calibration_images(self) -> int:
+        """How many training images measure batch norm statistics, where there are as many."""
+        from train.stages import Statistics
+
+        return Statistics.most(self.file.elastic)
+
+    @property
     def layers(self) -> tuple[str, ...]:
         """The names of the searchable layers."""
         return tuple(layer.name for layer in self.space.layers)
@@ -110,8 +117,6 @@ def evaluated_subnets(
 
 def _header(run: Run, wanted: SubnetsWanted) -> dict[str, Any]:
     """Everything that decides the accuracies; a journal of anything else is set aside."""
-    from train.stages.subnets import CALIBRATION_IMAGES
-
     return {
         "what": "subnets",
         "side": wanted.side,
@@ -119,7 +124,7 @@ def _header(run: Run, wanted: SubnetsWanted) -> dict[str, Any]:
         "weights": sha256(run.file.stored),
         "data": run.splits.name,
         "images": len(run.splits.validation.labels),
-        "calibration_images": CALIBRATION_IMAGES,
+        "calibration_images": run.calibration_images,
     }
 
 
@@ -129,7 +134,7 @@ def _groups(run: Run, wanted: SubnetsWanted, journal: Journal) -> Iterator[list[
     from train.stages import Supernet, evaluate_subnets, sample
 
     compute = Compute.on(wanted.device, lanes=0)
-    supernet = Supernet(run.space, run.file.tensors, compute)
+    supernet = Supernet(run.space, run.file.tensors, compute, elastic=run.file.elastic)
     known = {tuple(entry["choices"]): entry for entry in journal.entries}
     drawn = islice(sample(run.space, wanted.side, wanted.seed), wanted.networks)
     while group := list(islice(drawn, _TOGETHER)):

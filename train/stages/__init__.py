@@ -4,7 +4,6 @@ from train.stages.distill import load_teacher
 from train.stages.evaluation import evaluate_weights
 from train.stages.fairness import FairSupernet, train_fair
 from train.stages.inherit import (
-    elastic_order,
     inherited_network,
     inherited_weights,
     recalibrate_batch_norm,
@@ -16,6 +15,7 @@ from train.stages.opening import Opening, draw, smallest
 from train.stages.progressive import TunedLayer, fine_tune
 from train.stages.sampling import Choices, Side, sample, side_of
 from train.stages.specialized import train_network
+from train.stages.statistics import Statistics
 from train.stages.subnets import Subnet, Supernet, evaluate_subnets
 
 __all__ = [
@@ -23,11 +23,11 @@ __all__ = [
     "FairSupernet",
     "Opening",
     "Side",
+    "Statistics",
     "Subnet",
     "Supernet",
     "TunedLayer",
     "draw",
-    "elastic_order",
     "evaluate",
     "evaluate_subnets",
     "evaluate_weights",

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from torch import Tensor
-
 from ponas_deploy.errors import PonasError
 from ponas_deploy.files.weights import Arrays, read_weights
 from searchspace import Architecture
 from searchspace.weights import Weights, inherit
-from train.compute import Compute, derive, few_threads, shuffled
+from train.compute import Compute, few_threads
 from train.data import Splits
 from train.networks import Network, load_arrays, to_arrays
 from train.progress import OnProgress, TrainingProgress, silent
 from train.settings import SpecializedSettings
-from train.stages.loop import recalibrate
 from train.stages.specialized import train_network
+from train.stages.statistics import Statistics
 
 CALIBRATION_IMAGES = 8192
-ELASTIC_IMAGES, ELASTIC_BATCH = 2000, 200
-"""Of a network of Once-for-all, as its authors measure its statistics (github.com/mit-han-lab/once-for-all
-@f03b267): on augmented training images, averages over batches of mean and biased variance."""
 
 
 def inherited_weights(
@@ -57,30 +52,16 @@ def inherited_weights(
     return to_arrays(network.state_dict())
 
 
-def elastic_order(splits: Splits, seed: int) -> Tensor:
-    """The training images that measure the statistics of a network of an elastic supernet."""
-    return shuffled(len(splits.train.labels), ELASTIC_BATCH, "statistics", seed=seed)[:ELASTIC_IMAGES]
-
-
 def _recalibrate_elastic(
     network: Network, splits: Splits, seed: int, compute: Compute, on_progress: OnProgress
 ) -> None:
-    order = elastic_order(splits, seed)
+    statistics = Statistics.elastic(splits, seed)
 
     def report(seen: int) -> None:
-        on_progress(TrainingProgress("weights", seen, len(order), "recalibrating batch norm"))
+        on_progress(TrainingProgress("weights", seen, len(statistics.order), "recalibrating batch norm"))
 
     with few_threads(splits.resolution):
-        recalibrate(
-            [network],
-            splits.train,
-            order,
-            ELASTIC_BATCH,
-            compute,
-            augment=derive(seed, "statistics"),
-            biased=True,
-            on_images=report,
-        )
+        statistics.measure([network], compute, report)
 
 
 def refuse_other_space(architecture: Architecture, splits: Splits) -> None:
@@ -102,6 +83,5 @@ def inherited_network(architecture: Architecture, tensors: Weights, compute: Com
 
 def recalibrate_batch_norm(network: Network, splits: Splits, batch: int, seed: int, compute: Compute) -> None:
     """Measure the batch norm statistics of a network again, on training images."""
-    order = shuffled(len(splits.train.labels), batch, "statistics", seed=seed)[:CALIBRATION_IMAGES]
     with few_threads(splits.resolution):
-        recalibrate([network], splits.train, order, batch, compute)
+        Statistics.plain(splits, batch, CALIBRATION_IMAGES, seed).measure([network], compute)

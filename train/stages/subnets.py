@@ -1,14 +1,14 @@
 """Networks of a finished supernet, evaluated as they are inherited, to fit or certify a table.
 
-A subnet takes over the weights of its candidates. Its batch norm statistics are measured again on
-training images, because those in the file belong to the neighbours that a candidate was trained with
-(as in single path one-shot search, arXiv 1904.00420); then it sees the validation images.
+A subnet takes over the weights of its candidates. Its batch norm statistics are measured again on training
+images (`train.stages.statistics`); then it sees the validation images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -16,20 +16,19 @@ from torch import Tensor
 from ponas_deploy.files.weights import Arrays
 from searchspace import Architecture, Space
 from searchspace.weights import inherit
-from train.compute import Compute, shuffled, threads
+from train.compute import Compute, threads
 from train.data import Images, Splits
 from train.networks import Network, frozen
 from train.progress import Evaluation
-from train.stages.loop import EVALUATION_BATCH, Tally, recalibrate
+from train.stages.loop import EVALUATION_BATCH, Tally
 from train.stages.sampling import Choices
-
-CALIBRATION_IMAGES = 512
-"""Training images that measure batch norm statistics. Against all of them, top-1 was off by one standard
-deviation of 0.6 points on the digits (40 networks; 1.5 with 64 images, 0.7 with 256) and of 0.5 on 30
-fractals (20 networks; 0.8 and 0.5), where the validation images themselves leave a noise of 1.5 and 1.0."""
+from train.stages.statistics import Statistics
 
 _BATCH = 64
-"""Images at once while statistics are measured, and on a CPU always: more do not fit its caches."""
+"""Images at once on a CPU: more do not fit its caches."""
+
+OnImages: TypeAlias = Callable[[int, int], None]
+"""Called with the images that were seen, and those in total."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +44,13 @@ class Subnet:
 
 
 class Supernet:
-    """The weights of every candidate, read once. Networks made of them share them."""
+    """The weights of every candidate, read once. Networks made of them share them.
 
-    def __init__(self, space: Space, tensors: Arrays, compute: Compute) -> None:
-        self.space = space
+    `elastic`: those of a layer's candidates are parts of one another (Once-for-all).
+    """
+
+    def __init__(self, space: Space, tensors: Arrays, compute: Compute, *, elastic: bool = False) -> None:
+        self.space, self._elastic = space, elastic
         self._tensors = {name: compute.put(torch.from_numpy(array)) for name, array in tensors.items()}
 
     def network(self, choices: Choices) -> Network:
@@ -65,25 +67,42 @@ class Supernet:
         )
         return network.requires_grad_(False)
 
+    def statistics(self, splits: Splits, seed: int) -> Statistics:
+        """What its networks' batch norm is measured with, the same for each."""
+        return Statistics.of_subnets(splits, seed, elastic=self._elastic)
+
 
 def _own(name: str, tensor: Tensor) -> Tensor:
     return tensor.clone() if name.endswith(("running_mean", "running_var")) else tensor
 
 
 def evaluate_subnets(
-    supernet: Supernet, networks: Sequence[Choices], splits: Splits, compute: Compute, seed: int
+    supernet: Supernet,
+    networks: Sequence[Choices],
+    splits: Splits,
+    compute: Compute,
+    seed: int,
+    on_images: OnImages | None = None,
 ) -> tuple[Subnet, ...]:
     """Evaluate networks side by side: images are decoded once for all of them.
 
     On a CPU each lane of `compute` works on a network of its own in one thread, so that the result
-    depends neither on the lanes nor on which networks come together.
+    depends neither on the lanes nor on which networks come together. `on_images` is called with how many
+    images all of them have seen, and how many they will.
     """
-    order = shuffled(len(splits.train.labels), _BATCH, "statistics", seed=seed)[:CALIBRATION_IMAGES]
+    statistics = supernet.statistics(splits, seed)
+    measured = len(statistics.order)
+    total = measured + len(splits.validation.labels)
+
+    def report(seen: int) -> None:
+        if on_images:
+            on_images(seen, total)
+
     with threads(1):
         modules = [supernet.network(choices) for choices in networks]
-        recalibrate(modules, splits.train, order, _BATCH, compute)
+        statistics.measure(modules, compute, report)
         folded = [compute.place(frozen(module.parts())) for module in modules]
-        tallies = _evaluated(folded, splits.validation, compute)
+        tallies = _evaluated(folded, splits.validation, compute, lambda seen: report(measured + seen))
     return tuple(
         Subnet(choices, whole.result(), (first.result().top1_pct, second.result().top1_pct))
         for choices, (whole, first, second) in zip(networks, tallies, strict=True)
@@ -94,7 +113,10 @@ _Tallies = tuple[Tally, Tally, Tally]
 """Of all images, of those at even places and of those at odd ones."""
 
 
-def _evaluated(modules: Sequence[torch.nn.Module], images: Images, compute: Compute) -> list[_Tallies]:
+def _evaluated(
+    modules: Sequence[torch.nn.Module], images: Images, compute: Compute, on_images: Callable[[int], None]
+) -> list[_Tallies]:
+    seen = 0
     tallies = [(Tally(), Tally(), Tally()) for _ in modules]
     size = _BATCH if compute.device.type == "cpu" else EVALUATION_BATCH
     for batch, labels in images.batches(size):
@@ -109,4 +131,6 @@ def _evaluated(modules: Sequence[torch.nn.Module], images: Images, compute: Comp
                 tally.add(logits[part], targets[part])
 
         compute.each(add_network, range(len(modules)))
+        seen += len(labels)
+        on_images(seen)
     return tallies

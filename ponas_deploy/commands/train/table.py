@@ -134,7 +134,6 @@ def _with_origin(fit: Fit, run: Run, found: EvaluatedSubnets, progressive: Accur
     from ponas_deploy.fitting import table_of
     from ponas_deploy.fitting.certify import noise_of_halves
     from ponas_deploy.tables.accuracy import AccuracyTable
-    from train.stages.subnets import CALIBRATION_IMAGES
 
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     made = table_of(fit, created=created, resolution=run.space.resolution, classes=run.space.classes)
@@ -148,7 +147,7 @@ def _with_origin(fit: Fit, run: Run, found: EvaluatedSubnets, progressive: Accur
         images=len(run.splits.validation.labels),
         epochs=progressive.origin.epochs if progressive.origin else (),
         weights="weights inherited from the supernet",
-        details=(*made.origin.details, ("calibration_images", str(CALIBRATION_IMAGES))),
+        details=(*made.origin.details, ("calibration_images", str(run.calibration_images))),
     )
     noise = noise_of_halves(found.halves_pct)
     top1 = fmean(found.networks.values)
