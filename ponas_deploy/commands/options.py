@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_type_hints
 import typer
 
 from ponas_deploy.commands import quantities
+from ponas_deploy.commands.quantities import Resolutions
 
 if TYPE_CHECKING:
     from ponas_deploy.search.costs import CostColumn, Rate
@@ -141,6 +142,15 @@ AccuracyTableFile: TypeAlias = Annotated[
         help="An accuracy table: JSON, CSV (layer,candidate,loss_pp or top1_pct) or a stored name.",
     ),
 ]
+AccuracyTableFiles: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--accuracy-table",
+        metavar="FILE",
+        show_default="the space's own",
+        help="An accuracy table: JSON, CSV or a stored name. May be repeated: one a resolution.",
+    ),
+]
 ProfileTime: TypeAlias = Annotated[
     float,
     typer.Option(
@@ -158,6 +168,25 @@ EngineResolution: TypeAlias = Annotated[
         min=1,
         callback=bounded("Resolution"),
         help="Input side; default 224, or that of --weights.",
+    ),
+]
+SeveralResolutions: TypeAlias = Annotated[
+    Resolutions | None,
+    typer.Option(
+        "--resolution",
+        metavar="PX[,PX...]|auto",
+        parser=quantities.parse_resolutions,
+        help="Input sides to search: 192, or 160,192,224, or auto; default 224, or that of --weights.",
+    ),
+]
+ProfileResolutions: TypeAlias = Annotated[
+    Resolutions | None,
+    typer.Option(
+        "--resolution",
+        metavar="PX[,PX...]",
+        parser=quantities.parse_resolutions,
+        show_default="224",
+        help="Input side in pixels; of several (160,192,224) a table each, which share --time.",
     ),
 ]
 EngineClasses: TypeAlias = Annotated[

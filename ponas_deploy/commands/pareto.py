@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ponas_deploy.commands.options import AccuracyTableFile, Json, LatencyTables
+from ponas_deploy.commands.options import AccuracyTableFiles, Json, LatencyTables
 from ponas_deploy.commands.output import note, print_json, show
 
 
 def pareto(
-    latency_tables: LatencyTables, accuracy_table: AccuracyTableFile = None, json: Json = False
+    latency_tables: LatencyTables, accuracy_table: AccuracyTableFiles = None, json: Json = False
 ) -> None:
     """Compute the Pareto front; compare several tables.
 
@@ -15,33 +15,30 @@ def pareto(
     for each budget which one loses least, who dominates whom, and one sentence of verdict. Exact; a front of
     very many networks is cut, and a warning says how far the networks left out may be from those listed.
 
+    Tables of several resolutions have a front each, merged by what their networks lose: by an accuracy table
+    of each resolution, or by one that says what other resolutions lose, as that of ofa-mbv3 does.
+
     \b
     Examples:
       ponas pareto --latency-table latency.csv --accuracy-table loss.csv --json
       ponas pareto --latency-table ort.json --latency-table openvino.json --accuracy-table acc.json
+      ponas pareto --latency-table 160px.json --latency-table 224px.json
     """
-    from ponas_deploy.search.comparison import NamedFront, compare_fronts, pareto_document, thinned_warnings
-    from ponas_deploy.search.pareto import front
-    from ponas_deploy.tables.accuracy_quality import top1_warnings
-    from ponas_deploy.tables.named import read_tables
-    from ponas_deploy.tables.quality import table_warnings
-    from ponas_deploy.tables.spaces import resolutions
+    from ponas_deploy.search.comparison import compare_fronts, pareto_document, thinned_warnings
+    from ponas_deploy.search.sides import comparable, fronts_of, side_warnings, sides_of
+    from ponas_deploy.tables.named import read_accuracy_tables, read_latency_tables
     from ponas_deploy.tables.units import table_doubt
 
-    tables, names, accuracy = read_tables(latency_tables, accuracy_table, note)
-    warnings = table_warnings(dict(zip(names, tables, strict=True)), accuracy)
-    fronts = [NamedFront(name, front(table, accuracy)) for name, table in zip(names, tables, strict=True)]
+    tables, names = read_latency_tables(latency_tables, note)
+    sides = sides_of(tables, read_accuracy_tables(accuracy_table or [], tables[0], note))
+    own = fronts_of(sides)
+    fronts, predict = comparable(sides, names, own)
     for name, table in zip(names, tables, strict=True):
         if doubt := table_doubt(table.grid):
             note(f"{name}: {doubt}")
-    losses_pp = [float(end) for one in fronts for end in one.front.loss[[0, -1]]]
-    warnings = (
-        *warnings,
-        *thinned_warnings(fronts),
-        *top1_warnings(accuracy, losses_pp, resolutions(tables)),
-    )
+    warnings = (*side_warnings(sides, names, own), *thinned_warnings(fronts))
     if json:
-        print_json(pareto_document(fronts, [table.grid for table in tables], warnings, accuracy))
+        print_json(pareto_document(fronts, [table.grid for table in tables], warnings, predict))
         return
     from ponas_deploy.commands.reports.findings import warning_lines
     from ponas_deploy.commands.reports.pareto import comparison_report, front_report
@@ -49,6 +46,6 @@ def pareto(
     if warnings:
         show(warning_lines(warnings))
     if len(fronts) > 1:
-        show(comparison_report(compare_fronts(fronts), fronts, accuracy))
+        show(comparison_report(compare_fronts(fronts), fronts, predict))
     else:
-        show(front_report(fronts[0], accuracy))
+        show(front_report(fronts[0], predict))

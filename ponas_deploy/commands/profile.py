@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ponas_deploy.commands import quantities
 from ponas_deploy.commands.options import (
     AccuracyTableFile,
     Backends,
@@ -15,8 +16,8 @@ from ponas_deploy.commands.options import (
     Force,
     Json,
     Precisions,
+    ProfileResolutions,
     ProfileTime,
-    Resolution,
     Seed,
     SpaceName,
     Threads,
@@ -45,7 +46,7 @@ def profile(
     threads: Threads = 1,
     batch: Batch = 1,
     space: SpaceName = None,
-    resolution: Resolution = 224,
+    resolution: ProfileResolutions = None,
     classes: Classes = 1000,
     time: ProfileTime = 75.0,
     prior: Annotated[
@@ -73,7 +74,8 @@ def profile(
 ) -> None:
     """Measure this machine: every candidate block on every layer shape, into certified latency tables.
 
-    One table for each runtime and precision. Whole networks are timed too: some correct the table, others
+    One table for each runtime and precision; and for each resolution where --resolution names several, which
+    share --time. Whole networks are timed too: some correct the table, others
     certify it. In little time (--time 20s) the cells that the Pareto front can contain and the networks get
     most of it. The same command again goes on: with a profile that was interrupted where it stopped, with a
     table that ran out of time by adding rounds and networks to it (--force measures it again).
@@ -93,27 +95,36 @@ def profile(
       ponas profile --device cpu --backend openvino --precision bf16 --threads 2
       ponas profile --device cpu --name jetson --out tables/
       ponas profile --device cpu --time 20s
+      ponas profile --device cpu --space ofa-mbv3 --resolution 160,192,224 --time 3min
       ponas profile --device gpu --backend tensorrt --precision fp16
       ponas profile --backend onnxruntime --prior amd-epyc-2c/openvino-bf16-t1-b1-ponas-224px-1000c
     """
     from ponas_deploy.commands.waiting import profile_bar
     from ponas_deploy.profiling.inventory import Target
     from ponas_deploy.profiling.tables import ProfileOptions, accuracy_of, profile_tables
-    from ponas_deploy.tables.architectures import DEFAULT_SPACE
+    from ponas_deploy.tables.architectures import DEFAULT_RESOLUTION, DEFAULT_SPACE
     from ponas_deploy.tables.files import load_accuracy_table
+    from ponas_deploy.tables.resolutions import spaces_at
+    from ponas_deploy.tables.store import StoredTable
     from searchspace import build_space
 
     if measurements is not None and prior is None:
         raise typer.BadParameter("--measurements counts networks for a prior: name one with --prior.")
     refuse_threads(threads, device)
-    built = build_space(space or DEFAULT_SPACE, resolution, classes)
+    if resolution and not resolution.px:
+        raise typer.BadParameter("auto is for a search: name the resolutions to profile.")
+    px = resolution.px if resolution else (DEFAULT_RESOLUTION,)
+    spaces = spaces_at(build_space(space or DEFAULT_SPACE, px[0], classes), px)
     target = Target(device, backend or (), precision or (), threads, batch)
+    share = max(time / len(spaces), quantities.LEAST_PROFILE_S)
     options = ProfileOptions(
-        time, name or "", out, accuracy_table, prior, measurements, overwrite=force, seed=seed
+        share, name or "", out, accuracy_table, prior, measurements, overwrite=force, seed=seed
     )
+    made = list[StoredTable]()
     with profile_bar() as on_progress:
-        made = profile_tables(target, built, options, on_note=note, on_progress=on_progress)
-    found = accuracy_of(built, accuracy_table)
+        for built in spaces:
+            made += profile_tables(target, built, options, on_note=note, on_progress=on_progress)
+    found = accuracy_of(spaces[0], accuracy_table)
     accuracy = load_accuracy_table(found) if found else None
     for stored in made:
         note(_precision(stored, accuracy))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import typer
@@ -39,6 +40,39 @@ def parse_profile_time(text: str | float) -> float:
             f"'{text}' is too short for a certified table: ask for {LEAST_PROFILE_S:g}s or more."
         )
     return seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Resolutions:
+    """Sides of the square input that were asked for, in pixels; none where they are left open (`auto`)."""
+
+    px: tuple[int, ...] = ()
+
+    @property
+    def one(self) -> int | None:
+        """The only one; None where there are several, or where they are left open."""
+        return self.px[0] if len(self.px) == 1 else None
+
+
+def parse_resolutions(text: str | Resolutions) -> Resolutions:
+    """`192`, `160,192,224` or `auto`; a usage error for anything else, and for one that stands twice."""
+    from ponas_deploy.files.bounds import Resolution, fault
+    from ponas_deploy.tables.resolutions import AUTO
+
+    if not isinstance(text, str):
+        return text  # typer parses what it parsed again
+    found = list[int]()
+    for part in [] if text.strip() == AUTO else map(str.strip, text.split(",")):
+        if not (part.isascii() and part.isdigit()):
+            raise typer.BadParameter(
+                f"'{part}' is no resolution: write pixels (192, or 160,192,224) or {AUTO}."
+            )
+        if wrong := fault(Resolution, int(part[:9])):
+            raise typer.BadParameter(f"resolution {wrong}")
+        if int(part) in found:
+            raise typer.BadParameter(f"resolution {int(part)} stands twice: name each once.")
+        found.append(int(part))
+    return Resolutions(tuple(found))
 
 
 def _parse(notation: Notation, text: str) -> Limit:

@@ -9,11 +9,11 @@ import typer
 
 from ponas_deploy.commands.boundary import CANNOT_BE_TOLD
 from ponas_deploy.commands.options import (
+    AccuracyTableFiles,
     Backends,
     Batch,
     Device,
     EngineClasses,
-    EngineResolution,
     Finetune,
     Force,
     Json,
@@ -21,6 +21,7 @@ from ponas_deploy.commands.options import (
     Precisions,
     ScaleImages,
     Seed,
+    SeveralResolutions,
     SpaceName,
     Threads,
     Weights,
@@ -31,6 +32,7 @@ from ponas_deploy.commands.options import (
 from ponas_deploy.commands.output import note, print_json, show
 
 if TYPE_CHECKING:
+    from ponas_deploy.commands.quantities import Resolutions
     from ponas_deploy.engines.attempt import Attempt
 
 
@@ -66,21 +68,19 @@ def specialize(
     ] = None,
     device: Device = None,
     latency_table: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="A latency table: JSON, CSV or a stored name; else the device's."),
-    ] = None,
-    accuracy_table: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            metavar="FILE", help="An accuracy table: JSON, CSV or a name; else the space's default."
+            metavar="FILE",
+            help="A latency table: JSON, CSV or a stored name; else the device's. May be repeated.",
         ),
     ] = None,
+    accuracy_table: AccuracyTableFiles = None,
     backend: Backends = None,
     precision: Precisions = None,
     threads: Threads = 1,
     batch: Batch = 1,
     space: SpaceName = None,
-    resolution: EngineResolution = None,
+    resolution: SeveralResolutions = None,
     classes: EngineClasses = None,
     weights: Weights = None,
     data: WeightsData = None,
@@ -127,6 +127,10 @@ def specialize(
     say against a table is a warning too; a table that predicts hardly better than chance, or of this machine
     as it was with another runtime or power mode, is refused where --confidence asks it for a promise.
 
+    Of several resolutions (--resolution 160,192,224, or auto for those that make sense) each has latency
+    tables of its own; the best network of all is chosen, at its resolution. What a network loses at each is
+    said by an --accuracy-table of each, or by one table that knows it, such as that of ofa-mbv3.
+
     Exit code 3 when the machine is too noisy to tell whether the engine meets its budget: the engine is
     there, the report says what makes it possible to tell, and `ponas verify` measures again.
 
@@ -139,6 +143,7 @@ def specialize(
       ponas specialize --device jetson --latency 20ms --params 5M
       ponas specialize --device cpu --latency 300us --weights runs/digits-quick/weights.safetensors \\
         --shortlist 10 --finetune 5
+      ponas specialize --device cpu --space ofa-mbv3 --resolution 160,192,224 --latency 5ms
       ponas specialize --latency-table mine.csv --accuracy-table loss.csv --latency 20ms --json
       ponas specialize --latency-table mine.json --accuracy-table loss.csv --latency 20ms --confidence 0.9
     """
@@ -160,7 +165,7 @@ def specialize(
         if idle := [name for name, value in of_engines.items() if value]:
             raise typer.BadParameter(f"{', '.join(idle)}: only with --device, where an engine is emitted.")
         networks = space, resolution, classes
-        _choose(limits, latency_table, accuracy_table, networks, method, seed, confidence, json)
+        _choose(limits, latency_table or [], accuracy_table or [], networks, method, seed, confidence, json)
         return
     from ponas_deploy.commands.waiting import lines_of_a_build, profile_bar, waiting
     from ponas_deploy.engines.deployment import deploy
@@ -169,21 +174,23 @@ def specialize(
     from ponas_deploy.profiling.inventory import Target
     from ponas_deploy.tables import store
     from ponas_deploy.tables.margin import CONFIDENCE
+    from ponas_deploy.tables.resolutions import AUTO
 
     refuse_threads(threads, device)
     carried = open_weights(weights, data, finetune, seed, calibration, note, waiting)
-    built = carried.space(space, resolution, classes)
+    built = carried.space(space, resolution.one if resolution else None, classes)
     target = Target(device, backend or (), precision or (), threads, batch)
     with profile_bar() as on_progress:
         engine = deploy(
             built,
             target,
-            store.accuracy_table(accuracy_table) if accuracy_table else None,
+            [store.accuracy_table(name) for name in accuracy_table or ()],
             limits,
             out=out or Path("engines") / f"{target.device_name}-{_slug(limits)}",
             percentile=percentile,
             confidence=confidence or CONFIDENCE,
-            weights=carried.source(built.resolution),
+            weights=carried,
+            resolutions=(resolution.px or AUTO) if resolution else None,
             latency_table=latency_table,
             shortlist=shortlist,
             method=method,
@@ -208,56 +215,65 @@ def specialize(
 
 def _choose(
     limits: Limits,
-    latency_table: str | None,
-    accuracy_table: str | None,
-    networks: tuple[str | None, int | None, int | None],
+    latency_tables: list[str],
+    accuracy_tables: list[str],
+    networks: tuple[str | None, Resolutions | None, int | None],
     method: str,
     seed: int,
     confidence: float | None,
     json: bool,
 ) -> None:
-    from ponas_deploy.engines.choice import choose
-    from ponas_deploy.search.specialize import budget_from, counted_at
+    from ponas_deploy.engines.choice import choose_over
+    from ponas_deploy.search.sides import budget_over, sides_of
+    from ponas_deploy.search.specialize import counted_at
     from ponas_deploy.tables import store
-    from ponas_deploy.tables.spaces import space_for
+    from ponas_deploy.tables.names import short_names
+    from ponas_deploy.tables.spaces import spaces_for
 
-    if latency_table is None:
+    if not latency_tables:
         raise typer.BadParameter(
             "name --device, or a --latency-table and an --accuracy-table to choose from."
         )
-    latency = store.latency_table(latency_table, note)
-    built = space_for(latency.table, *networks)
-    if text := counted_at(latency.table, built, limits, *networks[1:]):
+    stored = [store.latency_table(name, note) for name in latency_tables]
+    space, resolution, classes = networks
+    tables = [one.table for one in stored]
+    spaces = spaces_for(tables, space, resolution.px if resolution else (), classes)
+    one = resolution.one if resolution else None
+    if text := counted_at(tables[0], spaces[0], limits, one, classes):
         note(text)
-    if accuracy_table is None and built is None:
+    if not accuracy_tables and spaces[0] is None:
         raise typer.BadParameter("these labels belong to no space that is known: name an --accuracy-table.")
-    accuracy = store.accuracy_table(accuracy_table or f"accuracy/{built.name if built else ''}", note)
-    found = choose(
-        latency,
-        accuracy.table,
-        budget_from(limits, [latency.table], accuracy.table, built),
-        name=latency_table,
-        space=built,
+    default = [f"accuracy/{spaces[0].name}"] if spaces[0] else []
+    accuracies = [store.accuracy_table(name, note) for name in accuracy_tables or default]
+    sides = sides_of(tables, [one.table for one in accuracies], spaces)
+    several = len(stored) > 1
+    found = choose_over(
+        stored,
+        sides,
+        budget_over(limits, sides),
+        names=short_names(tables, [one.path for one in stored]) if several else latency_tables,
         method=method,
         seed=seed,
         confidence=confidence,
         on_note=note,
     )
+    made_on = "; ".join(one.made_on for one in accuracies)
     if json:
         from ponas_deploy.commands.documents.choice import choice_document
 
-        print_json(choice_document(found, confidence, accuracy.made_on))
+        print_json(choice_document(found, confidence, made_on))
         return
     from ponas_deploy.commands.reports.engine import specialization_report
 
-    notes = [f"Accuracy table: {accuracy.made_on}."]
+    by = [f"Latency table: {found.table}, of {len(stored)}."] if found.table else []
+    notes = [*by, f"Accuracy table: {made_on}."]
     show(specialization_report(found.specialization, found.margin, notes, found.doubts))
 
 
 def _note_attempt(attempt: Attempt) -> None:
     from ponas_deploy.engines.verdict import CANNOT_BE_TOLD as CANNOT_TELL
 
-    runtime = f"{attempt.conditions.backend} {attempt.conditions.precision}"
+    runtime = f"{attempt.conditions.backend} {attempt.conditions.precision}{attempt.where}"
     if attempt.timing is None:
         note(
             f"try {attempt.number}: {runtime}, expected {attempt.expected_ms:.3f} ms; building and timing ..."

@@ -44,13 +44,23 @@ class Attempt:
     @property
     def objective(self) -> tuple[float, float]:
         """The less the better: the top-1 on images, where it was evaluated, before the loss by the table."""
-        return -(self.validation_top1_pct or 0.0), self.choice.predicted_loss_pp
+        return -(self.validation_top1_pct or 0.0), self.choice.compared_pp
 
     @property
     def lost_pp(self) -> float:
-        """The objective in percentage points: of top-1 on images below 0, where it was evaluated."""
+        """The objective in percentage points: of top-1 below 0, where it was evaluated or is predicted."""
         measured, by_table = self.objective
         return measured or by_table
+
+    @property
+    def resolution(self) -> int | None:
+        """The side of the network's input in pixels; None where the table does not say it."""
+        return self.stored.table.space.resolution if self.stored.table.space else None
+
+    @property
+    def where(self) -> str:
+        """` at 192 px`, for people; empty where the resolution is not known."""
+        return f" at {self.resolution} px" if self.resolution else ""
 
     @property
     def conditions(self) -> Conditions:

@@ -113,7 +113,7 @@ def next_attempt(
     found, refusals = list[Attempt](), list[BudgetError]()
     for stored in task.tables:
         try:
-            found += _untried(task, stored, attempts, measured)
+            found += _untried(task.of(stored), stored, attempts, measured)
         except BudgetError as error:
             certified = margin(stored.table, task.confidence, task.percentile)
             refusals.append(error if measured else with_margin_said(error, certified))
@@ -215,10 +215,11 @@ def _between(task: Task, attempts: Sequence[Attempt]) -> Attempt | None:
     edge_ms = min((one for one in over if one > low_ms), default=low_ms * 100 / best.used_pct)
     if edge_ms < low_ms * _NARROWEST:
         return None
+    task = task.of(best.stored)
     halfway = task.budget.with_limits(latency_ms=sqrt(low_ms * edge_ms))
     tried = {attempt.choice.choices for attempt in _on_table(best.stored, attempts)}
     found = _best_untried(task, best.stored.table, tried, halfway)
-    if not found or found[0].predicted_loss_pp >= best.lost_pp:
+    if not found or found[0].compared_pp >= best.lost_pp:
         return None
     factor, number = _expected(best.stored, best.margin, attempts).value, len(attempts) + 1
     return _attempt(task, best.stored, found[0], factor, number, best.margin, best.reproducibility_pct)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import inf
 
-from ponas_deploy.errors import UnknownNameError
+from ponas_deploy.errors import BudgetError, UnknownNameError
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.profiling.staleness import refuse_stale
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.costs import Amount, cost_column, limits_of
 from ponas_deploy.search.margins import choose_within
 from ponas_deploy.search.notation import Limit
-from ponas_deploy.search.specialize import METHODS, Specialization, budget_from, matched_loss
+from ponas_deploy.search.sides import Side, budget_from, budget_over, sides_of
+from ponas_deploy.search.specialize import METHODS, Specialization, matched_loss
 from ponas_deploy.search.specialize import shortlist as within
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.accuracy_quality import accuracy_warnings, top1_warnings
@@ -21,6 +23,7 @@ from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.margin import Margin, beyond_the_rows, margin
 from ponas_deploy.tables.named import as_stored
 from ponas_deploy.tables.quality import doubts, usable_tables
+from ponas_deploy.tables.resolutions import at, resolution_warnings
 from ponas_deploy.tables.spaces import resolutions, space_of
 from ponas_deploy.tables.store import StoredTable
 from ponas_deploy.tables.units import budget_doubt
@@ -31,13 +34,15 @@ from searchspace.space import Space
 class Choice:
     """A network that was chosen and not built, the margin that was left, and warnings about the tables.
 
-    `doubts` are those that make the choice worthless.
+    `doubts` are those that make the choice worthless. `table` is the latency table's name where there were
+    several.
     """
 
     specialization: Specialization
     margin: Margin | None
     warnings: tuple[str, ...]
     doubts: tuple[str, ...] = ()
+    table: str = ""
 
 
 def choose(
@@ -77,28 +82,90 @@ def choose(
     return Choice(found, left, warnings, doubts(named, accuracy))
 
 
+def choose_over(
+    latencies: Sequence[StoredTable],
+    sides: Sequence[Side],
+    budget: Budget,
+    *,
+    names: Sequence[str],
+    method: str = "exact",
+    seed: int = 0,
+    confidence: float | None = None,
+    on_note: OnNote = no_note,
+) -> Choice:
+    """The best network within a budget over several latency tables, each with its `Side` and its name.
+
+    Of networks that lose the same the faster one. BudgetError, the most hopeful table's, where none fits.
+    """
+    found, refusals, said = list[Choice](), list[BudgetError](), dict[str, None]()
+
+    def note_once(text: str) -> None:
+        if text not in said:
+            on_note(text)
+        said[text] = None
+
+    for name, stored, side in zip(names, latencies, sides, strict=True):
+        try:
+            one = choose(
+                stored,
+                side.accuracy,
+                budget,
+                name=name,
+                space=side.space,
+                method=method,
+                seed=seed,
+                confidence=confidence,
+                on_note=note_once,
+            )
+        except BudgetError as error:
+            refusals.append(error)
+            continue
+        found.append(replace(one, table=name if len(latencies) > 1 else ""))
+    if not found:
+        raise _most_hopeful(refusals)
+    best = min(found, key=lambda one: (one.specialization.compared_pp, one.specialization.predicted_ms))
+    for side in sides:
+        for text in resolution_warnings(side.accuracy, [one.resolution for one in sides if one.resolution]):
+            note_once(text)
+    return replace(best, warnings=tuple(said))
+
+
 def refuse_impossible(
-    space: Space, losses: AccuracyTable, limits: Mapping[str, Limit], method: str = "exact"
+    each: Sequence[tuple[Space, AccuracyTable]], limits: Mapping[str, Limit], method: str = "exact"
 ) -> None:
     """Refuse what no latency table can make possible, before one is measured.
 
-    Raises UnknownNameError for a method that nobody knows, TableMismatchError for losses of another space,
-    PonasError without a limit, BudgetError for limits on counted costs (parameters, MACs, bytes) that nothing
-    meets.
+    `each` are the spaces of all resolutions, with the losses there. Raises UnknownNameError for a method that
+    nobody knows, TableMismatchError for losses of another space, PonasError without a limit, BudgetError for
+    limits on counted costs (parameters, MACs, bytes) that nothing meets at any resolution.
     """
     if method not in METHODS:
         raise UnknownNameError("method", method, METHODS)
-    nothing = Grid.over(space, ([0.0] * len(layer.candidates) for layer in space.layers))
-    timeless = LatencyTable(nothing, SpaceKey.of(space))
-    matched_loss(timeless, losses)
+    sides = []
+    for space, losses in each:
+        nothing = Grid.over(space, ([0.0] * len(layer.candidates) for layer in space.layers))
+        sides.append(Side(LatencyTable(nothing, SpaceKey.of(space)), losses, space))
+        matched_loss(sides[-1].latency, losses)
     counted = {name: limit for name, limit in limits.items() if not cost_column(name).on_device}
-    if counted or not limits:
-        within(timeless, losses, budget_from(counted, [timeless], losses, space), 1, space=space)
+    if not counted and limits:
+        return
+    budget, refusals = budget_over(counted, sides), list[BudgetError]()
+    for side in sides:
+        try:
+            within(side.latency, side.accuracy, budget, 1, space=side.space)
+        except BudgetError as error:
+            refusals.append(error)
+    if len(refusals) == len(sides):
+        raise _most_hopeful(refusals)
+
+
+def _most_hopeful(refusals: Sequence[BudgetError]) -> BudgetError:
+    return min(refusals, key=lambda error: inf if error.least is None else error.least)
 
 
 def specialize(
-    table: LatencyTable,
-    losses: AccuracyTable,
+    table: LatencyTable | Sequence[LatencyTable],
+    losses: AccuracyTable | Sequence[AccuracyTable],
     budget: Mapping[str, Amount] | None = None,
     *,
     confidence: float | None = None,
@@ -111,8 +178,10 @@ def specialize(
     """Choose the network of least loss within a budget, by two tables; nothing is built or measured.
 
     Args:
-        table: latencies of a space's cells, in milliseconds.
-        losses: losses of the same cells, in percentage points of top-1.
+        table: latencies of a space's cells, in milliseconds; or several tables, of several runtimes or
+            resolutions: the best network of all.
+        losses: losses of the same cells, in percentage points of top-1; of several resolutions a table of
+            each, or one that says what other resolutions lose.
         budget: the limits as a value (`Budget`); or name them below.
         confidence: keep this share of networks (0.5 to 0.999) under the budget, by a margin from the
             table's certificate; None leaves no margin.
@@ -124,19 +193,25 @@ def specialize(
             text such as `latency="60%"` (of the latency above which nothing is won) or `params="5.1M"`.
             `fps=50` is at least so many frames per second, at the batch of the tables, in place of a latency.
 
-    Returns: the choice, its predicted milliseconds and percentage points, and its gap to the optimum.
+    Returns: the choice, its predicted milliseconds and percentage points, its resolution in pixels, and its
+    gap to the optimum of its table.
 
     Raises: BudgetError when nothing fits (it names the least that is possible), PonasError without a
     limit, UnknownNameError for a column or method that nobody knows, TableMismatchError for tables of two
-    spaces, MeasurementError for a table too poor or too old to promise with `confidence`.
+    spaces or where nothing says what a resolution loses, MeasurementError for a table too poor or too old to
+    promise with `confidence`.
     """
-    built = space or space_of(table)
-    asked = budget_from(limits_of(budget, limits), [table], losses, built)
-    found = choose(
-        as_stored(table),
-        losses,
-        asked,
-        space=built,
+    tables = [table] if isinstance(table, LatencyTable) else list(table)
+    spaces = [space or space_of(one) for one in tables]
+    if space and len(tables) > 1:
+        spaces = [at(space, one.space.resolution) if one.space else space for one in tables]
+    sides = sides_of(tables, [losses] if isinstance(losses, AccuracyTable) else list(losses), spaces)
+    stored = [as_stored(one) for one in tables]
+    found = choose_over(
+        stored,
+        sides,
+        budget_over(limits_of(budget, limits), sides),
+        names=[one.name for one in stored],
         method=method,
         seed=seed,
         confidence=confidence,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from ponas_deploy.backends import OnBuildProgress
 from ponas_deploy.engines import loop
@@ -11,9 +12,10 @@ from ponas_deploy.engines.choice import refuse_impossible
 from ponas_deploy.engines.emit import refuse_existing
 from ponas_deploy.engines.engine import Engine
 from ponas_deploy.engines.reranker import refuse_shortlist
+from ponas_deploy.engines.resolutions import at_each, budget_of, searched_spaces, warnings_of
 from ponas_deploy.engines.search import OnAttempt
 from ponas_deploy.engines.task import Task, WeightsSource
-from ponas_deploy.engines.weights import open_weights, refuse_for_search, refuse_other_network
+from ponas_deploy.engines.weights import Carried, open_weights, refuse_for_search, refuse_other_network
 from ponas_deploy.errors import PonasError, UnknownNameError
 from ponas_deploy.files.home import home
 from ponas_deploy.files.notes import OnNote, no_note
@@ -22,9 +24,8 @@ from ponas_deploy.machines.machine import threads_fault
 from ponas_deploy.profiling import inventory
 from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.profiling.progress import OnProgress
-from ponas_deploy.profiling.tables import one_of, tables_for
+from ponas_deploy.profiling.tables import one_of, tables_over
 from ponas_deploy.search.costs import Amount, limits_of
-from ponas_deploy.search.specialize import budget_from
 from ponas_deploy.tables import store
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.accuracy_file import write_accuracy_table
@@ -36,6 +37,7 @@ from ponas_deploy.tables.store import StoredAccuracy, StoredTable
 from searchspace.architecture import Architecture
 from searchspace.space import Space
 
+Losses: TypeAlias = AccuracyTable | StoredAccuracy
 RUN_TABLE = "accuracy.json"
 """The accuracy table in the folder of a run, beside its weights."""
 SECONDS = 60.0
@@ -45,17 +47,18 @@ SECONDS = 60.0
 def deploy(
     space: Space,
     target: Target,
-    losses: AccuracyTable | StoredAccuracy | None = None,
+    losses: Losses | Sequence[Losses] | None = None,
     budget: Mapping[str, Amount] | None = None,
     *,
     out: Path | str,
+    resolutions: Sequence[int] | str | None = None,
     percentile: int = 50,
     confidence: float = CONFIDENCE,
-    weights: WeightsSource | Path | str | None = None,
+    weights: WeightsSource | Carried | Path | str | None = None,
     data: str | None = None,
     finetune: int = 0,
     calibration: Path | str | None = None,
-    latency_table: str | None = None,
+    latency_table: str | Sequence[str] | None = None,
     shortlist: int = 0,
     method: str = "exact",
     seed: int = 0,
@@ -78,9 +81,12 @@ def deploy(
     Args:
         space: what can be built, at its resolution in pixels and number of classes.
         target: device, runtimes, precisions, threads and batch.
-        losses: accuracy table, in percentage points of top-1; None for the space's own.
+        losses: accuracy table, in percentage points of top-1; None for the space's own. Of several
+            resolutions a table of each, or one that says what other resolutions lose.
         budget: the limits as a value (`Budget`); or name them below.
         out: the folder that the engine goes to.
+        resolutions: sides of the input in pixels that are searched, each with latency tables of its own, or
+            "auto" for those that make sense; None for the space's.
         percentile: of single inferences that the latency budget is on: 50, 90, 95 or 99.
         confidence: share of networks (0.5 to 0.999) that a table's margin keeps under the budget before
             anything is measured.
@@ -88,7 +94,8 @@ def deploy(
         data: the data set of the weights, where the file does not say it.
         finetune: epochs that inherited weights are fine-tuned.
         calibration: a .npy file of images (count, 3, PX, PX) float32 for the scales of int8.
-        latency_table: path or name of the only table to choose by; None for all that serve the target.
+        latency_table: path or name of the only table to choose by, or of several; None for all that serve the
+            target.
         shortlist: evaluate so many of the best networks with the weights they inherit; 0 for none.
         method: "exact" or "ga". seed: of everything random.
         tries: networks that are built and timed at the most.
@@ -110,33 +117,41 @@ def deploy(
     """
     if percentile not in PERCENTILES:
         raise UnknownNameError("percentile", str(percentile), map(str, PERCENTILES))
-    source = weights_for(space, weights, data, finetune, seed, calibration, on_note)
+    carried = carried_by(weights, data, finetune, seed, calibration, on_note)
+    named = [store.latency_table(name, on_note) for name in _names(latency_table)]
+    accuracies = stored_losses(space, losses)
+    spaces = searched_spaces(space, resolutions, carried, accuracies, target, named, on_note)
+    for one in spaces:
+        carried.space(one.name, one.resolution, one.classes)
+    if len(spaces) > 1 and (calibration or shortlist):
+        what = "--calibration holds images of" if calibration else "--shortlist evaluates networks at"
+        raise PonasError(f"{what} one resolution: name one with --resolution.")
+    each = at_each(spaces, accuracies, carried)
+    source, folder, given = each[0].weights, Path(out), limits_of(budget, limits)
     for precision in target.precisions:
         source.scale_images(precision)
     if shortlist:
         refuse_shortlist(method, source.validate, source.description)
     refuse_for_search(source)
-    folder = Path(out)
     refuse_existing(folder, overwrite=overwrite)
-    if losses is None and (note := table_beside(source.file)):
+    if not losses and (note := table_beside(source.file)):
         on_note(note)
-    accuracy, given = stored_losses(space, losses), limits_of(budget, limits)
-    refuse_impossible(space, accuracy.table, given, method)
-    tables, warnings = _tables(space, target, latency_table, seconds, on_note, on_progress, on_build)
-    latencies = [stored.table for stored in tables]
-    asked = budget_from(given, latencies, accuracy.table, space)
+    refuse_impossible([(one.space, one.accuracy.table) for one in each], given, method)
+    tables, warnings = _tables(spaces, target, named, seconds, on_note, on_progress, on_build)
+    first, *further = each
     task = Task(
         tables,
-        accuracy,
-        asked,
-        space,
+        first.accuracy,
+        budget_of(given, tables, each),
+        first.space,
         source,
         method,
         seed,
         shortlist=shortlist,
         confidence=confidence,
         percentile=percentile,
-        warnings=warnings,
+        warnings=(*warnings, *warnings_of(each)),
+        further=tuple(further),
     )
     if not target.local:
         manifest = loop.emit_portable(task, folder, overwrite=overwrite)
@@ -222,12 +237,27 @@ def weights_for(
     on_note: OnNote = no_note,
 ) -> WeightsSource:
     """The source that was given, or that of a file, which must be for the space."""
-    if isinstance(weights, WeightsSource):
-        return weights
-    path, images = weights and Path(weights), calibration and Path(calibration)
-    carried = open_weights(path or None, data, finetune, seed, images or None, on_note)
+    carried = carried_by(weights, data, finetune, seed, calibration, on_note)
     carried.space(space.name, space.resolution, space.classes)
     return carried.source(space.resolution)
+
+
+def carried_by(
+    weights: WeightsSource | Carried | Path | str | None,
+    data: str | None,
+    finetune: int,
+    seed: int,
+    calibration: Path | str | None,
+    on_note: OnNote,
+) -> Carried:
+    """What was given, or the weights of a file, or random ones."""
+    if isinstance(weights, Carried):
+        return weights
+    if isinstance(weights, WeightsSource):
+        given = weights
+        return Carried(lambda resolution: given)
+    path, images = weights and Path(weights), calibration and Path(calibration)
+    return open_weights(path or None, data, finetune, seed, images or None, on_note)
 
 
 def table_beside(weights: str) -> str:
@@ -238,16 +268,20 @@ def table_beside(weights: str) -> str:
     return f"{beside} was made with these weights and is not used: name it with --accuracy-table."
 
 
-def stored_losses(space: Space, losses: AccuracyTable | StoredAccuracy | None) -> StoredAccuracy:
-    """The file of an accuracy table, which a manifest names by its hash.
+def stored_losses(
+    space: Space, losses: Losses | Sequence[Losses] | None = None
+) -> tuple[StoredAccuracy, ...]:
+    """The files of accuracy tables, which a manifest names by their hash; the space's own without any."""
+    if isinstance(losses, AccuracyTable | StoredAccuracy):
+        return (_in_store(losses),)
+    found = tuple(_in_store(one) for one in losses or ())
+    return found or (store.accuracy_table(f"accuracy/{space.name}"),)
 
-    The space's own table without one; for a value the stored table that is equal to it, else it is stored
-    under its hash.
-    """
+
+def _in_store(losses: Losses) -> StoredAccuracy:
+    """The stored table that is equal to a value; else it is stored under its hash."""
     if isinstance(losses, StoredAccuracy):
         return losses
-    if losses is None:
-        return store.accuracy_table(f"accuracy/{space.name}")
     for root in (store.SHIPPED, home()):
         for path in sorted((root / "accuracy").glob("*.json")):
             found = _readable(path)
@@ -271,20 +305,27 @@ def _stored(losses: AccuracyTable) -> StoredAccuracy:
     return StoredAccuracy(path, losses)
 
 
+def _names(latency_table: str | Sequence[str] | None) -> tuple[str, ...]:
+    return (latency_table,) if isinstance(latency_table, str) else tuple(latency_table or ())
+
+
 def _tables(
-    space: Space,
+    spaces: Sequence[Space],
     target: Target,
-    named: str | None,
+    named: Sequence[StoredTable],
     seconds: float,
     on_note: OnNote,
     on_progress: OnProgress | None,
     on_build: OnBuildProgress | None,
 ) -> tuple[tuple[StoredTable, ...], tuple[str, ...]]:
-    """The tables to choose by, and warnings about one that was named although it does not serve."""
-    if named is None:
-        made = tables_for(target, space, seconds, on_note=on_note, on_progress=on_progress, on_build=on_build)
+    """The tables to choose by, and warnings about those that were named although they do not serve."""
+    if not named:
+        made = tables_over(
+            target, spaces, seconds, on_note=on_note, on_progress=on_progress, on_build=on_build
+        )
         return made, ()
-    tables = inventory.given(target, space, store.latency_table(named, on_note))
-    if text := made_while_busy(tables[0].name, tables[0].table):
-        on_note(f"{text}: its predictions may be off.")
-    return tables, inventory.caveats(target, tables[0])
+    tables = inventory.given(target, spaces, named)
+    for stored in tables:
+        if text := made_while_busy(stored.name, stored.table):
+            on_note(f"{text}: its predictions may be off.")
+    return tables, tuple(text for stored in tables for text in inventory.caveats(target, stored))

@@ -50,8 +50,9 @@ class EngineDocument:
     """What `ponas specialize --device` and `ponas export` print with `--json`; see `Manifest`.
 
     The keys up to `margin` are the search's, and absent where an architecture was given; those of top-1 where
-    the accuracy table only ranks, too. `engine` is the folder, `verdict` says whether the measured latency
-    meets the budget. The costs of the network follow, by the names of their columns.
+    the accuracy table only ranks, too. `resolution` is that of the input in pixels, `engine` is the folder,
+    `verdict` says whether the measured latency meets the budget. The costs of the network follow, by the
+    names of their columns.
     """
 
     method: str | UnsetType = UNSET
@@ -68,6 +69,7 @@ class EngineDocument:
     budget: Mapping[str, float]
     percentile: int
     choices: tuple[str, ...]
+    resolution: int
     engine: str
     measured: MeasuredFigures | None
     verdict: Verdict | None
@@ -97,6 +99,7 @@ def engine_document(manifest: Manifest, folder: Path) -> EngineDocument:
         budget=dict(manifest.budget),
         percentile=manifest.percentile,
         choices=manifest.choices,
+        resolution=manifest.space.resolution,
         engine=str(folder),
         measured=measured_figures(manifest.measured, manifest.percentile) if manifest.measured else None,
         verdict=manifest.verdict,

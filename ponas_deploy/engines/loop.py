@@ -97,6 +97,7 @@ def meet_budget(
         search = Search(task, reranker, scratch, on_attempt or (lambda attempt: None), note, on_build)
         with machine_to_oneself(store.lock_path(), f"a search for {folder}"):
             best = search.run(tries, timeout_s)
+        task = task.of(best.stored)
         best = _finished(best, task, search, folder)
         manifest = replace(
             _manifest(task, best, len(search.attempts), reranker),
@@ -189,6 +190,7 @@ def emit_portable(task: Task, folder: Path, *, overwrite: bool = False) -> Manif
     attempt = next_attempt(task, (), reranker, measured=False)
     if attempt is None:
         raise PonasError("there is no latency table to choose with.")
+    task = task.of(attempt.stored)
     architecture = Architecture(task.space, attempt.choice.choices)
     tensors = (task.weights.finish or task.weights.tensors)(architecture)
     metadata = task.weights.metadata(architecture)

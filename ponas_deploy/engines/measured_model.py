@@ -136,11 +136,12 @@ def _of_table(stored: StoredTable, measured_ms: float) -> NetworkBeside | None:
         return None
     try:
         accuracy = store.accuracy_table(f"accuracy/{space.name}")
-        points = pareto_front(stored.table, accuracy.table).points
+        losses = accuracy.table.brought_to(space.resolution)
+        points = pareto_front(stored.table, losses).points
     except PonasError:
         return None
     within = [point for point in points if point.latency_ms <= measured_ms]
-    top1 = accuracy.table.predicted_top1(within[-1].loss_pp) if within else None
+    top1 = losses.predicted_top1(within[-1].loss_pp) if within else None
     return NetworkBeside(
         stored.name,
         accuracy.path.stem,

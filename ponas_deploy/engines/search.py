@@ -76,17 +76,18 @@ class Search:
             if not self.remeasure(best).meets:
                 tries = min(tries + 1, most_tries)
 
-    def measured(self, attempt: Attempt, tensors: Callable[[Architecture], Weights]) -> Attempt:
-        """Build a network and time it."""
+    def measured(self, attempt: Attempt, tensors: Callable[[Architecture], Weights] | None = None) -> Attempt:
+        """Build a network and time it; `tensors` are other weights than the search's."""
         attempt = replace(attempt, number=len(self.attempts) + 1, timing=None)
         self.report(attempt)
         folder, conditions = self.scratch / str(attempt.number), attempt.conditions
+        task = self.task.of(attempt.stored)
         shutil.rmtree(folder, ignore_errors=True)  # one that could not be measured
         folder.mkdir()
-        architecture = Architecture(self.task.space, attempt.choice.choices)
-        images = self.task.weights.scale_images(conditions.precision)
-        weights = tensors(architecture)
-        metadata = self.task.weights.metadata(architecture)
+        architecture = Architecture(task.space, attempt.choice.choices)
+        images = task.weights.scale_images(conditions.precision)
+        weights = (tensors or task.weights.tensors)(architecture)
+        metadata = task.weights.metadata(architecture)
         engine = build(architecture, weights, conditions, folder, images, self.on_build, metadata)
         attempt = replace(attempt, engine_file=engine.name)
         timing = replace(self._timed(attempt), reproducibility_pct=attempt.reproducibility_pct)
@@ -123,7 +124,7 @@ class Search:
     def _next_step(self, best: Attempt | None) -> Callable[[], Attempt] | None:
         """What is to be measured next; None where nothing is expected of it."""
         if attempt := next_attempt(self.task, self.attempts, self.reranker):
-            return partial(self.measured, attempt, self.task.weights.tensors)
+            return partial(self.measured, attempt)
         again = reconsider(self.attempts, best, self.remeasured) if best else None
         return partial(self.remeasure, again) if again else None
 

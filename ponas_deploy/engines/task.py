@@ -87,13 +87,23 @@ def random_source(seed: int = 0) -> WeightsSource:
 
 
 @dataclass(frozen=True, slots=True)
+class AtResolution:
+    """The space at a resolution, and the accuracy table and the weights as they count there."""
+
+    space: Space
+    accuracy: StoredAccuracy
+    weights: WeightsSource
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """What is to be deployed: the device's tables, the accuracy table, the budget, the space, the weights.
 
     The latency budget is on the `percentile` of single inferences. `confidence` is the share of networks
     that the margin of a table keeps under it, where nothing was measured yet. With `shortlist` so many of
     the best networks by the tables are evaluated on validation images, and those decide; 0: the tables
-    decide. `warnings` are what is known against the tables besides what they hold.
+    decide. `warnings` are what is known against the tables besides what they hold. Where tables are of
+    several resolutions, `further` holds what differs at those that are not the space's.
     """
 
     tables: tuple[StoredTable, ...]
@@ -108,13 +118,23 @@ class Task:
     confidence: float = CONFIDENCE
     percentile: int = 50
     warnings: tuple[str, ...] = ()
+    further: tuple[AtResolution, ...] = ()
+
+    def of(self, stored: StoredTable) -> Task:
+        """The task at the resolution of one of its tables."""
+        key = stored.table.space
+        for one in self.further:
+            if key and key.resolution == one.space.resolution:
+                return replace(self, space=one.space, accuracy=one.accuracy, weights=one.weights, further=())
+        return self
 
     def trusting(self, *, promise: bool) -> Task:
         """The task with the tables that can be used and all warnings; see `usable_tables`."""
         named = {stored.name: stored.table for stored in self.tables}
         kept, warnings = usable_tables(named, confidence=self.confidence, promise=promise)
         tables = tuple(stored for stored in self.tables if stored.name in kept)
-        of_losses = accuracy_warnings(self.accuracy.table)
+        accuracies = {one.path: one.table for one in (self.accuracy, *(one.accuracy for one in self.further))}
+        of_losses = [text for table in accuracies.values() for text in accuracy_warnings(table)]
         of_weights = self.weights.warnings
         return replace(self, tables=tables, warnings=(*self.warnings, *warnings, *of_losses, *of_weights))
 

@@ -211,7 +211,7 @@ def _accuracy_table(fit: Fit, key: SpaceKey | None, created: str, origin: Accura
     layers, points = fit.layout.split(fit.model.effects), fit.points
     values = tuple(tuple(float(points * (value - layer.min())) for value in layer) for layer in layers)
     file = fit.networks.path.name
-    made_on = file if origin.data == file else f"{file}: {origin.top1_of}"
+    made_on = file if origin.data == file else f"{file}: {origin.top1_of()}"
     noise = fit.noise_value if fit.noise.freedom else 0.0
     certificate = AccuracyCertificate(
         len(fit.networks), fit.tau.tau, fit.tau.low, fit.tau.high, fit.held_out.spearman, noise,

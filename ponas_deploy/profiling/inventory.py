@@ -24,6 +24,7 @@ from ponas_deploy.profiling.staleness import Difference, differences, in_words
 from ponas_deploy.tables import store
 from ponas_deploy.tables.grid import SpaceKey
 from ponas_deploy.tables.latency import Conditions
+from ponas_deploy.tables.resolutions import at, pixels
 from ponas_deploy.tables.store import StoredTable
 from searchspace.space import Space
 
@@ -116,6 +117,14 @@ def serving(target: Target, space: Space) -> tuple[StoredTable, ...]:
     return found
 
 
+def resolutions_of(target: Target, space: Space) -> tuple[int, ...]:
+    """The resolutions in pixels that a device has fitting tables of, of a space at any resolution."""
+    tables = known_devices().get(target.device_name, ())
+    keyed = [(one.table.space, one) for one in tables if one.table.space]
+    ours = ((key.resolution, stored) for key, stored in keyed if key.name == space.name)
+    return tuple(sorted({px for px, stored in ours if not mismatch(target, at(space, px), stored)}))
+
+
 def of_conditions(conditions: Conditions) -> tuple[StoredTable, ...]:
     """The user's own tables of this machine in these conditions, of any space, that still serve."""
     named = replace(conditions, device=slug(conditions.device))
@@ -179,11 +188,21 @@ def mismatch(target: Target, space: Space, stored: StoredTable) -> str:
     return ""
 
 
-def given(target: Target, space: Space, stored: StoredTable) -> tuple[StoredTable, ...]:
-    """A table that was named, checked against the target; TableMismatchError says where it differs."""
-    if reason := mismatch(target, space, stored):
-        raise TableMismatchError(f"{reason}: an engine is not built from another one's latencies.")
-    return (stored,)
+def given(target: Target, spaces: Sequence[Space], named: Sequence[StoredTable]) -> tuple[StoredTable, ...]:
+    """Tables that were named, each checked against the target and the space at its resolution.
+
+    TableMismatchError says where one differs, or names a resolution that no table is of.
+    """
+    by_px = {space.resolution: space for space in spaces}
+    for stored in named:
+        key = stored.table.space
+        space = by_px.pop(key.resolution, None) if key else None
+        space = space or next((one for one in spaces if key and one.resolution == key.resolution), spaces[0])
+        if reason := mismatch(target, space, stored):
+            raise TableMismatchError(f"{reason}: an engine is not built from another one's latencies.")
+    if by_px:
+        raise TableMismatchError(f"no latency table that was named is of {pixels(tuple(by_px))}: name one.")
+    return tuple(named)
 
 
 def caveats(target: Target, stored: StoredTable) -> tuple[str, ...]:

@@ -7,11 +7,11 @@ the Strength Pareto Approach", 1999; the coverage of two sets, their C metric, i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from math import floor, log10
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from msgspec import UNSET, UnsetType
@@ -20,19 +20,30 @@ from ponas_deploy.errors import PonasError
 from ponas_deploy.search.columns import Floats
 from ponas_deploy.search.frontier import Front, best_within
 from ponas_deploy.search.pareto import FrontPoint, ParetoFront
-from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.grid import Grid
+from ponas_deploy.tables.top1 import PredictedTop1
 
+Predict: TypeAlias = Callable[[float], PredictedTop1 | None]
+"""A loss in percentage points -> the predicted top-1; None where the accuracy table only ranks."""
 SAME = 1e-9
 """Latencies and losses that differ by less, relatively, are a tie."""
 
 
+def no_top1(loss_pp: float) -> PredictedTop1 | None:
+    """Nothing predicts top-1."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class NamedFront:
-    """A front in milliseconds and percentage points, and what it is the front of."""
+    """A front in milliseconds and percentage points, and what it is the front of.
+
+    `resolution` is that of its networks' input in pixels; None where it is not known.
+    """
 
     name: str
     front: Front
+    resolution: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +87,13 @@ class FrontComparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PointDocument:
-    """A network of a front; `table` is the latency table's name where there are several."""
+    """A network of a front; `table` is the latency table's name where there are several.
+
+    `resolution` is that of its input in pixels, absent where the table does not say it.
+    """
 
     table: str | UnsetType = UNSET
+    resolution: int | UnsetType = UNSET
     latency_ms: float
     loss_pp: float
     predicted_top1_pct: float | UnsetType = UNSET
@@ -136,17 +151,17 @@ def pareto_document(
     fronts: Sequence[NamedFront],
     grids: Sequence[Grid],
     warnings: Sequence[str] = (),
-    accuracy: AccuracyTable | None = None,
+    predict: Predict = no_top1,
 ) -> ParetoDocument:
     """Fronts, each with the grid of its latency table, as `ponas pareto --json` prints them.
 
-    `accuracy` is the table of all their losses.
+    `predict` is the top-1 at a loss of theirs.
     """
     labelled = [
-        tuple(_point(point, accuracy) for point in ParetoFront.of(one.front, grid).points)
+        tuple(_point(point, one.resolution, predict) for point in ParetoFront.of(one.front, grid).points)
         for one, grid in zip(fronts, grids, strict=True)
     ]
-    of = accuracy.predicted_top1(0.0) if accuracy else None
+    of = predict(0.0)
     common: dict[str, Any] = {
         "warnings": tuple(warnings) or UNSET,
         "predicted_top1_of": of.of if of else UNSET,
@@ -162,9 +177,10 @@ def pareto_document(
     )
 
 
-def _point(point: FrontPoint, accuracy: AccuracyTable | None) -> PointDocument:
-    top1 = accuracy.predicted_top1(point.loss_pp) if accuracy else None
+def _point(point: FrontPoint, resolution: int | None, predict: Predict) -> PointDocument:
+    top1 = predict(point.loss_pp)
     return PointDocument(
+        resolution=resolution or UNSET,
         latency_ms=point.latency_ms,
         loss_pp=point.loss_pp,
         predicted_top1_pct=top1.pct if top1 else UNSET,

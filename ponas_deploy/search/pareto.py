@@ -51,7 +51,8 @@ def pareto_front(table: LatencyTable, losses: AccuracyTable) -> ParetoFront:
 
     Args:
         table: latencies of the space's cells, in milliseconds.
-        losses: losses of the same cells, in percentage points of top-1.
+        losses: losses of the same cells, in percentage points of top-1; at the table's resolution where they
+            say what it loses.
 
     Returns: the non-dominated set, the fastest network first; complete, or with its gap where there are
     millions of points to merge.
@@ -59,7 +60,8 @@ def pareto_front(table: LatencyTable, losses: AccuracyTable) -> ParetoFront:
     Raises: TableMismatchError for tables of two spaces, PonasError for a cell too large to be added up
     exactly, by its layer and candidate.
     """
-    return ParetoFront.of(front(table, losses), table.grid)
+    known = losses.brought_to(table.space.resolution) if table.space else losses
+    return ParetoFront.of(front(table, known), table.grid)
 
 
 def front(latency: LatencyTable, accuracy: AccuracyTable) -> Front:
@@ -70,4 +72,4 @@ def front(latency: LatencyTable, accuracy: AccuracyTable) -> Front:
     groups = groups_of(latency, accuracy)
     cost, lost = groups.joined(latency.grid.arrays()), groups.joined(loss.arrays())
     found = exact_front(cost, lost, fixed_cost=latency.grid.fixed)
-    return replace(found, choices=groups.choices(found.choices))
+    return replace(found, loss=found.loss + loss.fixed, choices=groups.choices(found.choices))

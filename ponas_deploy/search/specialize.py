@@ -20,7 +20,7 @@ from ponas_deploy.search.constrained import find_best
 from ponas_deploy.search.costs import LATENCY, CostColumn, cost_column, limit_options
 from ponas_deploy.search.genetic import GeneticSettings, evolve
 from ponas_deploy.search.limited import smallest_possible
-from ponas_deploy.search.notation import FPS, Limit
+from ponas_deploy.search.notation import Limit
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.depth import layer_groups
 from ponas_deploy.tables.grid import Grid
@@ -41,7 +41,8 @@ class Specialization:
     `optimal` where that is proven to be 0: up to 1e-12 of the greatest loss, see `search.constrained`.
 
     `evaluations` counts what the genetic algorithm checked against the limits, 0 for the exact search.
-    `predicted_top1` is there where the accuracy table says which top-1 a loss is.
+    `predicted_top1` is there where the accuracy table says which top-1 a loss is, `resolution` (pixels) where
+    the latency table says it.
     """
 
     method: str
@@ -53,6 +54,12 @@ class Specialization:
     gap_pp: float | None
     evaluations: int = 0
     predicted_top1: PredictedTop1 | None = None
+    resolution: int | None = None
+
+    @property
+    def compared_pp(self) -> float:
+        """The loss as it is compared across resolutions: top-1 below 0 where predicted, else the loss."""
+        return -self.predicted_top1.pct if self.predicted_top1 else self.predicted_loss_pp
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,39 +87,6 @@ def most_useful(
     return cost_of_least_loss(
         groups.joined(cells.arrays()), groups.joined(loss.arrays()), fixed_cost=cells.fixed
     )
-
-
-def budget_from(
-    limits: Mapping[str, Limit],
-    latencies: Sequence[LatencyTable],
-    accuracy: AccuracyTable,
-    space: Space | None = None,
-) -> Budget:
-    """The budget of `limits` (by column name); a percentage is of the most that helps on the best table.
-
-    Frames per second are at the batch of the tables; one of unknown conditions (a CSV) counts as batch 1.
-    TableMismatchError for frames per second of a table whose runs overlap on several streams: a latency there
-    is not the time between two results.
-    """
-    found = {}
-    batch = max((table.conditions.batch for table in latencies if table.conditions), default=1)
-    if any(limit.unit == FPS for limit in limits.values()):
-        _refuse_streams(latencies)
-    for name, limit in limits.items():
-        column, most = cost_column(name), 0.0
-        if limit.relative:
-            most = min(most_useful(column, latency, accuracy, space) for latency in latencies)
-        found[name] = limit.value(most, batch)
-    return Budget(**found)
-
-
-def _refuse_streams(latencies: Sequence[LatencyTable]) -> None:
-    for table in latencies:
-        if table.conditions and table.conditions.streams > 1:
-            raise TableMismatchError(
-                f"the latency table is of runs that overlap on {table.conditions.streams} streams, of which"
-                " no frames per second follow: ask for --latency, or take a table of one stream."
-            )
 
 
 def counted_at(
@@ -236,8 +210,9 @@ def _solution(
     predicted_ms, loss_pp = _sum(latency.grid, row), _sum(loss, row)
     labels = latency.grid.labels(row.tolist())
     top1 = accuracy.predicted_top1(loss_pp)
+    resolution = latency.space.resolution if latency.space else None
     return Specialization(
-        "exact", True, budget, labels, predicted_ms, loss_pp, gap_pp=0.0, predicted_top1=top1
+        "exact", True, budget, labels, predicted_ms, loss_pp, 0.0, predicted_top1=top1, resolution=resolution
     )
 
 
@@ -298,7 +273,8 @@ def _together_impossible(budget: Budget) -> BudgetError:
 class SpecializationDocument:
     """See `Specialization`; `budget` holds the limits by the names of their cost columns.
 
-    `predicted_top1_pct`, and what it is of, are absent where the accuracy table only ranks.
+    `predicted_top1_pct`, and what it is of, are absent where the accuracy table only ranks, `resolution` (of
+    the input, in pixels) where the latency table does not say it.
     """
 
     method: str
@@ -311,6 +287,7 @@ class SpecializationDocument:
     evaluations: int
     predicted_top1_pct: float | UnsetType = field(default=UNSET, kw_only=True)
     predicted_top1_of: str | UnsetType = field(default=UNSET, kw_only=True)
+    resolution: int | UnsetType = field(default=UNSET, kw_only=True)
 
 
 def specialization_document(solution: Specialization) -> SpecializationDocument:
@@ -326,4 +303,5 @@ def specialization_document(solution: Specialization) -> SpecializationDocument:
         solution.evaluations,
         predicted_top1_pct=solution.predicted_top1.pct if solution.predicted_top1 else UNSET,
         predicted_top1_of=solution.predicted_top1.of if solution.predicted_top1 else UNSET,
+        resolution=solution.resolution or UNSET,
     )

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from ponas_deploy.errors import TableMismatchError
 from ponas_deploy.files.bounds import AtLeastZero, Positive
 from ponas_deploy.tables.grid import Grid, SpaceKey
+from ponas_deploy.tables.resolution_terms import ResolutionTerms, points
 from ponas_deploy.tables.top1 import PredictedTop1, Top1Scale
 
 
@@ -32,10 +34,9 @@ class AccuracyOrigin:
     details: tuple[tuple[str, str], ...] = ()
     weights: str = ""
 
-    @property
-    def top1_of(self) -> str:
-        """What a top-1 by the table is of, for people: images, resolution, weights."""
-        return ", ".join(filter(None, (f"{self.data} at {self.resolution} px", self.weights)))
+    def top1_of(self, where: str = "") -> str:
+        """What a top-1 by the table is of, for people: images, resolution (or `where`), weights."""
+        return ", ".join(filter(None, (f"{self.data} at {where or f'{self.resolution} px'}", self.weights)))
 
     @property
     def text(self) -> str:
@@ -94,7 +95,8 @@ class AccuracyTable:
 
     `loss` is the paper's table T_d (section 3.3): the best of the layer minus the candidate, in
     percentage points, zero for the best. `top1_scale` says which top-1 a summed loss is, None where the table
-    only ranks.
+    only ranks. `resolution_terms` say what networks lose at other resolutions. A table that was brought to
+    another `resolution` (pixels) counts `moved_pp` for it in every loss, and is in no file.
     """
 
     loss: Grid
@@ -104,6 +106,9 @@ class AccuracyTable:
     created: str = ""
     certificate: AccuracyCertificate | None = None
     top1_scale: Top1Scale | None = None
+    resolution_terms: ResolutionTerms | None = None
+    resolution: int | None = None
+    moved_pp: float = 0.0
 
     @classmethod
     def from_top1(cls, top1: Grid, **known: Any) -> AccuracyTable:
@@ -120,9 +125,56 @@ class AccuracyTable:
         scale = self.top1_scale
         if scale is None:
             return None
-        pct = float(scale.top1_pct(np.array(loss_pp)))
-        beyond = scale.measured.beyond(pct) if scale.measured else ""
-        return PredictedTop1(pct, self.origin.top1_of if self.origin else "of images not known", beyond)
+        measured_pct = float(scale.top1_pct(np.array(loss_pp - self.moved_pp)))
+        beyond = scale.measured.beyond(measured_pct) if scale.measured else ""
+        if beyond and self.resolution:
+            beyond = f"at {self.measured_px} px {beyond}"
+        return PredictedTop1(max(measured_pct - self.moved_pp, 0.0), self._top1_of, beyond)
+
+    @property
+    def _top1_of(self) -> str:
+        if self.origin is None:
+            return "of images not known"
+        if self.resolution is None or self.resolution_terms is None:
+            return self.origin.top1_of()
+        off = f"{points(self.moved_pp)} (+-{self.resolution_terms.off_pp:g})"
+        return self.origin.top1_of(f"{self.resolution} px (by {self.measured_px} px, less {off})")
+
+    def compared_pp(self, loss_pp: float) -> float:
+        """The loss for comparing networks of tables at several resolutions, in percentage points.
+
+        The predicted top-1 below 0 where there is one, for a curve of one table is not another's; else the
+        loss.
+        """
+        top1 = self.predicted_top1(loss_pp)
+        return -top1.pct if top1 else loss_pp
+
+    @property
+    def measured_px(self) -> int | None:
+        """The resolution in pixels that it was measured at; None where nothing says it."""
+        return self.space.resolution if self.space else self.origin.resolution if self.origin else None
+
+    def brought_to(self, resolution: int) -> AccuracyTable:
+        """The table as it counts at a resolution in pixels; as it is where its terms do not say that."""
+        terms = self.resolution_terms
+        moved_pp = terms.lost_pp(resolution) if terms else None
+        if moved_pp is None or resolution in (self.measured_px, self.resolution):
+            return self
+        loss = replace(self.loss, fixed=self.loss.fixed - self.moved_pp + moved_pp)
+        return replace(self, loss=loss, resolution=resolution, moved_pp=moved_pp)
+
+    def at(self, resolution: int) -> AccuracyTable:
+        """The same for comparing resolutions; TableMismatchError where nothing says what is lost at one."""
+        found = self.brought_to(resolution)
+        if resolution in (found.resolution, self.measured_px):
+            return found
+        terms = self.resolution_terms
+        known = f" beyond {terms.ends[0]} to {terms.ends[1]} px" if terms else ""
+        where = f"at {self.measured_px} px" if self.measured_px else "at a resolution it does not say"
+        raise TableMismatchError(
+            f"the accuracy table was measured {where}, and nothing says what networks lose at {resolution}"
+            f" px{known}: name an --accuracy-table of each resolution, or search one resolution."
+        )
 
     @property
     def ties(self) -> tuple[tuple[bool, ...], ...]:

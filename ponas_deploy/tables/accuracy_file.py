@@ -15,6 +15,7 @@ from ponas_deploy.files.records import Faults, write_json
 from ponas_deploy.tables.accuracy import AccuracyCertificate, AccuracyOrigin, AccuracyTable
 from ponas_deploy.tables.cells import LOSS_PP, TOP1_PCT, grid_of, rows_of
 from ponas_deploy.tables.grid import SpaceKey
+from ponas_deploy.tables.resolution_terms import ResolutionTerms
 from ponas_deploy.tables.top1 import Top1Scale
 
 
@@ -62,6 +63,7 @@ class AccuracyTableDocument:
     fixed_top1_pct: float | UnsetType = UNSET
     fixed_loss_pp: float | UnsetType = UNSET
     top1_scale: Top1Scale | UnsetType = UNSET
+    resolution_terms: ResolutionTerms | UnsetType = UNSET
 
 
 ACCURACY_TABLE = Format("ponas.accuracy-table", 1, AccuracyTableDocument)
@@ -95,6 +97,7 @@ def accuracy_from_raw(raw: RawDocument, faults: Faults) -> AccuracyTable:
         "created": faults.attempt(lambda: raw.part("created", str), ""),
         "certificate": optional("certificate", AccuracyCertificate),
         "top1_scale": optional("top1_scale", Top1Scale),
+        "resolution_terms": optional("resolution_terms", ResolutionTerms),
     }
     return AccuracyTable(grid, **known) if losses else AccuracyTable.from_top1(grid, **known)
 
@@ -123,6 +126,7 @@ def accuracy_document(table: AccuracyTable) -> dict[str, Any]:
         "created": table.created,
         "certificate": certificate and compact(certificate),
         **({"top1_scale": compact(table.top1_scale)} if table.top1_scale else {}),
+        **({"resolution_terms": encoded(table.resolution_terms)} if table.resolution_terms else {}),
         **({f"fixed_{key}": grid.fixed} if grid.fixed else {}),
         "layers": [
             {

@@ -57,7 +57,7 @@ def top1_warnings(
     found = [top1 for top1 in ends if top1]
     beyond = {top1.beyond: top1.pct for top1 in reversed(found) if top1.beyond}
     said = [f"a predicted top-1 of {pct:.2f} % is {text}." for text, pct in beyond.items()]
-    made_at = table.origin.resolution if table.origin else None
+    made_at = table.resolution or (table.origin.resolution if table.origin else None)
     other = sorted({f"{px} px" for px in resolutions if found and made_at and px != made_at})
     if other:
         said.append(

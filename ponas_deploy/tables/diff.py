@@ -213,6 +213,8 @@ def _accuracy_facts(table: AccuracyTable) -> dict[str, str]:
     if scale := table.top1_scale:
         facts |= {"top-1 at no loss": f"{scale.top1_at_no_loss_pct:.6g} %", "scale": scale.curve}
         facts |= {"error floor": f"{scale.error_floor_pct:g} %"}
+    if terms := table.resolution_terms:
+        facts |= {"other resolutions": terms.text(one.resolution for one in terms.terms)}
     return facts
 
 

@@ -55,12 +55,19 @@ def read_tables(
 ) -> tuple[list[LatencyTable], tuple[str, ...], AccuracyTable]:
     """Latency tables with their names, and the accuracy table that was named or is the space's own."""
     tables, names = read_latency_tables(latency_files, on_note)
-    if accuracy_file is None:
-        space = space_of(tables[0])
-        if space is None:
-            raise PonasError("the latency table's space is not known here: name its --accuracy-table too.")
-        accuracy_file = f"accuracy/{space.name}"
-    return tables, names, load_accuracy_table(find_table(accuracy_file), on_note)
+    (accuracy,) = read_accuracy_tables([accuracy_file] if accuracy_file else [], tables[0], on_note)
+    return tables, names, accuracy
+
+
+def read_accuracy_tables(
+    files: Sequence[str], latency: LatencyTable, on_note: OnNote = no_note
+) -> list[AccuracyTable]:
+    """The accuracy tables that were named, or the one of the latency table's space."""
+    space = space_of(latency)
+    if not files and space is None:
+        raise PonasError("the latency table's space is not known here: name its --accuracy-table too.")
+    names = files or [f"accuracy/{space.name}" if space else ""]
+    return [load_accuracy_table(find_table(name), on_note) for name in names]
 
 
 def as_stored(table: LatencyTable | StoredTable | Path | str) -> StoredTable:

@@ -9,25 +9,32 @@ from ponas_deploy.tables.latency import Conditions, LatencyTable
 
 
 def short_names(tables: Sequence[LatencyTable], paths: Sequence[Path]) -> tuple[str, ...]:
-    """One name a table: those of its conditions that differ between them, or its file's name.
+    """One name a table: what differs between their conditions and resolutions, or its file's name.
 
     Where that leaves two alike, the file tells them apart.
     """
-    conditions = [table.conditions for table in tables]
-    known = [condition for condition in conditions if condition is not None]
+    known = [
+        (table.conditions, table.space.resolution if table.space else None)
+        for table in tables
+        if table.conditions is not None
+    ]
     if len(known) < len(tables) or len(set(known)) < len(tables):
         stems = [path.stem for path in paths]
         return tuple(stems if len(set(stems)) == len(stems) else map(str, paths))
-    return tuple(_difference(condition, known) for condition in known)
+    words = [_words(*one) for one in known]
+    differ = [field for field in words[0] if len({one[field] for one in words}) > 1]
+    return tuple(
+        " ".join(one[field] for field in differ if one[field]) or f"{one['backend']} {one['precision']}"
+        for one in words
+    )
 
 
-def _difference(own: Conditions, known: Sequence[Conditions]) -> str:
-    words = {
+def _words(own: Conditions, resolution: int | None) -> dict[str, str]:
+    return {
         "device": own.device,
         "backend": own.backend,
         "precision": own.precision,
         "threads": f"{own.threads} thread{'s' if own.threads > 1 else ''}",
         "batch": f"batch {own.batch}",
+        "resolution": f"{resolution} px" if resolution else "",
     }
-    different = [word for field, word in words.items() if len({getattr(other, field) for other in known}) > 1]
-    return " ".join(different) or f"{own.backend} {own.precision}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ponas_deploy.errors import PonasError, TableMismatchError
 from ponas_deploy.tables.accuracy import AccuracyTable
@@ -10,6 +10,7 @@ from ponas_deploy.tables.architectures import agreed
 from ponas_deploy.tables.files import AnyTable
 from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.known import known_space, staged_space
+from ponas_deploy.tables.resolutions import pixels
 from searchspace.space import Space
 from searchspace.spaces import SPACES, build_space, fingerprint_of
 
@@ -43,6 +44,25 @@ def space_for(table: AnyTable, name: str | None, resolution: int | None, classes
         return None
     sizes = {what: size for what, size in (("resolution", resolution), ("classes", classes)) if size}
     return build_space(name or (known.name if known else ""), **sizes)
+
+
+def spaces_for(
+    tables: Sequence[AnyTable], name: str | None, resolutions: Sequence[int], classes: int | None
+) -> list[Space | None]:
+    """`space_for` of each table, at one of `resolutions` (pixels); without any each is at its own.
+
+    PonasError also for a resolution that no table is of.
+    """
+    if len(resolutions) < 2:
+        return [space_for(table, name, resolutions[0] if resolutions else None, classes) for table in tables]
+    found = [table.space.resolution if table.space else None for table in tables]
+    if lacking := sorted(set(resolutions) - set(found)):
+        raise PonasError(
+            f"no latency table is of {pixels(lacking)}: name one of each, or leave out --resolution."
+        )
+    if others := sorted({px for px in found if px} - set(resolutions)):
+        raise PonasError(f"a latency table is of {pixels(others)}, which --resolution leaves out.")
+    return [space_for(table, name, px, classes) for table, px in zip(tables, found, strict=True)]
 
 
 def ruling_space(table: AnyTable) -> Space | None:

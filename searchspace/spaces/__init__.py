@@ -1,5 +1,13 @@
 """The spaces this project knows, by name. A new one is a file here and a row in `registry`."""
 
-from searchspace.spaces.registry import DEFAULT_SPACE, SPACES, build_space, fingerprint_of, published
+from searchspace.spaces.registry import (
+    DEFAULT_SPACE,
+    ELASTIC_PX,
+    SPACES,
+    USUAL_PX,
+    build_space,
+    fingerprint_of,
+    published,
+)
 
-__all__ = ["DEFAULT_SPACE", "SPACES", "build_space", "fingerprint_of", "published"]
+__all__ = ["DEFAULT_SPACE", "ELASTIC_PX", "SPACES", "USUAL_PX", "build_space", "fingerprint_of", "published"]

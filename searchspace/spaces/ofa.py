@@ -23,6 +23,9 @@ _SQUEEZED = (False, True, False, True, True)
 _KERNELS, _EXPANSIONS = (3, 5, 7), (3, 4, 6)
 _DEEPEST, _SHALLOWEST = 4, 2
 _STEP_PX = 4
+TRAINED_PX = range(128, 225, _STEP_PX)
+"""Resolutions that the authors' supernet of width 1.0 was trained at."""
+TRAINED_PX_W12 = range(160, 225, _STEP_PX)
 
 
 @dataclass(frozen=True, slots=True)

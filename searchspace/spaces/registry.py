@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from searchspace.errors import PonasError, UnknownNameError
 from searchspace.space import Space
-from searchspace.spaces.ofa import ofa_mbv3, ofa_mbv3_w12
+from searchspace.spaces.ofa import TRAINED_PX, TRAINED_PX_W12, ofa_mbv3, ofa_mbv3_w12
 from searchspace.spaces.ponas import ponas
 
 Builder: TypeAlias = Callable[[int, int], Space]
@@ -18,6 +18,11 @@ SPACES: dict[str, Builder] = {
     "ofa-mbv3-w1.2": ofa_mbv3_w12,
 }
 """How each is built, from a resolution (pixels) and a number of classes."""
+
+ELASTIC_PX: dict[str, range] = {"ofa-mbv3": TRAINED_PX, "ofa-mbv3-w1.2": TRAINED_PX_W12}
+"""The resolutions in pixels that one supernet of a space serves; a space without is of one at a time."""
+USUAL_PX = (160, 192, 224)
+"""Of those, what is searched where nobody says."""
 
 DEFAULT_SPACE = "ponas"
 

@@ -52,12 +52,12 @@ def test_losses_by_value_are_found_in_the_store_or_kept_there(monkeypatch: pytes
     monkeypatch.setitem(SPACES, "tiny", tiny_space)
     losses = ponas.accuracy_table("ponas")
     space = ponas.space("ponas")
-    assert stored_losses(space, losses).path == stored_losses(space, None).path
+    assert stored_losses(space, losses)[0].path == stored_losses(space)[0].path
     mine = replace(losses, created="2026-01-01")
-    kept = stored_losses(space, mine)
+    (kept,) = stored_losses(space, mine)
     assert kept.path.name.startswith("given-")
     assert load_accuracy_table(kept.path) == mine
-    assert stored_losses(space, mine) == kept
+    assert stored_losses(space, [mine]) == (kept,)
 
 
 def test_the_devices_begin_with_this_machine() -> None:

@@ -129,7 +129,7 @@ def test_a_stale_table_that_is_named_is_used_with_a_caveat(
     tiny: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old, target = of_older_runtime(tiny), Target("cpu")
-    assert inventory.given(target, tiny, old) == (old,)
+    assert inventory.given(target, (tiny,), (old,)) == (old,)
     (sentence,) = inventory.caveats(target, old)
     assert "was made with onnxruntime 0.1, here is onnxruntime" in sentence
     assert sentence.endswith(f"its predictions may be off (ponas table recheck {old.name}).")

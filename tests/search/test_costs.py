@@ -28,7 +28,8 @@ from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.costs import COSTS, LATENCY, CostColumn, ReportRow, limits_of, network_costs
 from ponas_deploy.search.notation import Limit, Notation
 from ponas_deploy.search.predictions import predict_networks, predictions_document
-from ponas_deploy.search.specialize import budget_from, most_useful, specialize
+from ponas_deploy.search.sides import budget_from
+from ponas_deploy.search.specialize import most_useful, specialize
 from ponas_deploy.tables.grid import Grid
 from ponas_deploy.tables.latency import LatencyTable
 from rendered import shown

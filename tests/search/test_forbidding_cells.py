@@ -11,7 +11,8 @@ from ponas_deploy.search.comparison import NamedFront, compare_fronts, round_bud
 from ponas_deploy.search.costs import limits_of
 from ponas_deploy.search.frontier import Front
 from ponas_deploy.search.pareto import front, pareto_front
-from ponas_deploy.search.specialize import budget_from, specialize
+from ponas_deploy.search.sides import budget_from
+from ponas_deploy.search.specialize import specialize
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.grid import Grid
 from ponas_deploy.tables.latency import LatencyTable

@@ -113,7 +113,7 @@ def test_a_table_may_lie_under_any_name_and_a_broken_one_stops_nobody(tiny: Spac
 
 def test_a_named_table_of_something_else_is_refused(tiny: Space) -> None:
     made = stored(tiny, "jetson")
-    assert inventory.given(Target("jetson"), tiny, made) == (made,)
+    assert inventory.given(Target("jetson"), (tiny,), (made,)) == (made,)
     for target, space, words in (
         (Target("cpu"), tiny, "is of device jetson"),
         (Target("jetson"), tiny_space(resolution=64), "is of resolution 32, not 64"),
@@ -121,7 +121,7 @@ def test_a_named_table_of_something_else_is_refused(tiny: Space) -> None:
         (Target("jetson", precisions=("bf16",)), tiny, "is of precision fp32, not bf16"),
     ):
         with pytest.raises(TableMismatchError, match=words):
-            inventory.given(target, space, made)
+            inventory.given(target, (space,), (made,))
 
 
 def test_unknown_runtimes_and_precisions_are_listed(tiny: Space) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from msgspec import UNSET, UnsetType
 
 from ponas_deploy.commands.documents.values import values_of
 from ponas_deploy.engines.choice import Choice
@@ -14,7 +16,8 @@ class ChoiceDocument(SpecializationDocument):
     """What `ponas specialize --json` prints where it chooses from tables, and builds nothing.
 
     `margin` is the factor that the prediction was multiplied with for the `confidence` asked for, None for
-    none. Nothing is `measured`. `warnings` are what there is to say against the tables.
+    none. Nothing is `measured`. `warnings` are what there is to say against the tables. `latency_table` is
+    the one of several that the network was chosen by.
     """
 
     confidence: float | None
@@ -22,6 +25,7 @@ class ChoiceDocument(SpecializationDocument):
     measured: None
     accuracy_made_on: str
     warnings: tuple[str, ...]
+    latency_table: str | UnsetType = field(default=UNSET, kw_only=True)
 
 
 def choice_document(found: Choice, confidence: float | None, accuracy_made_on: str) -> ChoiceDocument:
@@ -34,4 +38,5 @@ def choice_document(found: Choice, confidence: float | None, accuracy_made_on: s
         measured=None,
         accuracy_made_on=accuracy_made_on,
         warnings=found.warnings,
+        latency_table=found.table or UNSET,
     )

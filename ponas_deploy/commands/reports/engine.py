@@ -41,6 +41,8 @@ def specialization_report(
     rows.add_row("margin", margin.text if margin else "none")
     rows.add_row("predicted latency", f"{digits(solution.predicted_ms)} ms")
     _chosen(rows, solution, doubted=bool(doubts))
+    if solution.resolution:
+        rows.add_row("resolution", f"{solution.resolution} px")
     rows.add_row("architecture", text_form(solution.choices))
     first = (Text(f"Not to be relied on: {doubt}", style=BAD) for doubt in doubts)
     return Group(*first, rows, *(Text(note, style=FAINT) for note in notes))
@@ -179,6 +181,7 @@ def _gap(solution: Specialization, *, doubted: bool) -> Text:
 
 
 def _identity(rows: Table, manifest: Manifest) -> None:
+    rows.add_row("resolution", f"{manifest.space.resolution} px")
     for title, value in report_rows(network_costs(manifest.architecture)):
         rows.add_row(title, value)
     for used in manifest.tables:
@@ -198,6 +201,7 @@ def _attempts(deployment: Deployment) -> list[RenderableType]:
     if len(deployment.attempts) < 2:
         return []
     rows = table("Networks that were built and timed on the way")
+    several = len({attempt.resolution for attempt in deployment.attempts}) > 1
     for column in ("try", "runtime", "predicted ms", "expected ms", "measured ms", "loss pp", ""):
         rows.add_column(column, justify="right" if column.endswith(("ms", "pp")) else "left")
     for attempt in deployment.attempts:
@@ -206,7 +210,7 @@ def _attempts(deployment: Deployment) -> list[RenderableType]:
         verdict = "chosen" if chosen else ("met" if attempt.meets else "over") if told else "cannot be told"
         rows.add_row(
             str(attempt.number),
-            f"{attempt.conditions.backend} {attempt.conditions.precision}",
+            f"{attempt.conditions.backend} {attempt.conditions.precision}{attempt.where * several}",
             digits(attempt.choice.predicted_ms),
             digits(attempt.expected_ms),
             digits(attempt.measured_ms),

@@ -14,29 +14,28 @@ from ponas_deploy.search.comparison import (
     BudgetRow,
     FrontComparison,
     NamedFront,
+    Predict,
+    no_top1,
     round_budgets,
 )
 from ponas_deploy.search.frontier import best_within
-from ponas_deploy.tables.accuracy import AccuracyTable
 
 
-def front_report(
-    named: NamedFront, accuracy: AccuracyTable | None = None, budgets: int = 12
-) -> RenderableType:
+def front_report(named: NamedFront, predict: Predict = no_top1, budgets: int = 12) -> RenderableType:
     """One front: what each of about so many `budgets` buys, and a plot.
 
-    `accuracy` is the table of its losses; with its predicted top-1 where it has one.
+    `predict` is the top-1 at a loss of it.
     """
     front = named.front
     shown = table("")
-    top1 = accuracy.predicted_top1(0.0) if accuracy else None
+    top1 = predict(0.0)
     for name in ("budget ms", "loss pp", *(["top-1 %"] if top1 else []), "predicted ms"):
         shown.add_column(name, justify="right", no_wrap=True)
     for budget in round_budgets([front], budgets):
         point = best_within(front, budget)
         if point is not None:
             loss_pp, cost_ms = float(front.loss[point]), float(front.cost[point])
-            percent = _percent(loss_pp, accuracy)
+            percent = _percent(loss_pp, predict)
             shown.add_row(f"{budget:g}", f"{loss_pp:.2f}", *percent, digits(cost_ms))
     title = f"{named.name}: {counted(len(front.cost), 'network')} on the {'exact ' * front.complete}front"
     hint = "The networks themselves: --json, or `ponas specialize --latency TIME`."
@@ -44,21 +43,21 @@ def front_report(
     return Group(titled(title, shown, hint), Text(""), FrontPlot((front,)))
 
 
-def _percent(loss_pp: float, accuracy: AccuracyTable | None) -> list[str]:
+def _percent(loss_pp: float, predict: Predict) -> list[str]:
     """The cell of predicted top-1; no cell where the table only ranks."""
-    top1 = accuracy.predicted_top1(loss_pp) if accuracy else None
+    top1 = predict(loss_pp)
     return [f"{top1.pct:.2f}"] if top1 else []
 
 
 def comparison_report(
-    comparison: FrontComparison, fronts: Sequence[NamedFront], accuracy: AccuracyTable | None = None
+    comparison: FrontComparison, fronts: Sequence[NamedFront], predict: Predict = no_top1
 ) -> RenderableType:
     """A row a budget with the winner in bold, then shares, then a plot and the verdict.
 
-    `accuracy` is the table of all losses.
+    `predict` is the top-1 at a loss of theirs.
     """
     return Group(
-        _by_budget(comparison, accuracy),
+        _by_budget(comparison, predict),
         _shares(comparison),
         FrontPlot(tuple(named.front for named in fronts)),
         Text(""),
@@ -66,19 +65,19 @@ def comparison_report(
     )
 
 
-def _by_budget(comparison: FrontComparison, accuracy: AccuracyTable | None) -> RenderableType:
+def _by_budget(comparison: FrontComparison, predict: Predict) -> RenderableType:
     rows = table("")
     rows.add_column("budget ms", justify="right")
     for index, name in enumerate(comparison.names):
         rows.add_column(_legend(index, name), justify="right", overflow="fold")
     rows.add_column("wins by", justify="right")
-    top1 = accuracy.predicted_top1(0.0) if accuracy else None
+    top1 = predict(0.0)
     if top1:
         rows.add_column("best top-1 %", justify="right")
     for row in comparison.by_budget:
         cells = [_best_within(s, index in row.winners) for index, s in enumerate(row.best_within)]
         least = min((best.loss_pp for best in row.best_within if best), default=None)
-        percent = _percent(least, accuracy) if least is not None else []
+        percent = _percent(least, predict) if least is not None else []
         rows.add_row(f"{row.budget_ms:g}", *cells, _margin(row), *percent)
     title = "Least loss within a budget, in percentage points (predicted ms)"
     return titled(title, rows, f"Predicted top-1: {top1.of}." if top1 else "")

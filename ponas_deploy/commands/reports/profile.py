@@ -26,11 +26,14 @@ def profile_report(made: Sequence[StoredTable]) -> RenderableType:
         "plain sums",
     ):
         rows.add_column(column, justify="left" if column == "runtime" else "right")
-    for stored in made:
+    keys = [stored.table.space for stored in made]
+    several = len({key.resolution for key in keys if key}) > 1
+    for stored, key in zip(made, keys, strict=True):
         grid, certificate = stored.table.grid, stored.table.certificate
         conditions = stored.conditions
+        where = f" at {key.resolution} px" if key and several else ""
         row = [
-            f"{conditions.backend} {conditions.precision}{_origin(stored)}",
+            f"{conditions.backend} {conditions.precision}{where}{_origin(stored)}",
             f"{digits(grid.fixed + sum(map(min, grid.values)))} ms",
             f"{digits(grid.fixed + sum(map(max, grid.values)))} ms",
         ]

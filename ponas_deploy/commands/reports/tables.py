@@ -131,6 +131,9 @@ def _top1_scale(table: AccuracyTable) -> Iterator[RenderableType]:
     if measured := table.top1_scale.measured:
         span = f"{measured.least_pct:.2f} to {measured.greatest_pct:.2f} %"
         yield Text(f"fitted to {counted(measured.networks, 'network')} of {span}", style=FAINT)
+    if terms := table.resolution_terms:
+        others = [one.resolution for one in terms.terms if one.resolution != table.measured_px]
+        yield Text(f"other resolutions lose {terms.text(others)}", style=FAINT)
 
 
 def _accuracy_grid(table: AccuracyTable, grid: Grid) -> HeatGrid:
