@@ -50,6 +50,7 @@ TRAIN_FLOOR = {room: floor for floor, rooms in enumerate(TRAIN_FLOORS) for room 
 PACKAGES = {
     "torch": (["train/*", "ponas_deploy/backends/*"], ["train/*"]),
     "torchvision": (["train/*"], ["train/*"]),
+    "timm": (["train/networks/stock.py"], []),
     "PIL": (["ponas_deploy/files/images.py"], []),
     "sklearn": (["train/*"], ["train/data/digits.py"]),
     "onnxruntime": (["ponas_deploy/backends/onnxruntime.py"], []),

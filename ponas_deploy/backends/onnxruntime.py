@@ -209,6 +209,21 @@ def session_options(runtime: Any, settings: RunSettings) -> Any:
     return options
 
 
+def with_folded_constants(model: bytes) -> bytes:
+    """The same model with what can be computed without an input computed; for any processor.
+
+    BackendError where ONNX Runtime is not installed or refuses the model.
+    """
+    runtime = import_onnxruntime(_NAME)
+    options = session_options(runtime, RunSettings())
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    with TemporaryDirectory() as folder, translated(_NAME, "cannot load the model"):
+        file = Path(folder) / "folded.onnx"
+        options.optimized_model_filepath = str(file)
+        runtime.InferenceSession(model, options, providers=[_PROVIDER])
+        return file.read_bytes()
+
+
 @contextmanager
 def translated(backend: str, what: str) -> Iterator[None]:
     """ONNX Runtime's errors share no base class below Exception."""

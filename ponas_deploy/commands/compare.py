@@ -2,45 +2,264 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ponas_deploy.commands.options import AccuracyTableFile, Json, LatencyTables
+from ponas_deploy.commands import quantities
+from ponas_deploy.commands.options import (
+    AccuracyTableFile,
+    Backends,
+    Batch,
+    Device,
+    EngineClasses,
+    Json,
+    OpenSizes,
+    Precisions,
+    SeveralResolutions,
+    Threads,
+    open_sizes,
+    refuse_threads,
+)
 from ponas_deploy.commands.output import note, print_json, show
+
+if TYPE_CHECKING:
+    from ponas_deploy.engines.comparison import Asked, OwnModel
+    from ponas_deploy.profiling.inventory import Target
+    from ponas_deploy.search.notation import Limit
+
+_MEASURED_SPACE = "ofa-mbv3"
+"""Its predicted top-1 is ImageNet's, as the published ones are."""
+_BUDGETS = 5
 
 
 def compare(
     archs: Annotated[
-        list[str],
-        typer.Argument(metavar="ARCH...", show_default=False, help="Names, text forms or files of networks."),
-    ],
-    latency_tables: LatencyTables,
+        list[str] | None,
+        typer.Argument(
+            metavar="[ARCH...]", show_default=False, help="Names, text forms or files of networks."
+        ),
+    ] = None,
+    latency_tables: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--latency-table",
+            metavar="FILE",
+            help="Predict on a latency table: JSON, CSV or a stored name. May be repeated.",
+        ),
+    ] = None,
+    device: Device = None,
+    backend: Backends = None,
+    precision: Precisions = None,
+    threads: Threads = 1,
+    batch: Batch = 1,
+    space: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            show_default=f"the table's; {_MEASURED_SPACE} with --device",
+            help="The search space.",
+        ),
+    ] = None,
+    resolution: SeveralResolutions = None,
+    classes: EngineClasses = None,
     accuracy_table: AccuracyTableFile = None,
+    latency: Annotated[
+        str | None,
+        typer.Option(metavar="TIME,...", help="Specialised networks for these budgets: 4ms,6ms,8ms."),
+    ] = None,
+    budgets: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=0,
+            max=50,
+            show_default=f"{_BUDGETS}, 0 where --latency or ARCH is given",
+            help="Specialised networks for so many budgets over the range of the front.",
+        ),
+    ] = None,
+    stock: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", show_default="all twenty", help="A stock network, or none. May be repeated."
+        ),
+    ] = None,
+    onnx: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="An ONNX model of yours. May be repeated.")
+    ] = None,
+    top1: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PERCENT",
+            help="The ImageNet top-1 of each --onnx in turn; - where it is not known.",
+        ),
+    ] = None,
+    size: OpenSizes = None,
+    time: Annotated[
+        float,
+        typer.Option(
+            metavar="TIME",
+            parser=quantities.parse_duration,
+            help="How long the networks of a runtime are timed.",
+        ),
+    ] = 60.0,
     json: Json = False,
 ) -> None:
-    """Predict given networks on several latency tables.
+    """Compare networks: predicted on latency tables, or measured with --device beside stock networks.
 
-    A table of any space will do; where the space is known, parameters and MACs stand beside.
+    With --latency-table given networks are predicted on each table, of any space; where the space is known,
+    parameters and MACs stand beside.
+
+    With --device every network is built and timed in the same rounds by the protocol of engines: twenty stock
+    networks (the extra stock builds them; models once built are kept), --onnx models of yours, networks that
+    you name, and the best of the space within each budget by the device's latency table, which is made where
+    it is missing. One table, the fastest first: measured latency, top-1, parameters, MACs, and who is on the
+    front of all. A top-1 is published (with the recipe of its weights), given by you, or predicted: of
+    inherited weights that were not fine-tuned. For each budget a sentence says what specialising gains over
+    the best other network that is as fast. Latencies that differ by less than the noise floor are said to be
+    not resolved. Every runtime of the processor at its first precision, unless --backend or --precision name
+    some.
 
     \b
     Examples:
       ponas compare PONAS-A PONAS-C --latency-table ort.json --latency-table openvino.json
       ponas compare mine.txt PONAS-B --latency-table ort.json --accuracy-table acc.json --json
+      ponas compare --device cpu --backend openvino --precision bf16
+      ponas compare --device cpu --latency 4ms,6ms,8ms --onnx mine.onnx --top1 75.3
+      ponas compare --device cpu --stock mobilenetv3_large_100 --stock hgnetv2_b0 --json
     """
+    measured = {
+        "--backend": backend,
+        "--precision": precision,
+        "--threads": threads > 1,
+        "--batch": batch > 1,
+        "--latency": latency,
+        "--budgets": budgets is not None,
+        "--stock": stock,
+        "--onnx": onnx,
+        "--top1": top1,
+        "--size": size,
+    }
+    if device is None:
+        if idle := [name for name, value in measured.items() if value]:
+            raise typer.BadParameter(f"{', '.join(idle)}: only with --device, where networks are measured.")
+        if resolution and resolution.one is None:
+            raise typer.BadParameter("several of --resolution: only with --device, where they are searched.")
+        networks = space, resolution.one if resolution else None, classes
+        _predict(archs or [], latency_tables or [], networks, accuracy_table, json)
+        return
+    if latency_tables:
+        raise typer.BadParameter("--latency-table predicts and --device measures: give one of them.")
+    from ponas_deploy.engines.comparison import Asked
+    from ponas_deploy.engines.stock import stock_networks
+    from ponas_deploy.profiling.inventory import Target
+    from ponas_deploy.tables import store
+    from ponas_deploy.tables.architectures import DEFAULT_RESOLUTION, architecture_in
+    from ponas_deploy.tables.resolutions import AUTO
+    from searchspace import build_space
+
+    refuse_threads(threads, device)
+    one = resolution.one if resolution else None
+    built = build_space(space or _MEASURED_SPACE, one or DEFAULT_RESOLUTION, classes or 1000)
+    limits = _latencies(latency)
+    asked = Asked(
+        built,
+        stock_networks(stock or ()),
+        _own(onnx or [], top1 or []),
+        tuple((arch, architecture_in(arch, built).choices) for arch in archs or ()),
+        budgets if budgets is not None else 0 if limits or archs else _BUDGETS,
+        limits,
+        (resolution.px or AUTO) if resolution else None,
+        store.accuracy_table(accuracy_table) if accuracy_table else None,
+        open_sizes(size),
+    )
+    _measure(asked, Target(device, backend or (), precision or (), threads, batch), time, json)
+
+
+def _measure(asked: Asked, target: Target, seconds: float, json: bool) -> None:
+    from ponas_deploy.commands.waiting import lines_of_a_build, profile_bar, waiting
+    from ponas_deploy.engines.comparison import compare_networks
+
+    with profile_bar() as on_progress:
+        found = compare_networks(
+            asked,
+            target,
+            seconds=seconds,
+            on_note=note,
+            on_progress=on_progress,
+            on_build=lines_of_a_build(),
+            open_bar=waiting,
+        )
+    if json:
+        from ponas_deploy.commands.documents.comparison import comparisons_document
+
+        print_json(comparisons_document(found))
+        return
+    from ponas_deploy.commands.reports.comparison import measured_comparison_report
+
+    show(*map(measured_comparison_report, found))
+
+
+def _latencies(text: str | None) -> tuple[Limit, ...]:
+    """Budgets apart by commas; a usage error for one that is none."""
+    from ponas_deploy.search.notation import LATENCIES
+
+    parse = quantities.limit_parser(LATENCIES)
+    return tuple(parse(part.strip()) for part in text.split(",")) if text else ()
+
+
+def _own(files: list[Path], top1: list[str]) -> tuple[OwnModel, ...]:
+    """Each model with its top-1; a usage error for more of those than models, and for no percentage."""
+    from ponas_deploy.engines.comparison import OwnModel
+
+    if len(top1) > len(files):
+        raise typer.BadParameter(
+            f"{len(top1)} of --top1 for {len(files)} of --onnx: give one for each model, in their order."
+        )
+    values = [*map(_percent, top1), *[None] * (len(files) - len(top1))]
+    return tuple(OwnModel(file, value) for file, value in zip(files, values, strict=True))
+
+
+def _percent(text: str) -> float | None:
+    if text == "-":
+        return None
+    try:
+        value = float(text.rstrip("%"))
+    except ValueError:
+        value = -1.0
+    if not 0 < value <= 100:
+        raise typer.BadParameter(f"'{text}' is no percentage: write 75.3, or - where it is not known.")
+    return value
+
+
+def _predict(
+    archs: list[str],
+    latency_tables: list[str],
+    asked: tuple[str | None, int | None, int | None],
+    accuracy_table: str | None,
+    json: bool,
+) -> None:
     from ponas_deploy.search.predictions import predict_networks, predictions_document
     from ponas_deploy.tables.accuracy_quality import top1_warnings
-    from ponas_deploy.tables.architectures import read_choices
+    from ponas_deploy.tables.architectures import architecture_in, read_choices
     from ponas_deploy.tables.files import load_accuracy_table
     from ponas_deploy.tables.named import read_latency_tables
     from ponas_deploy.tables.quality import table_warnings
-    from ponas_deploy.tables.spaces import resolutions
+    from ponas_deploy.tables.spaces import resolutions, space_for
     from ponas_deploy.tables.store import find_table
     from ponas_deploy.tables.units import table_doubt
 
+    if not archs or not latency_tables:
+        raise typer.BadParameter("name networks and a --latency-table to predict on, or --device to measure.")
     tables, names = read_latency_tables(latency_tables, note)
+    built = space_for(tables[0], *asked) if any(asked) else None
     accuracy = load_accuracy_table(find_table(accuracy_table), note) if accuracy_table else None
-    networks = predict_networks([(arch, read_choices(arch, tables[0])) for arch in archs], tables, accuracy)
+    read = [
+        (arch, architecture_in(arch, built).choices if built else read_choices(arch, tables[0]))
+        for arch in archs
+    ]
+    networks = predict_networks(read, tables, accuracy, built)
     warnings = table_warnings(dict(zip(names, tables, strict=True)), accuracy)
     losses_pp = [one.predicted_loss_pp for one in networks if one.predicted_loss_pp is not None]
     if accuracy and losses_pp:

@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from ponas_deploy.commands import quantities
-from ponas_deploy.commands.options import Backends, Json, Precisions, Threads, bounded, refuse_threads
+from ponas_deploy.commands.options import (
+    Backends,
+    Json,
+    OpenSizes,
+    Precisions,
+    Threads,
+    bounded,
+    open_sizes,
+    refuse_threads,
+)
 from ponas_deploy.commands.output import note, print_json, show
 
 
@@ -28,10 +37,7 @@ def measure(
             help="The first size of the inputs, where the model leaves it open.",
         ),
     ] = None,
-    size: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=N", help="A size that the model leaves open. May be repeated."),
-    ] = None,
+    size: OpenSizes = None,
     time: Annotated[
         float,
         typer.Option(
@@ -66,7 +72,7 @@ def measure(
     found = measure_model(
         model,
         Target(device, backend or (), precision or (), threads),
-        sizes=dict(map(_size, size or ())),
+        sizes=open_sizes(size),
         batch=batch,
         seconds=time,
         on_note=note,
@@ -78,13 +84,3 @@ def measure(
     from ponas_deploy.commands.reports.measured_model import measured_model_report
 
     show(measured_model_report(found))
-
-
-def _size(text: str) -> tuple[str, int]:
-    """`NAME=N`; a usage error for anything else."""
-    name, _, number = text.rpartition("=")
-    if not name or not number.isdecimal() or int(number) < 1:
-        raise typer.BadParameter(
-            f"'{text}' is not NAME=N with a whole number above zero.", param_hint="--size"
-        )
-    return name, int(number)

@@ -223,6 +223,25 @@ Finetune: TypeAlias = Annotated[
 ]
 
 
+OpenSizes: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--size", metavar="NAME=N", help="A size that an ONNX model leaves open. May be repeated."),
+]
+
+
+def open_sizes(given: list[str] | None) -> dict[str, int]:
+    """Sizes by name of `NAME=N`; a usage error for anything else."""
+    found = {}
+    for text in given or ():
+        name, _, number = text.rpartition("=")
+        if not name or not number.isdecimal() or int(number) < 1:
+            raise typer.BadParameter(
+                f"'{text}' is not NAME=N with a whole number above zero.", param_hint="--size"
+            )
+        found[name] = int(number)
+    return found
+
+
 Limits: TypeAlias = Mapping[str, "Limit"]
 """The limits that were asked for, by the names of the cost columns."""
 

@@ -48,7 +48,10 @@ PRINTED: dict[str, tuple[str, ...]] = {
     "doctor": ("ponas_deploy.checks.machine:DoctorDocument",),
     "verify": ("ponas_deploy.checks.engine:VerificationDocument",),
     "export": ("ponas_deploy.engines.documents:engine_document_type",),
-    "compare": ("ponas_deploy.search.predictions:compared_networks_type",),
+    "compare": (
+        "ponas_deploy.search.predictions:compared_networks_type",
+        "ponas_deploy.commands.documents.comparison:ComparisonsDocument",
+    ),
     "measure": ("ponas_deploy.engines.measured_model:MeasuredModelDocument",),
     "networks": ("ponas_deploy.commands.documents.networks:MeasuredNetworks",),
     "evaluate": ("ponas_deploy.commands.documents.evaluation:EvaluationDocument",),
@@ -78,6 +81,7 @@ def schema(
 
     Without a name the names are listed, one a line: documents, whose first key is their format, then
     commands. What ponas specialize prints has two forms: with --device it is the engine that was measured.
+    So has what ponas compare prints: with --device it is what was measured side by side.
 
     \b
     Examples:

@@ -87,6 +87,15 @@ def build_apart(
         raise _failed(backend, processes.exit_reason(process, empty))
 
 
+def build_model(
+    model: bytes, conditions: Conditions, folder: Path, on_build: OnBuildProgress | None = None
+) -> Path:
+    """The engine of an ONNX model in an empty folder, by `build_apart`; the file that opens it."""
+    file = folder / "model.onnx"
+    file.write_bytes(model)
+    return build_apart(file, conditions, None, on_build)
+
+
 def _saved(images: Images | None, to: Path) -> str:
     """The file that images lie in; empty where there are none."""
     if images is None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from msgspec import UNSET, UnsetType
 
 from ponas_deploy.backends.progress import OnBuildProgress
-from ponas_deploy.engines.building import build_apart, run_settings
+from ponas_deploy.engines.building import build_model, run_settings
 from ponas_deploy.engines.documents import MeasuredFigures, measured_figures
 from ponas_deploy.engines.onnx_files import FixedModel, fixed_model
 from ponas_deploy.engines.timing import PROCESSES, SECONDS, EngineTiming, time_engine
@@ -117,9 +117,7 @@ def _timed(
     model: FixedModel, name: str, conditions: Conditions, each_s: float, on_build: OnBuildProgress | None
 ) -> EngineTiming:
     with Scratch() as folder:
-        file = Path(folder) / "model.onnx"
-        file.write_bytes(model.data)
-        engine = build_apart(file, conditions, None, on_build)
+        engine = build_model(model.data, conditions, Path(folder), on_build)
         with machine_to_oneself(store.lock_path(), name):
             return time_engine(engine, conditions.backend, run_settings(conditions), seconds=each_s)
 

@@ -330,7 +330,7 @@ def main(arguments: Sequence[str]) -> None:
     try:
         with ExitStack() as open_sessions:
             session = open_sessions.enter_context(get_backend(backend).open(Path(engine), settings))
-            beside = _reference_session(backend, settings, open_sessions)
+            beside = reference_session(backend, settings, open_sessions)
             probe = probe_for(backend, settings.threads, core)
             before = reference_runs(beside, session, backend, settings, core)
             runs = single_runs(session, float(seconds), probe)
@@ -343,7 +343,7 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit(str(failure))
 
 
-def _reference_session(backend: str, settings: RunSettings, open_sessions: ExitStack) -> Session | None:
+def reference_session(backend: str, settings: RunSettings, open_sessions: ExitStack) -> Session | None:
     """The reference network, open; None where the runtime does not take it."""
     if not reference.serves(backend):
         return None

@@ -42,13 +42,15 @@ def predict_networks(
     networks: Sequence[tuple[str, tuple[str, ...]]],
     tables: Sequence[LatencyTable],
     accuracy: AccuracyTable | None = None,
+    space: Space | None = None,
 ) -> tuple[NetworkPrediction, ...]:
     """Predict (name, choices) pairs, the choices in the layer order of the first table.
 
+    `space` is theirs where the table does not say it.
     TableMismatchError when the tables are not of one space, ArchitectureError or UnknownNameError for a
     network that does not fit them.
     """
-    first, space = tables[0], space_of(tables[0])
+    first, space = tables[0], space or space_of(tables[0])
     latencies = [table.grid.aligned_to(first.grid, "another latency table", "the first") for table in tables]
     found = tuple(_predict(name, choices, latencies, space) for name, choices in networks)
     if accuracy is None:

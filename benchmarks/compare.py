@@ -1,0 +1,105 @@
+"""What specialising gains over stock networks at a few budgets, in each runtime and precision that is here.
+
+    python benchmarks/compare.py [--budgets 5] [--time 120] [--runtime onnxruntime:fp32 ...] [--out FILE.json]
+
+Runs `ponas compare --device cpu` once for each runtime and precision, all networks of it in the same rounds;
+prints tables for `docs/results/compare.md` and writes what the command said as JSON. Options of `ponas
+compare` that follow `--` are handed on: `-- --stock mobilenetv2_100 --latency 4ms,6ms`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from ponas_deploy.machines.machine import this_machine
+from ponas_deploy.profiling.devices import runtimes
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def here() -> list[str]:
+    """Every runtime and precision of this machine's processor, `runtime:precision`."""
+    return [f"{one.backend}:{precision}" for one in runtimes() for precision in one.precisions]
+
+
+def compared(runtime: str, budgets: int, seconds: float, more: list[str]) -> dict[str, Any]:
+    """What the command says of one runtime and precision; its notes go to stderr."""
+    backend, _, precision = runtime.partition(":")
+    asked = ["--backend", backend, "--precision", precision, "--time", f"{seconds:g}s", "--json"]
+    if "--latency" not in more:
+        asked += ["--budgets", str(budgets)]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "cli.py"), "compare", "--device", "cpu", *asked, *more],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)["comparisons"][0]
+
+
+def budget_rows(found: dict[str, Any]) -> list[str]:
+    """A row a budget: the specialised network, and the best other one that is as fast."""
+    networks = {one["key"]: one for one in found["networks"]}
+    rows = [
+        "| budget ms | specialised ms | predicted top-1 % | best other as fast | ms | top-1 % | gain |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for one in found["budgets"]:
+        chosen, other = networks[one["specialised"]], networks.get(one["other"] or "")
+        mine = f"{one['budget_ms']:g} | {chosen['measured_ms']:.2f} | {chosen['top1']['pct']:.2f}"
+        theirs, gain = "none | |", ""
+        if other:
+            theirs = f"{other['name']} | {other['measured_ms']:.2f} | {other['top1']['pct']:.2f}"
+            gain = f"{one['gain_points']:+.2f}"
+        rows.append(f"| {mine} | {theirs} | {gain} |")
+    return rows
+
+
+def network_rows(found: dict[str, Any]) -> list[str]:
+    """A row a network, the fastest first."""
+    rows = [
+        "| front | network | px | ms | noise % | top-1 % | known | params M | MACs M |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for one in found["networks"]:
+        top1 = one["top1"]
+        known = f"{top1['pct']:.2f} | {top1['known']}{', distilled' * top1['distilled']}" if top1 else "- | -"
+        macs = "-" if one["macs"] is None else f"{one['macs'] / 1e6:.0f}"
+        rows.append(
+            f"| {one['front']} | {one['name']} | {one['resolution_px'] or '-'} | {one['measured_ms']:.2f} |"
+            f" {one['noise_pct']:.1f} | {known} | {one['params'] / 1e6:.2f} | {macs} |"
+        )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--budgets", type=int, default=5)
+    parser.add_argument("--time", type=float, default=120.0, help="seconds of rounds for each runtime")
+    parser.add_argument("--runtime", action="append", help="runtime:precision; default all that are here")
+    parser.add_argument("--out", type=Path, default=Path("compare.json"))
+    parser.add_argument("more", nargs="*", help="options of `ponas compare`, behind --")
+    asked = parser.parse_args()
+    results = {}
+    for runtime in asked.runtime or here():
+        found = results[runtime] = compared(runtime, asked.budgets, asked.time, asked.more)
+        print(f"\n## {runtime.replace(':', ' ')}\n\n{found['summary']}")
+        print(
+            f"Noise floor {found['noise_floor_pct']:.1f} %, {found['rounds']} rounds,"
+            f" {found['shared_pct']:.0f} % of the samples met a shared core. {found['disturbed']}\n"
+        )
+        print("\n".join([*budget_rows(found), "", *network_rows(found)]), flush=True)
+    asked.out.write_text(json.dumps({"machine": dict(this_machine().environment()), **results}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""What `ponas compare --device --json` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ponas_deploy.engines.compared import Comparison, Kind, Measured, Place, Top1, Verdict
+from ponas_deploy.tables.latency import Conditions
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredNetwork:
+    """See `Entry` and `Measured`; `key` tells it from the others of its comparison."""
+
+    key: str
+    name: str
+    kind: Kind
+    resolution_px: int | None
+    choices: tuple[str, ...]
+    budgets_ms: tuple[float, ...]
+    predicted_ms: float | None
+    measured_ms: float
+    noise_pct: float
+    top1: Top1 | None
+    params: int | None
+    macs: int | None
+    front: Place
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetVerdict:
+    """See `Verdict`; networks by their keys."""
+
+    budget_ms: float
+    specialised: str
+    other: str | None
+    gain_points: float | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonDocument:
+    """See `Comparison`."""
+
+    device: Conditions
+    networks: tuple[MeasuredNetwork, ...]
+    budgets: tuple[BudgetVerdict, ...]
+    summary: str
+    noise_floor_pct: float
+    rounds: int
+    shared_pct: float
+    disturbed: str
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonsDocument:
+    """What `ponas compare --device --json` prints: one comparison for each runtime and precision."""
+
+    comparisons: tuple[ComparisonDocument, ...]
+
+
+def comparisons_document(found: Sequence[Comparison]) -> ComparisonsDocument:
+    """Comparisons as `ponas compare --json` prints them."""
+    return ComparisonsDocument(tuple(map(_comparison, found)))
+
+
+def _comparison(one: Comparison) -> ComparisonDocument:
+    return ComparisonDocument(
+        one.conditions,
+        tuple(map(_network, one.networks)),
+        tuple(map(_verdict, one.verdicts)),
+        one.summary,
+        one.floor_pct,
+        one.rounds,
+        one.shared_pct,
+        one.disturbed,
+        one.warnings,
+    )
+
+
+def _network(one: Measured) -> MeasuredNetwork:
+    entry = one.entry
+    return MeasuredNetwork(
+        entry.key,
+        entry.name,
+        entry.kind,
+        entry.resolution_px,
+        entry.choices,
+        entry.budgets_ms,
+        entry.predicted_ms,
+        one.measured_ms,
+        one.noise_pct,
+        entry.top1,
+        entry.params,
+        entry.macs,
+        one.front,
+    )
+
+
+def _verdict(one: Verdict) -> BudgetVerdict:
+    other = one.other.entry.key if one.other else None
+    return BudgetVerdict(one.budget_ms, one.specialised.entry.key, other, one.gain_points, one.text)

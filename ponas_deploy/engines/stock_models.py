@@ -1,0 +1,111 @@
+"""Stock networks as ONNX models: built once by their library, then read from the user's store.
+
+What times them needs no torch, and a second run builds nothing. A file stands below the name and version of
+the library that built it, its SHA-256 beside it; one that is not as it was written is built again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from ponas_deploy.engines.stock import StockNetwork
+from ponas_deploy.errors import FileFormatError, MissingExtraError, PonasError
+from ponas_deploy.files.home import home
+from ponas_deploy.files.notes import Advance, OnNote
+from ponas_deploy.files.opening import read_text
+from ponas_deploy.files.records import sha256, write_bytes
+
+EXTRA = "stock"
+"""The extra of the package that brings the libraries."""
+
+
+@dataclass(frozen=True, slots=True)
+class StockModel:
+    """A stock network and the file of its ONNX model, which was `built_by` a version of its library."""
+
+    network: StockNetwork
+    path: Path
+    built_by: str
+
+
+def stock_models(
+    networks: Sequence[StockNetwork], batch: int, on_note: OnNote, advance: Advance
+) -> tuple[StockModel, ...]:
+    """The models of stock networks for a batch. Those that cannot be built are named and left out."""
+    found, missing = list[StockModel](), dict[str, list[str]]()
+    for number, network in enumerate(networks):
+        advance(number, len(networks), "building the stock networks")
+        try:
+            found.append(stock_model(network, batch))
+        except PonasError as error:
+            missing.setdefault(str(error), []).append(network.name)
+    for reason, names in missing.items():
+        on_note(f"left out, for {reason.rstrip('.')}: {', '.join(names)}.")
+    return tuple(found)
+
+
+def stock_model(network: StockNetwork, batch: int) -> StockModel:
+    """The model of one network, from the store or built into it.
+
+    MissingExtraError where it is in no version in the store, and its library or torch is not installed;
+    PonasError where the library does not know it.
+    """
+    here = _installed(network.builder)
+    for path in _stored(network, batch, here):
+        if _is_whole(path):
+            return StockModel(network, path, path.parent.name)
+    return _built(network, batch)
+
+
+def _built(network: StockNetwork, batch: int) -> StockModel:
+    try:
+        from train.networks import stock
+    except ImportError as error:
+        raise MissingExtraError(f"torch, which builds {network.builder}'s networks,", EXTRA) from error
+    library = f"{network.builder}-{stock.builder_version(network.builder)}"
+    data = stock.stock_model(
+        network.builder, network.constructor, network.resolution, batch, fuse=network.fuse
+    )
+    path = _folder() / library / _file_name(network, batch)
+    write_bytes(path, data, overwrite=True)
+    write_bytes(_record(path), sha256(path).encode(), overwrite=True)
+    return StockModel(network, path, library)
+
+
+def _installed(builder: str) -> str | None:
+    try:
+        return version(builder)
+    except PackageNotFoundError:
+        return None
+
+
+def _stored(network: StockNetwork, batch: int, here: str | None) -> Iterator[Path]:
+    """The files of a network by the version that is installed, or by any where none is, the latest first."""
+    name = _file_name(network, batch)
+    if here is not None:
+        yield _folder() / f"{network.builder}-{here}" / name
+        return
+    files = _folder().glob(f"{network.builder}-*/{name}")
+    yield from sorted(files, key=lambda path: path.stat().st_mtime, reverse=True)
+
+
+def _folder() -> Path:
+    return home() / "stock"
+
+
+def _file_name(network: StockNetwork, batch: int) -> str:
+    return f"{network.constructor}-{network.resolution}px-b{batch}.onnx"
+
+
+def _record(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        return path.is_file() and sha256(path) == read_text(_record(path)).strip()
+    except FileFormatError:
+        return False

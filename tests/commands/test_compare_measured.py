@@ -1,0 +1,136 @@
+"""`ponas compare --device`: a tiny space, an ONNX model and a stock network, in real processes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+from typer.testing import CliRunner, Result
+
+from conftest import tiny_space
+from ponas_deploy.commands.app import app
+from ponas_deploy.commands.documents.comparison import ComparisonsDocument
+from ponas_deploy.files.documents import encoded
+from ponas_deploy.files.home import home
+from ponas_deploy.machines.machine import this_machine
+from ponas_deploy.profiling.models import network_bytes
+from ponas_deploy.tables.accuracy import AccuracyOrigin, AccuracyTable
+from ponas_deploy.tables.accuracy_file import write_accuracy_table
+from ponas_deploy.tables.grid import Grid, SpaceKey
+from ponas_deploy.tables.top1 import MeasuredTop1, Top1Scale
+from searchspace import SPACES, Architecture
+from stored_tables import stored
+
+TINY = ("compare", "--device", "cpu", "--backend", "onnxruntime", "--time", "200ms")
+SPACE = ("--space", "tiny", "--resolution", "32", "--classes", "10")
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments)
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The tiny space with a latency table of this machine, an accuracy table of ImageNet, and a model."""
+    monkeypatch.setitem(SPACES, "tiny", tiny_space)
+    space = tiny_space()
+    layers = tuple(layer.name for layer in space.layers)
+    cells_ms = tuple(tuple(1.0 + place for place in range(len(row))) for row in space.labels)
+    stored(space, this_machine().name, grid=Grid(layers, space.labels, cells_ms))
+    losses = tuple(tuple(float(len(row) - 1 - place) for place in range(len(row))) for row in space.labels)
+    table = AccuracyTable(
+        Grid(layers, space.labels, losses),
+        space=SpaceKey.of(space),
+        origin=AccuracyOrigin("ImageNet", "a test", 32, 10, 100, (), 0, weights="inherited weights"),
+        created="2026-01-01",
+        top1_scale=Top1Scale("points", 80.0, measured=MeasuredTop1(100, 70.0, 81.0)),
+    )
+    write_accuracy_table(table, home() / "accuracy" / "tiny.json")
+    path = tmp_path / "mine.onnx"
+    path.write_bytes(network_bytes(Architecture(space, tuple(row[0] for row in space.labels)), 1))
+    return path
+
+
+def test_all_kinds_stand_on_one_chart(model: Path) -> None:
+    done = run(
+        *TINY, *SPACE, "--stock", "none", "--latency", "3ms,7ms,20ms", "--onnx", str(model), "--top1", "60",
+        "k3e6,k3e6,k3e6", "--json",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.stdout)
+    again = json.loads(json.dumps(encoded(msgspec.convert(document, ComparisonsDocument))))
+    assert again == document
+    (found,) = document["comparisons"]
+    networks = {one["key"]: one for one in found["networks"]}
+    assert {one["kind"] for one in networks.values()} == {"own", "space"}
+    assert networks["own-0"]["top1"]["pct"] == 60.0
+    assert networks["own-0"]["resolution_px"] == 32
+    assert [one["budget_ms"] for one in found["budgets"]] == [3.0, 7.0, 20.0]
+    best = networks[found["budgets"][-1]["specialised"]]
+    assert (best["top1"]["known"], best["top1"]["pct"]) == ("predicted", 80.0)
+    assert best["choices"] == ["k5e6se"] * 3
+    assert best["predicted_ms"] == pytest.approx(12.0)
+    assert networks["given-0-32"]["choices"] == ["k3e6"] * 3
+    assert all(one["measured_ms"] > 0 and one["params"] > 0 and one["macs"] > 0 for one in networks.values())
+    assert sorted(found["networks"], key=lambda one: one["measured_ms"]) == found["networks"]
+    assert "on" in {one["front"] for one in networks.values()}
+
+
+def test_a_stock_network_of_torchvision_is_compared(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torchvision", reason="torchvision (the extra train) is not installed")
+    from ponas_deploy.engines import stock
+
+    small = stock.StockNetwork(
+        "Small", "torchvision", "mobilenet_v3_small", 67.67, "V1", "a test", resolution=32
+    )
+    monkeypatch.setattr(stock, "STOCK", (small,))
+    done = run(*TINY, *SPACE, "--onnx", str(model), "--budgets", "0")
+    assert done.exit_code == 0, done.output
+    text = " ".join(done.stdout.split())
+    assert "Small" in text
+    assert "67.67" in text
+    assert "published" in text
+    assert "mine.onnx" in text
+    assert "Noise floor" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("compare", "PONAS-A"), 2, "a --latency-table to predict on, or --device to measure"),
+        (("compare", "PONAS-A", "--onnx", "m.onnx"), 2, "--onnx: only with --device"),
+        ((*TINY, "--latency-table", "t.json"), 2, "predicts and --device measures"),
+        ((*TINY, "--top1", "75"), 2, "1 of --top1 for 0 of --onnx"),
+        ((*TINY, "--onnx", "m.onnx", "--top1", "good"), 2, "is no percentage"),
+        ((*TINY, "--onnx", "m.onnx", "--top1", "nan"), 2, "is no percentage"),
+        ((*TINY, "--latency", "fast"), 2, "is not a latency"),
+        ((*TINY, "--stock", "resnet51"), 1, "resnet51"),
+        ((*TINY, "--stock", "none", "--onnx", "missing.onnx"), 1, "there is no such file"),
+        ((*TINY, "--stock", "none", "--budgets", "0"), 1, "there is nothing to compare"),
+        (("compare", "--device", "jetson"), 1, "is not this machine: run `ponas compare` on it"),
+        ((*TINY, "--space", "nonsense"), 1, "nonsense"),
+    ],
+)
+def test_bad_input_ends_in_a_sentence(arguments: tuple[str, ...], code: int, words: str) -> None:
+    done = run(*arguments)
+    assert done.exit_code == code, done.output
+    assert words in " ".join(done.output.replace("│", " ").split())
+
+
+def test_a_budget_below_the_fastest_names_what_is_possible(model: Path) -> None:
+    done = run(*TINY, *SPACE, "--stock", "none", "--latency", "1ms")
+    assert done.exit_code == 1
+    assert "no architecture meets 1 ms" in done.output
+    assert "3 ms" in done.output
+
+
+def test_a_space_that_the_table_does_not_name_is_named(tmp_path: Path, tiny: object) -> None:
+    rows = [f"L{layer},k3e3,1.0" for layer in range(1, 20)]
+    path = tmp_path / "some.csv"
+    path.write_text("layer,candidate,latency_ms\n" + "\n".join(rows) + "\n")
+    done = run("compare", ",".join(["k3e3"] * 19), "--latency-table", str(path), "--space", "ponas", "--json")
+    assert done.exit_code == 0, done.output
+    (network,) = json.loads(done.stdout)["networks"]
+    assert network["params"] > 1e6

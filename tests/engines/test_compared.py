@@ -1,0 +1,112 @@
+"""Networks side by side: the front of all, what the noise does not resolve, and what specialising gains."""
+
+from __future__ import annotations
+
+import pytest
+
+from ponas_deploy.commands.documents.comparison import comparisons_document
+from ponas_deploy.commands.reports.comparison import measured_comparison_report
+from ponas_deploy.engines.compared import Comparison, Entry, Kind, Top1, compared
+from ponas_deploy.engines.interleaved import Interleaved
+from ponas_deploy.tables.latency import Conditions
+from rendered import shown
+
+CONDITIONS = Conditions("board", "onnxruntime", "fp32", 1, 1)
+
+
+def entry(key: str, kind: Kind, pct: float | None, *budgets_ms: float) -> Entry:
+    known = "predicted" if kind == "space" else "published"
+    top1 = None if pct is None else Top1(pct, known, "timm lamb, a file")  # type: ignore[arg-type]
+    return Entry(key, key, kind, 224, top1, 2_000_000, 57_000_000, budgets_ms=budgets_ms)
+
+
+def timing(**ms: float) -> Interleaved:
+    """Three processes; in the second everything takes half as long again, every other engine 1 % more."""
+    found = {}
+    for place, (key, value) in enumerate(ms.items()):
+        found[key] = (value, 1.5 * value * 1.01 ** (place % 2), value)
+    return Interleaved(found, 90, 0.0, "")
+
+
+def comparison(*entries: Entry, **ms: float) -> Comparison:
+    return compared(entries, timing(**ms), CONDITIONS)
+
+
+def test_what_slows_all_alike_is_no_noise() -> None:
+    found = timing(a=1.0, b=2.0, c=3.0)
+    assert found.noise_pct("a") == pytest.approx(0.0)
+    assert found.noise_pct("b") == pytest.approx(1.0)
+    assert found.measured_ms("c") == pytest.approx(3.0)
+    assert found.is_resolved("a", "b")
+    assert not timing(a=1.0, b=1.005, c=3.0).is_resolved("a", "b")
+
+
+def test_the_front_is_of_all() -> None:
+    entries = (
+        entry("small", "stock", 67.0),
+        entry("slow", "stock", 66.0),
+        entry("nearly", "stock", 66.9),
+        entry("own", "own", None),
+        entry("mine", "space", 75.0),
+    )
+    found = comparison(*entries, small=2.0, slow=4.0, own=1.0, nearly=2.005, mine=5.0)
+    assert {one.entry.key: one.front for one in found.networks} == {
+        "own": "unknown",
+        "small": "on",
+        "nearly": "not resolved",
+        "slow": "off",
+        "mine": "on",
+    }
+    assert [one.entry.key for one in found.networks] == ["own", "small", "nearly", "slow", "mine"]
+
+
+def test_a_verdict_is_against_the_best_that_is_as_fast() -> None:
+    entries = (
+        entry("fast", "stock", 74.0),
+        entry("best", "stock", 76.3),
+        entry("slower", "stock", 79.0),
+        entry("four", "space", 75.0, 4.0),
+        entry("five", "space", 76.8, 5.0),
+    )
+    found = comparison(*entries, fast=3.0, best=5.02, slower=7.0, four=4.0, five=5.0)
+    four, five = found.verdicts
+    assert four.other is not None
+    assert four.other.entry.key == "fast"
+    assert four.gain_points == pytest.approx(1.0)
+    assert five.other is not None
+    assert five.other.entry.key == "best", "no slower than the noise can tell"
+    assert five.text == (
+        "at 5 ms: specialised 76.80 % predicted in 5.00 ms against best 76.30 % published in 5.02 ms:"
+        " +0.50 points (the latencies differ by less than the noise)"
+    )
+    assert found.summary.startswith("Specialising pays at 2 of 2 budgets (+0.50 to +1.00 points)")
+
+
+def test_where_it_does_not_pay_it_is_said() -> None:
+    entries = (entry("dense", "stock", 80.0), entry("four", "space", 75.0, 4.0, 5.0))
+    found = comparison(*entries, dense=2.0, four=4.0)
+    assert len(found.verdicts) == 2
+    assert found.summary.startswith("Specialising does not pay here")
+    text = " ".join(shown(measured_comparison_report(found)).split())
+    assert "-5.00 points" in text
+    assert "Specialising does not pay here" in text
+
+
+def test_nothing_else_may_be_as_fast() -> None:
+    entries = (entry("dense", "stock", 80.0), entry("four", "space", 75.0, 4.0))
+    found = comparison(*entries, dense=9.0, four=4.0)
+    assert found.verdicts[0].text.endswith("everything else takes longer")
+    assert "because nothing else is as fast" in found.summary
+    (document,) = comparisons_document([found]).comparisons
+    assert (document.budgets[0].specialised, document.budgets[0].other) == ("four", None)
+
+
+def test_the_report_says_how_a_top1_is_known() -> None:
+    distilled = Entry("d", "Dense", "stock", 224, Top1(80.0, "published", "timm x, file", True))
+    beyond = Entry("b", "Beyond", "space", 224, Top1(78.0, "predicted", "table", beyond="beyond the best"))
+    own = Entry("o", "mine.onnx", "own", None, None)
+    found = comparison(distilled, beyond, own, d=2.0, b=1.0, o=3.0)
+    text = " ".join(shown(measured_comparison_report(found)).split())
+    assert "published (timm x), distilled" in text
+    assert "predicted, beyond what was measured" in text
+    assert "not known" in text
