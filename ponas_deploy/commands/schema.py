@@ -19,6 +19,7 @@ DOCUMENTS = {
     "ponas.torch-engine": "ponas_deploy.backends.torch:FORMAT",
     "ponas.training-run": "train.files.documents:RUN",
     "ponas.specialized-run": "train.files.documents:SPECIALIZED_RUN",
+    "ponas.transfer-run": "train.files.documents:TRANSFER_RUN",
     "ponas.specialized": "train.files.documents:SPECIALIZED",
     "ponas.image-check": "train.data.file_images:CHECK",
     "ponas.fractals": "train.fractal.cache:DRAWN",
@@ -61,6 +62,7 @@ PRINTED: dict[str, tuple[str, ...]] = {
         "ponas_deploy.commands.train.documents:FittedRunTable",
         "ponas_deploy.commands.train.documents:ProgressiveTable",
     ),
+    "train transfer": ("ponas_deploy.commands.train.documents:TransferredDocument",),
     "train specialized": ("train.files:SpecializedPrinted",),
     "train status": ("ponas_deploy.commands.train.documents:StatusDocument",),
 }

@@ -48,6 +48,15 @@ def decoded(path: Path) -> Any:
             return _eight_bits(upright, image.format or "").convert("RGB")
 
 
+def size_px(path: Path) -> tuple[int, int]:
+    """Two sides of an image file as its header says them, before it is turned; raises what `decoded` does."""
+    check_regular(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with _pillow().open(path) as image:
+            return image.size[0], image.size[1]
+
+
 def read_image(path: Path) -> NDArray[np.uint8]:
     """The pixels (H, W, 3) of an image file, RGB; FileFormatError says why it cannot be read."""
     try:

@@ -68,6 +68,15 @@ def test_of_a_space_with_stages_only_legal_networks_are_drawn() -> None:
     assert sorted(drawn) == sorted(Architecture.from_indices(ruled, row).choices for row in every)
 
 
+def test_every_depth_of_a_stage_is_drawn_as_often() -> None:
+    """Of two layers that may be absent: both, the last alone or none, each a third of 600, within 5 sigma."""
+    drawn = list(islice(sample(build_space("ofa-mbv3"), "fit", SEED), 600))
+    for stage in range(5):
+        absent = Counter(choices[4 * stage + 2 : 4 * stage + 4].count("absent") for choices in drawn)
+        assert sorted(absent) == [0, 1, 2]
+        assert all(abs(count - 200) < 5 * np.sqrt(600 * 2 / 9) for count in absent.values())
+
+
 def test_a_seed_fixes_the_networks_and_their_order_however_many_are_taken() -> None:
     large = build_space("ponas")
     drawn = list(islice(sample(large, "fit", SEED), 300))

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
+from math import ceil
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
@@ -27,7 +28,7 @@ from torchvision.transforms import v2
 
 from ponas_deploy.errors import FileFormatError, PonasError
 from ponas_deploy.files.documents import Format, read_document, write_document
-from ponas_deploy.files.images import decoded, reason
+from ponas_deploy.files.images import decoded, reason, size_px
 from train.compute import WHOLE, Share, derive, threads
 from train.data.layout import Part
 from train.data.splits import Batch
@@ -49,6 +50,7 @@ CHECK = Format("ponas.image-check", 1, ImageCheck)
 _DECODER = b"2\n"  # another number where other files can be read, or names are kept otherwise
 _AT_ONCE = 512  # images looked at between two reports
 _REPORTED = 10  # broken images reported one by one
+_SIZED = 1000  # images whose size is looked at
 
 View = Callable[[Any], Tensor]
 """A PIL image in RGB -> what the network reads, (3, resolution, resolution) float32."""
@@ -88,6 +90,15 @@ class Reading:
     on_progress: OnProgress
 
 
+@dataclass(frozen=True, slots=True)
+class SmallImages:
+    """`count` of the `looked_at` images are smaller than asked, the smallest with a side of `smallest_px`."""
+
+    count: int
+    looked_at: int
+    smallest_px: int
+
+
 @dataclass(frozen=True, eq=False)
 class FileImages:
     """Some images of a part, at `indices` (N,) int64 of its files. See `train.data.splits.Images`."""
@@ -105,6 +116,14 @@ class FileImages:
     def skipped(self) -> tuple[tuple[Path, str], ...]:
         """The images that cannot be read, each with the reason."""
         return self._readable[2]
+
+    def smaller_than(self, side_px: int) -> SmallImages:
+        """How many of the images have a side below `side_px`, from the headers of some of them."""
+        files, _, _ = self._readable
+        every = max(ceil(len(files) / _SIZED), 1)
+        sides = [min(size_px(self.part.root / os.fsdecode(bytes(file)))) for file in files[::every]]
+        small = [side for side in sides if side < side_px]
+        return SmallImages(len(small), len(sides), min(small, default=side_px))
 
     def batches(
         self, size: int, order: Tensor | None = None, augment: int | None = None, share: Share = WHOLE

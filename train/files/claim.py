@@ -23,21 +23,23 @@ def claim(
     results: Sequence[Path],
     free: Sequence[str] = (),
     defaults: Mapping[str, Any] | None = None,
+    told: Mapping[str, Any] | None = None,
 ) -> None:
     """Start or continue a run in `folder`: `run.json` of format `kind` holds everything that decides it.
 
-    Dotted names that are `free` decide nothing; what an older run does not name had its value in
-    `defaults`. RunMismatchError names what changed; OverwriteError when `results` lie there without a run.
+    Dotted names that are `free` decide nothing, nor do those of `told`, which are kept for people; what an
+    older run does not name had its value in `defaults`. RunMismatchError names what changed; OverwriteError
+    when `results` lie there without a run.
     """
     wanted = {name: value for name, value in _plain(identity).items() if name not in free}
     path = folder / _NAME
     if not path.exists():
         for result in results:
             refuse_file(result, overwrite=False)
-        write_document(path, kind, RunDocument(wanted))
+        write_document(path, kind, RunDocument({**wanted, **_plain(told or {})}))
         return
     found = {**_plain(defaults or {}), **read_document(path, kind).settings}
-    names = sorted((set(found) | set(wanted)) - set(free))
+    names = sorted((set(found) | set(wanted)) - {*free, *(told or {})})
     changes = [
         f"{name} was {found.get(name)}, now {wanted.get(name)}"
         for name in names

@@ -26,6 +26,8 @@ RUN = Format("ponas.training-run", 1, RunDocument)
 """A run of `ponas train`."""
 SPECIALIZED_RUN = Format("ponas.specialized-run", 1, RunDocument)
 """A run of `ponas train specialized`."""
+TRANSFER_RUN = Format("ponas.transfer-run", 1, RunDocument)
+"""A run of `ponas train transfer`."""
 
 
 @dataclass(frozen=True, slots=True)

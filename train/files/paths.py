@@ -10,6 +10,9 @@
     weights.safetensors       the supernet: stem, head, every candidate of every layer
     accuracy.json             the accuracy table, written last: the run is complete when it is there
 
+A transfer (`train.runs.transfer`) has `state.safetensors`, the supernet after its last finished epoch, in
+place of meta network and layers.
+
 Every file but the log is written whole or not at all, and a file never names one that is not there
 yet, so a run killed at any moment continues from its last finished epoch or layer.
 """
@@ -53,6 +56,11 @@ class RunPaths:
         return self.folder / "meta.safetensors"
 
     @property
+    def state(self) -> Path:
+        """The state of a transfer."""
+        return self.folder / "state.safetensors"
+
+    @property
     def network(self) -> Path:
         """The network so far, while layers are fine-tuned."""
         return self.folder / "network.safetensors"
@@ -79,7 +87,13 @@ class RunPaths:
 
     def sweep(self) -> None:
         """Remove what a process that was killed while it wrote has left."""
-        for name in (self.run.name, self.table.name, "*.safetensors", "layers/.*.safetensors"):
+        for name in (
+            self.run.name,
+            self.table.name,
+            "subnets-*.csv",
+            "*.safetensors",
+            "layers/.*.safetensors",
+        ):
             pattern = name if "/" in name else f".{name}"
             for half_written in self.folder.glob(f"{pattern}.*"):
                 half_written.unlink(missing_ok=True)

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
 from ponas_deploy.errors import PonasError
-from ponas_deploy.files.documents import read_document
+from ponas_deploy.files.documents import read_raw
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.files import load_accuracy_table
 from train.files import lock
-from train.files.documents import RUN, Setting
+from train.files.documents import RUN, TRANSFER_RUN, RunDocument, Setting
 from train.files.lock import Holder
 from train.files.log import Line, read_log
 from train.files.paths import RunPaths
 from train.files.rows import grid_of
-from train.settings import pairs_of
+from train.settings import TransferSettings, pairs_of
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
     """A run as its folder shows it.
 
-    `asked` are the settings by dotted name, with what followed from the images. `stage`: "data" (nothing
-    but the images has been read), "meta", "fine-tune" or "done". `last` is the newest line of the
-    log, `best_top1_pct` the best validation accuracy so far. `table` has the rows that are finished, None
-    before the first. `holder` is the process that trains now.
+    `asked` are the settings by dotted name, with what followed from the images; `transfer` tells a run of
+    `ponas train transfer`. `stage`: "data" (nothing but the images has been read), that of the log, or
+    "done". `last` is the newest line of the log, `best_top1_pct` the best validation accuracy so far. `table`
+    has the rows that are finished, None before the first. `holder` is the process that trains now.
     """
 
     folder: Path
@@ -36,11 +36,12 @@ class Status:
     best_top1_pct: float | None
     table: AccuracyTable | None
     holder: Holder | None
+    transfer: bool = False
 
     @property
     def settings(self) -> tuple[str, ...]:
-        """What differs from the paper's recipe, as `--set` takes it."""
-        return pairs_of(self.asked)
+        """What differs from the defaults, the paper's recipe or those of a transfer: pairs `name=value`."""
+        return pairs_of(self.asked, asdict(TransferSettings()) if self.transfer else None)
 
     @property
     def left_s(self) -> float | None:
@@ -67,13 +68,14 @@ def _status(folder: Path) -> Status:
         if holder is None:
             raise PonasError(f"{folder} holds no training run: name the folder that `ponas train` wrote to.")
         return Status(folder, {}, "data", None, None, None, holder)
-    asked = read_document(paths.run, RUN).settings
-    lines = read_log(paths.log)
-    stage = "done" if paths.table.exists() else lines[-1].stage if lines else "meta"
+    raw = read_raw(paths.run, RUN, TRANSFER_RUN)
+    asked, transfer = raw.value(RunDocument).settings, raw.format == TRANSFER_RUN
+    lines, first = read_log(paths.log), "head" if transfer else "meta"
+    stage = "done" if paths.table.exists() else lines[-1].stage if lines else first
     table = load_accuracy_table(paths.table) if stage == "done" else _so_far(paths)
     seen = [line.validation_top1_pct for line in lines if line.validation_top1_pct is not None]
     best = max(seen, default=None)
-    return Status(folder, asked, stage, lines[-1] if lines else None, best, table, holder)
+    return Status(folder, asked, stage, lines[-1] if lines else None, best, table, holder, transfer)
 
 
 def _so_far(paths: RunPaths) -> AccuracyTable | None:

@@ -7,6 +7,7 @@ from train.runs.images import data_of, fitting, load_images
 from train.runs.specialized import SpecializedResult, TrainingJob, specialized_run
 from train.runs.subnets import EvaluatedSubnets, Run, SubnetsWanted, evaluated_subnets, open_run
 from train.runs.supernet import TrainResult, train_run
+from train.runs.transfer import TransferJob, TransferResult, open_transfer, transfer_run
 
 __all__ = [
     "EvaluatedSubnets",
@@ -15,11 +16,15 @@ __all__ = [
     "SubnetsWanted",
     "TrainResult",
     "TrainingJob",
+    "TransferJob",
+    "TransferResult",
     "data_of",
     "evaluated_subnets",
     "fitting",
     "load_images",
     "open_run",
+    "open_transfer",
     "specialized_run",
     "train_run",
+    "transfer_run",
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from time import monotonic
@@ -77,6 +78,10 @@ class SubnetsWanted:
     seed: int
     device: str
 
+    def beside(self, weights: Path) -> Path:
+        """The file of the networks, beside the weights."""
+        return weights.with_name(f"subnets-{self.side}-{self.seed}.csv")
+
 
 def open_run(weights: Path, data: str | None, on_progress: OnProgress) -> Run:
     """Read a supernet, and the images of `data` or those it names.
@@ -97,22 +102,52 @@ def evaluated_subnets(
     run: Run, wanted: SubnetsWanted, on_progress: OnProgress, on_note: OnNote = no_note
 ) -> EvaluatedSubnets:
     """Evaluate random networks of a run, or read what was evaluated before; see `train.stages.subnets`."""
-    from train.progress import TrainingProgress
-
-    path = run.file.path.with_name(f"subnets-{wanted.side}-{wanted.seed}.csv")
-    started, found = monotonic(), EvaluatedSubnets(Networks(path, run.layers, (), (), "accuracy", ()), ())
+    path, reports = wanted.beside(run.file.path), _Reports(wanted, on_progress)
+    found = EvaluatedSubnets(Networks(path, run.layers, (), (), "accuracy", ()), ())
     with Journal(path.with_suffix(".journal"), _header(run, wanted)) as journal:
         if journal.note:
             on_note(journal.note)
-        for rows in _groups(run, wanted, journal):
+        for rows in _groups(run, wanted, journal, reports):
             found = _grown(found, rows)
             write_networks(found.networks)
-            seconds, count = monotonic() - started, len(found.networks)
-            done, total = (count, wanted.networks) if wanted.networks else (seconds, wanted.seconds or 0)
-            on_progress(TrainingProgress("subnets", int(done), int(total), f"{count} networks"))
-            if wanted.seconds is not None and seconds >= wanted.seconds and count >= wanted.least:
+            reports.networks(len(found.networks))
+            if reports.out_of_time and len(found.networks) >= wanted.least:
                 break
     return found
+
+
+class _Reports:
+    """How far an evaluation is: by networks where so many are wanted, else by time."""
+
+    def __init__(self, wanted: SubnetsWanted, on_progress: OnProgress) -> None:
+        self._wanted, self._on_progress = wanted, on_progress
+        self._started, self._done = monotonic(), 0
+
+    @property
+    def out_of_time(self) -> bool:
+        seconds = self._wanted.seconds
+        return seconds is not None and self._spent_s >= seconds
+
+    def networks(self, done: int) -> None:
+        """So many networks are evaluated."""
+        self._done = done
+        self._report(done)
+
+    def images(self, networks: int, seen: int, images: int) -> None:
+        """More networks have seen so many of their images."""
+        self._report(self._done + networks * seen / images)
+
+    @property
+    def _spent_s(self) -> float:
+        return monotonic() - self._started
+
+    def _report(self, networks: float) -> None:
+        from train.progress import TrainingProgress
+
+        count = self._wanted.networks
+        done, total = (networks, count) if count else (self._spent_s, self._wanted.seconds or 0)
+        total = max(int(total), 1)
+        self._on_progress(TrainingProgress("subnets", min(int(done), total), total, f"{self._done} networks"))
 
 
 def _header(run: Run, wanted: SubnetsWanted) -> dict[str, Any]:
@@ -128,7 +163,9 @@ def _header(run: Run, wanted: SubnetsWanted) -> dict[str, Any]:
     }
 
 
-def _groups(run: Run, wanted: SubnetsWanted, journal: Journal) -> Iterator[list[dict[str, Any]]]:
+def _groups(
+    run: Run, wanted: SubnetsWanted, journal: Journal, reports: _Reports
+) -> Iterator[list[dict[str, Any]]]:
     """The journal's entries of the networks to evaluate, group by group; what it lacks is evaluated."""
     from train.compute import Compute
     from train.stages import Supernet, evaluate_subnets, sample
@@ -139,7 +176,11 @@ def _groups(run: Run, wanted: SubnetsWanted, journal: Journal) -> Iterator[list[
     drawn = islice(sample(run.space, wanted.side, wanted.seed), wanted.networks)
     while group := list(islice(drawn, _TOGETHER)):
         fresh = [choices for choices in group if choices not in known]
-        for subnet in evaluate_subnets(supernet, fresh, run.splits, compute, wanted.seed) if fresh else ():
+        report = partial(reports.images, len(fresh))
+        evaluated = (
+            evaluate_subnets(supernet, fresh, run.splits, compute, wanted.seed, report) if fresh else ()
+        )
+        for subnet in evaluated:
             entry = {"choices": subnet.choices, **asdict(subnet.evaluation), "halves_pct": subnet.halves_pct}
             journal.append(entry)
             known[subnet.choices] = entry

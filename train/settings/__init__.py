@@ -8,6 +8,7 @@ from train.settings.recipe import (
     MetaSettings,
     SpecializedSettings,
     TrainSettings,
+    TransferSettings,
     preset,
 )
 
@@ -18,6 +19,7 @@ __all__ = [
     "MetaSettings",
     "SpecializedSettings",
     "TrainSettings",
+    "TransferSettings",
     "assigned",
     "dotted",
     "known",

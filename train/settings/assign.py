@@ -76,9 +76,9 @@ def written(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def pairs_of(values: Mapping[str, Any]) -> tuple[str, ...]:
-    """The pairs that make settings with `values` (by dotted name) out of the defaults, the paper's."""
-    defaults = dict(dotted(asdict(TrainSettings())))
+def pairs_of(values: Mapping[str, Any], usual: Mapping[str, Any] | None = None) -> tuple[str, ...]:
+    """The pairs that make settings with `values` (by dotted name) out of the `usual`, else the paper's."""
+    defaults = dict(dotted(asdict(TrainSettings()) if usual is None else usual))
     return tuple(
         f"{name}={written(values[name])}"
         for name, default in defaults.items()

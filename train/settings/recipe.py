@@ -118,6 +118,33 @@ class SpecializedSettings:
         _not_above(Threads, threads=self.threads)
 
 
+@dataclass(frozen=True, slots=True)
+class TransferSettings:
+    """Fitting a supernet with shared weights (Once-for-all) to other images.
+
+    First a new classifier alone, `head_epochs` at `head_lr`, then everything, `epochs` at `lr`; SGD with
+    Nesterov momentum, either rate falls along half a cosine. Each step trains on `subnets` random networks,
+    whose batch norm takes the batch's statistics. `augment` as in MetaSettings.
+    """
+
+    head_epochs: int = 10
+    head_lr: float = 0.05
+    epochs: int = 20
+    lr: float = 0.01
+    batch: int = 32
+    subnets: int = 2
+    momentum: float = 0.9
+    weight_decay: float = 4e-5
+    augment: bool = True
+
+    def __post_init__(self) -> None:
+        _check("training the classifier", self.head_epochs, self.batch, self.head_lr)
+        _check("training everything", self.epochs, self.batch, self.lr)
+        _not_below(0, momentum=self.momentum, weight_decay=self.weight_decay)
+        _not_below(1, subnets=self.subnets)
+        _not_above(Count, subnets=self.subnets)
+
+
 def _not_below(least: int, **values: float) -> None:
     """Raise PonasError for a value that cannot be."""
     for name, value in values.items():

@@ -17,6 +17,7 @@ from train.stages.sampling import Choices, Side, sample, side_of
 from train.stages.specialized import train_network
 from train.stages.statistics import Statistics
 from train.stages.subnets import Subnet, Supernet, evaluate_subnets
+from train.stages.transfer import classifier_names, new_classifier, train_transfer
 
 __all__ = [
     "Choices",
@@ -27,6 +28,7 @@ __all__ = [
     "Subnet",
     "Supernet",
     "TunedLayer",
+    "classifier_names",
     "draw",
     "evaluate",
     "evaluate_subnets",
@@ -36,6 +38,7 @@ __all__ = [
     "inherited_weights",
     "load_teacher",
     "meta_architecture",
+    "new_classifier",
     "recalibrate_batch_norm",
     "refuse_other_space",
     "sample",
@@ -44,4 +47,5 @@ __all__ = [
     "train_fair",
     "train_meta",
     "train_network",
+    "train_transfer",
 ]

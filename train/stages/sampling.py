@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from math import prod
 from typing import Literal
 
-import numpy as np
-
-from searchspace import Architecture, Space
+from searchspace import Space
 from train.compute import derive
+from train.stages.opening import Choose, Opening, draw
 
 Side = Literal["fit", "certify"]
 Choices = tuple[str, ...]
@@ -24,18 +23,24 @@ Choices = tuple[str, ...]
 def sample(space: Space, side: Side, seed: int) -> Iterator[Choices]:
     """Different networks of one side, one candidate a layer, each as likely as any other.
 
-    The same seed gives the same networks in the same order, however many are taken; a small space ends.
+    In a space with stages each depth of a stage is as likely as another, because nearly all of its networks
+    are deep, and few would tell what a layer less costs. The same seed gives the same networks in the same
+    order, however many are taken; a small space ends.
     """
-    draws = random.Random(derive(seed, "subnets", side))
-    groups = space.groups
-    total, seen = prod(groups.sizes), set[Choices]()
+    choose = random.Random(derive(seed, "subnets", side)).randrange
+    total, seen = prod(space.groups.sizes), set[Choices]()
     while len(seen) < total:
-        picked = groups.choices(np.array([draws.randrange(size) for size in groups.sizes], dtype=np.intp))
-        choices = Architecture.from_indices(space, picked.tolist()).choices
+        choices = _drawn(space, choose)
         if choices not in seen:
             seen.add(choices)
             if side_of(choices) == side:
                 yield choices
+
+
+def _drawn(space: Space, choose: Choose) -> Choices:
+    if space.stages:
+        return draw(space, Opening.whole(space), choose).choices
+    return tuple(labels[choose(len(labels))] for labels in space.labels)
 
 
 def side_of(choices: Choices) -> Side:

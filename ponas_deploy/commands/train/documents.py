@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from ponas_deploy.commands.documents.values import values_of
 from ponas_deploy.fitting import Fit, fit_document
 from ponas_deploy.fitting.result import FitDocument
-from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.accuracy import AccuracyCertificate, AccuracyTable
 
 if TYPE_CHECKING:
     from train.files import Status
-    from train.runs import TrainResult
+    from train.runs import TrainResult, TransferResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,34 @@ def training_table(
         return ProgressiveTable(method, str(table))
     return FittedRunTable(
         **values_of(fit_document(fit)), method=method, evaluated=str(evaluated), table=str(table)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TransferredDocument:
+    """What `ponas train transfer --json` prints: where table, weights and evaluated networks are.
+
+    `class_names` are in the order of the outputs, `details` those of the table's origin.
+    """
+
+    accuracy_table: str
+    weights: str
+    evaluated: str
+    class_names: tuple[str, ...]
+    certificate: AccuracyCertificate | None
+    details: Mapping[str, str]
+
+
+def transferred_document(result: TransferResult) -> TransferredDocument:
+    """What a transfer left behind."""
+    table = result.table
+    return TransferredDocument(
+        str(result.table_path),
+        str(result.weights),
+        str(result.evaluated),
+        result.class_names,
+        table.certificate,
+        dict(table.origin.details) if table.origin else {},
     )
 
 

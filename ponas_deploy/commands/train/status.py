@@ -77,7 +77,16 @@ _OPTIONS = ("data", "space", "seed", "resolution")
 def _command(found: Status) -> str:
     """The one command that makes this run again."""
     command = ["ponas", "train", "--out", str(found.folder)]
+    if found.transfer:
+        return shlex.join([*command[:2], "transfer", *command[2:], *_transfer_options(found)])
     for pair in found.settings:
         name, _, value = pair.partition("=")
         command += [f"--{name}", value] if name in _OPTIONS else ["--set", pair]
     return shlex.join(command)
+
+
+def _transfer_options(found: Status) -> Iterator[str]:
+    given = [(name, found.asked[name]) for name in ("data", "weights", "resolution", "seed")]
+    given += [(name, value) for name, _, value in (pair.partition("=") for pair in found.settings)]
+    for name, value in given:
+        yield from (f"--{name.replace('_', '-')}", str(value))

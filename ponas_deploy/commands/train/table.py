@@ -13,7 +13,6 @@ from ponas_deploy.commands.train.bars import needs_torch, training_bars
 if TYPE_CHECKING:
     from ponas_deploy.fitting import Fit
     from ponas_deploy.tables.accuracy import AccuracyTable
-    from train.runs import EvaluatedSubnets, Run
 
 METHODS = ("fitted", "progressive")
 _SECONDS = 600.0
@@ -112,6 +111,7 @@ def _fitted(
 ) -> tuple[AccuracyTable, Fit, Path]:
     """The fitted table, the fit, and the file of networks that it is fitted to."""
     from ponas_deploy.commands.output import note
+    from ponas_deploy.commands.train.fitted import fitted_table
     from ponas_deploy.fitting import LEAST_ROWS, fit_networks
     from train.runs import SubnetsWanted, evaluated_subnets, open_run
 
@@ -121,37 +121,6 @@ def _fitted(
         source = open_run(weights, data, on_progress)
         wanted = SubnetsWanted("fit", networks, seconds, LEAST_ROWS, seed, device)
         found = evaluated_subnets(source, wanted, on_progress, note)
-    fit = fit_networks(found.networks, seed=seed)
-    return _with_origin(fit, source, found, progressive), fit, found.networks.path
-
-
-def _with_origin(fit: Fit, run: Run, found: EvaluatedSubnets, progressive: AccuracyTable) -> AccuracyTable:
-    """The table of a fit, with the run and the evaluation as its origin and the noise in its certificate."""
-    from dataclasses import replace
-    from datetime import datetime, timezone
-    from statistics import fmean
-
-    from ponas_deploy.fitting import table_of
-    from ponas_deploy.fitting.certify import noise_of_halves
-    from ponas_deploy.tables.accuracy import AccuracyTable
-
-    created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    made = table_of(fit, created=created, resolution=run.space.resolution, classes=run.space.classes)
-    assert isinstance(made, AccuracyTable)
-    assert made.origin is not None
-    assert made.certificate is not None
-    origin = replace(
-        made.origin,
-        data=run.splits.name,
-        method="fitted",
-        images=len(run.splits.validation.labels),
-        epochs=progressive.origin.epochs if progressive.origin else (),
-        weights="weights inherited from the supernet",
-        details=(*made.origin.details, ("calibration_images", str(run.calibration_images))),
-    )
-    noise = noise_of_halves(found.halves_pct)
-    top1 = fmean(found.networks.values)
-    certificate = replace(
-        made.certificate, noise_pp=noise.pp, noise_tau=noise.tau, top1_pct=top1, made_on=run.made_on
-    )
-    return replace(made, origin=origin, certificate=certificate)
+    fit = fit_networks(found.networks, space=source.space.name, seed=seed)
+    epochs = progressive.origin.epochs if progressive.origin else ()
+    return fitted_table(fit, source, found, epochs), fit, found.networks.path
