@@ -12,18 +12,19 @@ if TYPE_CHECKING:
     from searchspace.architecture import Architecture, parse_architecture
     from searchspace.errors import ArchitectureError, PonasError, SpaceError, UnknownNameError, WeightsError
     from searchspace.space import Candidate, Cell, Layer, Space
-    from searchspace.spaces import DEFAULT_SPACE, SPACES, build_space, published
+    from searchspace.spaces import DEFAULT_SPACE, SPACES, SUMMARIES, build_space, published
 
 _FILES = {
     "architecture": ("Architecture", "parse_architecture"),
     "errors": ("ArchitectureError", "PonasError", "SpaceError", "UnknownNameError", "WeightsError"),
     "space": ("Candidate", "Cell", "Layer", "Space"),
-    "spaces": ("DEFAULT_SPACE", "SPACES", "build_space", "published"),
+    "spaces": ("DEFAULT_SPACE", "SPACES", "SUMMARIES", "build_space", "published"),
 }
 
 __all__ = [
     "DEFAULT_SPACE",
     "SPACES",
+    "SUMMARIES",
     "Architecture",
     "ArchitectureError",
     "Candidate",

@@ -55,9 +55,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
         Grid(tuple(layer.name for layer in space.layers), space.labels, top1), space=SpaceKey.of(space)
     )
     write_accuracy_table(table, desk.folder / "accuracy.json")
-    made = desk.json(
-        "profile", "--backend", "onnxruntime", "--resolution", "32", "--classes", "10", "--time", "8"
-    )
+    small = ("--space", "ponas", "--resolution", "32", "--classes", "10")
+    made = desk.json("profile", "--backend", "onnxruntime", *small, "--time", "8")
     (document,) = made["tables"]
     assert Path(document["path"]).is_file()
     return desk

@@ -76,6 +76,7 @@ def test_a_manifest_of_version_1(tiny: Space, tmp_path: Path, monkeypatch: pytes
     shutil.copy(WRITTEN / "manifest-1.json", tmp_path / "manifest.json")
     manifest = read_manifest(tmp_path)
     assert (manifest.choices, manifest.percentile) == (("k5e6se", "k3e6", "k5e6se"), 50)
+    assert not manifest.trained, "it says so in words alone"
     assert manifest.measured is not None
     assert manifest.measured.runs == 4
     assert manifest.measured.interference == (

@@ -20,7 +20,7 @@ from ponas_deploy.tables.files import load_table
 from running import Place, until
 
 pytest.importorskip("onnxruntime")
-SMALL = ("--resolution", "32", "--classes", "2")
+SMALL = ("--space", "ponas", "--resolution", "32", "--classes", "2")
 MEASURED = ("--device", "cpu", "--backend", "onnxruntime", *SMALL)
 COMMANDS = {
     "profile": (("profile", *MEASURED, "--time", "5", "--out", "tables"), 8.0),

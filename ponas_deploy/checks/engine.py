@@ -16,6 +16,7 @@ from ponas_deploy.engines.documents import MeasuredFigures, measured_figures
 from ponas_deploy.engines.manifest import MANIFEST, MODEL, EngineFile, Manifest
 from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.engines.reference import Change, change
+from ponas_deploy.engines.task import RANDOM_WEIGHTS
 from ponas_deploy.engines.timing import EngineTiming, time_engine
 from ponas_deploy.engines.verdict import CANNOT_BE_TOLD, MET, TELLING_NOISE_PCT, Verdict, judge, why_not_told
 from ponas_deploy.errors import BackendError, FileFormatError, PonasError
@@ -119,11 +120,11 @@ class Verification:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What disturbed the measurement, why nothing can be told of it, and what became slower."""
-        timing = self.timing
+        """Random weights, what disturbed the measurement, why it tells nothing, and what became slower."""
+        timing, said = self.timing, [] if self.manifest.trained else [RANDOM_WEIGHTS]
         if timing is None:
-            return ()
-        said = [timing.disturbed] if timing.disturbed else []
+            return tuple(said)
+        said += [timing.disturbed] if timing.disturbed else []
         if self.verdict == CANNOT_BE_TOLD and self.budget_ms is not None:
             measured_ms = timing.percentile_ms(self.percentile)
             said.append(why_not_told(measured_ms, self.budget_ms, self.noise_pct))
@@ -220,6 +221,7 @@ class VerificationDocument:
 
     passed: bool
     status: str
+    trained: bool
     changed_files: tuple[str, ...]
     architecture_agrees: bool | None
     portable_answers: bool | None
@@ -246,6 +248,7 @@ def verification_document(
     return VerificationDocument(
         passed=found.passed,
         status=found.manifest.status,
+        trained=found.manifest.trained,
         changed_files=found.changed_files,
         architecture_agrees=found.architecture_agrees,
         portable_answers=found.portable_answers,

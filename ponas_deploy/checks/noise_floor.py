@@ -53,7 +53,7 @@ class NoiseFloor:
 def measure_noise_floor(backend: str, space: Space | None = None) -> NoiseFloor:
     """Measure it; MeasurementError when somebody else is measuring, BackendError without the runtime."""
     start = time.monotonic()
-    space = space or build_space(resolution=RESOLUTION)
+    space = space or build_space("ponas", RESOLUTION)
     models = [_model(space, place / (NETWORKS - 1)) for place in range(NETWORKS)]
     with machine_to_oneself(store.lock_path(), "the noise floor, for the doctor"):
         rounds_pct = _between_rounds(backend, models, start + _AT_MOST_S)

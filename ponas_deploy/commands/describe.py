@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ponas_deploy.commands.options import Arch, Classes, FileResolution, Json, SpaceName
+from ponas_deploy.commands.options import Arch, ArchSpace, Classes, FileResolution, Json
 from ponas_deploy.commands.output import print_json, show
 
 
 def describe(
     arch: Arch,
-    space: SpaceName = None,
+    space: ArchSpace = None,
     resolution: FileResolution = None,
     classes: Classes = 1000,
     json: Json = False,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ponas_deploy.commands.options import Arch, Json, Seed, SpaceName
+from ponas_deploy.commands.options import Arch, ArchSpace, Json, Seed
 from ponas_deploy.commands.output import note, print_json, show
 from ponas_deploy.commands.waiting import waiting
 
@@ -42,7 +42,7 @@ def evaluate(
     split: Annotated[
         str, typer.Option(metavar="NAME", help="Which images: test, validation, train or all.")
     ] = "test",
-    space: SpaceName = None,
+    space: ArchSpace = None,
     resolution: Annotated[
         int | None, typer.Option(metavar="PX", min=8, help="Input side; default: that of --weights.")
     ] = None,

@@ -9,6 +9,7 @@ import typer
 
 from ponas_deploy.commands.options import (
     Arch,
+    ArchSpace,
     Batch,
     EngineClasses,
     EngineResolution,
@@ -17,7 +18,6 @@ from ponas_deploy.commands.options import (
     Json,
     ScaleImages,
     Seed,
-    SpaceName,
     Threads,
     Weights,
     WeightsData,
@@ -39,7 +39,7 @@ def export(
     ] = None,
     threads: Threads = 1,
     batch: Batch = 1,
-    space: SpaceName = None,
+    space: ArchSpace = None,
     resolution: EngineResolution = None,
     classes: EngineClasses = None,
     weights: Weights = None,
@@ -66,6 +66,7 @@ def export(
     from ponas_deploy.commands.waiting import lines_of_a_build, waiting
     from ponas_deploy.engines import deployment
     from ponas_deploy.engines.loop import engine_document
+    from ponas_deploy.engines.published_weights import trained_weights
     from ponas_deploy.engines.weights import open_weights
     from ponas_deploy.profiling.inventory import local_conditions
     from ponas_deploy.tables.architectures import named_by, read_architecture
@@ -75,6 +76,9 @@ def export(
     named = named_by(arch, space or carried.space_name)
     built = carried.space(named.space, resolution or named.resolution, classes)
     architecture = read_architecture(arch, built.name, built.resolution, built.classes)
+    trained = "" if weights else trained_weights(built.name)
+    if trained:
+        note(trained)
     conditions = local_conditions(backend or registry.default_backends()[0], precision, threads, batch)
     name = f"{arch.lower() if len(arch) < 40 else 'network'}-{conditions.backend}-{conditions.precision}"
     engine = deployment.export(
@@ -91,4 +95,4 @@ def export(
         return
     from ponas_deploy.commands.reports.engine import engine_report
 
-    show(engine_report(engine))
+    show(engine_report(engine, trained=trained))

@@ -59,14 +59,16 @@ def networks(
     from ponas_deploy.commands.waiting import profile_bar
     from ponas_deploy.profiling.inventory import Target
     from ponas_deploy.profiling.random_networks import profile_networks
-    from ponas_deploy.tables.architectures import DEFAULT_SPACE
+    from ponas_deploy.tables.chosen_space import chosen_space
     from searchspace import build_space
 
     if out.suffix.lower() != ".csv":
         raise typer.BadParameter("networks are written as CSV: name it .csv.", param_hint="--out")
     refuse_threads(threads, device)
-    built = build_space(space or DEFAULT_SPACE, resolution, classes)
+    chosen = chosen_space(space)
+    built = build_space(chosen.name, resolution, classes)
     target = Target(device, backend or (), precision or (), threads, batch)
+    note(f"search space {chosen.text}")
     with profile_bar() as on_progress:
         made = profile_networks(
             target, built, count, out, seed=seed, overwrite=force, on_note=note, on_progress=on_progress
@@ -80,5 +82,5 @@ def networks(
     typer.echo(
         f"{out}: {len(set(found.choices))} networks of {min(found.values):.3f} to {max(found.values):.3f} ms,"
         f" each measured twice. Next: ponas table fit {out} --out latency.json"
-        f" --resolution {resolution} --classes {classes}"
+        f" --space {built.name} --resolution {resolution} --classes {classes}"
     )

@@ -52,7 +52,21 @@ Arch: TypeAlias = Annotated[
 ]
 SpaceName: TypeAlias = Annotated[
     str | None,
-    typer.Option("--space", metavar="NAME", show_default="ponas", help="The search space."),
+    typer.Option(
+        "--space",
+        metavar="NAME",
+        show_default="that of the weights or the table that is named, else ofa-mbv3",
+        help="The search space: ofa-mbv3, ofa-mbv3-w1.2 or ponas.",
+    ),
+]
+ArchSpace: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--space",
+        metavar="NAME",
+        show_default="the one that ARCH is of",
+        help="The search space: ofa-mbv3, ofa-mbv3-w1.2 or ponas.",
+    ),
 ]
 Resolution: TypeAlias = Annotated[
     int,

@@ -102,8 +102,10 @@ def profile(
     from ponas_deploy.commands.waiting import profile_bar
     from ponas_deploy.profiling.inventory import Target
     from ponas_deploy.profiling.tables import ProfileOptions, accuracy_of, profile_tables
-    from ponas_deploy.tables.architectures import DEFAULT_RESOLUTION, DEFAULT_SPACE
+    from ponas_deploy.tables.architectures import DEFAULT_RESOLUTION
+    from ponas_deploy.tables.chosen_space import chosen_space
     from ponas_deploy.tables.files import load_accuracy_table
+    from ponas_deploy.tables.named import named_tables
     from ponas_deploy.tables.resolutions import spaces_at
     from ponas_deploy.tables.store import StoredTable
     from searchspace import build_space
@@ -114,12 +116,14 @@ def profile(
     if resolution and not resolution.px:
         raise typer.BadParameter("auto is for a search: name the resolutions to profile.")
     px = resolution.px if resolution else (DEFAULT_RESOLUTION,)
-    spaces = spaces_at(build_space(space or DEFAULT_SPACE, px[0], classes), px)
+    chosen = chosen_space(space, tables=named_tables(prior, accuracy_table))
+    spaces = spaces_at(build_space(chosen.name, px[0], classes), px)
     target = Target(device, backend or (), precision or (), threads, batch)
     share = max(time / len(spaces), quantities.LEAST_PROFILE_S)
     options = ProfileOptions(
         share, name or "", out, accuracy_table, prior, measurements, overwrite=force, seed=seed
     )
+    note(f"search space {chosen.text}")
     made = list[StoredTable]()
     with profile_bar() as on_progress:
         for built in spaces:

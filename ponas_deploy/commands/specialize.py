@@ -120,6 +120,10 @@ def specialize(
     device must have a table in the store; its engine is emitted as portable ONNX, to be built and measured
     there.
 
+    Without --space the networks are those of Once-for-all on MobileNetV3 (ofa-mbv3), whose accuracy table is
+    of ImageNet and whose trained weights `ponas weights --space ofa-mbv3 --download` gets; without --weights
+    the engine carries random ones, and says so. --weights and tables of another space take that one.
+
     Predicted is not measured, so the search leaves a margin: 95 % (--confidence) of the networks in the
     table's own certificate measured at most that much over their prediction. The first measurement takes
     its place. Without --device a margin is left only where --confidence asks for it, and none where a table
@@ -138,6 +142,7 @@ def specialize(
     Examples:
       ponas specialize --device cpu --latency 3ms
       ponas specialize --device cpu --latency 60% --backend onnxruntime
+      ponas specialize --device cpu --latency 3ms --space ponas
       ponas specialize --device cpu --fps 400 --batch 8
       ponas specialize --device cpu --latency 5ms --percentile 99
       ponas specialize --device jetson --latency 20ms --params 5M
@@ -170,21 +175,32 @@ def specialize(
     from ponas_deploy.commands.waiting import lines_of_a_build, profile_bar, waiting
     from ponas_deploy.engines.deployment import deploy
     from ponas_deploy.engines.loop import engine_document
+    from ponas_deploy.engines.published_weights import trained_weights
     from ponas_deploy.engines.weights import open_weights
     from ponas_deploy.profiling.inventory import Target
     from ponas_deploy.tables import store
+    from ponas_deploy.tables.chosen_space import chosen_space
     from ponas_deploy.tables.margin import CONFIDENCE
     from ponas_deploy.tables.resolutions import AUTO
+    from ponas_deploy.tables.spaces import sizes_of
 
     refuse_threads(threads, device)
     carried = open_weights(weights, data, finetune, seed, calibration, note, waiting)
-    built = carried.space(space, resolution.one if resolution else None, classes)
+    latencies = [store.latency_table(name).table for name in latency_table or ()]
+    accuracies = [store.accuracy_table(name) for name in accuracy_table or ()]
+    chosen = chosen_space(space, carried.space_name, (*latencies, *(one.table for one in accuracies)))
+    lone = latencies[0] if len(latencies) == 1 else None
+    built = carried.space(chosen.name, *sizes_of(lone, resolution.one if resolution else None, classes))
     target = Target(device, backend or (), precision or (), threads, batch)
+    note(f"search space {chosen.text}")
+    trained = "" if weights else trained_weights(built.name)
+    if trained:
+        note(trained)
     with profile_bar() as on_progress:
         engine = deploy(
             built,
             target,
-            [store.accuracy_table(name) for name in accuracy_table or ()],
+            accuracies,
             limits,
             out=out or Path("engines") / f"{target.device_name}-{_slug(limits)}",
             percentile=percentile,
@@ -208,7 +224,7 @@ def specialize(
     else:
         from ponas_deploy.commands.reports.engine import engine_report
 
-        show(engine_report(engine))
+        show(engine_report(engine, chosen.text, trained))
     if engine.manifest.not_told:
         raise typer.Exit(CANNOT_BE_TOLD)
 

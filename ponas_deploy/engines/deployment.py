@@ -167,7 +167,7 @@ def deploy(
         on_note=on_note,
         on_build=on_build,
     )
-    return Engine(found.folder, found.manifest, found.chosen, found.attempts)
+    return Engine(found.folder, found.manifest, found.chosen, found.attempts, found.tables_doubted)
 
 
 def export(

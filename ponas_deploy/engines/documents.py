@@ -50,9 +50,9 @@ class EngineDocument:
     """What `ponas specialize --device` and `ponas export` print with `--json`; see `Manifest`.
 
     The keys up to `margin` are the search's, and absent where an architecture was given; those of top-1 where
-    the accuracy table only ranks, too. `resolution` is that of the input in pixels, `engine` is the folder,
-    `verdict` says whether the measured latency meets the budget. The costs of the network follow, by the
-    names of their columns.
+    the accuracy table only ranks, too. Weights that were not `trained` are random. `resolution` is that of
+    the input in pixels, `engine` is the folder, `verdict` says whether the measured latency meets the budget.
+    The costs of the network follow, by the names of their columns.
     """
 
     method: str | UnsetType = UNSET
@@ -77,6 +77,7 @@ class EngineDocument:
     status: str
     tries: int
     weights: str
+    trained: bool
     batch_norm: str
     top1_pct: float | None
     shortlist: tuple[Shortlisted, ...]
@@ -107,6 +108,7 @@ def engine_document(manifest: Manifest, folder: Path) -> EngineDocument:
         status=manifest.status,
         tries=manifest.tries,
         weights=manifest.weights,
+        trained=manifest.trained,
         batch_norm=manifest.batch_norm,
         top1_pct=manifest.top1_pct,
         shortlist=manifest.shortlist,

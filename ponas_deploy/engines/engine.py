@@ -18,12 +18,14 @@ class Engine:
 
     `attempts` are the networks that were built and timed on the way to it and `chosen` the one that it is;
     both are empty for an engine that was exported, read from its folder, or is still to be built.
+    `tables_doubted` says whether one of its warnings was of the tables that it was searched by.
     """
 
     folder: Path
     manifest: Manifest
     chosen: Attempt | None = None
     attempts: tuple[Attempt, ...] = ()
+    tables_doubted: bool = False
 
     @classmethod
     def read(cls, folder: Path | str) -> Engine:
@@ -63,5 +65,5 @@ class Engine:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What speaks against the tables or the measurement, a sentence each."""
+        """What speaks against the weights, the tables or the measurement, a sentence each."""
         return self.manifest.warnings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from ponas_deploy.backends import RunSettings, Session, get_backend, registry
 from ponas_deploy.engines.engine import Engine
 from ponas_deploy.engines.manifest import MODEL, Manifest
 from ponas_deploy.engines.preprocessing import refused
+from ponas_deploy.engines.task import RANDOM_WEIGHTS
 from ponas_deploy.errors import FileFormatError, PonasError
 from ponas_deploy.files.images import read_image
 from ponas_deploy.files.records import sha256
@@ -82,6 +84,7 @@ def load_engine(folder: Path | str) -> LoadedEngine:
         folder: the engine's folder, as `deploy` or `export` made it. Where the engine is still to be built on
             its device, the portable network runs through ONNX Runtime.
 
+    A UserWarning says where the engine's weights are random: its answers mean nothing.
     Where this process may use fewer processors than the engine has threads, it runs on those there are.
 
     Returns: a context manager that is called with images (N, H, W, 3), image files, or (N, 3, PX, PX), and
@@ -92,6 +95,8 @@ def load_engine(folder: Path | str) -> LoadedEngine:
     """
     engine = Engine.read(folder)
     manifest = engine.manifest
+    if not manifest.trained:
+        warnings.warn(f"{folder}: {RANDOM_WEIGHTS}", UserWarning, stacklevel=2)
     name = manifest.engine_file or MODEL
     path = engine.folder / name
     expected = next((file.sha256 for file in manifest.files if file.name == name), "")

@@ -61,12 +61,13 @@ _FINISHED_WAIT_S = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """The emitted engine and how it was found."""
+    """The emitted engine and how it was found; `tables_doubted` where a warning is of the tables."""
 
     folder: Path
     manifest: Manifest
     chosen: Attempt
     attempts: tuple[Attempt, ...]
+    tables_doubted: bool = False
 
 
 def meet_budget(
@@ -107,7 +108,7 @@ def meet_budget(
         complete = emit(manifest, folder, lambda to: _move_all(source, to), overwrite=overwrite)
     if task.weights.finish:
         _finished_weights(folder).unlink()
-    return Deployment(folder, complete, best, tuple(search.attempts))
+    return Deployment(folder, complete, best, tuple(search.attempts), task.tables_doubted)
 
 
 def _finished(chosen: Attempt, task: Task, search: Search, folder: Path) -> Attempt:
@@ -171,6 +172,7 @@ def build_and_measure(
             preprocessing=weights.preprocessing,
             class_names=weights.class_names,
             batch_norm=weights.batch_norm,
+            trained=weights.trained,
             **_on_this_machine(weights, conditions, engine),
         )
         return emit(manifest, folder, lambda to: _move_all(source, to), overwrite=overwrite)
@@ -233,6 +235,7 @@ def _manifest(task: Task, attempt: Attempt, tries: int, reranker: Reranker | Non
         preprocessing=task.weights.preprocessing,
         class_names=task.weights.class_names,
         batch_norm=task.weights.batch_norm,
+        trained=task.weights.trained,
     )
 
 

@@ -58,7 +58,8 @@ class Manifest:
     The latency budget is on the `percentile` of single inferences. `warnings` are what there was to say
     against the tables. `preprocessing` is how images become the network's input, and
     `class_names` are in the order of its outputs, where the weights say it. `batch_norm` says whether the
-    statistics were recalibrated for this network; empty for weights that are its own.
+    statistics were recalibrated for this network; empty for weights that are its own. Weights that were not
+    `trained` are random ones.
     """
 
     space: SpaceKey
@@ -82,6 +83,7 @@ class Manifest:
     preprocessing: Preprocessing | None = None
     class_names: tuple[str, ...] = ()
     batch_norm: str = ""
+    trained: bool = True
 
     @classmethod
     def of(cls, architecture: Architecture, conditions: Conditions, weights: str, created: str) -> Manifest:

@@ -7,6 +7,7 @@ choices fit it, and what is opened is among the files.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -81,7 +82,10 @@ class PreprocessingDocument:
 
 @dataclass(frozen=True, slots=True)
 class ManifestDocument:
-    """See `Manifest`; `status` and `verdict` say in words what stands in the rest."""
+    """See `Manifest`; `status` and `verdict` say in words what stands in the rest.
+
+    `trained` is lacking in manifests of before it was written: their `weights` say whether they are random.
+    """
 
     space: SpaceKey
     choices: tuple[str, ...]
@@ -104,6 +108,7 @@ class ManifestDocument:
     preprocessing: PreprocessingDocument | None = None
     class_names: ClassNames = ()
     batch_norm: str = ""
+    trained: bool | UnsetType = UNSET
     status: str = ""
     verdict: Verdict | None = None
 
@@ -122,6 +127,8 @@ def upgraded(document: dict[str, Any]) -> dict[str, Any]:
         changed["measured"] = now
     return changed
 
+
+_RANDOM = re.compile(r"random \(seed \d+\), not trained")
 
 ENGINE = Format("ponas.engine", 2, ManifestDocument, (upgraded,))
 
@@ -148,6 +155,7 @@ def read_manifest(folder: Path) -> Manifest:
             "environment": tuple(found.environment.items()),
             "measured": found.measured and _timing(found.measured),
             "preprocessing": found.preprocessing and _preprocessing(path, found.preprocessing, found.space),
+            "trained": found.trained if found.trained is not UNSET else not _RANDOM.match(found.weights),
             "class_names": checked(found.class_names, found.space.classes, path),
         }
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ponas_deploy.engines.weights_files import has_torch
 from ponas_deploy.errors import PonasError
 from ponas_deploy.files.contents import weights_contents
 from ponas_deploy.files.download import Remote, download, downloaded
@@ -58,6 +59,17 @@ def download_weights(space: str, advance: Advance) -> PublishedWeights:
     if found.file is None:
         download(PUBLISHED[found.space], folder(), weights_contents, advance)
     return published_weights(found.space)
+
+
+def trained_weights(space: str) -> str:
+    """How an engine of a space gets trained weights, in one line for people."""
+    found = published_weights(space)
+    if found.url is None:
+        return f"trained weights: `ponas train --space {space}` makes some, then --weights FILE"
+    extra = "" if has_torch() else " (reading it needs the extra 'train')"
+    if found.file:
+        return f"trained weights are downloaded already: --weights {found.file}{extra}"
+    return f"trained weights: `ponas weights --space {space} --download`, then --weights FILE{extra}"
 
 
 def folder() -> Path:

@@ -25,6 +25,9 @@ from searchspace.architecture import Architecture
 from searchspace.space import Space
 from searchspace.weights import Weights, random_weights
 
+RANDOM_WEIGHTS = "the weights are random: the latency is real, the answers to images mean nothing."
+"""Said wherever an engine with weights that were never trained is made, checked or used."""
+
 
 @dataclass(frozen=True, slots=True)
 class WeightsSource:
@@ -60,7 +63,8 @@ class WeightsSource:
 
     def metadata(self, architecture: Architecture) -> dict[str, str]:
         """What an ONNX model with these weights says of itself."""
-        return model_metadata(self.preprocessing, architecture.space.resolution, self.class_names)
+        said = model_metadata(self.preprocessing, architecture.space.resolution, self.class_names)
+        return said if self.trained else {**said, "weights": self.description}
 
     def scale_images(self, precision: str) -> NDArray[np.float32] | None:
         """The images that the scales of an engine come from; None where it has no scales, or random weights.
@@ -83,7 +87,9 @@ class WeightsSource:
 def random_source(seed: int = 0) -> WeightsSource:
     """Weights of a network that was never trained: right for latency, useless for images."""
     description = f"random (seed {seed}), not trained"
-    return WeightsSource(description, lambda a: random_weights(a, seed), trained=False)
+    return WeightsSource(
+        description, lambda a: random_weights(a, seed), trained=False, warnings=(RANDOM_WEIGHTS,)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +108,9 @@ class Task:
     The latency budget is on the `percentile` of single inferences. `confidence` is the share of networks
     that the margin of a table keeps under it, where nothing was measured yet. With `shortlist` so many of
     the best networks by the tables are evaluated on validation images, and those decide; 0: the tables
-    decide. `warnings` are what is known against the tables besides what they hold. Where tables are of
-    several resolutions, `further` holds what differs at those that are not the space's.
+    decide. `warnings` are what is known against the tables besides what they hold; `tables_doubted` says
+    whether `trusting` found any of the tables. Where tables are of several resolutions, `further` holds what
+    differs at those that are not the space's.
     """
 
     tables: tuple[StoredTable, ...]
@@ -119,6 +126,7 @@ class Task:
     percentile: int = 50
     warnings: tuple[str, ...] = ()
     further: tuple[AtResolution, ...] = ()
+    tables_doubted: bool = False
 
     def of(self, stored: StoredTable) -> Task:
         """The task at the resolution of one of its tables."""
@@ -135,8 +143,9 @@ class Task:
         tables = tuple(stored for stored in self.tables if stored.name in kept)
         accuracies = {one.path: one.table for one in (self.accuracy, *(one.accuracy for one in self.further))}
         of_losses = [text for table in accuracies.values() for text in accuracy_warnings(table)]
-        of_weights = self.weights.warnings
-        return replace(self, tables=tables, warnings=(*self.warnings, *warnings, *of_losses, *of_weights))
+        of_tables = (*self.warnings, *warnings, *of_losses)
+        said = (*of_tables, *self.weights.warnings)
+        return replace(self, tables=tables, warnings=said, tables_doubted=bool(of_tables))
 
     def reranker(self) -> Reranker | None:
         """What decides beside the tables; PonasError where the weights or the method allow no shortlist."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ponas_deploy.errors import MissingExtraError, PonasError, WeightsError
 from ponas_deploy.files.notes import OnNote, OpenBar, no_bar, no_note
-from ponas_deploy.tables.architectures import DEFAULT_SPACE, agreed
+from ponas_deploy.tables.architectures import agreed
 
 if TYPE_CHECKING:
     from ponas_deploy.engines.loop import WeightsSource
@@ -33,12 +33,12 @@ class Carried:
     resolution: int | None = None
     classes: int | None = None
 
-    def space(self, name: str | None, resolution: int | None, classes: int | None) -> Space:
-        """The space they are used in; PonasError when the command line asks for another."""
+    def space(self, name: str, resolution: int | None, classes: int | None) -> Space:
+        """The space of that name that they are used in; PonasError when they are for another."""
         from searchspace import build_space
 
         return build_space(
-            agreed("space", name, self.space_name) or DEFAULT_SPACE,
+            agreed("space", name, self.space_name) or name,
             agreed("resolution", resolution, self.resolution) or _RESOLUTION,
             agreed("classes", classes, self.classes) or _CLASSES,
         )
@@ -81,6 +81,17 @@ def open_weights(
     return Carried(source, *named)
 
 
+def _space_name(file: WeightsFile) -> str | None:
+    """The space that a file names, else the one whose first layer its tensors are called after."""
+    from searchspace import SPACES, build_space
+    from searchspace.architecture import layer_prefix
+
+    if name := file.metadata.get("space"):
+        return name
+    first = {name: f"{layer_prefix(build_space(name).layers[0])}." for name in SPACES}
+    return next((name for name in first if any(one.startswith(first[name]) for one in file.tensors)), None)
+
+
 def _network(file: WeightsFile) -> str | None:
     """What people call the one network that a file's weights are of; None where they are a supernet's.
 
@@ -89,7 +100,7 @@ def _network(file: WeightsFile) -> str | None:
     from searchspace import SPACES, build_space
     from searchspace.weights import is_supernet, network_of
 
-    name = file.metadata.get("space") or DEFAULT_SPACE
+    name = _space_name(file)
     if name not in SPACES:
         return None if file.supernet else ""
     space = build_space(name, file.number("resolution") or _RESOLUTION, file.number("classes") or _CLASSES)

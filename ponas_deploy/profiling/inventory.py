@@ -25,8 +25,10 @@ from ponas_deploy.tables import store
 from ponas_deploy.tables.grid import SpaceKey
 from ponas_deploy.tables.latency import Conditions
 from ponas_deploy.tables.resolutions import at, pixels
+from ponas_deploy.tables.spaces import is_sound
 from ponas_deploy.tables.store import StoredTable
 from searchspace.space import Space
+from searchspace.spaces import build_space
 
 if TYPE_CHECKING:
     from ponas_deploy.profiling.progress import OnProgress
@@ -112,7 +114,7 @@ def serving(target: Target, space: Space) -> tuple[StoredTable, ...]:
             raise UnknownNameError("device", target.device, names, advice=profile_there(target))
         raise PonasError(
             f"no table of {target.device_name} serves: {mismatch(target, space, tables[0])};"
-            " see `ponas devices`."
+            f" see `ponas devices`{_with_space(of_other_spaces(target, space))}."
         )
     return found
 
@@ -123,6 +125,23 @@ def resolutions_of(target: Target, space: Space) -> tuple[int, ...]:
     keyed = [(one.table.space, one) for one in tables if one.table.space]
     ours = ((key.resolution, stored) for key, stored in keyed if key.name == space.name)
     return tuple(sorted({px for px, stored in ours if not mismatch(target, at(space, px), stored)}))
+
+
+def of_other_spaces(target: Target, space: Space) -> tuple[str, ...]:
+    """The known spaces whose stored tables would serve a target: for this machine the user's own tables."""
+    found = set[str]()
+    for stored in known_devices().get(target.device_name, ()):
+        key = stored.table.space
+        if key is None or key.name == space.name or not is_sound(key) or (target.local and stored.shipped):
+            continue
+        if not mismatch(target, build_space(key.name, key.resolution, key.classes), stored):
+            found.add(key.name)
+    return tuple(sorted(found))
+
+
+def _with_space(names: Sequence[str]) -> str:
+    """How the tables of other spaces are named, in words; empty without any."""
+    return f", and --space {' or '.join(names)} takes those of that space" if names else ""
 
 
 def of_conditions(conditions: Conditions) -> tuple[StoredTable, ...]:
@@ -143,8 +162,9 @@ def own_tables(target: Target, space: Space) -> tuple[StoredTable, ...]:
     """The user's own tables of this machine that fit, stale or not; PonasError where there is none."""
     if not (found := _ours(target, space)):
         raise PonasError(
-            f"no table of yours is of this machine ({target.device_name}) and fits: `ponas profile` makes"
-            " one, `ponas devices` lists those there are."
+            f"no table of yours is of this machine ({target.device_name}) and space {space.name} and fits:"
+            " `ponas profile` makes one, `ponas devices` lists those there"
+            f" are{_with_space(of_other_spaces(target, space))}."
         )
     return found
 

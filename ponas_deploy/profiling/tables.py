@@ -15,7 +15,15 @@ from ponas_deploy.backends import OnBuildProgress
 from ponas_deploy.errors import MeasurementError, PonasError, UnknownNameError
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.measuring.interference import disturbed_now
-from ponas_deploy.profiling.inventory import Target, make_table, missing, outdated, profile_there, serving
+from ponas_deploy.profiling.inventory import (
+    Target,
+    make_table,
+    missing,
+    of_other_spaces,
+    outdated,
+    profile_there,
+    serving,
+)
 from ponas_deploy.profiling.overtime import overtime_note
 from ponas_deploy.profiling.prior import NETWORKS, load_prior
 from ponas_deploy.profiling.progress import OnProgress, with_notes
@@ -155,6 +163,9 @@ def tables_for(
     wanted = missing(target, tables, every_precision=True)
     if not wanted:
         return tables
+    if not tables and (others := of_other_spaces(target, space)):
+        names = " or ".join(others)
+        on_note(f"your tables of this machine are of another space: --space {names} takes them")
     for stale, differ in outdated(target, space):
         on_note(f"{in_words(stale, differ)}: profiled again")
     deadline = monotonic() + time_budget_s

@@ -5,14 +5,21 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ponas_deploy.errors import FileFormatError, PonasError
-from searchspace import DEFAULT_SPACE as DEFAULT_SPACE
-from searchspace import SPACES, Architecture, ArchitectureError, build_space, parse_architecture, published
+from searchspace import (
+    DEFAULT_SPACE,
+    SPACES,
+    Architecture,
+    ArchitectureError,
+    build_space,
+    parse_architecture,
+    published,
+)
 from searchspace.architecture import labels_in
 
 if TYPE_CHECKING:
@@ -26,9 +33,9 @@ DEFAULT_RESOLUTION = 224
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """What an architecture says of its space besides its choices; None is what it leaves open."""
+    """The space that an architecture is of, and its resolution where it says one."""
 
-    space: str | None = None
+    space: str
     resolution: int | None = None
 
 
@@ -42,27 +49,51 @@ def read_architecture(text: str, space: str | None, resolution: int | None, clas
         asked = f"{resolution} px were asked for"
         raise ArchitectureError(f"{text} is at {named.resolution} px, and {asked}: take one of them.")
     size = resolution or named.resolution or DEFAULT_RESOLUTION
-    return architecture_in(text, build_space(named.space or DEFAULT_SPACE, size, classes))
+    return architecture_in(text, build_space(named.space, size, classes))
 
 
 def named_by(text: str, space: str | None = None) -> Named:
-    """What a published name or a file says of its space; `space` where that is asked for.
+    """The space of a published name, a text form or a file: `space` where that is asked for.
 
-    ArchitectureError for settings of Once-for-all without a space: they say no width.
+    Else the one that a name or a file says, or that the labels are legal in: the default where they are in
+    several, the one that knows most of them where they are in none. ArchitectureError for settings of
+    Once-for-all without a space, which say no width, and for a file that holds no architecture.
     """
     from ponas_deploy.tables.ofa_files import authors_resolution, authors_space, is_authors
 
     if (path := _file(text)) is None:
-        return Named(space or published().get(text.strip().upper()))
+        return Named(space or published().get(text.strip().upper()) or space_of_labels(labels_in(text)))
     content = _content_of_file(path)
     if isinstance(content, str):
-        return Named(space)
+        return Named(space or space_of_labels(labels_in(content)))
     if not is_authors(content):
-        return Named(space or _space_in(content))
+        known = space or _space_in(content)
+        return Named(known or space_of_labels(_labels_of_document(path, content)))
     try:
         return Named(space or authors_space(content, path), authors_resolution(content, path))
     except FileFormatError as error:
         raise ArchitectureError(str(error)) from error
+
+
+def space_of_labels(labels: Sequence[str]) -> str:
+    """The space in which labels are a network; see `named_by` for those of several and of none."""
+
+    def distance(name: str) -> tuple[bool, int, bool, bool]:
+        space = build_space(name)
+        known = {label for layer in space.labels for label in layer}
+        unknown = sum(label not in known for label in labels)
+        fits = len(space.layers) == len(labels)
+        return not _is_network(labels, space), unknown, not fits, name != DEFAULT_SPACE
+
+    return min(SPACES, key=distance)
+
+
+def _is_network(labels: Sequence[str], space: Space) -> bool:
+    try:
+        Architecture(space, tuple(labels))
+    except PonasError:
+        return False
+    return True
 
 
 def _space_in(document: Mapping[str, Any]) -> str | None:

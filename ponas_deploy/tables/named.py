@@ -8,7 +8,7 @@ from pathlib import Path
 from ponas_deploy.errors import PonasError
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.tables.accuracy import AccuracyTable
-from ponas_deploy.tables.files import load_accuracy_table, load_latency_table
+from ponas_deploy.tables.files import AnyTable, load_accuracy_table, load_latency_table, load_table
 from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.names import short_names
 from ponas_deploy.tables.spaces import space_of
@@ -68,6 +68,11 @@ def read_accuracy_tables(
         raise PonasError("the latency table's space is not known here: name its --accuracy-table too.")
     names = files or [f"accuracy/{space.name}" if space else ""]
     return [load_accuracy_table(find_table(name), on_note) for name in names]
+
+
+def named_tables(*names: str | None) -> list[AnyTable]:
+    """The latency or accuracy tables of these paths or names; None names none."""
+    return [load_table(find_table(name)) for name in names if name]
 
 
 def as_stored(table: LatencyTable | StoredTable | Path | str) -> StoredTable:

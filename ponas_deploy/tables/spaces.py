@@ -33,8 +33,7 @@ def space_for(table: AnyTable, name: str | None, resolution: int | None, classes
     PonasError for what is not what the table says, or can be said of no known space.
     """
     known, key = space_of(table), table.space
-    resolution = agreed("resolution", resolution, key.resolution if key else None, "table is")
-    classes = agreed("classes", classes, key.classes if key else None, "table is")
+    resolution, classes = sizes_of(table, resolution, classes)
     if name is None and known is None:
         if key is None and (resolution or classes):
             raise PonasError(
@@ -63,6 +62,17 @@ def spaces_for(
     if others := sorted({px for px in found if px} - set(resolutions)):
         raise PonasError(f"a latency table is of {pixels(others)}, which --resolution leaves out.")
     return [space_for(table, name, px, classes) for table, px in zip(tables, found, strict=True)]
+
+
+def sizes_of(
+    table: AnyTable | None, resolution: int | None, classes: int | None
+) -> tuple[int | None, int | None]:
+    """The resolution (pixels) and classes asked for, or those of a table; PonasError where they differ."""
+    key = table.space if table else None
+    return (
+        agreed("resolution", resolution, key.resolution if key else None, "table is"),
+        agreed("classes", classes, key.classes if key else None, "table is"),
+    )
 
 
 def ruling_space(table: AnyTable) -> Space | None:

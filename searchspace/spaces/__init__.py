@@ -4,10 +4,20 @@ from searchspace.spaces.registry import (
     DEFAULT_SPACE,
     ELASTIC_PX,
     SPACES,
+    SUMMARIES,
     USUAL_PX,
     build_space,
     fingerprint_of,
     published,
 )
 
-__all__ = ["DEFAULT_SPACE", "ELASTIC_PX", "SPACES", "USUAL_PX", "build_space", "fingerprint_of", "published"]
+__all__ = [
+    "DEFAULT_SPACE",
+    "ELASTIC_PX",
+    "SPACES",
+    "SUMMARIES",
+    "USUAL_PX",
+    "build_space",
+    "fingerprint_of",
+    "published",
+]

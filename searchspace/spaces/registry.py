@@ -24,14 +24,22 @@ ELASTIC_PX: dict[str, range] = {"ofa-mbv3": TRAINED_PX, "ofa-mbv3-w1.2": TRAINED
 USUAL_PX = (160, 192, 224)
 """Of those, what is searched where nobody says."""
 
-DEFAULT_SPACE = "ponas"
+DEFAULT_SPACE = "ofa-mbv3"
+"""Its accuracy table is of ImageNet, and its authors published trained weights."""
+
+SUMMARIES = {
+    "ponas": "PONAS, its accuracy table from fractals at 64 px",
+    "ofa-mbv3": "Once-for-all on MobileNetV3, its accuracy table from subnets measured on ImageNet",
+    "ofa-mbv3-w1.2": "Once-for-all on MobileNetV3 at width 1.2, without an accuracy table of its own",
+}
+"""What each is, and what its networks are chosen by, in a few words."""
 
 
 def build_space(name: str = DEFAULT_SPACE, resolution: int = 224, classes: int = 1000) -> Space:
     """Build the search space called `name`, for images of one size and a number of classes.
 
     Args:
-        name: one of the known spaces, such as "ponas".
+        name: one of the known spaces, such as "ofa-mbv3" or "ponas".
         resolution: side of the square input in pixels.
         classes: how many classes its networks tell apart.
 

@@ -168,7 +168,7 @@ def test_a_new_runtime_is_profiled_searched_and_deployed(house: Path) -> None:
     found = ponas(
         house,
         *("specialize", "--device", "cpu", "--backend", "copied", "--precision", "fp32", "--latency", "60%"),
-        *("--resolution", "32", "--classes", "10", "--out", str(house / "engine")),
+        *("--space", "ponas", "--resolution", "32", "--classes", "10", "--out", str(house / "engine")),
     )
     assert isinstance(found["device"], dict)
     assert found["device"]["backend"] == "copied"

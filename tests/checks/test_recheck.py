@@ -232,7 +232,7 @@ def test_the_command_says_what_it_cannot_do(made: StoredTable, tiny: Space) -> N
     write_accuracy_table(losses(tiny), home() / "accuracy" / "tiny.json")
     for arguments, words in (
         (("--device", "jetson"), "'jetson' is not this machine: run `ponas table recheck` on it."),
-        (("--batch", "3"), f"no table of yours is of this machine ({this_machine().name}) and fits"),
+        (("--batch", "3"), f"no table of yours is of this machine ({this_machine().name}) and space"),
         (("nothing",), "unknown table 'nothing'"),
     ):
         refused = run(*arguments)

@@ -23,6 +23,7 @@ from ponas_deploy.commands import app
 from ponas_deploy.engines import timing
 from ponas_deploy.engines.accuracy import Accuracy, agree, measure
 from ponas_deploy.engines.manifest_file import read_manifest
+from ponas_deploy.engines.task import RANDOM_WEIGHTS
 from ponas_deploy.errors import PonasError
 from ponas_deploy.files.weights import read_weights, write_weights
 from searchspace import SPACES, Architecture, build_space
@@ -139,6 +140,7 @@ def test_an_engine_with_other_weights_does_not_agree(run: Run, trained: TrainRes
     assert found["agree"] is False
     assert found["engine"]["top1_pct"] < 40
     assert "the engine does not agree with torch: it carries other weights (random (seed 0)" in result.stderr
+    assert f"random: {RANDOM_WEIGHTS}" in result.stderr
     shown = run("evaluate", best, "--weights", trained.weights, "--engine", "random")
     assert shown.exit_code == 1
     assert "they differ" in shown.stdout

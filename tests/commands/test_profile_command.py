@@ -39,7 +39,7 @@ def test_a_prior_gives_a_certified_table_in_seconds() -> None:
     assert table.correction is not None
     assert table.certificate is not None
     assert (len(table.correction.networks), len(table.certificate.networks) >= 12) == (10, True)
-    again = CliRunner().invoke(app, ["profile", *options[:-2], "--json"])
+    again = CliRunner().invoke(app, ["profile", "--space", "ponas", *options[:-2], "--json"])
     assert again.exit_code == 0
     assert json.loads(again.stdout)["tables"] == [made], "a full profile replaces it only with --force"
     checked = CliRunner().invoke(app, ["table", "check", made["path"], "--json"])
@@ -68,7 +68,7 @@ def test_a_prior_of_another_space_is_named_before_anything_is_measured(tmp_path:
     other.write_text("layer,candidate,latency_ms\n1,a,0.5\n1,b,0.7\n", encoding="utf-8")
     done = CliRunner().invoke(app, ["profile", "--backend", "onnxruntime", "--prior", str(other)])
     assert done.exit_code == 1
-    assert "is only in space 'ponas'" in done.stderr
+    assert "20 in space 'ofa-mbv3'" in done.stderr
     few = CliRunner().invoke(app, ["profile", "--prior", PRIOR, "--measurements", "5"])
     assert few.exit_code == 1
     assert "5 measurements beside a prior: ask for 10 to 50" in few.stderr

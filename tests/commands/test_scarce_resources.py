@@ -16,7 +16,7 @@ MIB = 1 << 20
 DISK, FILES, MEMORY = resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE, resource.RLIMIT_AS
 """A file above its limit is refused as by a full disk: SIGXFSZ is ignored by Python, and the write fails."""
 
-SMALL = ("--resolution", "32", "--classes", "2")
+SMALL = ("--space", "ponas", "--resolution", "32", "--classes", "2")
 MEASURED = ("--device", "cpu", "--backend", "onnxruntime", *SMALL, "--time", "5")
 FIT = ("table", "fit", "rows.csv", "--out", "fitted.json")
 EXPORT = ("export", "PONAS-A", *SMALL, "--backend", "onnxruntime", "--out", "engine")

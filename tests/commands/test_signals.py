@@ -20,15 +20,13 @@ from running import Place, until
 from searchspace import build_space
 from stored_tables import stored
 
-PROFILE = ("profile", "--device", "cpu", "--backend", "onnxruntime", "--resolution", "32", "--classes", "2")
+SMALL = ("--space", "ponas", "--resolution", "32", "--classes", "2")
+PROFILE = ("profile", "--device", "cpu", "--backend", "onnxruntime", *SMALL)
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
-
-
-SMALL = ("--resolution", "32", "--classes", "2")
 
 
 def many_rows(place: Place) -> None:

@@ -20,6 +20,7 @@ from ponas_deploy.engines.loop import meet_budget
 from ponas_deploy.engines.manifest import MANIFEST
 from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.engines.reference import Change, ReferenceTiming, change, together
+from ponas_deploy.engines.task import RANDOM_WEIGHTS
 from ponas_deploy.engines.timing import EngineTiming, time_engine
 from ponas_deploy.profiling.models import network_bytes
 from ponas_deploy.profiling.trial import middle
@@ -114,7 +115,7 @@ def test_verification_tells_a_slower_machine_from_a_slower_engine(
         assert words in document.warnings[-1]
         assert words in " ".join(shown(verification_report(found)).split())
     monkeypatch.setattr("ponas_deploy.checks.engine.time_engine", beside(1.0, 1.0))
-    assert verification_document(verify(tmp_path / "engine")).warnings == ()
+    assert verification_document(verify(tmp_path / "engine")).warnings == (RANDOM_WEIGHTS,)
 
 
 @pytest.mark.usefixtures("planted_clock")

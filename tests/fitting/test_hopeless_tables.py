@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from planted_search import accuracy, middle_ms, tables, task
 from ponas_deploy.commands.reports.engine import deployment_report
 from ponas_deploy.engines.loop import Task, emit_portable, meet_budget
 from ponas_deploy.engines.manifest_file import read_manifest
+from ponas_deploy.engines.task import RANDOM_WEIGHTS
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.tables.latency import LatencyTable
@@ -30,10 +32,10 @@ def test_a_hopeless_table_is_measured_with_a_warning_and_promises_nothing(
 ) -> None:
     given, notes = task(tiny, tmp_path, 1e3, hopeless(tables(tiny, tmp_path))), list[str]()
     done = meet_budget(given, tmp_path / "engine", on_note=notes.append)
-    (warning,) = done.manifest.warnings
-    assert warning == notes[0]
+    warning, of_weights = done.manifest.warnings
+    assert (warning, of_weights) == (notes[0], RANDOM_WEIGHTS)
     assert "rank correlation 0.20" in warning
-    assert read_manifest(tmp_path / "engine").warnings == (warning,)
+    assert read_manifest(tmp_path / "engine").warnings == (warning, of_weights)
     assert "rank correlation 0.20" in shown(deployment_report(done))
     with pytest.raises(MeasurementError, match="No engine is promised by such a table"):
         emit_portable(given, tmp_path / "other")
@@ -50,7 +52,7 @@ def test_a_hopeless_table_is_left_out_beside_a_sound_one(tiny: Space, tmp_path: 
 
 def test_a_table_without_a_certificate_is_said_so(tiny: Space, tmp_path: Path) -> None:
     done = meet_budget(task(tiny, tmp_path, 1e3), tmp_path / "engine")
-    absent, margins = done.manifest.warnings
+    absent, margins, _ = done.manifest.warnings
     assert "certificate: is absent" in absent
     assert margins.endswith("no margin can be taken: chosen with the whole budget.")
     assert dict(done.manifest.predicted)["margin"] is None
@@ -61,6 +63,6 @@ def test_a_table_is_a_value(tiny: Space, tmp_path: Path) -> None:
     given = Task(
         (stored,), accuracy(tiny, tmp_path), Budget(latency_ms=1.0), tiny, task(tiny, tmp_path, 1.0).weights
     )
-    assert given.trusting(promise=False) == given
+    assert given.trusting(promise=False) == replace(given, warnings=(RANDOM_WEIGHTS,))
     assert isinstance(stored.table, LatencyTable)
     assert np.isfinite(margin(stored.table).factor)  # type: ignore[union-attr]

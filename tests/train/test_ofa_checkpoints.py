@@ -175,11 +175,11 @@ def test_the_other_width_is_told_by_its_stem(tmp_path: Path) -> None:
 
 def test_without_images_it_is_said_that_batch_norm_is_the_supernets(file: WeightsFile) -> None:
     carried = open_weights(file.path, None, 0, 0)
-    assert carried.space(None, 160, None) == build_space("ofa-mbv3", 160, CLASSES)
+    assert carried.space("ofa-mbv3", 160, None) == build_space("ofa-mbv3", 160, CLASSES)
     with pytest.raises(PonasError, match="--classes 1000 was asked for, but the weights are for 10"):
-        carried.space(None, 160, 1000)
+        carried.space("ofa-mbv3", 160, 1000)
     with pytest.raises(PonasError, match="multiples of 4 pixels, take 160 or 164"):
-        carried.space(None, 162, None)
+        carried.space("ofa-mbv3", 162, None)
     source = carried.source(160)
     assert source.warnings == (NOT_RECALIBRATED,)
     assert source.network is None

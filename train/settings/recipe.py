@@ -11,7 +11,10 @@ from typing import Any, Literal, get_args
 
 from ponas_deploy.files.bounds import Batch, Count, Epochs, Resolution, Seed, Threads, bounds_of
 from ponas_deploy.files.records import in_words
-from searchspace import DEFAULT_SPACE, PonasError, UnknownNameError
+from searchspace import PonasError, UnknownNameError
+
+TRAINED_SPACE = "ponas"
+"""What a run trains where nobody says: the progressive table is made for it, and no weights are public."""
 
 Scope = Literal["candidates", "path"]
 _MOST_DECAY = 1000.0
@@ -185,7 +188,7 @@ class TrainSettings:
     """
 
     data: str = "digits"
-    space: str = DEFAULT_SPACE
+    space: str = TRAINED_SPACE
     resolution: int | None = None
     seed: int = 0
     device: str = "auto"

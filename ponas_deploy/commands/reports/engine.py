@@ -48,10 +48,11 @@ def specialization_report(
     return Group(*first, rows, *(Text(note, style=FAINT) for note in notes))
 
 
-def deployment_report(deployment: Deployment) -> RenderableType:
-    """An engine that was searched, built and measured."""
+def deployment_report(deployment: Deployment, space: str = "", trained: str = "") -> RenderableType:
+    """An engine that was searched, built and measured; `space` and `trained` as of `engine_report`."""
     chosen, manifest = deployment.chosen, deployment.manifest
     rows = _facts(f"Engine for {chosen.conditions.text}")
+    _space(rows, manifest, space)
     _asked(rows, chosen.choice.budget, manifest.percentile)
     if chosen.margin:
         rows.add_row("margin before measuring", chosen.margin.text)
@@ -59,22 +60,27 @@ def deployment_report(deployment: Deployment) -> RenderableType:
     if chosen.timing:
         _measured(rows, chosen.timing, chosen.choice.budget.latency_ms, manifest.percentile)
     rows.add_row("tries", str(manifest.tries))
-    _chosen(rows, chosen.choice, doubted=bool(manifest.warnings))
-    _identity(rows, manifest)
+    _chosen(rows, chosen.choice, doubted=deployment.tables_doubted)
+    _identity(rows, manifest, trained)
     rows.add_row("engine", str(deployment.folder))
     return Group(*_warnings(manifest), rows, *_attempts(deployment), *_shortlisted(manifest))
 
 
-def engine_report(engine: Engine) -> RenderableType:
-    """An engine as it came out: with the search that found it, where there was one."""
+def engine_report(engine: Engine, space: str = "", trained: str = "") -> RenderableType:
+    """An engine as it came out: with the search that found it, where there was one.
+
+    `space` says why it is of its search space, `trained` how random weights are replaced by trained ones.
+    """
     if engine.chosen is None:
-        return manifest_report(engine.manifest, engine.folder)
-    return deployment_report(Deployment(engine.folder, engine.manifest, engine.chosen, engine.attempts))
+        return manifest_report(engine.manifest, engine.folder, space, trained)
+    found = engine.chosen, engine.attempts, engine.tables_doubted
+    return deployment_report(Deployment(engine.folder, engine.manifest, *found), space, trained)
 
 
-def manifest_report(manifest: Manifest, folder: Path) -> RenderableType:
+def manifest_report(manifest: Manifest, folder: Path, space: str = "", trained: str = "") -> RenderableType:
     """An engine folder by itself: exported, or still to be built on its device."""
     rows = _facts(f"Engine for {manifest.conditions.text}")
+    _space(rows, manifest, space)
     budget = Budget(**dict(manifest.budget))
     _asked(rows, budget, manifest.percentile)
     predicted = dict(manifest.predicted)
@@ -89,7 +95,7 @@ def manifest_report(manifest: Manifest, folder: Path) -> RenderableType:
         rows.add_row("predicted top-1", top1.text)
     if manifest.measured:
         _measured(rows, manifest.measured, budget.latency_ms, manifest.percentile)
-    _identity(rows, manifest)
+    _identity(rows, manifest, trained)
     rows.add_row("status", Text(manifest.status, style=GOOD if manifest.measured else WARN))
     rows.add_row("engine", str(folder))
     return Group(*_warnings(manifest), rows, *_shortlisted(manifest))
@@ -180,8 +186,13 @@ def _gap(solution: Specialization, *, doubted: bool) -> Text:
     return Text(f"{solution.gap_pp:.3f} pp above the exact search ({solution.method})", style=WARN)
 
 
-def _identity(rows: Table, manifest: Manifest) -> None:
-    rows.add_row("resolution", f"{manifest.space.resolution} px")
+def _space(rows: Table, manifest: Manifest, why: str) -> None:
+    key = manifest.space
+    rows.add_row("search space", why or key.name)
+    rows.add_row("input", f"{key.resolution} px, {key.classes} classes")
+
+
+def _identity(rows: Table, manifest: Manifest, trained: str) -> None:
     for title, value in report_rows(network_costs(manifest.architecture)):
         rows.add_row(title, value)
     for used in manifest.tables:
@@ -190,8 +201,10 @@ def _identity(rows: Table, manifest: Manifest) -> None:
         rows.add_row(
             "top-1 through the engine", Text(f"{manifest.top1_pct:.2f} % {manifest.top1_on}", style=BEST)
         )
-    random = manifest.weights.startswith("random")
-    rows.add_row("weights", Text(manifest.weights, style=WARN if random else ""))
+    weights = Text(manifest.weights, style="" if manifest.trained else BAD)
+    if trained and not manifest.trained:
+        weights.append(f"\n{trained}", style=WARN)
+    rows.add_row("weights", weights)
     if manifest.batch_norm:
         rows.add_row("batch norm", manifest.batch_norm)
     rows.add_row("architecture", text_form(manifest.choices))

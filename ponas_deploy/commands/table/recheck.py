@@ -75,20 +75,21 @@ def recheck(
     from ponas_deploy.errors import PonasError
     from ponas_deploy.profiling import inventory
     from ponas_deploy.tables import store
-    from ponas_deploy.tables.architectures import DEFAULT_SPACE
+    from ponas_deploy.tables.chosen_space import chosen_space
     from searchspace import build_space
 
+    losses = store.accuracy_table(accuracy_table).table if accuracy_table else None
     tables: tuple[StoredTable, ...]
     if file:
         tables = (store.latency_table(file),)
     else:
         refuse_threads(threads, device)
-        built = build_space(space or DEFAULT_SPACE, resolution, classes)
+        chosen = chosen_space(space, tables=[losses])
+        built = build_space(chosen.name, resolution, classes)
         target = inventory.Target(device, tuple(backend or ()), tuple(precision or ()), threads, batch)
         if not target.local:
             raise PonasError(inventory.run_there(target, "table recheck"))
         tables = inventory.own_tables(target, built)
-    losses = store.accuracy_table(accuracy_table).table if accuracy_table else None
     found = []
     for stored in tables:
         for difference in inventory.refuse_elsewhere(stored):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ponas_deploy.commands.options import Json, Seed, SpaceName
+from ponas_deploy.commands.options import Json, Seed
 from ponas_deploy.commands.output import note, print_json, show
 from ponas_deploy.commands.train.bars import needs_torch, training_in
 
@@ -29,7 +29,15 @@ def train(
     preset: Annotated[
         str, typer.Option(metavar="NAME", help="paper (the paper's recipe) or quick (minutes on two cores).")
     ] = "paper",
-    space: SpaceName = None,
+    space: Annotated[
+        str | None,
+        typer.Option(
+            "--space",
+            metavar="NAME",
+            show_default="ponas, for which the recipe is",
+            help="The search space.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -55,7 +63,8 @@ def train(
 ) -> None:
     """Train the meta network, fine-tune it layer by layer, and write the accuracy table and the weights.
 
-    The table says what each of the candidates is worth in each layer (PONAS, section 3.2). A run that
+    The table says what each of the candidates is worth in each layer (PONAS, section 3.2). The weights name
+    their space, so that `specialize --weights` goes on with ponas without being told. A run that
     was interrupted goes on where it stopped when the same command is given again; `ponas train status`
     says how far it is. Started by torchrun, it trains on several GPUs and machines. Needs the extra
     `train`.

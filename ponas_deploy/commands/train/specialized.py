@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ponas_deploy.commands.options import Arch, Json, Seed, SpaceName
+from ponas_deploy.commands.options import Arch, ArchSpace, Json, Seed
 from ponas_deploy.commands.output import note, print_json, show
 from ponas_deploy.commands.train.bars import needs_torch, training_in
 from ponas_deploy.commands.train.run import short
@@ -41,7 +41,7 @@ def specialized(
     epochs: Annotated[int, typer.Option(metavar="N", help="Passes over the training images.")] = 150,
     lr: Annotated[float, typer.Option(metavar="RATE", help="Learning rate at the start.")] = 0.045,
     batch: Annotated[int, typer.Option(metavar="N", help="Images a step.")] = 256,
-    space: SpaceName = None,
+    space: ArchSpace = None,
     resolution: Annotated[
         int | None,
         typer.Option(metavar="PX", min=8, help="Input side; default: that of --weights, or the images' own."),
