@@ -5,6 +5,7 @@ Tensors are named as in `searchspace.weights`, in the layout of a network or of 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ FORMAT = "ponas.weights/1"
 
 Arrays = dict[str, NDArray[np.float32]]
 
-_FLOATS, _COUNT = ("F16", "F32", "F64"), "I64"
+_FLOATS, _HALF, _COUNT = ("F16", "F32", "F64"), "BF16", "I64"
 _LONGEST_NAME = 120
 
 
@@ -100,8 +101,8 @@ def write_weights(
 def read_weights(path: Path) -> WeightsFile:
     """Read a safetensors file, ours or another's, as float32; FileFormatError when it is none.
 
-    Tensors of another type than 16 to 64 bit floats are refused by name, but for whole numbers without
-    dimensions, which count something.
+    Tensors of another type than 16 to 64 bit floats (bfloat16 among them) are refused by name, but for whole
+    numbers without dimensions, which count something.
     """
     with _opened(path) as file:
         tensors = {name: _floats(path, file, name) for name in file.keys()}  # noqa: SIM118
@@ -132,9 +133,22 @@ def not_finite(tensors: Arrays) -> list[str]:
 def _floats(path: Path, file: Any, name: str) -> NDArray[np.float32]:
     stored = file.get_slice(name)
     kind = stored.get_dtype()
+    if kind == _HALF:
+        return _bfloat16(path, name)
     if kind not in _FLOATS and not (kind == _COUNT and not stored.get_shape()):
         raise FileFormatError(path, short_name(name), f"holds {kind}, expected float32: save it as float32.")
     return np.asarray(file.get_tensor(name), np.float32)
+
+
+def _bfloat16(path: Path, name: str) -> NDArray[np.float32]:
+    """A tensor of bfloat16, which NumPy does not know: the upper half of each float32."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        entry = json.loads(file.read(length))[name]
+        begin, end = entry["data_offsets"]
+        file.seek(8 + length + begin)
+        upper = np.frombuffer(file.read(end - begin), "<u2")
+    return (upper.astype(np.uint32) << 16).view(np.float32).reshape(entry["shape"])
 
 
 def short_name(name: str) -> str:
