@@ -79,12 +79,22 @@ def run(app: Callable[[], object]) -> None:
             app()
         finally:
             streams.flush()
+    except SystemExit as end:
+        if ended := _signal_behind(end):  # while arguments were parsed, typer takes it for Ctrl-C
+            sys.exit(ended.exit_code)
+        raise
     except (OSError, MemoryError) as error:  # while it started, or printed its help
         if not (refused := refusal(error)):
             raise
         streams.discard()
         _complain("error: ", refused, typer.colors.RED)
         sys.exit(FAILED)
+
+
+def _signal_behind(end: SystemExit) -> Ended | None:
+    """The signal that a program ends because of, where typer made an exit of it."""
+    made_of = end.__context__.__cause__ if end.__context__ else None
+    return made_of if isinstance(made_of, Ended) else None
 
 
 def refusal(error: Exception) -> str:

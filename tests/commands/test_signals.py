@@ -164,6 +164,36 @@ def test_a_signal_that_python_swallows_comes_again(name: str, said: str) -> None
     assert (done.stdout, done.stderr) == (f"{said}\n", "")
 
 
+PARSING = """
+import os, signal, sys
+import typer
+from ponas_deploy.commands.boundary import ErrorBoundary, run
+
+def strike(value: str) -> str:
+    os.kill(os.getpid(), signal.Signals[value])
+    return value
+
+app = typer.Typer(cls=ErrorBoundary)
+
+@app.callback()
+def main(name: str = typer.Option(..., callback=strike)) -> None:
+    pass
+
+@app.command()
+def idle() -> None:
+    pass
+
+run(app)
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
+def test_a_signal_while_arguments_are_parsed_has_its_own_exit_code(name: str) -> None:
+    command = [sys.executable, "-c", PARSING, "--name", name, "idle"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    assert (done.returncode, "Traceback" in done.stderr) == (128 + signal.Signals[name], False)
+
+
 def test_a_signal_that_is_ignored_stays_so(place: Place) -> None:
     """`nohup ponas profile &` outlives the terminal."""
     with place.running(*PROFILE, "--time", "60", "--out", "tables", ignoring=True) as process:
