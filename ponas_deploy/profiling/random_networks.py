@@ -27,7 +27,7 @@ from ponas_deploy.errors import FileFormatError, MeasurementError, PonasError, T
 from ponas_deploy.files.documents import Format, read_document, write_document
 from ponas_deploy.files.lock import machine_to_oneself
 from ponas_deploy.files.notes import OnNote, no_note
-from ponas_deploy.files.opening import refuse_file
+from ponas_deploy.files.opening import place_of, refuse_file
 from ponas_deploy.measuring.plans import plan_for
 from ponas_deploy.measuring.protocol import Plan, Samples, measure
 from ponas_deploy.measuring.retries import RETRIES
@@ -117,8 +117,8 @@ class _Job:
 
     @property
     def note(self) -> Path:
-        """How the file was measured."""
-        return self.path.with_suffix(".measured.json")
+        """How the file was measured: beside it, not beside a link to it."""
+        return place_of(self.path).with_suffix(".measured.json")
 
     def measured_as(self) -> MeasuredAs:
         """What a file must have been measured as to be gone on with."""

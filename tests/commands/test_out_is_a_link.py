@@ -12,6 +12,7 @@ from ponas_deploy.errors import PonasError
 from ponas_deploy.files.journal import Journal
 from ponas_deploy.files.opening import make_folder
 from ponas_deploy.files.records import write_bytes
+from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.tables.files import load_latency_table
 
 ROWS = "a,b,latency_ms\n" + 3 * "".join(
@@ -97,6 +98,23 @@ def test_a_table_goes_where_the_link_leads(here: Path) -> None:
     assert load_latency_table(written).grid.layers == ("a", "b")
     assert (here / "link.json").is_symlink()
     assert [path.name for path in (here / "elsewhere").iterdir()] == ["table.json"]
+
+
+def test_how_networks_were_measured_stands_beside_them_and_not_beside_a_link(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    quick = Plan(sample_ns=100_000, min_rounds=4, floor_rounds=4, max_rounds=4, retakes=0, redone_pct=0)
+    monkeypatch.setattr("ponas_deploy.profiling.random_networks.quick", lambda plan: quick)
+    (here / "elsewhere").mkdir()
+    (here / "link.csv").symlink_to("elsewhere/networks.csv")
+    code, text = said(*FILES["networks"], "link.csv")
+    assert code == 0, text
+    names = sorted(path.name for path in (here / "elsewhere").iterdir())
+    assert names == ["networks.csv", "networks.measured.json"]
+    assert not (here / "link.measured.json").exists()
+    code, text = said(*FILES["networks"], "elsewhere/networks.csv")
+    assert code == 0, "it goes on by either name"
 
 
 def test_a_folder_is_made_where_the_link_leads(here: Path) -> None:
