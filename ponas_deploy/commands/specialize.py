@@ -259,8 +259,9 @@ def _choose(
         note(text)
     if not accuracy_tables and spaces[0] is None:
         raise typer.BadParameter("these labels belong to no space that is known: name an --accuracy-table.")
-    default = [f"accuracy/{spaces[0].name}"] if spaces[0] else []
-    accuracies = [store.accuracy_table(name, note) for name in accuracy_tables or default]
+    accuracies = [store.accuracy_table(name, note) for name in accuracy_tables]
+    if not accuracies and spaces[0]:
+        accuracies = [store.own_accuracy_table(spaces[0].name, note)]
     sides = sides_of(tables, [one.table for one in accuracies], spaces)
     several = len(stored) > 1
     found = choose_over(

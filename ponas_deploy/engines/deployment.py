@@ -275,7 +275,7 @@ def stored_losses(
     if isinstance(losses, AccuracyTable | StoredAccuracy):
         return (_in_store(losses),)
     found = tuple(_in_store(one) for one in losses or ())
-    return found or (store.accuracy_table(f"accuracy/{space.name}"),)
+    return found or (store.own_accuracy_table(space.name),)
 
 
 def _in_store(losses: Losses) -> StoredAccuracy:

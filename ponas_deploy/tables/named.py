@@ -12,7 +12,7 @@ from ponas_deploy.tables.files import AnyTable, load_accuracy_table, load_latenc
 from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.names import short_names
 from ponas_deploy.tables.spaces import space_of
-from ponas_deploy.tables.store import StoredTable, find_table, latency_path
+from ponas_deploy.tables.store import StoredTable, find_table, latency_path, own_accuracy_table
 
 
 def latency_table(name: Path | str) -> LatencyTable:
@@ -63,11 +63,11 @@ def read_accuracy_tables(
     files: Sequence[str], latency: LatencyTable, on_note: OnNote = no_note
 ) -> list[AccuracyTable]:
     """The accuracy tables that were named, or the one of the latency table's space."""
-    space = space_of(latency)
-    if not files and space is None:
+    if files:
+        return [load_accuracy_table(find_table(name), on_note) for name in files]
+    if (space := space_of(latency)) is None:
         raise PonasError("the latency table's space is not known here: name its --accuracy-table too.")
-    names = files or [f"accuracy/{space.name}" if space else ""]
-    return [load_accuracy_table(find_table(name), on_note) for name in names]
+    return [own_accuracy_table(space.name, on_note).table]
 
 
 def named_tables(*names: str | None) -> list[AnyTable]:

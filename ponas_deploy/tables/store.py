@@ -133,6 +133,18 @@ def accuracy_table(name: str, on_note: OnNote = no_note) -> StoredAccuracy:
     return StoredAccuracy(path, load_accuracy_table(path, on_note))
 
 
+def own_accuracy_table(space: str, on_note: OnNote = no_note) -> StoredAccuracy:
+    """The accuracy table of a space, by its name; PonasError says what to do for a space without one."""
+    try:
+        path = find_table(f"accuracy/{space}")
+    except UnknownNameError as error:
+        raise PonasError(
+            f"space '{space}' has no accuracy table of its own: name one with --accuracy-table. `ponas table"
+            " fit` makes one of networks that were evaluated: a column a layer, and `top1_pct`."
+        ) from error
+    return StoredAccuracy(path, load_accuracy_table(path, on_note))
+
+
 def find_table(name: str) -> Path:
     """The file of a table, given by its path or by its name in a store without the ending.
 

@@ -129,6 +129,19 @@ def test_tables_of_another_space_are_named_and_not_used(
     assert "and --space ponas takes those" in said(recheck)
 
 
+def test_a_space_without_an_accuracy_table_says_what_can_be_done(tmp_path: Path) -> None:
+    table = table_of("ofa-mbv3-w1.2").name
+    for arguments in (
+        ("specialize", "--device", "cpu", "--latency", "3ms", "--space", "ofa-mbv3-w1.2"),
+        ("specialize", "--latency-table", table, "--latency", "3ms"),
+        ("pareto", "--latency-table", table),
+    ):
+        refused = CliRunner().invoke(app, [*arguments])
+        assert (refused.exit_code, refused.stdout) == (1, "")
+        assert "space 'ofa-mbv3-w1.2' has no accuracy table of its own: name one with --acc" in said(refused)
+        assert "`ponas table fit` makes one" in said(refused)
+
+
 def test_downloaded_weights_are_offered_with_their_path() -> None:
     folder = published_weights.folder()
     folder.mkdir(parents=True)
