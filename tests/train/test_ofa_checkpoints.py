@@ -24,14 +24,17 @@ from ponas_deploy.engines.preprocessing import Preprocessing, preprocessing_of
 from ponas_deploy.engines.weights import NOT_RECALIBRATED, open_weights, refuse_for_search
 from ponas_deploy.engines.weights_files import read_file
 from ponas_deploy.errors import PonasError, WeightsError
+from ponas_deploy.files.images import read_image
 from ponas_deploy.files.weights import WeightsFile, write_weights
 from searchspace import Architecture, build_space
 from searchspace.description import describe
 from searchspace.elastic import transformed
 from searchspace.graph import INPUT, network_model
 from train.compute import WHOLE, Share
-from train.data import Batch, Splits, TensorImages
+from train.data import Batch, Splits, TensorImages, load
+from train.data.file_images import FileImages
 from train.networks import Network, load_arrays, to_arrays
+from train.runs import load_images
 from train.stages import Supernet, evaluate, evaluate_subnets, inherited_weights
 
 CLASSES = 10
@@ -298,6 +301,28 @@ def test_an_export_with_images_recalibrates_and_says_so(
     assert manifest.batch_norm == f"recalibrated on training images of {folder}"
     assert manifest.weights.endswith("inherited, batch norm recalibrated on 40 training images")
     assert manifest.top1_pct is not None
+
+
+def test_images_are_prepared_as_the_authors_prepare_them_and_as_the_engine_does(
+    tmp_path: Path, file: WeightsFile
+) -> None:
+    """At 64 px they cut the centre from 74, where other folders of images take 73."""
+    folder = tmp_path / "photos"
+    for place in range(6 * CLASSES):
+        picture(folder / f"c{place % CLASSES}" / f"{place}.png", (place, 4 * place, 90), place)
+    splits = load_images((file,), data=str(folder), resolution=64, seed=0, on_progress=lambda progress: None)
+    assert (splits.resize_px, splits.name) == (74, f"{folder}:style=ofa")
+    how = preprocessing_of(file, splits.resolution)
+    assert how == Preprocessing(splits.mean, splits.std, 74)
+    assert load(str(folder), resolution=64).resize_px == 73
+    test = splits.test
+    assert isinstance(test, FileImages)
+    path = test.part.root / test.part.files[int(test.indices[0])]
+    seen = next(iter(test.batches(1)))[0][0].numpy()
+    assert np.abs(seen - how.input_of(read_image(path), 64)).max() < 0.03
+    plain, changed = (next(iter(test.batches(1, augment=seed)))[0] for seed in (1, 2))
+    assert not torch.equal(plain, changed)
+    assert load(splits.name, resolution=64).resize_px == 74, "the name says it"
 
 
 def test_images_of_other_classes_are_refused(tmp_path: Path, file: WeightsFile) -> None:

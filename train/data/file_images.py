@@ -64,19 +64,45 @@ class Views:
     augmented: View
 
 
-def resized_px(resolution: int) -> int:
-    """The shorter side that the centre of an image is cut from: 8/7 of the resolution, 256 for 224 px."""
-    return round(resolution * 8 / 7)
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How a network's authors prepare images: see `resized_px`, and `views` for the ranges of the jitter."""
+
+    ratio: float | None = None
+    brightness: float = 0.0
+    saturation: float = 0.0
+
+    @property
+    def jitters(self) -> bool:
+        """Whether colours are changed at random in training."""
+        return bool(self.brightness or self.saturation)
 
 
-def views(resolution: int, mean: tuple[float, ...], std: tuple[float, ...]) -> Views:
+STYLES = {"imagenet": Style(), "ofa": Style(0.875, 32 / 255, 0.5)}
+"""By name; "ofa" as github.com/mit-han-lab/once-for-all @f03b267 does it."""
+
+
+def resized_px(resolution: int, ratio: float | None = None) -> int:
+    """The shorter side that the centre of an image is cut from: 8/7 of the resolution, 256 for 224 px.
+
+    With a `ratio` of the centre to that side, rounded up, as Once-for-all's authors do it.
+    """
+    return ceil(resolution / ratio) if ratio else round(resolution * 8 / 7)
+
+
+def views(
+    resolution: int, mean: tuple[float, ...], std: tuple[float, ...], style: Style = STYLES["imagenet"]
+) -> Views:
     """ImageNet's usual views: a random crop and flip to train on, the centre of 8/7 the size to evaluate.
 
-    The crop covers 8 to 100 % of the image at ratios of 3/4 to 4/3 (arXiv 1409.4842, section 6).
+    The crop covers 8 to 100 % of the image at ratios of 3/4 to 4/3 (arXiv 1409.4842, section 6). A `style`
+    may have another size, and random brightness and saturation to train on.
     """
     numbers = (v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(mean), list(std)))
-    centre = (v2.Resize(resized_px(resolution)), v2.CenterCrop(resolution))
-    random = (v2.RandomResizedCrop(resolution), v2.RandomHorizontalFlip())
+    centre = (v2.Resize(resized_px(resolution, style.ratio)), v2.CenterCrop(resolution))
+    jitter = v2.ColorJitter(brightness=style.brightness, saturation=style.saturation)
+    colours = (jitter,) if style.jitters else ()
+    random = (v2.RandomResizedCrop(resolution), v2.RandomHorizontalFlip(), *colours)
     return Views(v2.Compose([*centre, *numbers]), v2.Compose([*random, *numbers]))
 
 

@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ponas_deploy.errors import PonasError
+from ponas_deploy.errors import PonasError, UnknownNameError
 from ponas_deploy.files.class_names import listed
 from train.compute import WHOLE, Share, generator
 from train.data.cache import default_cache
-from train.data.file_images import FileImages, Reading, resized_px, views
+from train.data.file_images import STYLES, FileImages, Reading, resized_px, views
 from train.data.layout import ALL, TEST, TRAIN, VALIDATION, Part, found_text, read_parts
 from train.data.splits import Batch, Images, Splits
 from train.progress import OnProgress, TrainingProgress, silent
@@ -38,22 +38,26 @@ def load(
     *,
     validation: int = HELD_OUT,
     test: int = HELD_OUT,
+    style: str = "imagenet",
     cache_dir: Path | None = None,
     on_progress: OnProgress = silent,
 ) -> Splits:
     """The images of a folder at `resolution` pixels (None: 224), divided by `seed`.
 
     `validation` and `test` are the images a class that are held out where the folder has no such part.
+    `style` is how they are prepared (`STYLES`): what weights from elsewhere were trained on.
     `workers` processes decode (0: as many as torch has threads); they change no pixel and no order.
     Images that cannot be read are skipped: `FileImages.skipped` has them, `on_progress` is called for them.
-    Raises PonasError for a layout, an empty class or classes that differ.
+    Raises UnknownNameError for a style, PonasError for a layout, an empty class or classes that differ.
     """
     for name, count in (("validation", validation), ("test", test)):
         if count < 1:
             raise PonasError(f"{name} is {count} images a class: hold out 1 or more.")
-    resolution = resolution or RESOLUTION
+    if style not in STYLES:
+        raise UnknownNameError("style of images", style, STYLES)
+    resolution, prepared = resolution or RESOLUTION, STYLES[style]
     reading = Reading(
-        views(resolution, MEAN, STD),
+        views(resolution, MEAN, STD, prepared),
         workers or torch.get_num_threads(),
         default_cache() if cache_dir is None else cache_dir,
         on_progress,
@@ -77,7 +81,7 @@ def load(
         train=images(TRAIN),
         validation=images(VALIDATION),
         test=images(TEST),
-        resize_px=resized_px(resolution),
+        resize_px=resized_px(resolution, prepared.ratio),
         class_names=any_part.class_names,
     )
 

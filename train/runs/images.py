@@ -29,8 +29,9 @@ def load_images(
 ) -> Splits:
     """The images named, or those that the weights were trained on, cut as their training cut them.
 
-    Their classes are numbered as the weights number them, by name. `otherwise_px` is the resolution where
-    neither the command line nor a file says one, `otherwise_names` the classes where no file names any.
+    Their classes are numbered as the weights number them, by name. For Once-for-all's weights they are
+    prepared as its authors do it. `otherwise_px` is the resolution where neither the command line nor a file
+    says one, `otherwise_names` the classes where no file names any.
     PonasError when the files are for other images or classes than these, or were trained on another cut than
     each other.
     """
@@ -46,12 +47,14 @@ def load_images(
         )
     for file in files:
         resolution = agreed("resolution", resolution, file.number("resolution"))
+    style = {"style": "ofa"} if any("resize_ratio" in file.metadata for file in files) else {}
     splits = load(
         data_of(files, data),
         resolution=resolution or otherwise_px,
         seed=next(iter(cuts.values()), seed),
         workers=workers,
         on_progress=on_progress,
+        **style,
     )
     names = next(filter(None, (file.class_names for file in files)), otherwise_names)
     if sorted(names) == sorted(splits.class_names):
