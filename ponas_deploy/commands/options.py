@@ -221,9 +221,10 @@ ScaleImages: TypeAlias = Annotated[
     Path | None,
     typer.Option(
         "--calibration",
-        metavar="FILE",
+        metavar="FILE|FOLDER",
         show_default="training images of --data",
-        help="Images for the scales of int8: a .npy file, (count, 3, PX, PX) float32 as the network wants.",
+        help="Images for the scales of int8: a folder of images, or a .npy file, (count, 3, PX, PX) float32"
+        " as the network wants.",
     ),
 ]
 Finetune: TypeAlias = Annotated[

@@ -93,7 +93,7 @@ def deploy(
         weights: a file (safetensors, .pth) or a source of weights; None for random ones.
         data: the data set of the weights, where the file does not say it.
         finetune: epochs that inherited weights are fine-tuned.
-        calibration: a .npy file of images (count, 3, PX, PX) float32 for the scales of int8.
+        calibration: images for the scales of int8: a folder, or a .npy file, (count, 3, PX, PX) float32.
         latency_table: path or name of the only table to choose by, or of several; None for all that serve the
             target.
         shortlist: evaluate so many of the best networks with the weights they inherit; 0 for none.
@@ -193,7 +193,7 @@ def export(
         weights: a file (safetensors, .pth) or a source of weights; None for random ones.
         data: the data set of the weights, where the file does not say it.
         finetune: epochs that inherited weights are fine-tuned.
-        calibration: a .npy file of images (count, 3, PX, PX) float32 for the scales of int8.
+        calibration: images for the scales of int8: a folder, or a .npy file, (count, 3, PX, PX) float32.
         seed: of random weights and of fine-tuning.
         overwrite: whether an engine in `out` is replaced.
         on_note, on_build: called with lines for people, and with how far a build is.

@@ -78,8 +78,8 @@ class WeightsSource:
         if self.trained:
             raise PonasError(
                 f"{self.description}: {INT8} scales of trained weights come from images, and there are none."
-                " Give some with --calibration FILE.npy, or name their data set with --data (with the extra"
-                " 'train'), or ask for another --precision."
+                " Give some with --calibration (a folder or FILE.npy), name their data set with --data (with"
+                " the extra 'train'), or ask for another --precision."
             )
         return None
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from ponas_deploy.errors import MissingExtraError, PonasError, WeightsError
 from ponas_deploy.files.notes import OnNote, OpenBar, no_bar, no_note
@@ -59,16 +60,16 @@ def open_weights(
     `data` (the data set the file names, where it is None), which needs the extra `train`. A network's
     own weights are carried as they are, and without that extra their accuracy is not measured; those of
     Once-for-all's supernet without `data` are too, which the source's warnings say. INT8 scales
-    come from the images of the file `calibration`, else from training images.
+    come from the images of `calibration`, a .npy file or a folder, else from training images.
     """
     from ponas_deploy.engines.loop import random_source
     from ponas_deploy.engines.weights_files import read_file
 
+    scaled = _scaled_by(calibration)
     if path is None:
         if finetune:
             raise PonasError("--finetune needs --weights: random weights are not worth fine-tuning.")
-        given = _scaled_by(random_source(seed), calibration)
-        return Carried(lambda resolution: given)
+        return Carried(lambda resolution: scaled(random_source(seed), resolution))
     file = read_file(path, on_note)
     data = data or file.metadata.get("data")
     named = (file.metadata.get("space"), file.number("resolution"), file.number("classes"))
@@ -76,7 +77,7 @@ def open_weights(
 
     def source(resolution: int) -> WeightsSource:
         found = _source(file, data, finetune, seed, on_note, resolution, bar)
-        return replace(_scaled_by(found, calibration), file=str(path), network=network)
+        return replace(scaled(found, resolution), file=str(path), network=network)
 
     return Carried(source, *named)
 
@@ -123,14 +124,30 @@ def _refuse_partial(file: WeightsFile, space: Space) -> None:
         file.inherited(Architecture.from_indices(space, groups.choices(picked).tolist()))
 
 
-def _scaled_by(source: WeightsSource, calibration: Path | None) -> WeightsSource:
-    """The same weights, with INT8 scales from the images of a file where one is named."""
+Scaled: TypeAlias = Callable[["WeightsSource", int], "WeightsSource"]
+
+
+def _scaled_by(calibration: Path | None) -> Scaled:
+    """Gives weights INT8 scales from the images of a file or a folder, at a resolution in pixels.
+
+    A file is read, and refused where scales cannot come from it, at once; the images of a folder are prepared
+    as the weights want them.
+    """
     if calibration is None:
-        return source
+        return lambda source, resolution: source
+    if calibration.is_dir():
+        return partial(_scaled_by_folder, calibration)
     from ponas_deploy.backends.onnx_calibration import Calibration, read_images
 
     images = read_images(calibration)
-    Calibration(images)  # refuses what scales cannot come from before anything is built
+    Calibration(images)
+    return lambda source, resolution: replace(source, images=lambda: images)
+
+
+def _scaled_by_folder(folder: Path, source: WeightsSource, resolution: int) -> WeightsSource:
+    from ponas_deploy.engines.calibration import images_of_folder
+
+    images = images_of_folder(folder, source.preprocessing, resolution, source.description)
     return replace(source, images=lambda: images)
 
 

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from photos import fill
 from ponas_deploy.commands import app
+from ponas_deploy.engines.preprocessing import Preprocessing
 from ponas_deploy.engines.weights import open_weights
-from ponas_deploy.errors import BackendError
+from ponas_deploy.errors import BackendError, PonasError
+from ponas_deploy.files.images import read_image
 from ponas_deploy.files.weights import write_weights
 from searchspace import build_space, parse_architecture
 from searchspace.weights import random_weights
@@ -35,6 +38,26 @@ def test_a_file_of_images_is_taken_and_looked_at_first(tmp_path: Path) -> None:
     np.save(tmp_path / "bytes.npy", images.astype(np.uint8))
     with pytest.raises(BackendError, match="uint8 of shape"):
         open_weights(None, None, 0, 0, tmp_path / "bytes.npy")
+
+
+def test_images_of_a_folder_are_prepared_as_the_weights_want_them(tmp_path: Path) -> None:
+    pytest.importorskip("PIL")
+    photos, empty = fill(tmp_path / "photos", 2), tmp_path / "empty"
+    empty.mkdir()
+    said = {"mean": "0.5,0.4,0.3", "std": "0.2,0.2,0.2", "resize_px": "37"}
+    source = open_weights(network(tmp_path, **said), None, 0, 0, photos).source(32)
+    images = source.scale_images("int8")
+    files = sorted(photos.rglob("*.jpg"))
+    assert images is not None
+    assert (images.shape, images.dtype) == ((len(files), 3, 32, 32), np.float32)
+    how = Preprocessing((0.5, 0.4, 0.3), (0.2, 0.2, 0.2), 37)
+    assert np.array_equal(images[-1], how.input_of(read_image(files[-1]), 32))
+    with pytest.raises(PonasError, match="holds no images for --calibration: put some there"):
+        open_weights(network(tmp_path, **said), None, 0, 0, empty).source(32)
+    with pytest.raises(
+        PonasError, match=r"do not say how images of a folder .*: give --calibration FILE.npy"
+    ):
+        open_weights(None, None, 0, 0, photos).source(32)
 
 
 def test_trained_weights_without_images_are_refused_before_anything_is_measured(tmp_path: Path) -> None:
