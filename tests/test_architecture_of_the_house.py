@@ -21,7 +21,7 @@ FLOORS = (
     ("searchspace",),
     ("ponas_deploy.errors",),
     ("ponas_deploy.machines", "ponas_deploy.files"),
-    ("ponas_deploy.tables", "ponas_deploy.backends"),
+    ("ponas_deploy.tables", "ponas_deploy.backends", "ponas_deploy.boards"),
     (
         "ponas_deploy.search",
         "ponas_deploy.fitting",
@@ -68,6 +68,7 @@ PACKAGES = {
     "scipy": (["ponas_deploy/*", "train/*"], []),
     "pytest": (["ponas_deploy/backends/contract.py", "ponas_deploy/testing/*"],) * 2,
     "psutil": (["ponas_deploy/*"], []),
+    "tomlkit": (["ponas_deploy/boards/book.py"], []),
     "yaml": (["ponas_deploy/files/yaml_documents.py"], []),
     "msgspec": (["ponas_deploy/*", "train/*"], ["ponas_deploy/*", "train/*"]),
     "platformdirs": (["ponas_deploy/files/home.py", "train/*"], ["train/*"]),

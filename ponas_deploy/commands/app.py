@@ -16,7 +16,7 @@ from ponas_deploy import __version__
 from ponas_deploy.commands.boundary import ErrorBoundary, run
 from ponas_deploy.commands.compare import compare
 from ponas_deploy.commands.describe import describe
-from ponas_deploy.commands.devices import devices
+from ponas_deploy.commands.devices import devices_app
 from ponas_deploy.commands.doctor import doctor
 from ponas_deploy.commands.evaluate import evaluate
 from ponas_deploy.commands.export import export
@@ -42,7 +42,7 @@ app = typer.Typer(
 )
 
 # The order of `ponas --help`: look around, measure, choose, build, understand, train.
-app.command()(devices)
+app.add_typer(devices_app, name="devices")
 app.command()(doctor)
 app.command()(describe)
 app.command()(schema)

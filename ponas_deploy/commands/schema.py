@@ -11,6 +11,7 @@ from ponas_deploy.commands.output import print_json
 DOCUMENTS = {
     "ponas.latency-table": "ponas_deploy.tables.latency_file:LATENCY_TABLE",
     "ponas.accuracy-table": "ponas_deploy.tables.accuracy_file:ACCURACY_TABLE",
+    "ponas.board": "ponas_deploy.boards.facts:RECORD",
     "ponas.whole-networks": "ponas_deploy.profiling.random_networks:FORMAT",
     "ponas.engine": "ponas_deploy.engines.manifest_file:ENGINE",
     "ponas.tensorrt-engine": "ponas_deploy.backends._tensorrt_files:FORMAT",
@@ -46,6 +47,11 @@ PRINTED: dict[str, tuple[str, ...]] = {
     "table recheck": ("ponas_deploy.checks.latency_table:RechecksDocument",),
     "profile": ("ponas_deploy.commands.documents.profile:ProfileDocument",),
     "devices": ("ponas_deploy.commands.documents.devices:DevicesDocument",),
+    **dict.fromkeys(
+        ("devices add", "devices show", "devices test"),
+        ("ponas_deploy.commands.documents.devices:BoardDocument",),
+    ),
+    "devices list": ("ponas_deploy.commands.documents.devices:DevicesDocument",),
     "doctor": ("ponas_deploy.checks.machine:DoctorDocument",),
     "verify": ("ponas_deploy.checks.engine:VerificationDocument",),
     "export": ("ponas_deploy.engines.documents:engine_document_type",),

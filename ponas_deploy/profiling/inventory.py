@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ponas_deploy.backends import get_backend, registry
+from ponas_deploy.boards.book import find_board, read_book
 from ponas_deploy.errors import PonasError, TableMismatchError, UnknownNameError
 from ponas_deploy.machines import gpu
 from ponas_deploy.machines.machine import this_machine, threads_fault
@@ -81,7 +82,10 @@ class Target:
         """The name tables of the device carry; PonasError where a GPU is asked for and none answers."""
         if self._on_processor:
             return this_machine().name
-        return gpu.required_gpu() if self.on_gpu else slug(self.device)
+        if self.on_gpu:
+            return gpu.required_gpu()
+        board = find_board(self.device)
+        return board.name if board else slug(self.device)
 
     @property
     def _on_processor(self) -> bool:
@@ -110,7 +114,7 @@ def serving(target: Target, space: Space) -> tuple[StoredTable, ...]:
     found = tuple(stored for stored in fitting if not target.local or _serves_here(stored))
     if not found and not target.local:
         if not tables:
-            names = {THIS_MACHINE, gpu.GPU, *devices}
+            names = {THIS_MACHINE, gpu.GPU, *devices, *(entry.name for entry in read_book())}
             raise UnknownNameError("device", target.device, names, advice=profile_there(target))
         raise PonasError(
             f"no table of {target.device_name} serves: {mismatch(target, space, tables[0])};"

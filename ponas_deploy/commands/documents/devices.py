@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from msgspec import UNSET, UnsetType
 
+from ponas_deploy.boards.book import Board, Entry
+from ponas_deploy.boards.facts import BoardRecord
 from ponas_deploy.profiling.devices import Inventory, Runtime
 
 
@@ -55,18 +57,34 @@ class DeviceTable:
 
 
 @dataclass(frozen=True, slots=True)
+class BoardDocument:
+    """A board of the device book, what ssh makes of its address, and what it said; None: not asked yet."""
+
+    name: str
+    board: Board
+    ssh: Mapping[str, str]
+    record: BoardRecord | None
+
+
+@dataclass(frozen=True, slots=True)
 class DevicesDocument:
     """What `ponas devices --json` prints; `unreadable` says why files of the store are no tables."""
 
     this_machine: ThisMachine
     gpu: GpuDocument | None
+    boards: Mapping[str, Board]
     devices: Mapping[str, tuple[DeviceTable, ...]]
     store: str
     unreadable: tuple[str, ...]
 
 
-def devices_document(found: Inventory) -> DevicesDocument:
-    """This machine, its GPU, and devices with tables."""
+def board_document(entry: Entry, ssh: Mapping[str, str], record: BoardRecord | None) -> BoardDocument:
+    """What `ponas devices add`, `show` and `test` print."""
+    return BoardDocument(entry.name, entry.board, ssh, record)
+
+
+def devices_document(found: Inventory, boards: Sequence[tuple[Entry, BoardRecord | None]]) -> DevicesDocument:
+    """This machine, its GPU, boards, and devices with tables."""
     environment: dict[str, Any] = dict(found.here.environment())
     tables = {
         device: tuple(DeviceTable(one.name, one.shipped, one.made_on) for one in tables)
@@ -75,6 +93,7 @@ def devices_document(found: Inventory) -> DevicesDocument:
     return DevicesDocument(
         ThisMachine(name=found.here.name, **environment, runtimes=_runtimes(found.runtimes)),
         GpuDocument(found.gpu, _runtimes(found.gpu_runtimes)) if found.gpu else None,
+        {entry.name: entry.board for entry, _ in boards},
         tables,
         str(found.home),
         found.unreadable,

@@ -7,18 +7,24 @@ from collections.abc import Iterator, Sequence
 from rich.console import RenderableType
 from rich.text import Text
 
+from ponas_deploy.boards.book import Entry, book_path
+from ponas_deploy.boards.facts import BoardRecord
 from ponas_deploy.commands.reports.style import FAINT, WARN, table, titled
 from ponas_deploy.profiling.devices import Inventory, Runtime
 
 
-def devices_report(found: Inventory) -> Iterator[RenderableType]:
-    """This machine with its runtimes and its GPU with others, then the tables that there are by device."""
+def devices_report(
+    found: Inventory, boards: Sequence[tuple[Entry, BoardRecord | None]]
+) -> Iterator[RenderableType]:
+    """This machine with its runtimes and its GPU with others, the boards, then all tables by device."""
     here = found.here
     model = f" ({here.model})" if here.model else ""
     described = f"{here.processor}{model}, {here.cores} cores, {here.os}"
     yield _runtimes(f"This machine: {here.name}", described, found.runtimes)
     if found.gpu:
         yield _runtimes(f"Its GPU: {found.gpu}", "profiled with --device gpu", found.gpu_runtimes)
+    if boards:
+        yield _boards(boards)
     yield Text(f"your store: {found.home} (latency tables below its folder 'latency')", style=FAINT)
     for problem in found.unreadable:
         yield Text(problem, style=WARN)
@@ -33,6 +39,21 @@ def devices_report(found: Inventory) -> Iterator[RenderableType]:
             origin = "came with the package: " if one.shipped else ""
             tables.add_row("" if place else device, one.name, f"{origin}{one.made_on}")
     yield tables
+
+
+def _boards(boards: Sequence[tuple[Entry, BoardRecord | None]]) -> RenderableType:
+    rows = table("Boards of your device book", str(book_path()))
+    for column in ("board", "reached by", "what it is"):
+        rows.add_column(column, overflow="fold")
+    for entry, record in boards:
+        reached = entry.board.host or " ".join(entry.board.command or ()) or "a process of this machine"
+        if record is None:
+            told = Text(f"not asked yet: ponas devices test {entry.name}", style=WARN)
+        else:
+            facts = record.facts
+            told = Text(f"{facts.board or facts.processor}, {facts.cores} cores, {facts.os}")
+        rows.add_row(", ".join(entry.names), reached, told)
+    return rows
 
 
 def _runtimes(title: str, caption: str, runtimes: Sequence[Runtime]) -> RenderableType:

@@ -1,0 +1,1 @@
+"""Boards: devices that are reached through a command (ssh, docker exec), and what they answer."""

@@ -1,0 +1,178 @@
+"""A connection to a board: one process (ssh, docker exec, a Python of this machine), frames both ways.
+
+What comes back is a stranger's: frames are bounded, answers are JSON, and nothing of it is printed as it is.
+The process ends with the connection; so does the runner, when its input does.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import struct
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from queue import Empty, Queue
+from tempfile import TemporaryDirectory
+from threading import Thread
+from time import monotonic
+from typing import IO, Any, TypeVar
+
+from ponas_deploy.boards.address import words_before
+from ponas_deploy.boards.book import Entry
+from ponas_deploy.boards.bootstrap import (
+    MARK,
+    MOST_FRAME_BYTES,
+    bootstrap,
+    command_there,
+    runner_source,
+)
+from ponas_deploy.errors import MeasurementError, PonasError
+from ponas_deploy.files.documents import converted, parse
+
+Answer = TypeVar("Answer")
+
+CONNECT_S = 60.0
+ANSWER_S = 600.0
+_MOST_NOISE = 1 << 20
+"""What a login shell may print before the first answer."""
+_ENDED = b""
+
+
+class BoardError(MeasurementError):
+    """A board that cannot be reached, or that does not answer. Attributes: `board` (its name), `reason`."""
+
+    def __init__(self, board: str, reason: str) -> None:
+        self.board, self.reason = board, reason
+        super().__init__(f"{board}: {reason}")
+
+
+@contextmanager
+def connected(entry: Entry, connect_s: float = CONNECT_S) -> Iterator[Link]:
+    """A connection whose runner answers; BoardError says why there is none.
+
+    `connect_s` is how long there may be nothing of the runner: people who type a password take their time.
+    """
+    number = secrets.token_hex(8)
+    code = bootstrap(number)
+    words = [*words_before(entry.board), *command_there(entry.board.python, code)]
+    if entry.board.host is None:
+        words[-1] = words[-1].strip("'")  # no shell takes the quotes away
+    with TemporaryDirectory() as folder:
+        errors = Path(folder) / "errors"
+        with errors.open("wb") as file:
+            try:
+                process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file)
+            except OSError as error:
+                raise BoardError(entry.name, f"{words[0]} cannot be started: {error.strerror}.") from error
+        link = Link(entry.name, process, errors)
+        try:
+            link.begin(code, f"{number}\n".encode(), connect_s)
+            yield link
+        finally:
+            link.close()
+
+
+class Link:
+    """Ask the runner of a board, one question at a time."""
+
+    def __init__(self, name: str, process: subprocess.Popen[bytes], errors: Path) -> None:
+        self._name, self._process, self._errors = name, process, errors
+        self._frames: Queue[bytes] = Queue()
+        self.sent_bytes = 0
+
+    def begin(self, code: bytes, number: bytes, connect_s: float) -> None:
+        """Start the runner: send the bootstrap, wait for its mark, send the runner where it is not kept."""
+        assert self._process.stdout is not None
+        Thread(target=_read, args=(self._process.stdout, MARK + number, self._frames), daemon=True).start()
+        self._write(code)
+        if not self._message(connect_s)["runner"]:
+            self._send(runner_source())
+
+    def ask(self, question: str, kind: type[Answer], timeout_s: float = ANSWER_S, **details: Any) -> Answer:
+        """The runner's answer as a typed value; BoardError where it has none."""
+        self._send(json.dumps({"ask": question, **details}).encode())
+        return converted(self._message(timeout_s).get("answer"), kind, Path(self._name), question)
+
+    def round_trip_ms(self, times: int = 5) -> float:
+        """The least time of an empty question, in milliseconds."""
+        taken = []
+        for _ in range(times):
+            started = monotonic()
+            self.ask("echo", dict)
+            taken.append(monotonic() - started)
+        return 1000 * min(taken)
+
+    def close(self) -> None:
+        """End the connection, with the process that carries it."""
+        with suppress(OSError):
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+        try:
+            self._process.wait(2)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def _send(self, data: bytes) -> None:
+        self._write(struct.pack(">I", len(data)) + data)
+
+    def _write(self, data: bytes) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(data)
+            self._process.stdin.flush()
+        except OSError as error:
+            raise self._lost() from error
+        self.sent_bytes += len(data)
+
+    def _message(self, timeout_s: float) -> Mapping[str, Any]:
+        """The next frame as an object; its error is raised here."""
+        try:
+            frame = self._frames.get(timeout=timeout_s)
+        except Empty:
+            raise BoardError(self._name, f"gave no answer for {timeout_s:.0f} s.") from None
+        if frame == _ENDED:
+            raise self._lost()
+        message = parse(frame.decode("utf-8", "replace"), Path(self._name), "answer")
+        if not isinstance(message, dict):
+            raise BoardError(self._name, "answers something else than a runner of ours.")
+        if "error" in message:
+            raise BoardError(self._name, f"{message['error']}.")
+        return message
+
+    def _lost(self) -> PonasError:
+        """Why there is no connection (any more), by what carried it."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(2)
+        said = self._errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        because = said[-1].strip() if said else f"exit code {self._process.poll()}"
+        return BoardError(self._name, f"the connection ended ({because}).")
+
+
+def _read(stream: IO[bytes], mark: bytes, frames: Queue[bytes]) -> None:
+    """Hand on every frame behind the mark, then an empty one."""
+    with suppress(OSError, ValueError):  # closed by the other thread
+        if _skip_to(stream, mark):
+            while (head := stream.read(4)) and len(head) == 4:
+                length = struct.unpack(">I", head)[0]
+                if not 0 < length <= MOST_FRAME_BYTES or len(data := stream.read(length)) < length:
+                    break
+                frames.put(data)
+    frames.put(_ENDED)
+
+
+def _skip_to(stream: IO[bytes], mark: bytes) -> bool:
+    """Read past the mark; False where it does not come."""
+    seen = b""
+    for _ in range(_MOST_NOISE):
+        byte = stream.read(1)
+        if not byte:
+            return False
+        seen = (seen + byte)[-len(mark) :]
+        if seen == mark:
+            return True
+    return False

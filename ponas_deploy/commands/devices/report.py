@@ -1,0 +1,32 @@
+"""What the commands about one board share: how it is named, and how it is shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+from ponas_deploy.commands.output import print_json, show
+
+if TYPE_CHECKING:
+    from ponas_deploy.boards.book import Entry
+    from ponas_deploy.boards.facts import BoardRecord
+
+BoardName: TypeAlias = Annotated[
+    str, typer.Argument(metavar="NAME", show_default=False, help="A board of the device book, or an alias.")
+]
+
+
+def show_board(entry: Entry, record: BoardRecord | None, *, json: bool) -> None:
+    """Print an entry, what ssh makes of it, and what the board said."""
+    from ponas_deploy.boards.address import resolved
+
+    ssh = resolved(entry.board)
+    if json:
+        from ponas_deploy.commands.documents.devices import board_document
+
+        print_json(board_document(entry, ssh, record))
+        return
+    from ponas_deploy.commands.reports.board import board_report
+
+    show(*board_report(entry, ssh, record))

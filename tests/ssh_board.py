@@ -1,0 +1,141 @@
+"""A board for tests: an OpenSSH server on loopback with a user, keys and a home of its own.
+
+It needs root, to make the user and to become it; where it cannot run, tests skip in words.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or ""
+USER = "ponas-board"
+_CONFIG = """ListenAddress 127.0.0.1
+Port {port}
+HostKey {folder}/host
+PidFile none
+UsePAM no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+AllowUsers {user}
+{more}
+"""
+_CLIENT = """Host board
+  HostName 127.0.0.1
+  Port {port}
+  User {user}
+  IdentityFile {folder}/id
+  IdentitiesOnly yes
+  IdentityAgent none
+  UserKnownHostsFile {folder}/known_hosts
+  GlobalKnownHostsFile /dev/null
+  StrictHostKeyChecking yes
+"""
+
+
+@dataclass(frozen=True)
+class SshBoard:
+    """`ssh -F config board` reaches it; `home` is its user's."""
+
+    folder: Path
+    home: Path
+    port: int
+    server: subprocess.Popen[bytes]
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "config"
+
+    def cut(self) -> None:
+        """End every connection, and only those."""
+        children = Path(f"/proc/{self.server.pid}/task/{self.server.pid}/children").read_text().split()
+        for child in map(int, children):
+            with suppress(ProcessLookupError):
+                os.killpg(child, signal.SIGKILL)
+
+    def processes(self) -> list[str]:
+        """What its user runs now."""
+        listed = subprocess.run(["ps", "-u", USER, "-o", "stat=,args="], capture_output=True, text=True)
+        return [line for line in listed.stdout.splitlines() if not line.startswith("Z")]
+
+    def write(self, name: str, text: str, mode: int = 0o644) -> None:
+        """A file in the user's home."""
+        path = self.home / name
+        path.write_text(text)
+        path.chmod(mode)
+        shutil.chown(path, USER, USER)
+
+
+def refuse_without_server() -> None:
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("a board over ssh needs Linux and root, to make a user of its own")
+    if not SSHD:
+        pytest.skip("there is no sshd: apt-get install openssh-server")
+
+
+@contextmanager
+def ssh_board(more: str = "", shell: str = "/bin/bash") -> Iterator[SshBoard]:
+    """A server with its user, gone at the end with all the user ran. `more` are lines of its settings."""
+    refuse_without_server()
+    folder = Path(tempfile.mkdtemp(prefix="ponas-ssh-"))
+    folder.chmod(0o755)
+    _run("userdel", "-rf", USER, check=False)
+    _run("useradd", "--create-home", "--shell", shell, USER)
+    home = Path(f"/home/{USER}")
+    try:
+        _run("usermod", "-p", "*", USER)
+        for key in ("host", "id"):
+            _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key))
+        (home / ".ssh").mkdir(mode=0o700)
+        shutil.copy(folder / "id.pub", home / ".ssh" / "authorized_keys")
+        for path in (home / ".ssh", home / ".ssh" / "authorized_keys"):
+            shutil.chown(path, USER, USER)
+        port = _free_port()
+        with _server(folder, port, more) as server:
+            host_key = " ".join((folder / "host.pub").read_text().split()[:2])
+            (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {host_key}\n")
+            (folder / "config").write_text(_CLIENT.format(port=port, user=USER, folder=folder))
+            yield SshBoard(folder, home, port, server)
+    finally:
+        _run("pkill", "-KILL", "-u", USER, check=False)
+        _run("userdel", "-rf", USER, check=False)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _server(folder: Path, port: int, more: str) -> Iterator[subprocess.Popen[bytes]]:
+    settings, log = folder / "sshd_config", folder / "log"
+    settings.write_text(_CONFIG.format(port=port, folder=folder, user=USER, more=more))
+    Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+    with log.open("wb") as file, subprocess.Popen([SSHD, "-D", "-e", "-f", settings], stderr=file) as server:
+        try:
+            deadline = monotonic() + 20
+            while b"Server listening" not in log.read_bytes():
+                assert server.poll() is None, log.read_text()
+                assert monotonic() < deadline, log.read_text()
+                sleep(0.05)
+            yield server
+        finally:
+            server.kill()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _run(*command: str, check: bool = True) -> None:
+    subprocess.run(command, check=check, capture_output=True)
