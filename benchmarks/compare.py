@@ -48,17 +48,20 @@ def budget_rows(found: dict[str, Any]) -> list[str]:
     """A row a budget: the specialised network, and the best other one that is as fast."""
     networks = {one["key"]: one for one in found["networks"]}
     rows = [
-        "| budget ms | specialised ms | predicted top-1 % | best other as fast | ms | top-1 % | gain |",
-        "|---|---|---|---|---|---|---|",
+        "| budget ms | pays | specialised ms | predicted top-1 % | best other as fast | ms | top-1 % | gain |"
+        " within the noise |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for one in found["budgets"]:
         chosen, other = networks[one["specialised"]], networks.get(one["other"] or "")
-        mine = f"{one['budget_ms']:g} | {chosen['measured_ms']:.2f} | {chosen['top1']['pct']:.2f}"
+        pays = {True: "yes", False: "no", None: "not told"}[one["pays"]]
+        mine = f"{one['budget_ms']:g} | {pays} | {chosen['measured_ms']:.2f} | {chosen['top1']['pct']:.2f}"
         theirs, gain = "none | |", ""
         if other:
             theirs = f"{other['name']} | {other['measured_ms']:.2f} | {other['top1']['pct']:.2f}"
             gain = f"{one['gain_points']:+.2f}"
-        rows.append(f"| {mine} | {theirs} | {gain} |")
+        near = f"{networks[one['near']]['name']} {one['near_gain_points']:+.2f}" if one["near"] else ""
+        rows.append(f"| {mine} | {theirs} | {gain} | {near} |")
     return rows
 
 

@@ -37,9 +37,7 @@ _BUDGETS = 5
 def compare(
     archs: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[ARCH...]", show_default=False, help="Names, text forms or files of networks."
-        ),
+        typer.Argument(metavar="ARCH...", show_default=False, help="Names, text forms or files of networks."),
     ] = None,
     latency_tables: Annotated[
         list[str] | None,
@@ -58,7 +56,7 @@ def compare(
         str | None,
         typer.Option(
             metavar="NAME",
-            show_default=f"the table's; {_MEASURED_SPACE} with --device",
+            show_default=f"the table's; with --device that of ARCH, else {_MEASURED_SPACE}",
             help="The search space.",
         ),
     ] = None,
@@ -75,7 +73,7 @@ def compare(
             metavar="N",
             min=0,
             max=50,
-            show_default=f"{_BUDGETS}, 0 where --latency or ARCH is given",
+            show_default=f"{_BUDGETS}, none with --latency",
             help="Specialised networks for so many budgets over the range of the front.",
         ),
     ] = None,
@@ -155,20 +153,21 @@ def compare(
     from ponas_deploy.engines.stock import stock_networks
     from ponas_deploy.profiling.inventory import Target
     from ponas_deploy.tables import store
-    from ponas_deploy.tables.architectures import DEFAULT_RESOLUTION, architecture_in
+    from ponas_deploy.tables.architectures import DEFAULT_RESOLUTION, architecture_in, named_by
     from ponas_deploy.tables.resolutions import AUTO
     from searchspace import build_space
 
     refuse_threads(threads, device)
     one = resolution.one if resolution else None
-    built = build_space(space or _MEASURED_SPACE, one or DEFAULT_RESOLUTION, classes or 1000)
+    named = named_by(archs[0]).space if archs and not space else space
+    built = build_space(named or _MEASURED_SPACE, one or DEFAULT_RESOLUTION, classes or 1000)
     limits = _latencies(latency)
     asked = Asked(
         built,
         stock_networks(stock or ()),
         _own(onnx or [], top1 or []),
         tuple((arch, architecture_in(arch, built).choices) for arch in archs or ()),
-        budgets if budgets is not None else 0 if limits or archs else _BUDGETS,
+        budgets if budgets is not None else 0 if limits else _BUDGETS,
         limits,
         (resolution.px or AUTO) if resolution else None,
         store.accuracy_table(accuracy_table) if accuracy_table else None,

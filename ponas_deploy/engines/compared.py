@@ -7,7 +7,7 @@ noise are not resolved: neither is called the faster one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -69,16 +69,26 @@ class Measured:
 class Verdict:
     """What specialising gains at a budget: a specialised network against the best other one as fast.
 
-    `other` is the one of greatest top-1 among stock networks and models of one's own that take no longer, or
-    no longer by more than the noise; None where all of them take longer. `gain_points` are percentage points
-    of top-1, `text` a sentence.
+    `other` is the one of greatest top-1 among stock networks and models of one's own that take no longer,
+    None where all of them take longer; `near` a still better one that takes longer by less than the noise,
+    None where there is none. Gains are percentage points of top-1, `text` a sentence.
     """
 
     budget_ms: float
     specialised: Measured
     other: Measured | None
     gain_points: float | None
+    near: Measured | None
+    near_gain_points: float | None
     text: str
+
+    @property
+    def pays(self) -> bool | None:
+        """Whether specialising gains; None where the noise keeps anybody from telling."""
+        gains = self.gain_points is None or self.gain_points > 0
+        if self.near_gain_points is None or (self.near_gain_points > 0) is gains:
+            return gains
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,35 +152,42 @@ def _place(entry: Entry, entries: Sequence[Entry], timing: Interleaved) -> Place
     return "off" if any(timing.is_resolved(entry.key, one.key) for one in better) else "not resolved"
 
 
-def _verdicts(networks: Sequence[Measured], timing: Interleaved) -> Iterable[Verdict]:
-    chosen = [(budget, one) for one in networks for budget in one.entry.budgets_ms]
+def _verdicts(networks: Sequence[Measured], timing: Interleaved) -> Iterator[Verdict]:
+    chosen = [(budget, one) for one in networks for budget in one.entry.budgets_ms if one.entry.top1]
+    others = [one for one in networks if one.entry.kind != "space" and one.entry.top1]
     for budget_ms, one in sorted(chosen, key=lambda pair: pair[0]):
-        if one.entry.top1 is None:
-            continue
-        others = [
-            (other.entry.top1.pct, other)
-            for other in networks
-            if other.entry.kind != "space" and other.entry.top1 is not None and _as_fast(other, one, timing)
-        ]
-        _, other = max(others, key=lambda pair: pair[0], default=(0.0, None))
-        gain = one.entry.top1.pct - other.entry.top1.pct if other and other.entry.top1 else None
-        yield Verdict(budget_ms, one, other, gain, _text(budget_ms, one, other, gain, timing))
+        faster = [other for other in others if other.measured_ms <= one.measured_ms]
+        nearly = [other for other in others if not timing.is_resolved(other.entry.key, one.entry.key)]
+        other = max(faster, key=_pct, default=None)
+        near = max(
+            (rival for rival in nearly if other is None or _pct(rival) > _pct(other)), key=_pct, default=None
+        )
+        gain = None if other is None else _pct(one) - _pct(other)
+        near_gain = None if near is None else _pct(one) - _pct(near)
+        text = f"at {budget_ms:g} ms: specialised {_in_words(one)}{_against(other, gain, near, near_gain)}"
+        yield Verdict(budget_ms, one, other, gain, near, near_gain, text)
 
 
-def _as_fast(other: Measured, one: Measured, timing: Interleaved) -> bool:
-    faster = other.measured_ms <= one.measured_ms
-    return faster or not timing.is_resolved(other.entry.key, one.entry.key)
+def _pct(one: Measured) -> float:
+    """The top-1 in percent; -1 without one."""
+    return one.entry.top1.pct if one.entry.top1 else -1.0
 
 
-def _text(
-    budget_ms: float, one: Measured, other: Measured | None, gain: float | None, timing: Interleaved
+def _against(
+    other: Measured | None, gain: float | None, near: Measured | None, near_gain: float | None
 ) -> str:
-    start = f"at {budget_ms:g} ms: specialised {_top1(one)} in {one.measured_ms:.2f} ms"
-    if other is None or gain is None:
-        return f"{start}; everything else takes longer"
-    end = f"against {other.entry.name} {_top1(other)} in {other.measured_ms:.2f} ms: {gain:+.2f} points"
-    slower = other.measured_ms > one.measured_ms
-    return f"{start} {end}{' (the latencies differ by less than the noise)' if slower else ''}"
+    """The end of the sentence on a budget."""
+    text = "; everything else takes longer"
+    if other is not None:
+        text = f" against {other.entry.name} {_in_words(other)}: {gain:+.2f} points"
+    if near is not None:
+        slower = f"{near.entry.name} {_in_words(near)} takes longer by less than the noise"
+        text += f"; {slower}: {near_gain:+.2f} points"
+    return text
+
+
+def _in_words(one: Measured) -> str:
+    return f"{_top1(one)} in {one.measured_ms:.2f} ms"
 
 
 def _top1(one: Measured) -> str:
@@ -182,18 +199,13 @@ def _top1(one: Measured) -> str:
 
 def _summary(verdicts: Sequence[Verdict]) -> str:
     """One sentence on all budgets; empty without any."""
-    gains = [one.gain_points for one in verdicts if one.gain_points is not None]
-    alone = len(verdicts) - len(gains)
     if not verdicts:
         return ""
-    paying = sum(gain > 0 for gain in gains) + alone
-    if not paying:
-        return (
-            "Specialising does not pay here: at every budget another network as fast has at least the"
-            f" predicted top-1 ({min(gains):+.2f} to {max(gains):+.2f} points)."
-        )
-    range_text = f" ({min(gains):+.2f} to {max(gains):+.2f} points)" if gains else ""
-    faster = f", at {alone} of them because nothing else is as fast" if alone else ""
-    return (
-        f"Specialising pays at {paying} of {len(verdicts)} budgets{range_text}{faster}, by predicted top-1."
-    )
+    gains = [gain for one in verdicts for gain in (one.gain_points, one.near_gain_points) if gain is not None]
+    points = f" ({min(gains):+.2f} to {max(gains):+.2f} points of top-1)" if gains else ""
+    pays = [one.pays for one in verdicts]
+    of = f"{len(pays)} budget{'s' if len(pays) > 1 else ''}"
+    if not any(one is not False for one in pays):
+        return f"Specialising does not pay here, at none of {of}{points}: other networks as fast are as good."
+    untold = f"; at {pays.count(None)} the noise does not tell" if None in pays else ""
+    return f"Specialising pays at {pays.count(True)} of {of}{points}, by predicted top-1{untold}."

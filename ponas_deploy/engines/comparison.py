@@ -47,6 +47,8 @@ from searchspace.space import Space
 
 IMAGES = "ImageNet"
 """The images that published top-1 are of: a top-1 predicted of others is not put beside them."""
+_BUILD_S = 2.0
+"""A guess at what an engine takes to build, until one was built."""
 TABLE_SECONDS = 60.0
 """Seconds that a latency table that is missing may take."""
 
@@ -136,7 +138,7 @@ def compare_networks(
         models = [*given, *chosen]
         with Scratch() as scratch:
             engines, entries = _built(models, conditions, Path(scratch), on_note, on_progress, on_build)
-            on_note(f"timing {len(engines)} networks in the same rounds: {conditions.text}")
+            on_note(f"timing in the same rounds ({len(engines)} to compare): {conditions.text}")
             with machine_to_oneself(store.lock_path(), f"a comparison, {conditions.text}"):
                 timing = time_interleaved(engines, conditions, seconds, on_progress)
         found.append(compared(entries, timing, conditions, warnings))
@@ -293,7 +295,8 @@ def _built(
     engines, entries, start = dict[str, Path](), list[Entry](), monotonic()
     for number, one in enumerate(models):
         if on_progress:
-            left_s = (monotonic() - start) / max(number, 1) * (len(models) - number)
+            each_s = (monotonic() - start) / number if number else _BUILD_S
+            left_s = each_s * (len(models) - number)
             on_progress(ProfilingProgress("build", number, len(models), left_s, one.entry.name))
         folder, data = scratch / one.entry.key, one.load()
         folder.mkdir()

@@ -108,13 +108,15 @@ def time_interleaved(
         )
         taken.append(_from_a_process(request, on_progress or (lambda progress: None)))
         core_ns = min(filter(None, (core_ns, taken[-1].core_ns)), default=0.0)
-    said = [f"{one.wrong_rounds} of {one.rounds} rounds ({one.wrong})" for one in taken if one.wrong_rounds]
+    wrong, rounds = sum(one.wrong_rounds for one in taken), sum(one.rounds for one in taken)
+    because = next((one.wrong for one in reversed(taken) if one.wrong), "")
     return Interleaved(
         {key: tuple(one.medians_ns[key] / 1e6 for one in taken) for key in taken[0].medians_ns},
-        sum(one.rounds for one in taken),
+        rounds,
         sum(one.shared_pct for one in taken) / len(taken),
-        f"disturbed were {', '.join(said)}: `ponas doctor` says what to do; then compare again."
-        if said
+        f"{wrong} of {rounds} rounds were disturbed ({because}): `ponas doctor` says what to do; then compare"
+        " again."
+        if wrong
         else "",
     )
 

@@ -71,15 +71,24 @@ def test_a_verdict_is_against_the_best_that_is_as_fast() -> None:
     found = comparison(*entries, fast=3.0, best=5.02, slower=7.0, four=4.0, five=5.0)
     four, five = found.verdicts
     assert four.other is not None
-    assert four.other.entry.key == "fast"
+    assert (four.other.entry.key, four.near) == ("fast", None)
     assert four.gain_points == pytest.approx(1.0)
     assert five.other is not None
-    assert five.other.entry.key == "best", "no slower than the noise can tell"
+    assert five.near is not None
+    assert (five.other.entry.key, five.near.entry.key) == ("fast", "best")
     assert five.text == (
-        "at 5 ms: specialised 76.80 % predicted in 5.00 ms against best 76.30 % published in 5.02 ms:"
-        " +0.50 points (the latencies differ by less than the noise)"
+        "at 5 ms: specialised 76.80 % predicted in 5.00 ms against fast 74.00 % published in 3.00 ms: +2.80"
+        " points; best 76.30 % published in 5.02 ms takes longer by less than the noise: +0.50 points"
     )
-    assert found.summary.startswith("Specialising pays at 2 of 2 budgets (+0.50 to +1.00 points)")
+    assert found.summary.startswith("Specialising pays at 2 of 2 budgets (+0.50 to +2.80 points of top-1)")
+
+
+def test_what_the_noise_leaves_open_is_not_decided() -> None:
+    entries = (entry("fast", "stock", 74.0), entry("best", "stock", 77.0), entry("five", "space", 76.8, 5.0))
+    found = comparison(*entries, fast=3.0, best=5.02, five=5.0)
+    assert found.verdicts[0].pays is None
+    assert found.summary.startswith("Specialising pays at 0 of 1 budget")
+    assert found.summary.endswith("at 1 the noise does not tell.")
 
 
 def test_where_it_does_not_pay_it_is_said() -> None:
@@ -96,7 +105,7 @@ def test_nothing_else_may_be_as_fast() -> None:
     entries = (entry("dense", "stock", 80.0), entry("four", "space", 75.0, 4.0))
     found = comparison(*entries, dense=9.0, four=4.0)
     assert found.verdicts[0].text.endswith("everything else takes longer")
-    assert "because nothing else is as fast" in found.summary
+    assert found.summary == "Specialising pays at 1 of 1 budget, by predicted top-1."
     (document,) = comparisons_document([found]).comparisons
     assert (document.budgets[0].specialised, document.budgets[0].other) == ("four", None)
 

@@ -36,6 +36,9 @@ class BudgetVerdict:
     specialised: str
     other: str | None
     gain_points: float | None
+    near: str | None
+    near_gain_points: float | None
+    pays: bool | None
     text: str
 
 
@@ -100,5 +103,13 @@ def _network(one: Measured) -> MeasuredNetwork:
 
 
 def _verdict(one: Verdict) -> BudgetVerdict:
-    other = one.other.entry.key if one.other else None
-    return BudgetVerdict(one.budget_ms, one.specialised.entry.key, other, one.gain_points, one.text)
+    return BudgetVerdict(
+        one.budget_ms,
+        one.specialised.entry.key,
+        one.other.entry.key if one.other else None,
+        one.gain_points,
+        one.near.entry.key if one.near else None,
+        one.near_gain_points,
+        one.pays,
+        one.text,
+    )

@@ -38,8 +38,7 @@ def _parts(found: Comparison) -> Iterator[RenderableType]:
         yield PointPlot(tuple(points), "top-1 %", ("stock and your own", "of the space"))
         yield Text("")
     for one in found.verdicts:
-        gain = one.gain_points
-        yield Text(one.text, style=BEST if gain is None or gain > 0 else WARN)
+        yield Text(one.text, style={True: BEST, False: WARN, None: ""}[one.pays])
     if found.summary:
         yield Text(found.summary, style="bold")
     yield Text(
