@@ -152,4 +152,8 @@ def _precision(stored: StoredTable, accuracy: AccuracyTable | None) -> str:
     mixed = protocol.prior.mixed if protocol.prior else {}
     shares = ", ".join(f"{100 * share:.0f} % {name}" for name, share in mixed.items())
     prior = f". What predicted the networks of here best as a prior: {shares}" if shares else ""
-    return f"{stored.conditions.text}: {precision_of(stored.table, accuracy).text}{more}{prior}{finding}"
+    key = stored.table.space
+    where = f", {key.resolution} px" if key else ""
+    return (
+        f"{stored.conditions.text}{where}: {precision_of(stored.table, accuracy).text}{more}{prior}{finding}"
+    )

@@ -127,19 +127,19 @@ def tables_over(
     on_progress: OnProgress | None = None,
     on_build: OnBuildProgress | None = None,
 ) -> tuple[StoredTable, ...]:
-    """`tables_for` of a space at each of several resolutions, which share the time.
-
-    What is there already comes first, so that the time is for what is missing.
-    """
-    deadline, found = monotonic() + time_budget_s, list[StoredTable]()
-    if len(spaces) > 1:
-        spaces = sorted(spaces, key=lambda space: target.local and not serving(target, space))
-    for place, space in enumerate(spaces):
-        share_s = time_budget_s if len(spaces) == 1 else (deadline - monotonic()) / (len(spaces) - place)
-        found += tables_for(
-            target, space, max(share_s, 0.0), on_note=on_note, on_progress=on_progress, on_build=on_build
+    """`tables_for` of a space at each of several resolutions; those that lack a table share the time."""
+    if len(spaces) == 1:
+        lacking = 1
+    else:
+        lacking = sum(bool(missing(target, serving(target, space), every_precision=True)) for space in spaces)
+    share_s = time_budget_s / max(lacking, 1)
+    return tuple(
+        stored
+        for space in spaces
+        for stored in tables_for(
+            target, space, share_s, on_note=on_note, on_progress=on_progress, on_build=on_build
         )
-    return tuple(found)
+    )
 
 
 def tables_for(

@@ -125,6 +125,20 @@ def test_a_stale_table_is_named_and_made_again(tiny: Space, monkeypatch: pytest.
     assert (len(profiled), len(notes)) == (1, 1)
 
 
+def test_resolutions_that_lack_a_table_share_the_time(tiny: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    there, shares = stored(tiny, this_machine().name), list[tuple[int, float]]()
+
+    def profile(conditions: Conditions, space: Space, share_s: float, **more: object) -> StoredTable:
+        shares.append((space.resolution, share_s))
+        return there
+
+    monkeypatch.setattr(tables, "profile_stored", profile)
+    target = Target("cpu", ("onnxruntime",), ("fp32",))
+    found = tables.tables_over(target, [replace(tiny, resolution=px) for px in (24, 32, 40)], 10.0)
+    assert [(px, round(share)) for px, share in shares] == [(24, 5), (40, 5)]
+    assert found == (there,) * 3
+
+
 def test_a_stale_table_that_is_named_is_used_with_a_caveat(
     tiny: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
