@@ -42,8 +42,8 @@ class Side:
 
     @property
     def resolution(self) -> int | None:
-        """The side of the networks' input in pixels; None where the latency table does not say it."""
-        return self.latency.space.resolution if self.latency.space else None
+        """Of the networks' input, in pixels; None where neither the latency table nor a space says it."""
+        return _resolution(self.latency, self.space)
 
     @property
     def least_pp(self) -> float:
@@ -58,15 +58,19 @@ class Side:
         return most_useful(column, self.latency, self.accuracy, self.space)
 
 
+def _resolution(latency: LatencyTable, space: Space | None) -> int | None:
+    known = latency.space or space
+    return known.resolution if known else None
+
+
 def sides_of(
     latencies: Sequence[LatencyTable],
     accuracies: Sequence[AccuracyTable],
     spaces: Sequence[Space | None] | None = None,
 ) -> tuple[Side, ...]:
     """Latency tables with their accuracy tables (`at_resolutions`); `spaces` in the same order."""
-    known = [table.space.resolution if table.space else None for table in latencies]
-    counted = at_resolutions(accuracies, known)
     given = spaces or [None] * len(latencies)
+    counted = at_resolutions(accuracies, list(map(_resolution, latencies, given)))
     return tuple(
         Side(latency, accuracy, space)
         for latency, (_, accuracy), space in zip(latencies, counted, given, strict=True)

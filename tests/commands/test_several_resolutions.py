@@ -11,10 +11,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from ponas_deploy.commands import app
+from ponas_deploy.tables.files import load_latency_table
 from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.latency_file import write_latency_table
-from sample_tables import latency_table
+from sample_tables import latency_table, write_csv
 from searchspace import build_space
 from searchspace.cost import cost_table, count_macs
 
@@ -57,6 +58,24 @@ def test_the_better_resolution_is_chosen_and_said(run: Run) -> None:
     report = " ".join(run("specialize", *tables(160, 224), "--latency", "11ms").stdout.split())
     assert "resolution 160 px" in report
     assert "Latency table: 160, of 2." in report
+
+
+def test_a_csv_is_at_the_resolution_that_is_said(run: Run) -> None:
+    grid = load_latency_table(Path("160.json")).grid
+    write_csv(Path("mine.csv"), grid, "latency_ms")
+    asked = (
+        "specialize",
+        "--latency-table",
+        "mine.csv",
+        "--space",
+        "ofa-mbv3",
+        "--latency",
+        "11ms",
+        "--json",
+    )
+    small = document(run(*asked, "--resolution", "160"))
+    assert small["predicted_top1_pct"] == pytest.approx(document(run(*asked))["predicted_top1_pct"] - 3.1)
+    assert any(ONLY in warning for warning in small["warnings"])
 
 
 def test_fronts_are_merged_with_the_resolution_of_each_network(run: Run) -> None:
