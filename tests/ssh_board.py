@@ -6,6 +6,7 @@ It needs root, to make the user and to become it; where it cannot run, tests ski
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -21,7 +22,6 @@ from time import monotonic, sleep
 import pytest
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or ""
-USER = "ponas-board"
 _CONFIG = """ListenAddress 127.0.0.1
 Port {port}
 HostKey {folder}/host
@@ -50,9 +50,13 @@ class SshBoard:
     """`ssh -F config board` reaches it; `home` is its user's."""
 
     folder: Path
-    home: Path
+    user: str
     port: int
     server: subprocess.Popen[bytes]
+
+    @property
+    def home(self) -> Path:
+        return Path("/home") / self.user
 
     @property
     def config(self) -> Path:
@@ -67,7 +71,7 @@ class SshBoard:
 
     def processes(self) -> list[str]:
         """What its user runs now."""
-        listed = subprocess.run(["ps", "-u", USER, "-o", "stat=,args="], capture_output=True, text=True)
+        listed = subprocess.run(["ps", "-u", self.user, "-o", "stat=,args="], capture_output=True, text=True)
         return [line for line in listed.stdout.splitlines() if not line.startswith("Z")]
 
     def write(self, name: str, text: str, mode: int = 0o644) -> None:
@@ -75,7 +79,7 @@ class SshBoard:
         path = self.home / name
         path.write_text(text)
         path.chmod(mode)
-        shutil.chown(path, USER, USER)
+        shutil.chown(path, self.user, self.user)
 
 
 def refuse_without_server() -> None:
@@ -91,33 +95,33 @@ def ssh_board(more: str = "", shell: str = "/bin/bash") -> Iterator[SshBoard]:
     refuse_without_server()
     folder = Path(tempfile.mkdtemp(prefix="ponas-ssh-"))
     folder.chmod(0o755)
-    _run("userdel", "-rf", USER, check=False)
-    _run("useradd", "--create-home", "--shell", shell, USER)
-    home = Path(f"/home/{USER}")
+    user = f"ponas-{secrets.token_hex(4)}"
+    _run("useradd", "--create-home", "--shell", shell, user)
+    home = Path("/home") / user
     try:
-        _run("usermod", "-p", "*", USER)
+        _run("usermod", "-p", "*", user)
         for key in ("host", "id"):
             _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key))
         (home / ".ssh").mkdir(mode=0o700)
         shutil.copy(folder / "id.pub", home / ".ssh" / "authorized_keys")
         for path in (home / ".ssh", home / ".ssh" / "authorized_keys"):
-            shutil.chown(path, USER, USER)
+            shutil.chown(path, user, user)
         port = _free_port()
-        with _server(folder, port, more) as server:
+        with _server(folder, user, port, more) as server:
             host_key = " ".join((folder / "host.pub").read_text().split()[:2])
             (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {host_key}\n")
-            (folder / "config").write_text(_CLIENT.format(port=port, user=USER, folder=folder))
-            yield SshBoard(folder, home, port, server)
+            (folder / "config").write_text(_CLIENT.format(port=port, user=user, folder=folder))
+            yield SshBoard(folder, user, port, server)
     finally:
-        _run("pkill", "-KILL", "-u", USER, check=False)
-        _run("userdel", "-rf", USER, check=False)
+        _run("pkill", "-KILL", "-u", user, check=False)
+        _run("userdel", "-rf", user, check=False)
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def _server(folder: Path, port: int, more: str) -> Iterator[subprocess.Popen[bytes]]:
+def _server(folder: Path, user: str, port: int, more: str) -> Iterator[subprocess.Popen[bytes]]:
     settings, log = folder / "sshd_config", folder / "log"
-    settings.write_text(_CONFIG.format(port=port, folder=folder, user=USER, more=more))
+    settings.write_text(_CONFIG.format(port=port, folder=folder, user=user, more=more))
     Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     with log.open("wb") as file, subprocess.Popen([SSHD, "-D", "-e", "-f", settings], stderr=file) as server:
         try:

@@ -12,7 +12,7 @@ import pytest
 
 from ponas_deploy.boards.book import Board, Entry
 from ponas_deploy.boards.link import BoardError, connected
-from ssh_board import USER, SshBoard, ssh_board
+from ssh_board import SshBoard, ssh_board
 
 pytestmark = pytest.mark.ssh
 SSH = shutil.which("ssh") or "ssh"
@@ -55,7 +55,7 @@ def test_every_login_shell(path: Path, board: SshBoard, shell: str) -> None:
     found = shutil.which(shell)
     if found is None:
         pytest.skip(f"there is no {shell} here")
-    subprocess.run(["usermod", "-s", found, USER], check=True)
+    subprocess.run(["usermod", "-s", found, board.user], check=True)
     if shell == "rbash":  # it takes no path of a program
         with pytest.raises(BoardError, match="restricted"):
             answers(path, board)
@@ -64,7 +64,7 @@ def test_every_login_shell(path: Path, board: SshBoard, shell: str) -> None:
 
 
 def test_a_dropped_connection_is_said_and_leaves_nothing_running(path: Path, board: SshBoard) -> None:
-    subprocess.run(["usermod", "-s", "/bin/bash", USER], check=True)
+    subprocess.run(["usermod", "-s", "/bin/bash", board.user], check=True)
     assert answers(path, board)
     with connected(ENTRY) as link:
         link.ask("echo", dict)
