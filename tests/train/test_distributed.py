@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch", reason="needs the train extra (torch)")
 if not torch.distributed.is_available() or not hasattr(os, "fork"):
     pytest.skip("needs torch.distributed and fork", allow_module_level=True)
 from forked import PATH, ROOT, script
+from tiny_elastic import known
 from tiny_training import splits
 
 from ponas_deploy.files.weights import read_weights
@@ -70,6 +71,20 @@ def test_two_processes_come_to_the_table_and_the_weights_of_one(
     for stage in ("meta", "path"):
         own = one / f"{stage}-0-of-1.safetensors"
         assert difference(two / f"{stage}-0-of-2.safetensors", own) < TOLERANCE
+
+
+def test_two_processes_come_to_the_supernet_of_one(
+    alone: tuple[Path, dict[str, list[object]]], two: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known(monkeypatch)
+    one, _ = alone
+    for name in ("meta.safetensors", "weights.safetensors"):
+        assert difference(two / "shrunk" / name, one / "shrunk" / name) < TOLERANCE
+    mine, other = (
+        (folder / "shrunk" / "subnets-fit-1.csv").read_text().splitlines() for folder in (one, two)
+    )
+    assert len(mine) == len(other) == 21
+    assert [line.rpartition(",")[0] for line in mine] == [line.rpartition(",")[0] for line in other]
 
 
 def test_all_processes_have_the_very_same_weights(two: Path) -> None:

@@ -11,13 +11,16 @@ import tiny_training
 import torch
 
 import searchspace.spaces.registry
+from ponas_deploy.commands.train.fitted import fit_subnets, fitted_table
 from ponas_deploy.files.weights import Arrays
+from ponas_deploy.tables.accuracy import AccuracyTable
 from searchspace.blocks import inverted_bottleneck
 from searchspace.elastic import largest_network
 from searchspace.ops import Conv, GlobalPool, Linear, SqueezeExcite
 from searchspace.space import Candidate, Layer, Space
 from searchspace.weights import random_weights
 from train.networks import ElasticNetwork, load_arrays
+from train.runs import EvaluatedSubnets, Run
 
 KERNELS, WIDTHS = (3, 5, 7), (2, 3, 4)
 SUBNETS = (
@@ -56,6 +59,11 @@ def known(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a run find this space and the tiny images by name."""
     tiny_training.known(monkeypatch)
     monkeypatch.setitem(searchspace.spaces.registry.SPACES, "elastic", space)
+
+
+def fit(run: Run, found: EvaluatedSubnets) -> AccuracyTable:
+    """The table of a run, as `ponas train` makes it."""
+    return fitted_table(fit_subnets(run, found, 0), run, found, ())
 
 
 def random_network() -> ElasticNetwork:

@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 import torch
 from forked import child, ended
-from tiny_training import CPU, FINE_TUNE, META, changed, known, splits
+from tiny_elastic import fit, known
+from tiny_training import CPU, FINE_TUNE, META, changed, splits
 
 from ponas_deploy.errors import PonasError
 from ponas_deploy.files.weights import write_weights
@@ -29,16 +30,23 @@ from train.data import TensorImages
 from train.errors import OtherProcessError
 from train.networks import to_arrays
 from train.progress import OnProgress, TrainingProgress, silent
-from train.runs import train_run
+from train.runs import shrink_run, train_run
+from train.settings import ElasticSettings, ShrinkSettings
 from train.stages import fine_tune, train_meta
 
 LEARNING = changed(meta=replace(META, epochs=12))
 """Long enough for the candidates to differ."""
+STEP = ElasticSettings(epochs=1, lr=0.05, epochs_between=0, subnets=2)
+SHRINKING = changed(
+    space="elastic",
+    shrink=ShrinkSettings(epochs=8, lr=0.1, batch=16, kernel=STEP, depth=STEP, width=STEP, networks=20),
+)
 
 
 def whole(folder: Path) -> None:
     """A run; then the meta network and a layer with the whole path alone, so that all can show weights."""
     train_run(LEARNING, folder / "run")
+    shrink_run(SHRINKING, folder / "shrunk", fit)
     space = build_space("tiny", 16, 3)
     with distributed.joined(CPU.device):
         network, _ = train_meta(space, splits(), LEARNING.meta, seed=1, compute=CPU)

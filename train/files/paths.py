@@ -7,6 +7,8 @@
     meta.safetensors          the meta network
     layers/NAME.safetensors   a finished layer's candidates; gone when the run ends
     network.safetensors       the network so far, with the finished rows in its header; likewise
+    steps/NAME.safetensors    the supernet after a finished step of progressive shrinking, which trains spaces
+                              with stages; its state after each epoch beside it; gone when the run ends
     weights.safetensors       the supernet: stem, head, every candidate of every layer
     accuracy.json             the accuracy table, written last: the run is complete when it is there
 
@@ -79,6 +81,14 @@ class RunPaths:
         """A finished layer's candidates."""
         return self.folder / "layers" / f"{name}.safetensors"
 
+    def step(self, name: str) -> Path:
+        """The supernet after a step of progressive shrinking."""
+        return self.folder / "steps" / f"{name}.safetensors"
+
+    def step_state(self, name: str) -> Path:
+        """The state of such a step."""
+        return self.folder / "steps" / f"{name}.state.safetensors"
+
     def rows(self) -> tuple[LayerRow, ...]:
         """The rows that are finished while layers are fine-tuned."""
         if not self.network.exists():
@@ -93,6 +103,7 @@ class RunPaths:
             "subnets-*.csv",
             "*.safetensors",
             "layers/.*.safetensors",
+            "steps/.*.safetensors",
         ):
             pattern = name if "/" in name else f".{name}"
             for half_written in self.folder.glob(f"{pattern}.*"):
@@ -102,7 +113,8 @@ class RunPaths:
         """Remove what a finished run no longer needs."""
         self.network.unlink(missing_ok=True)
         self.meta_state.unlink(missing_ok=True)
-        shutil.rmtree(self.folder / "layers", ignore_errors=True)
+        for finished_parts in ("layers", "steps"):
+            shutil.rmtree(self.folder / finished_parts, ignore_errors=True)
 
 
 def finished(run: Path) -> Path:

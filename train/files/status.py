@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -70,12 +71,16 @@ def _status(folder: Path) -> Status:
         return Status(folder, {}, "data", None, None, None, holder)
     raw = read_raw(paths.run, RUN, TRANSFER_RUN)
     asked, transfer = raw.value(RunDocument).settings, raw.format == TRANSFER_RUN
-    lines, first = read_log(paths.log), "head" if transfer else "meta"
+    lines, first = read_log(paths.log), "head" if transfer else _first_stage(asked)
     stage = "done" if paths.table.exists() else lines[-1].stage if lines else first
     table = load_accuracy_table(paths.table) if stage == "done" else _so_far(paths)
     seen = [line.validation_top1_pct for line in lines if line.validation_top1_pct is not None]
     best = max(seen, default=None)
     return Status(folder, asked, stage, lines[-1] if lines else None, best, table, holder, transfer)
+
+
+def _first_stage(asked: Mapping[str, Setting]) -> str:
+    return "largest" if "shrink.epochs" in asked else "meta"
 
 
 def _so_far(paths: RunPaths) -> AccuracyTable | None:

@@ -2,7 +2,8 @@
 
 from train.networks.checkpoints import Checkpoint, read_checkpoint
 from train.networks.crop import crop, refuse_untrainable
-from train.networks.elastic import ElasticNetwork
+from train.networks.elastic import ElasticNetwork, refuse_inelastic
+from train.networks.importance import sort_channels
 from train.networks.modules import BatchNorm, Block, Network, frozen, initialise
 from train.networks.weights import (
     describe,
@@ -24,8 +25,10 @@ __all__ = [
     "initialise",
     "load_arrays",
     "read_checkpoint",
+    "refuse_inelastic",
     "refuse_other_images",
     "refuse_other_tensors",
     "refuse_untrainable",
+    "sort_channels",
     "to_arrays",
 ]

@@ -19,8 +19,8 @@ def refuse_untrainable(space: Space) -> None:
     """
     if space.stages:
         raise SpaceError(
-            f"space '{space.name}' leaves out layers from the end of a stage, and `ponas train`"
-            " chooses layer by layer. Train networks of this space one by one: `ponas train specialized`."
+            f"space '{space.name}' leaves out layers from the end of a stage, and fine-tuning chooses"
+            " layer by layer: train it by progressive shrinking (`train.runs.shrink_run`)."
         )
     refuse_no_parts(space)
 

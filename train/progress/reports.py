@@ -9,7 +9,9 @@ from typing import Literal
 from ponas_deploy.files.bounds import AtLeastZero, Count, Percent
 from ponas_deploy.files.notes import OnNote
 
-StageName = Literal["data", "meta", "head", "fine-tune", "weights", "subnets"]
+StageName = Literal[
+    "data", "meta", "head", "fine-tune", "largest", "kernel", "depth", "width", "weights", "subnets"
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ result = train_run(preset("quick"), Path("runs/digits"))
 """
 
 from train.runs.images import data_of, fitting, load_images
+from train.runs.shrinking import shrink_run
 from train.runs.specialized import SpecializedResult, TrainingJob, specialized_run
 from train.runs.subnets import EvaluatedSubnets, Run, SubnetsWanted, evaluated_subnets, open_run
 from train.runs.supernet import TrainResult, train_run
@@ -24,6 +25,7 @@ __all__ = [
     "load_images",
     "open_run",
     "open_transfer",
+    "shrink_run",
     "specialized_run",
     "train_run",
     "transfer_run",

@@ -6,24 +6,43 @@ Of several processes the first alone touches the disk, the others get what it fo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ponas_deploy.errors import ArchitectureError, FileFormatError, WeightsError
 from ponas_deploy.files.weights import Arrays, read_weights, write_weights
-from searchspace import Architecture, Space
+from searchspace import Architecture, Space, build_space
 from train.compute import Compute, distributed
-from train.data import Splits
+from train.data import Splits, load
 from train.files import RUN, RunPaths, claim, rows_of, rows_text
 from train.networks import Network, describe, load_arrays, refuse_other_images, to_arrays
-from train.progress import LayerRow
-from train.settings import TrainSettings
+from train.progress import LayerRow, OnProgress, TrainingProgress
+from train.settings import TrainSettings, deciding
 from train.stages import TunedLayer
 
 # These do not change what is trained, only where and how fast.
 _FREE = ("device", "workers", "fine_tune.pass_images")
+
+
+def claimed(settings: TrainSettings, paths: RunPaths, on_progress: OnProgress) -> RunFolder:
+    """Read the images of a run, and start or continue it in its folder (`RunFolder.claim`)."""
+    on_progress(TrainingProgress("data", 0, 1, settings.data))
+    reading = partial(
+        load,
+        settings.data,
+        resolution=settings.resolution,
+        seed=settings.seed,
+        workers=settings.workers or distributed.own_cores(),
+        on_progress=on_progress,
+    )
+    splits = distributed.in_turn(reading)
+    space = build_space(settings.space, splits.resolution, splits.classes)
+    on_progress(TrainingProgress("data", 1, 1, f"{len(splits.train.labels)} training images"))
+    folder = RunFolder(paths, space, splits, settings.seed)
+    folder.claim(settings)
+    return folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +58,7 @@ class RunFolder:
         """Start or continue a run here; RunMismatchError when the folder holds a run of other settings."""
         paths, identity = self.paths, self._identity(settings)
         results = (paths.table, paths.weights, paths.meta)
-        defaults = asdict(TrainSettings())
+        defaults = deciding(replace(TrainSettings(), space=settings.space)) | {"space": TrainSettings().space}
         distributed.first(lambda: claim(paths.folder, RUN, identity, results, _FREE, defaults))
         distributed.first(paths.sweep)
 
@@ -111,4 +130,4 @@ class RunFolder:
             "fingerprint": self.space.fingerprint,
             "images": [len(part.labels) for part in parts],
         }
-        return {**asdict(settings), **known}
+        return {**deciding(settings), **known}

@@ -6,19 +6,20 @@ fit`, and the journal it is made from, with which a killed command goes on where
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ponas_deploy.errors import WeightsError
 from ponas_deploy.files.journal import Journal
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.files.records import sha256
 from ponas_deploy.files.weights import WeightsFile, read_weights
+from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.networks_csv import Networks, write_networks
 from searchspace import Space, build_space
 from train.runs.images import load_images
@@ -65,6 +66,10 @@ class EvaluatedSubnets:
 
     networks: Networks
     halves_pct: tuple[tuple[float, float], ...]
+
+
+FitTable: TypeAlias = Callable[[Run, EvaluatedSubnets], AccuracyTable]
+"""Makes the accuracy table of evaluated networks (`ponas_deploy.fitting`, which no room here knows)."""
 
 
 @dataclass(frozen=True, slots=True)

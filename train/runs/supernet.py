@@ -22,11 +22,11 @@ from ponas_deploy.tables.files import load_accuracy_table
 from ponas_deploy.tables.grid import SpaceKey
 from searchspace import Architecture, Space, build_space
 from train.compute import Compute, distributed, enough_memory
-from train.data import Splits, load
+from train.data import Splits
 from train.files import RunLog, RunPaths, grid_of, lock
 from train.networks import Network, refuse_untrainable
 from train.progress import LayerRow, OnProgress, TrainingProgress, both, silent
-from train.runs.folder import RunFolder
+from train.runs.folder import RunFolder, claimed
 from train.settings import FineTuneSettings, TrainSettings, dotted
 from train.stages import evaluate, fine_tune, train_meta
 
@@ -63,25 +63,12 @@ def train_run(settings: TrainSettings, run_dir: Path, on_progress: OnProgress = 
 
 def _run(settings: TrainSettings, paths: RunPaths, compute: Compute, on_progress: OnProgress) -> TrainResult:
     refuse_untrainable(build_space(settings.space))  # before an image is read
-    on_progress(TrainingProgress("data", 0, 1, settings.data))
-    reading = partial(
-        load,
-        settings.data,
-        resolution=settings.resolution,
-        seed=settings.seed,
-        workers=settings.workers or distributed.own_cores(),
-        on_progress=on_progress,
-    )
-    splits = distributed.in_turn(reading)
-    space = build_space(settings.space, splits.resolution, splits.classes)
-    on_progress(TrainingProgress("data", 1, 1, f"{len(splits.train.labels)} training images"))
-    folder = RunFolder(paths, space, splits, settings.seed)
-    folder.claim(settings)
+    folder = claimed(settings, paths, on_progress)
     if not folder.has(paths.table):
         with compute.seeded(settings.seed):  # what torch draws for new modules is overwritten
             _train_logged(settings, folder, compute, on_progress)
     distributed.first(paths.tidy)
-    return _result(folder)
+    return result_of(folder)
 
 
 def _train_logged(
@@ -180,7 +167,8 @@ def _details(
     }
 
 
-def _result(folder: RunFolder) -> TrainResult:
+def result_of(folder: RunFolder) -> TrainResult:
+    """What a finished run has left in its folder."""
     paths = folder.paths
     table = distributed.first(partial(load_accuracy_table, paths.table))
     details = dict(table.origin.details) if table.origin else {}

@@ -13,10 +13,9 @@ or its last networks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from ponas_deploy.errors import PonasError, WeightsError
 from ponas_deploy.files.class_names import listed
@@ -34,7 +33,7 @@ from train.data import FileImages, Splits, load
 from train.files import TRANSFER_RUN, RunLog, RunPaths, claim, lock
 from train.networks import ElasticNetwork, describe, to_arrays
 from train.progress import OnProgress, TrainingProgress, both, silent
-from train.runs.subnets import EvaluatedSubnets, Run, SubnetsWanted, evaluated_subnets
+from train.runs.subnets import FitTable, Run, SubnetsWanted, evaluated_subnets
 from train.settings import TransferSettings
 from train.stages import classifier_names, new_classifier, train_transfer
 
@@ -43,9 +42,6 @@ LEAST_IMAGES = 20
 
 _IN_ALL = 125
 """Images of a folder of which so many are held out: a fifth for the test, and a fifth of the rest."""
-
-FitTable: TypeAlias = Callable[[Run, EvaluatedSubnets], AccuracyTable]
-"""Makes the accuracy table of evaluated networks (`ponas_deploy.fitting`, which no room here knows)."""
 
 
 @dataclass(frozen=True, slots=True)

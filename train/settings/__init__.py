@@ -3,24 +3,28 @@
 from train.settings.assign import assigned, dotted, known, pairs_of
 from train.settings.recipe import (
     PRESETS,
-    Distillation,
     FineTuneSettings,
     MetaSettings,
     SpecializedSettings,
     TrainSettings,
     TransferSettings,
+    deciding,
     preset,
 )
+from train.settings.shrinking import Distillation, ElasticSettings, ShrinkSettings
 
 __all__ = [
     "PRESETS",
     "Distillation",
+    "ElasticSettings",
     "FineTuneSettings",
     "MetaSettings",
+    "ShrinkSettings",
     "SpecializedSettings",
     "TrainSettings",
     "TransferSettings",
     "assigned",
+    "deciding",
     "dotted",
     "known",
     "pairs_of",

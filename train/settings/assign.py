@@ -9,7 +9,7 @@ from types import NoneType
 from typing import Any, get_args, get_type_hints
 
 from ponas_deploy.errors import PonasError, UnknownNameError
-from train.settings.recipe import TrainSettings
+from train.settings.recipe import TrainSettings, unused
 
 _SWITCH = {"yes": True, "true": True, "no": False, "false": False}
 
@@ -27,7 +27,22 @@ def assigned(settings: TrainSettings, pairs: Sequence[str]) -> TrainSettings:
         if name not in known():
             raise UnknownNameError("setting", name, known())
         settings = _put(settings, name.split("."), name, value)
+    _refuse_unused(settings, pairs)
     return settings
+
+
+def _refuse_unused(settings: TrainSettings, pairs: Sequence[str]) -> None:
+    """PonasError for a setting of the recipe that the space is not trained by."""
+    dotted_pairs = [pair for pair in pairs if "." in pair.partition("=")[0]]
+    left = unused(settings.space) if dotted_pairs else ()
+    for pair in dotted_pairs:
+        name = pair.partition("=")[0]
+        if name.partition(".")[0] in left:
+            used = [one for one in known() if "." in one and one.partition(".")[0] not in left]
+            raise PonasError(
+                f"{name} changes nothing in space '{settings.space}', which is trained by another recipe:"
+                f" its settings are {', '.join(used)}."
+            )
 
 
 def known() -> list[str]:

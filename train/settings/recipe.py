@@ -6,12 +6,13 @@ allows. Learning rates are per step, weight decay is L2 on every trainable tenso
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
-from ponas_deploy.files.bounds import Batch, Count, Epochs, Resolution, Seed, Threads, bounds_of
-from ponas_deploy.files.records import in_words
-from searchspace import PonasError, UnknownNameError
+from ponas_deploy.files.bounds import Count, Resolution, Seed, Threads
+from searchspace import PonasError, UnknownNameError, build_space
+from train.settings.checks import check_start, not_above, not_below
+from train.settings.shrinking import Distillation, ElasticSettings, ShrinkSettings
 
 TRAINED_SPACE = "ponas"
 """What a run trains where nobody says: the progressive table is made for it, and no weights are public."""
@@ -40,9 +41,9 @@ class MetaSettings:
     threads: int = 0
 
     def __post_init__(self) -> None:
-        _check("meta training", self.epochs, self.batch, self.lr)
-        _not_below(0, momentum=self.momentum, weight_decay=self.weight_decay, threads=self.threads)
-        _not_above(Threads, threads=self.threads)
+        check_start("meta training", self.epochs, self.batch, self.lr)
+        not_below(0, momentum=self.momentum, weight_decay=self.weight_decay, threads=self.threads)
+        not_above(Threads, threads=self.threads)
         if not all(0 <= fraction <= _MOST_DECAY for fraction in self.decay_at):
             raise PonasError(
                 f"decay_at is {','.join(map(str, self.decay_at))}: fractions of the epochs are asked for."
@@ -72,30 +73,12 @@ class FineTuneSettings:
     pass_images: int = 512
 
     def __post_init__(self) -> None:
-        _check("fine-tuning", self.epochs, self.batch, self.lr)
-        _not_below(0, momentum=self.momentum, weight_decay=self.weight_decay, cache_mib=self.cache_mib)
-        _not_below(1, pass_images=self.pass_images)
-        _not_above(Count, cache_mib=self.cache_mib, pass_images=self.pass_images)
+        check_start("fine-tuning", self.epochs, self.batch, self.lr)
+        not_below(0, momentum=self.momentum, weight_decay=self.weight_decay, cache_mib=self.cache_mib)
+        not_below(1, pass_images=self.pass_images)
+        not_above(Count, cache_mib=self.cache_mib, pass_images=self.pass_images)
         if self.scope not in get_args(Scope):
             raise UnknownNameError("scope of fine-tuning", self.scope, get_args(Scope))
-
-
-@dataclass(frozen=True, slots=True)
-class Distillation:
-    """Learning from a teacher's answers besides the labels (arXiv 1503.02531, section 2).
-
-    The loss is (1 - weight) x cross entropy + weight x temperature^2 x KL(teacher || student), where the
-    divergence is between answers softened by `temperature`. Defaults: arXiv 1612.03928, section 4.
-    """
-
-    temperature: float = 4.0
-    weight: float = 0.9
-
-    def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise PonasError(f"a distillation temperature of {self.temperature:g}: it must be above 0.")
-        if not 0 < self.weight <= 1:
-            raise PonasError(f"a distillation weight of {self.weight:g}: it must be above 0 and at most 1.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +99,9 @@ class SpecializedSettings:
     distillation: Distillation | None = None
 
     def __post_init__(self) -> None:
-        _check("training one network", self.epochs, self.batch, self.lr)
-        _not_below(0, momentum=self.momentum, weight_decay=self.weight_decay, threads=self.threads)
-        _not_above(Threads, threads=self.threads)
+        check_start("training one network", self.epochs, self.batch, self.lr)
+        not_below(0, momentum=self.momentum, weight_decay=self.weight_decay, threads=self.threads)
+        not_above(Threads, threads=self.threads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,43 +124,18 @@ class TransferSettings:
     augment: bool = True
 
     def __post_init__(self) -> None:
-        _check("training the classifier", self.head_epochs, self.batch, self.head_lr)
-        _check("training everything", self.epochs, self.batch, self.lr)
-        _not_below(0, momentum=self.momentum, weight_decay=self.weight_decay)
-        _not_below(1, subnets=self.subnets)
-        _not_above(Count, subnets=self.subnets)
-
-
-def _not_below(least: int, **values: float) -> None:
-    """Raise PonasError for a value that cannot be."""
-    for name, value in values.items():
-        if not value >= least:
-            raise PonasError(f"{name} is {value:g}: it must be {least} or more.")
-
-
-def _not_above(kind: Any, **values: float) -> None:
-    """Raise PonasError for a value above the bound of its kind (`ponas_deploy.files.bounds`)."""
-    _, most = bounds_of(kind)
-    for name, value in values.items():
-        if most is not None and value > most:
-            raise PonasError(f"{name} is {in_words(value)}: it must be {most} or less.")
-
-
-def _check(stage: str, epochs: int, batch: int, lr: float) -> None:
-    """Raise PonasError where training could not even start."""
-    if epochs < 1:
-        raise PonasError(f"{epochs} epochs of {stage}: at least 1 is needed.")
-    if batch < 2:
-        raise PonasError(f"a batch of {batch} in {stage}: batch norm needs at least 2 images.")
-    if not lr > 0:
-        raise PonasError(f"a learning rate of {lr:g} in {stage}: it must be above 0.")
-    _not_above(Epochs, epochs=epochs)
-    _not_above(Batch, batch=batch)
+        check_start("training the classifier", self.head_epochs, self.batch, self.head_lr)
+        check_start("training everything", self.epochs, self.batch, self.lr)
+        not_below(0, momentum=self.momentum, weight_decay=self.weight_decay)
+        not_below(1, subnets=self.subnets)
+        not_above(Count, subnets=self.subnets)
 
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
     """A whole run: data -> meta network -> progressive fine-tuning -> accuracy table and weights.
+
+    In a space with stages (Once-for-all) `shrink` takes the place of `meta` and `fine_tune`.
 
     `data` names a data set (`train.data.SOURCES`), whose classes the network takes over.
     `resolution` in pixels; None is the data set's own. `device`: "auto", "cpu" or "cuda"; auto takes
@@ -196,14 +154,15 @@ class TrainSettings:
     workers: int = 0
     meta: MetaSettings = field(default_factory=MetaSettings)
     fine_tune: FineTuneSettings = field(default_factory=FineTuneSettings)
+    shrink: ShrinkSettings = field(default_factory=ShrinkSettings)
 
     def __post_init__(self) -> None:
-        _not_below(0, workers=self.workers, seed=self.seed)
-        _not_above(Threads, workers=self.workers)
-        _not_above(Seed, seed=self.seed)
+        not_below(0, workers=self.workers, seed=self.seed)
+        not_above(Threads, workers=self.workers)
+        not_above(Seed, seed=self.seed)
         if self.resolution is not None:
-            _not_below(1, resolution=self.resolution)
-            _not_above(Resolution, resolution=self.resolution)
+            not_below(1, resolution=self.resolution)
+            not_above(Resolution, resolution=self.resolution)
 
 
 # Quick is made for a thousand small images. On the digits (one seed, layers 1, 3, 7 and 11) 3 epochs at
@@ -214,6 +173,17 @@ PRESETS: dict[str, TrainSettings] = {
     "quick": TrainSettings(
         meta=MetaSettings(epochs=16, batch=64, lr=0.05, threads=1),
         fine_tune=FineTuneSettings(epochs=3, batch=64, lr=0.02, pass_images=192),
+        shrink=ShrinkSettings(
+            epochs=16,
+            lr=0.1,
+            batch=64,
+            weight_decay=4e-5,
+            threads=1,
+            kernel=ElasticSettings(epochs=3, lr=0.02, epochs_between=0, subnets=2),
+            depth=ElasticSettings(epochs=3, lr=0.02, epochs_between=1, lr_between=0.02, subnets=2),
+            width=ElasticSettings(epochs=4, lr=0.02, epochs_between=2, lr_between=0.02, subnets=2),
+            networks=60,
+        ),
     ),
 }
 
@@ -223,3 +193,13 @@ def preset(name: str, **changes: Any) -> TrainSettings:
     if name not in PRESETS:
         raise UnknownNameError("preset", name, PRESETS)
     return replace(PRESETS[name], **changes)
+
+
+def deciding(settings: TrainSettings) -> dict[str, Any]:
+    """The settings that decide a run in their space, as plain values: one of its recipes goes unused."""
+    return {name: value for name, value in asdict(settings).items() if name not in unused(settings.space)}
+
+
+def unused(space: str) -> tuple[str, ...]:
+    """The parts of TrainSettings that a run in a space does not use."""
+    return ("meta", "fine_tune") if build_space(space).stages else ("shrink",)

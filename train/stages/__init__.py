@@ -14,6 +14,14 @@ from train.stages.meta import meta_architecture, train_meta
 from train.stages.opening import Opening, draw, smallest
 from train.stages.progressive import TunedLayer, fine_tune
 from train.stages.sampling import Choices, Side, sample, side_of
+from train.stages.shrinking import (
+    ShrinkStep,
+    elastic_of,
+    finished_supernet,
+    shrink_steps,
+    train_largest,
+    train_step,
+)
 from train.stages.specialized import train_network
 from train.stages.statistics import Statistics
 from train.stages.subnets import Subnet, Supernet, evaluate_subnets
@@ -23,6 +31,7 @@ __all__ = [
     "Choices",
     "FairSupernet",
     "Opening",
+    "ShrinkStep",
     "Side",
     "Statistics",
     "Subnet",
@@ -30,10 +39,12 @@ __all__ = [
     "TunedLayer",
     "classifier_names",
     "draw",
+    "elastic_of",
     "evaluate",
     "evaluate_subnets",
     "evaluate_weights",
     "fine_tune",
+    "finished_supernet",
     "inherited_network",
     "inherited_weights",
     "load_teacher",
@@ -42,10 +53,13 @@ __all__ = [
     "recalibrate_batch_norm",
     "refuse_other_space",
     "sample",
+    "shrink_steps",
     "side_of",
     "smallest",
     "train_fair",
+    "train_largest",
     "train_meta",
     "train_network",
+    "train_step",
     "train_transfer",
 ]

@@ -41,10 +41,13 @@ def taught(teacher: nn.Module, settings: Distillation) -> Loss:
     gradients independent of the temperature (arXiv 1503.02531, section 2).
     """
     softness, weight = settings.temperature, settings.weight
+    last: list[Tensor] = []  # a batch and the answers to it: several students of a step learn from them
 
     def loss(logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
-        with torch.no_grad():
-            answers = F.log_softmax(teacher(images).float() / softness, dim=1)
+        if not last or last[0] is not images:
+            with torch.no_grad():
+                last[:] = images, F.log_softmax(teacher(images).float() / softness, dim=1)
+        answers = last[1]
         student = F.log_softmax(logits.float() / softness, dim=1)
         soft = F.kl_div(student, answers, reduction="batchmean", log_target=True)
         return (1 - weight) * F.cross_entropy(logits, labels) + weight * softness**2 * soft

@@ -21,11 +21,21 @@ from train.stages.state import load_state, save_state
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """The accuracy that stands for a network, and others by name, with their unit in the name."""
+
+    evaluation: Evaluation
+    others: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingStage:
     """What a network goes through: its name in errors, the settings, and the learning rate of an epoch.
 
     `stage` is that of its progress, `key` names its random orders, `remedy` what to change when memory is
-    short (`train.compute.memory`).
+    short (`train.compute.memory`). `passes` of each batch through the network make a step; `measure` says
+    what the network is worth, where that is not just its accuracy. `earlier` and `later` are epochs of the
+    progress's stage before and after this one.
     """
 
     name: str
@@ -35,6 +45,10 @@ class TrainingStage:
     lr: Callable[[int], float]
     objective: Loss = cross_entropy
     remedy: str = "a batch of"
+    passes: int = 1
+    measure: Callable[[], Measured] | None = None
+    earlier: int = 0
+    later: int = 0
 
 
 def train_epochs(
@@ -60,17 +74,21 @@ def train_epochs(
     if state and distributed.first(state.exists):
         start = load_state(state, network, optimizer, compute, scaler)
     with threads(settings.threads):
-        evaluation = evaluate(network, splits.validation, compute)
+        measured = _measured(network, splits, stage, compute)
         for epoch in range(start, settings.epochs):
             report = _EpochReports(stage, epoch, _steps(splits, stage), on_progress)
-            _epoch(network, optimizer, splits, stage, epoch, seed, compute, scaler, report.each(evaluation))
-            evaluation = evaluate(network, splits.validation, compute)
+            _epoch(network, optimizer, splits, stage, epoch, seed, compute, scaler, report.each(measured))
+            measured = _measured(network, splits, stage, compute)
             if not all_finite(network.state_dict()):
                 raise TrainingError(stage.name, (epoch + 1) * _steps(splits, stage))
             if state:
                 distributed.first(partial(save_state, state, network, optimizer, epoch + 1, scaler))
-            report.end(evaluation)
-    return evaluation
+            report.end(measured)
+    return measured.evaluation
+
+
+def _measured(network: nn.Module, splits: Splits, stage: TrainingStage, compute: Compute) -> Measured:
+    return stage.measure() if stage.measure else Measured(evaluate(network, splits.validation, compute))
 
 
 def _steps(splits: Splits, stage: TrainingStage) -> int:
@@ -107,6 +125,7 @@ def _epoch(
             after_step,
             stage.objective,
             scaler,
+            stage.passes,
         )
 
 
@@ -115,11 +134,12 @@ class _EpochReports:
 
     def __init__(self, stage: TrainingStage, epoch: int, steps: int, on_progress: OnProgress) -> None:
         self._stage, self._on_progress = stage, on_progress
-        self._done, self._total = epoch * steps, stage.settings.epochs * steps
-        self._text, self._lr = f"epoch {epoch + 1} of {stage.settings.epochs}", stage.lr(epoch)
+        epochs = stage.earlier + stage.settings.epochs + stage.later
+        self._done, self._total = (stage.earlier + epoch) * steps, epochs * steps
+        self._text, self._lr = f"epoch {stage.earlier + epoch + 1} of {epochs}", stage.lr(epoch)
         self._losses: list[float] = []
 
-    def each(self, before: Evaluation) -> Callable[[float], None]:
+    def each(self, before: Measured) -> Callable[[float], None]:
         """To be called after each step with its loss; `before` is the accuracy that the epoch began with."""
 
         def after_step(loss: float) -> None:
@@ -129,13 +149,14 @@ class _EpochReports:
 
         return after_step
 
-    def end(self, evaluation: Evaluation) -> None:
+    def end(self, measured: Measured) -> None:
         """The epoch is over: its mean loss and its accuracy."""
-        self._report(fmean(self._losses), evaluation, milestone=True)
+        self._report(fmean(self._losses), measured, milestone=True)
 
-    def _report(self, loss: float, evaluation: Evaluation, images: int = 0, milestone: bool = False) -> None:
-        measured = "cross_entropy" if self._stage.objective is cross_entropy else "loss"
-        metrics = ((measured, loss), ("validation_top1_pct", evaluation.top1_pct), ("lr", self._lr))
+    def _report(self, loss: float, accuracy: Measured, images: int = 0, milestone: bool = False) -> None:
+        kind = "cross_entropy" if self._stage.objective is cross_entropy else "loss"
+        top1 = ("validation_top1_pct", accuracy.evaluation.top1_pct)
+        metrics = ((kind, loss), top1, *accuracy.others, ("lr", self._lr))
         self._on_progress(
             TrainingProgress(
                 self._stage.stage,

@@ -39,20 +39,23 @@ def train_epoch(
     after_step: Callable[[float], None],
     objective: Loss = cross_entropy,
     scaler: torch.amp.GradScaler | None = None,
+    passes: int = 1,
 ) -> None:
-    """One pass of `objective` over `batches`, this process's share of each.
+    """One epoch of `objective` over `batches`, this process's share of each.
 
-    `after_step` is called with each loss; `scaler` goes on from epoch to epoch. Raises TrainingError at
-    the first loss that is not finite, before that step changes any weight.
+    A step adds up the gradients of `passes` passes of its batch through the network. `after_step` is called
+    with the mean of their losses; `scaler` goes on from epoch to epoch. Raises TrainingError at the first
+    loss that is not finite, before that step changes any weight.
     """
     network.train()
     descent = Descent(optimizer, scaler or compute.scaler())
     for step, (batch, labels) in enumerate(batches, start=first_step):
-        images = compute.put(batch)
-        with compute.precision():
-            loss = objective(network(images), compute.put(labels), images)
-        descent.backward(loss)
-        value = descent.step()
+        images, targets = compute.put(batch), compute.put(labels)
+        for _ in range(passes):
+            with compute.precision():
+                loss = objective(network(images), targets, images)
+            descent.backward(loss)
+        value = descent.step() / passes
         if not math.isfinite(value):
             raise TrainingError(stage, step)
         after_step(value)
@@ -128,7 +131,7 @@ def recalibrate(
     hooks = [hook for norm in norms if biased for hook in _biased(norm)]
     seen = 0
     own = torch.split(order, size)[distributed.rank() :: distributed.size()]
-    for batch, _ in images.batches(size, torch.cat(own) if own else order[:0], augment):
+    for batch, _ in images.batches(size, torch.cat(own), augment) if own else ():
         seen += len(batch)
         for norm in norms:
             norm.momentum = len(batch) / seen  # a plain average over all images

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TrainedDocument:
-    """What `ponas train --json` prints: where the table and the weights are, and the best network."""
+    """What `ponas train --json` prints: where the table and the weights are, and the best network.
+
+    `meta` are the weights of the largest network. After progressive shrinking `best` is the best of the
+    networks that the table was fitted to.
+    """
 
     accuracy_table: str
     weights: str

@@ -10,6 +10,21 @@ if TYPE_CHECKING:
     from train.runs import EvaluatedSubnets, Run
 
 
+def fit_subnets(run: Run, found: EvaluatedSubnets, seed: int) -> Fit:
+    """The fit to evaluated networks; MeasurementError where all of them are equally good."""
+    from ponas_deploy.errors import MeasurementError
+    from ponas_deploy.fitting import fit_networks
+
+    values = set(found.networks.values)
+    if len(values) == 1:
+        raise MeasurementError(
+            f"all {len(found.networks)} networks reach {min(values):.1f} % on the validation images, which so"
+            f" rank none of them: the weights are in {run.file.path}; specialize with the space's own table,"
+            " or give more and harder images."
+        )
+    return fit_networks(found.networks, space=run.space.name, seed=seed)
+
+
 def fitted_table(
     fit: Fit, run: Run, found: EvaluatedSubnets, epochs: tuple[tuple[str, int], ...]
 ) -> AccuracyTable:

@@ -12,7 +12,8 @@ from ponas_deploy.commands.output import note, print_json, show
 from ponas_deploy.commands.train.bars import needs_torch, training_in
 
 if TYPE_CHECKING:
-    from train.runs import TrainResult
+    from ponas_deploy.tables.accuracy import AccuracyTable
+    from train.runs import EvaluatedSubnets, Run, TrainResult
     from train.settings import TrainSettings
 
 
@@ -55,7 +56,7 @@ def train(
         typer.Option(
             "--set",
             metavar="NAME=VALUE",
-            help="Change a setting of the recipe, such as meta.epochs=30 or fine_tune.lr=0.02;"
+            help="Change a setting of the recipe, such as meta.epochs=30 or shrink.batch=32;"
             " a wrong name lists them all. May be repeated.",
         ),
     ] = None,
@@ -63,11 +64,15 @@ def train(
 ) -> None:
     """Train the meta network, fine-tune it layer by layer, and write the accuracy table and the weights.
 
-    The table says what each of the candidates is worth in each layer (PONAS, section 3.2). The weights name
-    their space, so that `specialize --weights` goes on with ponas without being told. A run that
-    was interrupted goes on where it stopped when the same command is given again; `ponas train status`
-    says how far it is. Started by torchrun, it trains on several GPUs and machines. Needs the extra
-    `train`.
+    The table says what each of the candidates is worth in each layer (PONAS, section 3.2). A space that
+    leaves out layers of a stage (ofa-mbv3) is trained by progressive shrinking instead: the largest
+    network, then elastic kernel sizes, depths and widths (settings shrink.*), and the table is fitted to
+    random subnets. The weights name their space, so that `specialize --weights` goes on in it without
+    being told.
+
+    A run that was interrupted goes on where it stopped when the same command is given again; `ponas train
+    status` says how far it is. Started by torchrun, it trains on several GPUs and machines. Needs the
+    extra `train`.
 
     \b
     Examples:
@@ -76,18 +81,24 @@ def train(
       torchrun --nproc-per-node 8 --no-python ponas train --data /data/imagenet
       ponas train --data fractal:classes=20,images=500 --resolution 64 --space ponas
       ponas train --data /data/imagenet
+      ponas train --space ofa-mbv3 --data digits --preset quick
       ponas specialize --device cpu --latency 300us --weights runs/digits-quick/weights.safetensors
     """
     if context.invoked_subcommand:
         return
     needs_torch()
+    from ponas_deploy.commands.blas import one_thread
+
+    one_thread()
+    from searchspace import build_space
     from train.settings import TrainSettings, assigned
     from train.settings import preset as preset_of
 
     named = space or TrainSettings().space
     typed = preset_of(preset, data=data, space=named, seed=seed, resolution=resolution, device=device)
     folder = out or Path("runs") / _named(data, named, preset)
-    result = _trained(assigned(typed, settings or ()), folder)
+    chosen = assigned(typed, settings or ())
+    result = _trained(chosen, folder, shrink=bool(build_space(chosen.space).stages))
     if result is None:
         return
     if json:
@@ -101,12 +112,19 @@ def train(
     note(f"weights: {result.weights}")
 
 
-def _trained(settings: TrainSettings, folder: Path) -> TrainResult | None:
+def _trained(settings: TrainSettings, folder: Path, *, shrink: bool) -> TrainResult | None:
     """Train; None in a process that only helps another one."""
     from train.compute import distributed
-    from train.runs import train_run
+    from train.runs import shrink_run, train_run
+
+    def fit(run: Run, found: EvaluatedSubnets) -> AccuracyTable:
+        from ponas_deploy.commands.train.fitted import fit_subnets, fitted_table
+
+        return fitted_table(fit_subnets(run, found, settings.seed), run, found, ())
 
     with training_in(folder) as on_progress:
+        if shrink:
+            return shrink_run(settings, folder, fit, on_progress, note)
         result = train_run(settings, folder, on_progress)
     return result if distributed.leads() else None
 

@@ -86,7 +86,9 @@ def table(
     refuse_file(target, overwrite=force)
     weights = finished(run)
     made, fit, evaluated = load_accuracy_table(run / "accuracy.json"), None, None
-    if method == "fitted":
+    if method == "progressive":
+        _refuse_fitted(made, run)
+    else:
         needs_torch()
         made, fit, evaluated = _fitted(made, weights, data, networks, time, device, seed)
     write_accuracy_table(made, target, overwrite=force)
@@ -100,8 +102,19 @@ def table(
     show(table_report(made, target.name), f"written to {target}")
 
 
+def _refuse_fitted(table: AccuracyTable, run: Path) -> None:
+    """PonasError for a run in a space with stages: nothing was fine-tuned layer by layer there."""
+    from ponas_deploy.errors import PonasError
+
+    if table.origin and table.origin.method == "fitted":
+        raise PonasError(
+            f"{run} was trained by progressive shrinking: it has no table of layers that were fine-tuned one"
+            " after the other. Its accuracy.json is fitted to subnets; --method fitted makes another."
+        )
+
+
 def _fitted(
-    progressive: AccuracyTable,
+    kept: AccuracyTable,
     weights: Path,
     data: str | None,
     networks: int | None,
@@ -111,8 +124,8 @@ def _fitted(
 ) -> tuple[AccuracyTable, Fit, Path]:
     """The fitted table, the fit, and the file of networks that it is fitted to."""
     from ponas_deploy.commands.output import note
-    from ponas_deploy.commands.train.fitted import fitted_table
-    from ponas_deploy.fitting import LEAST_ROWS, fit_networks
+    from ponas_deploy.commands.train.fitted import fit_subnets, fitted_table
+    from ponas_deploy.fitting import LEAST_ROWS
     from train.runs import SubnetsWanted, evaluated_subnets, open_run
 
     if networks is None and seconds is None:
@@ -121,6 +134,6 @@ def _fitted(
         source = open_run(weights, data, on_progress)
         wanted = SubnetsWanted("fit", networks, seconds, LEAST_ROWS, seed, device)
         found = evaluated_subnets(source, wanted, on_progress, note)
-    fit = fit_networks(found.networks, space=source.space.name, seed=seed)
-    epochs = progressive.origin.epochs if progressive.origin else ()
+    fit = fit_subnets(source, found, seed)
+    epochs = kept.origin.epochs if kept.origin else ()
     return fitted_table(fit, source, found, epochs), fit, found.networks.path

@@ -128,19 +128,10 @@ def transfer(
 
 
 def _fitted(run: Run, found: EvaluatedSubnets, settings: TransferSettings, seed: int) -> AccuracyTable:
-    from ponas_deploy.commands.train.fitted import fitted_table
-    from ponas_deploy.errors import MeasurementError
-    from ponas_deploy.fitting import fit_networks
+    from ponas_deploy.commands.train.fitted import fit_subnets, fitted_table
 
-    values = set(found.networks.values)
-    if len(values) == 1:
-        raise MeasurementError(
-            f"all {len(found.networks)} networks reach {min(values):.1f} % on the validation images, which so"
-            f" rank none of them: the weights are in {run.file.path}; specialize with the space's own table,"
-            " or give more and harder images."
-        )
-    fit = fit_networks(found.networks, space=run.space.name, seed=seed)
-    return fitted_table(fit, run, found, (("head", settings.head_epochs), ("all", settings.epochs)))
+    epochs = (("head", settings.head_epochs), ("all", settings.epochs))
+    return fitted_table(fit_subnets(run, found, seed), run, found, epochs)
 
 
 def _show(result: TransferResult) -> None:
