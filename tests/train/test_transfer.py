@@ -121,7 +121,7 @@ def test_what_comes_out_of_a_transfer(run: Run, tmp_path: Path) -> None:
         *("--epochs", 30, "--lr", 0.1, "--batch", 16, "--networks", 24, "--device", "cpu", "--json"),
     )
     assert told.exit_code == 0, told.output + repr(told.exception)
-    assert "for 5 classes, is replaced by a new one for 3" in " ".join(told.stderr.split())
+    assert "for 5 classes, is replaced by a new one for 3 " in " ".join(told.stderr.split())
     found = json.loads(told.stdout)
     space = tiny_elastic.space()
     file = read_weights(Path(found["weights"]))

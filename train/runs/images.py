@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ponas_deploy.errors import PonasError, WeightsError
 from ponas_deploy.files.weights import WeightsFile
@@ -47,14 +47,13 @@ def load_images(
         )
     for file in files:
         resolution = agreed("resolution", resolution, file.number("resolution"))
-    style = {"style": "ofa"} if any("resize_ratio" in file.metadata for file in files) else {}
     splits = load(
         data_of(files, data),
         resolution=resolution or otherwise_px,
         seed=next(iter(cuts.values()), seed),
         workers=workers,
         on_progress=on_progress,
-        **style,
+        **style_of(files),
     )
     names = next(filter(None, (file.class_names for file in files)), otherwise_names)
     if sorted(names) == sorted(splits.class_names):
@@ -64,6 +63,11 @@ def load_images(
     if files and not names and splits.class_names and splits.name != files[0].metadata.get("data"):
         on_progress(_unnamed(files[0], splits))
     return splits
+
+
+def style_of(files: Sequence[WeightsFile]) -> dict[str, Any]:
+    """The option of a data set that prepares its images as the authors of the weights did."""
+    return {"style": "ofa"} if any("resize_ratio" in file.metadata for file in files) else {}
 
 
 def _unnamed(file: WeightsFile, splits: Splits) -> TrainingProgress:

@@ -33,6 +33,7 @@ from train.data import FileImages, Splits, load
 from train.files import TRANSFER_RUN, RunLog, RunPaths, claim, lock
 from train.networks import ElasticNetwork, describe, to_arrays
 from train.progress import OnProgress, TrainingProgress, both, silent
+from train.runs.images import style_of
 from train.runs.subnets import FitTable, Run, SubnetsWanted, evaluated_subnets
 from train.settings import TransferSettings
 from train.stages import classifier_names, new_classifier, train_transfer
@@ -100,7 +101,7 @@ def open_transfer(
     if distributed.launched():
         raise PonasError("a transfer trains in one process: start it without torchrun.")
     known = _space(file, space, resolution)
-    splits = load(data, resolution=known.resolution, seed=seed, on_progress=on_progress)
+    splits = load(data, resolution=known.resolution, seed=seed, on_progress=on_progress, **style_of((file,)))
     _refuse_few(splits)
     for text in (_small(splits), _replaced(file, splits)):
         if text:
@@ -224,8 +225,8 @@ def _small(splits: Splits) -> str:
 
 def _replaced(file: WeightsFile, splits: Splits) -> str:
     before = file.number("classes")
-    names = f", {listed(splits.class_names)}" if splits.class_names else ""
+    names = listed(splits.class_names) if splits.class_names else f"{splits.classes}"
     return (
         f"the classifier of {file.path.name}, for {before or 'other'} classes, is replaced by a new one for"
-        f" {splits.classes}{names}"
+        f" {names}"
     )
