@@ -31,6 +31,7 @@ _PLACES = {
     "devices": "ponas_deploy.profiling.devices:devices",
     "load_engine": "ponas_deploy.engines.loaded:load_engine",
     "measure_model": "ponas_deploy.engines.measured_model:measure_model",
+    "compare_networks": "ponas_deploy.engines.comparison:compare_networks",
     "Space": "searchspace.space:Space",
     "Architecture": "searchspace.architecture:Architecture",
     "Target": "ponas_deploy.profiling.inventory:Target",

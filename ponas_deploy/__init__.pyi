@@ -10,6 +10,7 @@ from ponas_deploy.checks.latency_table import recheck as recheck
 from ponas_deploy.checks.machine import check_machine as check_machine
 from ponas_deploy.engines.choice import shortlist as shortlist
 from ponas_deploy.engines.choice import specialize as specialize
+from ponas_deploy.engines.comparison import compare_networks as compare_networks
 from ponas_deploy.engines.deployment import deploy as deploy
 from ponas_deploy.engines.deployment import export as export
 from ponas_deploy.engines.engine import Engine as Engine
@@ -86,6 +87,7 @@ __all__ = [
     "__version__",
     "accuracy_table",
     "check_machine",
+    "compare_networks",
     "deploy",
     "devices",
     "export",

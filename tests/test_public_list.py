@@ -32,6 +32,7 @@ FUNCTIONS = (
     "devices",
     "load_engine",
     "measure_model",
+    "compare_networks",
 )
 VALUES = (
     "Space",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,9 +25,8 @@ from ponas_deploy.commands.options import (
 from ponas_deploy.commands.output import note, print_json, show
 
 if TYPE_CHECKING:
-    from ponas_deploy.engines.comparison import Asked, OwnModel
-    from ponas_deploy.profiling.inventory import Target
     from ponas_deploy.search.notation import Limit
+    from searchspace.space import Space
 
 _MEASURED_SPACE = "ofa-mbv3"
 """Its predicted top-1 is ImageNet's, as the published ones are."""
@@ -149,9 +148,6 @@ def compare(
         return
     if latency_tables:
         raise typer.BadParameter("--latency-table predicts and --device measures: give one of them.")
-    from ponas_deploy.engines.comparison import Asked
-    from ponas_deploy.engines.stock import stock_networks
-    from ponas_deploy.profiling.inventory import Target
     from ponas_deploy.tables import store
     from ponas_deploy.tables.architectures import DEFAULT_RESOLUTION, architecture_in, named_by
     from ponas_deploy.tables.resolutions import AUTO
@@ -162,29 +158,30 @@ def compare(
     named = named_by(archs[0]).space if archs and not space else space
     built = build_space(named or _MEASURED_SPACE, one or DEFAULT_RESOLUTION, classes or 1000)
     limits = _latencies(latency)
-    asked = Asked(
-        built,
-        stock_networks(stock or ()),
-        _own(onnx or [], top1 or []),
-        tuple((arch, architecture_in(arch, built).choices) for arch in archs or ()),
-        budgets if budgets is not None else 0 if limits else _BUDGETS,
-        limits,
-        (resolution.px or AUTO) if resolution else None,
-        store.accuracy_table(accuracy_table) if accuracy_table else None,
-        open_sizes(size),
-    )
-    _measure(asked, Target(device, backend or (), precision or (), threads, batch), time, json)
+    asked = {
+        "budgets": budgets if budgets is not None else 0 if limits else _BUDGETS,
+        "latencies": limits,
+        "networks": {arch: architecture_in(arch, built).choices for arch in archs or ()},
+        "stock": stock,
+        "models": _models(onnx or [], top1 or []),
+        "sizes": open_sizes(size),
+        "resolutions": (resolution.px or AUTO) if resolution else None,
+        "losses": store.accuracy_table(accuracy_table) if accuracy_table else None,
+        "seconds": time,
+    }
+    _measure(built, (device, backend or (), precision or (), threads, batch), asked, json)
 
 
-def _measure(asked: Asked, target: Target, seconds: float, json: bool) -> None:
+def _measure(space: Space, target: tuple[Any, ...], asked: dict[str, Any], json: bool) -> None:
     from ponas_deploy.commands.waiting import lines_of_a_build, profile_bar, waiting
     from ponas_deploy.engines.comparison import compare_networks
+    from ponas_deploy.profiling.inventory import Target
 
     with profile_bar() as on_progress:
         found = compare_networks(
-            asked,
-            target,
-            seconds=seconds,
+            space,
+            Target(*target),
+            **asked,
             on_note=note,
             on_progress=on_progress,
             on_build=lines_of_a_build(),
@@ -208,16 +205,14 @@ def _latencies(text: str | None) -> tuple[Limit, ...]:
     return tuple(parse(part.strip()) for part in text.split(",")) if text else ()
 
 
-def _own(files: list[Path], top1: list[str]) -> tuple[OwnModel, ...]:
+def _models(files: list[Path], top1: list[str]) -> dict[Path, float | None]:
     """Each model with its top-1; a usage error for more of those than models, and for no percentage."""
-    from ponas_deploy.engines.comparison import OwnModel
-
     if len(top1) > len(files):
         raise typer.BadParameter(
             f"{len(top1)} of --top1 for {len(files)} of --onnx: give one for each model, in their order."
         )
     values = [*map(_percent, top1), *[None] * (len(files) - len(top1))]
-    return tuple(OwnModel(file, value) for file, value in zip(files, values, strict=True))
+    return dict(zip(files, values, strict=True))
 
 
 def _percent(text: str) -> float | None:

@@ -1,0 +1,226 @@
+"""What is compared: models of one's own, stock networks, and networks of a space, each with its top-1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from ponas_deploy.engines.choice import choose_over
+from ponas_deploy.engines.compared import Entry, Top1
+from ponas_deploy.engines.deployment import carried_by, stored_losses
+from ponas_deploy.engines.onnx_files import FixedModel, fixed_model
+from ponas_deploy.engines.resolutions import at_each, searched_spaces
+from ponas_deploy.engines.stock import StockNetwork
+from ponas_deploy.engines.stock_models import StockModel, stock_models
+from ponas_deploy.engines.task import AtResolution
+from ponas_deploy.errors import PonasError, UnknownNameError
+from ponas_deploy.files.bounds import Percent, fault
+from ponas_deploy.files.notes import OnNote, OpenBar
+from ponas_deploy.machines import gpu
+from ponas_deploy.profiling import inventory
+from ponas_deploy.profiling.inventory import Target
+from ponas_deploy.profiling.models import network_bytes
+from ponas_deploy.profiling.progress import OnProgress
+from ponas_deploy.profiling.tables import tables_over
+from ponas_deploy.search.budget import Budget
+from ponas_deploy.search.comparison import round_budgets
+from ponas_deploy.search.costs import LATENCY
+from ponas_deploy.search.notation import Limit
+from ponas_deploy.search.sides import Side, budget_over, comparable, fronts_of
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.grid import Grid
+from ponas_deploy.tables.latency import Conditions
+from ponas_deploy.tables.store import StoredAccuracy
+from ponas_deploy.tables.top1 import PredictedTop1
+from searchspace.architecture import Architecture
+from searchspace.space import Space
+
+IMAGES = "ImageNet"
+"""The images that published top-1 are of: a top-1 predicted of others is not put beside them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be compared; see `comparison.compare_networks`. `models` are files with their top-1."""
+
+    space: Space
+    stock: Sequence[StockNetwork]
+    models: Mapping[Path, float | None]
+    networks: Mapping[str, Sequence[str]]
+    budgets: int
+    latencies: Sequence[Limit]
+    resolutions: Sequence[int] | str | None
+    losses: AccuracyTable | StoredAccuracy | None
+    sizes: Mapping[str, int]
+
+    def __post_init__(self) -> None:
+        for path, top1_pct in self.models.items():
+            if top1_pct is not None and (wrong := fault(Percent, top1_pct)):
+                raise PonasError(f"the top-1 of {path} {wrong}")
+        if not (self.stock or self.models or self.networks or self.chooses):
+            raise PonasError(
+                "there is nothing to compare: name networks, ONNX files, budgets or stock networks."
+            )
+
+    @property
+    def chooses(self) -> bool:
+        """Whether networks are chosen for budgets."""
+        return bool(self.budgets or self.latencies)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One that is to be compared, before it was built: its entry without costs, and how its ONNX is had."""
+
+    entry: Entry
+    load: Callable[[], bytes]
+
+
+def given_models(
+    asked: Asked, each: Sequence[AtResolution], batch: int, on_note: OnNote, open_bar: OpenBar
+) -> list[Model]:
+    """All that does not depend on a runtime: models of one's own, given networks, stock networks."""
+    found = [*_own(asked, batch), *_given(asked, each, batch)]
+    with open_bar() as advance:
+        stock = stock_models(asked.stock, batch, on_note, advance)
+    return [*found, *map(_stock, stock)]
+
+
+def _own(asked: Asked, batch: int) -> Iterator[Model]:
+    for number, (path, top1_pct) in enumerate(asked.models.items()):
+        fixed = fixed_model(path, asked.sizes, batch)
+        top1 = None if top1_pct is None else Top1(top1_pct, "given", "by the user")
+        entry = Entry(f"own-{number}", path.name, "own", _side(fixed), top1)
+        yield Model(entry, partial(bytes, fixed.data))
+
+
+def _side(model: FixedModel) -> int | None:
+    """The side of square images that a model takes; None for other inputs."""
+    sizes = model.inputs[0].rpartition(": ")[2].split(" ")[1::2] if model.inputs else []
+    return int(sizes[-1]) if len(sizes) == 4 and sizes[-1] == sizes[-2] else None
+
+
+def each_resolution(asked: Asked, target: Target, on_note: OnNote) -> tuple[AtResolution, ...]:
+    """The space at each resolution with the losses there; none where no network of a space is asked for.
+
+    Without a budget a space may do without an accuracy table: then the top-1 of its networks is not known.
+    """
+    if not (asked.chooses or asked.networks):
+        return ()
+    carried = carried_by(None, None, 0, 0, None, on_note)
+    try:
+        accuracies = stored_losses(asked.space, asked.losses)
+    except UnknownNameError:
+        if asked.chooses:
+            raise
+        accuracies = ()
+    spaces = searched_spaces(asked.space, asked.resolutions, carried, accuracies, target, (), on_note)
+    if not accuracies:
+        nothing = StoredAccuracy(Path(), AccuracyTable(Grid.over(asked.space, _zeros(asked.space))))
+        accuracies = (nothing,)
+    return at_each(spaces, accuracies, carried)
+
+
+def _zeros(space: Space) -> Iterator[list[float]]:
+    return ([0.0] * len(labels) for labels in space.labels)
+
+
+def _given(asked: Asked, each: Sequence[AtResolution], batch: int) -> Iterator[Model]:
+    for one in each:
+        for number, (name, choices) in enumerate(asked.networks.items()):
+            losses = one.accuracy.table
+            predicted = losses.predicted_top1(losses.loss_pp(choices))
+            key = f"given-{number}-{one.space.resolution}"
+            network = Architecture(one.space, tuple(choices))
+            yield _of_space(key, name, network, batch, losses, predicted)
+
+
+def _stock(one: StockModel) -> Model:
+    network = one.network
+    of = f"{network.builder} {network.recipe}, {network.source}"
+    top1 = Top1(network.top1_pct, "published", of, network.distilled)
+    name = f"{network.name}{', fused' if network.fuse else ''}"
+    entry = Entry(f"stock-{network.constructor}", name, "stock", network.resolution, top1)
+    return Model(entry, one.path.read_bytes)
+
+
+def _of_space(
+    key: str,
+    name: str,
+    architecture: Architecture,
+    batch: int,
+    losses: AccuracyTable,
+    predicted: PredictedTop1 | None,
+) -> Model:
+    px = architecture.space.resolution
+    entry = Entry(key, name, "space", px, _top1(predicted, losses, px), choices=architecture.choices)
+    return Model(entry, partial(network_bytes, architecture, batch))
+
+
+def _top1(predicted: PredictedTop1 | None, losses: AccuracyTable, px: int) -> Top1 | None:
+    """None where it is of other images than published ones are, or of another resolution than `px`."""
+    if predicted is None or losses.origin is None or IMAGES not in losses.origin.data:
+        return None
+    if px not in (losses.resolution, losses.measured_px):
+        return None
+    return Top1(predicted.pct, "predicted", predicted.of, beyond=predicted.beyond)
+
+
+def chosen_models(
+    asked: Asked,
+    each: Sequence[AtResolution],
+    conditions: Conditions,
+    seconds: float,
+    on_note: OnNote,
+    on_progress: OnProgress | None,
+) -> tuple[list[Model], tuple[str, ...]]:
+    """The specialised networks for these conditions, and what speaks against the tables they are of.
+
+    One that is best within several budgets stands there once.
+    """
+    if not asked.chooses:
+        return [], ()
+    tables = tables_over(
+        _only(conditions), [one.space for one in each], seconds, on_note=on_note, on_progress=on_progress
+    )
+    by_px = {one.space.resolution: one for one in each}
+    of_tables = [by_px[stored.table.space.resolution] for stored in tables if stored.table.space]
+    sides = [
+        Side(stored.table, one.accuracy.table, one.space)
+        for stored, one in zip(tables, of_tables, strict=True)
+    ]
+    found, warnings = dict[tuple[int, tuple[str, ...]], Model](), dict[str, None]()
+    names = [stored.name for stored in tables]
+    for budget in _budgets(asked, sides, names):
+        choice = choose_over(tables, sides, budget, names=names)
+        warnings |= dict.fromkeys(choice.warnings)
+        best = choice.specialization
+        at = by_px[best.resolution or asked.space.resolution]
+        place = at.space.resolution, best.choices
+        earlier = found[place].entry.budgets_ms if place in found else ()
+        budgets_ms = (*earlier, budget.latency_ms or 0.0)
+        name = f"{asked.space.name} for {', '.join(f'{one:.3g}' for one in budgets_ms)} ms"
+        key = f"specialised-{len(found)}" if place not in found else found[place].entry.key
+        losses, network = at.accuracy.table, Architecture(at.space, best.choices)
+        model = _of_space(key, name, network, conditions.batch, losses, best.predicted_top1)
+        entry = replace(model.entry, budgets_ms=budgets_ms, predicted_ms=best.predicted_ms)
+        found[place] = replace(model, entry=entry)
+    return list(found.values()), tuple(warnings)
+
+
+def _only(conditions: Conditions) -> Target:
+    """A target that leaves nothing open but these conditions."""
+    device = gpu.GPU if conditions.device == gpu.this_gpu() else inventory.THIS_MACHINE
+    return Target(device, conditions.backend, conditions.precision, conditions.threads, conditions.batch)
+
+
+def _budgets(asked: Asked, sides: Sequence[Side], names: Sequence[str]) -> Iterator[Budget]:
+    """The budgets that were asked for, or round ones over the range of all fronts."""
+    limits = asked.latencies
+    if not limits:
+        fronts, _ = comparable(sides, names, fronts_of(sides))
+        rounded = round_budgets([one.front for one in fronts], asked.budgets)
+        limits = [Limit(budget_ms, "ms") for budget_ms in rounded]
+    return (budget_over({LATENCY.name: limit}, sides) for limit in limits)
