@@ -239,5 +239,6 @@ def shortlist(
     UnknownNameError for a column that nobody knows, TableMismatchError for tables of two spaces.
     """
     built = space or space_of(table)
-    asked = budget_from(limits_of(budget, limits), [table], losses, built)
-    return within(table, losses, asked, count, space=built)
+    known = losses.brought_to(table.space.resolution) if table.space else losses
+    asked = budget_from(limits_of(budget, limits), [table], known, built)
+    return within(table, known, asked, count, space=built)

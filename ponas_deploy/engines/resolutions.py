@@ -28,15 +28,17 @@ def searched_spaces(
     named: Sequence[StoredTable],
     on_note: OnNote,
 ) -> tuple[Space, ...]:
-    """The space at each resolution that is searched: its own where nothing is `asked`, several or AUTO.
+    """The space at each resolution that is searched: several, AUTO, or where nothing is `asked` its own.
 
-    Weights that were trained at one resolution leave that alone, which is said. AUTO are the resolutions of
-    the tables that were `named`, those that a device elsewhere has tables of, or the usual ones of a space
-    whose supernet serves several, as far as the accuracy tables know what is lost there. PonasError for
-    resolutions that the weights, the space or nobody allows.
+    Tables that were `named` of several resolutions ask for these. Weights that were trained at one resolution
+    leave that alone, which is said. AUTO are the resolutions of the tables that were `named`, those that a
+    device elsewhere has tables of, or the usual ones of a space whose supernet serves several, as far as the
+    accuracy tables know what is lost there. PonasError for resolutions that the weights, the space or nobody
+    allows.
     """
     if not asked:
-        return (space,)
+        found = sorted({one.table.space.resolution for one in named if one.table.space})
+        return spaces_at(space, found) if len(found) > 1 else (space,)
     if isinstance(asked, str) and asked != AUTO:
         raise PonasError(f"'{asked}' is no resolution: name pixels, or {AUTO}.")
     wanted = _sensible(space, accuracies, target, named, on_note) if isinstance(asked, str) else tuple(asked)

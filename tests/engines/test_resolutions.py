@@ -99,7 +99,17 @@ def test_an_engine_of_two_resolutions_from_stored_tables(tmp_path: Path) -> None
         deploy(
             tiny_space(32), Target("jetson"), given, out=tmp_path / "o", resolutions=(20, 32), latency_ms=9
         )
-    named = ["jetson/onnxruntime-fp32-t1-b1-tiny-16px-10c"]
+    both_named = [f"jetson/onnxruntime-fp32-t1-b1-tiny-{px}px-10c" for px in (16, 32)]
+    by_tables = deploy(
+        tiny_space(32),
+        Target("jetson"),
+        given,
+        out=tmp_path / "by-tables",
+        latency_table=both_named,
+        latency="100%",
+    )
+    assert by_tables.manifest.predicted == engine.manifest.predicted
+    named = both_named[:1]
     with pytest.raises(TableMismatchError, match="no latency table that was named is of 32 px"):
         deploy(
             tiny_space(32),
