@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +27,7 @@ from ponas_deploy.commands.output import note, print_json, show
 
 if TYPE_CHECKING:
     from ponas_deploy.search.notation import Limit
+    from ponas_deploy.tables.latency import LatencyTable
     from searchspace.space import Space
 
 _MEASURED_SPACE = "ofa-mbv3"
@@ -235,25 +237,29 @@ def _predict(
     json: bool,
 ) -> None:
     from ponas_deploy.search.predictions import predict_networks, predictions_document
+    from ponas_deploy.search.specialize import counted_text
     from ponas_deploy.tables.accuracy_quality import top1_warnings
     from ponas_deploy.tables.architectures import architecture_in, read_choices
     from ponas_deploy.tables.files import load_accuracy_table
     from ponas_deploy.tables.named import read_latency_tables
     from ponas_deploy.tables.quality import table_warnings
-    from ponas_deploy.tables.spaces import resolutions, space_for
+    from ponas_deploy.tables.spaces import resolutions, space_of
     from ponas_deploy.tables.store import find_table
     from ponas_deploy.tables.units import table_doubt
 
     if not archs or not latency_tables:
         raise typer.BadParameter("name networks and a --latency-table to predict on, or --device to measure.")
     tables, names = read_latency_tables(latency_tables, note)
-    built = space_for(tables[0], *asked) if any(asked) else None
+    built = _at_known_sizes(tables, *asked)
     accuracy = load_accuracy_table(find_table(accuracy_table), note) if accuracy_table else None
     read = [
         (arch, architecture_in(arch, built).choices if built else read_choices(arch, tables[0]))
         for arch in archs
     ]
     networks = predict_networks(read, tables, accuracy, built)
+    space, sized = built or space_of(tables[0]), all(asked[1:]) or any(table.space for table in tables)
+    if networks[0].costs and space and not sized:
+        note(counted_text([name for name, _ in networks[0].costs], space))
     warnings = table_warnings(dict(zip(names, tables, strict=True)), accuracy)
     losses_pp = [one.predicted_loss_pp for one in networks if one.predicted_loss_pp is not None]
     if accuracy and losses_pp:
@@ -270,3 +276,18 @@ def _predict(
     if warnings:
         show(warning_lines(warnings))
     show(compare_report(networks, names))
+
+
+def _at_known_sizes(
+    tables: Sequence[LatencyTable], name: str | None, resolution: int | None, classes: int | None
+) -> Space | None:
+    """The space that is asked for, at the sizes that are asked for or that any table says.
+
+    None where the first table says all of it, or nothing does.
+    """
+    from ponas_deploy.tables.spaces import space_for, space_of
+
+    said = next((table for table in tables if table.space), tables[0])
+    if not (name or resolution or classes) and (said is tables[0] or space_of(tables[0]) is None):
+        return None
+    return space_for(said, name, resolution, classes)

@@ -98,10 +98,14 @@ def counted_at(
 ) -> str:
     """What networks counted limits are counted on, where neither the table nor anybody says; else empty."""
     counted = [name for name in limits if not cost_column(name).on_device]
-    if not counted or space is None or latency.space or (resolution and classes):
-        return ""
+    said = latency.space is not None or (resolution and classes)
+    return "" if not counted or space is None or said else counted_text(counted, space)
+
+
+def counted_text(names: Sequence[str], space: Space) -> str:
+    """On what networks costs are counted, by their names, where nobody said it."""
     return (
-        f"{' and '.join(counted)} are counted at {space.resolution} px and {space.classes} classes:"
+        f"{' and '.join(names)} are counted at {space.resolution} px and {space.classes} classes:"
         " --resolution and --classes change that."
     )
 

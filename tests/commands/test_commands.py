@@ -19,10 +19,11 @@ from ponas_deploy.commands import app
 from ponas_deploy.errors import PonasError
 from ponas_deploy.search.pareto import front
 from ponas_deploy.tables.accuracy_file import write_accuracy_table
-from ponas_deploy.tables.grid import Grid
+from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.latency_file import write_latency_table
 from sample_tables import SPACE, accuracy_table, latency_table, write_csv
+from searchspace import build_space
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDENS = {
@@ -170,6 +171,19 @@ def test_networks_are_compared_on_several_tables(run: Run) -> None:
     assert first["predicted_ms"]["onnxruntime"] == pytest.approx(latency_table().predict_ms(first["choices"]))
     assert first["predicted_loss_pp"] == pytest.approx(accuracy_table().loss_pp(first["choices"]))
     assert "PONAS-B" in run("compare", "PONAS-A", "PONAS-B", *tables).stdout
+
+
+def test_networks_on_a_csv_are_counted_at_the_size_that_is_known_or_it_is_said(run: Run) -> None:
+    asked = ("compare", "PONAS-A", "--json", "--latency-table", "latency.csv")
+    plain = run(*asked)
+    assert document(plain)["networks"][0]["macs"] == GOLDENS["PONAS-A"][1]
+    assert "are counted at 224 px and 1000 classes: --resolution and --classes change that" in plain.stderr
+    small = replace(latency_table(), space=SpaceKey.of(build_space("ponas", 64, 10)))
+    write_latency_table(small, Path("small.json"))
+    for more in (("--latency-table", "small.json"), ("--resolution", "64", "--classes", "10")):
+        known = run(*asked, *more)
+        assert document(known)["networks"][0]["macs"] < GOLDENS["PONAS-A"][1] / 10
+        assert "are counted at" not in known.stderr
 
 
 def test_networks_of_an_unknown_space_are_compared_by_their_labels(run: Run) -> None:
