@@ -97,7 +97,7 @@ def recheck(
     stored = as_stored(table)
     differences = refuse_elsewhere(stored)
     key = _known_space(stored)
-    accuracy = losses or store.accuracy_table(f"accuracy/{key.name}").table
+    accuracy = losses or store.own_accuracy_table(key.name).table
     plan = plan_recheck(stored.table, accuracy)
     with machine_to_oneself(store.lock_path(), f"recheck of {stored.name}"):
         samples, interference = _measured(stored, key, plan, time.monotonic() + seconds, seed)

@@ -133,7 +133,7 @@ def _of_table(stored: StoredTable, measured_ms: float) -> NetworkBeside | None:
     if space is None:
         return None
     try:
-        accuracy = store.accuracy_table(f"accuracy/{space.name}")
+        accuracy = store.own_accuracy_table(space.name)
         losses = accuracy.table.brought_to(space.resolution)
         points = pareto_front(stored.table, losses).points
     except PonasError:

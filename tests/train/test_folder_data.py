@@ -301,7 +301,7 @@ def test_options_are_typed_behind_a_colon(imagenet: Path) -> None:
     with pytest.raises(PonasError, match=r"validation of data set '.*' is 'many', expected a whole number"):
         load(refused_text)
     with pytest.raises(
-        UnknownNameError, match=r"unknown option of data set '.*': known are cache_dir, test, val"
+        UnknownNameError, match=r"unknown option of data set '.*': known are cache_dir, style, test, val"
     ):
         load(f"{imagenet}:colour=red")
     with pytest.raises(PonasError, match="'20' in 'fractal:20' is no option: write NAME:key=value"):

@@ -72,14 +72,13 @@ def accepted(source: Source) -> dict[str, Any]:
 def checked(name: str, source: Source, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a source with text turned into what each option is.
 
-    UnknownNameError lists the options there are; `on_progress` is dropped where a source reports nothing, and
-    `style` where its images are of one size already.
+    UnknownNameError lists the options there are; `on_progress` is dropped where a source reports nothing.
     """
     known, ready = accepted(source), {}
     for key, value in options.items():
         if key in known:
             ready[key] = _converted(name, key, value, known[key]) if isinstance(value, str) else value
-        elif key not in ("on_progress", "style"):
+        elif key != "on_progress":
             options_of = (known_key for known_key in known if known_key != "on_progress")
             raise UnknownNameError(f"option of data set '{name}'", key, options_of)
     return ready

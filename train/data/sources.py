@@ -17,7 +17,7 @@ from typing import Any
 
 from ponas_deploy.errors import PonasError, UnknownNameError
 from ponas_deploy.files.bounds import Resolution, Seed, Threads, fault
-from train.data.options import Lazy, Source, checked, divided, written
+from train.data.options import Lazy, Source, accepted, checked, divided, written
 from train.data.splits import Splits
 
 SOURCES: dict[str, Source] = {
@@ -35,12 +35,15 @@ def load(
 
     `name` is one of SOURCES or a folder of images, with options behind a colon
     (`fractal:classes=20`); `options` are the same as values, and win. The result's name has them all, so
-    that it loads the same images again. `on_progress` reaches every source that reports.
+    that it loads the same images again. `on_progress` reaches every source that reports, and a `style` that
+    is given as a value those that prepare images in several.
     UnknownNameError lists the data sets, or the options, that exist.
     """
     _refuse_out_of_bounds(resolution, seed, workers)
     plain, typed = divided(name, SOURCES)
     source = _source(plain, name)
+    if "style" not in accepted(source):
+        options.pop("style", None)
     ready = checked(plain, source, {**typed, **options})
     splits = source(resolution, seed, workers, **ready)
     return replace(splits, name=written(splits.name, ready))
