@@ -63,11 +63,11 @@ def parse_resolutions(text: str | Resolutions) -> Resolutions:
         return text  # typer parses what it parsed again
     found = list[int]()
     for part in [] if text.strip() == AUTO else map(str.strip, text.split(",")):
-        if not (part.isascii() and part.isdigit()):
+        if not (part.isascii() and part.isdigit() and len(part) < 10):
             raise typer.BadParameter(
-                f"'{part}' is no resolution: write pixels (192, or 160,192,224) or {AUTO}."
+                f"'{part[:20]}' is no resolution: write pixels (192, or 160,192,224) or {AUTO}."
             )
-        if wrong := fault(Resolution, int(part[:9])):
+        if wrong := fault(Resolution, int(part)):
             raise typer.BadParameter(f"resolution {wrong}")
         if int(part) in found:
             raise typer.BadParameter(f"resolution {int(part)} stands twice: name each once.")

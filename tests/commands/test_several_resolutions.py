@@ -96,6 +96,7 @@ def test_fronts_are_merged_with_the_resolution_of_each_network(run: Run) -> None
         (("--resolution", "160,,224"), "'' is no resolution: write pixels", 2),
         (("--resolution", "160,160"), "resolution 160 stands twice", 2),
         (("--resolution", "few"), "'few' is no resolution", 2),
+        (("--resolution", "9" * 5000), "9' is no resolution", 2),
         (("--resolution", "0,160"), "resolution is 0, expected 1 or more", 2),
         (("--resolution", "160,192"), "no latency table is of 192 px", 1),
         (("--resolution", "192"), "--resolution 192 was asked for, but the table is for", 1),
