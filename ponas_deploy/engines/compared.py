@@ -164,7 +164,7 @@ def _verdicts(networks: Sequence[Measured], timing: Interleaved) -> Iterator[Ver
         )
         gain = None if other is None else _pct(one) - _pct(other)
         near_gain = None if near is None else _pct(one) - _pct(near)
-        text = f"at {budget_ms:g} ms: specialised {_in_words(one)}{_against(other, gain, near, near_gain)}"
+        text = f"at {budget_ms:.4g} ms: specialised {_in_words(one)}{_against(other, gain, near, near_gain)}"
         yield Verdict(budget_ms, one, other, gain, near, near_gain, text)
 
 

@@ -6,7 +6,9 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.engines import stock_models
@@ -90,3 +92,26 @@ def test_a_stored_model_serves_where_its_library_is_gone(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(stock_models, "version", nothing)
     assert stock_models.stock_model(SMALL, batch=1) == first
+
+
+def test_means_over_all_pixels_become_pooling() -> None:
+    images = helper.make_tensor_value_info("images", TensorProto.FLOAT, [2, 3, 5, 5])
+    found = helper.make_tensor_value_info("found", TensorProto.FLOAT, [2, 3])
+    nodes = [
+        helper.make_node("Relu", ["images"], ["positive"]),
+        helper.make_node("ReduceMean", ["positive"], ["pooled"], axes=[2, 3], keepdims=1),
+        helper.make_node("Add", ["positive", "pooled"], ["both"]),
+        helper.make_node("ReduceMean", ["both"], ["found"], axes=[-1, -2], keepdims=0),
+    ]
+    graph = helper.make_graph(nodes, "means", [images], [found])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    before = made.SerializeToString()
+    after = stock_models.with_global_pooling(before)
+    kinds = [node.op_type for node in onnx.load_model_from_string(after).graph.node]
+    assert kinds == ["Relu", "GlobalAveragePool", "Add", "ReduceMean"]
+    given = np.random.default_rng(0).standard_normal((2, 3, 5, 5), np.float32)
+    outputs = []
+    for model in (before, after):
+        with get_backend("onnxruntime").load(model, RunSettings()) as session:
+            outputs.append(session.run(given))
+    np.testing.assert_allclose(*outputs, rtol=1e-5)
