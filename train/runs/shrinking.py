@@ -108,6 +108,7 @@ def _train(settings: TrainSettings, folder: RunFolder, compute: Compute, on_prog
             on_progress=on_progress,
         )
         _save(network, folder, paths.step(step.name))
+        distributed.first(partial(paths.step_state(step.name).unlink, missing_ok=True))
     finished_supernet(network, splits, settings.seed, compute)
     _save(network, folder, paths.weights)
 

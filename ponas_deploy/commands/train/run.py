@@ -35,7 +35,7 @@ def train(
         typer.Option(
             "--space",
             metavar="NAME",
-            show_default="ponas, for which the recipe is",
+            show_default="ponas",
             help="The search space.",
         ),
     ] = None,
