@@ -37,8 +37,18 @@ def test_a_hopeless_table_is_measured_with_a_warning_and_promises_nothing(
     assert "rank correlation 0.20" in warning
     assert read_manifest(tmp_path / "engine").warnings == (warning, of_weights)
     assert "rank correlation 0.20" in shown(deployment_report(done))
+    assert "0 pp (exact), by tables that are warned of above" in shown(deployment_report(done))
     with pytest.raises(MeasurementError, match="No engine is promised by such a table"):
         emit_portable(given, tmp_path / "other")
+
+
+def test_a_warning_of_the_weights_alone_is_not_one_of_the_tables(tiny: Space, tmp_path: Path) -> None:
+    given = task(tiny, tmp_path, 1e3, with_certificate(tables(tiny, tmp_path)))
+    done = meet_budget(given, tmp_path / "engine")
+    assert done.manifest.warnings == (RANDOM_WEIGHTS,)
+    text = shown(deployment_report(done))
+    assert "0 pp (exact)" in text
+    assert "warned of above" not in text
 
 
 def test_a_hopeless_table_is_left_out_beside_a_sound_one(tiny: Space, tmp_path: Path) -> None:
