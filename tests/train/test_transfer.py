@@ -322,6 +322,25 @@ def test_files_that_are_no_supernet_with_shared_weights_are_refused(run: Run, tm
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("lost", "words"),
+    [
+        ("final_expand_layer.", "another family of Once-for-all (ofa_proxyless"),
+        ("first_conv.", "another family of Once-for-all (ofa_resnet50"),
+        ("blocks.7.mobile_inverted_conv.depth_conv.conv.5to3_matrix", "it lacks blocks.7."),
+    ],
+    ids=["proxyless", "resnet50", "a key"],
+)
+def test_checkpoints_of_another_family_or_without_a_key_are_named(
+    run: Run, tmp_path: Path, lost: str, words: str
+) -> None:
+    torch.save({k: v for k, v in supernet(10).items() if not k.startswith(lost)}, tmp_path / "checkpoint")
+    photos = fill(tmp_path / "photos", 60)
+    refused(run(*asked(photos, tmp_path / "checkpoint", tmp_path / "run", "--resolution", 32)), words)
+    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "home").exists()
+
+
 def test_small_images_are_said(run: Run, tmp_path: Path) -> None:
     """Of 25 to 40 px, at 28 px."""
     photos = fill(tmp_path / "photos", 50)
