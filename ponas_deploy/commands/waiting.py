@@ -93,11 +93,15 @@ def _profile_bars(console: Any) -> Bars:
 
 @contextmanager
 def waiting() -> Iterator[Advance]:
-    """A bar on stderr from the third second on, whether or not it moves; each new text starts it again."""
+    """A bar on stderr from the third second on, whether or not it moves; each new text starts it again.
+
+    Nothing where stderr is no terminal.
+    """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     columns = (plain_column("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bars = Progress(*columns, console=report_console(stderr=True), transient=True)
+    console = report_console(stderr=True)
+    bars = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     tasks: dict[str, Any] = {}
     shown = Timer(SHOWN_AFTER_S, bars.start)
     shown.daemon = True

@@ -35,6 +35,16 @@ def test_a_bar_does_not_wait_for_the_first_step_to_end(screen: StringIO) -> None
         assert "held-out rows" in screen.getvalue()
 
 
+def test_a_file_gets_nothing_of_a_bar(screen: StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even the line that ends it."""
+    console = Console(file=screen, force_terminal=False, width=80)
+    monkeypatch.setattr(waiting, "report_console", lambda stderr: console)
+    with waiting.waiting() as advance:
+        advance(0, 3, "held-out rows")
+        sleep(0.6)
+    assert screen.getvalue() == ""
+
+
 def test_names_of_files_are_neither_markup_nor_commands(capsys: pytest.CaptureFixture[str]) -> None:
     with training_bars() as on_progress:
         on_progress(TrainingProgress("data", 1, 1, "skipped [/red]/\x1b[2J.jpg: broken", note=True))
