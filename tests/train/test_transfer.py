@@ -356,6 +356,9 @@ def test_small_images_are_said(run: Run, tmp_path: Path) -> None:
     file = read_weights(tmp_path / "run" / "weights.safetensors")
     assert file.class_names == ("cat", "dog", "eel")
     assert file.metadata["resize_px"] == "32"
+    certificate = load_accuracy_table(tmp_path / "run" / "accuracy.json").certificate
+    assert certificate is not None
+    assert ("may rank networks no better than chance" in text) == (certificate.kendall_tau_low <= 0)
     log = (tmp_path / "run" / "log.csv").read_text()
     assert all(f",{stage}," in log for stage in ("head", "fine-tune"))
 

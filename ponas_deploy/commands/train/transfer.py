@@ -139,6 +139,12 @@ def _show(result: TransferResult) -> None:
 
     show(table_report(result.table, str(result.table_path)))
     note(f"weights: {result.weights}")
+    certificate = result.table.certificate
+    if certificate and certificate.kendall_tau_low <= 0:
+        note(
+            "the table may rank networks no better than chance: give more images, or leave out"
+            " --accuracy-table below, for the space's own table"
+        )
     note(
         f"next: ponas specialize --device cpu --latency 60% --weights {result.weights}"
         f" --accuracy-table {result.table_path} --shortlist 10 --finetune 3"
