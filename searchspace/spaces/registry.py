@@ -28,8 +28,8 @@ DEFAULT_SPACE = "ofa-mbv3"
 """Its accuracy table is of ImageNet, and its authors published trained weights."""
 
 SUMMARIES = {
-    "ponas": "PONAS, its accuracy table from fractals at 64 px",
-    "ofa-mbv3": "Once-for-all on MobileNetV3, its accuracy table from subnets measured on ImageNet",
+    "ponas": "PONAS, whose shipped accuracy table is of fractals at 64 px",
+    "ofa-mbv3": "Once-for-all on MobileNetV3, whose shipped accuracy table is of subnets on ImageNet",
     "ofa-mbv3-w1.2": "Once-for-all on MobileNetV3 at width 1.2, without an accuracy table of its own",
 }
 """What each is, and what its networks are chosen by, in a few words."""
