@@ -1,30 +1,33 @@
 """Networks side by side, each with its measured latency and its top-1: who is on the front, and what pays.
 
 Pure: values in, values out. A latency is measured, a top-1 is published for weights of a stock network, given
-for a model of one's own, or predicted for a network of a space. Two latencies that differ by less than the
-noise are not resolved: neither is called the faster one.
+for a model of one's own, or predicted for a network of a space, all of them of weights in full precision.
+Two latencies that differ by less than the noise are not resolved: neither is called the faster one. A gain
+that is smaller than the error of the predicted top-1 is not told either.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from ponas_deploy.backends import INT8
 from ponas_deploy.engines.interleaved import Interleaved
 from ponas_deploy.tables.latency import Conditions
 
 Kind = Literal["stock", "own", "space"]
 """A stock network, a model of one's own, or a network of a search space."""
 Place = Literal["on", "not resolved", "off", "unknown"]
-"""Of the front: beaten by none; only by such that are not resolved from it; beaten; without a top-1."""
+"""Of the front: beaten by none; not resolved from a network of greater top-1; beaten; without a top-1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Top1:
     """A top-1 in percent and how it is known; `of` names weights and recipe, or the table that predicts it.
 
-    `beyond` says where a prediction lies outside of what was measured for the table, else empty.
+    `error_points` is how far a prediction is off, in points, None where nobody knows. `beyond` says where one
+    lies outside of what was measured for the table, else empty.
     """
 
     pct: float
@@ -32,6 +35,7 @@ class Top1:
     of: str
     distilled: bool = False
     beyond: str = ""
+    error_points: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +73,9 @@ class Measured:
 class Verdict:
     """What specialising gains at a budget: a specialised network against the best other one as fast.
 
-    `other` is the one of greatest top-1 among stock networks and models of one's own that take no longer,
-    None where all of them take longer; `near` a still better one that takes longer by less than the noise,
-    None where there is none. Gains are percentage points of top-1, `text` a sentence.
+    `other` is the one of greatest top-1 among stock networks and models of one's own that are faster by more
+    than the noise, None where none is; `near` a still better one from which the noise does not tell it, None
+    where there is none. Gains are percentage points of top-1, `text` a sentence.
     """
 
     budget_ms: float
@@ -84,11 +88,16 @@ class Verdict:
 
     @property
     def pays(self) -> bool | None:
-        """Whether specialising gains; None where the noise keeps anybody from telling."""
-        gains = self.gain_points is None or self.gain_points > 0
-        if self.near_gain_points is None or (self.near_gain_points > 0) is gains:
-            return gains
-        return None
+        """Whether specialising gains; None where the noise, or the error of its top-1, does not tell."""
+        error_points = _error_points(self.specialised)
+        gains = [gain for gain in (self.gain_points, self.near_gain_points) if gain is not None]
+        found = {None if abs(gain) < error_points else gain > 0 for gain in gains} or {True}
+        return found.pop() if len(found) == 1 else None
+
+    @property
+    def over_budget(self) -> bool:
+        """Whether the specialised network takes longer than the budget."""
+        return self.specialised.measured_ms > self.budget_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +130,13 @@ def compared(
             key=lambda one: one.measured_ms,
         )
     )
-    verdicts = tuple(_verdicts(networks, timing))
+    untold = _untold(entries, conditions.precision)
+    verdicts = () if untold else tuple(_verdicts(networks, timing))
     return Comparison(
         conditions,
         networks,
         verdicts,
-        _summary(verdicts),
+        untold or _summary(verdicts),
         timing.floor_pct,
         timing.rounds,
         timing.shared_pct,
@@ -135,37 +145,65 @@ def compared(
     )
 
 
+def in_ms(*budgets_ms: float) -> str:
+    """Budgets in words: `3, 4.5 ms`."""
+    return f"{', '.join(f'{one:.4g}' for one in budgets_ms)} ms"
+
+
 def _place(entry: Entry, entries: Sequence[Entry], timing: Interleaved) -> Place:
     if entry.top1 is None:
         return "unknown"
-    own_ms, own_pct = timing.measured_ms(entry.key), entry.top1.pct
-    better = [
-        one
-        for one in entries
-        if one.top1 is not None
-        and (taken_ms := timing.measured_ms(one.key)) <= own_ms
-        and one.top1.pct >= own_pct
-        and (taken_ms < own_ms or one.top1.pct > own_pct)
-    ]
-    if not better:
-        return "on"
-    return "off" if any(timing.is_resolved(entry.key, one.key) for one in better) else "not resolved"
+    own_ms, own_pct, doubtful = timing.measured_ms(entry.key), entry.top1.pct, False
+    for one in entries:
+        if one.top1 is None or one.top1.pct < own_pct or one.key == entry.key:
+            continue
+        if not timing.is_resolved(entry.key, one.key):
+            doubtful = doubtful or one.top1.pct > own_pct
+        elif timing.measured_ms(one.key) < own_ms:
+            return "off"
+    return "not resolved" if doubtful else "on"
+
+
+def _untold(entries: Sequence[Entry], precision: str) -> str:
+    """Why there is no verdict on networks that were chosen for budgets; empty where there is one."""
+    chosen = [one for one in entries if one.budgets_ms]
+    reason = ""
+    if chosen and precision == INT8:
+        reason = (
+            "every top-1 is of weights in full precision, and nobody knows what each network loses in int8"
+        )
+    elif chosen and not any(one.top1 for one in chosen):
+        reason = (
+            "the ImageNet top-1 of the space's networks is not known, for its accuracy table is of other"
+            " images, classes or resolutions, or predicts no top-1"
+        )
+    elif chosen and not any(map(_is_rival, entries)):
+        reason = "there is no other network of known top-1"
+    return f"No verdict on specialising: {reason}." if reason else ""
+
+
+def _is_rival(entry: Entry) -> bool:
+    """Whether specialised networks are held against it: any of known top-1 that is of no space."""
+    return entry.kind != "space" and entry.top1 is not None
 
 
 def _verdicts(networks: Sequence[Measured], timing: Interleaved) -> Iterator[Verdict]:
     chosen = [(budget, one) for one in networks for budget in one.entry.budgets_ms if one.entry.top1]
-    others = [one for one in networks if one.entry.kind != "space" and one.entry.top1]
+    rivals = [one for one in networks if _is_rival(one.entry)]
     for budget_ms, one in sorted(chosen, key=lambda pair: pair[0]):
-        faster = [other for other in others if other.measured_ms <= one.measured_ms]
-        nearly = [other for other in others if not timing.is_resolved(other.entry.key, one.entry.key)]
+        resolved = {rival.entry.key: timing.is_resolved(rival.entry.key, one.entry.key) for rival in rivals}
+        faster = [
+            rival for rival in rivals if resolved[rival.entry.key] and rival.measured_ms < one.measured_ms
+        ]
         other = max(faster, key=_pct, default=None)
+        nearly = [rival for rival in rivals if not resolved[rival.entry.key]]
         near = max(
             (rival for rival in nearly if other is None or _pct(rival) > _pct(other)), key=_pct, default=None
         )
         gain = None if other is None else _pct(one) - _pct(other)
         near_gain = None if near is None else _pct(one) - _pct(near)
-        text = f"at {budget_ms:.4g} ms: specialised {_in_words(one)}{_against(other, gain, near, near_gain)}"
-        yield Verdict(budget_ms, one, other, gain, near, near_gain, text)
+        verdict = Verdict(budget_ms, one, other, gain, near, near_gain, "")
+        yield replace(verdict, text=_sentence(verdict))
 
 
 def _pct(one: Measured) -> float:
@@ -173,17 +211,25 @@ def _pct(one: Measured) -> float:
     return one.entry.top1.pct if one.entry.top1 else -1.0
 
 
-def _against(
-    other: Measured | None, gain: float | None, near: Measured | None, near_gain: float | None
-) -> str:
-    """The end of the sentence on a budget."""
-    text = "; everything else takes longer"
+def _error_points(one: Measured) -> float:
+    """How far its top-1 is off as far as anybody knows, in points."""
+    return (one.entry.top1.error_points if one.entry.top1 else None) or 0.0
+
+
+def _sentence(verdict: Verdict) -> str:
+    """The verdict on a budget in words."""
+    one, other, near = verdict.specialised, verdict.other, verdict.near
+    text = f"at {in_ms(verdict.budget_ms)}: specialised {_in_words(one)}"
+    if verdict.over_budget:
+        text += f", over the budget by {100 * (one.measured_ms / verdict.budget_ms - 1):.2g} %,"
     if other is not None:
-        text = f" against {other.entry.name} {_in_words(other)}: {gain:+.2f} points"
+        text += f" against {other.entry.name} {_in_words(other)}: {verdict.gain_points:+.2f} points"
+    elif near is None:
+        text = f"{text.rstrip(',')}; everything else of known top-1 takes longer"
     if near is not None:
-        slower = f"{near.entry.name} {_in_words(near)} takes longer by less than the noise"
-        text += f"; {slower}: {near_gain:+.2f} points"
-    return text
+        as_fast = f"{near.entry.name} {_in_words(near)} is as fast within the noise"
+        text = f"{text.rstrip(',')}; {as_fast}: {verdict.near_gain_points:+.2f} points"
+    return text if verdict.pays is not None else f"{text}; it cannot be told"
 
 
 def _in_words(one: Measured) -> str:
@@ -194,7 +240,10 @@ def _top1(one: Measured) -> str:
     top1 = one.entry.top1
     if top1 is None:
         return "of unknown top-1"
-    return f"{top1.pct:.2f} % {'distilled, ' if top1.distilled else ''}{top1.known}"
+    error = "" if top1.error_points is None else f"+-{top1.error_points:.2f}"
+    doubts = ", ".join(filter(None, (error, "beyond what was measured" * bool(top1.beyond))))
+    said = f" ({doubts})" if doubts else ""
+    return f"{top1.pct:.2f} % {'distilled, ' if top1.distilled else ''}{top1.known}{said}"
 
 
 def _summary(verdicts: Sequence[Verdict]) -> str:
@@ -207,5 +256,5 @@ def _summary(verdicts: Sequence[Verdict]) -> str:
     of = f"{len(pays)} budget{'s' if len(pays) > 1 else ''}"
     if not any(one is not False for one in pays):
         return f"Specialising does not pay here, at none of {of}{points}: other networks as fast are as good."
-    untold = f"; at {pays.count(None)} the noise does not tell" if None in pays else ""
+    untold = f"; at {pays.count(None)} it cannot be told" if None in pays else ""
     return f"Specialising pays at {pays.count(True)} of {of}{points}, by predicted top-1{untold}."

@@ -13,7 +13,14 @@ from ponas_deploy.engines.compared import Comparison, Entry, compared
 from ponas_deploy.engines.interleaved import SECONDS, time_interleaved
 from ponas_deploy.engines.onnx_costs import model_costs
 from ponas_deploy.engines.stock import stock_networks
-from ponas_deploy.engines.to_compare import Asked, Model, chosen_models, each_resolution, given_models
+from ponas_deploy.engines.to_compare import (
+    Asked,
+    Model,
+    chosen_models,
+    each_resolution,
+    given_models,
+    warnings_of_spaces,
+)
 from ponas_deploy.errors import BackendError, PonasError
 from ponas_deploy.files.lock import machine_to_oneself
 from ponas_deploy.files.notes import OnNote, OpenBar, no_bar, no_note
@@ -110,7 +117,8 @@ def compare_networks(
             on_note(f"timing in the same rounds ({len(engines)} to compare): {conditions.text}")
             with machine_to_oneself(store.lock_path(), f"a comparison, {conditions.text}"):
                 timing = time_interleaved(engines, conditions, seconds, on_progress)
-        found.append(compared(entries, timing, conditions, warnings))
+        said = dict.fromkeys((*warnings_of_spaces(each), *warnings))
+        found.append(compared(entries, timing, conditions, said))
     return tuple(found)
 
 

@@ -91,16 +91,21 @@ def at_each(
     )
 
 
-def budget_of(
-    given: Mapping[str, Limit], tables: Sequence[StoredTable], each: Sequence[AtResolution]
-) -> Budget:
-    """The budget of limits over tables of several resolutions; see `budget_over`."""
+def sides_at(tables: Sequence[StoredTable], each: Sequence[AtResolution]) -> list[Side]:
+    """Latency tables, each with what counts at its resolution; the first where it does not say its own."""
     by_px = {one.space.resolution: one for one in each}
     found = [
         (stored.table, by_px[stored.table.space.resolution] if stored.table.space else each[0])
         for stored in tables
     ]
-    return budget_over(given, [Side(table, one.accuracy.table, one.space) for table, one in found])
+    return [Side(table, one.accuracy.table, one.space) for table, one in found]
+
+
+def budget_of(
+    given: Mapping[str, Limit], tables: Sequence[StoredTable], each: Sequence[AtResolution]
+) -> Budget:
+    """The budget of limits over tables of several resolutions; see `budget_over`."""
+    return budget_over(given, sides_at(tables, each))
 
 
 def warnings_of(each: Sequence[AtResolution]) -> tuple[str, ...]:

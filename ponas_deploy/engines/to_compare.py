@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from ponas_deploy.engines.choice import choose_over
-from ponas_deploy.engines.compared import Entry, Top1
+from ponas_deploy.engines.compared import Entry, Top1, in_ms
 from ponas_deploy.engines.deployment import carried_by, stored_losses
 from ponas_deploy.engines.onnx_files import FixedModel, fixed_model
-from ponas_deploy.engines.resolutions import at_each, searched_spaces
+from ponas_deploy.engines.resolutions import at_each, searched_spaces, sides_at, warnings_of
 from ponas_deploy.engines.stock import StockNetwork
 from ponas_deploy.engines.stock_models import StockModel, stock_models
 from ponas_deploy.engines.task import AtResolution
@@ -30,15 +30,18 @@ from ponas_deploy.search.costs import LATENCY
 from ponas_deploy.search.notation import Limit
 from ponas_deploy.search.sides import Side, budget_over, comparable, fronts_of
 from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.accuracy_quality import accuracy_warnings
 from ponas_deploy.tables.grid import Grid
 from ponas_deploy.tables.latency import Conditions
-from ponas_deploy.tables.store import StoredAccuracy
+from ponas_deploy.tables.store import StoredAccuracy, find_table
 from ponas_deploy.tables.top1 import PredictedTop1
 from searchspace.architecture import Architecture
 from searchspace.space import Space
 
 IMAGES = "ImageNet"
 """The images that published top-1 are of: a top-1 predicted of others is not put beside them."""
+_NO_FILE = Path()
+"""In place of the file of an accuracy table where a space has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +113,21 @@ def each_resolution(asked: Asked, target: Target, on_note: OnNote) -> tuple[AtRe
     if not (asked.chooses or asked.networks):
         return ()
     carried = carried_by(None, None, 0, 0, None, on_note)
-    try:
-        accuracies = stored_losses(asked.space, asked.losses)
-    except UnknownNameError:
-        if asked.chooses:
-            raise
-        accuracies = ()
+    accuracies = _accuracies(asked)
     spaces = searched_spaces(asked.space, asked.resolutions, carried, accuracies, target, (), on_note)
-    if not accuracies:
-        nothing = StoredAccuracy(Path(), AccuracyTable(Grid.over(asked.space, _zeros(asked.space))))
-        accuracies = (nothing,)
-    return at_each(spaces, accuracies, carried)
+    if accuracies:
+        return at_each(spaces, accuracies, carried)
+    nothing = StoredAccuracy(_NO_FILE, AccuracyTable(Grid.over(asked.space, _zeros(asked.space))))
+    return tuple(AtResolution(one, nothing, carried.source(one.resolution)) for one in spaces)
+
+
+def _accuracies(asked: Asked) -> tuple[StoredAccuracy, ...]:
+    if not (asked.losses or asked.chooses):
+        try:
+            find_table(f"accuracy/{asked.space.name}")
+        except UnknownNameError:
+            return ()
+    return stored_losses(asked.space, asked.losses)
 
 
 def _zeros(space: Space) -> Iterator[list[float]]:
@@ -154,18 +161,27 @@ def _of_space(
     losses: AccuracyTable,
     predicted: PredictedTop1 | None,
 ) -> Model:
-    px = architecture.space.resolution
-    entry = Entry(key, name, "space", px, _top1(predicted, losses, px), choices=architecture.choices)
+    space = architecture.space
+    top1 = _top1(predicted, losses, space)
+    entry = Entry(key, name, "space", space.resolution, top1, choices=architecture.choices)
     return Model(entry, partial(network_bytes, architecture, batch))
 
 
-def _top1(predicted: PredictedTop1 | None, losses: AccuracyTable, px: int) -> Top1 | None:
-    """None where it is of other images than published ones are, or of another resolution than `px`."""
-    if predicted is None or losses.origin is None or IMAGES not in losses.origin.data:
+def _top1(predicted: PredictedTop1 | None, losses: AccuracyTable, space: Space) -> Top1 | None:
+    """None where it is of other images than published ones, or of other classes or pixels than the space."""
+    origin = losses.origin
+    if predicted is None or origin is None or origin.data != IMAGES or origin.classes != space.classes:
         return None
-    if px not in (losses.resolution, losses.measured_px):
+    if space.resolution != (losses.resolution or losses.measured_px):
         return None
-    return Top1(predicted.pct, "predicted", predicted.of, beyond=predicted.beyond)
+    error_points = losses.top1_error_points
+    return Top1(predicted.pct, "predicted", predicted.of, beyond=predicted.beyond, error_points=error_points)
+
+
+def warnings_of_spaces(each: Sequence[AtResolution]) -> tuple[str, ...]:
+    """What speaks against the top-1 that is predicted of networks of a space, whichever are compared."""
+    said = [text for one in each for text in accuracy_warnings(one.accuracy.table)]
+    return tuple(dict.fromkeys((*said, *warnings_of(each))))
 
 
 def chosen_models(
@@ -185,12 +201,7 @@ def chosen_models(
     tables = tables_over(
         _only(conditions), [one.space for one in each], seconds, on_note=on_note, on_progress=on_progress
     )
-    by_px = {one.space.resolution: one for one in each}
-    of_tables = [by_px[stored.table.space.resolution] for stored in tables if stored.table.space]
-    sides = [
-        Side(stored.table, one.accuracy.table, one.space)
-        for stored, one in zip(tables, of_tables, strict=True)
-    ]
+    by_px, sides = {one.space.resolution: one for one in each}, sides_at(tables, each)
     found, warnings = dict[tuple[int, tuple[str, ...]], Model](), dict[str, None]()
     names = [stored.name for stored in tables]
     for budget in _budgets(asked, sides, names):
@@ -201,7 +212,7 @@ def chosen_models(
         place = at.space.resolution, best.choices
         earlier = found[place].entry.budgets_ms if place in found else ()
         budgets_ms = (*earlier, budget.latency_ms or 0.0)
-        name = f"{asked.space.name} for {', '.join(f'{one:.3g}' for one in budgets_ms)} ms"
+        name = f"{asked.space.name} for {in_ms(*budgets_ms)}"
         key = f"specialised-{len(found)}" if place not in found else found[place].entry.key
         losses, network = at.accuracy.table, Architecture(at.space, best.choices)
         model = _of_space(key, name, network, conditions.batch, losses, best.predicted_top1)

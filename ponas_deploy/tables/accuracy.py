@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import sqrt
+from math import hypot, sqrt
 from typing import Any
 
 import numpy as np
@@ -132,6 +132,17 @@ class AccuracyTable:
         return PredictedTop1(max(measured_pct - self.moved_pp, 0.0), self._top1_of, beyond)
 
     @property
+    def top1_error_points(self) -> float | None:
+        """How far a predicted top-1 is off, a root mean square in points; None where nothing says it.
+
+        What a resolution's term is off by is on top, as of two independent errors.
+        """
+        known_pp = self.certificate.rmse_pp if self.certificate else None
+        if known_pp is None or self.resolution is None or self.resolution_terms is None:
+            return known_pp
+        return hypot(known_pp, self.resolution_terms.off_pp)
+
+    @property
     def _top1_of(self) -> str:
         if self.origin is None:
             return "of images not known"
@@ -156,12 +167,13 @@ class AccuracyTable:
 
     def brought_to(self, resolution: int) -> AccuracyTable:
         """The table as it counts at a resolution in pixels; as it is where its terms do not say that."""
-        terms = self.resolution_terms
-        moved_pp = terms.lost_pp(resolution) if terms else None
-        if moved_pp is None or resolution in (self.measured_px, self.resolution):
+        terms, own = self.resolution_terms, resolution == self.measured_px
+        lost_pp = terms.lost_pp(resolution) if terms else None
+        moved_pp = 0.0 if own else lost_pp
+        if moved_pp is None or resolution == (self.resolution or self.measured_px):
             return self
         loss = replace(self.loss, fixed=self.loss.fixed - self.moved_pp + moved_pp)
-        return replace(self, loss=loss, resolution=resolution, moved_pp=moved_pp)
+        return replace(self, loss=loss, resolution=None if own else resolution, moved_pp=moved_pp)
 
     def at(self, resolution: int) -> AccuracyTable:
         """The same for comparing resolutions; TableMismatchError where nothing says what is lost at one."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ponas_deploy.commands.documents.comparison import comparisons_document
@@ -78,7 +80,7 @@ def test_a_verdict_is_against_the_best_that_is_as_fast() -> None:
     assert (five.other.entry.key, five.near.entry.key) == ("fast", "best")
     assert five.text == (
         "at 5 ms: specialised 76.80 % predicted in 5.00 ms against fast 74.00 % published in 3.00 ms: +2.80"
-        " points; best 76.30 % published in 5.02 ms takes longer by less than the noise: +0.50 points"
+        " points; best 76.30 % published in 5.02 ms is as fast within the noise: +0.50 points"
     )
     assert found.summary.startswith("Specialising pays at 2 of 2 budgets (+0.50 to +2.80 points of top-1)")
 
@@ -88,7 +90,7 @@ def test_what_the_noise_leaves_open_is_not_decided() -> None:
     found = comparison(*entries, fast=3.0, best=5.02, five=5.0)
     assert found.verdicts[0].pays is None
     assert found.summary.startswith("Specialising pays at 0 of 1 budget")
-    assert found.summary.endswith("at 1 the noise does not tell.")
+    assert found.summary.endswith("at 1 it cannot be told.")
 
 
 def test_where_it_does_not_pay_it_is_said() -> None:
@@ -104,10 +106,51 @@ def test_where_it_does_not_pay_it_is_said() -> None:
 def test_nothing_else_may_be_as_fast() -> None:
     entries = (entry("dense", "stock", 80.0), entry("four", "space", 75.0, 4.0))
     found = comparison(*entries, dense=9.0, four=4.0)
-    assert found.verdicts[0].text.endswith("everything else takes longer")
+    assert found.verdicts[0].text.endswith("everything else of known top-1 takes longer")
     assert found.summary == "Specialising pays at 1 of 1 budget, by predicted top-1."
     (document,) = comparisons_document([found]).comparisons
     assert (document.budgets[0].specialised, document.budgets[0].other) == ("four", None)
+
+
+def test_a_network_that_is_unresolvedly_faster_is_as_one_that_is_unresolvedly_slower() -> None:
+    for best_ms in (4.98, 5.02):
+        entries = (entry("best", "stock", 77.0), entry("five", "space", 76.8, 5.0), entry("far", "own", 60.0))
+        found = comparison(*entries, best=best_ms, five=5.0, far=9.0)
+        (verdict,) = found.verdicts
+        assert (verdict.other, verdict.pays) == (None, False)
+        assert verdict.near is not None
+        assert verdict.near.entry.key == "best"
+        fronts = {one.entry.key: one.front for one in found.networks}
+        assert fronts == {"best": "on", "five": "not resolved", "far": "off"}
+
+
+def test_without_a_rival_there_is_no_verdict_and_it_is_said_why() -> None:
+    chosen = entry("four", "space", 75.0, 4.0)
+    found = comparison(chosen, entry("mine", "own", None), four=4.0, mine=2.0)
+    assert found.verdicts == ()
+    assert found.summary == "No verdict on specialising: there is no other network of known top-1."
+    unknown = comparison(entry("four", "space", None, 4.0), entry("fast", "stock", 70.0), four=4.0, fast=2.0)
+    assert "its accuracy table is of other images" in unknown.summary
+    rivals = (chosen, entry("fast", "stock", 70.0))
+    int8 = compared(rivals, timing(four=4.0, fast=2.0), replace(CONDITIONS, precision="int8"))
+    assert int8.verdicts == ()
+    assert "every top-1 is of weights in full precision" in int8.summary
+
+
+def test_a_gain_within_the_error_of_a_prediction_is_not_told() -> None:
+    chosen = entry("four", "space", 75.0, 3.9)
+    assert chosen.top1 is not None
+    chosen = replace(chosen, top1=replace(chosen.top1, error_points=0.25, beyond="beyond the best"))
+    for pct, pays in ((74.8, None), (74.7, True), (75.3, False)):
+        found = comparison(chosen, entry("fast", "stock", pct), four=4.0, fast=2.0)
+        assert found.verdicts[0].pays is pays
+    found = comparison(chosen, entry("fast", "stock", 74.8), four=4.0, fast=2.0)
+    assert found.verdicts[0].text == (
+        "at 3.9 ms: specialised 75.00 % predicted (+-0.25, beyond what was measured) in 4.00 ms, over the"
+        " budget by 2.6 %, against fast 74.80 % published in 2.00 ms: +0.20 points; it cannot be told"
+    )
+    (document,) = comparisons_document([found]).comparisons
+    assert (document.budgets[0].over_budget, document.budgets[0].pays) == (True, None)
 
 
 def test_the_report_says_how_a_top1_is_known() -> None:

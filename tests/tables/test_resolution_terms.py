@@ -57,6 +57,7 @@ def test_without_a_term_another_resolution_is_refused_or_the_table_is_as_it_is()
     bare = replace(TABLE, resolution_terms=None)
     assert bare.brought_to(160) is bare
     assert TABLE.brought_to(128) is TABLE
+    assert TABLE.brought_to(160).brought_to(224) == TABLE
     with pytest.raises(TableMismatchError, match="and nothing says what networks lose at 160 px: name"):
         bare.at(160)
     with pytest.raises(TableMismatchError, match="at 128 px beyond 160 to 224 px"):

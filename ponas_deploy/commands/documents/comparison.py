@@ -39,6 +39,7 @@ class BudgetVerdict:
     near: str | None
     near_gain_points: float | None
     pays: bool | None
+    over_budget: bool
     text: str
 
 
@@ -111,5 +112,6 @@ def _verdict(one: Verdict) -> BudgetVerdict:
         one.near.entry.key if one.near else None,
         one.near_gain_points,
         one.pays,
+        one.over_budget,
         one.text,
     )

@@ -13,10 +13,13 @@ from ponas_deploy.commands.reports.style import BEST, FAINT, WARN, digits, table
 from ponas_deploy.engines.compared import Comparison, Measured, Top1
 
 _MARKS = {"on": "*", "not resolved": "~", "off": "", "unknown": "?"}
-_LEGEND = "* on the front of all; ~ behind networks from which the noise does not tell it; ? without a top-1."
+_LEGEND = (
+    "* on the front of all; ~ the noise does not tell it from a network of greater top-1; ? without a top-1."
+)
 _COMPARABLE = (
     "Published top-1 are of networks that were trained to the end, some of them distilled from a larger one;"
-    " predicted top-1 are of weights inherited from a supernet, not fine-tuned. All are of ImageNet."
+    " predicted top-1 are of weights inherited from a supernet, not fine-tuned. All are of ImageNet, with"
+    " weights and arithmetic in full precision, whatever precision the latencies are of."
 )
 
 
