@@ -142,10 +142,9 @@ def _of_layer(shared: Weights, layer: Layer) -> dict[str, Array]:
 def _cut(shared: Weights, parameter: Parameter) -> Array:
     """The first channels of the tensor, of the same kernel size."""
     name, shape = parameter.name, parameter.shape
-    smaller = kernel_name(name, shape[-1])
-    tensor = shared.get(smaller, shared.get(name))
-    if tensor is None:
-        raise WeightsError(f"the weights lack '{name}', which the candidates of a layer share.")
+    tensor = _present(shared, name)
+    if len(shape) == tensor.ndim == 4 and shape[-1] < tensor.shape[-1]:
+        tensor = _present(shared, kernel_name(name, shape[-1]))
     fits = len(shape) == tensor.ndim and shape[2:] == tensor.shape[2:]
     if not fits or any(want > have for want, have in zip(shape, tensor.shape, strict=True)):
         raise WeightsError(f"'{name}' has shape {tensor.shape}, too small for {shape}.")

@@ -21,7 +21,7 @@ from ponas_deploy.engines.weights_files import read_file
 from ponas_deploy.errors import SpaceError, WeightsError
 from ponas_deploy.files.weights import WeightsFile, read_weights, write_weights
 from searchspace import Architecture, Candidate, build_space
-from searchspace.elastic import ELASTIC
+from searchspace.elastic import ELASTIC, candidates_of
 from searchspace.ops import GlobalPool, Linear
 from train.networks import ElasticNetwork, Network, load_arrays
 from train.stages import Opening, draw, smallest
@@ -94,6 +94,8 @@ def test_a_file_without_a_smaller_kernel_is_refused(network: ElasticNetwork) -> 
     lacking = {name: array for name, array in network.arrays().items() if not name.endswith(".k3")}
     with pytest.raises(WeightsError, match=r"lack 'layers.A.depthwise.conv.weight.k3'"):
         ElasticNetwork(space()).load(lacking)
+    with pytest.raises(WeightsError, match=r"lack 'layers.A.depthwise.conv.weight.k3'"):
+        candidates_of(lacking, space())
 
 
 def test_the_authors_supernet_is_trained_further_from_what_it_was(

@@ -18,11 +18,14 @@ from tiny_elastic import SUBNETS, fit, images, known, random_network, space
 from tiny_training import CPU, one_thread, splits
 from typer.testing import CliRunner
 
+import train.data
+from photos import fill
 from ponas_deploy.commands import app
 from ponas_deploy.errors import PonasError, SpaceError
 from ponas_deploy.files.weights import read_weights
 from ponas_deploy.tables.files import load_accuracy_table
 from searchspace import Architecture, build_space
+from train.data import TensorImages
 from train.files import read_status
 from train.networks import sort_channels
 from train.progress import OnProgress, TrainingProgress, silent
@@ -233,6 +236,44 @@ def test_each_space_has_its_recipe(tmp_path: Path) -> None:
     with pytest.raises(SpaceError, match="train it by progressive shrinking"):
         train_run(SETTINGS, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_images_that_are_too_few_or_a_wrong_size_are_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = replace(splits(), validation=TensorImages(torch.zeros(17, 3, 16, 16), torch.zeros(17).long()))
+    monkeypatch.setitem(train.data.SOURCES, "few", lambda *_, **__: few)
+    with pytest.raises(PonasError, match="17 to compare networks by, which is too few"):
+        shrink_run(replace(SETTINGS, data="few"), tmp_path, fit)
+    with pytest.raises(SpaceError, match="multiples of 4 pixels, take 128 or 132"):
+        shrink_run(TrainSettings("no-images", "ofa-mbv3", resolution=130), tmp_path, fit)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_small_images_are_said_before_the_folder_is_claimed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Photos of 25 to 40 px."""
+    monkeypatch.setenv("PONAS_CACHE", str(tmp_path / "cache"))
+
+    def interrupt(progress: TrainingProgress) -> None:
+        if progress.note and "are smaller than 32 px" in progress.text:
+            raise KeyboardInterrupt
+
+    settings = replace(SETTINGS, data=str(fill(tmp_path / "photos", 50)), resolution=32)
+    with pytest.raises(KeyboardInterrupt):
+        shrink_run(settings, tmp_path / "run", fit, interrupt)
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_momentum_may_be_zero(tmp_path: Path) -> None:
+    def interrupt(progress: TrainingProgress) -> None:
+        if progress.milestone:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        shrink_run(replace(SETTINGS, shrink=replace(SHRINK, momentum=0.0)), tmp_path, fit, interrupt)
+    assert read_status(tmp_path).asked["shrink.momentum"] == 0
 
 
 def test_the_stored_statistics_are_those_of_the_largest_subnet(unbroken: TrainResult) -> None:

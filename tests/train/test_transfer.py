@@ -146,7 +146,7 @@ def test_what_comes_out_of_a_transfer(run: Run, tmp_path: Path) -> None:
     assert status["stage"] == "done"
     assert status["command"] == (
         f"ponas train transfer --out {folder} --data blobs --weights {_supernet()} --resolution 16 --seed 0"
-        " --epochs 30 --lr 0.1 --batch 16"
+        " --epochs 30 --lr 0.1 --batch 16 --networks 24 --device cpu"
     )
 
 
@@ -249,6 +249,26 @@ def test_a_finished_run_is_read_and_other_settings_are_refused(run: Run, tmp_pat
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
     given = ("train", "transfer", "--data", "blobs", "--weights", _supernet(), *ASKED, "--out", folder)
     refused(run(*given, "--epochs", 3), "epochs was 2, now 3")
+
+
+def test_more_networks_of_a_finished_run_are_another_command(run: Run, tmp_path: Path) -> None:
+    folder, moved = tmp_path / "run", tmp_path / "moved.safetensors"
+    transferred(_supernet(), folder)
+    moved.write_bytes(_supernet().read_bytes())
+    told = run(*asked("blobs", moved, folder, *ASKED, "--networks", 30))
+    assert told.exit_code == 0, told.output
+    words = f"change nothing in it; a table of more networks: ponas train table --run {folder} --networks 30"
+    assert words in " ".join(told.stderr.split())
+    command = json.loads(run("train", "status", folder, "--json").stdout)["command"]
+    assert f"--weights {moved} " in command
+    assert "--networks 30" in command
+
+
+def test_a_supernet_of_the_same_images_keeps_the_test_images(run: Run, tmp_path: Path) -> None:
+    trained = tmp_path / "trained.safetensors"
+    write_weights(trained, read_weights(_supernet()).shared, {**header(5), "data": "blobs", "seed": "0"})
+    refused(run(*asked("blobs", trained, tmp_path / "run", "--seed", 1)), "Ask for --seed 0.")
+    assert not (tmp_path / "run").exists()
 
 
 def refused(result: Result, words: str) -> None:
@@ -371,3 +391,5 @@ def test_images_that_rank_no_networks_say_so(run: Run, tmp_path: Path) -> None:
     refused(told, "all 24 networks reach 22.2 % on the validation images, which so rank none of them")
     assert (tmp_path / "run" / "weights.safetensors").exists()
     assert not (tmp_path / "run" / "accuracy.json").exists()
+    assert not (tmp_path / "run" / "state.safetensors").exists()
+    refused(run("train", "table", "--run", tmp_path / "run"), "`ponas train transfer --out")

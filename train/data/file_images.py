@@ -78,7 +78,8 @@ class Style:
         return bool(self.brightness or self.saturation)
 
 
-STYLES = {"imagenet": Style(), "ofa": Style(0.875, 32 / 255, 0.5)}
+USUAL = "imagenet"
+STYLES = {USUAL: Style(), "ofa": Style(0.875, 32 / 255, 0.5)}
 """By name; "ofa" as github.com/mit-han-lab/once-for-all @f03b267 does it."""
 
 
@@ -91,7 +92,7 @@ def resized_px(resolution: int, ratio: float | None = None) -> int:
 
 
 def views(
-    resolution: int, mean: tuple[float, ...], std: tuple[float, ...], style: Style = STYLES["imagenet"]
+    resolution: int, mean: tuple[float, ...], std: tuple[float, ...], style: Style = STYLES[USUAL]
 ) -> Views:
     """ImageNet's usual views: a random crop and flip to train on, the centre of 8/7 the size to evaluate.
 

@@ -20,7 +20,7 @@ from ponas_deploy.errors import PonasError, UnknownNameError
 from ponas_deploy.files.class_names import listed
 from train.compute import WHOLE, Share, generator
 from train.data.cache import default_cache
-from train.data.file_images import STYLES, FileImages, Reading, resized_px, views
+from train.data.file_images import STYLES, USUAL, FileImages, Reading, resized_px, views
 from train.data.layout import ALL, TEST, TRAIN, VALIDATION, Part, found_text, read_parts
 from train.data.splits import Batch, Images, Splits
 from train.progress import OnProgress, TrainingProgress, silent
@@ -38,7 +38,7 @@ def load(
     *,
     validation: int = HELD_OUT,
     test: int = HELD_OUT,
-    style: str = "imagenet",
+    style: str = USUAL,
     cache_dir: Path | None = None,
     on_progress: OnProgress = silent,
 ) -> Splits:
@@ -83,6 +83,7 @@ def load(
         test=images(TEST),
         resize_px=resized_px(resolution, prepared.ratio),
         class_names=any_part.class_names,
+        style="" if style == USUAL else style,
     )
 
 

@@ -23,6 +23,8 @@ Source = Callable[..., Splits]
 
 # What a call may bring but a name does not keep: it changes no image.
 PASSING = ("cache_dir", "download", "on_progress")
+DIVIDING = ("validation", "test")
+"""Options that say which images are trained on and which are held out."""
 
 _KINDS: dict[type, str] = {int: "a whole number", float: "a number", bool: "yes or no", Path: "a folder"}
 _SWITCH = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
@@ -62,11 +64,19 @@ def divided(text: str, names: Iterable[str]) -> tuple[str, dict[str, str]]:
 
 def accepted(source: Source) -> dict[str, Any]:
     """The options a source takes, and the type of each."""
+    hints = get_type_hints(_function(source))
+    return {name: hints.get(name, str) for name in usual(source)}
+
+
+def usual(source: Source) -> dict[str, Any]:
+    """The options a source takes, and the value of each where nobody says."""
+    found = inspect.signature(_function(source)).parameters.values()
+    return {p.name: p.default for p in found if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def _function(source: Source) -> Source:
     function = source.found() if isinstance(source, Lazy) else source
-    function = function.func if isinstance(function, partial) else function
-    hints = get_type_hints(function)
-    found = inspect.signature(function).parameters.values()
-    return {p.name: hints.get(p.name, str) for p in found if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    return function.func if isinstance(function, partial) else function
 
 
 def checked(name: str, source: Source, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from ponas_deploy.errors import PonasError, UnknownNameError
 from ponas_deploy.files.bounds import Resolution, Seed, Threads, fault
-from train.data.options import Lazy, Source, accepted, checked, divided, written
+from train.data.options import DIVIDING, Lazy, Source, accepted, checked, divided, usual, written
 from train.data.splits import Splits
 
 SOURCES: dict[str, Source] = {
@@ -47,6 +47,40 @@ def load(
     ready = checked(plain, source, {**typed, **options})
     splits = source(resolution, seed, workers, **ready)
     return replace(splits, name=written(splits.name, ready))
+
+
+def same_source(name: str, other: str) -> bool:
+    """Whether two texts name the same data set or folder, whatever their options."""
+    return _place(name) == _place(other)
+
+
+def as_divided(name: str, before: str) -> str:
+    """`name` with the options that divided the images `before`, where both are of the same source.
+
+    PonasError where `name` asks for others: images that were trained on would then be held out.
+    """
+    if not same_source(name, before):
+        return name
+    (plain, typed), (_, kept) = divided(name, SOURCES), divided(before, SOURCES)
+    source = _source(plain, name)
+    dividing = set(DIVIDING) & set(accepted(source))
+    asked, were = (
+        {**usual(source), **checked(plain, source, {key: some[key] for key in dividing & set(some)})}
+        for some in (typed, kept)
+    )
+    for key in sorted(dividing & set(typed)):
+        if asked[key] != were[key]:
+            raise PonasError(
+                f"{key}={typed[key]} was asked for, but the weights' training divided {plain} with"
+                f" {key}={were[key]}: images that they were trained on would be held out; leave it out."
+            )
+    taken = ",".join(f"{key}={kept[key]}" for key in sorted(dividing & set(kept) - set(typed)))
+    return f"{name}{',' if typed else ':'}{taken}" if taken else name
+
+
+def _place(name: str) -> str:
+    plain, _ = divided(name, SOURCES)
+    return plain if plain in SOURCES else str(Path(plain).expanduser().resolve())
 
 
 def _refuse_out_of_bounds(resolution: int | None, seed: int, workers: int) -> None:

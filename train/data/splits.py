@@ -87,7 +87,7 @@ class Splits:
     `resolution` in pixels. The shorter side of an image of another size is brought to `resize_px` (None: to
     the resolution), and its centre cut out. A pixel value v in [0, 1] reaches the network as
     (v - mean) / std, channel by channel. `class_names` are in the order of the labels, empty where the
-    classes have no names.
+    classes have no names. `style` is how images are prepared, empty for the usual way.
     """
 
     name: str
@@ -101,6 +101,7 @@ class Splits:
     test: Images
     resize_px: int | None = None
     class_names: tuple[str, ...] = ()
+    style: str = ""
 
     def in_order(self, names: Sequence[str]) -> Splits:
         """The same images with their classes numbered as in `names`, which are the same names."""

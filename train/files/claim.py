@@ -27,19 +27,21 @@ def claim(
 ) -> None:
     """Start or continue a run in `folder`: `run.json` of format `kind` holds everything that decides it.
 
-    Dotted names that are `free` decide nothing, nor do those of `told`, which are kept for people; what an
-    older run does not name had its value in `defaults`. RunMismatchError names what changed; OverwriteError
-    when `results` lie there without a run.
+    Dotted names that are `free` decide nothing, nor do those of `told`, which are kept for people as the
+    newest command has them; what an older run does not name had its value in `defaults`. RunMismatchError
+    names what changed; OverwriteError when `results` lie there without a run.
     """
     wanted = {name: value for name, value in _plain(identity).items() if name not in free}
+    told = _plain(told or {})
     path = folder / _NAME
     if not path.exists():
         for result in results:
             refuse_file(result, overwrite=False)
-        write_document(path, kind, RunDocument({**wanted, **_plain(told or {})}))
+        write_document(path, kind, RunDocument({**wanted, **told}))
         return
-    found = {**_plain(defaults or {}), **read_document(path, kind).settings}
-    names = sorted((set(found) | set(wanted)) - {*free, *(told or {})})
+    kept = read_document(path, kind).settings
+    found = {**_plain(defaults or {}), **kept}
+    names = sorted((set(found) | set(wanted)) - {*free, *told})
     changes = [
         f"{name} was {found.get(name)}, now {wanted.get(name)}"
         for name in names
@@ -47,6 +49,8 @@ def claim(
     ]
     if changes:
         raise RunMismatchError(folder, changes)
+    if {**kept, **told} != kept:
+        write_document(path, kind, RunDocument({**kept, **told}), overwrite=True)
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ponas_deploy.errors import PonasError
+from ponas_deploy.files.documents import read_raw
 from ponas_deploy.files.weights import read_header
+from train.files.documents import RUN, TRANSFER_RUN
 from train.files.rows import KEY, rows_of
 from train.progress import LayerRow
 
@@ -123,7 +125,13 @@ def finished(run: Path) -> Path:
     for needed in (weights, run / "accuracy.json"):
         if not needed.exists():
             raise PonasError(
-                f"{run} holds no finished run ({needed.name} is missing): `ponas train --out {run}` with the"
-                f" settings it was started with finishes it."
+                f"{run} holds no finished run ({needed.name} is missing): `{_command(run)} --out {run}` with"
+                f" the settings it was started with finishes it."
             )
     return weights
+
+
+def _command(run: Path) -> str:
+    document = RunPaths(run).run
+    transfer = document.exists() and read_raw(document, RUN, TRANSFER_RUN).format == TRANSFER_RUN
+    return "ponas train transfer" if transfer else "ponas train"

@@ -32,6 +32,7 @@ def describe(layout: str, space: Space, splits: Splits, seed: int) -> dict[str, 
         "crop_px": str(space.resolution),
         "channel_order": "RGB",
         "seed": str(seed),
+        **({"style": splits.style} if splits.style else {}),
         **({class_names.KEY: class_names.written(splits.class_names)} if splits.class_names else {}),
     }
 
@@ -69,7 +70,7 @@ def refuse_other_images(file: WeightsFile, splits: Splits) -> None:
     if classes not in (None, splits.classes):
         raise WeightsError(
             f"{file.path} tells {classes} classes apart, but {splits.name} has {splits.classes}:"
-            f" name the images it was made for."
+            f" name the images it was made for{_or_transfer(file)}."
         )
     resolution = file.number("resolution")
     if resolution not in (None, splits.resolution):
@@ -85,10 +86,16 @@ def _refuse_other_names(file: WeightsFile, splits: Splits) -> None:
     if not ours or not theirs or ours == theirs:
         return
     if text := class_names.difference(ours, theirs, str(file.path), splits.name):
-        raise WeightsError(f"the classes differ, {text}: name images of the classes it was trained on.")
+        raise WeightsError(
+            f"the classes differ, {text}: name images of the classes it was trained on{_or_transfer(file)}."
+        )
     raise WeightsError(
         f"{file.path} numbers the classes of {splits.name} in another order: name files of one run."
     )
+
+
+def _or_transfer(file: WeightsFile) -> str:
+    return ", or fit it to these: `ponas train transfer`" if file.elastic else ""
 
 
 def _classes(file: WeightsFile) -> int | None:

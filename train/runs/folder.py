@@ -26,8 +26,14 @@ from train.stages import TunedLayer
 _FREE = ("device", "workers", "fine_tune.pass_images")
 
 
-def claimed(settings: TrainSettings, paths: RunPaths, on_progress: OnProgress) -> RunFolder:
-    """Read the images of a run, and start or continue it in its folder (`RunFolder.claim`)."""
+def space_of(settings: TrainSettings) -> Space:
+    """The space of a run before its images are read; SpaceError for a resolution that it is not made for."""
+    name, resolution = settings.space, settings.resolution
+    return build_space(name, resolution) if resolution else build_space(name)
+
+
+def opened(settings: TrainSettings, paths: RunPaths, on_progress: OnProgress) -> RunFolder:
+    """Read the images of a run; nothing is written before `RunFolder.claim`."""
     on_progress(TrainingProgress("data", 0, 1, settings.data))
     reading = partial(
         load,
@@ -40,9 +46,7 @@ def claimed(settings: TrainSettings, paths: RunPaths, on_progress: OnProgress) -
     splits = distributed.in_turn(reading)
     space = build_space(settings.space, splits.resolution, splits.classes)
     on_progress(TrainingProgress("data", 1, 1, f"{len(splits.train.labels)} training images"))
-    folder = RunFolder(paths, space, splits, settings.seed)
-    folder.claim(settings)
-    return folder
+    return RunFolder(paths, space, splits, settings.seed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,9 +33,9 @@ def load_images(
     prepared as its authors do it. `otherwise_px` is the resolution where neither the command line nor a file
     says one, `otherwise_names` the classes where no file names any.
     PonasError when the files are for other images or classes than these, or were trained on another cut than
-    each other.
+    each other or than `data` asks for.
     """
-    from train.data import load
+    from train.data import as_divided, load
     from train.networks import refuse_other_images
 
     cuts = {file.path: cut for file in files if (cut := file.number("seed")) is not None}
@@ -45,10 +45,12 @@ def load_images(
             f"the images were cut into training and test by other seeds ({each}): one file has seen the"
             f" other's test images; name files of one run."
         )
+    named = data_of(files, data)
     for file in files:
         resolution = agreed("resolution", resolution, file.number("resolution"))
+        named = as_divided(named, file.metadata.get("data", named))
     splits = load(
-        data_of(files, data),
+        named,
         resolution=resolution or otherwise_px,
         seed=next(iter(cuts.values()), seed),
         workers=workers,
@@ -66,8 +68,11 @@ def load_images(
 
 
 def style_of(files: Sequence[WeightsFile]) -> dict[str, Any]:
-    """The option of a data set that prepares its images as the authors of the weights did."""
-    return {"style": "ofa"} if any("resize_ratio" in file.metadata for file in files) else {}
+    """The option of a data set that prepares its images as those were that the weights were trained on."""
+    for file in files:
+        if style := file.metadata.get("style", "ofa" if "resize_ratio" in file.metadata else ""):
+            return {"style": style}
+    return {}
 
 
 def _unnamed(file: WeightsFile, splits: Splits) -> TrainingProgress:

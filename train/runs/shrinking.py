@@ -20,13 +20,13 @@ from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.files.weights import read_weights, write_weights
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.accuracy_file import write_accuracy_table
-from searchspace import build_space
 from searchspace.elastic import ELASTIC
 from train.compute import Compute, distributed
 from train.files import RunLog, RunPaths, lock
 from train.networks import ElasticNetwork, describe, refuse_inelastic
-from train.progress import OnProgress, both, silent
-from train.runs.folder import RunFolder, claimed
+from train.progress import OnProgress, TrainingProgress, both, silent
+from train.runs.enough import refuse_few, too_small
+from train.runs.folder import RunFolder, opened, space_of
 from train.runs.subnets import EvaluatedSubnets, FitTable, Run, SubnetsWanted, evaluated_subnets
 from train.runs.supernet import TrainResult, result_of
 from train.settings import TrainSettings, dotted
@@ -44,9 +44,9 @@ def shrink_run(
 
     `best` of the result is the best of those subnets. None in a process that only helps another one. See
     `train.runs.supernet.train_run` for what is raised, and what is kept; SpaceError for a space whose
-    candidates share no weights.
+    candidates share no weights or that is not made for the resolution, PonasError for too few images.
     """
-    refuse_inelastic(build_space(settings.space))  # before an image is read
+    refuse_inelastic(space_of(settings))  # before an image is read
     leads = distributed.leads()
     compute = Compute.on(settings.device, settings.workers, settings.precision)
     paths = RunPaths(run_dir)
@@ -64,7 +64,11 @@ def shrink_run(
 def _trained(
     settings: TrainSettings, paths: RunPaths, compute: Compute, on_progress: OnProgress
 ) -> RunFolder:
-    folder = claimed(settings, paths, on_progress)
+    folder = opened(settings, paths, on_progress)
+    refuse_few(folder.splits)
+    if text := too_small(folder.splits):
+        on_progress(TrainingProgress("data", 1, 1, text, note=True))
+    folder.claim(settings)
     if not folder.has(paths.weights):
         with compute.seeded(settings.seed):  # what torch draws for new modules is overwritten
             if distributed.leads():

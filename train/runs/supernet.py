@@ -20,13 +20,13 @@ from ponas_deploy.tables.accuracy import AccuracyOrigin, AccuracyTable
 from ponas_deploy.tables.accuracy_file import write_accuracy_table
 from ponas_deploy.tables.files import load_accuracy_table
 from ponas_deploy.tables.grid import SpaceKey
-from searchspace import Architecture, Space, build_space
+from searchspace import Architecture, Space
 from train.compute import Compute, distributed, enough_memory
 from train.data import Splits
 from train.files import RunLog, RunPaths, grid_of, lock
 from train.networks import Network, refuse_untrainable
 from train.progress import LayerRow, OnProgress, TrainingProgress, both, silent
-from train.runs.folder import RunFolder, claimed
+from train.runs.folder import RunFolder, opened, space_of
 from train.settings import FineTuneSettings, TrainSettings, dotted
 from train.stages import evaluate, fine_tune, train_meta
 
@@ -62,8 +62,9 @@ def train_run(settings: TrainSettings, run_dir: Path, on_progress: OnProgress = 
 
 
 def _run(settings: TrainSettings, paths: RunPaths, compute: Compute, on_progress: OnProgress) -> TrainResult:
-    refuse_untrainable(build_space(settings.space))  # before an image is read
-    folder = claimed(settings, paths, on_progress)
+    refuse_untrainable(space_of(settings))  # before an image is read
+    folder = opened(settings, paths, on_progress)
+    folder.claim(settings)
     if not folder.has(paths.table):
         with compute.seeded(settings.seed):  # what torch draws for new modules is overwritten
             _train_logged(settings, folder, compute, on_progress)

@@ -29,20 +29,15 @@ from ponas_deploy.tables.files import load_accuracy_table
 from searchspace import Space, build_space
 from searchspace.elastic import ELASTIC
 from train.compute import Compute, distributed
-from train.data import FileImages, Splits, load
+from train.data import Splits, as_divided, load, same_source
 from train.files import TRANSFER_RUN, RunLog, RunPaths, claim, lock
 from train.networks import ElasticNetwork, describe, to_arrays
 from train.progress import OnProgress, TrainingProgress, both, silent
+from train.runs.enough import refuse_few, too_small
 from train.runs.images import style_of
 from train.runs.subnets import FitTable, Run, SubnetsWanted, evaluated_subnets
 from train.settings import TransferSettings
 from train.stages import classifier_names, new_classifier, train_transfer
-
-LEAST_IMAGES = 20
-"""Validation images without which no table is made: with fewer top-1 moves in steps of more than 5 points."""
-
-_IN_ALL = 125
-"""Images of a folder of which so many are held out: a fifth for the test, and a fifth of the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +91,16 @@ def open_transfer(
     """Read the images and see whether the supernet can be fitted to them; nothing is written.
 
     Raises WeightsError for a file that is no supernet with shared weights, or of another space or version,
-    SpaceError for a resolution that the space is not made for, PonasError for images that are too few.
+    SpaceError for a resolution that the space is not made for, PonasError for images that are too few, or
+    that the supernet was trained on with another part of them held out.
     """
     if distributed.launched():
         raise PonasError("a transfer trains in one process: start it without torchrun.")
     known = _space(file, space, resolution)
+    data = _held_out_alike(file, data, seed)
     splits = load(data, resolution=known.resolution, seed=seed, on_progress=on_progress, **style_of((file,)))
-    _refuse_few(splits)
-    for text in (_small(splits), _replaced(file, splits)):
+    refuse_few(splits)
+    for text in (too_small(splits), _replaced(file, splits)):
         if text:
             on_progress(TrainingProgress("data", 1, 1, text, note=True))
     return TransferJob(
@@ -129,13 +126,18 @@ def transfer_run(
     """
     paths, compute = RunPaths(folder), Compute.on(device)
     with lock.held(folder):
-        results, told = (paths.table, paths.weights), {"weights": str(job.source.path)}
+        results = (paths.table, paths.weights)
+        told = {
+            "weights": str(job.source.path),
+            "networks": wanted.networks,
+            "time": wanted.seconds,
+            "device": device,
+        }
         claim(folder, TRANSFER_RUN, job.identity(), results, told=told)
         paths.sweep()
         if not paths.table.exists():
             with RunLog(paths.log) as log, compute.seeded(job.seed):
                 _run(job, paths, wanted, fit, compute, both(log, on_progress), on_note)
-        paths.state.unlink(missing_ok=True)
     table = load_accuracy_table(paths.table)
     return TransferResult(
         table, paths.table, paths.weights, wanted.beside(paths.weights), job.splits.class_names
@@ -163,6 +165,7 @@ def _run(
             on_progress=on_progress,
         )
         write_weights(paths.weights, network.arrays(), describe(ELASTIC, job.space, job.splits, job.seed))
+    paths.state.unlink(missing_ok=True)
     run = Run(read_weights(paths.weights), job.space, job.splits)
     found = evaluated_subnets(run, wanted, on_progress, on_note)
     write_accuracy_table(fit(run, found), paths.table)
@@ -200,27 +203,17 @@ def _space(file: WeightsFile, asked: str | None, resolution: int | None) -> Spac
     return known
 
 
-def _refuse_few(splits: Splits) -> None:
-    training, held_out = len(splits.train.labels), len(splits.validation.labels)
-    if held_out < LEAST_IMAGES:
+def _held_out_alike(file: WeightsFile, data: str, seed: int) -> str:
+    """The images with the options that divided them before, where the supernet was trained on them."""
+    before, cut = file.metadata.get("data", ""), file.number("seed")
+    if not before or not same_source(data, before):
+        return data
+    if cut not in (None, seed):
         raise PonasError(
-            f"{splits.name} leaves {training} images to train on and {held_out} to compare networks by, which"
-            f" is too few: {LEAST_IMAGES} of these are needed, about {_IN_ALL} images in all."
+            f"{file.path} was trained on {before}, divided by seed {cut}: with seed {seed} images that it was"
+            f" trained on would be held out. Ask for --seed {cut}."
         )
-
-
-def _small(splits: Splits) -> str:
-    """What is said of images that are smaller than the network's input; empty where none is."""
-    if not isinstance(splits.train, FileImages):
-        return ""
-    found = splits.train.smaller_than(splits.resolution)
-    if not found.count:
-        return ""
-    return (
-        f"warning: {found.count} of {found.looked_at} training images are smaller than {splits.resolution} px"
-        f" (one has a side of {found.smallest_px}) and are enlarged: a smaller --resolution is faster"
-        " and shows as much"
-    )
+    return as_divided(data, before)
 
 
 def _replaced(file: WeightsFile, splits: Splits) -> str:

@@ -191,7 +191,8 @@ def sgd(
     weight_decay: float,
     nesterov: bool = False,
 ) -> torch.optim.SGD:
-    """The optimizer of every stage of the paper."""
+    """The optimizer of every stage of the paper; without momentum `nesterov` changes nothing."""
+    nesterov = nesterov and momentum > 0  # torch refuses it otherwise
     return torch.optim.SGD(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
 
 

@@ -74,9 +74,8 @@ def train_transfer(
     the result of an unbroken run. Raises TrainingError when the loss is not finite, OutOfMemoryError when the
     batch is too large; the state is then that of the last good epoch.
     """
-    momentum = settings.momentum
     optimizer = sgd(
-        network.parameters(), settings.head_lr, momentum, settings.weight_decay, nesterov=momentum > 0
+        network.parameters(), settings.head_lr, settings.momentum, settings.weight_decay, nesterov=True
     )
     scaler = compute.scaler()
     start = load_state(state, network, optimizer, compute, scaler) if state and state.exists() else 0
@@ -163,8 +162,9 @@ class _Epoch:
     def _networks(self) -> Iterator[list[Architecture]]:
         choose = Random(derive(self.seed, "networks", self.stage.name, self.epoch)).randrange
         space = self.network.space
+        whole = Opening.whole(space)
         while True:
-            yield [draw(space, Opening.whole(space), choose) for _ in range(self.settings.subnets)]
+            yield [draw(space, whole, choose) for _ in range(self.settings.subnets)]
 
     def _dropout(self) -> AbstractContextManager[None]:
         return self.compute.seeded(derive(self.seed, "dropout", self.stage.name, self.epoch))

@@ -86,7 +86,10 @@ def _command(found: Status) -> str:
 
 
 def _transfer_options(found: Status) -> Iterator[str]:
+    """Older runs do not say the last three."""
     given = [(name, found.asked[name]) for name in ("data", "weights", "resolution", "seed")]
     given += [(name, value) for name, _, value in (pair.partition("=") for pair in found.settings)]
+    given += [(name, found.asked.get(name)) for name in ("networks", "time", "device")]
     for name, value in given:
-        yield from (f"--{name.replace('_', '-')}", str(value))
+        if value is not None:
+            yield from (f"--{name.replace('_', '-')}", f"{value:g}" if name == "time" else str(value))

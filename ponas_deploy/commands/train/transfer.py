@@ -96,6 +96,7 @@ def transfer(
     needs_torch()
     from ponas_deploy.engines.weights_files import read_file
     from ponas_deploy.fitting import LEAST_ROWS
+    from train.files import RunPaths
     from train.runs import SubnetsWanted, open_transfer, transfer_run
     from train.settings import TransferSettings
 
@@ -108,6 +109,7 @@ def transfer(
     def fit(run: Run, found: EvaluatedSubnets) -> AccuracyTable:
         return _fitted(run, found, settings, seed)
 
+    finished = RunPaths(folder).table.exists()
     with training_in(folder) as on_progress:
         job = open_transfer(
             file,
@@ -119,6 +121,11 @@ def transfer(
             on_progress=on_progress,
         )
         result = transfer_run(job, folder, wanted, fit, device=device, on_progress=on_progress, on_note=note)
+    if finished and (networks is not None or time is not None):
+        note(
+            "the run was finished before, and --networks and --time change nothing in it; a table of more"
+            f" networks: ponas train table --run {folder} --networks {networks or 'N'}"
+        )
     if json:
         from ponas_deploy.commands.train.documents import transferred_document
 
