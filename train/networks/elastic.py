@@ -130,9 +130,8 @@ def _elastic_block(layer: Layer) -> Block:
 def _elastic_module(prefix: str, sizes: dict[str, tuple[int, ...]], op: Weighted) -> nn.Module:
     if isinstance(op, Conv):
         return ElasticConvNorm(op, sizes.get(f"{prefix}.{op.name}.conv.weight", ()))
-    if isinstance(op, SqueezeExcite):
-        return ElasticSqueezeExcitation(op)
-    raise SpaceError(f"'{op.name}' is a linear layer, which shares no weights.")
+    assert isinstance(op, SqueezeExcite)  # `refuse_inelastic`
+    return ElasticSqueezeExcitation(op)
 
 
 class ElasticConvNorm(nn.Module):

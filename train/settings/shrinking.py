@@ -3,7 +3,8 @@
 The defaults are those of the paper and of its authors' code (section 4.1 and figure 3;
 github.com/mit-han-lab/once-for-all @f03b267, `train_ofa_net.py`), whose learning rates are for a batch of
 2048 on 32 GPUs. Left out of theirs: warm-up, label smoothing, colour jitter, and a resolution drawn for each
-batch.
+batch. Otherwise than theirs: batch norm and biases decay too, the teacher is in evaluation mode, and the loss
+is the mean of cross entropy and distillation, half of their sum.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def inherited_weights(
 
     `weights` is a supernet's or a network's file. Batch norm statistics are measured on training
     images, because those of the supernet belong to the neighbours a block was trained with; those of an
-    elastic supernet as its authors do.
+    elastic supernet as its authors do, unless `finetune_epochs` have made it a network of its own.
     Raises WeightsError when the file does not fit the architecture, PonasError when the images do not.
     """
     refuse_other_space(architecture, splits)
