@@ -32,7 +32,7 @@ from searchspace.space import Space
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A network that was chosen and not built, the margin that was left, and warnings about the tables.
+    """A network that was chosen and not built, the margin that was left, and warnings of it and the tables.
 
     `doubts` are those that make the choice worthless. `table` is the latency table's name where there were
     several.
@@ -43,43 +43,6 @@ class Choice:
     warnings: tuple[str, ...]
     doubts: tuple[str, ...] = ()
     table: str = ""
-
-
-def choose(
-    latency: StoredTable,
-    accuracy: AccuracyTable,
-    budget: Budget,
-    *,
-    name: str = "",
-    space: Space | None = None,
-    method: str = "exact",
-    seed: int = 0,
-    confidence: float | None = None,
-    on_note: OnNote = no_note,
-) -> Choice:
-    """The best network within a budget by a table, with a margin where a `confidence` asks for one.
-
-    `name` is what the table is called in warnings, `on_note` is called with each of them. See
-    `specialize` for the errors.
-    """
-    table = latency.table
-    named = {name or latency.name: table}
-    _, against = usable_tables(named, confidence=confidence, promise=confidence is not None)
-    unit = budget_doubt(table.grid, budget.latency_ms) if budget.latency_ms else ""
-    warnings = (*against, *accuracy_warnings(accuracy), *([unit] if unit else []))
-    for warning in warnings:
-        on_note(warning)
-    if confidence:
-        refuse_stale(latency)
-    left = margin(table, confidence) if confidence else None
-    found = choose_within(left, table, accuracy, budget, space=space, method=method, seed=seed)
-    if beyond := beyond_the_rows(table, found.predicted_ms):
-        warnings = (*warnings, f"{name or latency.name}: {beyond}")
-        on_note(warnings[-1])
-    for warning in top1_warnings(accuracy, [found.predicted_loss_pp], resolutions([table])):
-        warnings = (*warnings, warning)
-        on_note(warning)
-    return Choice(found, left, warnings, doubts(named, accuracy))
 
 
 def choose_over(
@@ -95,7 +58,9 @@ def choose_over(
 ) -> Choice:
     """The best network within a budget over several latency tables, each with its `Side` and its name.
 
-    Of networks that lose the same the faster one. BudgetError, the most hopeful table's, where none fits.
+    Of networks that lose the same the faster one, with a margin where a `confidence` asks for one. Its
+    warnings are about all tables and about this network alone; `on_note` is called with each. BudgetError,
+    the most hopeful table's, where none fits.
     """
     found, refusals, said = list[Choice](), list[BudgetError](), dict[str, None]()
 
@@ -105,29 +70,58 @@ def choose_over(
         said[text] = None
 
     for name, stored, side in zip(names, latencies, sides, strict=True):
+        named = {name: stored.table}
+        for text in _against(named, side.accuracy, budget, confidence):
+            note_once(text)
         try:
-            one = choose(
-                stored,
-                side.accuracy,
-                budget,
-                name=name,
-                space=side.space,
-                method=method,
-                seed=seed,
-                confidence=confidence,
-                on_note=note_once,
-            )
+            one = _chosen(stored, side, budget, name, method, seed, confidence)
         except BudgetError as error:
             refusals.append(error)
             continue
-        found.append(replace(one, table=name if len(latencies) > 1 else ""))
+        against = doubts(named, side.accuracy)
+        found.append(replace(one, doubts=against, table=name if len(latencies) > 1 else ""))
     if not found:
         raise _most_hopeful(refusals)
     best = min(found, key=lambda one: (one.specialization.compared_pp, one.specialization.predicted_ms))
+    for text in best.warnings:
+        note_once(text)
     for side in sides:
         for text in resolution_warnings(side.accuracy, [one.resolution for one in sides if one.resolution]):
             note_once(text)
     return replace(best, warnings=tuple(said))
+
+
+def _against(
+    named: Mapping[str, LatencyTable], accuracy: AccuracyTable, budget: Budget, confidence: float | None
+) -> tuple[str, ...]:
+    """What speaks against a latency table, by its name, and the accuracy table, whatever is chosen by them.
+
+    MeasurementError for a latency table too poor to promise with `confidence`.
+    """
+    _, against = usable_tables(named, confidence=confidence, promise=confidence is not None)
+    units = [budget_doubt(table.grid, budget.latency_ms) for table in named.values() if budget.latency_ms]
+    return (*against, *accuracy_warnings(accuracy), *filter(None, units))
+
+
+def _chosen(
+    latency: StoredTable,
+    side: Side,
+    budget: Budget,
+    name: str,
+    method: str,
+    seed: int,
+    confidence: float | None,
+) -> Choice:
+    """The best network by a table called `name`; its warnings are those about this network."""
+    table, accuracy = latency.table, side.accuracy
+    if confidence:
+        refuse_stale(latency)
+    left = margin(table, confidence) if confidence else None
+    found = choose_within(left, table, accuracy, budget, space=side.space, method=method, seed=seed)
+    beyond = beyond_the_rows(table, found.predicted_ms)
+    of_table = [f"{name}: {beyond}"] if beyond else []
+    of_top1 = top1_warnings(accuracy, [found.predicted_loss_pp], resolutions([table]))
+    return Choice(found, left, (*of_table, *of_top1))
 
 
 def refuse_impossible(

@@ -60,6 +60,16 @@ def test_the_better_resolution_is_chosen_and_said(run: Run) -> None:
     assert "Latency table: 160, of 2." in report
 
 
+def test_what_is_said_of_a_network_that_was_not_chosen_is_not_said_of_the_other(run: Run) -> None:
+    beyond = "beyond the best of the 1,200 measured networks"
+    small = document(run("specialize", *tables(160), "--latency", "22ms", "--json"))
+    assert any(beyond in warning for warning in small["warnings"])
+    both = run("specialize", *tables(160, 224), "--latency", "22ms", "--json")
+    assert document(both)["resolution"] == 224
+    assert not any(beyond in warning for warning in document(both)["warnings"])
+    assert beyond not in both.output
+
+
 def test_a_csv_is_at_the_resolution_that_is_said(run: Run) -> None:
     grid = load_latency_table(Path("160.json")).grid
     write_csv(Path("mine.csv"), grid, "latency_ms")
