@@ -151,12 +151,18 @@ def compare(
     if latency_tables:
         raise typer.BadParameter("--latency-table predicts and --device measures: give one of them.")
     from ponas_deploy.tables import store
-    from ponas_deploy.tables.architectures import DEFAULT_RESOLUTION, architecture_in, named_by
+    from ponas_deploy.tables.architectures import (
+        DEFAULT_RESOLUTION,
+        architecture_in,
+        named_by,
+        resolution_of,
+    )
     from ponas_deploy.tables.resolutions import AUTO
     from searchspace import build_space
 
     refuse_threads(threads, device)
-    one = resolution.one if resolution else None
+    one = resolution_of(archs or (), space, resolution.px if resolution else None)
+    one = one or (resolution.one if resolution else None)
     named = named_by(archs[0]).space if archs and not space else space
     built = build_space(named or _MEASURED_SPACE, one or DEFAULT_RESOLUTION, classes or 1000)
     limits = _latencies(latency)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,29 @@ def fixed_model(path: Path, sizes: Mapping[str, int], batch: int | None = None) 
     FileFormatError for what is no ONNX model, PonasError for a size that stays open, for a name that is no
     open size, and for a batch that the model does not take.
     """
+    (found,) = fixed_models([path], sizes, batch)
+    return found
+
+
+def fixed_models(
+    paths: Sequence[Path], sizes: Mapping[str, int], batch: int | None = None
+) -> list[FixedModel]:
+    """The same of several files: each of `sizes` must be an open size of one of them."""
+    given = {name: _checked(name, size) for name, size in sizes.items()}
+    used = set[str]()
+    found = [_fixed(path, given, batch, used) for path in paths]
+    if unknown := [name for name in given if name not in used]:
+        lacks = f"{paths[0]} has no" if len(paths) == 1 else "none of the models has an"
+        raise PonasError(f"{lacks} open size '{unknown[0]}' in its inputs: leave that --size out.")
+    return found
+
+
+def _fixed(path: Path, given: Mapping[str, int], batch: int | None, used: set[str]) -> FixedModel:
+    """One of them; the names of `given` that are open sizes of it are added to `used`."""
     model = _loaded(path)
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [one for one in model.graph.input if one.name not in weights]
-    given = {name: _checked(name, size) for name, size in sizes.items()}
     symbols, left = dict[str, int](), dict[str, None]()
-    used = set[str]()
     for one, axis, size in _open_sizes(inputs):
         names = [name for name in (size.dim_param, f"{one.name}:{axis}") if name]
         chosen = next((name for name in names if name in given), None)
@@ -52,8 +69,6 @@ def fixed_model(path: Path, sizes: Mapping[str, int], batch: int | None = None) 
     if left:
         asked = " ".join(f"--size {name}=N" for name in left)
         raise PonasError(f"{path} leaves sizes of its inputs open: give them with {asked}.")
-    if unknown := [name for name in given if name not in used]:
-        raise PonasError(f"{path} has no open size '{unknown[0]}' in its inputs: leave that --size out.")
     _fix_outputs(model, symbols)
     return FixedModel(_bytes(model, path), _batch(inputs, batch, path), tuple(map(_in_words, inputs)))
 
@@ -120,7 +135,7 @@ def _batch(inputs: list[Any], asked: int | None, path: Path) -> int:
     shapes = [one.type.tensor_type.shape.dim for one in inputs]
     found = next((shape[0].dim_value for shape in shapes if len(shape)), 1)
     if asked is not None and asked != found:
-        raise PonasError(f"{path} takes a batch of {found}, not {asked}: leave --batch out.")
+        raise PonasError(f"{path} takes a batch of {found}, not {asked}: give --batch {found}.")
     most = bounds_of(Batch)[1]
     return int(min(found, most or found))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from ponas_deploy.engines.choice import choose_over
 from ponas_deploy.engines.compared import Entry, Top1, in_ms
 from ponas_deploy.engines.deployment import carried_by, stored_losses
-from ponas_deploy.engines.onnx_files import FixedModel, fixed_model
+from ponas_deploy.engines.onnx_files import FixedModel, fixed_models
 from ponas_deploy.engines.resolutions import at_each, searched_spaces, sides_at, warnings_of
 from ponas_deploy.engines.stock import StockNetwork
 from ponas_deploy.engines.stock_models import StockModel, stock_models
@@ -92,8 +92,8 @@ def given_models(
 
 
 def _own(asked: Asked, batch: int) -> Iterator[Model]:
-    for number, (path, top1_pct) in enumerate(asked.models.items()):
-        fixed = fixed_model(path, asked.sizes, batch)
+    models = fixed_models(list(asked.models), asked.sizes, batch)
+    for number, ((path, top1_pct), fixed) in enumerate(zip(asked.models.items(), models, strict=True)):
         top1 = None if top1_pct is None else Top1(top1_pct, "given", "by the user")
         entry = Entry(f"own-{number}", path.name, "own", _side(fixed), top1)
         yield Model(entry, partial(bytes, fixed.data))

@@ -52,6 +52,27 @@ def read_architecture(text: str, space: str | None, resolution: int | None, clas
     return architecture_in(text, build_space(named.space, size, classes))
 
 
+def resolution_of(texts: Sequence[str], space: str | None, asked: Sequence[int] | None) -> int | None:
+    """The resolution in pixels that files of architectures say; None where none says one.
+
+    ArchitectureError where they say several, or another than the one that is `asked` for; None where nothing
+    is asked for, empty where it is left open.
+    """
+    said = {text: px for text in texts if (px := named_by(text, space).resolution)}
+    first, *others = said.items() if said else [("", None)]
+    for text, px in others:
+        if px != first[1]:
+            raise ArchitectureError(
+                f"{first[0]} is at {first[1]} px, and {text} at {px} px: name networks of one resolution."
+            )
+    if first[1] and asked is not None and tuple(asked) != (first[1],):
+        raise ArchitectureError(
+            f"{first[0]} is at {first[1]} px, and --resolution asks for others: leave it out, or name"
+            f" --resolution {first[1]}."
+        )
+    return first[1]
+
+
 def named_by(text: str, space: str | None = None) -> Named:
     """The space of a published name, a text form or a file: `space` where that is asked for.
 

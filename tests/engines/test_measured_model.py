@@ -21,7 +21,7 @@ from ponas_deploy.engines.measured_model import (
     measure_model,
     measured_model_document,
 )
-from ponas_deploy.engines.onnx_files import fixed_model
+from ponas_deploy.engines.onnx_files import fixed_model, fixed_models
 from ponas_deploy.engines.timing import LEAST_RUNS, EngineTiming, time_engine
 from ponas_deploy.errors import FileFormatError, PonasError
 from ponas_deploy.files.documents import encoded
@@ -73,8 +73,13 @@ def test_open_sizes_are_asked_for_by_name(tmp_path: Path) -> None:
     with pytest.raises(PonasError, match="has no open size 'depth'"):
         fixed_model(path, {"width": 3, "depth": 2})
     (tmp_path / "fixed.onnx").write_bytes(fixed_model(path, {"width": 3}).data)
-    with pytest.raises(PonasError, match="takes a batch of 1, not 4"):
+    with pytest.raises(PonasError, match="takes a batch of 1, not 4: give --batch 1"):
         fixed_model(tmp_path / "fixed.onnx", {}, batch=4)
+    both = [tmp_path / "fixed.onnx", path]
+    fixed, opened = fixed_models(both, {"width": 5})
+    assert (fixed.inputs[0], opened.inputs[0]) == ("rows: float32 1 x 4 x 3", "rows: float32 1 x 4 x 5")
+    with pytest.raises(PonasError, match="none of the models has an open size 'depth'"):
+        fixed_models(both, {"width": 5, "depth": 2})
 
 
 @pytest.mark.parametrize("content", [b"", b"layer,candidate\n", b"\xff" * 40])

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ponas_deploy.commands import app
-from ponas_deploy.tables.architectures import architecture_in, named_by, read_architecture
+from ponas_deploy.tables.architectures import architecture_in, named_by, read_architecture, resolution_of
 from searchspace import ArchitectureError, build_space
 
 # Written down from the authors' code: stem, stages, strides, activations, squeeze-and-excite.
@@ -96,6 +96,20 @@ def test_settings_say_depths_and_a_resolution(tmp_path: Path) -> None:
     assert named_by(file, "ofa-mbv3").resolution == 192
     written(tmp_path, SETTINGS)
     assert named_by(file, "ofa-mbv3").resolution is None
+
+
+def test_files_of_networks_that_are_compared_say_one_resolution(tmp_path: Path) -> None:
+    at_160 = written(tmp_path, {**SETTINGS, "r": [160]})
+    assert resolution_of([at_160, "PONAS-A"], "ofa-mbv3", None) == 160
+    assert resolution_of([at_160], "ofa-mbv3", [160]) == 160
+    assert resolution_of(["PONAS-A"], None, [192]) is None
+    for others in ([192], [160, 192], []):
+        with pytest.raises(ArchitectureError, match="is at 160 px, and --resolution asks for others"):
+            resolution_of([at_160], "ofa-mbv3", others)
+    (tmp_path / "other").mkdir()
+    at_192 = written(tmp_path / "other", {**SETTINGS, "r": 192})
+    with pytest.raises(ArchitectureError, match="name networks of one resolution"):
+        resolution_of([at_160, at_192], "ofa-mbv3", None)
 
 
 def test_what_describe_prints_is_read_back_in_its_own_space(tmp_path: Path) -> None:
