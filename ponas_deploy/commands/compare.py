@@ -170,7 +170,7 @@ def compare(
         "budgets": budgets if budgets is not None else 0 if limits else _BUDGETS,
         "latencies": limits,
         "networks": {arch: architecture_in(arch, built).choices for arch in archs or ()},
-        "stock": stock,
+        "stock": stock or None,
         "models": _models(onnx or [], top1 or []),
         "sizes": open_sizes(size),
         "resolutions": (resolution.px or AUTO) if resolution else None,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from time import monotonic
 
 from ponas_deploy.backends.progress import OnBuildProgress
 from ponas_deploy.engines.building import build_model
 from ponas_deploy.engines.compared import Comparison, Entry, compared
-from ponas_deploy.engines.interleaved import SECONDS, time_interleaved
+from ponas_deploy.engines.interleaved import SECONDS, Interleaved, time_interleaved
 from ponas_deploy.engines.onnx_costs import model_costs
 from ponas_deploy.engines.stock import stock_networks
 from ponas_deploy.engines.to_compare import (
@@ -19,6 +20,7 @@ from ponas_deploy.engines.to_compare import (
     chosen_models,
     each_resolution,
     given_models,
+    stock_networks_of,
     warnings_of_spaces,
 )
 from ponas_deploy.errors import BackendError, PonasError
@@ -71,7 +73,7 @@ def compare_networks(
             0 for none.
         latencies: budgets in their place, in milliseconds or as texts such as "5ms" and "60%".
         networks: networks of the space that are compared besides: a label a layer, by any name.
-        stock: names of stock networks, "none" for none; None for all of them.
+        stock: names of stock networks; None for all of them, none of them or "none" for none.
         models: ONNX files with their ImageNet top-1 in percent, None where it is not known.
         sizes: sizes that the models' inputs leave open, by their names or by `input:axis`.
         resolutions: sides of the input in pixels at which the space is searched, or "auto" for those that
@@ -83,7 +85,7 @@ def compare_networks(
             far a build is. open_bar: opens a bar for the building of the stock networks.
 
     Returns: one comparison for each runtime and precision: latencies in milliseconds, the front of all, and
-    what specialising gains at each budget.
+    what specialising gains at each budget. Of several runtimes one that fails is left out, which is noted.
 
     Raises: PonasError for a target that is not this machine or nothing to compare, FileFormatError for a file
     that is no ONNX model, ArchitectureError for labels of another space, UnknownNameError for names that
@@ -94,7 +96,7 @@ def compare_networks(
         raise PonasError(inventory.run_there(target, "compare"))
     asked = Asked(
         space,
-        stock_networks(stock or ()),
+        stock_networks(stock),
         {Path(path): top1_pct for path, top1_pct in (models or {}).items()},
         networks or {},
         budgets,
@@ -105,21 +107,42 @@ def compare_networks(
     )
     wanted = inventory.missing(target, ())
     each = each_resolution(asked, target, on_note)
-    given, found = given_models(asked, each, target.batch, on_note, open_bar), list[Comparison]()
+    given, found, failed = given_models(asked, each, target.batch), list[Comparison](), list[PonasError]()
+    stock_once = cache(partial(stock_networks_of, asked, target.batch, on_note, open_bar))
     for conditions in wanted:
-        chosen, warnings = chosen_models(asked, each, conditions, table_seconds, on_note, on_progress)
-        with Scratch() as scratch:
-            engines, entries = _built(
-                [*given, *chosen], conditions, Path(scratch), on_note, on_progress, on_build
-            )
-            if not engines:
-                raise PonasError("there is nothing to compare: no network could be built.")
-            on_note(f"timing in the same rounds ({len(engines)} to compare): {conditions.text}")
-            with machine_to_oneself(store.lock_path(), f"a comparison, {conditions.text}"):
-                timing = time_interleaved(engines, conditions, seconds, on_progress)
+        try:
+            chosen, warnings = chosen_models(asked, each, conditions, table_seconds, on_note, on_progress)
+            every = [*given, *stock_once(), *chosen]
+            entries, timing = _timed(every, conditions, seconds, on_note, on_progress, on_build)
+        except PonasError as error:
+            if len(wanted) == 1:
+                raise
+            failed.append(error)
+            on_note(f"{conditions.text} is left out: {error}")
+            continue
         said = dict.fromkeys((*warnings_of_spaces(each), *warnings))
         found.append(compared(entries, timing, conditions, said))
+    if not found:
+        raise failed[0]
     return tuple(found)
+
+
+def _timed(
+    models: Sequence[Model],
+    conditions: Conditions,
+    seconds: float,
+    on_note: OnNote,
+    on_progress: OnProgress | None,
+    on_build: OnBuildProgress | None,
+) -> tuple[list[Entry], Interleaved]:
+    """The entries of what could be built, and what their engines took."""
+    with Scratch() as scratch:
+        engines, entries = _built(models, conditions, Path(scratch), on_note, on_progress, on_build)
+        if not engines:
+            raise PonasError("there is nothing to compare: no network could be built.")
+        on_note(f"timing in the same rounds ({len(engines)} to compare): {conditions.text}")
+        with machine_to_oneself(store.lock_path(), f"a comparison, {conditions.text}"):
+            return entries, time_interleaved(engines, conditions, seconds, on_progress)
 
 
 def _built(

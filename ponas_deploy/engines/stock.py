@@ -66,12 +66,12 @@ STOCK: tuple[StockNetwork, ...] = (
 )
 
 
-def stock_networks(names: Sequence[str] = ()) -> tuple[StockNetwork, ...]:
-    """The stock networks of these names or constructors, all without any; nothing for NONE.
+def stock_networks(names: Sequence[str] | None = None) -> tuple[StockNetwork, ...]:
+    """The stock networks of these names or constructors, all for None; nothing for NONE.
 
     UnknownNameError for a name that no stock network has.
     """
-    if not names:
+    if names is None:
         return STOCK
     known = {key.lower(): one for one in STOCK for key in (one.name, one.constructor)}
     asked = [name for name in names if name.lower() != NONE]

@@ -71,11 +71,18 @@ def _built(network: StockNetwork, batch: int) -> StockModel:
     except ImportError as error:
         raise MissingExtraError(f"torch, which builds {network.builder}'s networks,", EXTRA) from error
     library = f"{network.builder}-{stock.builder_version(network.builder)}-{_EXPORT}"
-    data = stock.stock_model(
-        network.builder, network.constructor, network.resolution, batch, fuse=network.fuse
-    )
+    try:
+        data = stock.stock_model(
+            network.builder, network.constructor, network.resolution, batch, fuse=network.fuse
+        )
+        model = with_global_pooling(data)
+    except PonasError:
+        raise
+    except Exception as error:  # torch and the libraries raise errors of every kind
+        why = (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__
+        raise PonasError(f"an error in {library.removesuffix(f'-{_EXPORT}')}: {why}.") from error
     path = _folder() / library / _file_name(network, batch)
-    write_bytes(path, with_global_pooling(data), overwrite=True)
+    write_bytes(path, model, overwrite=True)
     write_bytes(_record(path), sha256(path).encode(), overwrite=True)
     return StockModel(network, path, library)
 

@@ -81,14 +81,15 @@ class Model:
     load: Callable[[], bytes]
 
 
-def given_models(
-    asked: Asked, each: Sequence[AtResolution], batch: int, on_note: OnNote, open_bar: OpenBar
-) -> list[Model]:
-    """All that does not depend on a runtime: models of one's own, given networks, stock networks."""
-    found = [*_own(asked, batch), *_given(asked, each, batch)]
+def given_models(asked: Asked, each: Sequence[AtResolution], batch: int) -> list[Model]:
+    """Models of one's own and networks that were named."""
+    return [*_own(asked, batch), *_given(asked, each, batch)]
+
+
+def stock_networks_of(asked: Asked, batch: int, on_note: OnNote, open_bar: OpenBar) -> list[Model]:
+    """The stock networks, as far as they can be built."""
     with open_bar() as advance:
-        stock = stock_models(asked.stock, batch, on_note, advance)
-    return [*found, *map(_stock, stock)]
+        return list(map(_stock, stock_models(asked.stock, batch, on_note, advance)))
 
 
 def _own(asked: Asked, batch: int) -> Iterator[Model]:

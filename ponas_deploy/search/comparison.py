@@ -260,13 +260,17 @@ def compare_fronts(fronts: Sequence[NamedFront], *, rows: int = 10) -> FrontComp
 def round_budgets(fronts: Sequence[Front], rows: int) -> tuple[float, ...]:
     """About `rows` round budgets in ms, from the fastest network of any front to where none gains more.
 
-    They grow by equal factors and are rounded to two digits; the first and the last reach both ends.
+    They grow by equal factors and are rounded to two digits; the first and the last reach both ends, a lone
+    one lies between them.
     """
     low = min(float(front.cost[0]) for front in fronts)
     high = max(float(front.cost[-1]) for front in fronts)
     if high <= low:
         return (_round_up(high),)
-    inner = np.geomspace(low if low > 0 else high / 1e3, high, rows)[1:-1]
+    above_zero = low if low > 0 else high / 1e3
+    if rows == 1:
+        return (_round_up((above_zero * high) ** 0.5),)
+    inner = np.geomspace(above_zero, high, rows)[1:-1]
     return tuple(sorted({_round_up(low), *(_round_up(float(budget)) for budget in inner), _round_up(high)}))
 
 

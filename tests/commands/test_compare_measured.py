@@ -120,10 +120,26 @@ def test_bad_input_ends_in_a_sentence(arguments: tuple[str, ...], code: int, wor
 
 
 def test_a_budget_below_the_fastest_names_what_is_possible(model: Path) -> None:
-    done = run(*TINY, *SPACE, "--stock", "none", "--latency", "1ms")
+    done = run(*TINY, *SPACE, "--latency", "1ms")
     assert done.exit_code == 1
     assert "no architecture meets 1 ms" in done.output
     assert "3 ms" in done.output
+    assert not (home() / "stock").exists(), "nothing is built before a budget is refused"
+
+
+def test_a_runtime_that_fails_leaves_the_others(model: Path) -> None:
+    space = tiny_space()
+    slow = Grid.over(space, ([100.0] * len(row) for row in space.labels))
+    stored(space, this_machine().name, "openvino", grid=slow)
+    both = ("--backend", "openvino", "--precision", "fp32", "--stock", "none", "--latency", "7ms")
+    done = run(*TINY, *SPACE, *both, "--json")
+    assert done.exit_code == 0, done.output
+    (found,) = json.loads(done.stdout)["comparisons"]
+    assert found["device"]["backend"] == "onnxruntime"
+    assert found["summary"] == "No verdict on specialising: there is no other network of known top-1."
+    said = " ".join(done.stderr.split())
+    assert "openvino fp32" in said
+    assert "is left out: no architecture meets 7 ms" in said
 
 
 def test_a_space_that_the_table_does_not_name_is_named(tmp_path: Path, tiny: object) -> None:

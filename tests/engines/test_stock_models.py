@@ -28,7 +28,7 @@ def test_the_list_names_each_number_s_weights() -> None:
 
 def test_networks_are_asked_for_by_either_name() -> None:
     assert stock_networks() == STOCK
-    assert stock_networks(["none"]) == ()
+    assert stock_networks(["none"]) == stock_networks([]) == ()
     found = stock_networks(["ResNet-50", "resnet50", "mobilenetv2_100"])
     assert [one.name for one in found] == ["ResNet-50", "MobileNetV2"]
     with pytest.raises(UnknownNameError, match="stock network"):
@@ -81,6 +81,20 @@ def test_what_nothing_builds_is_left_out_in_one_sentence(
     )
     with pytest.raises(MissingExtraError, match="timm"):
         stock_models.stock_model(STOCK[0], 1)
+
+
+def test_an_error_of_a_library_leaves_its_network_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torchvision", reason="torchvision (the extra train) is not installed")
+
+    def broken(name: str, **more: object) -> object:
+        raise RuntimeError("no kernel for this operator.\nand a trace")
+
+    monkeypatch.setattr("torchvision.models.get_model", broken)
+    notes = list[str]()
+    assert stock_models.stock_models([SMALL], 1, notes.append, lambda done, total, text: None) == ()
+    (said,) = notes
+    assert said.startswith("left out, for an error in torchvision-")
+    assert said.endswith(": no kernel for this operator: Small.")
 
 
 def test_a_stored_model_serves_where_its_library_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:

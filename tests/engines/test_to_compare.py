@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ponas_deploy.engines.to_compare import Asked, each_resolution, given_models, warnings_of_spaces
-from ponas_deploy.files.notes import no_bar, no_note
+from ponas_deploy.files.notes import no_note
 from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.tables.accuracy import AccuracyOrigin, AccuracyTable
 from ponas_deploy.tables.grid import Grid, SpaceKey
@@ -26,7 +26,7 @@ def asked(space: Space, losses: StoredAccuracy | None, *resolutions: int) -> Ask
 def top1_pct(space: Space, losses: AccuracyTable) -> float | None:
     one = asked(space, StoredAccuracy(Path("t.json"), losses))
     each = each_resolution(one, Target("cpu"), no_note)
-    (model,) = given_models(one, each, 1, no_note, no_bar)
+    (model,) = given_models(one, each, 1)
     return model.entry.top1.pct if model.entry.top1 else None
 
 
@@ -51,7 +51,7 @@ def test_what_speaks_against_predictions_is_said_without_any_budget() -> None:
     known = losses.table.certificate
     assert known is not None
     assert known.rmse_pp is not None
-    (model,) = given_models(one, [at], 1, no_note, no_bar)
+    (model,) = given_models(one, [at], 1)
     assert model.entry.top1 is not None
     error_points = (known.rmse_pp**2 + 0.2**2) ** 0.5
     assert model.entry.top1.error_points == pytest.approx(error_points)
@@ -61,6 +61,6 @@ def test_networks_of_a_space_without_an_accuracy_table_are_compared_at_several_r
     space = build_space("ofa-mbv3-w1.2", 224)
     one = asked(space, None, 160, 192)
     each = each_resolution(one, Target("cpu"), no_note)
-    found = [model.entry for model in given_models(one, each, 1, no_note, no_bar)]
+    found = [model.entry for model in given_models(one, each, 1)]
     assert [(entry.resolution_px, entry.top1) for entry in found] == [(160, None), (192, None)]
     assert warnings_of_spaces(each) == ()

@@ -141,3 +141,5 @@ def test_round_budgets_reach_both_ends_and_ascend(found: Front, rows: int) -> No
     assert budgets[-1] >= found.cost[-1] * (1 - 1e-9)
     assert list(budgets) == sorted(set(budgets))
     assert len(budgets) <= rows
+    (lone,) = round_budgets([found], 1)
+    assert budgets[0] * (1 - 1e-9) <= lone <= budgets[-1] * (1 + 1e-9)
