@@ -3,8 +3,9 @@
     python benchmarks/compare.py [--budgets 5] [--time 120] [--runtime onnxruntime:fp32 ...] [--out FILE.json]
 
 Runs `ponas compare --device cpu` once for each runtime and precision, all networks of it in the same rounds;
-prints tables for `docs/results/compare.md` and writes what the command said as JSON. Options of `ponas
-compare` that follow `--` are handed on: `-- --stock mobilenetv2_100 --latency 4ms,6ms`.
+prints tables for `docs/results/compare.md` and writes what the command said as JSON, anew after each. A
+runtime that fails is named and left out, and the exit code is 1. Options of `ponas compare` that follow `--`
+are handed on: `-- --stock mobilenetv2_100 --latency 4ms,6ms`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ponas_deploy.files.records import write_bytes
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.profiling.devices import runtimes
 
@@ -73,11 +75,12 @@ def network_rows(found: dict[str, Any]) -> list[str]:
     ]
     for one in found["networks"]:
         top1 = one["top1"]
+        params = "-" if one["params"] is None else f"{one['params'] / 1e6:.2f}"
         known = f"{top1['pct']:.2f} | {top1['known']}{', distilled' * top1['distilled']}" if top1 else "- | -"
         macs = "-" if one["macs"] is None else f"{one['macs'] / 1e6:.0f}"
         rows.append(
             f"| {one['front']} | {one['name']} | {one['resolution_px'] or '-'} | {one['measured_ms']:.2f} |"
-            f" {one['noise_pct']:.1f} | {known} | {one['params'] / 1e6:.2f} | {macs} |"
+            f" {one['noise_pct']:.1f} | {known} | {params} | {macs} |"
         )
     return rows
 
@@ -92,16 +95,23 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("compare.json"))
     parser.add_argument("more", nargs="*", help="options of `ponas compare`, behind --")
     asked = parser.parse_args()
-    results = {}
+    results, failed = {}, 0
     for runtime in asked.runtime or here():
-        found = results[runtime] = compared(runtime, asked.budgets, asked.time, asked.more)
+        try:
+            found = results[runtime] = compared(runtime, asked.budgets, asked.time, asked.more)
+        except subprocess.CalledProcessError as error:
+            failed += 1
+            print(f"{runtime} is left out: the command ended with {error.returncode}", file=sys.stderr)
+            continue
         print(f"\n## {runtime.replace(':', ' ')}\n\n{found['summary']}")
         print(
             f"Noise floor {found['noise_floor_pct']:.1f} %, {found['rounds']} rounds,"
             f" {found['shared_pct']:.0f} % of the samples met a shared core. {found['disturbed']}\n"
         )
         print("\n".join([*budget_rows(found), "", *network_rows(found)]), flush=True)
-    asked.out.write_text(json.dumps({"machine": dict(this_machine().environment()), **results}, indent=1))
+        written = json.dumps({"machine": dict(this_machine().environment()), **results}, indent=1)
+        write_bytes(asked.out, written.encode(), overwrite=True)
+    sys.exit(bool(failed))
 
 
 if __name__ == "__main__":

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
-from ponas_deploy.engines.onnx_costs import model_costs
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_dynamic, quantize_static
+
+from ponas_deploy.engines.onnx_costs import ModelCosts, model_costs
 from ponas_deploy.engines.stock import stock_networks
 from ponas_deploy.profiling.models import network_bytes
 from searchspace import Architecture
@@ -27,6 +32,56 @@ def test_a_network_of_a_space_is_counted_as_the_space_counts_it(tiny: Space, bat
     found = model_costs(network_bytes(architecture, batch), batch)
     assert found.macs == network_cost(count_macs, architecture)
     assert found.params == network_cost(count_bytes, architecture) / 4
+
+
+class _Images(CalibrationDataReader):
+    """Two random images."""
+
+    def __init__(self, name: str, shape: tuple[int, ...]) -> None:
+        random = np.random.default_rng(0)
+        self._left = [{name: random.standard_normal(shape, np.float32)} for _ in range(2)]
+
+    def get_next(self) -> dict[str, object] | None:
+        return self._left.pop() if self._left else None
+
+
+@pytest.mark.parametrize("how", ["QDQ", "QOperator", "dynamic"])
+def test_a_quantised_network_has_the_costs_of_its_weights(how: str, tmp_path: Path) -> None:
+    """As ONNX Runtime's own tool quantises it: scales and zero points are no parameters."""
+    random = np.random.default_rng(0)
+    shapes = {"w": (8, 3, 3, 3), "b": (8,), "m": (2048, 5)}
+    weights = [
+        numpy_helper.from_array(random.standard_normal(shape).astype(np.float32), name)
+        for name, shape in shapes.items()
+    ]
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"], pads=[1] * 4),
+        helper.make_node("Flatten", ["c"], ["f"]),
+        helper.make_node("MatMul", ["f", "m"], ["y"]),
+    ]
+    images = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 16, 16])
+    logits = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 5])
+    graph = helper.make_graph(nodes, "g", [images], [logits], weights)
+    opset = [helper.make_opsetid("", 17)]
+    plain, small = tmp_path / "plain.onnx", tmp_path / "small.onnx"
+    plain.write_bytes(helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString())
+    if how == "dynamic":
+        quantize_dynamic(plain, small)
+    else:
+        quantize_static(
+            plain, small, _Images("x", (1, 3, 16, 16)), quant_format=QuantFormat[how], per_channel=True
+        )
+    costs = model_costs(small.read_bytes())
+    assert costs == model_costs(plain.read_bytes())
+    assert costs == ModelCosts(8 * 27 + 8 + 2048 * 5, 256 * 8 * 27 + 2048 * 5)
+
+
+def test_what_foreign_operators_do_with_weights_is_not_counted() -> None:
+    weights = numpy_helper.from_array(np.ones((3, 3), np.float32), "w")
+    node = helper.make_node("Mine", ["x", "w"], ["y"], domain="some.body")
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3]) for name in "xy"]
+    graph = helper.make_graph([node], "g", values[:1], values[1:], [weights])
+    assert model_costs(helper.make_model(graph).SerializeToString()) == ModelCosts(None, None)
 
 
 @pytest.mark.parametrize("constructor", ["mobilenet_v3_small", "shufflenet_v2_x1_5"])
