@@ -35,6 +35,7 @@ from searchspace.elastic import ELASTIC, largest_network
 from searchspace.weights import random_weights
 from train.compute import generator
 from train.errors import TrainingError
+from train.files import RunPaths
 from train.networks import ElasticNetwork, Network, initialise, load_arrays
 from train.progress import TrainingProgress
 from train.settings import TransferSettings
@@ -150,8 +151,8 @@ def test_what_comes_out_of_a_transfer(run: Run, tmp_path: Path) -> None:
     )
 
 
-def test_the_classifier_is_trained_first_and_alone(tmp_path: Path) -> None:
-    network, state = untrained(), tmp_path / "state.safetensors"
+def test_the_classifier_is_trained_first_and_alone() -> None:
+    network = untrained()
     new_classifier(network, 1)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     kept: list[dict[str, Any]] = []
@@ -163,7 +164,7 @@ def test_the_classifier_is_trained_first_and_alone(tmp_path: Path) -> None:
 
     seen: list[tuple[str, int, int, str]] = []
     settings = TransferSettings(head_epochs=2, epochs=1, batch=16)
-    train_transfer(network, splits(), settings, seed=1, compute=CPU, state=state, on_progress=keep)
+    train_transfer(network, splits(), settings, seed=1, compute=CPU, on_progress=keep)
     assert seen == [
         ("head", 4, 8, "epoch 1 of 2"),
         ("head", 8, 8, "epoch 2 of 2"),
@@ -213,11 +214,12 @@ def test_a_step_is_that_of_its_networks_on_their_own() -> None:
 
 
 def test_a_loss_that_is_not_finite_keeps_the_last_good_epoch(tmp_path: Path) -> None:
-    network, state = untrained(), tmp_path / "state.safetensors"
+    network, states = untrained(), RunPaths(tmp_path).transfer_states
     settings = TransferSettings(head_epochs=1, epochs=3, lr=1e12, batch=16)
     with pytest.raises(TrainingError, match="the loss of everything is not a finite number at step"):
-        train_transfer(network, splits(), settings, seed=1, compute=CPU, state=state)
-    assert read_weights(state).metadata["epochs_done"] == "1"
+        train_transfer(network, splits(), settings, seed=1, compute=CPU, states=states)
+    assert read_weights(states["head"]).metadata["epochs_done"] == "1"
+    assert not states["fine-tune"].exists()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork, which this system has not")
@@ -391,5 +393,5 @@ def test_images_that_rank_no_networks_say_so(run: Run, tmp_path: Path) -> None:
     refused(told, "all 24 networks reach 22.2 % on the validation images, which so rank none of them")
     assert (tmp_path / "run" / "weights.safetensors").exists()
     assert not (tmp_path / "run" / "accuracy.json").exists()
-    assert not (tmp_path / "run" / "state.safetensors").exists()
+    assert not list((tmp_path / "run").glob("*state*"))
     refused(run("train", "table", "--run", tmp_path / "run"), "`ponas train transfer --out")

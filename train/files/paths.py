@@ -12,8 +12,8 @@
     weights.safetensors       the supernet: stem, head, every candidate of every layer
     accuracy.json             the accuracy table, written last: the run is complete when it is there
 
-A transfer (`train.runs.transfer`) has `state.safetensors`, the supernet after its last finished epoch, in
-place of meta network and layers.
+A transfer (`train.runs.transfer`) has `head.state.safetensors` and `fine-tune.state.safetensors`, the
+supernet after the last finished epoch of each stage, in place of meta network and layers.
 
 Every file but the log is written whole or not at all, and a file never names one that is not there
 yet, so a run killed at any moment continues from its last finished epoch or layer.
@@ -30,7 +30,7 @@ from ponas_deploy.files.documents import read_raw
 from ponas_deploy.files.weights import read_header
 from train.files.documents import RUN, TRANSFER_RUN
 from train.files.rows import KEY, rows_of
-from train.progress import LayerRow
+from train.progress import LayerRow, StageName
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +60,10 @@ class RunPaths:
         return self.folder / "meta.safetensors"
 
     @property
-    def state(self) -> Path:
-        """The state of a transfer."""
-        return self.folder / "state.safetensors"
+    def transfer_states(self) -> dict[StageName, Path]:
+        """The states of a transfer, by their stage."""
+        stages: tuple[StageName, ...] = ("head", "fine-tune")
+        return {stage: self.folder / f"{stage}.state.safetensors" for stage in stages}
 
     @property
     def network(self) -> Path:

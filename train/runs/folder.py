@@ -5,20 +5,20 @@ Of several processes the first alone touches the disk, the others get what it fo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from ponas_deploy.errors import ArchitectureError, FileFormatError, WeightsError
 from ponas_deploy.files.weights import Arrays, read_weights, write_weights
 from searchspace import Architecture, Space, build_space
 from train.compute import Compute, distributed
 from train.data import Splits, load
-from train.files import RUN, RunPaths, claim, rows_of, rows_text
+from train.files import RUN, RunLog, RunPaths, claim, rows_of, rows_text
 from train.networks import Network, describe, load_arrays, refuse_other_images, to_arrays
-from train.progress import LayerRow, OnProgress, TrainingProgress
+from train.progress import LayerRow, OnProgress, TrainingProgress, both, silent
 from train.settings import TrainSettings, deciding
 from train.stages import TunedLayer
 
@@ -47,6 +47,22 @@ def opened(settings: TrainSettings, paths: RunPaths, on_progress: OnProgress) ->
     space = build_space(settings.space, splits.resolution, splits.classes)
     on_progress(TrainingProgress("data", 1, 1, f"{len(splits.train.labels)} training images"))
     return RunFolder(paths, space, splits, settings.seed)
+
+
+Train: TypeAlias = Callable[[TrainSettings, "RunFolder", Compute, OnProgress], None]
+"""What a run does after its images are read; it reports as it goes."""
+
+
+def logged(
+    train: Train, settings: TrainSettings, folder: RunFolder, compute: Compute, on_progress: OnProgress
+) -> None:
+    """Train with what torch draws decided by the run's seed; the first process writes the log."""
+    with compute.seeded(settings.seed):  # what torch draws for new modules is overwritten
+        if distributed.leads():
+            with RunLog(folder.paths.log) as log:
+                train(settings, folder, compute, both(log, on_progress))
+        else:
+            train(settings, folder, compute, silent)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from train.files import RunLog, RunPaths, lock
 from train.networks import ElasticNetwork, describe, refuse_inelastic
 from train.progress import OnProgress, TrainingProgress, both, silent
 from train.runs.enough import refuse_few, too_small
-from train.runs.folder import RunFolder, opened, space_of
+from train.runs.folder import RunFolder, logged, opened, space_of
 from train.runs.subnets import EvaluatedSubnets, FitTable, Run, SubnetsWanted, evaluated_subnets
 from train.runs.supernet import TrainResult, result_of
 from train.settings import TrainSettings, dotted
@@ -70,12 +70,7 @@ def _trained(
         on_progress(TrainingProgress("data", 1, 1, text, note=True))
     folder.claim(settings)
     if not folder.has(paths.weights):
-        with compute.seeded(settings.seed):  # what torch draws for new modules is overwritten
-            if distributed.leads():
-                with RunLog(paths.log) as log:
-                    _train(settings, folder, compute, both(log, on_progress))
-            else:
-                _train(settings, folder, compute, silent)
+        logged(_train, settings, folder, compute, on_progress)
     distributed.first(paths.tidy)
     return folder
 

@@ -23,10 +23,10 @@ from ponas_deploy.tables.grid import SpaceKey
 from searchspace import Architecture, Space
 from train.compute import Compute, distributed, enough_memory
 from train.data import Splits
-from train.files import RunLog, RunPaths, grid_of, lock
+from train.files import RunPaths, grid_of, lock
 from train.networks import Network, refuse_untrainable
-from train.progress import LayerRow, OnProgress, TrainingProgress, both, silent
-from train.runs.folder import RunFolder, opened, space_of
+from train.progress import LayerRow, OnProgress, TrainingProgress, silent
+from train.runs.folder import RunFolder, logged, opened, space_of
 from train.settings import FineTuneSettings, TrainSettings, dotted
 from train.stages import evaluate, fine_tune, train_meta
 
@@ -66,20 +66,9 @@ def _run(settings: TrainSettings, paths: RunPaths, compute: Compute, on_progress
     folder = opened(settings, paths, on_progress)
     folder.claim(settings)
     if not folder.has(paths.table):
-        with compute.seeded(settings.seed):  # what torch draws for new modules is overwritten
-            _train_logged(settings, folder, compute, on_progress)
+        logged(_train, settings, folder, compute, on_progress)
     distributed.first(paths.tidy)
     return result_of(folder)
-
-
-def _train_logged(
-    settings: TrainSettings, folder: RunFolder, compute: Compute, on_progress: OnProgress
-) -> None:
-    if distributed.leads():
-        with RunLog(folder.paths.log) as log:
-            _train(settings, folder, compute, both(log, on_progress))
-    else:
-        _train(settings, folder, compute, silent)
 
 
 def _train(settings: TrainSettings, folder: RunFolder, compute: Compute, on_progress: OnProgress) -> None:

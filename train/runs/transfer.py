@@ -2,7 +2,8 @@
 
     run.json                what was asked; a run of other settings is refused here
     log.csv                 how it went; see `train.files.log`
-    state.safetensors       the supernet after its last finished epoch; gone when training ends
+    STAGE.state.safetensors the supernet after the last finished epoch of `head` and `fine-tune`; gone when
+                            training ends
     weights.safetensors     the supernet for these images
     subnets-fit-SEED.csv    random networks of it and their top-1 (`train.runs.subnets`)
     accuracy.json           the table fitted to them, written last: the run is complete when it is there
@@ -161,11 +162,12 @@ def _run(
             job.settings,
             seed=job.seed,
             compute=compute,
-            state=paths.state,
+            states=paths.transfer_states,
             on_progress=on_progress,
         )
         write_weights(paths.weights, network.arrays(), describe(ELASTIC, job.space, job.splits, job.seed))
-    paths.state.unlink(missing_ok=True)
+    for state in paths.transfer_states.values():
+        state.unlink(missing_ok=True)
     run = Run(read_weights(paths.weights), job.space, job.splits)
     found = evaluated_subnets(run, wanted, on_progress, on_note)
     write_accuracy_table(fit(run, found), paths.table)

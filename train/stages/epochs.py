@@ -33,9 +33,9 @@ class TrainingStage:
     """What a network goes through: its name in errors, the settings, and the learning rate of an epoch.
 
     `stage` is that of its progress, `key` names its random orders, `remedy` what to change when memory is
-    short (`train.compute.memory`). `passes` of each batch through the network make a step; `measure` says
-    what the network is worth, where that is not just its accuracy. `earlier` and `later` are epochs of the
-    progress's stage before and after this one.
+    short (`train.compute.memory`). `passes` of each batch through the network make a step, with `share` of
+    each one's gradient; `measure` says what the network is worth, where that is not just its accuracy.
+    `earlier` and `later` are epochs of the progress's stage before and after this one.
     """
 
     name: str
@@ -46,6 +46,7 @@ class TrainingStage:
     objective: Loss = cross_entropy
     remedy: str = "a batch of"
     passes: int = 1
+    share: float = 1.0
     measure: Callable[[], Measured] | None = None
     earlier: int = 0
     later: int = 0
@@ -126,6 +127,7 @@ def _epoch(
             stage.objective,
             scaler,
             stage.passes,
+            stage.share,
         )
 
 

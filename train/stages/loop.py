@@ -40,10 +40,11 @@ def train_epoch(
     objective: Loss = cross_entropy,
     scaler: torch.amp.GradScaler | None = None,
     passes: int = 1,
+    share: float = 1.0,
 ) -> None:
     """One epoch of `objective` over `batches`, this process's share of each.
 
-    A step adds up the gradients of `passes` passes of its batch through the network. `after_step` is called
+    A step adds up `share` of the gradients of each of `passes` passes of its batch. `after_step` is called
     with the mean of their losses; `scaler` goes on from epoch to epoch. Raises TrainingError at the first
     loss that is not finite, before that step changes any weight.
     """
@@ -54,8 +55,8 @@ def train_epoch(
         for _ in range(passes):
             with compute.precision():
                 loss = objective(network(images), targets, images)
-            descent.backward(loss)
-        value = descent.step() / passes
+            descent.backward(loss * share)
+        value = descent.step() / (passes * share)
         if not math.isfinite(value):
             raise TrainingError(stage, step)
         after_step(value)

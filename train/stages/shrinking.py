@@ -11,20 +11,20 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from searchspace import Architecture, Space
+from searchspace import Space
 from searchspace.elastic import largest_network
-from train.compute import Compute, few_threads, generator
+from train.compute import Compute, generator
 from train.data import Splits
 from train.networks import ElasticNetwork, Network, frozen, initialise, sort_channels
 from train.progress import Evaluation, OnProgress, StageName, silent
 from train.settings import ShrinkSettings, SpecializedSettings
 from train.stages.distill import taught
+from train.stages.drawn import Drawn, recalibrated
 from train.stages.epochs import Measured, TrainingStage, train_epochs
 from train.stages.loop import evaluate, sgd
-from train.stages.opening import Opening, draw, smallest
+from train.stages.opening import Opening, smallest
 from train.stages.specialized import cosine
 from train.stages.statistics import Statistics
 
@@ -138,37 +138,16 @@ def train_step(
         earlier=step.earlier,
         later=step.later,
     )
-    drawn = _Drawn(network, step.opening)
+    drawn = Drawn(network, step.opening)
     _train(drawn, splits, stage, seed=seed, compute=compute, state=state, on_progress=on_progress)
 
 
 def finished_supernet(network: ElasticNetwork, splits: Splits, seed: int, compute: Compute) -> None:
     """Leave the largest subnet's batch norm statistics, measured on training images, in the supernet."""
     statistics = Statistics.of_subnets(splits, seed, elastic=True)
-    largest = _recalibrated(network, [largest_network(network.space)], statistics, compute)[0]
+    largest = recalibrated(network, [largest_network(network.space)], statistics, compute)[0]
     kept = {name: tensor for name, tensor in largest.state_dict().items() if ".running_" in name}
     network.load_state_dict({**network.state_dict(), **kept})
-
-
-class _Drawn(nn.Module):
-    """The supernet as it trains: each pass goes through another subnet of what is open.
-
-    They are drawn from torch's own generator, as dropout is, so that all processes draw the same.
-    """
-
-    def __init__(self, network: ElasticNetwork, opening: Opening) -> None:
-        super().__init__()
-        self.network, self.opening = network, opening
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Images (N, 3, H, W) -> logits (N, classes)."""
-        self.network.activate(draw(self.network.space, self.opening, _below))
-        logits: Tensor = self.network(images)
-        return logits
-
-
-def _below(count: int) -> int:
-    return int(torch.randint(count, ()))
 
 
 def _plain(settings: ShrinkSettings, epochs: int, lr: float) -> SpecializedSettings:
@@ -206,16 +185,6 @@ def _ends(network: ElasticNetwork, opening: Opening, splits: Splits, seed: int, 
     """The accuracy of the largest subnet, and the top-1 of the smallest that is open."""
     ends = [largest_network(network.space), smallest(network.space, opening)]
     statistics = Statistics.of_subnets(splits, seed, elastic=False)  # fewer images, after every epoch
-    measured = _recalibrated(network, ends, statistics, compute)
+    measured = recalibrated(network, ends, statistics, compute)
     large, small = (evaluate(one, splits.validation, compute) for one in measured)
     return Measured(large, (("smallest_top1_pct", small.top1_pct),))
-
-
-def _recalibrated(
-    network: ElasticNetwork, wanted: list[Architecture], statistics: Statistics, compute: Compute
-) -> list[Network]:
-    """Subnets with batch norm statistics of their own."""
-    subnets = [compute.place(network.subnet(architecture)) for architecture in wanted]
-    with few_threads(network.space.resolution):
-        statistics.measure(subnets, compute)
-    return subnets
