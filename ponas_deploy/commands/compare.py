@@ -10,7 +10,7 @@ import typer
 
 from ponas_deploy.commands import quantities
 from ponas_deploy.commands.options import (
-    AccuracyTableFile,
+    AccuracyTableFiles,
     Backends,
     Batch,
     Device,
@@ -63,7 +63,7 @@ def compare(
     ] = None,
     resolution: SeveralResolutions = None,
     classes: EngineClasses = None,
-    accuracy_table: AccuracyTableFile = None,
+    accuracy_table: AccuracyTableFiles = None,
     latency: Annotated[
         str | None,
         typer.Option(metavar="TIME,...", help="Specialised networks for these budgets: 4ms,6ms,8ms."),
@@ -145,8 +145,10 @@ def compare(
             raise typer.BadParameter(f"{', '.join(idle)}: only with --device, where networks are measured.")
         if resolution and resolution.one is None:
             raise typer.BadParameter("several of --resolution: only with --device, where they are searched.")
+        if accuracy_table and len(accuracy_table) > 1:
+            raise typer.BadParameter("several of --accuracy-table: only with --device, one a resolution.")
         networks = space, resolution.one if resolution else None, classes
-        _predict(archs or [], latency_tables or [], networks, accuracy_table, json)
+        _predict(archs or [], latency_tables or [], networks, next(iter(accuracy_table or ()), None), json)
         return
     if latency_tables:
         raise typer.BadParameter("--latency-table predicts and --device measures: give one of them.")
@@ -174,7 +176,7 @@ def compare(
         "models": _models(onnx or [], top1 or []),
         "sizes": open_sizes(size),
         "resolutions": (resolution.px or AUTO) if resolution else None,
-        "losses": store.accuracy_table(accuracy_table) if accuracy_table else None,
+        "losses": [store.accuracy_table(name) for name in accuracy_table or ()],
         "seconds": time,
     }
     _measure(built, (device, backend or (), precision or (), threads, batch), asked, json)

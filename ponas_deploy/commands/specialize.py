@@ -189,8 +189,7 @@ def specialize(
     latencies = [store.latency_table(name).table for name in latency_table or ()]
     accuracies = [store.accuracy_table(name) for name in accuracy_table or ()]
     chosen = chosen_space(space, carried.space_name, (*latencies, *(one.table for one in accuracies)))
-    lone = latencies[0] if len(latencies) == 1 else None
-    built = carried.space(chosen.name, *sizes_of(lone, resolution.one if resolution else None, classes))
+    built = carried.space(chosen.name, *sizes_of(latencies, resolution.one if resolution else None, classes))
     target = Target(device, backend or (), precision or (), threads, batch)
     note(f"search space {chosen.text}")
     trained = "" if weights else trained_weights(built.name)

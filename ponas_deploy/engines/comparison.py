@@ -11,6 +11,7 @@ from time import monotonic
 from ponas_deploy.backends.progress import OnBuildProgress
 from ponas_deploy.engines.building import build_model
 from ponas_deploy.engines.compared import Comparison, Entry, compared
+from ponas_deploy.engines.deployment import Losses
 from ponas_deploy.engines.interleaved import SECONDS, Interleaved, time_interleaved
 from ponas_deploy.engines.onnx_costs import model_costs
 from ponas_deploy.engines.stock import stock_networks
@@ -32,9 +33,7 @@ from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.profiling.progress import OnProgress, ProfilingProgress
 from ponas_deploy.search.costs import LATENCY, Amount, limits_of
 from ponas_deploy.tables import store
-from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.latency import Conditions
-from ponas_deploy.tables.store import StoredAccuracy
 from searchspace.space import Space
 
 BUDGETS = 5
@@ -55,7 +54,7 @@ def compare_networks(
     models: Mapping[Path | str, float | None] | None = None,
     sizes: Mapping[str, int] | None = None,
     resolutions: Sequence[int] | str | None = None,
-    losses: AccuracyTable | StoredAccuracy | None = None,
+    losses: Losses | Sequence[Losses] | None = None,
     seconds: float = SECONDS,
     table_seconds: float = TABLE_SECONDS,
     on_note: OnNote = no_note,
@@ -78,7 +77,8 @@ def compare_networks(
         sizes: sizes that the models' inputs leave open, by their names or by `input:axis`.
         resolutions: sides of the input in pixels at which the space is searched, or "auto" for those that
             make sense; None for the space's.
-        losses: accuracy table of the space, in percentage points of top-1; None for the space's own.
+        losses: accuracy table of the space, in percentage points of top-1; None for the space's own. Of
+            several resolutions a table of each, or one that says what other resolutions lose.
         seconds: of timing in a runtime, all processes together; building comes on top.
         table_seconds: what latency tables that are missing may take in a runtime.
         on_note, on_progress, on_build: called with lines for people, with how far measuring is, and with how

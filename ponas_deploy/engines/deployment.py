@@ -123,8 +123,9 @@ def deploy(
     spaces = searched_spaces(space, resolutions, carried, accuracies, target, named, on_note)
     for one in spaces:
         carried.space(one.name, one.resolution, one.classes)
-    if len(spaces) > 1 and (calibration or shortlist):
-        what = "--calibration holds images of" if calibration else "--shortlist evaluates networks at"
+    if len(spaces) > 1 and (carried.images_of_one or shortlist):
+        images = "--calibration FILE.npy holds images of"
+        what = images if carried.images_of_one else "--shortlist evaluates networks at"
         raise PonasError(f"{what} one resolution: name one with --resolution.")
     each = at_each(spaces, accuracies, carried)
     source, folder, given = each[0].weights, Path(out), limits_of(budget, limits)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ponas_deploy.engines.choice import choose_over
 from ponas_deploy.engines.compared import Entry, Top1, in_ms
-from ponas_deploy.engines.deployment import carried_by, stored_losses
+from ponas_deploy.engines.deployment import Losses, carried_by, stored_losses
 from ponas_deploy.engines.onnx_files import FixedModel, fixed_models
 from ponas_deploy.engines.resolutions import at_each, searched_spaces, sides_at, warnings_of
 from ponas_deploy.engines.stock import StockNetwork
@@ -55,7 +55,7 @@ class Asked:
     budgets: int
     latencies: Sequence[Limit]
     resolutions: Sequence[int] | str | None
-    losses: AccuracyTable | StoredAccuracy | None
+    losses: Losses | Sequence[Losses] | None
     sizes: Mapping[str, int]
 
     def __post_init__(self) -> None:

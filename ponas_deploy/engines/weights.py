@@ -27,12 +27,16 @@ NOT_RECALIBRATED = (
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """Weights and what they are for; None is what they do not fix. `source` takes a resolution in pixels."""
+    """Weights and what they are for; None is what they do not fix. `source` takes a resolution in pixels.
+
+    Where `images_of_one`, INT8 scales come from images in a file, which are of one resolution.
+    """
 
     source: Callable[[int], WeightsSource]
     space_name: str | None = None
     resolution: int | None = None
     classes: int | None = None
+    images_of_one: bool = False
 
     def space(self, name: str, resolution: int | None, classes: int | None) -> Space:
         """The space of that name that they are used in; PonasError when they are for another."""
@@ -65,11 +69,11 @@ def open_weights(
     from ponas_deploy.engines.loop import random_source
     from ponas_deploy.engines.weights_files import read_file
 
-    scaled = _scaled_by(calibration)
+    scaled, of_one = _scaled_by(calibration), calibration is not None and not calibration.is_dir()
     if path is None:
         if finetune:
             raise PonasError("--finetune needs --weights: random weights are not worth fine-tuning.")
-        return Carried(lambda resolution: scaled(random_source(seed), resolution))
+        return Carried(lambda resolution: scaled(random_source(seed), resolution), images_of_one=of_one)
     file = read_file(path, on_note)
     data = data or file.metadata.get("data")
     named = (file.metadata.get("space"), file.number("resolution"), file.number("classes"))
@@ -79,7 +83,7 @@ def open_weights(
         found = _source(file, data, finetune, seed, on_note, resolution, bar)
         return replace(scaled(found, resolution), file=str(path), network=network)
 
-    return Carried(source, *named)
+    return Carried(source, *named, images_of_one=of_one)
 
 
 def _space_name(file: WeightsFile) -> str | None:

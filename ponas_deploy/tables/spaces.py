@@ -33,7 +33,7 @@ def space_for(table: AnyTable, name: str | None, resolution: int | None, classes
     PonasError for what is not what the table says, or can be said of no known space.
     """
     known, key = space_of(table), table.space
-    resolution, classes = sizes_of(table, resolution, classes)
+    resolution, classes = sizes_of([table], resolution, classes)
     if name is None and known is None:
         if key is None and (resolution or classes):
             raise PonasError(
@@ -65,14 +65,22 @@ def spaces_for(
 
 
 def sizes_of(
-    table: AnyTable | None, resolution: int | None, classes: int | None
+    tables: Sequence[AnyTable], resolution: int | None, classes: int | None
 ) -> tuple[int | None, int | None]:
-    """The resolution (pixels) and classes asked for, or those of a table; PonasError where they differ."""
-    key = table.space if table else None
+    """The resolution (pixels) and classes asked for, or what all tables agree on.
+
+    None for what nobody says or tables say differently; PonasError where another is asked for than they say.
+    """
+    keys = [table.space for table in tables if table.space]
+    of = "tables are" if len(tables) > 1 else "table is"
     return (
-        agreed("resolution", resolution, key.resolution if key else None, "table is"),
-        agreed("classes", classes, key.classes if key else None, "table is"),
+        agreed("resolution", resolution, _common([key.resolution for key in keys]), of),
+        agreed("classes", classes, _common([key.classes for key in keys]), of),
     )
+
+
+def _common(sizes: Sequence[int]) -> int | None:
+    return sizes[0] if len(set(sizes)) == 1 else None
 
 
 def ruling_space(table: AnyTable) -> Space | None:

@@ -5,19 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from conftest import tiny_space
 from planted_search import accuracy, device_ms, tables
+from ponas_deploy.commands import app
 from ponas_deploy.engines import timing
 from ponas_deploy.engines.deployment import deploy
 from ponas_deploy.engines.loop import Task, emit_portable, meet_budget, random_source
 from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.engines.resolutions import at_each, searched_spaces
-from ponas_deploy.engines.weights import Carried
+from ponas_deploy.engines.weights import Carried, open_weights
 from ponas_deploy.errors import PonasError, TableMismatchError
 from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.search.budget import Budget
+from ponas_deploy.tables.grid import SpaceKey
 from ponas_deploy.tables.resolution_terms import ResolutionTerm, ResolutionTerms
 from ponas_deploy.tables.store import StoredAccuracy, accuracy_table
 from searchspace import SPACES, build_space
@@ -50,6 +54,30 @@ def both(folder: Path, latency_ms: float) -> Task:
     first, small = at_each(spaces, [losses(spaces[0], folder)], RANDOM)
     budget = Budget(latency_ms=latency_ms)
     return Task(tuple(known), first.accuracy, budget, first.space, first.weights, further=(small,))
+
+
+def test_images_in_a_file_are_of_one_resolution(tmp_path: Path) -> None:
+    """Refused before any profile, however the weights were opened."""
+    np.save(tmp_path / "images.npy", np.ones((2, 3, 32, 32), np.float32))
+    weights = open_weights(None, None, 0, 0, tmp_path / "images.npy")
+    given, out = losses(tiny_space(32), tmp_path), tmp_path / "engine"
+    with pytest.raises(PonasError, match=r"--calibration FILE.npy holds images of one resolution"):
+        deploy(
+            tiny_space(32), Target("cpu"), given, out=out, resolutions=(16, 32), weights=weights, latency_ms=9
+        )
+
+
+def test_tables_that_agree_on_a_resolution_say_it(tmp_path: Path) -> None:
+    space = tiny_space(16)
+    names = [stored(space, "jetson", backend).name for backend in ("onnxruntime", "openvino")]
+    given = [word for name in names for word in ("--latency-table", name)]
+    table = str(accuracy(space, tmp_path).path)
+    asked = ["specialize", "--device", "jetson", "--space", "tiny", "--latency", "100%", *given, "--json"]
+    done = CliRunner().invoke(app, [*asked, "--accuracy-table", table, "--out", str(tmp_path / "engine")])
+    assert done.exit_code == 0, done.output
+    assert read_manifest(tmp_path / "engine").space == SpaceKey.of(space)
+    of_224 = [*asked, "--accuracy-table", table, "--resolution", "224", "--out", str(tmp_path / "other")]
+    assert "but the tables are for 16" in CliRunner().invoke(app, of_224).output
 
 
 def span_ms(space: Space) -> tuple[float, float]:

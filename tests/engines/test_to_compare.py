@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ponas_deploy.engines.deployment import Losses
 from ponas_deploy.engines.to_compare import Asked, each_resolution, given_models, warnings_of_spaces
 from ponas_deploy.files.notes import no_note
 from ponas_deploy.profiling.inventory import Target
@@ -18,7 +20,7 @@ from searchspace import build_space
 from searchspace.space import Space
 
 
-def asked(space: Space, losses: StoredAccuracy | None, *resolutions: int) -> Asked:
+def asked(space: Space, losses: Losses | Sequence[Losses] | None, *resolutions: int) -> Asked:
     networks = {"first": tuple(row[0] for row in space.labels)}
     return Asked(space, (), {}, networks, 0, (), resolutions or None, losses, {})
 
@@ -40,6 +42,19 @@ def test_a_predicted_top1_is_of_the_same_images_classes_and_pixels(tiny: Space) 
     assert top1_pct(tiny, replace(table, origin=replace(origin, classes=1000))) is None
     other = replace(table, space=replace(SpaceKey.of(tiny), resolution=64))
     assert top1_pct(tiny, other) is None
+
+
+def test_each_resolution_may_have_an_accuracy_table_of_its_own(tiny: Space) -> None:
+    tables = []
+    for px, pct in ((32, 70.0), (64, 72.0)):
+        origin = AccuracyOrigin("ImageNet", "a test", px, tiny.classes, 100, (), 0)
+        zeros = Grid.over(tiny, ([0.0] * len(row) for row in tiny.labels))
+        table = AccuracyTable(zeros, origin=origin, top1_scale=Top1Scale("points", pct))
+        tables.append(StoredAccuracy(Path(f"{px}.json"), table))
+    one = asked(tiny, tables, 32, 64)
+    models = given_models(one, each_resolution(one, Target("cpu"), no_note), 1)
+    found = [(model.entry.resolution_px, model.entry.top1) for model in models]
+    assert [(px, top1 and top1.pct) for px, top1 in found] == [(32, 70.0), (64, 72.0)]
 
 
 def test_what_speaks_against_predictions_is_said_without_any_budget() -> None:
