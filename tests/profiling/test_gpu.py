@@ -149,12 +149,12 @@ def test_devices_show_the_gpu_with_its_runtimes() -> None:
     runtimes = (Runtime("tensorrt", ("fp32", "fp16")), Runtime("torch", problem="torch: no driver."))
     found = Inventory(this_machine(), (), "nvidia-h200", runtimes, {}, Path("store"), ())
     console = Console(file=StringIO(), width=100, record=True)
-    console.print(*devices_report(found))
+    console.print(*devices_report(found, ()))
     text = console.export_text()
     assert "Its GPU: nvidia-h200" in text
     assert "fp32, fp16" in text
     assert "torch: no driver." in text
-    console.print(*devices_report(replace(found, gpu="", gpu_runtimes=())))
+    console.print(*devices_report(replace(found, gpu="", gpu_runtimes=()), ()))
     assert "Its GPU" not in console.export_text()
 
 
