@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ponas_deploy.errors import PonasError
-from train.data import FileImages, Splits
+from train.data import Splits, TensorImages
 
 LEAST_IMAGES = 20
 """Validation images without which no table is made: with fewer top-1 moves in steps of more than 5 points."""
@@ -24,6 +24,10 @@ def refuse_few(splits: Splits) -> None:
 
 def too_small(splits: Splits) -> str:
     """What is said of images that are smaller than the network's input; empty where none is."""
+    if isinstance(splits.train, TensorImages):
+        return ""
+    from train.data.file_images import FileImages  # with torchvision, which takes a second
+
     if not isinstance(splits.train, FileImages):
         return ""
     found = splits.train.smaller_than(splits.resolution)
