@@ -72,7 +72,7 @@ def as_divided(name: str, before: str) -> str:
         if asked[key] != were[key]:
             raise PonasError(
                 f"{key}={typed[key]} was asked for, but the weights' training divided {plain} with"
-                f" {key}={were[key]}: images that they were trained on would be held out; leave it out."
+                f" {key}={were[key]}: images that they were trained on would be held out; leave {key}= out."
             )
     taken = ",".join(f"{key}={kept[key]}" for key in sorted(dividing & set(kept) - set(typed)))
     return f"{name}{',' if typed else ':'}{taken}" if taken else name

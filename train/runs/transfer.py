@@ -128,13 +128,11 @@ def transfer_run(
     paths, compute = RunPaths(folder), Compute.on(device)
     with lock.held(folder):
         results = (paths.table, paths.weights)
-        told = {
-            "weights": str(job.source.path),
-            "networks": wanted.networks,
-            "time": wanted.seconds,
-            "device": device,
-        }
-        claim(folder, TRANSFER_RUN, job.identity(), results, told=told)
+        told: dict[str, Any] = {"weights": str(job.source.path)}
+        how = {"networks": wanted.networks, "time": wanted.seconds, "device": device}
+        if not paths.table.exists():
+            told |= how
+        claim(folder, TRANSFER_RUN, job.identity(), results, free=tuple(how), told=told)
         paths.sweep()
         if not paths.table.exists():
             with RunLog(paths.log) as log, compute.seeded(job.seed):
