@@ -117,8 +117,8 @@ def compare(
     front of all. A top-1 is published (with the recipe of its weights), given by you, or predicted: of
     inherited weights that were not fine-tuned. For each budget a sentence says what specialising gains over
     the best other network that is as fast. Latencies that differ by less than the noise floor are said to be
-    not resolved. Every runtime of the processor at its first precision, unless --backend or --precision name
-    some.
+    not resolved; a gain within them or within the error of a prediction is not told. Every runtime of the
+    processor at its first precision, unless --backend or --precision name some; one that fails is left out.
 
     \b
     Examples:
@@ -247,7 +247,7 @@ def _predict(
     from ponas_deploy.search.predictions import predict_networks, predictions_document
     from ponas_deploy.search.specialize import counted_text
     from ponas_deploy.tables.accuracy_quality import top1_warnings
-    from ponas_deploy.tables.architectures import architecture_in, read_choices
+    from ponas_deploy.tables.architectures import architecture_in, read_choices, resolution_of
     from ponas_deploy.tables.files import load_accuracy_table
     from ponas_deploy.tables.named import read_latency_tables
     from ponas_deploy.tables.quality import table_warnings
@@ -259,6 +259,9 @@ def _predict(
         raise typer.BadParameter("name networks and a --latency-table to predict on, or --device to measure.")
     tables, names = read_latency_tables(latency_tables, note)
     built = _at_known_sizes(tables, *asked)
+    if known := built or space_of(tables[0]):
+        sizes = set(resolutions(tables)) or ({asked[1]} if asked[1] else None)
+        resolution_of(archs, known.name, sorted(sizes) if sizes else None, "the latency tables are for")
     accuracy = load_accuracy_table(find_table(accuracy_table), note) if accuracy_table else None
     read = [
         (arch, architecture_in(arch, built).choices if built else read_choices(arch, tables[0]))

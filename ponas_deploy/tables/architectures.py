@@ -52,11 +52,13 @@ def read_architecture(text: str, space: str | None, resolution: int | None, clas
     return architecture_in(text, build_space(named.space, size, classes))
 
 
-def resolution_of(texts: Sequence[str], space: str | None, asked: Sequence[int] | None) -> int | None:
+def resolution_of(
+    texts: Sequence[str], space: str | None, asked: Sequence[int] | None, of: str = "--resolution asks for"
+) -> int | None:
     """The resolution in pixels that files of architectures say; None where none says one.
 
-    ArchitectureError where they say several, or another than the one that is `asked` for; None where nothing
-    is asked for, empty where it is left open.
+    ArchitectureError where they say several, or another than what is `asked` for, by what `of` names: None
+    where nothing is, empty where it is left open.
     """
     said = {text: px for text in texts if (px := named_by(text, space).resolution)}
     first, *others = said.items() if said else [("", None)]
@@ -67,8 +69,8 @@ def resolution_of(texts: Sequence[str], space: str | None, asked: Sequence[int] 
             )
     if first[1] and asked is not None and tuple(asked) != (first[1],):
         raise ArchitectureError(
-            f"{first[0]} is at {first[1]} px, and --resolution asks for others: leave it out, or name"
-            f" --resolution {first[1]}."
+            f"{first[0]} is at {first[1]} px, and {of} others: take what is for {first[1]} px, or networks"
+            " that say no resolution."
         )
     return first[1]
 

@@ -11,6 +11,9 @@ from typer.testing import CliRunner
 
 from ponas_deploy.commands import app
 from ponas_deploy.tables.architectures import architecture_in, named_by, read_architecture, resolution_of
+from ponas_deploy.tables.grid import Grid, SpaceKey
+from ponas_deploy.tables.latency import LatencyTable
+from ponas_deploy.tables.latency_file import write_latency_table
 from searchspace import ArchitectureError, build_space
 
 # Written down from the authors' code: stem, stages, strides, activations, squeeze-and-excite.
@@ -106,6 +109,12 @@ def test_files_of_networks_that_are_compared_say_one_resolution(tmp_path: Path) 
     for others in ([192], [160, 192], []):
         with pytest.raises(ArchitectureError, match="is at 160 px, and --resolution asks for others"):
             resolution_of([at_160], "ofa-mbv3", others)
+    grid = Grid.over(build_space("ofa-mbv3"), ([1.0] * len(row) for row in build_space("ofa-mbv3").labels))
+    table = LatencyTable(grid, SpaceKey.of(build_space("ofa-mbv3", 192)))
+    write_latency_table(table, tmp_path / "192.json")
+    told = CliRunner().invoke(app, ["compare", at_160, "--latency-table", str(tmp_path / "192.json")])
+    assert told.exit_code == 1
+    assert "is at 160 px, and the latency tables are for others" in " ".join(told.output.split())
     (tmp_path / "other").mkdir()
     at_192 = written(tmp_path / "other", {**SETTINGS, "r": 192})
     with pytest.raises(ArchitectureError, match="name networks of one resolution"):
