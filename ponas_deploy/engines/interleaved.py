@@ -18,6 +18,8 @@ from statistics import median
 from threading import Timer
 from time import monotonic
 
+import numpy as np
+
 from ponas_deploy.backends import RunSettings, Session, get_backend
 from ponas_deploy.backends.protocol import ReadsGpu
 from ponas_deploy.engines import reference
@@ -221,10 +223,17 @@ def _take(request: _Request, send: processes.Send) -> _Taken:
 
 
 def _open(request: _Request, stack: ExitStack) -> dict[str, Session]:
-    """All engines and the reference network, each run a few times."""
+    """All engines and the reference network, each run a few times.
+
+    They are opened in another order in each process: what is opened first may lie in other memory, and be
+    slower by 1 to 2 % (docs/measuring.md).
+    """
     backend, settings = get_backend(request.backend), RunSettings(request.precision, request.threads)
+    engines = list(request.engines.items())
+    order = np.random.default_rng(request.number).permutation(len(engines))
     found = {
-        key: stack.enter_context(backend.open(Path(file), settings)) for key, file in request.engines.items()
+        key: stack.enter_context(backend.open(Path(file), settings))
+        for key, file in (engines[place] for place in order)
     }
     beside = reference_session(request.backend, settings, stack)
     if beside is not None:

@@ -56,3 +56,17 @@ def test_a_space_too_small_is_refused(tiny: Space) -> None:
         MeasurementError, match=r"has too few networks to certify a table: \d+ were found, 28"
     ):
         choose(tiny, few, few, 28, 0)
+
+
+def test_networks_to_fit_on_and_to_check_with_are_built_in_turn() -> None:
+    """Those that are built first may lie in other memory than the last ones."""
+    networks = choose(SPACE, COSTS, LOSSES, 72, 1)
+    for size in (100, 30):
+        waves = networks.waves(size)
+        assert sorted(text for wave in waves for text in wave) == sorted((*networks.fit, *networks.check))
+        assert max(map(len, waves)) <= size
+        for wave in waves:
+            halves = wave[: len(wave) // 2], wave[len(wave) // 2 :]
+            fits = [len(set(half) & set(networks.fit)) / len(half) for half in halves]
+            assert abs(fits[0] - fits[1]) < 0.35
+    assert networks.waves(30) == networks.waves(30)
