@@ -20,23 +20,25 @@ TELLING_NOISE_PCT = 100 * (SHARED_FACTOR - 1)
 """Up to this noise (25 %) a budget counts as met within the noise. The clocks of a core explain no more:
 beyond it something else had the core while an engine was timed, and the time is not the engine's alone."""
 MOST_NOISE_PCT = 100.0
-"""Above this noise nothing is met: of two timings of one engine one took more than twice as long as the
-other, which is more than a neighbour on the core costs (1.3 to 1.8 times)."""
+"""Above this noise the noise itself is not known: of two timings of one engine one took more than twice as
+long as the other, which is more than a neighbour on the core costs (1.3 to 1.8 times), so that a third may
+take as much longer again. It counts twice then."""
 
 
 def judge(measured_ms: float, budget_ms: float | None, noise_pct: float) -> Verdict | None:
     """Whether `measured_ms` meets a budget; None without one.
 
     Over the budget by more than the noise is missed, at any noise. Up to TELLING_NOISE_PCT everything else is
-    met. Above it only what the noise cannot take over the budget is met, up to MOST_NOISE_PCT; the rest
-    cannot be told.
+    met. Above it only what the noise cannot take over the budget is met, above MOST_NOISE_PCT only what
+    twice the noise cannot (an engine of 5 ms and a budget of a second); the rest cannot be told.
     """
     if budget_ms is None:
         return None
     factor = 1 + noise_pct / 100
     if measured_ms > budget_ms * factor:
         return MISSED
-    if noise_pct <= TELLING_NOISE_PCT or (noise_pct <= MOST_NOISE_PCT and measured_ms * factor <= budget_ms):
+    at_most_ms = measured_ms * (factor if noise_pct <= MOST_NOISE_PCT else factor**2)
+    if noise_pct <= TELLING_NOISE_PCT or at_most_ms <= budget_ms:
         return MET
     return CANNOT_BE_TOLD
 

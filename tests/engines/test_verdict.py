@@ -40,7 +40,10 @@ from searchspace.space import Space
         (1.39, 40.0, "cannot_be_told"),
         (1.41, 40.0, "missed"),
         (3.171 / 1.659, 413.8, "cannot_be_told"),
-        (0.01, 413.8, "cannot_be_told"),
+        (0.99 / 5.138, 413.8, "cannot_be_told"),
+        (1.01 / 5.138**2, 413.8, "cannot_be_told"),
+        (0.99 / 5.138**2, 413.8, "met"),
+        (0.0046, 194.0, "met"),
         (5.2, 413.8, "missed"),
     ],
 )
