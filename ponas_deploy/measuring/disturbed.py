@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from ponas_deploy.measuring.interference import Disturbed
+from ponas_deploy.measuring.interference import Disturbed, Snapshot
 
 _NEWS_EVERY_S = 5.0
 
@@ -29,8 +29,8 @@ class Rounds(Protocol):
         """A round begins."""
         ...
 
-    def end_again(self, number: int) -> None:
-        """A round that was taken again has ended."""
+    def end_again(self, number: int, seen: tuple[Snapshot, Snapshot] | None = None) -> None:
+        """A round that was taken again has ended; `seen` where another machine took it."""
         ...
 
     def wait_for_gap(self, most_s: float) -> bool:
@@ -57,7 +57,7 @@ class Extension:
 def take_disturbed_again(
     rounds: Rounds,
     numbers: range,
-    take: Callable[[int], None],
+    take: Callable[[int], tuple[Snapshot, Snapshot] | None],
     extension: Extension,
     *,
     round_s: float,
@@ -66,7 +66,7 @@ def take_disturbed_again(
     """Take disturbed rounds of `numbers` again while most are; the seconds that took.
 
     `take` measures a round by its number, and needs about `round_s` for it: none is begun that would not end
-    in time.
+    in time. It returns the machine before and after, where another one took the round.
     """
     start, mine = clock(), _to_take(rounds.disturbed, numbers)
     if not mine or round_s > extension.most_s:
@@ -74,8 +74,7 @@ def take_disturbed_again(
     extension.on_start(rounds.disturbed, extension.most_s)
     while mine and _is_gap(rounds, extension, start + extension.most_s - round_s, clock):
         rounds.begin()
-        take(mine[0])
-        rounds.end_again(mine[0])
+        rounds.end_again(mine[0], take(mine[0]))
         mine = _to_take(rounds.disturbed, numbers)
     return clock() - start
 

@@ -175,9 +175,9 @@ class Interference:
         kept = [one for one in self.rounds if not one.discarded]
         return Disturbed(len(kept), tuple(one for one in kept if one.wrong))
 
-    def end_again(self, number: int) -> None:
-        """A round that was taken in place of an earlier one of its number has ended."""
-        now = between(number, self._before, self._snapshot())
+    def end_again(self, number: int, seen: tuple[Snapshot, Snapshot] | None = None) -> None:
+        """A round that was taken in place of an earlier one of its number has ended; `seen` as in `end`."""
+        now = self._round(number, seen)
         earlier = [one for one in self.rounds if not (one.number == number and not one.discarded)]
         again = replace(now, wrong=complaints(now, earlier, self._plan), again=True)
         self.rounds = superseded([*self.rounds, again])
@@ -199,15 +199,28 @@ class Interference:
         """A round begins."""
         self._before = self._snapshot()
 
-    def end(self, number: int, *, may_redo: bool, insist: bool = False) -> bool:
-        """It has ended: whether it is to be taken again. `insist` on that, often as it happened before."""
-        now = between(number, self._before, self._snapshot())
+    def end(
+        self,
+        number: int,
+        *,
+        may_redo: bool,
+        insist: bool = False,
+        seen: tuple[Snapshot, Snapshot] | None = None,
+    ) -> bool:
+        """It has ended: whether it is to be taken again. `insist` on that, often as it happened before.
+
+        `seen` is the machine before and after, where another one took the round.
+        """
+        now = self._round(number, seen)
         wrong = complaints(now, self.rounds, self._plan)
         again = bool(wrong) and may_redo and (insist or self._may_help())
         self.rounds.append(replace(now, wrong=wrong, discarded=again))
         if self.on_round is not None:
             self.on_round(self.rounds[-1])
         return again
+
+    def _round(self, number: int, seen: tuple[Snapshot, Snapshot] | None) -> Round:
+        return between(number, *(seen or (self._before, self._snapshot())))
 
     def discard(self, place: int, wrong: str) -> None:
         """The round at a place of `rounds` turned out to be wrong after it was kept."""

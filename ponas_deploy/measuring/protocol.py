@@ -18,13 +18,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from math import ceil
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from ponas_deploy.backends import Session
 from ponas_deploy.measuring.retries import RETRIES
 from ponas_deploy.tables.measurement import Measurement
+
+if TYPE_CHECKING:
+    from ponas_deploy.measuring.interference import Snapshot
 
 try:
     import resource
@@ -128,8 +131,11 @@ class RoundCheck(Protocol):
         """A round begins."""
         ...
 
-    def end(self, number: int, *, may_redo: bool) -> bool:
-        """Round `number` has ended: whether it is to be taken again."""
+    def end(self, number: int, *, may_redo: bool, seen: tuple[Snapshot, Snapshot] | None = None) -> bool:
+        """Round `number` has ended: whether it is to be taken again.
+
+        `seen` is the machine before and after it, where it was taken on another one.
+        """
         ...
 
 
@@ -138,6 +144,24 @@ class QuietSamples(Protocol):
 
     def take_quiet(self, take: Callable[[], float]) -> tuple[float, bool]:
         """What `take` returns, and whether nobody shared the core meanwhile."""
+        ...
+
+
+class TakesRounds(Protocol):
+    """What takes the samples of a round: sessions of this process, or a board's (`remote`).
+
+    `redone` counts the visits that were measured again.
+    """
+
+    redone: int
+
+    def round(
+        self, order: Sequence[str], number: int, plan: Plan, allowed_redos: float, *, quiet: bool
+    ) -> tuple[Snapshot, Snapshot] | None:
+        """Visit `order`, each while nobody shares the core where `quiet` asks for that.
+
+        Returns the machine before and after, where that is another one than this process runs on.
+        """
         ...
 
 
@@ -196,6 +220,7 @@ def measure(
     interference: RoundCheck | None = None,
     probe: QuietSamples | None = None,
     due: Callable[[str, int], bool] = lambda key, number: True,
+    taker: TakesRounds | None = None,
 ) -> Outcome:
     """Measure all sessions in rounds, into `samples`, which may hold rounds from before.
 
@@ -206,9 +231,10 @@ def measure(
     visited now and then to notice a machine that becomes slower, for samples whose level is not taken out.
     `interference` reads the conditions of each round, and has those under wrong ones taken again; `probe` has
     samples wait for a core that nobody shares, before the deadline. `due` says which sessions are visited in
-    which round (`priority`); each must be in `floor_rounds` of them.
+    which round (`priority`); each must be in `floor_rounds` of them. `taker` takes the rounds where they are
+    taken elsewhere, into `samples` as well.
     """
-    visits = _Visits(sessions, runs, samples, sentinel, plan, on_visit, probe)
+    visits = taker or Visits(sessions, runs, samples, sentinel, plan, on_visit, probe)
     done, longest_s = 0, 0.0
 
     def once(order: Sequence[str], number: int) -> tuple[float, bool]:
@@ -216,13 +242,17 @@ def measure(
         start = clock()
         late = start > deadline
         care = replace(plan, retakes=0) if late else plan
-        visits.probe = None if late else probe
-        if interference is not None:
+        if interference is not None and taker is None:
             interference.begin()
-        visits.round(order, number, care, 0.0 if late else plan.redone_pct / 100 * len(sessions) * (done + 1))
+        allowed_redos = 0.0 if late else plan.redone_pct / 100 * len(sessions) * (done + 1)
+        seen = visits.round(order, number, care, allowed_redos, quiet=not late)
         end = clock()
         may_redo = 2 * end - start <= deadline
-        again = bool(order) and interference is not None and interference.end(number, may_redo=may_redo)
+        again = (
+            bool(order)
+            and interference is not None
+            and interference.end(number, may_redo=may_redo, seen=seen)
+        )
         return end - start, again
 
     with no_garbage_collection():
@@ -252,15 +282,19 @@ def take_round_again(
     seed: int,
     on_visit: Callable[[str], None] | None = None,
     probe: QuietSamples | None = None,
-) -> None:
-    """Take the samples of a round once more, in place of those it has; as of `measure`."""
-    visits = _Visits(sessions, runs, samples, None, plan, on_visit, probe)
+    taker: TakesRounds | None = None,
+) -> tuple[Snapshot, Snapshot] | None:
+    """Take the samples of a round once more, in place of those it has; as of `measure`.
+
+    Returns the machine before and after, where it was taken on another one.
+    """
+    visits = taker or Visits(sessions, runs, samples, None, plan, on_visit, probe)
     order = [key for key in _order(sessions, seed, number) if samples.has(key, number)]
     with no_garbage_collection():
-        visits.round(order, number, plan, 0.0)
+        return visits.round(order, number, plan, 0.0, quiet=True)
 
 
-class _Visits:
+class Visits:
     """What is visited in every round, and where the samples go."""
 
     def __init__(
@@ -273,13 +307,16 @@ class _Visits:
         on_visit: Callable[[str], None] | None,
         probe: QuietSamples | None,
     ) -> None:
-        self._sessions, self._runs, self._samples, self.probe = sessions, runs, samples, probe
+        self._sessions, self._runs, self._samples = sessions, runs, samples
+        self._probe, self._quiet = probe, True
         self._on_visit, self.redone = on_visit or (lambda key: None), 0
         self._sentinel = _Sentinel(lambda: self._sentinel_sample(sentinel, plan), plan) if sentinel else None
 
-    def round(self, order: Sequence[str], number: int, plan: Plan, allowed_redos: float) -> None:
+    def round(
+        self, order: Sequence[str], number: int, plan: Plan, allowed_redos: float, *, quiet: bool
+    ) -> None:
         """Visit `order`; what was visited while the sentinel became slower is measured once more."""
-        sentinel = self._sentinel
+        sentinel, self._quiet = self._sentinel, quiet
         if sentinel is None:
             self._visit(order, number, plan)
             return
@@ -304,7 +341,7 @@ class _Visits:
         def take() -> float:
             return take_sample(self._sessions[key], self._runs[key], plan)
 
-        return self.probe.take_quiet(take)[0] if self.probe else take()
+        return self._probe.take_quiet(take)[0] if self._probe and self._quiet else take()
 
 
 class _Sentinel:

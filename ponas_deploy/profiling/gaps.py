@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ponas_deploy.backends import Session, registry
 from ponas_deploy.measuring.disturbed import Extension, take_disturbed_again
-from ponas_deploy.measuring.interference import Disturbed, Interference
+from ponas_deploy.measuring.interference import Disturbed, Interference, Snapshot
 from ponas_deploy.measuring.protocol import Samples, take_round_again
 from ponas_deploy.measuring.retries import RETRIES
 from ponas_deploy.profiling.bench import Bench
@@ -39,8 +39,8 @@ def in_gaps(bench: Bench, measured: Measured, spare_s: float, waves: int) -> flo
         return 0.0
     spare_s = max(0.0, spare_s)
 
-    def take(number: int) -> None:
-        take_round_again(
+    def take(number: int) -> tuple[Snapshot, Snapshot] | None:
+        return take_round_again(
             measured.sessions,
             {**bench.runs, **measured.samples.runs},
             measured.samples,

@@ -33,7 +33,7 @@ class Machine:
         self.now_s += ROUND_S
         self.taken.append(number)
 
-    def end_again(self, number: int) -> None:
+    def end_again(self, number: int, seen: object = None) -> None:
         self.wrong[number] = False
 
     def wait_for_gap(self, most_s: float) -> bool:

@@ -194,7 +194,7 @@ class PlannedRedos:
     def begin(self) -> None:
         self.begun += 1
 
-    def end(self, number: int, *, may_redo: bool) -> bool:
+    def end(self, number: int, *, may_redo: bool, seen: object = None) -> bool:
         self.ended.append((number, may_redo))
         if may_redo and number in self.again:
             self.again.remove(number)
