@@ -3,6 +3,8 @@
 The rest of the tree is in `ponas_deploy/errors.py`, which draws it whole.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError, UnknownNameError
 from ponas_deploy.machines.processes import lacks_memory
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _ALIGNMENT_BYTES = 64
 

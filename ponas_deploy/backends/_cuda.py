@@ -20,7 +20,7 @@ INSTALL = "pip install 'ponas-deploy[tensorrt]'"
 _LONGEST_WAIT_US = 999_999
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Gpu:
     """A GPU as CUDA describes it; `cuda` is the newest CUDA its driver knows, as in "13.2"."""
 

@@ -6,15 +6,14 @@ numbers, or takes it and is slow. So the record is compared before the runtime s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Mapping, TypeVar
 
 from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError, FileFormatError
-from ponas_deploy.files.documents import Format, read_document, write_document
-from ponas_deploy.files.records import sha256
+from ponas_deploy.files.documents import Format, read_document
+from ponas_deploy.files.records import sha256, write_json
 
 Identity = Mapping[str, str]
 """What an engine is bound to, by the names below; what is not known is empty or "unknown"."""
@@ -30,7 +29,7 @@ _WORDS = {
 _UNKNOWN = ("", "unknown")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EngineRecord:
     """The record of an engine file; a runtime that keeps more has a type of its own below this one."""
 
@@ -39,7 +38,7 @@ class EngineRecord:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class BuiltRecord(EngineRecord):
     """That of an engine which another program or a plan built; `build` says how, in words."""
 
@@ -51,7 +50,7 @@ Kept = TypeVar("Kept", bound=EngineRecord)
 
 def write_record(path: Path, kind: Format[Kept], record: Kept) -> None:
     """Write the record of an engine file, over an older one."""
-    write_document(path, kind, record, overwrite=True)
+    write_json(path, kind.tag, asdict(record), overwrite=True)
 
 
 def read_record(

@@ -11,16 +11,18 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from time import perf_counter_ns
 from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ponas_deploy.backends._buffers import aligned_buffer, check_images, static_shape
 from ponas_deploy.backends._cuda import Cuda
 from ponas_deploy.backends._gpu_protocol import EventClock
 from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # The CUDA provider captures its graph in the third run at the latest.
 _WARM_UP_RUNS = 4

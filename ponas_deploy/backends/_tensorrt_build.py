@@ -23,7 +23,7 @@ _KEPT_MESSAGES = 50
 _SHOWN_CHARACTERS = 300
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class BuildPlan:
     """What an engine is built with, besides its model.
 
@@ -44,7 +44,7 @@ class BuildPlan:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Built:
     """A serialised engine, and the timing cache with what its build has added."""
 

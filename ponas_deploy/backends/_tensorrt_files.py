@@ -29,7 +29,7 @@ ENGINE, RECORD, FED, TIMING_CACHE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Cache:
     """The user's engines and kernel timings of one GPU with one TensorRT and driver.
 

@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ponas_deploy.backends._buffers import check_images, static_shape
 from ponas_deploy.backends._cuda import Cuda
@@ -25,11 +24,12 @@ from ponas_deploy.errors import BackendError
 
 if TYPE_CHECKING:
     import tensorrt as trt
+    from numpy.typing import NDArray
 
 _WARM_UP_RUNS = 3
 
 
-@dataclass(slots=True)
+@dataclass
 class SharedGpu:
     """What all sessions on one GPU share. Sessions run one at a time, on one stream.
 
@@ -43,7 +43,7 @@ class SharedGpu:
     uncaptured: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Tensor:
     """An input or an output: device memory that stays where it is."""
 

@@ -10,8 +10,9 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Tuple
 
-Version = tuple[int, int, int]
+Version = Tuple[int, int, int]
 
 _BANNER = re.compile(r"&&&& RUNNING TensorRT\.trtexec \[TensorRT v(\d+)\]")
 _SUMMARY = re.compile(
@@ -44,7 +45,7 @@ _TROUBLES = tuple(
 _OUT_OF_MEMORY = re.compile(r"out of memory|OutOfMemory", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Summary:
     """Of one line of the summary, in milliseconds."""
 

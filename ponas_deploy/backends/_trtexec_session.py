@@ -15,10 +15,9 @@ from math import prod
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ponas_deploy.backends import _trtexec_output as output
 from ponas_deploy.backends._buffers import check_images
@@ -26,6 +25,9 @@ from ponas_deploy.backends._engine_record import EngineRecord
 from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError
 from ponas_deploy.files.scratch import Scratch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 NAME = "trtexec"
 REST_S = 0.5
@@ -35,7 +37,7 @@ _RUN_TIMEOUT_S = 300
 _MOST_DISAGREEMENT = 0.02
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EngineInterface:
     """What an engine takes and gives; `dtype` is of the input, "float32" or "float16"."""
 
@@ -45,7 +47,7 @@ class EngineInterface:
     output_shape: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TrtexecRecord(EngineRecord):
     """What lies beside an engine of trtexec: its record, and its interface."""
 

@@ -13,20 +13,22 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ponas_deploy.backends._buffers import check_images, check_settings, first_line, static_shape
 from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 _NAME = "fake"
 ENGINE = "engine.fake.onnx"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FakeDevice:
     """What the device takes and how it departs from that; percentages are of the true time."""
 

@@ -10,9 +10,9 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ponas_deploy.backends._buffers import first_line, static_shape
 from ponas_deploy.backends.onnx_precision import quantised_values, read_model
@@ -21,10 +21,13 @@ from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError, FileFormatError
 from ponas_deploy.files.opening import check_regular
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 RANDOM_BATCHES = 4
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Calibration:
     """The images that INT8 scales come from, and which percentile of their values a scale covers.
 
@@ -116,9 +119,7 @@ def largest_magnitudes(backend: str, model: bytes, calibration: Calibration) -> 
             providers=["CPUExecutionProvider"],
         )
         for images in calibration.batches(shape):
-            values = (
-                dict(zip(inside, session.run(inside, {source.name: images}), strict=True)) if session else {}
-            )
+            values = dict(zip(inside, session.run(inside, {source.name: images}))) if session else {}
             values[source.name] = images
             for name in names:
                 found[name] = max(found[name], _magnitude(values[name], calibration.percentile))

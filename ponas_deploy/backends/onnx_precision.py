@@ -14,12 +14,14 @@ Source: NVIDIA TensorRT developer guide, "Working with Quantized Types" (explici
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ponas_deploy.errors import BackendError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 OPSET = 19
 """The first in which QuantizeLinear and DequantizeLinear know half precision."""

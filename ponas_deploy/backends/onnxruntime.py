@@ -14,10 +14,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter_ns
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ponas_deploy.backends._buffers import (
     check_images,
@@ -29,6 +28,9 @@ from ponas_deploy.backends._buffers import (
 )
 from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _NAME = "onnxruntime"
 _PROVIDER = "CPUExecutionProvider"
@@ -100,10 +102,10 @@ class OnnxRuntimeSession:
         self._inputs = [
             filled_buffer(static_shape(_NAME, one.shape, "input"), _type(one.type)) for one in sources
         ]
-        for source, buffer in zip(sources, self._inputs, strict=True):
+        for source, buffer in zip(sources, self._inputs):
             self._bind(self._binding.bind_input, source.name, buffer)
         self._outputs = [_output(one) for one in targets]
-        for target, room in zip(targets, self._outputs, strict=True):
+        for target, room in zip(targets, self._outputs):
             if room is None:  # its shape is known when the model has run
                 self._binding.bind_output(target.name, "cpu")
             else:

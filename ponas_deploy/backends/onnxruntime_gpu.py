@@ -44,7 +44,7 @@ FORMAT = Format("ponas.onnxruntime-engine", 1, EngineRecord)
 _TF32_OFF = "NVIDIA_TF32_OVERRIDE"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Kind:
     """One of the two: the provider, the engine file that it writes, and the option of CUDA graphs."""
 

@@ -10,15 +10,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter_ns
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ponas_deploy.backends._buffers import (
     check_images,
@@ -31,6 +30,9 @@ from ponas_deploy.backends._buffers import (
 from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 _NAME = "openvino"
 _DEVICE = "CPU"
 # Our name -> (OpenVINO's capability, its precision hint).
@@ -38,7 +40,7 @@ _PRECISIONS = {"fp32": ("FP32", "f32"), "bf16": ("BF16", "bf16"), "fp16": ("FP16
 ENGINE = ("engine.xml", "engine.bin")
 
 
-@cache
+@lru_cache(maxsize=None)
 def _core(runtime: Any) -> Any:
     """OpenVINO's core, one for the process.
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Callable
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class BuildProgress:
     """How far a runtime is with one model: `done` of the `steps` of a phase."""
 

@@ -10,19 +10,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ponas_deploy.backends.progress import OnBuildProgress
 from ponas_deploy.machines.nvidia import GpuReading
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 INT8 = "int8"
 """The precision whose scales come from images (`Calibrated`)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RunSettings:
     """What a session is compiled for; always explicit, always recorded."""
 

@@ -24,7 +24,7 @@ _SLOW_BUILD_S = 1800.0
 """Where kernels are compiled, or picked by timing them, one build may take so long without any output."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class BackendEntry:
     """What is known of a runtime without loading it.
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ponas_deploy.backends._buffers import check_settings, static_shape
 from ponas_deploy.backends._cuda import Cuda
@@ -40,6 +39,7 @@ from ponas_deploy.machines import nvidia
 
 if TYPE_CHECKING:
     import tensorrt as trt
+    from numpy.typing import NDArray
 
 _NAME = "tensorrt"
 _OLDEST = 10

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -45,7 +45,7 @@ _BUILD_TIMEOUT_S = 3600
 _TYPES = {1: "float32", 10: "float16"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Program:
     """A trtexec that runs here: where it lies, and of which TensorRT it is."""
 
@@ -125,7 +125,7 @@ class TrtexecBackend:
 
     def _identity(self) -> dict[str, str]:
         reading = self.reading()
-        version = self._program.text.removeprefix("TensorRT ")
+        version = self._program.text[len("TensorRT ") :]
         return {"gpu": reading.name, "driver": reading.driver, "tensorrt": version}
 
     def _session(
@@ -177,7 +177,7 @@ def _find(path: str | None) -> str:
     return str(Path(found).resolve())
 
 
-@cache
+@lru_cache(maxsize=None)
 def _probe(path: str) -> Program:
     """Ask a trtexec for its version: it prints it with its help, and needs no GPU for that."""
     printed = run_program((path, "--help"), Path(path).parent, 60, "cannot be asked for its version")

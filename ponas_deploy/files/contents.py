@@ -10,10 +10,13 @@ import re
 import zipfile
 from pathlib import Path
 from struct import unpack
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal
 
 from ponas_deploy.errors import FileFormatError
 from ponas_deploy.files.opening import read_head
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
 
 Contents: TypeAlias = Literal["safetensors", "checkpoint", "old checkpoint"]
 """A safetensors file; what `torch.save` writes today (a zip archive); what it wrote before 1.6 (pickles)."""

@@ -11,18 +11,21 @@ import json
 import math
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Dict, Generic, TypeVar
 
 from ponas_deploy.errors import FileFormatError, PonasError
 from ponas_deploy.files.kinds import other_document
 from ponas_deploy.files.opening import MOST_BYTES, read_text
 from ponas_deploy.files.records import in_words, to_json, write_bytes
 
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
 Value = TypeVar("Value")
-Upgrade: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
+Upgrade: TypeAlias = Callable[[Dict[str, Any]], Dict[str, Any]]
 """From the JSON object of one version to that of the next; it may leave what it does not understand."""
 
 MOST_NESTED = 64
@@ -32,7 +35,7 @@ MOST_NESTED = 64
 _TOO_DEEP = f"is not JSON that can be read (nested more than {MOST_NESTED} deep)."
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Format(Generic[Value]):
     """A kind of document: `name` without version, the newest `version`, and the type of its values.
 
@@ -52,7 +55,7 @@ class Format(Generic[Value]):
         return f"{self.name}/{self.version}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RawDocument:
     """A document whose format is known and upgraded, and whose values are not checked yet.
 

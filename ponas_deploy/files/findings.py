@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
 
 Severity: TypeAlias = Literal["ok", "note", "warning", "error"]
 
@@ -12,7 +15,7 @@ SEVERITIES: tuple[Severity, ...] = ("ok", "note", "warning", "error")
 """From the least to the most severe."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Finding:
     """One thing that was found, in one sentence, and in another one what to do about it.
 

@@ -15,7 +15,7 @@ from ponas_deploy.files.contents import download_fault, is_safetensors
 from ponas_deploy.files.opening import HEAD_BYTES, read_head
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class OtherKind:
     """A kind of file, and what to do with one; `{path}` stands for it."""
 

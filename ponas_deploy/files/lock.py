@@ -42,7 +42,7 @@ def lock(file: int) -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Holder:
     """Who holds a lock: the process, since when, and what for."""
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ponas_deploy.files.lock import lock, locks
 
@@ -22,7 +24,14 @@ _YOUNG_S = 60.0
 """A folder this young may have an owner that is about to lock it."""
 
 
-class Scratch(tempfile.TemporaryDirectory[str]):
+if TYPE_CHECKING:
+    _Folder = tempfile.TemporaryDirectory[str]
+else:  # Python 3.8 evaluates it
+    _Folder = tempfile.TemporaryDirectory
+_CLEANUP: dict[str, Any] = {"ignore_cleanup_errors": True} if sys.version_info >= (3, 10) else {}
+
+
+class Scratch(_Folder):
     """A temporary folder in `parent`, or where the system has them; a context manager.
 
     `prefix` is what its name begins with. OSError where it cannot be made.
@@ -31,12 +40,13 @@ class Scratch(tempfile.TemporaryDirectory[str]):
     def __init__(self, parent: Path | None = None, prefix: str = "") -> None:
         remove_abandoned(parent or Path(tempfile.gettempdir()))
         with _signals_held_back():
-            super().__init__(prefix=f"{prefix}{_MARK}", dir=parent, ignore_cleanup_errors=True)
+            super().__init__(prefix=f"{prefix}{_MARK}", dir=parent, **_CLEANUP)
             self._held = _locked(Path(self.name))
 
     def cleanup(self) -> None:
-        """Remove the folder."""
-        super().cleanup()
+        """Remove the folder; what cannot be removed stays."""
+        with suppress(OSError):
+            super().cleanup()
         if self._held is not None:
             os.close(self._held)
             self._held = None

@@ -16,7 +16,7 @@ from ponas_deploy.machines.system_files import ROOT, own_cores, read_numbers, re
 _PI_FLAGS = {0x1: "under-voltage", 0x2: "clock capped", 0x4: "throttled", 0x8: "soft temperature limit"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Reading:
     """The state of the machine at one moment; what it does not report is empty or None.
 
@@ -84,5 +84,5 @@ def _ranges(numbers: tuple[int, ...]) -> str:
     """Ascending numbers as in "0-3,6"."""
     starts = [number for number in numbers if number - 1 not in numbers]
     ends = [number for number in numbers if number + 1 not in numbers]
-    pairs = zip(starts, ends, strict=True)
+    pairs = zip(starts, ends)
     return ",".join(str(start) if start == end else f"{start}-{end}" for start, end in pairs)

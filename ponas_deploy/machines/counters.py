@@ -15,7 +15,7 @@ from ponas_deploy.machines.cgroup import held_by_quota_s
 from ponas_deploy.machines.system_files import ROOT, own_cores, read_numbers, read_text
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Counters:
     """What was counted until `at_s` (of a clock that only goes forward), in seconds.
 
@@ -58,7 +58,7 @@ def _processor_time_s(root: Path, cores: tuple[int, ...]) -> tuple[float, float]
     ticks = [list(map(int, line.split())) for number, line in lines if int(number) in cores]
     if not ticks:
         return 0.0, 0.0
-    user, nice, system, _, _, irq, softirq, stolen, *_ = map(sum, zip(*ticks, strict=True))
+    user, nice, system, _, _, irq, softirq, stolen, *_ = map(sum, zip(*ticks))
     a_second = os.sysconf("SC_CLK_TCK")
     return (user + nice + system + irq + softirq) / a_second, stolen / a_second
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import re
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from ponas_deploy.machines.system_files import ROOT
 GPU = "gpu"
 
 
-@cache
+@lru_cache(maxsize=None)
 def this_gpu(root: Path = ROOT) -> str:
     """The name of the first GPU that this process may use, as tables carry it: `nvidia-h200`; empty without.
 

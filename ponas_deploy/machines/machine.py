@@ -10,7 +10,7 @@ import platform
 import re
 import subprocess
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from math import ceil
 from pathlib import Path
 
@@ -27,7 +27,7 @@ _MODEL = {"cpu family": "family", "model": "model", "CPU implementer": "implemen
 _VECTORS = {"flags": r"sse4_2|fma|avx\w*|amx_\w+", "Features": r"neon|asimd\w*|i8mm|bf16|sve\w*|sme\w*"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Machine:
     """A processor and what of it this process may use.
 
@@ -70,7 +70,7 @@ class Machine:
         return tuple((name, str(value)) for name, value in values.items() if value is not None)
 
 
-@cache
+@lru_cache(maxsize=None)
 def this_machine() -> Machine:
     """The machine this process runs on."""
     return describe_machine(ROOT)
@@ -112,11 +112,20 @@ def threads_fault(threads: int) -> str:
 
 def memory_mib(kind: str) -> int:
     """The machine's memory in MiB: "total", or "available" now, without swapping and to this container."""
-    import psutil
-
-    found = int(getattr(psutil.virtual_memory(), kind))
+    try:
+        import psutil
+    except ImportError:  # boards have none
+        found = _memory_bytes(kind)
+    else:
+        found = int(getattr(psutil.virtual_memory(), kind))
     allowed = free_memory_bytes() if kind == "available" else None
     return max(0, min(found, found if allowed is None else allowed)) // _MIB
+
+
+def _memory_bytes(kind: str, root: Path = ROOT) -> int:
+    """The memory as Linux counts it, 0 where nothing says so."""
+    counted = re.search(rf"^Mem{kind.title()}:\s+(\d+) kB$", read_text(root / "proc/meminfo"), re.MULTILINE)
+    return int(counted.group(1)) << 10 if counted else 0
 
 
 def power_mode(root: Path = ROOT) -> str:

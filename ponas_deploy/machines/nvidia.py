@@ -33,7 +33,7 @@ _HARMLESS = ("idle",)
 _FIRST_WITH_TF32 = (8, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class GpuReading:
     """One reading of a GPU; what NVML did not tell is empty or None.
 

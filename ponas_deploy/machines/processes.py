@@ -14,11 +14,11 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock, Semaphore, Thread
-from typing import Any
+from typing import Any, Callable, Mapping
 
 from ponas_deploy.errors import BackendError, PonasError
 

@@ -41,7 +41,7 @@ _CORES_AT_A_TIME = 4
 """So many cores are probed, at most; others the next time."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CoreReading:
     """What was seen of a core so far: nanoseconds of the arithmetic while nobody shares it (0: never probed).
 

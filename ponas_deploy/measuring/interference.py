@@ -35,7 +35,7 @@ _LONG_ASLEEP_S = 0.1
 _ASKED_FOR = ("application clocks", "sync boost", "display clocks")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Snapshot:
     """The state of the machine between two rounds, and what it counted until then."""
 
@@ -119,7 +119,7 @@ def complaints(now: Round, rounds: Sequence[Round], plan: Plan) -> str:
 
 def superseded(rounds: Iterable[Round]) -> list[Round]:
     """The same rounds; those that were taken again stand in place of the ones before of their number."""
-    found = list[Round]()
+    found: list[Round] = []
     for one in rounds:
         if one.again:
             found = [replace(r, discarded=True) if r.number == one.number else r for r in found]
@@ -127,7 +127,7 @@ def superseded(rounds: Iterable[Round]) -> list[Round]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Disturbed:
     """How many rounds were kept, and which of them something disturbed."""
 

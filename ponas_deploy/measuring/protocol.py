@@ -35,7 +35,7 @@ except ImportError:  # Windows: interruptions go unnoticed there.
     resource = None  # type: ignore[assignment]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """How to measure. Times in nanoseconds or seconds, thresholds in percent, as the names say."""
 
@@ -75,7 +75,7 @@ class Plan:
         return {field.name: float(getattr(self, field.name)) for field in fields(self)}
 
 
-@dataclass(slots=True)
+@dataclass
 class Samples:
     """What was measured so far: nanoseconds a run, by key and round, and the runs of each key's samples.
 
@@ -108,7 +108,7 @@ class Samples:
         return Measurement(self.runs[key], tuple(rounds[number] for number in sorted(rounds)))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Outcome:
     """How a measurement ended: `reason` is "settled", "rounds" or "time".
 
@@ -188,7 +188,8 @@ def take_sample(session: Session, runs: int, plan: Plan) -> float:
     another process got the core, `plan.retakes` times at most; the fastest counts then.
     """
     rough_ns = session.time_ns(plan.discarded_runs) / max(1, plan.discarded_runs)
-    most_ns, taken_ns = plan.stalled_ns + 3 * runs * rough_ns, list[int]()
+    most_ns = plan.stalled_ns + 3 * runs * rough_ns
+    taken_ns: list[int] = []
     while True:
         before = _interruptions()
         taken_ns.append(session.time_ns(runs))

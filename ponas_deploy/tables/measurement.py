@@ -28,7 +28,7 @@ PERCENTILES = (50, 90, 95, 99)
 """Of single inferences: what is printed of an engine, and what a latency budget can be on."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Measurement:
     """The rounds of one thing that was timed.
 
@@ -51,7 +51,7 @@ class Measurement:
         """The rounds as they would have been on a machine that is always as usual."""
         if not self.levels:
             return self.rounds_ns
-        return tuple(value / level for value, level in zip(self.rounds_ns, self.levels, strict=True))
+        return tuple(value / level for value, level in zip(self.rounds_ns, self.levels))
 
     def half(self, start: int) -> Measurement:
         """Every other round from `start`, 0 or 1: a measurement of its own."""

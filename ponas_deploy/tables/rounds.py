@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Round:
     """The interference in one round; percentages are of the time of the cores that this process may use.
 
@@ -45,7 +45,7 @@ class Round:
     again: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Spread:
     """One figure over all rounds."""
 
@@ -61,7 +61,7 @@ class Spread:
         return cls(*(float(f"{value:.4g}") for value in (median(values), min(values), max(values))))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class InterferenceSummary:
     """All rounds of a measurement.
 
@@ -100,7 +100,7 @@ class InterferenceSummary:
         return cls(len(kept), len(wrong), len(rounds) - len(kept), because, **spreads)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LaunchSummary:
     """Launches of a GPU: the median one's microseconds, and how many of the blocks take less than that."""
 
