@@ -23,8 +23,8 @@ from time import monotonic
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ponas_deploy.backends import RunSettings, get_backend
-from ponas_deploy.engines.timing import SECONDS, single_runs
 from ponas_deploy.measuring.contention import CoreReading, probe_for, readings
+from ponas_deploy.measuring.engine_process import SECONDS, single_runs
 from ponas_deploy.profiling.models import network_bytes
 from ponas_deploy.profiling.trial import middle
 from searchspace import build_space

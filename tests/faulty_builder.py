@@ -1,6 +1,6 @@
 """The process that builds an engine, with something that really happens in it (variable FAULT).
 
-`ponas_deploy.engines.building.MODULE` names this module in tests.
+`ponas_deploy.measuring.build_process.MODULE` names this module in tests.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 from ponas_deploy.backends import RunSettings
 from ponas_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from ponas_deploy.backends.progress import BuildProgress, OnBuildProgress
-from ponas_deploy.engines import building
 from ponas_deploy.errors import BackendError, PonasError
+from ponas_deploy.measuring import build_process
 
 
 def main(arguments: Sequence[str]) -> None:
     def get_backend(name: str, on_build: OnBuildProgress | None = None) -> OnnxRuntimeBackend:
         return FaultyBackend(on_build or (lambda build: None))
 
-    building.get_backend = get_backend  # type: ignore[assignment]
-    building.main(arguments)
+    build_process.get_backend = get_backend  # type: ignore[assignment]
+    build_process.main(arguments)
 
 
 class FaultyBackend(OnnxRuntimeBackend):

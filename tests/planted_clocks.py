@@ -26,7 +26,9 @@ Clock = Callable[..., EngineTiming]
 def spread(factors: Sequence[float]) -> Clock:
     """A clock on which every inference takes the device's own time times one of `factors`, in turn."""
 
-    def clock(engine: Path, backend: str, settings: RunSettings, core_ns: float = 0.0) -> EngineTiming:
+    def clock(
+        engine: Path, backend: str, settings: RunSettings, core_ns: float = 0.0, **place: object
+    ) -> EngineTiming:
         with get_backend(backend).open(engine, settings) as session:
             true_ns = session.time_ns(1)
         return EngineTiming(tuple(tuple(round(true_ns * factor) for factor in factors) for _ in range(2)))
@@ -42,7 +44,7 @@ class Wandering:
         self.seen: list[Path] = []
 
     def __call__(
-        self, engine: Path, backend: str, settings: RunSettings, core_ns: float = 0.0
+        self, engine: Path, backend: str, settings: RunSettings, core_ns: float = 0.0, **place: object
     ) -> EngineTiming:
         factor = self.later if engine in self.seen else 1.0
         self.seen.append(engine)
@@ -56,7 +58,7 @@ class Recovering:
         self.seen = list[Path]()
 
     def __call__(
-        self, engine: Path, backend: str, settings: RunSettings, core_ns: float = 0.0
+        self, engine: Path, backend: str, settings: RunSettings, core_ns: float = 0.0, **place: object
     ) -> EngineTiming:
         self.seen.append(engine)
         itself = len(set(self.seen)) < len(self.seen)

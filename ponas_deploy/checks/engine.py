@@ -20,9 +20,9 @@ from ponas_deploy.engines.task import RANDOM_WEIGHTS
 from ponas_deploy.engines.timing import EngineTiming, time_engine
 from ponas_deploy.engines.verdict import CANNOT_BE_TOLD, MET, TELLING_NOISE_PCT, Verdict, judge, why_not_told
 from ponas_deploy.errors import BackendError, FileFormatError, PonasError
-from ponas_deploy.files.lock import machine_to_oneself
 from ponas_deploy.files.records import sha256
 from ponas_deploy.machines.machine import threads_fault
+from ponas_deploy.measuring.place import HERE, Place
 from ponas_deploy.measuring.retries import RETRIES
 from ponas_deploy.tables import store
 from searchspace.weights import network_parameters
@@ -133,12 +133,13 @@ class Verification:
         return tuple(said)
 
 
-def verify(folder: Path | str) -> Verification:
+def verify(folder: Path | str, place: Place = HERE) -> Verification:
     """Check an engine `folder`, and measure the engine again, in milliseconds.
 
     The files are compared with the manifest, the portable network with the architecture, the engine's
     outputs with the portable network's. An engine that does not plainly meet its budget is timed once more,
     some seconds later: both measurements count as one, or the later one alone where only that can tell.
+    `place` is the machine that it is for.
     FileFormatError for a manifest that hides an engine of its folder, PonasError for one of more threads
     than this process may use, MeasurementError when somebody else is measuring, BackendError without the
     engine's runtime.
@@ -146,7 +147,8 @@ def verify(folder: Path | str) -> Verification:
     folder = Path(folder)
     manifest = read_manifest(folder)
     _refuse_hidden_engine(folder, manifest)
-    if manifest.engine_file and (fault := threads_fault(manifest.conditions.threads)):
+    here = place is HERE
+    if here and manifest.engine_file and (fault := threads_fault(manifest.conditions.threads)):
         raise PonasError(f"{folder} cannot be verified here: {fault}")
     changed = tuple(file.name for file in manifest.files if not _intact(folder / file.name, file))
     found = Verification(manifest, changed)
@@ -164,35 +166,35 @@ def verify(folder: Path | str) -> Verification:
     if not answers or not manifest.engine_file:
         return found
     engine = folder / manifest.engine_file
-    with get_backend(manifest.conditions.backend).open(engine, manifest.settings) as session:
+    with place.backend(manifest.conditions.backend).open(engine, manifest.settings) as session:
         found = replace(found, difference=_difference(session.run(images), expected))
-    with machine_to_oneself(store.lock_path(), f"verification of {folder}"):
-        return _timed(engine, found)
+    with place.to_oneself(store.lock_path(), f"verification of {folder}"):
+        return _timed(engine, found, place)
 
 
-def _timed(engine: Path, found: Verification) -> Verification:
+def _timed(engine: Path, found: Verification, place: Place) -> Verification:
     """With the latency of the engine, measured twice where the first time does not meet the budget."""
     manifest = found.manifest
     backend, known = manifest.conditions.backend, manifest.measured
-    timing = time_engine(engine, backend, manifest.settings, known.core_ns if known else 0.0)
+    timing = time_engine(engine, backend, manifest.settings, known.core_ns if known else 0.0, place=place)
     found = replace(found, timing=timing)
     if found.meets_budget:
         return found
     sleep(RETRIES.later_s)
-    later = time_engine(engine, backend, manifest.settings, timing.core_ns)
+    later = time_engine(engine, backend, manifest.settings, timing.core_ns, place=place)
     alone = replace(found, timing=later)
     if found.verdict == CANNOT_BE_TOLD and alone.verdict != CANNOT_BE_TOLD:
         return alone  # what was disturbed the first time says nothing of the engine
     return replace(found, timing=timing.with_later(later))
 
 
-def layer_times_ms(folder: Path) -> tuple[tuple[str, float], ...]:
+def layer_times_ms(folder: Path, place: Place = HERE) -> tuple[tuple[str, float], ...]:
     """Name and milliseconds of each layer of the engine in a folder, from runs of their own.
 
     BackendError where its runtime does not time layers, or there is no engine.
     """
     manifest = read_manifest(folder)
-    backend = get_backend(manifest.conditions.backend)
+    backend = place.backend(manifest.conditions.backend)
     if not manifest.engine_file:
         raise BackendError(backend.name, f"{folder} holds no engine: build it on its device first.")
     with backend.open(folder / manifest.engine_file, manifest.settings) as session:

@@ -20,6 +20,7 @@ from ponas_deploy.errors import OverwriteError, PonasError
 from ponas_deploy.files.opening import make_folder, place_of
 from ponas_deploy.files.records import sha256, write_bytes
 from ponas_deploy.files.scratch import Scratch
+from ponas_deploy.measuring.place import HERE, Place
 from ponas_deploy.tables.latency import Conditions
 from searchspace.architecture import Architecture
 from searchspace.weights import Weights
@@ -33,17 +34,18 @@ def build(
     images: Images | None = None,
     on_build: OnBuildProgress | None = None,
     metadata: Mapping[str, str] | None = None,
+    place: Place = HERE,
 ) -> Path:
     """Write `model.onnx` and the backend's engine files into `folder`; returns the file that opens it.
 
     `images` are those of INT8 scales, `metadata` what the model says of itself. `on_build` is called with how
-    far a build is, where the runtime reports it.
+    far a build is, where the runtime reports it. `place` is the machine that builds it.
     """
     from searchspace.graph import network_model
 
     model = folder / MODEL
     write_bytes(model, network_model(architecture, weights, conditions.batch, metadata).SerializeToString())
-    return build_apart(model, conditions, images, on_build)
+    return build_apart(model, conditions, images, on_build, place)
 
 
 def refuse_existing(folder: Path, *, overwrite: bool) -> None:

@@ -23,13 +23,14 @@ import numpy as np
 from ponas_deploy.backends import RunSettings, Session, get_backend
 from ponas_deploy.backends.protocol import ReadsGpu
 from ponas_deploy.engines import reference
-from ponas_deploy.engines.timing import LEAST_RUNS, PROCESSES, reference_session
+from ponas_deploy.engines.timing import PROCESSES
 from ponas_deploy.errors import BackendError, MeasurementError
 from ponas_deploy.files.scratch import Scratch
 from ponas_deploy.machines import processes
 from ponas_deploy.machines.nvidia import GpuReading
 from ponas_deploy.measuring import detrend
 from ponas_deploy.measuring.contention import probe_for, readings
+from ponas_deploy.measuring.engine_process import LEAST_RUNS, reference_session
 from ponas_deploy.measuring.interference import Interference, take_snapshot
 from ponas_deploy.measuring.plans import plan_for
 from ponas_deploy.measuring.protocol import Plan, Samples, measure
@@ -235,7 +236,8 @@ def _open(request: _Request, stack: ExitStack) -> dict[str, Session]:
         key: stack.enter_context(backend.open(Path(file), settings))
         for key, file in (engines[place] for place in order)
     }
-    beside = reference_session(request.backend, settings, stack)
+    model = reference.reference_model() if reference.serves(request.backend) else b""
+    beside = reference_session(model, request.backend, settings, stack)
     if beside is not None:
         found[reference.NAME] = beside
     for session in found.values():

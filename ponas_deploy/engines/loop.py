@@ -27,10 +27,9 @@ from ponas_deploy.engines.task import Task, WeightsSource, random_source
 from ponas_deploy.engines.timing import EngineTiming, time_engine
 from ponas_deploy.errors import MeasurementError, PonasError
 from ponas_deploy.files.documents import encoded
-from ponas_deploy.files.lock import machine_to_oneself
 from ponas_deploy.files.records import sha256, write_bytes
 from ponas_deploy.files.weights import write_weights
-from ponas_deploy.machines.machine import this_machine
+from ponas_deploy.measuring.place import HERE, Place
 from ponas_deploy.measuring.retries import RETRIES
 from ponas_deploy.search.specialize import specialization_document
 from ponas_deploy.tables import store
@@ -80,12 +79,14 @@ def meet_budget(
     on_attempt: OnAttempt | None = None,
     on_note: OnNote | None = None,
     on_build: OnBuildProgress | None = None,
+    place: Place = HERE,
 ) -> Deployment:
     """Search, build, time, correct, until the measurement meets the budget; then emit the engine.
 
     Once one meets it, a better one is looked for until `timeout_s` seconds have passed or the budget is
     used up. `on_attempt` is called before and after each attempt's measurement, `on_note` with warnings and
-    news, `on_build` while a runtime builds that says how far it is. BudgetError when no network can meet
+    news, `on_build` while a runtime builds that says how far it is. `place` is the machine that builds and
+    measures. BudgetError when no network can meet
     the budget, by prediction or after `tries` measurements; MeasurementError when somebody else is measuring.
     """
     refuse_existing(folder, overwrite=overwrite)
@@ -95,14 +96,14 @@ def meet_budget(
         note(warning)
     reranker = task.reranker()
     with scratch_beside(folder) as scratch:
-        search = Search(task, reranker, scratch, on_attempt or (lambda attempt: None), note, on_build)
-        with machine_to_oneself(store.lock_path(), f"a search for {folder}"):
+        search = Search(task, reranker, scratch, on_attempt or (lambda attempt: None), note, on_build, place)
+        with place.to_oneself(store.lock_path(), f"a search for {folder}"):
             best = search.run(tries, timeout_s)
         task = task.of(best.stored)
         best = _finished(best, task, search, folder)
         manifest = replace(
             _manifest(task, best, len(search.attempts), reranker),
-            **_on_this_machine(task.weights, best.conditions, search.engine(best)),
+            **_on_machine(place, task.weights, best.conditions, search.engine(best)),
         )
         source = search.engine(best).parent
         complete = emit(manifest, folder, lambda to: _move_all(source, to), overwrite=overwrite)
@@ -126,7 +127,7 @@ def _finished(chosen: Attempt, task: Task, search: Search, folder: Path) -> Atte
     header |= task.weights.metadata(architecture)
     write_weights(weights, tensors, {"layout": "network", "space": key.name, **header})
     try:
-        with machine_to_oneself(store.lock_path(), f"an engine for {folder}", _FINISHED_WAIT_S):
+        with search.place.to_oneself(store.lock_path(), f"an engine for {folder}", _FINISHED_WAIT_S):
             for _ in range(RETRIES.later_times):
                 again = search.measured(chosen, lambda architecture: tensors)
                 again = search.remeasure(again) if again.meets else again
@@ -152,8 +153,9 @@ def build_and_measure(
     *,
     overwrite: bool = False,
     on_build: OnBuildProgress | None = None,
+    place: Place = HERE,
 ) -> Manifest:
-    """A given network as an engine of this machine, timed in fresh processes: no budget, no search."""
+    """A given network as an engine of `place`, timed in fresh processes: no budget, no search."""
     refuse_existing(folder, overwrite=overwrite)
     with scratch_beside(folder) as scratch:
         source = scratch / "engine"
@@ -161,9 +163,9 @@ def build_and_measure(
         tensors = (weights.finish or weights.tensors)(architecture)
         images = weights.scale_images(conditions.precision)
         metadata = weights.metadata(architecture)
-        engine = build(architecture, tensors, conditions, source, images, on_build, metadata)
-        with machine_to_oneself(store.lock_path(), f"an engine for {folder}"):
-            timing = time_engine(engine, conditions.backend, run_settings(conditions))
+        engine = build(architecture, tensors, conditions, source, images, on_build, metadata, place)
+        with place.to_oneself(store.lock_path(), f"an engine for {folder}"):
+            timing = time_engine(engine, conditions.backend, run_settings(conditions), place=place)
         manifest = replace(
             Manifest.of(architecture, conditions, weights.description, now()),
             engine_file=engine.name,
@@ -173,7 +175,7 @@ def build_and_measure(
             class_names=weights.class_names,
             batch_norm=weights.batch_norm,
             trained=weights.trained,
-            **_on_this_machine(weights, conditions, engine),
+            **_on_machine(place, weights, conditions, engine),
         )
         return emit(manifest, folder, lambda to: _move_all(source, to), overwrite=overwrite)
 
@@ -251,9 +253,9 @@ _PREDICTED = (
 )  # fmt: skip
 
 
-def _on_this_machine(weights: WeightsSource, conditions: Conditions, engine: Path) -> dict[str, Any]:
+def _on_machine(place: Place, weights: WeightsSource, conditions: Conditions, engine: Path) -> dict[str, Any]:
     """Accuracy through the engine, and what it was measured in, as fields of a manifest."""
-    backend = backend_for(conditions, weights.scale_images(conditions.precision))
+    backend = backend_for(conditions, weights.scale_images(conditions.precision), place=place)
     top1 = None
     if weights.top1_pct:
         with backend.open(engine, run_settings(conditions)) as session:
@@ -261,7 +263,7 @@ def _on_this_machine(weights: WeightsSource, conditions: Conditions, engine: Pat
     return {
         "top1_pct": top1,
         "top1_on": weights.tested_on,
-        "environment": (*this_machine().environment(), *backend.environment()),
+        "environment": (*place.environment(), *backend.environment()),
     }
 
 

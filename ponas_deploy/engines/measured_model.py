@@ -12,12 +12,13 @@ from ponas_deploy.backends.progress import OnBuildProgress
 from ponas_deploy.engines.building import build_model, run_settings
 from ponas_deploy.engines.documents import MeasuredFigures, measured_figures
 from ponas_deploy.engines.onnx_files import FixedModel, fixed_model
-from ponas_deploy.engines.timing import PROCESSES, SECONDS, EngineTiming, time_engine
+from ponas_deploy.engines.timing import PROCESSES, EngineTiming, time_engine
 from ponas_deploy.errors import PonasError
 from ponas_deploy.files.lock import machine_to_oneself
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.files.records import sha256
 from ponas_deploy.files.scratch import Scratch
+from ponas_deploy.measuring.engine_process import SECONDS
 from ponas_deploy.profiling import inventory
 from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.search.pareto import FrontPoint, pareto_front

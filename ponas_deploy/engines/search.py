@@ -19,6 +19,7 @@ from ponas_deploy.engines.task import Task
 from ponas_deploy.engines.timing import EngineTiming, time_engine
 from ponas_deploy.engines.verdict import CANNOT_BE_TOLD
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
+from ponas_deploy.measuring.place import HERE, Place
 from ponas_deploy.measuring.retries import RETRIES
 from searchspace.architecture import Architecture
 from searchspace.weights import Weights
@@ -34,7 +35,10 @@ PATIENCE = 4
 
 @dataclass(slots=True)
 class Search:
-    """A search: networks are built and timed, each in a folder below `scratch`, and all are remembered."""
+    """A search: networks are built and timed, each in a folder below `scratch`, and all are remembered.
+
+    `place` is the machine that builds and times them.
+    """
 
     task: Task
     reranker: Reranker | None
@@ -42,6 +46,7 @@ class Search:
     report: OnAttempt
     note: OnNote
     on_build: OnBuildProgress | None
+    place: Place = HERE
     attempts: list[Attempt] = field(default_factory=list)
     remeasured: set[int] = field(default_factory=set)
     """The numbers of those that were measured a second time."""
@@ -88,7 +93,8 @@ class Search:
         images = task.weights.scale_images(conditions.precision)
         weights = (tensors or task.weights.tensors)(architecture)
         metadata = task.weights.metadata(architecture)
-        engine = build(architecture, weights, conditions, folder, images, self.on_build, metadata)
+        on_build, place = self.on_build, self.place
+        engine = build(architecture, weights, conditions, folder, images, on_build, metadata, place)
         attempt = replace(attempt, engine_file=engine.name)
         timing = replace(self._timed(attempt), reproducibility_pct=attempt.reproducibility_pct)
         done = replace(attempt, timing=timing)
@@ -100,7 +106,8 @@ class Search:
         """Time the engine of an attempt in fresh processes."""
         conditions = attempt.conditions
         settings = run_settings(conditions)
-        return time_engine(self.engine(attempt), conditions.backend, settings, self._core_ns(attempt))
+        engine, core_ns = self.engine(attempt), self._core_ns(attempt)
+        return time_engine(engine, conditions.backend, settings, core_ns, place=self.place)
 
     def _try(self, start: float, tries: int, timeout_s: float) -> None:
         """Build and time networks until nothing is expected of another one, or patience is used up.

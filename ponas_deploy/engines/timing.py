@@ -1,4 +1,4 @@
-"""Time an engine in a fresh process: what that process does, and the call that starts it.
+"""Time an engine in fresh processes (`measuring.engine_process`), and what comes of it.
 
 Each run is timed on its own, so that percentiles are those of single inferences. Several processes are
 started one after another, because a runtime's speed varies from process to process; how far their medians lie
@@ -10,36 +10,26 @@ minutes to come: an engine that is to keep a promise is timed again later, and b
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from statistics import fmean, median
-from time import monotonic, perf_counter_ns, sleep
+from tempfile import TemporaryDirectory
+from time import monotonic, sleep
 
-from ponas_deploy.backends import RunSettings, Session, get_backend
+from ponas_deploy.backends import RunSettings
 from ponas_deploy.engines import reference
 from ponas_deploy.engines.decision import Estimate, middle_of
 from ponas_deploy.engines.reference import ReferenceTiming, together
-from ponas_deploy.errors import BackendError, MeasurementError, PonasError
-from ponas_deploy.files.scratch import Scratch
-from ponas_deploy.machines import processes
-from ponas_deploy.measuring.contention import ContentionProbe, CoreReading, probe_for, readings
+from ponas_deploy.measuring.contention import CoreReading
+from ponas_deploy.measuring.engine_process import PLAN, SECONDS, Taken, Timed
 from ponas_deploy.measuring.interference import Interference, Round, take_snapshot
-from ponas_deploy.measuring.protocol import Plan
+from ponas_deploy.measuring.place import HERE, Place
 from ponas_deploy.measuring.retries import RETRIES
 from ponas_deploy.tables.measurement import quantile
 
-PROCESSES, SECONDS, WARM_UP_S, REFERENCE_S = 3, 0.6, 0.2, 0.1
-LEAST_RUNS, MOST_RUNS = 30, 2000
-REFERENCE_RUNS, REFERENCE_MOST_NS = 10, 20e6
-"""Samples of the reference network at least, and how long one is at most: longer than a turn on the core."""
-_TIMEOUT_S = 300
-_PLAN = Plan(redone_pct=RETRIES.redone_processes_pct)
+PROCESSES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +153,7 @@ def time_engine(
     core_ns: float = 0.0,
     *,
     seconds: float = SECONDS,
+    place: Place = HERE,
 ) -> EngineTiming:
     """Time an engine in PROCESSES fresh processes of some `seconds` each.
 
@@ -171,19 +162,30 @@ def time_engine(
     One under wrong conditions is discarded and taken again while that is seldom and helps, one whose core was
     shared for some seconds after the first of them (`Retries`). Two quiet ones are enough then; where any was
     quiet, the contended ones do not count. `core_ns` is what the core's arithmetic takes on this machine
-    while nobody shares the core, where that is known.
+    while nobody shares the core, where that is known. `place` is the machine that it is for.
     """
+    with TemporaryDirectory() as folder:
+        beside = Path(folder) / "reference.onnx" if reference.serves(backend) else None
+        if beside:
+            beside.write_bytes(reference.reference_model())
+        timed = Timed(engine, backend, settings, seconds, core_ns, beside)
+        return _in_processes(timed, place)
+
+
+def _in_processes(timed: Timed, place: Place) -> EngineTiming:
+    core_ns = timed.core_ns
     kept, core = list[_Process](), CoreReading(core_ns)
-    interference, give_up_s = Interference(_PLAN, lambda: take_snapshot(core=lambda: core)), inf
+    interference, give_up_s = Interference(PLAN, lambda: take_snapshot(core=lambda: core)), inf
     while len(kept) < PROCESSES:
         start_s = round(monotonic(), 3)
         interference.begin()
-        taken = _from_a_process(engine, backend, settings, seconds, core.usual_ns)
+        taken, seen = place.take(replace(timed, core_ns=core.usual_ns))
         core += taken.core
         if taken.is_contended:
             give_up_s = min(give_up_s, monotonic() + RETRIES.contended_processes_s)
         in_time = monotonic() < give_up_s
-        if interference.end(len(kept), may_redo=True, insist=taken.is_contended and in_time):
+        insist = taken.is_contended and in_time
+        if interference.end(len(kept), may_redo=True, insist=insist, seen=seen):
             sleep(RETRIES.process_pause_s)
             continue
         kept.append(_Process(start_s, taken, len(interference.rounds) - 1))
@@ -216,154 +218,9 @@ def _discard(kept: list[_Process], interference: Interference, wrong: Sequence[_
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """What a fresh process measured: nanoseconds of single inferences, and how its core was.
-
-    `reference_ns` are those of the reference network, half of them before and half after; empty without one.
-    """
-
-    runs_ns: tuple[int, ...]
-    core: CoreReading
-    reference_ns: tuple[int, ...] = ()
-
-    @property
-    def is_contended(self) -> bool:
-        """Whether too many of these were taken while something shared the core."""
-        return self.core.contended_pct > _PLAN.most_contended_pct
-
-    def text(self) -> str:
-        """As JSON."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_text(cls, text: str) -> Taken:
-        """Read what `text` wrote."""
-        document = json.loads(text)
-        reference_ns = tuple(document["reference_ns"])
-        return cls(tuple(document["runs_ns"]), CoreReading(**document["core"]), reference_ns)
-
-
-@dataclass(frozen=True, slots=True)
 class _Process:
     """What one process measured, when it was started, and the place of its round."""
 
     started_s: float
     taken: Taken
     round: int
-
-
-def _from_a_process(
-    engine: Path, backend: str, settings: RunSettings, seconds: float, core_ns: float
-) -> Taken:
-    """From another one where the first dies: too little memory, say, is often a matter of the moment."""
-    for _ in range(RETRIES.process_starts - 1):
-        with suppress(BackendError):
-            return _in_fresh_process(engine, backend, settings, seconds, core_ns)
-    return _in_fresh_process(engine, backend, settings, seconds, core_ns)
-
-
-def _in_fresh_process(
-    engine: Path, backend: str, settings: RunSettings, seconds: float, core_ns: float
-) -> Taken:
-    numbers = map(str, (settings.threads, seconds, core_ns))
-    request = [str(engine.resolve()), backend, settings.precision, *numbers]
-    try:
-        with Scratch() as empty:
-            done = subprocess.run(
-                processes.command("ponas_deploy.engines.timing", *request),
-                capture_output=True,
-                text=True,
-                timeout=_TIMEOUT_S,
-                check=False,
-                cwd=empty,
-                env=processes.environment(),
-            )
-    except subprocess.TimeoutExpired as error:
-        raise MeasurementError(f"timing {engine} took over {_TIMEOUT_S} s and was stopped.") from error
-    except OSError as error:
-        raise MeasurementError(f"the process that times {engine} cannot start: {error}.") from error
-    if done.returncode:
-        said = done.stderr.strip().splitlines() if done.returncode > 0 else []
-        ended = processes.ending(done.returncode)
-        reason = said[-1] if said else f"it {ended}: {processes.advice(ended)}."
-        raise BackendError(backend, f"the process that timed {engine} failed: {reason}")
-    return Taken.from_text(done.stdout)
-
-
-def single_runs(
-    session: Session,
-    seconds: float,
-    probe: ContentionProbe | None = None,
-    *,
-    in_a_row: int = 1,
-    least: int = LEAST_RUNS,
-) -> list[int]:
-    """Nanoseconds of single inferences after a warm-up, for `seconds` and at least as many as `least`.
-
-    With `probe` those while nobody shared the core, unless they are too few. With `in_a_row` each is the mean
-    of so many, one right after another.
-    """
-    start = perf_counter_ns()
-    while perf_counter_ns() - start < min(WARM_UP_S, seconds) * 1e9:
-        session.time_ns(1)
-
-    def once() -> int:
-        if probe and probe.changes_core:
-            session.time_ns(1)
-        return session.time_ns(in_a_row) // in_a_row
-
-    start, runs, quiet_runs = perf_counter_ns(), list[int](), list[int]()
-    while len(runs) < least or perf_counter_ns() - start < seconds * 1e9:
-        taken_ns, quiet = probe.take_quiet(once) if probe else (once(), True)
-        runs.append(taken_ns)
-        if quiet:
-            quiet_runs.append(taken_ns)
-        if len(runs) == MOST_RUNS:
-            break
-    return quiet_runs if len(quiet_runs) >= least else runs
-
-
-def main(arguments: Sequence[str]) -> None:
-    """The fresh process: print what it measured as JSON, or end with the reason."""
-    engine, backend, precision, threads, seconds, core_ns = arguments
-    settings, core = RunSettings(precision, int(threads)), float(core_ns)
-    try:
-        with ExitStack() as open_sessions:
-            session = open_sessions.enter_context(get_backend(backend).open(Path(engine), settings))
-            beside = reference_session(backend, settings, open_sessions)
-            probe = probe_for(backend, settings.threads, core)
-            before = reference_runs(beside, session, backend, settings, core)
-            runs = single_runs(session, float(seconds), probe)
-            seen = readings(probe)()
-            if len(runs) < seen.kept:  # those that were shared are not among them
-                seen = replace(seen, contended=0)
-            after = reference_runs(beside, session, backend, settings, core)
-        print(Taken(tuple(runs), seen, (*before, *after)).text())
-    except PonasError as failure:
-        sys.exit(str(failure))
-
-
-def reference_session(backend: str, settings: RunSettings, open_sessions: ExitStack) -> Session | None:
-    """The reference network, open; None where the runtime does not take it."""
-    if not reference.serves(backend):
-        return None
-    with suppress(PonasError):
-        return open_sessions.enter_context(get_backend(backend).load(reference.reference_model(), settings))
-    return None
-
-
-def reference_runs(
-    beside: Session | None, engine: Session, backend: str, settings: RunSettings, core_ns: float
-) -> list[int]:
-    """Nanoseconds of the reference network, of as many inferences in a row as take as long as the engine.
-
-    A shorter sample would fit between the turns that other processes get on the core, and show nothing of
-    what they cost the engine. None without `beside`. By a probe of its own: what it waits for a shared core
-    is not taken from the engine.
-    """
-    if beside is None:
-        return []
-    engine_ns, own_ns = (min(one.time_ns(1) for _ in range(3)) for one in (engine, beside))
-    in_a_row = max(1, round(min(engine_ns, REFERENCE_MOST_NS) / own_ns))
-    probe = probe_for(backend, settings.threads, core_ns)
-    return single_runs(beside, REFERENCE_S, probe, in_a_row=in_a_row, least=REFERENCE_RUNS)

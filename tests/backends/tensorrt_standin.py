@@ -11,16 +11,18 @@ import ctypes
 import sys
 from collections.abc import Callable
 from enum import IntEnum
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
+from numpy.typing import NDArray
 
-from ponas_deploy.backends import _cuda
-from ponas_deploy.engines import emit as engines
-from ponas_deploy.engines.building import build_here
+from ponas_deploy.backends import OnBuildProgress, RunSettings, _cuda, get_backend
+from ponas_deploy.measuring.build_process import calibrated
+from ponas_deploy.measuring.place import HERE
 
 MS_A_RUN = 0.25
 MAGIC = b"plan of the stand-in\n"
@@ -72,8 +74,20 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", runtime)
     monkeypatch.setitem(sys.modules, "tensorrt", tensorrt(machine))
     monkeypatch.setattr(_cuda, "driver_library", lambda: driver(machine))
-    monkeypatch.setattr(engines, "build_apart", build_here)
+    monkeypatch.setattr(HERE, "build", built_here)
     return machine
+
+
+def built_here(
+    model: Path,
+    backend: str,
+    settings: RunSettings,
+    images: NDArray[np.float32] | None,
+    on_build: OnBuildProgress | None,
+) -> Path:
+    """Build in this process, which has the stand-in."""
+    runtime = calibrated(get_backend(backend, on_build), images)
+    return runtime.save(model.read_bytes(), settings, model.parent)[0]
 
 
 def driver(machine: Machine) -> Any:

@@ -11,12 +11,13 @@ import tensorrt_standin
 from tensorrt_standin import Machine
 from typer.testing import CliRunner, Result
 
-from ponas_deploy.backends import RunSettings, get_backend
+from ponas_deploy.backends import get_backend
 from ponas_deploy.commands import app, waiting
 from ponas_deploy.engines import timing
-from ponas_deploy.engines.timing import Taken, single_runs
 from ponas_deploy.machines import gpu
 from ponas_deploy.measuring.contention import CoreReading
+from ponas_deploy.measuring.engine_process import Taken, Timed, single_runs
+from ponas_deploy.measuring.place import HERE
 from ponas_deploy.profiling.trial import trial
 from ponas_deploy.tables.accuracy_file import write_accuracy_table
 from ponas_deploy.tables.grid import SpaceKey
@@ -41,13 +42,11 @@ def build_lines(result: Result) -> list[str]:
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     """TensorRT and its GPU, in this process only: engines are timed here."""
 
-    def timed_here(
-        engine: Path, backend: str, settings: RunSettings, seconds: float, core_ns: float
-    ) -> Taken:
-        with get_backend(backend).open(engine, settings) as session:
-            return Taken(tuple(single_runs(session, 0.0)), CoreReading())
+    def timed_here(timed: Timed) -> tuple[Taken, None]:
+        with get_backend(timed.backend).open(timed.engine, timed.settings) as session:
+            return Taken(tuple(single_runs(session, 0.0)), CoreReading()), None
 
-    monkeypatch.setattr(timing, "_in_fresh_process", timed_here)
+    monkeypatch.setattr(HERE, "take", timed_here)
     monkeypatch.setattr(timing, "PROCESSES", 1)
     monkeypatch.setattr(gpu, "this_gpu", lambda: "nvidia-stand-in")
     monkeypatch.setattr(waiting, "SECONDS_A_LINE", 0.0)

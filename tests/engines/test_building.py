@@ -14,10 +14,13 @@ import numpy as np
 import psutil
 import pytest
 
-from ponas_deploy.engines import building
+from ponas_deploy.backends import RunSettings
+from ponas_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from ponas_deploy.engines.building import build_apart
 from ponas_deploy.engines.timing import time_engine
 from ponas_deploy.errors import BackendError, PonasError
+from ponas_deploy.measuring import build_process
+from ponas_deploy.measuring.build_process import calibrated
 from ponas_deploy.profiling.models import network_bytes
 from ponas_deploy.tables.latency import Conditions
 from searchspace import Architecture, Space
@@ -36,7 +39,7 @@ def model(tiny: Space, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def happens(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    monkeypatch.setattr(building, "MODULE", "faulty_builder")
+    monkeypatch.setattr(build_process, "MODULE", "faulty_builder")
     return monkeypatch
 
 
@@ -48,7 +51,7 @@ def test_progress_comes_through_and_what_a_runtime_prints_does_not_disturb(
     engine = build_apart(model, HERE, None, lambda build: reports.append(build.text))
     assert reports == ["Building: 1 of 2"]
     assert engine.parent == model.parent
-    assert time_engine(engine, "onnxruntime", building.RunSettings()).runs > 0
+    assert time_engine(engine, "onnxruntime", RunSettings()).runs > 0
 
 
 @pytest.mark.parametrize(
@@ -82,7 +85,7 @@ def test_other_errors_stay_what_they_are_and_a_bug_shows_itself(
 def test_images_go_along(model: Path, happens: pytest.MonkeyPatch) -> None:
     images = np.ones((2, 3, 8, 8), np.float32)
     with pytest.raises(BackendError, match="takes no images for INT8 scales"):
-        building.build_here(model, HERE, images, None)
+        calibrated(OnnxRuntimeBackend(), images)
     happens.setenv("FAULT", "none")
     with pytest.raises(BackendError, match=r"\(2, 3, 8, 8\) float32 came, 384\.0 in sum"):
         build_apart(model, HERE, images, None)
@@ -125,7 +128,8 @@ def test_ctrl_c_ends_it_and_what_it_started(model: Path, pids: Path) -> None:
 def test_it_ends_with_the_process_that_waits_for_it(model: Path, pids: Path) -> None:
     script = (
         "from pathlib import Path; from ponas_deploy.engines import building;"
-        " from ponas_deploy.tables.latency import Conditions; building.MODULE = 'faulty_builder';"
+        " from ponas_deploy.measuring import build_process;"
+        " from ponas_deploy.tables.latency import Conditions; build_process.MODULE = 'faulty_builder';"
         f" building.build_apart(Path({str(model)!r}), {HERE!r}, None, None)"
     )
     paths = os.pathsep.join([str(TESTS.parent), str(TESTS)])

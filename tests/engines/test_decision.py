@@ -173,7 +173,7 @@ def test_one_try_is_no_search(tiny: Space, tmp_path: Path, monkeypatch: pytest.M
     stored, timings = with_certificate(tables(tiny, tmp_path), noise_floor_pct=60.0), list[Path]()
 
     def busy_at_first(
-        engine: Path, backend: str, settings: RunSettings, core_ns: float = 0.0
+        engine: Path, backend: str, settings: RunSettings, core_ns: float = 0.0, **place: object
     ) -> EngineTiming:
         timings.append(engine)
         clock: Clock = spread([1.36 if len(timings) < 3 else 1.0])

@@ -147,7 +147,9 @@ def test_weights_that_took_long_are_kept_when_the_clock_disagrees(
 ) -> None:
     budget, calls = middle_ms(tiny), list[Path]()
 
-    def slower_later(engine: Path, backend: str, settings: RunSettings, core_ns: float = 0.0) -> EngineTiming:
+    def slower_later(
+        engine: Path, backend: str, settings: RunSettings, core_ns: float = 0.0, **place: object
+    ) -> EngineTiming:
         calls.append(engine)
         return EngineTiming(((int(budget * 1e6 * (0.9 if len(calls) == 1 else 1.1)),),))
 

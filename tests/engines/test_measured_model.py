@@ -22,11 +22,12 @@ from ponas_deploy.engines.measured_model import (
     measured_model_document,
 )
 from ponas_deploy.engines.onnx_files import fixed_model, fixed_models
-from ponas_deploy.engines.timing import LEAST_RUNS, EngineTiming, time_engine
+from ponas_deploy.engines.timing import EngineTiming, time_engine
 from ponas_deploy.errors import FileFormatError, PonasError
 from ponas_deploy.files.documents import encoded
 from ponas_deploy.files.records import sha256
 from ponas_deploy.machines.machine import this_machine
+from ponas_deploy.measuring.engine_process import LEAST_RUNS
 from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.search.pareto import FrontPoint
 from ponas_deploy.tables.latency import Conditions

@@ -136,7 +136,9 @@ def test_where_nothing_meets_the_budget_that_tables_say_fits_it_is_timed_again_l
     """Half as slow again until somebody waits: the last timing counts alone, for it alone can tell."""
     factors, waited, notes = [1.5], list[float](), list[str]()
 
-    def clock(engine: Path, backend: str, settings: RunSettings, core_ns: float = 0.0) -> EngineTiming:
+    def clock(
+        engine: Path, backend: str, settings: RunSettings, core_ns: float = 0.0, **place: object
+    ) -> EngineTiming:
         return spread(factors)(engine, backend, settings)
 
     def wait(seconds: float) -> None:
@@ -181,7 +183,9 @@ def test_a_network_that_cannot_be_timed_ends_the_search_with_what_was_found(
 ) -> None:
     seen, notes = list[Path](), list[str]()
 
-    def breaks(engine: Path, backend: str, settings: RunSettings, core_ns: float = 0.0) -> EngineTiming:
+    def breaks(
+        engine: Path, backend: str, settings: RunSettings, core_ns: float = 0.0, **place: object
+    ) -> EngineTiming:
         seen.append(engine)
         if len(set(seen)) > 1 and engine != seen[0]:
             raise BackendError("fake", "the process that timed it failed: it ended with SIGSEGV")

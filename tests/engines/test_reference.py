@@ -22,6 +22,7 @@ from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.engines.reference import Change, ReferenceTiming, change, together
 from ponas_deploy.engines.task import RANDOM_WEIGHTS
 from ponas_deploy.engines.timing import EngineTiming, time_engine
+from ponas_deploy.measuring import engine_process
 from ponas_deploy.profiling.models import network_bytes
 from ponas_deploy.profiling.trial import middle
 from rendered import shown
@@ -85,7 +86,9 @@ def test_only_the_same_network_is_compared() -> None:
 def beside(factor: float, machine: float):  # type: ignore[no-untyped-def]
     """A clock on which the engine takes `factor` and the reference network `machine` times what they took."""
 
-    def clock(engine: Path, backend: str, settings: RunSettings, core_ns: float = 0.0) -> EngineTiming:
+    def clock(
+        engine: Path, backend: str, settings: RunSettings, core_ns: float = 0.0, **place: object
+    ) -> EngineTiming:
         found = spread([factor])(engine, backend, settings)
         return replace(found, reference=ReferenceTiming(NAME, (1e6 * machine, 1.01e6 * machine)))
 
@@ -143,10 +146,10 @@ def test_its_samples_are_as_long_as_the_engines(engine_ns: int, in_a_row: int) -
             return self.ns * runs
 
     own = Steady(1_000_000)
-    runs = timing.reference_runs(own, Steady(engine_ns), "onnxruntime", RunSettings(), 0.0)  # type: ignore[arg-type]
+    runs = engine_process.reference_runs(own, Steady(engine_ns), "onnxruntime", RunSettings(), 0.0)  # type: ignore[arg-type]
     assert own.asked == {1, in_a_row}
     assert set(runs) == {1_000_000}
-    assert timing.reference_runs(None, own, "onnxruntime", RunSettings(), 0.0) == []  # type: ignore[arg-type]
+    assert engine_process.reference_runs(None, own, "onnxruntime", RunSettings(), 0.0) == []  # type: ignore[arg-type]
 
 
 def test_what_a_moment_did_to_both_is_taken_out() -> None:
@@ -163,7 +166,6 @@ def test_what_a_moment_did_to_both_is_taken_out() -> None:
 def test_it_is_timed_in_the_engines_own_processes(
     tiny: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(timing, "SECONDS", 0.05)
     monkeypatch.setattr(timing, "PROCESSES", 2)
     for backend in ("onnxruntime", "openvino"):
         pytest.importorskip(backend)

@@ -70,7 +70,9 @@ def test_verify_measures_twice_before_it_says_no(
 ) -> None:
     meet_budget(task(tiny, tmp_path, middle_ms(tiny)), tmp_path / "engine")
     slow = iter((spread([1.2]), spread([1.0])))
-    monkeypatch.setattr("ponas_deploy.checks.engine.time_engine", lambda *given: next(slow)(*given))
+    monkeypatch.setattr(
+        "ponas_deploy.checks.engine.time_engine", lambda *given, **named: next(slow)(*given, **named)
+    )
     found = verify(tmp_path / "engine")
     assert found.timing is not None
     assert (len(found.timing.processes_ns), found.meets_budget) == (4, True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -28,6 +29,7 @@ from ponas_deploy.errors import BackendError, MeasurementError, PonasError
 from ponas_deploy.files.home import home
 from ponas_deploy.files.weights import read_weights
 from ponas_deploy.machines.counters import read_counters
+from ponas_deploy.measuring import engine_process
 from ponas_deploy.measuring.interference import Round
 from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.profiling.models import network_bytes
@@ -61,7 +63,7 @@ def killing(most: int, sent: int = signal.SIGKILL) -> Iterator[list[int]]:
     def hunt() -> None:
         while not over.is_set() and len(killed) < most:
             for child in children():
-                if child.pid not in killed and "engines.timing" in command_of(child):
+                if child.pid not in killed and "engine_process" in command_of(child):
                     with suppress(ProcessLookupError):
                         os.kill(child.pid, sent)
                     killed.append(child.pid)
@@ -79,7 +81,7 @@ def killing(most: int, sent: int = signal.SIGKILL) -> Iterator[list[int]]:
 def test_a_process_that_is_killed_once_is_started_again(
     engine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(timing, "_PLAN", QUIET)
+    monkeypatch.setattr(timing, "PLAN", QUIET)
     with killing(1) as killed:
         found = time_engine(engine, "onnxruntime", RunSettings())
     assert len(killed) == 1
@@ -94,7 +96,7 @@ def test_a_process_that_is_killed_once_is_started_again(
 
 
 def test_one_that_hangs_is_stopped(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timing, "_TIMEOUT_S", 2.0)
+    monkeypatch.setattr(engine_process, "_TIMEOUT_S", 2.0)
     with (
         killing(9, signal.SIGSTOP),
         pytest.raises(MeasurementError, match=r"took over 2.0 s and was stopped"),
@@ -116,7 +118,7 @@ def test_processes_that_others_disturb_are_taken_again_and_what_was_kept_is_said
 
 def test_what_the_timing_processes_do_themselves_is_nobody_elses() -> None:
     before = read_counters()
-    timing.subprocess.run([sys.executable, "-c", "sum(range(10**7))"], check=True)
+    subprocess.run([sys.executable, "-c", "sum(range(10**7))"], check=True)
     after = read_counters()
     assert after.own_s - before.own_s > 0.05
 
@@ -163,7 +165,7 @@ def test_weights_that_took_long_wait_for_the_machine(tiny: Space, tmp_path: Path
 def test_weights_that_took_long_outlive_a_process_that_cannot_time_them(
     tiny: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(timing, "_PLAN", QUIET)
+    monkeypatch.setattr(timing, "PLAN", QUIET)
     hunts = list[object]()
 
     def finish(architecture):  # type: ignore[no-untyped-def]

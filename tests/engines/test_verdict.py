@@ -58,7 +58,9 @@ def test_a_budget_is_met_or_missed_or_nobody_can_tell(
 def noisy(*factors: float):  # type: ignore[no-untyped-def]
     """A clock whose processes differ: each takes the device's own time times one of `factors`."""
 
-    def clock(engine: Path, backend: str, settings: RunSettings, core_ns: float = 0.0) -> EngineTiming:
+    def clock(
+        engine: Path, backend: str, settings: RunSettings, core_ns: float = 0.0, **place: object
+    ) -> EngineTiming:
         each = [spread([factor])(engine, backend, settings).processes_ns[0] for factor in factors]
         return EngineTiming(tuple(each))
 
@@ -71,8 +73,8 @@ def test_a_search_waits_for_a_machine_that_can_tell_and_says_when_none_came(
 ) -> None:
     waited, clocks = list[float](), [noisy(1.0, 1.0, 3.0)]
 
-    def clock(*given):  # type: ignore[no-untyped-def]
-        return clocks[-1](*given)
+    def clock(*given, **named):  # type: ignore[no-untyped-def]
+        return clocks[-1](*given, **named)
 
     monkeypatch.setattr("ponas_deploy.engines.search.time_engine", clock)
     monkeypatch.setattr("ponas_deploy.engines.search.sleep", waited.append)
@@ -161,7 +163,9 @@ def test_the_later_measurement_counts_alone_where_only_that_can_tell(
     emitted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clocks = iter((noisy(1.0, 1.0, 3.0), spread([1.0])))
-    monkeypatch.setattr("ponas_deploy.checks.engine.time_engine", lambda *given: next(clocks)(*given))
+    monkeypatch.setattr(
+        "ponas_deploy.checks.engine.time_engine", lambda *given, **named: next(clocks)(*given, **named)
+    )
     found = verify(emitted)
     assert (found.verdict, found.noise_pct) == ("met", 0.0)
     assert len(found.timing.processes_ns) == 2  # type: ignore[union-attr]

@@ -15,10 +15,12 @@ import pytest
 from ponas_deploy.backends import RunSettings
 from ponas_deploy.engines import timing
 from ponas_deploy.engines.manifest import EngineFigures
-from ponas_deploy.engines.timing import Taken, single_runs, time_engine
-from ponas_deploy.measuring import contention
+from ponas_deploy.engines.timing import time_engine
+from ponas_deploy.measuring import contention, engine_process
 from ponas_deploy.measuring.contention import Arithmetic, ContentionProbe, CoreReading, core_kinds, probe_for
+from ponas_deploy.measuring.engine_process import LEAST_RUNS, Taken, Timed, single_runs
 from ponas_deploy.measuring.interference import Interference, Round, between, take_snapshot, usual_core_ns
+from ponas_deploy.measuring.place import HERE
 from ponas_deploy.measuring.protocol import Plan, Samples, measure
 from ponas_deploy.measuring.retries import RETRIES
 
@@ -140,7 +142,7 @@ def test_only_what_runs_on_the_processor_is_probed() -> None:
 def test_inferences_while_the_core_was_shared_do_not_count_unless_there_are_too_few(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(timing, "WARM_UP_S", 0.0)
+    monkeypatch.setattr(engine_process, "WARM_UP_S", 0.0)
     session = Steady()
 
     class Alternating(ContentionProbe):
@@ -149,7 +151,7 @@ def test_inferences_while_the_core_was_shared_do_not_count_unless_there_are_too_
             return (value, True) if session.runs % 4 else (3 * value, False)
 
     runs = single_runs(session, 0.1, Alternating())  # type: ignore[arg-type]
-    assert len(runs) >= timing.LEAST_RUNS
+    assert len(runs) >= LEAST_RUNS
     assert set(runs) == {1_000_000}
     few = single_runs(session, 0.0, Alternating())  # type: ignore[arg-type]
     assert set(few) == {1_000_000, 3_000_000}
@@ -167,12 +169,12 @@ def test_a_process_whose_core_was_shared_is_taken_again(monkeypatch: pytest.Monk
         ]
     )
 
-    def process(engine: Path, backend: str, settings: RunSettings, seconds: float, core_ns: float) -> Taken:
-        seen.append(core_ns)
-        return next(script)
+    def process(timed: Timed) -> tuple[Taken, None]:
+        seen.append(timed.core_ns)
+        return next(script), None
 
-    monkeypatch.setattr(timing, "_in_fresh_process", process)
-    monkeypatch.setattr(timing, "_PLAN", Plan(redone_pct=50, most_others_pct=100, most_stolen_pct=100))
+    monkeypatch.setattr(HERE, "take", process)
+    monkeypatch.setattr(timing, "PLAN", Plan(redone_pct=50, most_others_pct=100, most_stolen_pct=100))
     found = time_engine(Path("engine"), "onnxruntime", RunSettings())
     assert found.processes_ns == ((5, 5), (6, 6), (6, 6))
     assert seen == [0.0, SHARED, USUAL, USUAL, USUAL]
@@ -199,9 +201,9 @@ def test_when_the_time_is_over_quiet_processes_count_and_else_all(
         Taken((number, number), CoreReading(USUAL, 2, 2 * bad, 2 * bad))
         for number, bad in enumerate(contended, start=1)
     )
-    monkeypatch.setattr(timing, "_in_fresh_process", lambda *given: next(script))
+    monkeypatch.setattr(HERE, "take", lambda timed: (next(script), None))
     monkeypatch.setattr(timing, "RETRIES", replace(RETRIES, contended_processes_s=0.0))
-    monkeypatch.setattr(timing, "_PLAN", Plan(redone_pct=0, most_others_pct=100, most_stolen_pct=100))
+    monkeypatch.setattr(timing, "PLAN", Plan(redone_pct=0, most_others_pct=100, most_stolen_pct=100))
     found = time_engine(Path("engine"), "onnxruntime", RunSettings())
     assert found.processes_ns == tuple((number, number) for number in kept)
     assert bool(found.disturbed) == all(contended)
