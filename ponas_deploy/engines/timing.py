@@ -152,10 +152,10 @@ def time_engine(
     settings: RunSettings,
     core_ns: float = 0.0,
     *,
-    seconds: float = SECONDS,
+    seconds: float | None = None,
     place: Place = HERE,
 ) -> EngineTiming:
-    """Time an engine in PROCESSES fresh processes of some `seconds` each.
+    """Time an engine in PROCESSES fresh processes of some `seconds` each (SECONDS).
 
     BackendError when one cannot be started.
 
@@ -168,7 +168,8 @@ def time_engine(
         beside = Path(folder) / "reference.onnx" if reference.serves(backend) else None
         if beside:
             beside.write_bytes(reference.reference_model())
-        timed = Timed(engine, backend, settings, seconds, core_ns, beside)
+        each_s = SECONDS if seconds is None else seconds
+        timed = Timed(engine, backend, settings, each_s, core_ns, beside)
         return _in_processes(timed, place)
 
 

@@ -44,7 +44,7 @@ def _known_space(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "SECONDS", 0.01)
     monkeypatch.setattr(timing, "PROCESSES", 2)
     monkeypatch.setattr("ponas_deploy.engines.search.RETRIES", replace(RETRIES, later_s=0.0))
-    monkeypatch.setattr(timing, "_PLAN", Plan(redone_pct=0))
+    monkeypatch.setattr(timing, "PLAN", Plan(redone_pct=0))
 
 
 def test_a_right_table_needs_one_try(tiny: Space, tmp_path: Path) -> None:
