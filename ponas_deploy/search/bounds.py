@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ponas_deploy.search.columns import Floats
+from ponas_deploy.search.columns import ROUNDING, Floats
 
 _DUAL_STEPS, _DUAL_ERROR = 600, 1e-7
 
@@ -128,3 +128,14 @@ def lagrangian_bound(
     """The Lagrangian bound of `prices` (C,): no architecture within the limits has a lower objective."""
     least = [float((one + prices @ costs).min()) for one, costs in zip(objective, excess, strict=True)]
     return math.fsum(least) - float(prices @ slack)
+
+
+def excludes_all(excess: Sequence[Floats], slack: Floats) -> bool:
+    """Whether a weighting of several limits proves that no choice keeps all (Farkas' lemma).
+
+    Of layers with excesses (C, n_l): where even the least weighted excesses come to more than the slack.
+    """
+    nothing = [np.zeros(costs.shape[1]) for costs in excess]
+    prices = multipliers(nothing, excess, slack)
+    most = math.fsum(float((prices @ costs).max()) for costs in excess) + float(prices @ slack)
+    return lagrangian_bound(nothing, excess, prices, slack) > ROUNDING * most

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ponas_deploy.search.beginnings import Layers, Pass, follow
-from ponas_deploy.search.bounds import lagrangian_bound, multipliers, relaxations
+from ponas_deploy.search.bounds import excludes_all, lagrangian_bound, multipliers, relaxations
 from ponas_deploy.search.columns import ROUNDING, ExactColumn, Floats, Indices
 from ponas_deploy.search.limited import LimitedSpace, Objective
 from searchspace.errors import PonasError
@@ -196,6 +196,8 @@ def _search(space: LimitedSpace, k: int, base: float) -> tuple[Indices, float]:
         work, dropped = work + found.work, max(dropped, found.dropped)
         if dropped > hand.most or dropped == math.inf:
             break
+        if not (len(hand.choices) or len(slack) == 1) and excludes_all([c[1:] for c in left.columns], slack):
+            return hand.choices, math.inf
         width = _wider(left, width, bound.allowance(hand.most, dropped) - work)
     if not len(hand.choices) and dropped < math.inf:
         raise PonasError(

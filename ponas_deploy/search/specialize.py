@@ -81,7 +81,7 @@ def most_useful(
     column: CostColumn, latency: LatencyTable, accuracy: AccuracyTable, space: Space | None = None
 ) -> float:
     """The least that a network of least loss costs, in the column's unit: a larger budget buys nothing."""
-    cells, loss = _cells(column, latency, space), matched_loss(latency, accuracy)
+    cells, loss = cells_of(column, latency, space), matched_loss(latency, accuracy)
     refuse_swamping(loss, "accuracy table")
     groups = groups_of(latency, accuracy)
     return cost_of_least_loss(
@@ -156,7 +156,7 @@ def specialize(
         settings=settings,
         seed=seed,
     )
-    chosen = _solution(latency, accuracy, loss, budget, groups.choices(found.choices))
+    chosen = network_at(latency, accuracy, loss, budget, groups.choices(found.choices))
     gap = max(0.0, chosen.predicted_loss_pp - best.predicted_loss_pp + (best.gap_pp or 0.0))
     return replace(chosen, method="ga", optimal=gap == 0.0, gap_pp=gap, evaluations=found.evaluations)
 
@@ -188,7 +188,7 @@ def shortlist(
     )
     if not len(found.choices):
         raise _together_impossible(budget)
-    solutions = [_solution(latency, accuracy, loss, budget, row) for row in groups.choices(found.choices)]
+    solutions = [network_at(latency, accuracy, loss, budget, row) for row in groups.choices(found.choices)]
     gaps = [found.gap(index) for index in range(len(solutions))]
     return tuple(
         replace(one, gap_pp=gap, optimal=gap == 0.0) for one, gap in zip(solutions, gaps, strict=True)
@@ -207,7 +207,7 @@ def refuse_swamping(grid: Grid, table: str) -> None:
         )
 
 
-def _solution(
+def network_at(
     latency: LatencyTable, accuracy: AccuracyTable, loss: Grid, budget: Budget, row: NDArray[np.intp]
 ) -> Specialization:
     """The network at `row`, with the very sums that the search compared."""
@@ -233,12 +233,13 @@ def _limited(
     found = []
     for name, limit in budget.items():
         column = cost_column(name)
-        cells = _cells(column, latency, space)
+        cells = cells_of(column, latency, space)
         found.append(_Limited(column, limit, groups.joined(cells.arrays()), cells.fixed))
     return found
 
 
-def _cells(column: CostColumn, latency: LatencyTable, space: Space | None) -> Grid:
+def cells_of(column: CostColumn, latency: LatencyTable, space: Space | None) -> Grid:
+    """What every candidate costs, in the latency table's order; PonasError where it takes a space."""
     cells = column.source.cells(latency, space) or column.source.cells(latency, space_of(latency))
     if cells is None:
         raise PonasError(f"a limit on {column.name} needs a space that is known: name it with --space.")
