@@ -29,6 +29,7 @@ FLOORS = (
         "ponas_deploy.testing",
         "train",
     ),
+    ("ponas_deploy.remote",),
     ("ponas_deploy.profiling",),
     ("ponas_deploy.engines",),
     ("ponas_deploy.checks",),

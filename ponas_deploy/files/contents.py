@@ -10,15 +10,12 @@ import re
 import zipfile
 from pathlib import Path
 from struct import unpack
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from ponas_deploy.errors import FileFormatError
 from ponas_deploy.files.opening import read_head
 
-if TYPE_CHECKING:
-    from typing import TypeAlias
-
-Contents: TypeAlias = Literal["safetensors", "checkpoint", "old checkpoint"]
+Contents = Literal["safetensors", "checkpoint", "old checkpoint"]
 """A safetensors file; what `torch.save` writes today (a zip archive); what it wrote before 1.6 (pickles)."""
 
 _HEAD_BYTES = 512

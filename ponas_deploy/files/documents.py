@@ -14,18 +14,15 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, Generic, TypeVar
+from typing import Any, Callable, Dict, Generic, TypeVar
 
 from ponas_deploy.errors import FileFormatError, PonasError
 from ponas_deploy.files.kinds import other_document
 from ponas_deploy.files.opening import MOST_BYTES, read_text
 from ponas_deploy.files.records import in_words, to_json, write_bytes
 
-if TYPE_CHECKING:
-    from typing import TypeAlias
-
 Value = TypeVar("Value")
-Upgrade: TypeAlias = Callable[[Dict[str, Any]], Dict[str, Any]]
+Upgrade = Callable[[Dict[str, Any]], Dict[str, Any]]
 """From the JSON object of one version to that of the next; it may leave what it does not understand."""
 
 MOST_NESTED = 64
@@ -281,7 +278,7 @@ def _in_our_words(message: str, value: Any) -> tuple[str, str]:
     if compared := re.fullmatch(r"Expected `.+?` (>=|<=|>|<) (\S+)", text):
         fails, words = _COMPARED[compared[1]]
         where, there = _found_at(value, steps, lambda one: _is_number(one) and fails(one, float(compared[2])))
-        return where, f"is {in_words(there)}, expected {words.format(compared[2].removesuffix('.0'))}."
+        return where, f"is {in_words(there)}, expected {words.format(re.sub('[.]0$', '', compared[2]))}."
     if "out of range" in text:
         where, there = _found_at(value, steps, lambda one: isinstance(one, int) and abs(one) >= 2**63)
         return where, f"is {in_words(there)}, expected a finite number."

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    from typing import TypeAlias
-
-Severity: TypeAlias = Literal["ok", "note", "warning", "error"]
+Severity = Literal["ok", "note", "warning", "error"]
 
 SEVERITIES: tuple[Severity, ...] = ("ok", "note", "warning", "error")
 """From the least to the most severe."""

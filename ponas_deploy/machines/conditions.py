@@ -48,13 +48,21 @@ def read_conditions(root: Path = ROOT) -> Reading:
     """Read the state of the machine now."""
     governor = root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
     return Reading(
-        load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        load=_load(),
         governor=read_text(governor),
         frequency_mhz=_frequency_mhz(root),
         temperature_c=_temperature_c(root),
         affinity=_ranges(own_cores()),
         throttle=_throttle(root),
     )
+
+
+def _load() -> float | None:
+    """The processes that ran or waited during the last minute, on average."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):  # Windows; a container without /proc
+        return None
 
 
 def _throttle(root: Path) -> tuple[str, ...]:
