@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ponas_deploy.backends._buffers import import_fault
 from ponas_deploy.errors import BackendError
 
 if TYPE_CHECKING:
@@ -35,8 +36,10 @@ _LEAST_SCALE = 2.0**-14
 
 def read_model(backend: str, model: bytes) -> Any:
     """The ModelProto of these bytes; BackendError without nodes, one input and one output."""
-    import onnx
-
+    try:
+        import onnx
+    except ImportError as error:
+        raise BackendError(backend, f"the package onnx {import_fault(error, 'onnx')}") from error
     try:
         proto = onnx.load_model_from_string(model)
     except Exception as error:  # protobuf's DecodeError has no public home

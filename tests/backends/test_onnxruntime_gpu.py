@@ -12,6 +12,7 @@ from onnxruntime_standin import Gpu
 
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.backends._onnxruntime_device import DeviceSession
+from ponas_deploy.backends.onnxruntime_gpu import ONE_OPERATOR
 from ponas_deploy.errors import BackendError, UnknownNameError
 from ponas_deploy.machines import nvidia
 
@@ -266,6 +267,19 @@ def test_a_model_that_is_not_parsed_or_built_is_one_sentence_with_a_next_step(gp
         assert refusal in said
         assert said.endswith("Check the model with `onnx.checker.check_model`, or take another backend.")
         assert "\n" not in said
+
+
+def test_the_model_that_tries_a_provider_is_one_operator() -> None:
+    import onnx
+
+    model = onnx.load_model_from_string(ONE_OPERATOR)
+    onnx.checker.check_model(model, full_check=True)
+    assert [node.op_type for node in model.graph.node] == ["Relu"]
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession(ONE_OPERATOR, providers=["CPUExecutionProvider"])
+    images = np.arange(-4, 4, dtype=np.float32).reshape(1, 8)
+    (found,) = session.run(None, {"input": images})
+    assert np.array_equal(found, np.maximum(images, 0))
 
 
 def test_a_provider_that_does_not_start_names_what_it_needs(gpu: Gpu) -> None:

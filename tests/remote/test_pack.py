@@ -192,6 +192,19 @@ def test_each_module_loads_in_another_system() -> None:
         )
 
 
+def test_what_needs_the_package_onnx_says_so_there(empty: Path) -> None:
+    code = """
+        from ponas_deploy.backends.onnx_precision import read_model
+        from ponas_deploy.errors import BackendError
+        try:
+            read_model("tensorrt", b"")
+        except BackendError as error:
+            print(error)
+    """
+    said = "tensorrt: the package onnx cannot be imported (No module named 'onnx'): pip install onnx."
+    assert on_board(empty, code).strip() == said
+
+
 MEASUREMENT = """
     from dataclasses import asdict
     from pathlib import Path
