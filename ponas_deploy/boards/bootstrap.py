@@ -20,7 +20,7 @@ import hashlib, json, os, stat, struct, sys, tempfile
 answers = os.fdopen(os.dup(1), "wb")
 os.dup2(2, 1)
 def send(message):
-    data = json.dumps(message).encode("utf-8")
+    data = message if isinstance(message, bytes) else json.dumps(message).encode("utf-8")
     answers.write(struct.pack(">I", len(data)) + data)
     answers.flush()
 def take():
@@ -66,9 +66,13 @@ kept = hashlib.sha256(source).hexdigest() == "{sha}"
 send({{"runner": kept}})
 if not kept:
     source = take()
-    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-        file.write(source)
-    os.replace(file.name, path)
+    handle, new = tempfile.mkstemp(dir=folder)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(source)
+        os.replace(new, path)
+    except OSError:  # a full disk: it runs without being kept
+        os.unlink(new)
     for name in os.listdir(folder):
         if name.startswith("runner-") and name != os.path.basename(path):
             os.unlink(os.path.join(folder, name))

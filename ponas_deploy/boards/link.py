@@ -10,7 +10,8 @@ import json
 import secrets
 import struct
 import subprocess
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty, Queue
@@ -28,7 +29,8 @@ from ponas_deploy.boards.bootstrap import (
     command_there,
     runner_source,
 )
-from ponas_deploy.errors import MeasurementError, PonasError
+from ponas_deploy.boards.runner import PIECE_BYTES
+from ponas_deploy.errors import MeasurementError, PonasError, printable
 from ponas_deploy.files.documents import converted, parse
 
 Answer = TypeVar("Answer")
@@ -45,7 +47,11 @@ class BoardError(MeasurementError):
 
     def __init__(self, board: str, reason: str) -> None:
         self.board, self.reason = board, reason
-        super().__init__(f"{board}: {reason}")
+        super().__init__(printable(f"{board}: {reason}"))
+
+
+class LinkLostError(BoardError):
+    """There is no connection, or none any more: another one may come about."""
 
 
 @contextmanager
@@ -65,7 +71,7 @@ def connected(entry: Entry, connect_s: float = CONNECT_S) -> Iterator[Link]:
             try:
                 process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file)
             except OSError as error:
-                raise BoardError(entry.name, f"{words[0]} cannot be started: {error.strerror}.") from error
+                raise LinkLostError(entry.name, f"{words[0]} cannot be started: {error.strerror}.") from error
         link = Link(entry.name, process, errors)
         try:
             link.begin(code, f"{number}\n".encode(), connect_s)
@@ -81,6 +87,7 @@ class Link:
         self._name, self._process, self._errors = name, process, errors
         self._frames: Queue[bytes] = Queue()
         self.sent_bytes = 0
+        self.received_bytes = 0
 
     def begin(self, code: bytes, number: bytes, connect_s: float) -> None:
         """Start the runner: send the bootstrap, wait for its mark, send the runner where it is not kept."""
@@ -95,6 +102,30 @@ class Link:
         self._send(json.dumps({"ask": question, **details}).encode())
         return converted(self._message(timeout_s).get("answer"), kind, Path(self._name), question)
 
+    def ask_with_data(
+        self, question: str, kind: type[Answer], frames: Iterable[bytes], **details: Any
+    ) -> Answer:
+        """The same of a question that frames belong to, none of them empty."""
+        self._send(json.dumps({"ask": question, "frames": True, **details}).encode())
+        for frame in frames:
+            self._send(frame)
+        self._send(b"")
+        return converted(self._message(ANSWER_S).get("answer"), kind, Path(self._name), question)
+
+    def ask_for_data(
+        self, question: str, kind: type[Answer], timeout_s: float = ANSWER_S, **details: Any
+    ) -> tuple[Answer, bytes]:
+        """The same of a question whose answer has data with it, at most PIECE_BYTES."""
+        answer = self.ask(question, kind, timeout_s, **details)
+        stream = zlib.decompressobj()
+        try:
+            data = stream.decompress(self._frame(timeout_s), PIECE_BYTES + 1)
+        except zlib.error:
+            raise BoardError(self._name, "answers something else than a runner of ours.") from None
+        if not stream.eof or len(data) > PIECE_BYTES:
+            raise BoardError(self._name, f"answers with more than {PIECE_BYTES >> 20} MiB, or half of it.")
+        return answer, data
+
     def round_trip_ms(self, times: int = 5) -> float:
         """The least time of an empty question, in milliseconds."""
         taken = []
@@ -103,6 +134,10 @@ class Link:
             self.ask("echo", dict)
             taken.append(monotonic() - started)
         return 1000 * min(taken)
+
+    def drop(self) -> None:
+        """End the connection at once, whatever is under way on it."""
+        self._process.kill()
 
     def close(self) -> None:
         """End the connection, with the process that carries it."""
@@ -131,12 +166,7 @@ class Link:
 
     def _message(self, timeout_s: float) -> Mapping[str, Any]:
         """The next frame as an object; its error is raised here."""
-        try:
-            frame = self._frames.get(timeout=timeout_s)
-        except Empty:
-            raise BoardError(self._name, f"gave no answer for {timeout_s:.0f} s.") from None
-        if frame == _ENDED:
-            raise self._lost()
+        frame = self._frame(timeout_s)
         message = parse(frame.decode("utf-8", "replace"), Path(self._name), "answer")
         if not isinstance(message, dict):
             raise BoardError(self._name, "answers something else than a runner of ours.")
@@ -144,13 +174,23 @@ class Link:
             raise BoardError(self._name, f"{message['error']}.")
         return message
 
+    def _frame(self, timeout_s: float) -> bytes:
+        try:
+            frame = self._frames.get(timeout=timeout_s)
+        except Empty:
+            raise LinkLostError(self._name, f"gave no answer for {timeout_s:.0f} s.") from None
+        if frame == _ENDED:
+            raise self._lost()
+        self.received_bytes += 4 + len(frame)
+        return frame
+
     def _lost(self) -> PonasError:
         """Why there is no connection (any more), by what carried it."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(2)
         said = self._errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         because = said[-1].strip() if said else f"exit code {self._process.poll()}"
-        return BoardError(self._name, f"the connection ended ({because}).")
+        return LinkLostError(self._name, f"the connection ended ({because}).")
 
 
 def _read(stream: IO[bytes], mark: bytes, frames: Queue[bytes]) -> None:

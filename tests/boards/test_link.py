@@ -83,16 +83,18 @@ def test_what_a_login_shell_prints_before_does_not_count(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "reason"),
+    ("code", "reason", "most_s"),
     [
-        ("import sys; sys.exit('no such board')", r"the connection ended \(no such board\)"),
-        ("import sys; sys.exit(255)", r"the connection ended \(exit code 255\)"),
-        ("import time; time.sleep(60)", "gave no answer for 1 s"),
-        ("print('x' * 3_000_000, flush=True)", "the connection ended"),
+        ("import sys; sys.exit('no such board')", r"the connection ended \(no such board\)", 60),
+        ("import sys; sys.exit(255)", r"the connection ended \(exit code 255\)", 60),
+        ("import time; time.sleep(60)", "gave no answer for 1 s", 1),
+        ("print('x' * 3_000_000, flush=True)", "the connection ended", 60),
     ],
 )
-def test_a_board_that_does_not_answer_is_one_sentence(home: Path, code: str, reason: str) -> None:
-    with pytest.raises(BoardError, match=rf"^poser: {reason}"), connected(posing(home, code), 1):
+def test_a_board_that_does_not_answer_is_one_sentence(
+    home: Path, code: str, reason: str, most_s: float
+) -> None:
+    with pytest.raises(BoardError, match=rf"^poser: {reason}"), connected(posing(home, code), most_s):
         pass
 
 

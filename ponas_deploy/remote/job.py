@@ -1,0 +1,451 @@
+"""A job on a board: a worker there that carries out steps, followed over a connection that may be lost.
+
+    with job_on(entry, title="ponas profile") as job:
+        (sha,) = job.put([model])
+        times = job.do("time", on_line=show, model=sha)
+
+The worker goes on while nobody is connected. `do` connects again and reads on from where the journal was
+read to, so that every line comes once. Whatever comes is a stranger's: typed, bounded, text in it printable.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import platform
+import secrets
+import signal
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from threading import Event, RLock, Thread
+from time import monotonic, sleep
+from typing import Any, NoReturn, TypeVar
+
+from ponas_deploy.boards.book import Entry
+from ponas_deploy.boards.link import BoardError, Link, LinkLostError, connected
+from ponas_deploy.boards.runner import PIECE_BYTES
+from ponas_deploy.errors import BackendError, MeasurementError, PonasError, printable
+from ponas_deploy.files.documents import converted, parse
+from ponas_deploy.files.notes import OnNote, no_note
+from ponas_deploy.remote.pack import pack
+
+OnLine = Callable[[Mapping[str, Any]], None]
+Answer = TypeVar("Answer")
+
+IDLE_S = 120.0
+"""How long a worker without steps waits for somebody to look after it."""
+ABSENT_S = 600.0
+"""How long one with a step does."""
+RECONNECT_S = 120.0
+LEAVE_S = 10.0
+FOLLOW_S = 5.0
+"""How long a question for lines waits on the board."""
+ANSWER_S = 60.0
+START_S = 180.0
+SILENT_S = 60.0
+MOST_FETCHED_BYTES = 1 << 30
+_MOST_TITLE = 200
+
+
+class BoardBusyError(BoardError):
+    """Somebody measures there already. Attributes: `job` (to take it up again), `title`, `by`, `held_s`."""
+
+    def __init__(self, board: str, holder: _Holder) -> None:
+        self.job, self.title, self.by, self.held_s = holder.job, holder.title, holder.by, holder.held_s
+        super().__init__(
+            board,
+            f"{holder.by or 'somebody'} has been measuring there for {holder.held_s:.0f} s ({holder.title},"
+            f" job {holder.job}): wait for it or stop it, two at once spoil both.",
+        )
+
+
+class WorkerEnded(BoardError):  # noqa: N818 (it did not necessarily go wrong)
+    """A worker that is gone before its step was done. Attributes: `now` (what it was doing), `what`."""
+
+    def __init__(self, board: str, what: str, now: str) -> None:
+        self.what, self.now = what, now
+        super().__init__(board, f"its worker {what} while {now}.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Holder:
+    job: str
+    title: str
+    by: str
+    held_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Started:
+    lacks: bool = False
+    busy: _Holder | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    code: int | None
+    memory: bool
+    said: str
+    rebooted: bool
+
+    @property
+    def what(self) -> str:
+        """What happened to it, in words."""
+        if self.rebooted:
+            return "was ended by a restart of the board"
+        if self.memory:
+            return "was killed by signal 9, because the board ran out of memory"
+        said = f" ({self.said})" if self.said else ""
+        if self.code is None:
+            return f"ended, and what kept it did too{said}"
+        if self.code >= 0:
+            return f"ended with code {self.code}{said}"
+        with suppress(ValueError):
+            return f"was killed by signal {-self.code}, {signal.Signals(-self.code).name}{said}"
+        return f"was killed by signal {-self.code}{said}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Resumed:
+    pack: str
+    steps: int
+    offset: int
+    ended: _Ended | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Followed:
+    next: int
+    ended: _Ended | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Lacks:
+    lacks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _StepError:
+    kind: str
+    text: str
+    backend: str = ""
+
+
+@contextmanager
+def job_on(
+    entry: Entry, *, title: str, on_note: OnNote = no_note, resume: str = "", idle_s: float = IDLE_S
+) -> Iterator[Job]:
+    """A worker on a board, or with `resume` the one of that job that still lives; it ends with this.
+
+    It ends by itself when nobody looks after it for `idle_s` while it has no step. Raises BoardBusyError
+    where somebody else has one, BoardError where the board cannot be reached.
+    """
+    job = Job(entry, on_note, idle_s)
+    try:
+        if resume:
+            job.resume(resume)
+        else:
+            job.start(title)
+        with job.attended():
+            yield job
+    except BaseException:
+        job.leave(at_once=True)
+        raise
+    else:
+        job.leave(at_once=False)
+    finally:
+        job.close()
+
+
+class Job:
+    """Steps for a worker on a board, one at a time. `id` is what takes it up again."""
+
+    def __init__(self, entry: Entry, on_note: OnNote, idle_s: float) -> None:
+        self.id = ""
+        self._entry, self._note, self._idle_s = entry, on_note, idle_s
+        self._one_at_a_time = RLock()
+        self._connection = ExitStack()
+        self._link: Link | None = None
+        self._before = [0, 0]  # bytes of earlier connections, sent and received
+        self._asked = monotonic()
+        self._out_of_reach = False
+        self._there: set[str] = set()
+        self._key = secrets.token_hex(4)
+        self._step = self._offset = 0
+        self._now = ""
+
+    # --- its beginning and its end
+
+    def start(self, title: str) -> None:
+        """Start a worker, with the archive that it runs from where that is lacking."""
+        self.id, archive = secrets.token_hex(8), pack()
+        self._connect()
+        started = self._ask_to_start(title, archive)
+        if started.lacks:
+            self.put([archive])
+            started = self._ask_to_start(title, archive)
+        if started.busy:
+            raise BoardBusyError(self._entry.name, started.busy)
+
+    def _ask_to_start(self, title: str, archive: bytes) -> _Started:
+        asked = {
+            "job": self.id,
+            "pack": sha256(archive).hexdigest(),
+            "title": printable(title)[:_MOST_TITLE],
+            "by": _oneself(),
+            "idle_s": self._idle_s,
+            "absent_s": ABSENT_S,
+        }
+        return self._over_link(lambda link: link.ask("start", _Started, START_S, **asked))
+
+    def resume(self, job: str) -> None:
+        """Take up the steps of a worker that lives; WorkerEnded where it does not."""
+        self._connect()
+        found = self._over_link(lambda link: link.ask("resume", _Resumed, ANSWER_S, job=job))
+        if found.ended:
+            raise WorkerEnded(self._entry.name, found.ended.what, "nobody was connected")
+        if found.pack != sha256(pack()).hexdigest():
+            raise self._error(f"job {job} was started by another version of ponas-deploy: stop it there.")
+        self.id, self._step, self._offset = job, found.steps, found.offset
+
+    @contextmanager
+    def attended(self) -> Iterator[None]:
+        """Say from time to time that the worker is needed, while nothing else is asked of it."""
+        left, period_s = Event(), min(30.0, self._idle_s / 4)
+
+        def attend() -> None:
+            while not left.wait(period_s):
+                if monotonic() - self._asked > period_s and self._one_at_a_time.acquire(blocking=False):
+                    try:
+                        with suppress(PonasError):  # the next step connects again, or says why it cannot
+                            self._over_link(lambda link: link.ask("look", dict, ANSWER_S, job=self.id), 0)
+                    finally:
+                        self._one_at_a_time.release()
+
+        thread = Thread(target=attend, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            left.set()
+
+    def leave(self, *, at_once: bool) -> None:
+        """End the worker and remove what it left, as far as the board can be reached."""
+        if not self.id or self._out_of_reach:
+            return
+        try:
+            asked = {"job": self.id, "at_once": at_once}
+            self._over_link(lambda link: link.ask("stop", dict, ANSWER_S, **asked), LEAVE_S)
+        except PonasError as error:
+            self._note(f"{error} Its worker ends by itself when nobody looks after it.")
+
+    def close(self) -> None:
+        """End the connection."""
+        with self._one_at_a_time:
+            self._disconnect()
+
+    # --- what is asked of it
+
+    @property
+    def sent_bytes(self) -> int:
+        """All that was sent to the board, before it is encrypted."""
+        return self._before[0] + (self._link.sent_bytes if self._link else 0)
+
+    @property
+    def received_bytes(self) -> int:
+        """All that came from it."""
+        return self._before[1] + (self._link.received_bytes if self._link else 0)
+
+    def put(self, contents: Iterable[bytes]) -> tuple[str, ...]:
+        """Send what the board lacks of these files: the SHA-256 of each."""
+        files = [(sha256(content).hexdigest(), content) for content in contents]
+        asked = {sha: content for sha, content in files if sha not in self._there}
+        if asked:
+            self._over_link(lambda link: _put(link, asked))
+            self._there.update(asked)
+        return tuple(sha for sha, _ in files)
+
+    def fetch(self, sha: str) -> bytes:
+        """A file of the board, which is what its hash says; BoardError where it is not there."""
+        found = bytearray()
+
+        def ask(link: Link) -> tuple[_Piece, bytes]:
+            return link.ask_for_data("get", _Piece, ANSWER_S, sha=sha, offset=len(found))
+
+        while True:
+            piece, data = self._over_link(ask)
+            found += data
+            if piece.size > MOST_FETCHED_BYTES or len(found) > piece.size:
+                raise self._error(
+                    f"file {sha[:12]} has more than the {MOST_FETCHED_BYTES >> 20} MiB asked for."
+                )
+            if len(found) == piece.size or not data:
+                break
+        if sha256(found).hexdigest() != sha:
+            raise self._error(f"file {sha[:12]} came as another one.")
+        return bytes(found)
+
+    def do(self, do: str, on_line: OnLine | None = None, **details: Any) -> Any:
+        """Have a step done, and return its value. `on_line` gets every line it writes, in order, once.
+
+        Raises what the step raised (BackendError, MeasurementError, PonasError; RuntimeError with its
+        traceback for a bug), WorkerEnded where its worker is gone, BoardError where the board is out of reach
+        for too long.
+        """
+        self._step += 1
+        step = json.dumps({"n": self._step, "key": self._key, "do": do, "details": details})
+        self._now = f"step {do} was to begin"
+        heard = monotonic()
+        while True:
+            followed, data = self._follow(step)
+            step = ""
+            self._offset = followed.next
+            for line in self._lines(data):
+                if "done" in line:
+                    return line["done"]
+                if "error" in line:
+                    self._raise(converted(line["error"], _StepError, Path(self._entry.name), do))
+                if on_line is not None:
+                    on_line(line)
+            if followed.ended:
+                raise WorkerEnded(self._entry.name, followed.ended.what, self._now)
+            heard = monotonic() if data else heard
+            if monotonic() - heard > SILENT_S:
+                self._note(
+                    f"{self._entry.name}: its worker gave no output for {SILENT_S:.0f} s while {self._now}."
+                )
+                heard = monotonic()
+
+    def _follow(self, step: str) -> tuple[_Followed, bytes]:
+        asked = {"job": self.id, "n": self._step, "offset": self._offset, "wait_s": FOLLOW_S, "step": step}
+        timeout_s = FOLLOW_S + ANSWER_S
+        followed, data = self._over_link(
+            lambda link: link.ask_for_data("follow", _Followed, timeout_s, **asked)
+        )
+        whole = not data or data.endswith(b"\n")
+        if not whole or followed.next != self._offset + len(data):
+            raise self._error("its journal comes in pieces that do not fit together.")
+        return followed, data
+
+    def _lines(self, data: bytes) -> Iterator[Mapping[str, Any]]:
+        """The lines of the step that is done now, printable."""
+        for text in data.splitlines():
+            line = parse(text.decode("utf-8", "replace"), Path(self._entry.name), "journal")
+            if not isinstance(line, dict):
+                raise self._error("its journal holds a line that is none of ours.")
+            if "step" not in line:
+                continue
+            if type(line["step"]) is not int or not 1 <= line["step"] <= self._step:
+                raise self._error("its journal tells of a step that it was not given.")
+            if line["step"] == self._step:
+                if "error" not in line:
+                    line = _shown(line)
+                self._now = str(line.get("now", self._now))
+                yield line
+
+    def _raise(self, error: _StepError) -> NoReturn:
+        if error.kind == "bug":
+            lines = "\n".join(map(printable, error.text.splitlines()))
+            raise RuntimeError(f"on the board {self._entry.name}:\n{lines}")
+        text = printable(error.text)
+        if error.kind == "BackendError":
+            raise BackendError(printable(error.backend), text)
+        if error.kind == "MemoryError":
+            raise self._error(f"{text} while {self._now}.")
+        raise MeasurementError(text) if error.kind == "MeasurementError" else PonasError(text)
+
+    # --- the connection
+
+    def _over_link(self, ask: Callable[[Link], Answer], patience_s: float | None = None) -> Answer:
+        """Ask over the connection, or over a new one where it is lost, for as long as patience lasts.
+
+        Questions may be asked twice, because an answer can be lost too: the board does nothing twice.
+        """
+        patience_s = RECONNECT_S if patience_s is None else patience_s
+        with self._one_at_a_time:
+            lost_s, pause_s = 0.0, 1.0
+            while True:
+                self._asked = monotonic()
+                try:
+                    answer = ask(self._link or self._connect())
+                except LinkLostError as error:
+                    self._disconnect()
+                    lost_s = lost_s or monotonic()
+                    if monotonic() - lost_s >= patience_s:
+                        self._out_of_reach = patience_s > 0
+                        raise
+                    self._note(f"{error} Connecting again.")
+                    sleep(min(pause_s, patience_s))
+                    pause_s *= 2
+                except BaseException:  # an answer may still come, to nobody's question
+                    self._disconnect()
+                    raise
+                else:
+                    if lost_s:
+                        self._note(f"{self._entry.name}: connected again.")
+                    return answer
+
+    def _connect(self) -> Link:
+        self._link = self._connection.enter_context(connected(self._entry))
+        return self._link
+
+    def _disconnect(self) -> None:
+        if self._link is not None:
+            self._before = [self.sent_bytes, self.received_bytes]
+            self._link.drop()
+            self._link = None
+        self._connection.close()
+
+    def _error(self, reason: str) -> BoardError:
+        return BoardError(self._entry.name, reason)
+
+
+def _put(link: Link, files: Mapping[str, bytes]) -> None:
+    """Ask which of these files are lacking, and send those."""
+    lacking = set(link.ask("lacks", _Lacks, ANSWER_S, shas=list(files)).lacks)
+    sent = {sha: content for sha, content in files.items() if sha in lacking}
+    if sent:
+        blobs = [{"sha": sha, "size": len(content)} for sha, content in sent.items()]
+        link.ask_with_data("put", dict, _compressed(sent.values()), blobs=blobs)
+
+
+def _compressed(contents: Iterable[bytes]) -> Iterator[bytes]:
+    """One compressed stream of all, in frames of at most PIECE_BYTES, none of them empty."""
+    stream, waiting = zlib.compressobj(), bytearray()
+    for content in contents:
+        for begin in range(0, len(content), PIECE_BYTES):
+            waiting += stream.compress(content[begin : begin + PIECE_BYTES])
+            while len(waiting) >= PIECE_BYTES:
+                yield bytes(waiting[:PIECE_BYTES])
+                del waiting[:PIECE_BYTES]
+    waiting += stream.flush()
+    yield from (bytes(waiting[at : at + PIECE_BYTES]) for at in range(0, len(waiting), PIECE_BYTES))
+
+
+def _shown(value: Any) -> Any:
+    """The same JSON with text that can be printed."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, list):
+        return [_shown(inner) for inner in value]
+    if isinstance(value, dict):
+        return {printable(key): _shown(inner) for key, inner in value.items()}
+    return value
+
+
+def _oneself() -> str:
+    """Who measures, for others who want to."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # no name belongs to this user's number
+        user = "somebody"
+    return printable(f"{user}@{platform.node()}")[:_MOST_TITLE]

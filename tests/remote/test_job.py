@@ -1,0 +1,365 @@
+"""A job on a board that is a process of this machine: what it does, and what may happen to it."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from threading import Timer
+from typing import Any
+
+import pytest
+from local_board import Place, archive_with_steps, becomes, host
+
+from ponas_deploy.boards import runner
+from ponas_deploy.boards.book import Board, Entry
+from ponas_deploy.boards.link import BoardError
+from ponas_deploy.errors import BackendError, FileFormatError, MeasurementError, PonasError
+from ponas_deploy.remote import job as jobs
+from ponas_deploy.remote.job import BoardBusyError, Job, WorkerEnded, job_on
+
+HERE = Entry("here", Board(command=(), python=sys.executable))
+ARCHIVE = archive_with_steps()
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """The board's folder; at the end nothing runs there, and nobody holds its lock."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setattr(jobs, "pack", lambda: ARCHIVE)
+    place = Place(tmp_path / ".cache" / "ponas")
+    yield place
+    if (place.folder / "lock").exists():
+        assert becomes(place.is_free)
+    assert becomes(lambda: not place.processes()), place.processes()
+
+
+def agent_of(job: Job) -> int:
+    """The process that carries the connection."""
+    assert job._link is not None
+    return job._link._process.pid
+
+
+def test_lines_come_once_and_in_order_and_nothing_stays(place: Place) -> None:
+    lines: list[Mapping[str, Any]] = []
+    with job_on(HERE, title="test") as job:
+        assert job.do("echo", text="Grüße", number=[1, 2.5, None]) == {
+            "text": "Grüße",
+            "number": [1, 2.5, None],
+        }
+        assert job.do("count", lines.append, lines=500, pause_s=0) == 0
+        assert job.do("count", lines=1, pause_s=0) == 1, "another worker"
+        assert stat.S_IMODE((place.folder / "jobs" / job.id / "journal.jsonl").stat().st_mode) == 0o600
+    assert lines == [{"step": 2, "number": number} for number in range(500)]
+    assert place.jobs() == []
+
+
+def test_only_what_is_lacking_is_sent(place: Place) -> None:
+    contents = [random.Random(seed).randbytes(200_000) for seed in range(3)]
+    with job_on(HERE, title="test") as job:
+        before = job.sent_bytes
+        shas = job.put([*contents, contents[0]])
+        assert len(set(shas)) == 3
+        assert 600_000 < job.sent_bytes - before < 601_000
+        before = job.sent_bytes
+        assert job.put(contents) == shas[:3]
+        assert job.sent_bytes == before
+        assert job.do("size_of", sha=shas[1]) == 200_000
+        assert job.fetch(shas[2]) == contents[2]
+        assert job.received_bytes > 200_000
+        kept = place.folder / "blobs" / shas[0]
+        assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    with job_on(HERE, title="test") as job:
+        before = job.sent_bytes
+        job.put([*contents, b"new"])
+        assert job.sent_bytes - before < 1000
+        assert job.sent_bytes < 20_000, "the archive or the runner was sent again"
+
+
+def test_what_a_step_kept_comes_back(place: Place) -> None:
+    with job_on(HERE, title="test") as job:
+        large = random.Random(0).randbytes(5_000_000)
+        (sha,) = job.put([large])
+        assert job.fetch(sha) == large
+        assert job.fetch(job.do("keep", text="kept")) == b"kept"
+
+
+def test_a_connection_that_ends_loses_no_line_and_doubles_none() -> None:
+    lines, notes = list[Mapping[str, Any]](), list[str]()
+    with job_on(HERE, title="test", on_note=notes.append) as job:
+        workers = [job.do("count", lines=0, pause_s=0)]
+        for cut_s in (0.0, 0.1, 0.7):
+            cut = Timer(cut_s, os.kill, (agent_of(job), signal.SIGKILL))
+            cut.start()
+            workers.append(job.do("count", lines.append, lines=200, pause_s=0.01))
+            cut.join()
+    assert workers == [0, 1, 2, 3]
+    assert [line["number"] for line in lines] == [*range(200)] * 3
+    assert sum("Connecting again" in note for note in notes) == 3
+
+
+def test_a_connection_that_ends_between_steps_is_made_anew() -> None:
+    with job_on(HERE, title="test") as job:
+        os.kill(agent_of(job), signal.SIGKILL)
+        (sha,) = job.put([b"x" * 1000])
+        os.kill(agent_of(job), signal.SIGKILL)
+        assert job.fetch(sha) == b"x" * 1000
+
+
+def test_a_killed_worker_is_told_with_what_it_was_doing(place: Place) -> None:
+
+    def kill(line: Mapping[str, Any]) -> None:
+        assert any("sleep 1000" in process for process in place.processes())
+        os.kill(place.worker, signal.SIGKILL)
+
+    with pytest.raises(WorkerEnded) as raised, job_on(HERE, title="test") as job:
+        job.do("build", kill, seconds=1000)
+    assert raised.value.now == "building block X"
+    assert str(raised.value) == "here: its worker was killed by signal 9, SIGKILL while building block X."
+    assert place.jobs() == []
+
+
+def test_without_its_keeper_a_worker_is_told_too(place: Place) -> None:
+
+    def kill(line: Mapping[str, Any]) -> None:
+        worker = place.worker
+        parent = Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[1]
+        os.kill(int(parent), signal.SIGKILL)
+        os.killpg(worker, signal.SIGKILL)
+
+    with pytest.raises(WorkerEnded, match="ended, and what kept it did too"), job_on(HERE, title="t") as job:
+        job.do("build", kill, seconds=1000)
+
+
+@pytest.mark.parametrize(("step", "absent_s"), [("count", 600), ("build", 1)])
+def test_a_worker_whose_host_is_gone_ends_by_itself(place: Place, step: str, absent_s: float) -> None:
+    with host(step, sys.executable, absent_s=absent_s) as other:
+        assert not place.is_free()
+        other.kill()
+    assert becomes(place.is_free)
+    assert becomes(lambda: not place.processes()), place.processes()
+    with job_on(HERE, title="next") as job:
+        assert len(place.jobs()) == 2, "what it wrote can still be read"
+        with (
+            pytest.raises(WorkerEnded, match="nobody looked after it for 1 s"),
+            job_on(
+                HERE,
+                title="next",
+                resume=other.job,  # type: ignore[attr-defined]
+            ),
+        ):
+            pass
+        assert job.do("echo") == {}
+
+
+def test_a_host_that_thinks_keeps_its_worker(place: Place) -> None:
+    with job_on(HERE, title="test", idle_s=0.4) as job:
+        assert not becomes(place.is_free, 1.5)
+        assert job.do("count", lines=0, pause_s=0) == 0
+
+
+def test_ctrl_c_ends_the_worker_at_once(place: Place) -> None:
+    with host("build", sys.executable) as other:
+        assert place.processes()
+        other.process.send_signal(signal.SIGINT)
+        assert other.process.wait(60) == -signal.SIGINT
+    assert place.is_free()
+    assert place.jobs() == []
+
+
+def test_a_second_job_is_told_who_has_the_board(place: Place) -> None:
+    with job_on(HERE, title="ponas \x1b[31mprofile") as job:
+        busy = pytest.raises(BoardBusyError, match=r"\S+@\S+ has been measuring there for \d+ s")
+        with busy as raised, job_on(HERE, title="another"):
+            pass
+        assert raised.value.job == job.id
+        assert raised.value.title == r"ponas \x1b[31mprofile"
+        assert job.do("echo", still="here") == {"still": "here"}
+    with job_on(HERE, title="another") as job:
+        assert job.do("echo") == {}
+
+
+def test_a_job_is_taken_up_again(place: Place) -> None:
+    with host("count", sys.executable) as other:
+        other.kill()
+        with job_on(HERE, title="again", resume=other.job) as job:  # type: ignore[attr-defined]
+            assert job.do("count", lines=0, pause_s=0) == 1, "another worker"
+    assert place.jobs() == []
+
+
+def test_two_hosts_do_not_give_steps_to_one_job() -> None:
+    with job_on(HERE, title="one") as job, job_on(HERE, title="two", resume=job.id) as other:
+        job.do("echo")
+        with pytest.raises(BoardError, match="somebody else gives steps"):
+            other.do("echo")
+
+
+@pytest.mark.parametrize(
+    ("kind", "raised", "text"),
+    [
+        ("BackendError", BackendError, "^faulty: does not like it$"),
+        ("MeasurementError", MeasurementError, "^too noisy$"),
+        ("PonasError", PonasError, r"^no \\x1b\[31mway$"),
+        ("MemoryError", BoardError, "ran out of memory while"),
+        ("bug", RuntimeError, r"(?s)on the board here:\nTraceback.*ZeroDivisionError: a bug of ours"),
+    ],
+)
+def test_errors_of_steps_are_raised_here(kind: str, raised: type[Exception], text: str) -> None:
+    with job_on(HERE, title="test") as job:
+        with pytest.raises(raised, match=text):
+            job.do("fail", kind=kind)
+        assert job.do("echo") == {}, "a step that fails ends nothing else"
+        with pytest.raises(PonasError, match="knows no step 'fly'"):
+            job.do("fly")
+        with pytest.raises(RuntimeError, match="Out of range float"):
+            job.do("no_json")
+
+
+@pytest.mark.parametrize(
+    ("text", "times", "reason"),
+    [
+        ("garbage\n", 1, "not valid JSON"),
+        ("[1]\n", 1, "none of ours"),
+        ('{"step": 7}\n', 1, "was not given"),
+        ('{"step": true}\n', 1, "was not given"),
+        ('{"step": 1, "value": NaN}\n', 1, "finite"),
+        ('{"step": 1, "error": "x"}\n', 1, "expected"),
+        ("[" * 100_000 + "\n", 1, "nested|JSON"),
+        ("x" * 1000, 5000, "too long"),
+    ],
+)
+def test_a_journal_that_is_none_is_refused(text: str, times: int, reason: str) -> None:
+    with pytest.raises((BoardError, FileFormatError), match=reason), job_on(HERE, title="test") as job:
+        job.do("raw", text=text, times=times, seconds=30)
+
+
+def test_escape_codes_in_a_journal_can_be_printed() -> None:
+    lines: list[Mapping[str, Any]] = []
+    with job_on(HERE, title="test") as job:
+        hostile = '{"step": 1, "now": "\\u001b]0;owned", "of": [{"\\u202e": "\\n"}]}\n'
+        job.do("raw", lines.append, text=hostile)
+        assert job._now == "\\x1b]0;owned"
+    assert lines == [{"step": 1, "now": "\\x1b]0;owned", "of": [{"\\u202e": "\\n"}]}]
+
+
+def test_a_file_that_is_another_one_is_refused(place: Place) -> None:
+    with job_on(HERE, title="test") as job:
+        sha, other = job.put([b"one", b"two"])
+        for name in (sha, other):
+            (place.folder / "blobs" / name).write_bytes(b"another")
+        with pytest.raises(BoardError, match="came as another one"):
+            job.fetch(sha)
+        with pytest.raises(PonasError, match="was damaged"):
+            job.do("size_of", sha=other)
+        with pytest.raises(BoardError, match="has no file"):
+            job.fetch("0" * 64)
+        with pytest.raises(BoardError, match="no SHA-256"):
+            job.fetch("../lock")
+        with pytest.raises(PonasError, match="not on the board"):
+            job.do("size_of", sha="0" * 64)
+
+
+def test_a_worker_that_cannot_start_is_a_sentence(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "pack", lambda: b"no archive")
+    with (
+        pytest.raises(BoardError, match=r"its worker did not start .*ponas_deploy"),
+        job_on(HERE, title="test"),
+    ):
+        pass
+    assert place.jobs() == []
+
+
+def test_a_job_of_another_version_is_not_taken_up(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    with job_on(HERE, title="test") as job:
+        monkeypatch.setattr(jobs, "pack", lambda: b"another")
+        with pytest.raises(BoardError, match="another version"), job_on(HERE, title="test", resume=job.id):
+            pass
+        assert job.do("echo") == {}
+
+
+def test_a_board_that_stays_away_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: list[str] = []
+    monkeypatch.setattr(jobs, "RECONNECT_S", 0.5)
+    with job_on(HERE, title="test", idle_s=1, on_note=notes.append) as job:
+        job._entry = Entry("here", Board(command=("/nowhere/ssh",)))
+        os.kill(agent_of(job), signal.SIGKILL)
+        with pytest.raises(BoardError, match="cannot be started"):
+            job.do("echo")
+    assert "Connecting again" in notes[0]
+
+
+@pytest.fixture
+def small_disk(place: Place) -> Iterator[Place]:
+    """The board's folder on a disk of 4 MiB."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("a full disk needs Linux and root, to mount a small one")
+    place.folder.mkdir(parents=True)
+    mounted = ["mount", "-t", "tmpfs", "-o", "size=4m,mode=700", "tmpfs", str(place.folder)]
+    if subprocess.run(mounted, capture_output=True).returncode:
+        pytest.skip("no disk can be mounted here")
+    try:
+        yield place
+        assert becomes(lambda: not place.processes()), place.processes()
+    finally:
+        subprocess.run(["umount", "-l", str(place.folder)], check=True)
+
+
+def test_a_full_disk_is_a_sentence(small_disk: Place) -> None:
+    with job_on(HERE, title="test") as job:
+        (sha,) = job.put([b"small"])
+        with pytest.raises(BoardError, match=r"files of 1\.9 MiB do not fit in 0\.\d MiB"):
+            job.put([random.Random(0).randbytes(2_000_000)])
+        with pytest.raises(PonasError, match="no room is left on its disk: make some"):
+            job.do("fill")
+        assert job.fetch(sha) == b"small"
+        filler = small_disk.folder / "filler"
+        with suppress(OSError), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        with pytest.raises(BoardError, match=r"do not fit|no room is left"):
+            job.put([b"new" * 50_000])
+        filler.unlink()
+        assert not [name for name in os.listdir(small_disk.folder / "blobs") if len(name) != 64]
+        job.put([b"new"])
+
+
+def test_files_are_bounded_and_the_oldest_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "MOST_KEPT_BYTES", 1000)
+    folder = str(tmp_path)
+    shas = []
+    for number in range(3):
+        runner.make_room(folder, 300)
+        shas.append(runner.keep(folder, [bytes([number]) * 300]))
+        os.utime(tmp_path / "blobs" / shas[-1], (number, number))
+    assert runner.lacks({"shas": shas}, folder) == {"lacks": []}
+    os.utime(tmp_path / "blobs" / shas[0], (9, 9))
+    os.utime(tmp_path / "blobs" / shas[1], (5, 5))
+    os.utime(tmp_path / "blobs" / shas[2], (7, 7))
+    runner.make_room(folder, 400)
+    assert runner.lacks({"shas": shas}, folder) == {"lacks": [shas[1]]}
+    os.utime(tmp_path / "blobs" / shas[0], (9, 9))
+    os.utime(tmp_path / "blobs" / shas[2], (7, 7))
+    runner.make_room(folder, 700, [shas[2]])
+    assert runner.lacks({"shas": shas}, folder) == {"lacks": shas[:2]}
+    with pytest.raises(runner.RefusedError, match="do not fit"):
+        runner.make_room(folder, 1001)
+
+
+def test_what_dead_workers_left_is_removed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(30):
+        old = place.folder / "jobs" / f"{number:016x}"
+        old.mkdir(parents=True)
+        if number < 5:
+            os.utime(old, (0, 0))
+    (place.folder / "jobs" / f"{29:016x}" / "journal.jsonl").write_text("")
+    with job_on(HERE, title="test") as job:
+        assert 10 < len(place.jobs()) <= 1 + runner.MOST_DEAD_JOBS
+        assert job.id in place.jobs()
+        assert not {f"{number:016x}" for number in range(5)} & set(place.jobs())
