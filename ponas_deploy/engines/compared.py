@@ -2,14 +2,15 @@
 
 Pure: values in, values out. A latency is measured, a top-1 is published for weights of a stock network, given
 for a model of one's own, or predicted for a network of a space, all of them of weights in full precision.
-Two latencies that differ by less than the noise are not resolved: neither is called the faster one. A gain
-that is smaller than the error of the predicted top-1 is not told either.
+Two latencies that differ by less than the noise are not resolved: neither is called the faster one. Two top-1
+that differ by less than the error of those that are predicted do not say which network is better either.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import hypot
 from typing import Literal
 
 from ponas_deploy.backends import INT8
@@ -19,7 +20,8 @@ from ponas_deploy.tables.latency import Conditions
 Kind = Literal["stock", "own", "space"]
 """A stock network, a model of one's own, or a network of a search space."""
 Place = Literal["on", "not resolved", "off", "unknown"]
-"""Of the front: beaten by none; not resolved from a network of greater top-1; beaten; without a top-1."""
+"""Of the front: beaten by none; perhaps beaten, which the noise or the error of predicted top-1 leaves open;
+beaten; without a top-1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Networks that were timed in the same rounds under the same conditions, the fastest one first."""
+    """Networks that were timed in the same rounds under the same conditions, the fastest one first.
+
+    `left_out` says in sentences what was asked for and is not here: stock networks that could not be built or
+    were refused, and other conditions that failed as a whole.
+    """
 
     conditions: Conditions
     networks: tuple[Measured, ...]
@@ -113,10 +119,15 @@ class Comparison:
     shared_pct: float
     disturbed: str = ""
     warnings: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 def compared(
-    entries: Sequence[Entry], timing: Interleaved, conditions: Conditions, warnings: Iterable[str] = ()
+    entries: Sequence[Entry],
+    timing: Interleaved,
+    conditions: Conditions,
+    warnings: Iterable[str] = (),
+    left_out: Iterable[str] = (),
 ) -> Comparison:
     """Put measured networks beside each other."""
     networks = tuple(
@@ -142,6 +153,7 @@ def compared(
         timing.shared_pct,
         timing.disturbed,
         tuple(warnings),
+        tuple(left_out),
     )
 
 
@@ -153,14 +165,18 @@ def in_ms(*budgets_ms: float) -> str:
 def _place(entry: Entry, entries: Sequence[Entry], timing: Interleaved) -> Place:
     if entry.top1 is None:
         return "unknown"
-    own_ms, own_pct, doubtful = timing.measured_ms(entry.key), entry.top1.pct, False
+    own_ms, doubtful = timing.measured_ms(entry.key), False
     for one in entries:
-        if one.top1 is None or one.top1.pct < own_pct or one.key == entry.key:
+        if one.top1 is None or one.key == entry.key:
             continue
-        if not timing.is_resolved(entry.key, one.key):
-            doubtful = doubtful or one.top1.pct > own_pct
-        elif timing.measured_ms(one.key) < own_ms:
+        error_points = hypot(_error_of(entry.top1), _error_of(one.top1))
+        gain_points = one.top1.pct - entry.top1.pct
+        resolved = timing.is_resolved(entry.key, one.key)
+        if resolved and timing.measured_ms(one.key) > own_ms:
+            continue
+        if resolved and gain_points >= error_points:
             return "off"
+        doubtful = doubtful or gain_points > -error_points
     return "not resolved" if doubtful else "on"
 
 
@@ -213,7 +229,11 @@ def _pct(one: Measured) -> float:
 
 def _error_points(one: Measured) -> float:
     """How far its top-1 is off as far as anybody knows, in points."""
-    return (one.entry.top1.error_points if one.entry.top1 else None) or 0.0
+    return _error_of(one.entry.top1) if one.entry.top1 else 0.0
+
+
+def _error_of(top1: Top1) -> float:
+    return top1.error_points or 0.0
 
 
 def _sentence(verdict: Verdict) -> str:

@@ -85,7 +85,8 @@ def compare_networks(
             far a build is. open_bar: opens a bar for the building of the stock networks.
 
     Returns: one comparison for each runtime and precision: latencies in milliseconds, the front of all, and
-    what specialising gains at each budget. Of several runtimes one that fails is left out, which is noted.
+    what specialising gains at each budget. Of several runtimes one that fails is
+    left out, which the others say (`left_out`).
 
     Raises: PonasError for a target that is not this machine or nothing to compare, FileFormatError for a file
     that is no ONNX model, ArchitectureError for labels of another space, UnknownNameError for names that
@@ -108,23 +109,29 @@ def compare_networks(
     wanted = inventory.missing(target, ())
     each = each_resolution(asked, target, on_note)
     given, found, failed = given_models(asked, each, target.batch), list[Comparison](), list[PonasError]()
-    stock_once = cache(partial(stock_networks_of, asked, target.batch, on_note, open_bar))
+    left_out = list[str]()
+
+    def leave_out(text: str) -> None:
+        left_out.append(text)
+        on_note(text)
+
+    stock_once = cache(partial(stock_networks_of, asked, target.batch, leave_out, open_bar))
     for conditions in wanted:
         try:
             chosen, warnings = chosen_models(asked, each, conditions, table_seconds, on_note, on_progress)
             every = [*given, *stock_once(), *chosen]
-            entries, timing = _timed(every, conditions, seconds, on_note, on_progress, on_build)
+            entries, timing, refused = _timed(every, conditions, seconds, on_note, on_progress, on_build)
         except PonasError as error:
             if len(wanted) == 1:
                 raise
             failed.append(error)
-            on_note(f"{conditions.text} is left out: {error}")
+            leave_out(f"{conditions.text} is left out: {error}")
             continue
         said = dict.fromkeys((*warnings_of_spaces(each), *warnings))
-        found.append(compared(entries, timing, conditions, said))
+        found.append(compared(entries, timing, conditions, said, refused))
     if not found:
         raise failed[0]
-    return tuple(found)
+    return tuple(replace(one, left_out=(*one.left_out, *left_out)) for one in found)
 
 
 def _timed(
@@ -134,15 +141,15 @@ def _timed(
     on_note: OnNote,
     on_progress: OnProgress | None,
     on_build: OnBuildProgress | None,
-) -> tuple[list[Entry], Interleaved]:
-    """The entries of what could be built, and what their engines took."""
+) -> tuple[list[Entry], Interleaved, list[str]]:
+    """The entries of what could be built, what their engines took, and in sentences what was left out."""
     with Scratch() as scratch:
-        engines, entries = _built(models, conditions, Path(scratch), on_note, on_progress, on_build)
+        engines, entries, refused = _built(models, conditions, Path(scratch), on_note, on_progress, on_build)
         if not engines:
             raise PonasError("there is nothing to compare: no network could be built.")
         on_note(f"timing in the same rounds ({len(engines)} to compare): {conditions.text}")
         with machine_to_oneself(store.lock_path(), f"a comparison, {conditions.text}"):
-            return entries, time_interleaved(engines, conditions, seconds, on_progress)
+            return entries, time_interleaved(engines, conditions, seconds, on_progress), refused
 
 
 def _built(
@@ -152,9 +159,9 @@ def _built(
     on_note: OnNote,
     on_progress: OnProgress | None,
     on_build: OnBuildProgress | None,
-) -> tuple[dict[str, Path], list[Entry]]:
-    """The engines by key, and the entries with their costs; a stock network that is refused is left out."""
-    engines, entries, start = dict[str, Path](), list[Entry](), monotonic()
+) -> tuple[dict[str, Path], list[Entry], list[str]]:
+    """The engines by key, the entries with their costs, and which stock networks were refused."""
+    engines, entries, refused, start = dict[str, Path](), list[Entry](), list[str](), monotonic()
     for number, one in enumerate(models):
         if on_progress:
             each_s = (monotonic() - start) / number if number else _BUILD_S
@@ -167,8 +174,9 @@ def _built(
         except BackendError as error:
             if one.entry.kind != "stock":
                 raise
-            on_note(f"{one.entry.name} is left out: {error}")
+            refused.append(f"{one.entry.name} is left out: {error}")
+            on_note(refused[-1])
             continue
         costs = model_costs(data, conditions.batch)
         entries.append(replace(one.entry, params=costs.params, macs=costs.macs))
-    return engines, entries
+    return engines, entries, refused

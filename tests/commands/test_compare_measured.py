@@ -140,6 +140,9 @@ def test_a_runtime_that_fails_leaves_the_others(model: Path) -> None:
     said = " ".join(done.stderr.split())
     assert "openvino fp32" in said
     assert "is left out: no architecture meets 7 ms" in said
+    (left_out,) = found["left_out"]
+    assert left_out in said
+    assert left_out.startswith(f"{this_machine().name}, openvino fp32")
 
 
 def test_a_space_that_the_table_does_not_name_is_named(tmp_path: Path, tiny: object) -> None:

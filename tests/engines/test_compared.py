@@ -62,6 +62,39 @@ def test_the_front_is_of_all() -> None:
     assert [one.entry.key for one in found.networks] == ["own", "small", "nearly", "slow", "mine"]
 
 
+@pytest.mark.parametrize(
+    ("other_pct", "other_points", "other_ms", "front"),
+    [
+        (75.3, None, 2.0, "off"),  # better by more than the error, and faster
+        (75.2, None, 2.0, "not resolved"),  # perhaps the worse one
+        (74.8, None, 2.0, "not resolved"),  # perhaps the better one
+        (74.7, None, 2.0, "on"),
+        (75.3, 0.25, 2.0, "not resolved"),  # two errors are greater than one
+        (75.4, 0.25, 2.0, "off"),
+        (74.8, None, 4.002, "not resolved"),  # perhaps faster, perhaps better
+        (74.7, None, 4.002, "on"),
+        (75.3, None, 9.0, "on"),  # better, and slower for certain
+    ],
+)
+def test_the_front_knows_the_error_of_predicted_top1(
+    other_pct: float, other_points: float | None, other_ms: float, front: str
+) -> None:
+    top1 = Top1(75.0, "predicted", "a table", error_points=0.25)
+    one = replace(entry("one", "space", 75.0), top1=top1)
+    other = replace(top1, pct=other_pct, error_points=other_points)
+    entries = (one, replace(entry("other", "space", other_pct), top1=other), entry("far", "own", 10.0))
+    found = comparison(*entries, one=4.0, other=other_ms, far=20.0)
+    assert {each.entry.key: each.front for each in found.networks}["one"] == front
+
+
+def test_what_was_left_out_is_in_the_report_and_the_document() -> None:
+    entries = (entry("fast", "stock", 74.0), entry("slow", "stock", 76.0))
+    found = compared(entries, timing(fast=1.0, slow=2.0), CONDITIONS, left_out=["Third is left out: no."])
+    assert "Third is left out: no." in shown(measured_comparison_report(found))
+    (document,) = comparisons_document([found]).comparisons
+    assert document.left_out == ("Third is left out: no.",)
+
+
 def test_a_verdict_is_against_the_best_that_is_as_fast() -> None:
     entries = (
         entry("fast", "stock", 74.0),

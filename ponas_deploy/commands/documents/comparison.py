@@ -56,6 +56,7 @@ class ComparisonDocument:
     shared_pct: float
     disturbed: str
     warnings: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ def _comparison(one: Comparison) -> ComparisonDocument:
         one.shared_pct,
         one.disturbed,
         one.warnings,
+        one.left_out,
     )
 
 

@@ -14,7 +14,8 @@ from ponas_deploy.engines.compared import Comparison, Measured, Top1
 
 _MARKS = {"on": "*", "not resolved": "~", "off": "", "unknown": "?"}
 _LEGEND = (
-    "* on the front of all; ~ the noise does not tell it from a network of greater top-1; ? without a top-1."
+    "* on the front of all; ~ the noise or the error of a predicted top-1 does not tell whether another one"
+    " beats it; ? without a top-1."
 )
 _COMPARABLE = (
     "Published top-1 are of networks that were trained to the end, some of them distilled from a larger one;"
@@ -51,8 +52,8 @@ def _parts(found: Comparison) -> Iterator[RenderableType]:
         style=FAINT,
     )
     yield Text(_COMPARABLE, style=FAINT)
-    if found.disturbed:
-        yield Text(found.disturbed, style=WARN)
+    for text in filter(None, (found.disturbed, *found.left_out)):
+        yield Text(text, style=WARN)
 
 
 def _table(found: Comparison) -> RenderableType:
