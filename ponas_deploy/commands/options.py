@@ -165,6 +165,24 @@ AccuracyTableFiles: TypeAlias = Annotated[
         help="An accuracy table: JSON, CSV or a stored name. May be repeated: one a resolution.",
     ),
 ]
+Estimate: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--estimate",
+        metavar="BOARD",
+        help="Measure nothing: estimate by the published figures of a board (orin-nano, pi-5, ...), or of a"
+        " processor of 4 cores, 2.4 GHz, 16 FLOPs a cycle and 17.1 GB/s (4x2.4x16@17.1).",
+    ),
+]
+ScaleBy: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--scale-by",
+        metavar="FILE",
+        show_default="a measured table of the device, where there is one",
+        help="What was measured on the device and scales --estimate: a latency table, or a CSV of networks.",
+    ),
+]
 ProfileTime: TypeAlias = Annotated[
     float,
     typer.Option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,11 +14,13 @@ from ponas_deploy.commands.options import (
     Backends,
     Batch,
     Classes,
+    Estimate,
     Force,
     Json,
     Precisions,
     ProfileResolutions,
     ProfileTime,
+    ScaleBy,
     Seed,
     SpaceName,
     Threads,
@@ -32,11 +35,13 @@ if TYPE_CHECKING:
 
 def profile(
     device: Annotated[
-        str,
+        str | None,
         typer.Option(
-            metavar="NAME", help="cpu or gpu of this machine. A device is profiled where it stands."
+            metavar="NAME",
+            show_default="cpu, or the board of --estimate",
+            help="cpu or gpu of this machine. A device is profiled where it stands.",
         ),
-    ] = "cpu",
+    ] = None,
     name: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="What to call this machine in its tables (jetson, lab-pi, ...)."),
@@ -64,6 +69,8 @@ def profile(
             help="Networks to fit the prior on, 10 to 50; 12 or more certify it.",
         ),
     ] = None,
+    estimate: Estimate = None,
+    scale_by: ScaleBy = None,
     accuracy_table: AccuracyTableFile = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write the tables here instead of your store.")
@@ -89,6 +96,9 @@ def profile(
     certified on others; so is a mixture with the other stored tables where that predicts held-out networks
     of here better. That suits runtimes that take seconds to build each model.
 
+    With --estimate nothing is measured: a table is made of a board's published figures, for a device that is
+    not at hand. It says so wherever it is used, how far it may be off, and never counts as measured.
+
     \b
     Examples:
       ponas profile --device cpu
@@ -97,6 +107,7 @@ def profile(
       ponas profile --device cpu --time 20s
       ponas profile --device cpu --space ofa-mbv3 --resolution 160,192,224 --time 3min
       ponas profile --device gpu --backend tensorrt --precision fp16
+      ponas profile --device jetson --estimate orin-nano --precision fp16
       ponas profile --backend onnxruntime --prior amd-epyc-2c/openvino-bf16-t1-b1-ponas-224px-1000c
     """
     from ponas_deploy.commands.waiting import profile_bar
@@ -112,6 +123,8 @@ def profile(
 
     if measurements is not None and prior is None:
         raise typer.BadParameter("--measurements counts networks for a prior: name one with --prior.")
+    _refuse_beside_estimate(estimate, scale_by, prior, backend, name)
+    device = device or estimate or "cpu"
     refuse_threads(threads, device)
     if resolution and not resolution.px:
         raise typer.BadParameter("auto is for a search: name the resolutions to profile.")
@@ -124,6 +137,12 @@ def profile(
         share, name or "", out, accuracy_table, prior, measurements, overwrite=force, seed=seed
     )
     note(f"search space {chosen.text}")
+    if estimate:
+        from ponas_deploy.profiling.estimates import estimate_tables
+
+        estimated = estimate_tables(target, spaces, estimate, scale_by=scale_by, out=out, on_note=note)
+        _print(estimated, None, json)
+        return
     made = list[StoredTable]()
     with profile_bar() as on_progress:
         for built in spaces:
@@ -132,6 +151,21 @@ def profile(
     accuracy = load_accuracy_table(found) if found else None
     for stored in made:
         note(_precision(stored, accuracy))
+    _print(made, accuracy, json)
+
+
+def _refuse_beside_estimate(
+    estimate: str | None, scale_by: str | None, prior: str | None, backend: list[str] | None, name: str | None
+) -> None:
+    """A usage error for options that an estimate has no use for, or that have none without one."""
+    if scale_by and not estimate:
+        raise typer.BadParameter("--scale-by scales an estimate: name a board with --estimate.")
+    idle = {"--prior": prior, "--backend": backend, "--name": name}
+    if estimate and (given := [option for option, value in idle.items() if value]):
+        raise typer.BadParameter(f"{', '.join(given)}: not with --estimate, which measures nothing here.")
+
+
+def _print(made: Sequence[StoredTable], accuracy: AccuracyTable | None, json: bool) -> None:
     if json:
         from ponas_deploy.commands.documents.profile import profile_document
 

@@ -14,11 +14,13 @@ from ponas_deploy.commands.options import (
     Batch,
     Device,
     EngineClasses,
+    Estimate,
     Finetune,
     Force,
     Json,
     Limits,
     Precisions,
+    ScaleBy,
     ScaleImages,
     Seed,
     SeveralResolutions,
@@ -74,6 +76,8 @@ def specialize(
             help="A latency table: JSON, CSV or a stored name; else the device's. May be repeated.",
         ),
     ] = None,
+    estimate: Estimate = None,
+    scale_by: ScaleBy = None,
     accuracy_table: AccuracyTableFiles = None,
     backend: Backends = None,
     precision: Precisions = None,
@@ -118,7 +122,8 @@ def specialize(
     this machine is profiled where it was not yet, the engine is built and timed in fresh processes, and
     the search goes on until the measured latency meets the budget: its median, or --percentile. Any other
     device must have a table in the store; its engine is emitted as portable ONNX, to be built and measured
-    there.
+    there. With --estimate that table is made of a board's published figures: a guess, which it says with how
+    far it may be off, and which is left out where a measured table of the device serves.
 
     Without --space the networks are those of Once-for-all on MobileNetV3 (ofa-mbv3), whose accuracy table is
     of ImageNet and whose trained weights `ponas weights --space ofa-mbv3 --download` gets; without --weights
@@ -146,12 +151,18 @@ def specialize(
       ponas specialize --device cpu --fps 400 --batch 8
       ponas specialize --device cpu --latency 5ms --percentile 99
       ponas specialize --device jetson --latency 20ms --params 5M
+      ponas specialize --estimate orin-nano --latency 2ms
       ponas specialize --device cpu --latency 300us --weights runs/digits-quick/weights.safetensors \\
         --shortlist 10 --finetune 5
       ponas specialize --device cpu --space ofa-mbv3 --resolution 160,192,224 --latency 5ms
       ponas specialize --latency-table mine.csv --accuracy-table loss.csv --latency 20ms --json
       ponas specialize --latency-table mine.json --accuracy-table loss.csv --latency 20ms --confidence 0.9
     """
+    if estimate and (latency_table or backend):
+        raise typer.BadParameter("--estimate makes the latency table, of no runtime: name one of the two.")
+    if scale_by and not estimate:
+        raise typer.BadParameter("--scale-by scales an estimate: name a board with --estimate.")
+    device = device or estimate
     if device is None:
         of_engines = {
             "--backend": backend,
@@ -192,6 +203,12 @@ def specialize(
     built = carried.space(chosen.name, *sizes_of(latencies, resolution.one if resolution else None, classes))
     target = Target(device, backend or (), precision or (), threads, batch)
     note(f"search space {chosen.text}")
+    if estimate:
+        from ponas_deploy.profiling.estimates import estimate_tables
+        from ponas_deploy.tables.resolutions import spaces_at
+
+        sizes = (resolution.px if resolution else ()) or (built.resolution,)
+        estimate_tables(target, spaces_at(built, sizes), estimate, scale_by=scale_by, on_note=note)
     trained = "" if weights else trained_weights(built.name)
     if trained:
         note(trained)

@@ -8,8 +8,9 @@ from math import inf
 
 from ponas_deploy.errors import BudgetError, UnknownNameError
 from ponas_deploy.files.notes import OnNote, no_note
+from ponas_deploy.profiling.inventory import measured_first
 from ponas_deploy.profiling.staleness import refuse_stale
-from ponas_deploy.search.budget import Budget
+from ponas_deploy.search.budget import Budget, binds_nothing
 from ponas_deploy.search.costs import Amount, cost_column, limits_of
 from ponas_deploy.search.margins import choose_within
 from ponas_deploy.search.notation import Limit
@@ -69,7 +70,11 @@ def choose_over(
             on_note(text)
         said[text] = None
 
-    for name, stored, side in zip(names, latencies, sides, strict=True):
+    kept = measured_first(latencies, note_once)
+    rows = [row for row in zip(names, latencies, sides, strict=True) if any(row[1] is one for one in kept)]
+    if text := binds_nothing([stored.table.grid for stored in kept], budget.latency_ms):
+        note_once(text)
+    for name, stored, side in rows:
         named = {name: stored.table}
         for text in _against(named, side.accuracy, budget, confidence):
             note_once(text)

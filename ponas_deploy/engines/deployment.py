@@ -25,6 +25,7 @@ from ponas_deploy.profiling import inventory
 from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.profiling.progress import OnProgress
 from ponas_deploy.profiling.tables import one_of, tables_over
+from ponas_deploy.search.budget import binds_nothing
 from ponas_deploy.search.costs import Amount, limits_of
 from ponas_deploy.tables import store
 from ponas_deploy.tables.accuracy import AccuracyTable
@@ -139,11 +140,14 @@ def deploy(
         on_note(note)
     refuse_impossible([(one.space, one.accuracy.table) for one in each], given, method)
     tables, warnings = _tables(spaces, target, named, seconds, on_note, on_progress, on_build)
+    limits_there = budget_of(given, tables, each)
+    if text := binds_nothing([stored.table.grid for stored in tables], limits_there.latency_ms):
+        on_note(text)
     first, *further = each
     task = Task(
         tables,
         first.accuracy,
-        budget_of(given, tables, each),
+        limits_there,
         first.space,
         source,
         method,
@@ -324,8 +328,8 @@ def _tables(
         made = tables_over(
             target, spaces, seconds, on_note=on_note, on_progress=on_progress, on_build=on_build
         )
-        return made, ()
-    tables = inventory.given(target, spaces, named)
+        return inventory.measured_first(made, on_note), ()
+    tables = inventory.measured_first(inventory.given(target, spaces, named), on_note)
     for stored in tables:
         if text := made_while_busy(stored.name, stored.table):
             on_note(f"{text}: its predictions may be off.")

@@ -12,7 +12,7 @@ from ponas_deploy.engines.verdict import CANNOT_BE_TOLD, Verdict, judge, why_not
 from ponas_deploy.files.bounds import Count
 from ponas_deploy.search.costs import LATENCY
 from ponas_deploy.tables.grid import SpaceKey
-from ponas_deploy.tables.latency import Conditions
+from ponas_deploy.tables.latency import ESTIMATE, Conditions
 from searchspace.architecture import Architecture
 from searchspace.spaces import build_space
 
@@ -128,6 +128,8 @@ class Manifest:
     def status(self) -> str:
         """One sentence: is this engine measured, and on what."""
         device = self.conditions.device
+        if self.conditions.backend == ESTIMATE:
+            return f"estimated, not measured: build and measure it on {device}"
         if self.measured is None and not self.engine_file:
             return f"not built: build and measure it on {device}"
         return f"measured on {device}" if self.measured else f"built on {device}, not measured"

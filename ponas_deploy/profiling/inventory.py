@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ponas_deploy.backends import get_backend, registry
 from ponas_deploy.boards.book import find_board, read_book
 from ponas_deploy.errors import PonasError, TableMismatchError, UnknownNameError
+from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.machines import gpu
 from ponas_deploy.machines.machine import this_machine, threads_fault
 from ponas_deploy.machines.names import slug
@@ -120,7 +121,18 @@ def serving(target: Target, space: Space) -> tuple[StoredTable, ...]:
             f"no table of {target.device_name} serves: {mismatch(target, space, tables[0])};"
             f" see `ponas devices`{_with_space(of_other_spaces(target, space))}."
         )
-    return found
+    return measured_first(found)
+
+
+def measured_first(tables: Sequence[StoredTable], on_note: OnNote = no_note) -> tuple[StoredTable, ...]:
+    """The measured tables where there are any, else the estimated ones; that some are left out is said."""
+    measured = tuple(stored for stored in tables if not stored.table.estimated)
+    if not measured or len(measured) == len(tables):
+        return tuple(tables)
+    for stored in tables:
+        if stored.table.estimated:
+            on_note(f"{stored.name} is estimated and left out: {measured[0].name} was measured")
+    return measured
 
 
 def resolutions_of(target: Target, space: Space) -> tuple[int, ...]:
@@ -219,6 +231,11 @@ def given(target: Target, spaces: Sequence[Space], named: Sequence[StoredTable])
     """
     by_px = {space.resolution: space for space in spaces}
     for stored in named:
+        if target.local and stored.table.estimated:
+            raise TableMismatchError(
+                f"{stored.name} is estimated, and '{target.device}' is this machine:"
+                " `ponas profile` measures it."
+            )
         key = stored.table.space
         space = by_px.pop(key.resolution, None) if key else None
         space = space or next((one for one in spaces if key and one.resolution == key.resolution), spaces[0])

@@ -117,7 +117,7 @@ def load_prior(path: Path, networks: int = NETWORKS) -> Prior:
 def with_stored(prior: Prior, conditions: Conditions, space: Space) -> Prior:
     """The same prior with the other stored tables of the space, but for those of these very conditions.
 
-    A table that its own certificate calls hopeless is left out.
+    A table that its own certificate calls hopeless is left out, and so is an estimate.
     """
     own = (prior.table.conditions, prior.table.space)
     others = tuple(
@@ -125,6 +125,7 @@ def with_stored(prior: Prior, conditions: Conditions, space: Space) -> Prior:
         for stored in latency_tables()[0]
         if stored.table.space is not None
         and stored.table.space.fingerprint == space.fingerprint
+        and not stored.table.estimated
         and (stored.table.conditions, stored.table.space) != own
         and (stored.table.conditions, stored.table.space) != (conditions, SpaceKey.of(space))
         and not any(finding.severity == "error" for finding in quality_findings(stored.table))

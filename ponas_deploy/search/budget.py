@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 
 from ponas_deploy.errors import PonasError
 from ponas_deploy.search.costs import LATENCY, by_column, cost_column
+from ponas_deploy.tables.grid import Grid
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -49,3 +50,14 @@ class Budget(Mapping[str, float]):
     def texts(self) -> tuple[str, ...]:
         """The limits for people: `3 ms`, `5 M parameters`."""
         return tuple(cost_column(name).shown(limit) for name, limit in self.limits)
+
+
+def binds_nothing(grids: Sequence[Grid], budget_ms: float | None) -> str:
+    """A sentence for a latency budget that every network of all the tables meets; empty for another one."""
+    slowest_ms = max(grid.extremes[1] for grid in grids)
+    if budget_ms is None or slowest_ms > budget_ms:
+        return ""
+    return (
+        f"every network meets {budget_ms:.4g} ms; the slowest takes {slowest_ms:.3g} ms: ask for less, or"
+        " for a larger resolution"
+    )

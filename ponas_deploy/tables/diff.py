@@ -197,6 +197,8 @@ def _latency_facts(table: LatencyTable) -> dict[str, str]:
     stated = table.conditions.document() if table.conditions else {}
     facts = {key: str(value) for key, value in stated.items()}
     facts |= {"statistic": table.statistic, "made": table.created}
+    if table.estimated:
+        facts |= {"measured": f"no: {table.estimated}"}
     if table.space:
         facts |= {"resolution": f"{table.space.resolution} px", "classes": str(table.space.classes)}
     return facts | dict(table.environment)

@@ -57,6 +57,11 @@ class Grid:
         layers = tuple(layer.name for layer in space.layers)
         return cls(layers, space.labels, tuple(tuple(map(float, row)) for row in values), float(fixed))
 
+    @property
+    def extremes(self) -> tuple[float, float]:
+        """The least and the greatest total, of the cheapest and of the dearest candidate of every layer."""
+        return self.fixed + sum(map(min, self.values)), self.fixed + sum(map(max, self.values))
+
     def arrays(self) -> list[NDArray[np.float64]]:
         """One array a layer, for the search."""
         return [np.array(row, dtype=np.float64) for row in self.values]

@@ -13,6 +13,8 @@ from ponas_deploy.tables.measured_how import MeasurementProtocol
 from ponas_deploy.tables.measurement import Measurement
 from ponas_deploy.tables.rounds import Round
 
+ESTIMATE = "estimate"
+"""In place of a runtime in the conditions of what nobody measured."""
 _KINDS = 3
 """So many kinds of networks certify a table (`spread`)."""
 
@@ -135,6 +137,14 @@ class LatencyTable:
     certificate: Certificate | None = None
     unsettled: tuple[str, ...] = field(default=(), repr=False)
     rounds: tuple[Round, ...] = field(default=(), repr=False)
+
+    @property
+    def estimated(self) -> str:
+        """That nobody measured this table and how far it may be off, in words; empty where somebody did."""
+        if self.protocol.estimate:
+            return self.protocol.estimate.text
+        by_name = self.conditions is not None and self.conditions.backend == ESTIMATE
+        return "estimated, not measured, and nothing says how far it is off" if by_name else ""
 
     def predict_ms(self, choices: Sequence[str]) -> float:
         """Predicted latency of a network, in milliseconds."""

@@ -81,6 +81,33 @@ class FitSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class EstimateSummary:
+    """Where the values of a table come from that nobody measured: a board's published figures.
+
+    Estimates of devices that were measured, and had no part in making the estimates, are off by
+    `median_factor` in the median and by `worst_factor` at worst; `checked_on` says which. Values were
+    multiplied with `scale`, which comes from what `scaled_by` names; empty where nothing was measured.
+    """
+
+    board: str
+    source: str
+    median_factor: AboveZero
+    worst_factor: AboveZero
+    checked_on: str
+    scale: AboveZero = 1.0
+    scaled_by: str = ""
+
+    @property
+    def text(self) -> str:
+        """One line for people: that nobody measured this, and how far it may be off."""
+        scaled = f", scaled by {self.scale:.3g}, from {self.scaled_by}" if self.scaled_by else ""
+        return (
+            f"estimated, not measured: +-{self.worst_factor:.3g} times ({self.median_factor:.3g} in the"
+            f" median, by {self.checked_on}), from the published figures of {self.board}{scaled}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class MeasurementProtocol:
     """How a latency table was measured; what nobody recorded is empty or None.
 
@@ -88,7 +115,8 @@ class MeasurementProtocol:
     "settled", "rounds" or "time". `at_start` and `at_end` are the machine's conditions by name, `journal`
     what was found of an earlier measurement, `restarted_because` what ended the processes before,
     `extended_s` the seconds beyond the time that was given in which disturbed rounds were taken again.
-    `other` is what older versions wrote that has no field here.
+    `estimate` is there where nothing was measured at all. `other` is what older versions wrote that has no
+    field here.
     """
 
     plan: Mapping[str, float] = field(default_factory=dict)
@@ -107,5 +135,6 @@ class MeasurementProtocol:
     restarted_because: str = ""
     extended_s: AtLeastZero = 0.0
     prior: PriorSummary | None = None
+    estimate: EstimateSummary | None = None
     fit: FitSummary | None = None
     other: Mapping[str, str] = field(default_factory=dict)

@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ponas_deploy.tables.latency import Conditions, LatencyTable
+from ponas_deploy.tables.latency import ESTIMATE, Conditions, LatencyTable
 
 
 def short_names(tables: Sequence[LatencyTable], paths: Sequence[Path]) -> tuple[str, ...]:
     """One name a table: what differs between their conditions and resolutions, or its file's name.
 
-    Where that leaves two alike, the file tells them apart.
+    Where that leaves two alike, the file tells them apart. The name of an estimated table says that it is
+    one.
     """
+    return tuple(
+        name if not table.estimated or ESTIMATE in name else f"{name} ({ESTIMATE})"
+        for name, table in zip(_names(tables, paths), tables, strict=True)
+    )
+
+
+def _names(tables: Sequence[LatencyTable], paths: Sequence[Path]) -> tuple[str, ...]:
     known = [
         (table.conditions, table.space.resolution if table.space else None)
         for table in tables

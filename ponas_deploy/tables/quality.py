@@ -51,6 +51,9 @@ def quality_findings(table: LatencyTable) -> tuple[Finding, ...]:
 
     An "error" makes the predictions useless, with a "warning" they are to be used with care.
     """
+    if table.estimated:
+        advice = "`ponas profile` on the device measures it; a few of its networks scale it (--scale-by)."
+        return (Finding("warning", "latencies", f"{table.estimated}.", advice),)
     fit = table.protocol.fit
     by_whom = _of_certificate(table.certificate) if table.certificate or not fit else _of_held_out(fit)
     return (*_of_rounds(table), *by_whom, *_of_protocol(table))

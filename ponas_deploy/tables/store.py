@@ -61,7 +61,7 @@ class StoredTable:
     def made_on(self) -> str:
         """One line for people: what it was measured on, and how well it predicts."""
         certificate = self.table.certificate
-        quality = (
+        quality = self.table.estimated or (
             f"predicts unseen networks to {certificate.mean_error_pct:.1f} % on average,"
             f" {certificate.worst_error_pct:.1f} % at worst, tau {certificate.kendall_tau:.2f}"
             f" (noise floor {certificate.noise_floor_pct:.1f} %)"

@@ -12,7 +12,7 @@ LEAST_MS, MOST_MS = 0.02, 20_000.0
 
 def budget_doubt(grid: Grid, budget_ms: float) -> str:
     """A sentence for a budget far outside a table's range that names the likely unit; else empty."""
-    fastest, slowest = _range(grid)
+    fastest, slowest = grid.extremes
     if slowest > 0 and budget_ms >= FAR * slowest:
         times = budget_ms / slowest
         return (
@@ -32,14 +32,10 @@ def budget_doubt(grid: Grid, budget_ms: float) -> str:
 
 def table_doubt(grid: Grid) -> str:
     """A sentence for a table that no device can have in milliseconds; else empty."""
-    fastest, slowest = _range(grid)
+    fastest, slowest = grid.extremes
     if 0 < slowest < LEAST_MS:
         return f"the slowest network takes {slowest:.4g} ms by this table: is the table in seconds?"
     if fastest > MOST_MS:
         unit = "nanoseconds" if fastest > MOST_MS * 100 else "microseconds"
         return f"the fastest network takes {fastest:.4g} ms by this table: is the table in {unit}?"
     return ""
-
-
-def _range(grid: Grid) -> tuple[float, float]:
-    return grid.fixed + sum(map(min, grid.values)), grid.fixed + sum(map(max, grid.values))

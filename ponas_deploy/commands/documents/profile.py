@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ponas_deploy.profiling.precision import Precision, precision_of
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.latency import Conditions
-from ponas_deploy.tables.measured_how import PriorSummary
+from ponas_deploy.tables.measured_how import EstimateSummary, PriorSummary
 from ponas_deploy.tables.store import StoredTable
 
 
@@ -28,6 +28,8 @@ class PriorDocument:
 class ProfiledTable:
     """A latency table that was measured, and the figures of its certificate; None where it has none.
 
+    Where there is an `estimate` nothing was measured.
+
     `reached` is how precisely it was measured, `unsettled` the number of cells that were not in time.
     """
 
@@ -39,6 +41,7 @@ class ProfiledTable:
     reached: Precision
     unsettled: int
     prior: PriorDocument | None
+    estimate: EstimateSummary | None
     mean_error_pct: float | None
     error_bound_pct: float | None
     worst_error_pct: float | None
@@ -82,6 +85,7 @@ def _profiled(stored: StoredTable, accuracy: AccuracyTable | None) -> ProfiledTa
         reached=precision_of(table, accuracy),
         unsettled=len(table.unsettled),
         prior=_prior(table.protocol.prior),
+        estimate=table.protocol.estimate,
         **{name: getattr(table.certificate, name, None) for name in _OF_THE_CERTIFICATE},
     )
 

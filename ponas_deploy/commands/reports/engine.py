@@ -19,6 +19,7 @@ from ponas_deploy.engines.verdict import CANNOT_BE_TOLD, MET, MISSED, Verdict, j
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.costs import network_costs, report_rows
 from ponas_deploy.search.specialize import Specialization
+from ponas_deploy.tables.latency import ESTIMATE
 from ponas_deploy.tables.margin import Margin
 from ponas_deploy.tables.top1 import PredictedTop1
 from searchspace.architecture import text_form
@@ -88,7 +89,8 @@ def manifest_report(manifest: Manifest, folder: Path, space: str = "", trained: 
         kept = f"{100 * predicted['confidence']:g} % of networks"
         rows.add_row("margin", f"{100 * (predicted['margin'] - 1):+.1f} % for {kept}")
     if "predicted_ms" in predicted:
-        rows.add_row("predicted latency", f"{digits(predicted['predicted_ms'])} ms")
+        estimated = ", estimated, not measured" * (manifest.conditions.backend == ESTIMATE)
+        rows.add_row("predicted latency", f"{digits(predicted['predicted_ms'])} ms{estimated}")
         rows.add_row("predicted loss", f"{predicted['predicted_loss_pp']:.2f} pp")
     if "predicted_top1_pct" in predicted:
         top1 = PredictedTop1(predicted["predicted_top1_pct"], predicted["predicted_top1_of"])

@@ -34,8 +34,7 @@ def profile_report(made: Sequence[StoredTable]) -> RenderableType:
         where = f" at {key.resolution} px" if key and several else ""
         row = [
             f"{conditions.backend} {conditions.precision}{where}{_origin(stored)}",
-            f"{digits(grid.fixed + sum(map(min, grid.values)))} ms",
-            f"{digits(grid.fixed + sum(map(max, grid.values)))} ms",
+            *(f"{digits(end)} ms" for end in grid.extremes),
         ]
         if certificate:
             row += [
@@ -46,7 +45,8 @@ def profile_report(made: Sequence[StoredTable]) -> RenderableType:
                 f"{certificate.isolated_mean_error_pct:.1f} % off",
             ]
         rows.add_row(*row)
-    notes = (note for stored in made for note in launch_notes(stored.table.protocol))
+    notes = [note for stored in made for note in launch_notes(stored.table.protocol)]
+    notes += dict.fromkeys(stored.table.estimated for stored in made if stored.table.estimated)
     return Group(
         rows,
         *map(Text, notes),

@@ -40,7 +40,8 @@ def _latency(table: LatencyTable, name: str) -> Iterator[RenderableType]:
     micro = not flat or median(flat) < 1
     unit, scale = ("µs", 1e3) if micro else ("ms", 1.0)
     where = table.conditions.text if table.conditions else name
-    yield Text(f"Latency in {unit}: {where}", style="bold")
+    what = "Estimated latency" if table.estimated else "Latency"
+    yield Text(f"{what} in {unit}: {where}", style="bold")
     yield from _subtitle(table.space, table.created, f"statistic: {table.statistic}" * bool(table.statistic))
     yield Text("")
     values = [value * scale for value in flat]
@@ -55,8 +56,7 @@ def _latency(table: LatencyTable, name: str) -> Iterator[RenderableType]:
 
 
 def _extremes(grid: Grid) -> str:
-    low = grid.fixed + sum(min(row) for row in grid.values)
-    high = grid.fixed + sum(max(row) for row in grid.values)
+    low, high = grid.extremes
     return f"{digits(low)} to {digits(high)} ms by this table"
 
 
@@ -66,7 +66,7 @@ def _latency_certificate(table: LatencyTable) -> Iterator[RenderableType]:
         yield from certificate_lines(table.certificate)
     elif fit:
         yield fit_line(fit)
-    else:
+    elif not table.estimated:
         yield Text("no certificate: nobody checked how well these sums predict a network", style=WARN)
     found = [finding for finding in quality_findings(table) if finding.severity != "note"]
     if found:
