@@ -12,6 +12,7 @@ DOCUMENTS = {
     "ponas.latency-table": "ponas_deploy.tables.latency_file:LATENCY_TABLE",
     "ponas.accuracy-table": "ponas_deploy.tables.accuracy_file:ACCURACY_TABLE",
     "ponas.board": "ponas_deploy.boards.facts:RECORD",
+    "ponas.board-figures": "ponas_deploy.fitting.board_figures:BOARD_FIGURES",
     "ponas.whole-networks": "ponas_deploy.profiling.random_networks:FORMAT",
     "ponas.engine": "ponas_deploy.engines.manifest_file:ENGINE",
     "ponas.tensorrt-engine": "ponas_deploy.backends._tensorrt_files:FORMAT",

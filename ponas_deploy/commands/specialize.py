@@ -299,6 +299,7 @@ def _choose(
     from ponas_deploy.commands.reports.engine import specialization_report
 
     by = [f"Latency table: {found.table}, of {len(stored)}."] if found.table else []
+    by += [f"Latency: {found.estimated}."] if found.estimated else []
     notes = [*by, f"Accuracy table: {made_on}."]
     show(specialization_report(found.specialization, found.margin, notes, found.doubts))
 

@@ -36,7 +36,7 @@ class Choice:
     """A network that was chosen and not built, the margin that was left, and warnings of it and the tables.
 
     `doubts` are those that make the choice worthless. `table` is the latency table's name where there were
-    several.
+    several, `estimated` says that nobody measured it.
     """
 
     specialization: Specialization
@@ -44,6 +44,7 @@ class Choice:
     warnings: tuple[str, ...]
     doubts: tuple[str, ...] = ()
     table: str = ""
+    estimated: str = ""
 
 
 def choose_over(
@@ -126,7 +127,7 @@ def _chosen(
     beyond = beyond_the_rows(table, found.predicted_ms)
     of_table = [f"{name}: {beyond}"] if beyond else []
     of_top1 = top1_warnings(accuracy, [found.predicted_loss_pp], resolutions([table]))
-    return Choice(found, left, (*of_table, *of_top1))
+    return Choice(found, left, (*of_table, *of_top1), estimated=table.estimated)
 
 
 def refuse_impossible(

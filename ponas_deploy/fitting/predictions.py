@@ -29,7 +29,8 @@ class Predictions:
 
     `tau` and `mean_error` (percent of a latency, percentage points of top-1) are there where the file
     holds measured values of the same kind, of the rows that have a prediction. `top1_of` says what predicted
-    top-1 is of, and `beyond` where it leaves the range of the networks that the table was fitted to.
+    top-1 is of, `beyond` where it leaves the range of the networks that the table was fitted to, and
+    `estimated` that nobody measured the table.
     """
 
     networks: Networks
@@ -40,6 +41,7 @@ class Predictions:
     unknown: tuple[UnknownRow, ...] = ()
     top1_of: str = ""
     beyond: tuple[str, ...] = ()
+    estimated: str = ""
 
     @property
     def warning(self) -> str:
@@ -68,7 +70,10 @@ def predict_rows(table: AnyTable, networks: Networks) -> Predictions:
         ends = int(np.nanargmin(values)), int(np.nanargmax(values))
         losses_pp = [table.loss_pp(ordered.choices[row]) for row in ends]
         top1_of, beyond = best.of, top1_warnings(table, losses_pp, ())
-    found = Predictions(networks, kind, tuple(values.tolist()), None, None, unknown, top1_of, beyond)
+    estimated = table.estimated if isinstance(table, LatencyTable) else ""
+    found = Predictions(
+        networks, kind, tuple(values.tolist()), None, None, unknown, top1_of, beyond, estimated
+    )
     if networks.kind != kind:
         return found
     predicted, measured = values[known], np.array(networks.values)[known]
@@ -93,7 +98,8 @@ class PredictionsDocument:
     """What `ponas table predict --json` prints; see `Predictions`. `unit` is that of `predictions`.
 
     A prediction is None for each row that is `unknown`. `predicted_top1_of` is absent for latencies, and
-    where the table does not say it; `warnings` say where top-1 is predicted beyond what was measured.
+    where the table does not say it; `warnings` say where top-1 is predicted beyond what was measured, or
+    that the table is estimated.
     """
 
     kind: Kind
@@ -121,5 +127,5 @@ def predictions_document(found: Predictions) -> PredictionsDocument:
             for one in found.unknown
         ),
         found.top1_of or UNSET,
-        found.beyond,
+        (*found.beyond, *filter(None, (found.estimated,))),
     )

@@ -27,8 +27,8 @@ class TableDiff:
 
     `column` names the values (`latency_ms`, `top1_pct`, `loss_pp`), `unit` the unit of a change (`%` or
     `pp`). `judged_by` says in words what makes a change significant. `conditions` are the fields that
-    differ: (field, before, after). `factor` is what all cells moved by together where that is known better
-    than by the median of changes.
+    differ, and whether the tables were measured where one was not: (field, before, after). `factor` is what
+    all cells moved by together where that is known better than by the median of changes.
     """
 
     column: str
@@ -190,15 +190,17 @@ def _apart(first: Interval, second: Interval) -> bool:
 
 
 def _latency_conditions(before: LatencyTable, after: LatencyTable) -> tuple[tuple[str, str, str], ...]:
-    return tuple(_differing(_latency_facts(before), _latency_facts(after)))
+    """What differs; and of tables that nobody measured that they are such, though both are."""
+    differ = tuple(_differing(_latency_facts(before), _latency_facts(after)))
+    if not (before.estimated or after.estimated):
+        return differ
+    return (("measured", before.estimated or "yes", after.estimated or "yes"), *differ)
 
 
 def _latency_facts(table: LatencyTable) -> dict[str, str]:
     stated = table.conditions.document() if table.conditions else {}
     facts = {key: str(value) for key, value in stated.items()}
     facts |= {"statistic": table.statistic, "made": table.created}
-    if table.estimated:
-        facts |= {"measured": f"no: {table.estimated}"}
     if table.space:
         facts |= {"resolution": f"{table.space.resolution} px", "classes": str(table.space.classes)}
     return facts | dict(table.environment)

@@ -82,7 +82,7 @@ def predictions_report(found: Predictions, name: str) -> RenderableType:
         choices = Text(text_form(found.networks.choices[index]))
         shown = Text("not known", style=WARN) if isnan(value) else digits(value)
         rows.add_row(str(found.networks.lines[index]), shown, *measured, choices)
-    of = f"top-1: {found.top1_of}" if found.top1_of else ""
+    of = f"top-1: {found.top1_of}" if found.top1_of else found.estimated
     parts: list[RenderableType] = [titled(f"{counted(len(found.values), 'network')} by {name}", rows, of)]
     if len(found.values) > _SHOWN:
         more = len(found.values) - _SHOWN

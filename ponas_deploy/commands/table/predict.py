@@ -43,15 +43,12 @@ def predict(
     from ponas_deploy.commands.output import note, print_json, show
     from ponas_deploy.fitting import predict_rows, predictions_document
     from ponas_deploy.tables.files import load_table
-    from ponas_deploy.tables.latency import LatencyTable
     from ponas_deploy.tables.networks_csv import read_networks
     from ponas_deploy.tables.store import find_table
 
     path = find_table(table)
-    loaded = load_table(path, note)
-    predicted = predict_rows(loaded, read_networks(file, values="optional"))
-    estimated = loaded.estimated if isinstance(loaded, LatencyTable) else ""
-    for warning in filter(None, (estimated, predicted.warning, *predicted.beyond)):
+    predicted = predict_rows(load_table(path, note), read_networks(file, values="optional"))
+    for warning in filter(None, (predicted.estimated, predicted.warning, *predicted.beyond)):
         note(warning)
     if json:
         print_json(predictions_document(predicted))
