@@ -39,8 +39,9 @@ _PARTS = {
     "se.reduce": "se.operation.1",
     "se.expand": "se.operation.3",
 }
-_CLASSIFIER = "classifier.1.bias"
-_LANDMARKS = ("first.conv.weight", "classifier.1.weight", "stages.last.0.weight")
+_CLASSIFIER = ("classifier.1.weight", "classifier.1.bias")
+"""Either tells how many classes there are: one of them may be what a file lacks."""
+_LANDMARKS = ("first.conv.weight", _CLASSIFIER[0], "stages.last.0.weight")
 _LAYOUT = "the PONAS authors' layout"
 _NETWORKS_AVERAGED = "n_averaged"
 """What torch's AveragedModel keeps beside the network."""
@@ -96,7 +97,7 @@ def authors_network(file: str, tensors: Mapping[str, Tensor]) -> AuthorsNetwork[
     with `file`, that names the missing, extra and wrongly shaped tensors against the network that comes
     closest, or the several networks that are there.
     """
-    prefix, averaged, found = plain_tensors(file, tensors, _LANDMARKS, _LAYOUT)
+    prefix, averaged, found = plain_tensors(file, tensors, _LANDMARKS)
     architecture = recognised({name: tuple(tensor.shape) for name, tensor in found.items()})
     wanted = dict(keys(architecture))
     closest = f"the network closest to it ({_published(architecture) or architecture.text})"
@@ -146,16 +147,18 @@ def prefixes(names: Iterable[str], landmarks: Iterable[str]) -> list[str]:
 
 
 def plain_tensors(
-    file: str, tensors: Mapping[str, Tensor], landmarks: tuple[str, ...], layout: str
+    file: str, tensors: Mapping[str, Tensor], landmarks: tuple[str, ...]
 ) -> tuple[str, tuple[str, ...], dict[str, Tensor]]:
     """The prefix of the network to read, those of averaged ones (EMA) beside it, and its tensors without it.
 
-    WeightsError names the several networks that are there, or says that the file is not of `layout`.
+    WeightsError names the several networks that are there, or says that there is none.
     """
     found = prefixes(tensors, landmarks)
     if not found:
-        held = f"it holds {few(list(tensors))}, and no '{landmarks[0]}'"
-        raise WeightsError(f"{file} is not a checkpoint of {layout}: {held}.")
+        raise WeightsError(
+            f"{file} is in no layout that is known here, which are the PONAS authors' and Once-for-all's on"
+            f" MobileNetV3: it holds {few(list(tensors))}."
+        )
     averaged = tuple(prefix for prefix in found if _AVERAGED.search(prefix))
     plain = [prefix for prefix in found if prefix not in averaged] or list(averaged)
     if len(plain) > 1:
@@ -174,7 +177,7 @@ def plain_tensors(
 
 def recognised(shapes: Mapping[str, Shape]) -> Architecture:
     """The network whose names and shapes come closest: in every layer the candidate of the fewest faults."""
-    classes = next(iter(shapes.get(_CLASSIFIER, ())), 1000)
+    classes = next((shapes[name][0] for name in _CLASSIFIER if shapes.get(name)), 1000)
     space = build_space(SPACE, RESOLUTION, max(classes, 1))
     return Architecture(space, tuple(_closest(layer, shapes) for layer in space.layers))
 

@@ -43,8 +43,10 @@ from searchspace.spaces import SPACES, build_space
 from searchspace.weights import Tensor
 
 _LAYOUT = "Once-for-all's layout on MobileNetV3"
-_STEM, _CLASSIFIER = "first_conv.conv.weight", "classifier.linear.weight"
-_LANDMARKS = (_STEM, _CLASSIFIER, "input_stem.0.conv.conv.weight")
+_STEM = "first_conv.conv.weight"
+_CLASSIFIER = ("classifier.linear.weight", "classifier.linear.bias")
+"""Either tells how many classes there are: one of them may be what a file lacks."""
+_LANDMARKS = (_STEM, _CLASSIFIER[0], "input_stem.0.conv.conv.weight")
 """The last one is of `ofa_resnet50`, which is told what it is."""
 _KEYS = ("mobile_inverted_conv", "conv")
 _PARTS = {"expand": "inverted_bottleneck", "depthwise": "depth_conv", "project": "point_linear"}
@@ -70,7 +72,7 @@ def ofa_network(file: str, tensors: Mapping[str, Tensor]) -> AuthorsNetwork[Tens
     Raises WeightsError, beginning with `file`, that names another family or width, or the missing, extra and
     wrongly shaped tensors.
     """
-    prefix, averaged, found = plain_tensors(file, tensors, _LANDMARKS, _LAYOUT)
+    prefix, averaged, found = plain_tensors(file, tensors, _LANDMARKS)
     shapes = {name: tuple(tensor.shape) for name, tensor in found.items()}
     space = _space(file, shapes)
     key = next((one for one in _KEYS if f"blocks.0.{one}.depth_conv.conv.weight" in shapes), _KEYS[0])
@@ -109,7 +111,7 @@ def _space(file: str, shapes: Mapping[str, Shape]) -> Space:
             f"{file} is of another family of Once-for-all (ofa_proxyless, or not whole): networks on"
             f" MobileNetV3 have 'final_expand_layer.conv.weight', known are {_known()}."
         )
-    classes = next(iter(shapes.get(_CLASSIFIER, ())), 1000)
+    classes = next((shapes[name][0] for name in _CLASSIFIER if shapes.get(name)), 1000)
     spaces = [build_space(name, 224, max(classes, 1)) for name in _spaces()]
     channels = {_stem_channels(space): space for space in spaces}
     found = next(iter(shapes[_STEM]), 0)

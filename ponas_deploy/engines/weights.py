@@ -86,17 +86,6 @@ def open_weights(
     return Carried(source, *named, images_of_one=of_one)
 
 
-def _space_name(file: WeightsFile) -> str | None:
-    """The space that a file names, else the one whose first layer its tensors are called after."""
-    from searchspace import SPACES, build_space
-    from searchspace.architecture import layer_prefix
-
-    if name := file.metadata.get("space"):
-        return name
-    first = {name: f"{layer_prefix(build_space(name).layers[0])}." for name in SPACES}
-    return next((name for name in first if any(one.startswith(first[name]) for one in file.tensors)), None)
-
-
 def _network(file: WeightsFile) -> str | None:
     """What people call the one network that a file's weights are of; None where they are a supernet's.
 
@@ -105,7 +94,7 @@ def _network(file: WeightsFile) -> str | None:
     from searchspace import SPACES, build_space
     from searchspace.weights import is_supernet, network_of
 
-    name = _space_name(file)
+    name = file.metadata.get("space")
     if name not in SPACES:
         return None if file.supernet else ""
     space = build_space(name, file.number("resolution") or _RESOLUTION, file.number("classes") or _CLASSES)
@@ -176,7 +165,7 @@ def refuse_other_network(source: WeightsSource, architecture: Architecture) -> N
         return
     raise WeightsError(
         f"{source.file} holds the weights of {source.network}, and {architecture.name} was asked for: export"
-        f" {source.network}, or name weights of {architecture.name} or of a supernet."
+        " the former, or name weights of the latter or of a supernet."
     )
 
 

@@ -28,9 +28,13 @@ from ponas_deploy.files.weights import (
     write_weights,
 )
 from ponas_deploy.machines.names import slug
+from searchspace.architecture import layer_prefix
 from searchspace.authors import SPACE, AuthorsNetwork, authors_network, is_authors_layout
 from searchspace.elastic import ELASTIC
 from searchspace.ofa_authors import finished, is_ofa_layout, ofa_network
+from searchspace.ops import parameters
+from searchspace.space import STEM
+from searchspace.spaces import SPACES, build_space
 
 # Training here and there normalised with ImageNet's mean and deviation (the authors' `config.yml`).
 _MEAN, _STD = "0.485,0.456,0.406", "0.229,0.224,0.225"
@@ -45,6 +49,7 @@ Read: TypeAlias = Callable[[Path], tuple[AuthorsNetwork[Any], Arrays, str]]
 def read_file(path: Path, on_note: OnNote = no_note) -> WeightsFile:
     """The weights of a file; `on_note` hears what it was converted from, and what was left out.
 
+    A file whose header names no space is of the one that its tensors tell, where they tell any.
     Raises FileFormatError for a file of another kind, or with tensors that are no floats, WeightsError for
     a checkpoint of another layout and for tensors with NaN or infinity, MissingExtraError for a torch
     checkpoint without torch. All of them name the file that was given.
@@ -55,7 +60,21 @@ def read_file(path: Path, on_note: OnNote = no_note) -> WeightsFile:
     if is_authors_layout(file.tensors) or is_ofa_layout(file.tensors):
         return _converted(path, _from_safetensors, on_note)
     _refuse_not_finite(path, not_finite(file.tensors))
-    return file
+    if "space" in file.metadata or not (space := _space_of(file.tensors)):
+        return file
+    return replace(file, metadata={**file.metadata, "space": space})
+
+
+def _space_of(tensors: Arrays) -> str:
+    """The first known space whose layers tensors are called after and whose stem is as wide; else empty."""
+    layers = {".".join(name.split(".")[:2]) for name in tensors if name.startswith("layers.")}
+    for name in SPACES:
+        space = build_space(name)
+        stem = [one for one in parameters(space.stem, STEM) if one.name in tensors]
+        same = stem and all(tensors[one.name].shape == one.shape for one in stem)
+        if same and layers and layers <= set(map(layer_prefix, space.layers)):
+            return name
+    return ""
 
 
 def has_torch() -> bool:

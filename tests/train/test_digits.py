@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the train extra (torch)")
 pytest.importorskip("sklearn", reason="needs the train extra (scikit-learn)")
 
-from ponas_deploy.errors import UnknownNameError
+import train.data
+from ponas_deploy.errors import MissingExtraError, UnknownNameError
 from train.data import Splits, TensorImages, load
 
 
@@ -66,6 +70,29 @@ def test_augmentation_is_mild_and_fixed_by_its_seed() -> None:
     assert not torch.equal(one, other)
     assert 0.02 < float((one - plain).abs().mean()) < 0.6
     assert float(one.min()) >= float(plain.min()) - 1e-5
+
+
+@pytest.mark.parametrize(
+    ("package", "module", "data"),
+    [
+        ("sklearn", "train.data.digits", "digits"),
+        ("torchvision", "train.data.cifar", "cifar10"),
+        ("torchvision", "train.data.folder", "photos"),
+    ],
+)
+def test_a_package_that_is_missing_is_named_with_the_extra_that_has_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: str, module: str, data: str
+) -> None:
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, package, None)
+    for name in (module, "train.data.file_images"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        monkeypatch.delattr(train.data, name.rpartition(".")[2], raising=False)
+    with pytest.raises(MissingExtraError, match=rf"^{package}, .*pip install 'ponas-deploy\[train\]'"):
+        load(data)
 
 
 def test_an_unknown_data_set_is_answered_with_those_that_exist() -> None:

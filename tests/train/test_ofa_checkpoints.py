@@ -30,6 +30,7 @@ from searchspace import Architecture, build_space
 from searchspace.description import describe
 from searchspace.elastic import transformed
 from searchspace.graph import INPUT, network_model
+from searchspace.weights import random_weights
 from train.compute import WHOLE, Share
 from train.data import Batch, Splits, TensorImages, load
 from train.data.file_images import FileImages
@@ -174,6 +175,39 @@ def test_the_other_width_is_told_by_its_stem(tmp_path: Path) -> None:
     assert_same_logits(through_onnx(found, MIXED, 64), Subnet(wide, layers_of(MIXED))(images(64)))
     with pytest.raises(PonasError, match=r"ofa-mbv3 was asked for, but the weights are for ofa-mbv3-w1\.2"):
         open_weights(tmp_path / "wide", None, 0, 0).space("ofa-mbv3", 160, None)
+
+
+def test_weights_of_another_network_are_refused_in_a_sentence_that_names_each_once(
+    tmp_path: Path, state: State
+) -> None:
+    torch.save(Subnet(state, layers_of(MIXED)).specialised(), tmp_path / "init")
+    asked = ["export", SMALL, "--weights", str(tmp_path / "init"), "--resolution", "64"]
+    told = CliRunner().invoke(app, [*asked, "--out", str(tmp_path / "engine")])
+    assert told.exit_code == 1
+    words = " ".join(told.stderr.split())
+    assert f"holds the weights of {MIXED}, and {SMALL} was asked for" in words
+    assert (words.count(MIXED), words.count(SMALL)) == (1, 1)
+    assert not (tmp_path / "engine").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"), [("ofa-mbv3", SMALL), ("ofa-mbv3-w1.2", SMALL), ("ponas", ",".join(["k3e3"] * 19))]
+)
+def test_the_space_of_weights_without_a_header_is_told_by_their_tensors(
+    tmp_path: Path, name: str, labels: str
+) -> None:
+    network = Architecture.from_text(build_space(name, 64, CLASSES), labels)
+    write_weights(tmp_path / "plain", random_weights(network), {})
+    carried = open_weights(tmp_path / "plain", None, 0, 0)
+    assert carried.space_name == name
+    assert carried.space(name, 64, CLASSES) == network.space
+    assert carried.source(64).network == network.name
+    lacking = {key: array for key, array in random_weights(network).items() if key != "stem.conv.conv.weight"}
+    write_weights(tmp_path / "lacking", lacking, {})
+    with pytest.raises(WeightsError, match=r"'stem\.conv\.conv\.weight'"):
+        read_file(tmp_path / "lacking").inherited(network)
+    write_weights(tmp_path / "foreign", {"layers.0.weight": np.ones(3, np.float32)}, {})
+    assert open_weights(tmp_path / "foreign", None, 0, 0).space_name is None
 
 
 def test_without_images_it_is_said_that_batch_norm_is_the_supernets(file: WeightsFile) -> None:
@@ -349,6 +383,10 @@ PART = f"blocks.7.{OLD}.depth_conv"
             lambda s: s | {f"{PART}.bn.bn.weight": torch.ones(3)},
             f"wrong shapes {PART}.bn.bn.weight \\(3,\\) instead of \\(240,\\)",
         ),
+        (
+            lambda s: without(s, "classifier.linear.weight"),
+            r"'ofa-mbv3' it lacks classifier.linear.weight\.$",
+        ),
         (lambda s: s | {"blocks.21.extra.weight": torch.ones(3)}, "it has too much blocks.21.extra.weight"),
         (lambda s: s | {"first_conv.conv.weight": torch.ones(40, 3, 3, 3)}, "another width: its stem has 40"),
         (
@@ -364,7 +402,7 @@ PART = f"blocks.7.{OLD}.depth_conv"
             f"NaN or infinity in .*{PART}.conv.7to5_matrix",
         ),
     ],
-    ids=["lacks", "shape", "too much", "width", "proxyless", "resnet50", "not finite"],
+    ids=["lacks", "shape", "lacks classes", "too much", "width", "proxyless", "resnet50", "not finite"],
 )
 def test_what_is_wrong_with_a_file_is_named_and_nothing_is_written(
     tmp_path: Path, state: State, change: object, said: str

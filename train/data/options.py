@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from ponas_deploy.errors import PonasError, UnknownNameError
+from ponas_deploy.errors import MissingExtraError, PonasError, UnknownNameError
 from train.data.splits import Splits
 
 Source = Callable[..., Splits]
@@ -30,6 +31,19 @@ _KINDS: dict[type, str] = {int: "a whole number", float: "a number", bool: "yes 
 _SWITCH = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 
 
+@contextmanager
+def needing_extra() -> Iterator[None]:
+    """While modules of images are loaded: MissingExtraError names a package that is not here.
+
+    Having torch is not having the extra `train`: the extra `stock` brings it too.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        raise MissingExtraError(f"{package}, which these images need,", "train") from error
+
+
 class Lazy:
     """A source whose module, and what that imports, is loaded when it is first used."""
 
@@ -38,7 +52,8 @@ class Lazy:
 
     def found(self) -> Source:
         """The function itself."""
-        source: Source = getattr(import_module(self._module), self._function)
+        with needing_extra():
+            source: Source = getattr(import_module(self._module), self._function)
         return source
 
     def __call__(self, *arguments: Any, **options: Any) -> Splits:

@@ -17,7 +17,17 @@ from typing import Any
 
 from ponas_deploy.errors import PonasError, UnknownNameError
 from ponas_deploy.files.bounds import Resolution, Seed, Threads, fault
-from train.data.options import DIVIDING, Lazy, Source, accepted, checked, divided, usual, written
+from train.data.options import (
+    DIVIDING,
+    Lazy,
+    Source,
+    accepted,
+    checked,
+    divided,
+    needing_extra,
+    usual,
+    written,
+)
 from train.data.splits import Splits
 
 SOURCES: dict[str, Source] = {
@@ -100,7 +110,8 @@ def _source(name: str, text: str) -> Source:
         return SOURCES[name]
     folder = Path(name).expanduser()
     if folder.is_dir():
-        from train.data import folder as images
+        with needing_extra():
+            from train.data import folder as images
 
         return partial(images.load, folder.resolve())
     if os.sep in name or name.startswith((".", "~")):
