@@ -39,6 +39,7 @@ CONNECT_S = 60.0
 ANSWER_S = 600.0
 _MOST_NOISE = 1 << 20
 """What a login shell may print before the first answer."""
+_MOST_REASON = 1000
 _ENDED = b""
 
 
@@ -171,7 +172,7 @@ class Link:
         if not isinstance(message, dict):
             raise BoardError(self._name, "answers something else than a runner of ours.")
         if "error" in message:
-            raise BoardError(self._name, f"{message['error']}.")
+            raise BoardError(self._name, f"{str(message['error'])[:_MOST_REASON]}.")
         return message
 
     def _frame(self, timeout_s: float) -> bytes:

@@ -467,7 +467,7 @@ def follow(request: dict[str, Any], folder: str) -> tuple[dict[str, Any], bytes]
             ended = why_ended(place) if last and not living else None
             return {"next": offset + len(lines), "ended": ended}, lines
         time.sleep(pause)
-        pause = min(2 * pause, 0.1)
+        pause = min(2 * pause, 0.25)
 
 
 def stop(request: dict[str, Any], folder: str) -> dict[str, Any]:
@@ -479,16 +479,24 @@ def stop(request: dict[str, Any], folder: str) -> dict[str, Any]:
     if alive(folder, job) and not request["at_once"]:
         append_step(place, json.dumps({"n": 1 + len(read_steps(place)), "do": "end"}))
         until(END_S, lambda: not alive(folder, job))
-    if alive(folder, job):
-        pid = holder(folder)["pid"]
-        if pid > 1:
-            os.killpg(pid, 9)
-        until(END_S, lambda: not alive(folder, job))
+    if not until(END_S, lambda: killed(folder, job)):
+        raise RefusedError("its worker does not end")
     why_ended(place)  # its keeper has written that, and ends
     for process in _started:
         process.poll()
     shutil.rmtree(place)
     return {}
+
+
+def killed(folder: str, job: str) -> bool:
+    """Whether a worker is gone; it is killed where that can be done."""
+    if not alive(folder, job):
+        return True
+    pid = holder(folder)["pid"]
+    if pid > 1:  # its keeper has signed
+        with suppress(ProcessLookupError):
+            os.killpg(pid, 9)
+    return False
 
 
 def until(most_s: float, done: Callable[[], bool]) -> bool:

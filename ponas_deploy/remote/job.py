@@ -48,7 +48,8 @@ ANSWER_S = 60.0
 START_S = 180.0
 SILENT_S = 60.0
 MOST_FETCHED_BYTES = 1 << 30
-_MOST_TITLE = 200
+_MOST_TITLE, _MOST_TEXT = 200, 10_000
+"""Characters that are shown of what others name, and of what they say."""
 
 
 class BoardBusyError(BoardError):
@@ -187,8 +188,9 @@ class Job:
 
     def start(self, title: str) -> None:
         """Start a worker, with the archive that it runs from where that is lacking."""
-        self.id, archive = secrets.token_hex(8), pack()
+        archive = pack()
         self._connect()
+        self.id = secrets.token_hex(8)
         started = self._ask_to_start(title, archive)
         if started.lacks:
             self.put([archive])
@@ -349,16 +351,16 @@ class Job:
             if line["step"] == self._step:
                 if "error" not in line:
                     line = _shown(line)
-                self._now = str(line.get("now", self._now))
+                self._now = str(line.get("now", self._now))[:_MOST_TITLE]
                 yield line
 
     def _raise(self, error: _StepError) -> NoReturn:
         if error.kind == "bug":
-            lines = "\n".join(map(printable, error.text.splitlines()))
+            lines = "\n".join(map(printable, error.text[-_MOST_TEXT:].splitlines()))
             raise RuntimeError(f"on the board {self._entry.name}:\n{lines}")
-        text = printable(error.text)
+        text = printable(error.text[:_MOST_TEXT])
         if error.kind == "BackendError":
-            raise BackendError(printable(error.backend), text)
+            raise BackendError(printable(error.backend[:_MOST_TITLE]), text)
         if error.kind == "MemoryError":
             raise self._error(f"{text} while {self._now}.")
         raise MeasurementError(text) if error.kind == "MeasurementError" else PonasError(text)

@@ -89,6 +89,7 @@ def becomes(what: Callable[[], object], seconds: float = 20) -> bool:
 
 _HOST = """
 import sys
+sys.path[:0] = {path!r}
 from local_board import archive_with_steps
 from ponas_deploy.boards.book import Board, Entry
 from ponas_deploy.remote import job as jobs
@@ -120,12 +121,9 @@ class Host:
 @contextmanager
 def host(step: str, *board: str, absent_s: float = 600) -> Iterator[Host]:
     """Another host with a step that wrote its first line; the board is its Python, and its address if any."""
-    words = [sys.executable, "-c", _HOST, step, str(absent_s), *board]
-    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    environment = dict(os.environ, PYTHONPATH=path)
-    with subprocess.Popen(
-        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    ) as process:
+    path = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
+    words = [sys.executable, "-c", _HOST.format(path=path), step, str(absent_s), *board]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             job = process.stdout.readline().strip()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import shutil
 import signal
 import stat
 import subprocess
@@ -59,6 +61,22 @@ def test_lines_come_once_and_in_order_and_nothing_stays(place: Place) -> None:
         assert stat.S_IMODE((place.folder / "jobs" / job.id / "journal.jsonl").stat().st_mode) == 0o600
     assert lines == [{"step": 2, "number": number} for number in range(500)]
     assert place.jobs() == []
+
+
+@pytest.mark.parametrize("version", ["3.8", "3.9", "3.13"])
+def test_other_pythons_carry_out_steps(place: Place, version: str) -> None:
+    python = shutil.which(f"python{version}")
+    if python is None or subprocess.run([python, "-c", ""], capture_output=True).returncode:
+        pytest.skip(f"there is no python{version}")
+    lines: list[Mapping[str, Any]] = []
+    with job_on(Entry("old", Board(command=(), python=python)), title="test") as job:
+        (sha,) = job.put([b"one"])
+        assert job.do("size_of", sha=sha) == 3
+        assert job.do("count", lines.append, lines=10, pause_s=0.01) == 0
+        assert job.fetch(job.do("keep", text="kept")) == b"kept"
+        with pytest.raises(WorkerEnded, match="killed by signal 9"):
+            job.do("build", lambda line: os.kill(place.worker, signal.SIGKILL), seconds=1000)
+    assert len(lines) == 10
 
 
 def test_only_what_is_lacking_is_sent(place: Place) -> None:
@@ -123,6 +141,51 @@ def test_a_killed_worker_is_told_with_what_it_was_doing(place: Place) -> None:
         job.do("build", kill, seconds=1000)
     assert raised.value.now == "building block X"
     assert str(raised.value) == "here: its worker was killed by signal 9, SIGKILL while building block X."
+    assert place.jobs() == []
+
+
+def test_a_restart_of_the_board_is_recognised(place: Place) -> None:
+    def restart(line: Mapping[str, Any]) -> None:
+        settings = place.folder / "jobs" / job.id / "job.json"
+        settings.write_text(json.dumps({**json.loads(settings.read_text()), "boot_id": "another"}))
+        os.kill(place.worker, signal.SIGKILL)
+
+    with pytest.raises(WorkerEnded, match="was ended by a restart"), job_on(HERE, title="test") as job:
+        job.do("build", restart, seconds=1000)
+
+
+def test_a_silent_step_beats_and_a_stopped_worker_is_said(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "FOLLOW_S", 0.1)
+    notes: list[str] = []
+
+    def note(text: str) -> None:
+        notes.append(text)
+        os.kill(place.worker, signal.SIGCONT)
+
+    with job_on(HERE, title="test", on_note=note) as job:
+        job.do("count", lines=1, pause_s=2.5)
+        assert notes == []
+        assert '{"beat": 1}' in (place.folder / "jobs" / job.id / "journal.jsonl").read_text().splitlines()
+        monkeypatch.setattr(jobs, "SILENT_S", 0.5)
+        os.kill(place.worker, signal.SIGSTOP)
+        assert job.do("echo") == {}
+    assert notes[0] == "here: its worker gave no output for 0 s while step echo was to begin."
+
+
+def test_a_board_that_is_not_there_is_said_at_once() -> None:
+    notes: list[str] = []
+    gone = Entry("gone", Board(command=("/nowhere/ssh",)))
+    with pytest.raises(BoardError, match="cannot be started"), job_on(gone, title="t", on_note=notes.append):
+        pass
+    assert notes == []
+
+
+def test_a_step_without_end_is_ended_when_the_job_is_left(place: Place) -> None:
+    with pytest.raises(ZeroDivisionError), job_on(HERE, title="test") as job:
+        job.do("build", lambda line: 1 // 0, seconds=1000)
+    assert place.is_free()
     assert place.jobs() == []
 
 
