@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -27,6 +28,7 @@ from ponas_deploy.profiling.progress import OnProgress
 from ponas_deploy.profiling.tables import one_of, tables_over
 from ponas_deploy.search.budget import binds_nothing
 from ponas_deploy.search.costs import Amount, limits_of
+from ponas_deploy.search.notation import Limit
 from ponas_deploy.tables import store
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.accuracy_file import write_accuracy_table
@@ -116,48 +118,127 @@ def deploy(
     fails, MissingExtraError for weights that need the extra `train`, MeasurementError when nothing
     trustworthy came out or somebody else is measuring.
     """
-    if percentile not in PERCENTILES:
-        raise UnknownNameError("percentile", str(percentile), map(str, PERCENTILES))
-    carried = carried_by(weights, data, finetune, seed, calibration, on_note)
-    named = [store.latency_table(name, on_note) for name in _names(latency_table)]
-    accuracies = stored_losses(space, losses)
-    spaces = searched_spaces(space, resolutions, carried, accuracies, target, named, on_note)
+    folder = Path(out)
+    wanted = Wanted(
+        space,
+        stored_losses(space, losses),
+        limits_of(budget, limits),
+        carried_by(weights, data, finetune, seed, calibration, on_note),
+        tuple(store.latency_table(name, on_note) for name in names_of(latency_table)),
+        own_losses=not losses,
+        resolutions=resolutions,
+        percentile=percentile,
+        confidence=confidence,
+        shortlist=shortlist,
+        method=method,
+        seed=seed,
+    )
+    refuse_existing(folder, overwrite=overwrite)
+    task = prepared(
+        wanted, target, seconds=seconds, on_note=on_note, on_progress=on_progress, on_build=on_build
+    )
+    return emitted(
+        task,
+        target,
+        folder,
+        tries=tries,
+        overwrite=overwrite,
+        on_note=on_note,
+        on_build=on_build,
+        on_attempt=on_attempt,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be deployed, before a device and its tables are known; see `deploy`.
+
+    `named` are the only latency tables to choose by; none for all that serve the device. `own_losses` where
+    nobody named the losses, which then are the space's own.
+    """
+
+    space: Space
+    losses: tuple[StoredAccuracy, ...]
+    limits: Mapping[str, Limit]
+    carried: Carried
+    named: tuple[StoredTable, ...] = ()
+    own_losses: bool = False
+    resolutions: Sequence[int] | str | None = None
+    percentile: int = 50
+    confidence: float = CONFIDENCE
+    shortlist: int = 0
+    method: str = "exact"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.percentile not in PERCENTILES:
+            raise UnknownNameError("percentile", str(self.percentile), map(str, PERCENTILES))
+
+
+def prepared(
+    wanted: Wanted,
+    target: Target,
+    *,
+    seconds: float,
+    on_note: OnNote = no_note,
+    on_progress: OnProgress | None = None,
+    on_build: OnBuildProgress | None = None,
+) -> Task:
+    """What is to be deployed on a device, with its tables: those of this machine are made where they lack.
+
+    Whatever can be refused before anything is measured is. Raises as `deploy`.
+    """
+    carried, space, named = wanted.carried, wanted.space, wanted.named
+    spaces = searched_spaces(space, wanted.resolutions, carried, wanted.losses, target, named, on_note)
     for one in spaces:
         carried.space(one.name, one.resolution, one.classes)
-    if len(spaces) > 1 and (carried.images_of_one or shortlist):
+    if len(spaces) > 1 and (carried.images_of_one or wanted.shortlist):
         images = "--calibration FILE.npy holds images of"
         what = images if carried.images_of_one else "--shortlist evaluates networks at"
         raise PonasError(f"{what} one resolution: name one with --resolution.")
-    each = at_each(spaces, accuracies, carried)
-    source, folder, given = each[0].weights, Path(out), limits_of(budget, limits)
+    each = at_each(spaces, wanted.losses, carried)
+    source = each[0].weights
     for precision in target.precisions:
         source.scale_images(precision)
-    if shortlist:
-        refuse_shortlist(method, source.validate, source.description)
+    if wanted.shortlist:
+        refuse_shortlist(wanted.method, source.validate, source.description)
     refuse_for_search(source)
-    refuse_existing(folder, overwrite=overwrite)
-    if not losses and (note := table_beside(source.file)):
+    if wanted.own_losses and (note := table_beside(source.file)):
         on_note(note)
-    refuse_impossible([(one.space, one.accuracy.table) for one in each], given, method)
+    refuse_impossible([(one.space, one.accuracy.table) for one in each], wanted.limits, wanted.method)
     tables, warnings = _tables(spaces, target, named, seconds, on_note, on_progress, on_build)
-    limits_there = budget_of(given, tables, each)
+    limits_there = budget_of(wanted.limits, tables, each)
     if text := binds_nothing([stored.table.grid for stored in tables], limits_there.latency_ms):
         on_note(text)
     first, *further = each
-    task = Task(
+    return Task(
         tables,
         first.accuracy,
         limits_there,
         first.space,
         source,
-        method,
-        seed,
-        shortlist=shortlist,
-        confidence=confidence,
-        percentile=percentile,
+        wanted.method,
+        wanted.seed,
+        shortlist=wanted.shortlist,
+        confidence=wanted.confidence,
+        percentile=wanted.percentile,
         warnings=(*warnings, *warnings_of(each)),
         further=tuple(further),
     )
+
+
+def emitted(
+    task: Task,
+    target: Target,
+    folder: Path,
+    *,
+    tries: int,
+    overwrite: bool = False,
+    on_note: OnNote = no_note,
+    on_build: OnBuildProgress | None = None,
+    on_attempt: OnAttempt | None = None,
+) -> Engine:
+    """The engine of a task, measured to meet its budget; of another device the portable network."""
     if not target.local:
         manifest = loop.emit_portable(task, folder, overwrite=overwrite)
         for warning in manifest.warnings:
@@ -310,7 +391,8 @@ def _stored(losses: AccuracyTable) -> StoredAccuracy:
     return StoredAccuracy(path, losses)
 
 
-def _names(latency_table: str | Sequence[str] | None) -> tuple[str, ...]:
+def names_of(latency_table: str | Sequence[str] | None) -> tuple[str, ...]:
+    """One name, several or none as a tuple."""
     return (latency_table,) if isinstance(latency_table, str) else tuple(latency_table or ())
 
 

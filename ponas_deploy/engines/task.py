@@ -15,7 +15,7 @@ from ponas_deploy.errors import PonasError
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.costs import LATENCY
 from ponas_deploy.search.genetic import GeneticSettings
-from ponas_deploy.search.specialize import Specialization, shortlist, specialize
+from ponas_deploy.search.specialize import Specialization, shortlist, specialize, within_latency
 from ponas_deploy.tables.accuracy_quality import accuracy_warnings
 from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.margin import CONFIDENCE
@@ -110,7 +110,8 @@ class Task:
     the best networks by the tables are evaluated on validation images, and those decide; 0: the tables
     decide. `warnings` are what is known against the tables besides what they hold; `tables_doubted` says
     whether `trusting` found any of the tables. Where tables are of several resolutions, `further` holds what
-    differs at those that are not the space's.
+    differs at those that are not the space's. `only` is the one network that may be chosen, where another
+    search chose it: what is left to choose is the table, which is a runtime and a precision.
     """
 
     tables: tuple[StoredTable, ...]
@@ -127,6 +128,7 @@ class Task:
     warnings: tuple[str, ...] = ()
     further: tuple[AtResolution, ...] = ()
     tables_doubted: bool = False
+    only: Specialization | None = None
 
     def of(self, stored: StoredTable) -> Task:
         """The task at the resolution of one of its tables."""
@@ -159,6 +161,8 @@ class Task:
     ) -> Sequence[Specialization]:
         """The best networks by a table, up to `count`; the genetic algorithm gives one, by `count`'s seed."""
         wanted, accuracy = budget or self.budget, self.accuracy.table
+        if self.only:
+            return [within_latency(self.only, table, wanted)]
         if self.shortlist and [*wanted] == [LATENCY.name]:
             table = without_doubles(table, accuracy)
         if self.method == "exact":

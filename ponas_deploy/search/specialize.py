@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ponas_deploy.errors import BudgetError, PonasError, TableMismatchError, UnknownNameError
 from ponas_deploy.search.budget import Budget
-from ponas_deploy.search.columns import cost_of_least_loss, swamping_cell, total
+from ponas_deploy.search.columns import ROUNDING, cost_of_least_loss, swamping_cell, total
 from ponas_deploy.search.constrained import find_best
 from ponas_deploy.search.costs import LATENCY, CostColumn, cost_column, limit_options
 from ponas_deploy.search.genetic import GeneticSettings, evolve
@@ -193,6 +193,22 @@ def shortlist(
     return tuple(
         replace(one, gap_pp=gap, optimal=gap == 0.0) for one, gap in zip(solutions, gaps, strict=True)
     )
+
+
+def within_latency(chosen: Specialization, latency: LatencyTable, budget: Budget) -> Specialization:
+    """A network that was chosen elsewhere, by this table; BudgetError where the table says it is too slow."""
+    predicted_ms = latency.predict_ms(chosen.choices)
+    limit_ms = budget.latency_ms
+    if limit_ms is not None and predicted_ms > limit_ms * (1 + 4 * ROUNDING):
+        where = f" on {latency.conditions.device}" if latency.conditions else ""
+        raise BudgetError(
+            f"the network that was chosen takes {LATENCY.shown(predicted_ms, up=True)}{where}, over"
+            f" {LATENCY.shown(limit_ms)}.",
+            LATENCY.name,
+            limit_ms,
+            predicted_ms,
+        )
+    return replace(chosen, budget=budget, predicted_ms=predicted_ms)
 
 
 def refuse_swamping(grid: Grid, table: str) -> None:
