@@ -33,6 +33,7 @@ PRINTED: dict[str, tuple[str, ...]] = {
     "specialize": (
         "ponas_deploy.commands.documents.choice:ChoiceDocument",
         "ponas_deploy.engines.documents:engine_document_type",
+        "ponas_deploy.commands.documents.fleet:fleet_document_type",
     ),
     "pareto": ("ponas_deploy.search.comparison:ParetoDocument",),
     "table import": ("ponas_deploy.commands.documents.table:ImportedDocument",),
@@ -89,8 +90,9 @@ def schema(
     """Print the JSON Schema of a document that this program writes, or of what a command's --json prints.
 
     Without a name the names are listed, one a line: documents, whose first key is their format, then
-    commands. What ponas specialize prints has two forms: with --device it is the engine that was measured.
-    So has what ponas compare prints: with --device it is what was measured side by side.
+    commands. What ponas specialize prints has three forms: with --device it is the engine that was measured,
+    with several those of all of them. What ponas compare prints has two: with --device it is what was
+    measured side by side.
 
     \b
     Examples:

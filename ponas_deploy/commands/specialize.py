@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,13 +13,14 @@ from ponas_deploy.commands.options import (
     AccuracyTableFiles,
     Backends,
     Batch,
-    Device,
+    Devices,
     EngineClasses,
     Estimate,
     Finetune,
     Force,
     Json,
     Limits,
+    OwnLimits,
     Precisions,
     ScaleBy,
     ScaleImages,
@@ -36,6 +38,9 @@ from ponas_deploy.commands.output import note, print_json, show
 if TYPE_CHECKING:
     from ponas_deploy.commands.quantities import Resolutions
     from ponas_deploy.engines.attempt import Attempt
+    from ponas_deploy.profiling.inventory import Target
+    from ponas_deploy.tables.store import StoredAccuracy
+    from searchspace.space import Space
 
 
 def _percentile(value: int) -> int:
@@ -50,6 +55,7 @@ def _percentile(value: int) -> int:
 @with_limits
 def specialize(
     limits: Limits,
+    own: OwnLimits,
     percentile: Annotated[
         int,
         typer.Option(
@@ -68,7 +74,13 @@ def specialize(
             help="Choose with a margin that keeps this share of networks under the budget.",
         ),
     ] = None,
-    device: Device = None,
+    device: Devices = None,
+    robust: Annotated[
+        bool,
+        typer.Option(
+            "--robust", help="One network for all of several --device: the best that keeps every budget."
+        ),
+    ] = False,
     latency_table: Annotated[
         list[str] | None,
         typer.Option(
@@ -104,7 +116,11 @@ def specialize(
     seed: Seed = 0,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Where the engine goes; default engines/<device>-<budget>."),
+        typer.Option(
+            metavar="FOLDER",
+            help="Where the engine goes; default engines/<device>-<budget>. Of several --device the folder of"
+            " their folders.",
+        ),
     ] = None,
     tries: Annotated[
         int, typer.Option(metavar="N", min=1, help="Networks that are built and timed at the most.")
@@ -140,6 +156,12 @@ def specialize(
     tables of its own; the best network of all is chosen, at its resolution. What a network loses at each is
     said by an --accuracy-table of each, or by one table that knows it, such as that of ofa-mbv3.
 
+    Several --device are served one after the other, each with a folder of its own below --out. With --robust
+    they share one network: of those that keep the budget on every device, by its tables and their margins,
+    the one that loses least, and a table says what sharing costs each device against the best network of its
+    own. Every runtime and precision that a device has a table of may run it. A budget may be one device's:
+    --latency jetson=20ms. --latency-table names the tables of the device that it is of.
+
     Exit code 3 when the machine is too noisy to tell whether the engine meets its budget: the engine is
     there, the report says what makes it possible to tell, and `ponas verify` measures again.
 
@@ -155,6 +177,8 @@ def specialize(
       ponas specialize --device cpu --latency 300us --weights runs/digits-quick/weights.safetensors \\
         --shortlist 10 --finetune 5
       ponas specialize --device cpu --space ofa-mbv3 --resolution 160,192,224 --latency 5ms
+      ponas specialize --device jetson --device pi --robust --latency 20ms
+      ponas specialize --device jetson --device pi --robust --latency jetson=8ms --latency pi=60ms
       ponas specialize --latency-table mine.csv --accuracy-table loss.csv --latency 20ms --json
       ponas specialize --latency-table mine.json --accuracy-table loss.csv --latency 20ms --confidence 0.9
     """
@@ -162,8 +186,13 @@ def specialize(
         raise typer.BadParameter("--estimate makes the latency table, of no runtime: name one of the two.")
     if scale_by and not estimate:
         raise typer.BadParameter("--scale-by scales an estimate: name a board with --estimate.")
-    device = device or estimate
-    if device is None:
+    devices = device or ([estimate] if estimate else [])
+    if estimate and len(devices) > 1:
+        raise typer.BadParameter("--estimate makes the table of one device: `ponas profile` makes others.")
+    if robust and len(devices) < 2:
+        raise typer.BadParameter("--robust: only with several --device, which share a network.")
+    _refuse_other_devices(own, devices)
+    if not devices:
         of_engines = {
             "--backend": backend,
             "--precision": precision,
@@ -184,8 +213,6 @@ def specialize(
         _choose(limits, latency_table or [], accuracy_table or [], networks, method, seed, confidence, json)
         return
     from ponas_deploy.commands.waiting import lines_of_a_build, profile_bar, waiting
-    from ponas_deploy.engines.deployment import deploy
-    from ponas_deploy.engines.loop import engine_document
     from ponas_deploy.engines.published_weights import trained_weights
     from ponas_deploy.engines.weights import open_weights
     from ponas_deploy.profiling.inventory import Target
@@ -195,53 +222,121 @@ def specialize(
     from ponas_deploy.tables.resolutions import AUTO
     from ponas_deploy.tables.spaces import sizes_of
 
-    refuse_threads(threads, device)
+    for one in devices:
+        refuse_threads(threads, one)
     carried = open_weights(weights, data, finetune, seed, calibration, note, waiting)
     latencies = [store.latency_table(name).table for name in latency_table or ()]
     accuracies = [store.accuracy_table(name) for name in accuracy_table or ()]
     chosen = chosen_space(space, carried.space_name, (*latencies, *(one.table for one in accuracies)))
     built = carried.space(chosen.name, *sizes_of(latencies, resolution.one if resolution else None, classes))
-    target = Target(device, backend or (), precision or (), threads, batch)
+    targets = [Target(one, backend or (), precision or (), threads, batch) for one in devices]
     note(f"search space {chosen.text}")
     if estimate:
         from ponas_deploy.profiling.estimates import estimate_tables
         from ponas_deploy.tables.resolutions import spaces_at
 
         sizes = (resolution.px if resolution else ()) or (built.resolution,)
-        estimate_tables(target, spaces_at(built, sizes), estimate, scale_by=scale_by, on_note=note)
+        estimate_tables(targets[0], spaces_at(built, sizes), estimate, scale_by=scale_by, on_note=note)
     trained = "" if weights else trained_weights(built.name)
     if trained:
         note(trained)
+    asked = dict.fromkeys(
+        limit.text for limits_of_one in (limits, *own.values()) for limit in limits_of_one.values()
+    )
     with profile_bar() as on_progress:
-        engine = deploy(
+        how: dict[str, Any] = {
+            "out": out or Path("engines") / _folder_name([one.device_name for one in targets], asked),
+            "percentile": percentile,
+            "confidence": confidence or CONFIDENCE,
+            "weights": carried,
+            "resolutions": (resolution.px or AUTO) if resolution else None,
+            "latency_table": latency_table,
+            "shortlist": shortlist,
+            "method": method,
+            "seed": seed,
+            "tries": tries,
+            "seconds": time,
+            "overwrite": force,
+            "on_note": note,
+            "on_progress": on_progress,
+            "on_build": lines_of_a_build(),
+            "on_attempt": _note_attempt,
+        }
+        if len(targets) > 1:
+            _fleet(built, targets, accuracies, limits, own, robust, how, (chosen.text, trained), json)
+            return
+        _one(
             built,
-            target,
+            targets[0],
             accuracies,
-            limits,
-            out=out or Path("engines") / f"{target.device_name}-{_slug(limits)}",
-            percentile=percentile,
-            confidence=confidence or CONFIDENCE,
-            weights=carried,
-            resolutions=(resolution.px or AUTO) if resolution else None,
-            latency_table=latency_table,
-            shortlist=shortlist,
-            method=method,
-            seed=seed,
-            tries=tries,
-            seconds=time,
-            overwrite=force,
-            on_note=note,
-            on_progress=on_progress,
-            on_build=lines_of_a_build(),
-            on_attempt=_note_attempt,
+            {**limits, **own.get(devices[0], {})},
+            how,
+            (chosen.text, trained),
+            json,
         )
+
+
+def _refuse_other_devices(own: OwnLimits, devices: Sequence[str]) -> None:
+    """A usage error for the limit of a device that is not among those named."""
+    if other := [name for name in own if name not in devices]:
+        raise typer.BadParameter(
+            f"a limit is of device {other[0]}, which no --device names."
+            if devices
+            else f"a limit is of device {other[0]}: only with --device."
+        )
+
+
+def _one(
+    space: Space,
+    target: Target,
+    losses: Sequence[StoredAccuracy],
+    limits: Limits,
+    how: Mapping[str, Any],
+    said: tuple[str, str],
+    json: bool,
+) -> None:
+    """One device: the engine, and exit code 3 where nobody can tell whether it meets its budget."""
+    from ponas_deploy.engines.deployment import deploy
+    from ponas_deploy.engines.loop import engine_document
+
+    engine = deploy(space, target, losses, limits, **how)
     if json:
         print_json(engine_document(engine.manifest, engine.folder))
     else:
         from ponas_deploy.commands.reports.engine import engine_report
 
-        show(engine_report(engine, chosen.text, trained))
+        show(engine_report(engine, *said))
     if engine.manifest.not_told:
+        raise typer.Exit(CANNOT_BE_TOLD)
+
+
+def _fleet(
+    space: Space,
+    targets: Sequence[Target],
+    losses: Sequence[StoredAccuracy],
+    limits: Limits,
+    own: OwnLimits,
+    robust: bool,
+    how: Mapping[str, Any],
+    said: tuple[str, str],
+    json: bool,
+) -> None:
+    """Several devices: an engine for each, of one network where it shall be `robust`."""
+    from ponas_deploy.engines.fleet import deploy_fleet
+
+    fleet = deploy_fleet(space, targets, losses, limits, robust=robust, budgets=own, **how)
+    if json:
+        from ponas_deploy.commands.documents.fleet import fleet_document
+
+        print_json(fleet_document(fleet))
+    else:
+        from ponas_deploy.commands.reports.engine import engine_report
+        from ponas_deploy.commands.reports.fleet import sharing_report
+
+        show(*(engine_report(engine, *said) for engine in fleet.engines))
+        if fleet.shared:
+            show(sharing_report(fleet.shared))
+    if any(engine.manifest.not_told for engine in fleet.engines):
         raise typer.Exit(CANNOT_BE_TOLD)
 
 
@@ -319,7 +414,8 @@ def _note_attempt(attempt: Attempt) -> None:
     note(f"try {attempt.number}: measured p{attempt.percentile} {attempt.measured_ms:.3f} ms, {verdict}")
 
 
-def _slug(limits: Limits) -> str:
+def _folder_name(devices: Sequence[str], limits: Iterable[str]) -> str:
+    """`jetson-20-ms`; of several devices `jetson-pi-20-ms`."""
     from ponas_deploy.machines.names import slug
 
-    return slug("-".join(limit.text for limit in limits.values()).replace(".", "p"))
+    return f"{'-'.join(devices)}-{slug('-'.join(limits).replace('.', 'p'))}"

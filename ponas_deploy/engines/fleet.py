@@ -41,7 +41,6 @@ from ponas_deploy.search.notation import Limit
 from ponas_deploy.search.specialize import Specialization
 from ponas_deploy.tables import store
 from ponas_deploy.tables.margin import CONFIDENCE, margin
-from ponas_deploy.tables.names import short_names
 from ponas_deploy.tables.store import StoredTable
 from searchspace.architecture import Architecture
 from searchspace.space import Space
@@ -277,10 +276,14 @@ class _SharedEngines:
 
     def _device(self, place: int, tables: Sequence[StoredTable]) -> FleetDevice:
         """A device as the search takes it."""
-        task, latencies = self.tasks[place], [stored.table for stored in tables]
+        task = self.tasks[place]
         first = AtResolution(task.space, task.accuracy, task.weights)
         sides = sides_at(tables, (first, *task.further))
-        names = short_names(latencies, [stored.path for stored in tables])
+        several = len({side.resolution for side in sides}) > 1
+        names = [
+            f"{one.conditions.backend} {one.conditions.precision}{several * f' {side.resolution} px'}"
+            for one, side in zip(tables, sides, strict=True)
+        ]
         return FleetDevice(
             self.names[place],
             tuple(

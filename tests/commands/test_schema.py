@@ -164,12 +164,13 @@ def test_a_document_starts_with_its_format() -> None:
     assert "unsettled" not in found["required"]
 
 
-def test_the_choice_and_the_engine_are_the_two_forms_of_specialize() -> None:
+def test_the_choice_and_the_engine_are_forms_of_specialize_and_so_are_several_engines() -> None:
     found = schema_named("specialize")
-    choice, engine = (found["$defs"][one["$ref"].rpartition("/")[2]] for one in found["anyOf"])
+    choice, engine, fleet = (found["$defs"][one["$ref"].rpartition("/")[2]] for one in found["anyOf"])
     common = {"method", "optimal", "budget", "choices", "predicted_ms", "predicted_loss_pp", "gap_pp"}
     assert common | {"measured"} <= set(choice["required"])
     assert {*common, "measured", "engine", "params", "macs", "bytes"} <= set(engine["properties"])
+    assert fleet["required"] == ["shared", "engines"]
     figures = found["$defs"]["MeasuredFigures"]
     assert {"p50_ms", "p95_ms", "noise_floor_pct"} <= set(figures["required"])
 

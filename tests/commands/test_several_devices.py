@@ -1,0 +1,128 @@
+"""Several `--device`: one network for all or one each, on the shipped tables under other devices' names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from typer.testing import CliRunner, Result
+
+from ponas_deploy.commands.app import app
+from ponas_deploy.commands.schema import printed_type
+from ponas_deploy.engines.manifest_file import read_manifest
+from ponas_deploy.files.documents import encoded
+from ponas_deploy.files.home import home
+from ponas_deploy.tables.store import SHIPPED
+
+BOARDS = {"amd-epyc-2c": "board-a", "intel-xeon-2c": "board-b"}
+PONAS = ("--space", "ponas")
+BOTH = ("--device", "board-a", "--device", "board-b")
+
+
+@pytest.fixture(autouse=True)
+def _boards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No board is called as the machine that the tests run on may be."""
+    monkeypatch.chdir(tmp_path)
+    for name, board in BOARDS.items():
+        folder = home() / "latency" / board
+        folder.mkdir(parents=True)
+        for path in sorted((SHIPPED / "latency" / name).glob("*.json")):
+            text = path.read_text(encoding="utf-8").replace(json.dumps(name), json.dumps(board))
+            (folder / path.name).write_text(text, encoding="utf-8")
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments)
+
+
+def document(*arguments: str) -> Any:
+    done = run(*arguments, "--json")
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+ROBUST = ("specialize", *BOTH, *PONAS, "--robust")
+
+
+def test_one_network_keeps_the_budget_of_every_device() -> None:
+    limits = ("--latency", "board-a=2.5ms", "--latency", "board-b=9ms")
+    found = document(*ROBUST, *limits, "--out", "out")
+    kind = printed_type("ponas_deploy.commands.documents.fleet:fleet_document_type")
+    assert json.loads(json.dumps(encoded(msgspec.convert(found, kind)))) == found
+    shared, engines = found["shared"], found["engines"]
+    assert shared["optimal"]
+    assert [one["device"] for one in shared["devices"]] == ["board-a", "board-b"]
+    for one, engine, limit_ms in zip(shared["devices"], engines, (2.5, 9.0), strict=True):
+        assert one["budget"] == {"latency_ms": limit_ms}
+        assert one["margin"] * one["predicted_ms"] <= limit_ms
+        assert one["cost_points"] == pytest.approx(one["shared_loss_pp"] - one["own_loss_pp"])
+        assert one["cost_points"] >= 0
+        assert engine["choices"] == shared["choices"]
+        assert engine["engine"] == str(Path("out") / one["device"])
+        assert engine["measured"] is None
+        manifest = read_manifest(Path("out") / one["device"])
+        assert (manifest.choices, manifest.budget_ms) == (tuple(shared["choices"]), limit_ms)
+        assert manifest.conditions.device == one["device"]
+        assert dict(manifest.predicted)["predicted_ms"] == one["predicted_ms"]
+    alone = document("specialize", "--device", "board-a", *PONAS, "--latency", "2.5ms", "--out", "alone")
+    assert alone["predicted_loss_pp"] == shared["devices"][0]["own_loss_pp"]
+    assert alone["choices"] == shared["devices"][0]["own_choices"]
+    again = run(*ROBUST, *limits, "--out", "out")
+    assert again.exit_code == 1
+    assert "--force" in again.stderr
+    report = run(*ROBUST, *limits, "--out", "out", "--force")
+    assert report.exit_code == 0, report.output
+    for words in ("what sharing costs", "board-a", "openvino bf16", "own best, loss pp", "2.500", "9.000"):
+        assert words in report.stdout
+    assert sorted(path.name for path in Path("out").iterdir()) == ["board-a", "board-b"]
+
+
+def test_without_robust_each_device_gets_its_own() -> None:
+    found = document("specialize", *BOTH, *PONAS, "--latency", "board-a=2.6ms", "--latency", "60%")
+    assert found["shared"] is None
+    folder = Path("engines") / "board-a-board-b-60-of-the-most-that-helps-2p6-ms"
+    assert [one["engine"] for one in found["engines"]] == [str(folder / name) for name in BOARDS.values()]
+    assert len({tuple(one["choices"]) for one in found["engines"]}) == 2
+
+
+def test_named_tables_go_to_their_own_device() -> None:
+    name = "board-a/onnxruntime-fp32-t1-b1-ponas-224px-1000c"
+    found = document(*ROBUST, "--latency", "60%", "--latency-table", name, "--out", "out")
+    assert found["engines"][0]["device"]["backend"] == "onnxruntime"
+    other = "intel-xeon-2c/openvino-fp32-t1-b1-ponas-224px-1000c"
+    refused = run(*ROBUST, "--latency", "60%", "--latency-table", other, "--out", "other")
+    assert refused.exit_code == 1
+    assert "is of device intel-xeon-2c, not board-a or board-b" in " ".join(refused.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ((*ROBUST, "--latency", "0.9ms"), 1, "no architecture meets 0.9 ms on board-"),
+        (
+            (*ROBUST, "--latency", "board-a=1s", "--latency", "board-b=100us"),
+            1,
+            "0.1 ms on board-b: the fastest",
+        ),
+        ((*ROBUST, "--latency", "toaster=3ms"), 2, "a limit is of device toaster, which no --device names"),
+        ((*ROBUST, "--latency", "3ms", "--latency", "4ms"), 2, "--latency is given twice"),
+        ((*ROBUST, "--latency", "board-a=3ms", "--fps", "board-a=9"), 2, "latency_ms is limited twice"),
+        ((*ROBUST, "--latency", "3ms", "--method", "ga"), 1, "found by the exact search"),
+        (("specialize", *BOTH[:2], *BOTH, *PONAS, "--latency", "3ms"), 1, "board-a is named twice"),
+        (
+            ("specialize", *BOTH[:2], "--robust", "--latency", "3ms"),
+            2,
+            "--robust: only with several --device",
+        ),
+        (("specialize", "--latency", "board-a=3ms"), 2, "a limit is of device board-a: only with --device"),
+        ((*ROBUST, "--device", "toaster", "--latency", "3ms"), 1, "unknown device 'toaster'"),
+    ],
+)
+def test_bad_input_ends_in_a_sentence(arguments: tuple[str, ...], code: int, words: str) -> None:
+    done = run(*arguments)
+    assert done.exit_code == code, done.output
+    assert words in " ".join(done.output.replace("│", " ").split())
+    assert not Path("engines").exists() or not list(Path("engines").iterdir())
