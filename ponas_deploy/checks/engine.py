@@ -20,10 +20,13 @@ from ponas_deploy.engines.task import RANDOM_WEIGHTS
 from ponas_deploy.engines.timing import EngineTiming, time_engine
 from ponas_deploy.engines.verdict import CANNOT_BE_TOLD, MET, TELLING_NOISE_PCT, Verdict, judge, why_not_told
 from ponas_deploy.errors import BackendError, FileFormatError, PonasError
+from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.files.records import sha256
 from ponas_deploy.machines.machine import threads_fault
-from ponas_deploy.measuring.place import HERE, Place
+from ponas_deploy.measuring.place import Place
 from ponas_deploy.measuring.retries import RETRIES
+from ponas_deploy.profiling.inventory import Target
+from ponas_deploy.profiling.places import reached, target_named
 from ponas_deploy.tables import store
 from searchspace.weights import network_parameters
 
@@ -133,22 +136,22 @@ class Verification:
         return tuple(said)
 
 
-def verify(folder: Path | str, place: Place = HERE) -> Verification:
+def verify(folder: Path | str, on_note: OnNote = no_note) -> Verification:
     """Check an engine `folder`, and measure the engine again, in milliseconds.
 
     The files are compared with the manifest, the portable network with the architecture, the engine's
     outputs with the portable network's. An engine that does not plainly meet its budget is timed once more,
     some seconds later: both measurements count as one, or the later one alone where only that can tell.
-    `place` is the machine that it is for.
-    FileFormatError for a manifest that hides an engine of its folder, PonasError for one of more threads
-    than this process may use, MeasurementError when somebody else is measuring, BackendError without the
-    engine's runtime.
+    An engine of a board of the device book is run and timed there, over its link; `on_note` is called with
+    lines about that. FileFormatError for a manifest that hides an engine of its folder, PonasError for one of
+    more threads than this process may use, MeasurementError when somebody else is measuring, BackendError
+    without the engine's runtime.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
     _refuse_hidden_engine(folder, manifest)
-    here = place is HERE
-    if here and manifest.engine_file and (fault := threads_fault(manifest.conditions.threads)):
+    target = _target_of(manifest)
+    if target.local and manifest.engine_file and (fault := threads_fault(manifest.conditions.threads)):
         raise PonasError(f"{folder} cannot be verified here: {fault}")
     changed = tuple(file.name for file in manifest.files if not _intact(folder / file.name, file))
     found = Verification(manifest, changed)
@@ -165,11 +168,17 @@ def verify(folder: Path | str, place: Place = HERE) -> Verification:
     found = replace(found, portable_answers=answers)
     if not answers or not manifest.engine_file:
         return found
-    engine = folder / manifest.engine_file
-    with place.backend(manifest.conditions.backend).open(engine, manifest.settings) as session:
-        found = replace(found, difference=_difference(session.run(images), expected))
-    with place.to_oneself(store.lock_path(), f"verification of {folder}"):
-        return _timed(engine, found, place)
+    engine, what = folder / manifest.engine_file, f"verification of {folder}"
+    with reached(target, what, on_note) as place:
+        with place.backend(manifest.conditions.backend).open(engine, manifest.settings) as session:
+            found = replace(found, difference=_difference(session.run(images), expected))
+        with place.to_oneself(store.lock_path(), what):
+            return _timed(engine, found, place)
+
+
+def _target_of(manifest: Manifest) -> Target:
+    """The board of the device book that an engine was built on, else this machine."""
+    return target_named(manifest.conditions.device)
 
 
 def _timed(engine: Path, found: Verification, place: Place) -> Verification:
@@ -188,19 +197,22 @@ def _timed(engine: Path, found: Verification, place: Place) -> Verification:
     return replace(found, timing=timing.with_later(later))
 
 
-def layer_times_ms(folder: Path, place: Place = HERE) -> tuple[tuple[str, float], ...]:
+def layer_times_ms(folder: Path) -> tuple[tuple[str, float], ...]:
     """Name and milliseconds of each layer of the engine in a folder, from runs of their own.
 
     BackendError where its runtime does not time layers, or there is no engine.
     """
     manifest = read_manifest(folder)
-    backend = place.backend(manifest.conditions.backend)
+    name = manifest.conditions.backend
     if not manifest.engine_file:
-        raise BackendError(backend.name, f"{folder} holds no engine: build it on its device first.")
-    with backend.open(folder / manifest.engine_file, manifest.settings) as session:
+        raise BackendError(name, f"{folder} holds no engine: build it on its device first.")
+    with (
+        reached(_target_of(manifest), f"layers of {folder}") as place,
+        place.backend(name).open(folder / manifest.engine_file, manifest.settings) as session,
+    ):
         if not isinstance(session, TimesLayers):
             those = " or ".join(registry.layer_timing_backends())
-            raise BackendError(backend.name, f"does not time layers: {those} does.")
+            raise BackendError(name, f"does not time layers: {those} does.")
         return session.layer_times_ms()
 
 

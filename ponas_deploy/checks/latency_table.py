@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ponas_deploy.backends import RunSettings, get_backend
+from ponas_deploy.backends import RunSettings
 from ponas_deploy.checks.latency_changes import (
     Choices,
     Recheck,
@@ -29,13 +29,18 @@ from ponas_deploy.checks.latency_changes import (
 )
 from ponas_deploy.errors import TableMismatchError
 from ponas_deploy.files.documents import compact
-from ponas_deploy.files.lock import machine_to_oneself
+from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.measuring.contention import probe_for, readings
 from ponas_deploy.measuring.interference import Interference, take_snapshot, usual_core_ns
+from ponas_deploy.measuring.place import Place
 from ponas_deploy.measuring.plans import plan_for
 from ponas_deploy.measuring.protocol import Samples, first_estimate, measure
-from ponas_deploy.profiling.inventory import refuse_elsewhere
+from ponas_deploy.profiling.inventory import device_of
 from ponas_deploy.profiling.models import block_model, blocks_of, network_bytes
+from ponas_deploy.profiling.places import reached
+from ponas_deploy.profiling.staleness import differences
+from ponas_deploy.remote.place import BoardPlace
+from ponas_deploy.remote.rounds import Models, Rounds
 from ponas_deploy.search.pareto import front
 from ponas_deploy.tables import store
 from ponas_deploy.tables.accuracy import AccuracyTable
@@ -77,8 +82,11 @@ def recheck(
     *,
     seconds: float = TIME_S,
     seed: int = 0,
+    on_note: OnNote = no_note,
 ) -> Recheck:
-    """Measure a part of a latency table of this machine again, and say whether it still holds.
+    """Measure a part of a latency table again, on its machine, and say whether it still holds.
+
+    A table of a board of the device book is measured there, over its link.
 
     Args:
         table: the table, or its path or name in the store.
@@ -86,6 +94,7 @@ def recheck(
             space's own.
         seconds: about how long it takes, building included.
         seed: of the order of measuring.
+        on_note: called with lines for people.
 
     Returns: which cells moved (milliseconds then and now), how well networks are predicted now, and for ten
     budgets whether another network would be chosen.
@@ -95,14 +104,20 @@ def recheck(
     MeasurementError when somebody else is measuring.
     """
     stored = as_stored(table)
-    differences = refuse_elsewhere(stored)
-    key = _known_space(stored)
+    target, key = device_of(stored), _known_space(stored)
     accuracy = losses or store.own_accuracy_table(key.name).table
     plan = plan_recheck(stored.table, accuracy)
-    with machine_to_oneself(store.lock_path(), f"recheck of {stored.name}"):
-        samples, interference = _measured(stored, key, plan, time.monotonic() + seconds, seed)
+    what = f"recheck of {stored.name}"
+    with reached(target, what, on_note) as place:
+        differ = differences(stored, place)
+        for difference in differ:
+            on_note(f"table {stored.name} was made {difference.text}")
+        on_note(f"measuring a part of {stored.name} again, for about {seconds:.0f} s")
+        with place.to_oneself(store.lock_path(), what):
+            deadline = time.monotonic() + seconds
+            samples, interference = _measured(stored, key, plan, deadline, seed, place)
     found = compare(stored.name, stored.table, accuracy, plan, samples)
-    texts = tuple(difference.text for difference in differences)
+    texts = tuple(difference.text for difference in differ)
     return replace(found, interference=interference, differences=texts)
 
 
@@ -116,29 +131,48 @@ def _known_space(stored: StoredTable) -> SpaceKey:
 
 
 def _measured(
-    stored: StoredTable, key: SpaceKey, plan: RecheckPlan, deadline: float, seed: int
+    stored: StoredTable, key: SpaceKey, plan: RecheckPlan, deadline: float, seed: int, place: Place
 ) -> tuple[dict[str, Measurement], InterferenceSummary]:
     """The cells, stem, head and networks (by their text), and the interference while they were measured."""
     conditions = stored.conditions
-    backend = get_backend(conditions.backend)
     protocol = replace(plan_for(conditions.backend), min_rounds=MIN_ROUNDS, max_rounds=MAX_ROUNDS)
     settings = RunSettings(conditions.precision, conditions.threads)
     models = _models(build_space(key.name, key.resolution, key.classes), plan, conditions.batch)
+    known_ns, samples = usual_core_ns(stored.table.rounds), Samples()
+    sentinel = ",".join(plan.networks[len(plan.networks) // 2])
+    if isinstance(place, BoardPlace):
+        there = Models(place, conditions.backend, settings, protocol, known_ns)
+        makers = {name: partial(bytes, model) for name, model in models.items()}
+        first = there.build(makers, lambda key, s: None, lambda text: None, one_at_a_time=False)
+        runs = {name: one.runs for name, one in first.items()}
+        interference = Interference(protocol, there.look)
+        rounds = Rounds(there, runs, samples, sentinel)
+        measure(
+            there.open,
+            runs,
+            samples,
+            protocol,
+            seed=seed,
+            deadline=deadline,
+            interference=interference,
+            taker=rounds,
+        )
+        return {name: samples.measurement(name) for name in models}, interference.summary()
+    backend = place.backend(conditions.backend)
     with ExitStack() as stack:
         sessions = {
             name: stack.enter_context(backend.load(model, settings)) for name, model in models.items()
         }
         runs = {name: first_estimate(session, protocol)[0] for name, session in sessions.items()}
-        probe = probe_for(conditions.backend, conditions.threads, usual_core_ns(stored.table.rounds))
+        probe = probe_for(conditions.backend, conditions.threads, known_ns)
         interference = Interference(protocol, partial(take_snapshot, core=readings(probe)))
-        samples = Samples()
         measure(
             sessions,
             runs,
             samples,
             protocol,
             seed=seed,
-            sentinel=",".join(plan.networks[len(plan.networks) // 2]),
+            sentinel=sentinel,
             deadline=deadline,
             interference=interference,
             probe=probe,

@@ -39,7 +39,7 @@ def verify(
     from ponas_deploy.checks.engine import verification_document
     from ponas_deploy.checks.engine import verify as verify_engine
 
-    found = verify_engine(folder)
+    found = verify_engine(folder, note)
     timed = _layers(folder) if layers and not found.changed_files else ()
     if json:
         print_json(verification_document(found, timed))

@@ -50,9 +50,13 @@ def build_apart(
 
 
 def build_model(
-    model: bytes, conditions: Conditions, folder: Path, on_build: OnBuildProgress | None = None
+    model: bytes,
+    conditions: Conditions,
+    folder: Path,
+    on_build: OnBuildProgress | None = None,
+    place: Place = HERE,
 ) -> Path:
     """The engine of an ONNX model in an empty folder, by `build_apart`; the file that opens it."""
     file = folder / "model.onnx"
     file.write_bytes(model)
-    return build_apart(file, conditions, None, on_build)
+    return build_apart(file, conditions, None, on_build, place)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -22,8 +23,10 @@ from ponas_deploy.files.home import home
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.files.records import sha256
 from ponas_deploy.machines.machine import threads_fault
+from ponas_deploy.measuring.place import HERE, Place
 from ponas_deploy.profiling import inventory
 from ponas_deploy.profiling.inventory import Target
+from ponas_deploy.profiling.places import known_at, reached, reached_if_possible
 from ponas_deploy.profiling.progress import OnProgress
 from ponas_deploy.profiling.tables import one_of, tables_over
 from ponas_deploy.search.budget import binds_nothing
@@ -76,10 +79,12 @@ def deploy(
 ) -> Engine:
     """Find the best network within a budget and emit it as an engine that was measured to meet it.
 
-    All that `ponas specialize --device` does: this machine is profiled where it was not yet (after a trial of
+    All that `ponas specialize --device` does: the device is profiled where it was not yet (after a trial of
     several runtimes, the time shared among those that are worth it), the best network by all tables is built
-    and timed in fresh processes, and the search goes on until the measured latency meets the budget. For
-    another device, whose tables must be in the store, the portable ONNX network is emitted.
+    and timed in fresh processes, and the search goes on until the measured latency meets the budget. The
+    device is this machine, or a board of the device book, which does all that over its link. For another
+    one, or a board that cannot be reached, whose tables must be in the store, the portable ONNX network is
+    emitted.
 
     Args:
         space: what can be built, at its resolution in pixels and number of classes.
@@ -134,19 +139,26 @@ def deploy(
         seed=seed,
     )
     refuse_existing(folder, overwrite=overwrite)
-    task = prepared(
-        wanted, target, seconds=seconds, on_note=on_note, on_progress=on_progress, on_build=on_build
-    )
-    return emitted(
-        task,
-        target,
-        folder,
-        tries=tries,
-        overwrite=overwrite,
-        on_note=on_note,
-        on_build=on_build,
-        on_attempt=on_attempt,
-    )
+    with reached_if_possible(target, f"a search for {folder}", on_note) as place:
+        task = prepared(
+            wanted,
+            target,
+            place,
+            seconds=seconds,
+            on_note=on_note,
+            on_progress=on_progress,
+            on_build=on_build,
+        )
+        return emitted(
+            task,
+            place,
+            folder,
+            tries=tries,
+            overwrite=overwrite,
+            on_note=on_note,
+            on_build=on_build,
+            on_attempt=on_attempt,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,13 +190,14 @@ class Wanted:
 def prepared(
     wanted: Wanted,
     target: Target,
+    place: Place | None,
     *,
     seconds: float,
     on_note: OnNote = no_note,
     on_progress: OnProgress | None = None,
     on_build: OnBuildProgress | None = None,
 ) -> Task:
-    """What is to be deployed on a device, with its tables: those of this machine are made where they lack.
+    """What is to be deployed on a device, with its tables: those are made at `place` where they lack.
 
     Whatever can be refused before anything is measured is. Raises as `deploy`.
     """
@@ -206,7 +219,7 @@ def prepared(
     if wanted.own_losses and (note := table_beside(source.file)):
         on_note(note)
     refuse_impossible([(one.space, one.accuracy.table) for one in each], wanted.limits, wanted.method)
-    tables, warnings = _tables(spaces, target, named, seconds, on_note, on_progress, on_build)
+    tables, warnings = _tables(spaces, target, named, seconds, on_note, on_progress, on_build, place)
     limits_there = budget_of(wanted.limits, tables, each)
     if text := binds_nothing([stored.table.grid for stored in tables], limits_there.latency_ms):
         on_note(text)
@@ -229,7 +242,7 @@ def prepared(
 
 def emitted(
     task: Task,
-    target: Target,
+    place: Place | None,
     folder: Path,
     *,
     tries: int,
@@ -238,8 +251,8 @@ def emitted(
     on_build: OnBuildProgress | None = None,
     on_attempt: OnAttempt | None = None,
 ) -> Engine:
-    """The engine of a task, measured to meet its budget; of another device the portable network."""
-    if not target.local:
+    """The engine of a task, measured at `place` to meet its budget; the portable network without a place."""
+    if place is None:
         manifest = loop.emit_portable(task, folder, overwrite=overwrite)
         for warning in manifest.warnings:
             on_note(warning)
@@ -252,6 +265,7 @@ def emitted(
         on_attempt=on_attempt,
         on_note=on_note,
         on_build=on_build,
+        place=place,
     )
     return Engine(found.folder, found.manifest, found.chosen, found.attempts, found.tables_doubted)
 
@@ -270,11 +284,12 @@ def export(
     on_note: OnNote = no_note,
     on_build: OnBuildProgress | None = None,
 ) -> Engine:
-    """Build a given network as an engine of this machine, and measure it: no budget, no search.
+    """Build a given network as an engine of a machine, and measure it there: no budget, no search.
 
     Args:
         architecture: the network, of its space, resolution and classes.
-        target: this machine with one runtime (its first precision where none is named), or conditions.
+        target: this machine or a board with one runtime (its first precision where none is named), or
+            conditions of this machine.
         out: the folder that the engine goes to.
         weights: a file (safetensors, .pth) or a source of weights; None for random ones.
         data: the data set of the weights, where the file does not say it.
@@ -286,31 +301,35 @@ def export(
 
     Returns: the engine, measured in milliseconds in fresh processes.
 
-    Raises: OverwriteError for a folder that is there, PonasError for a target that is not this machine or
+    Raises: OverwriteError for a folder that is there, PonasError for a target that cannot be reached or
     leaves several runtimes open, UnknownNameError for a runtime or precision that is not here, WeightsError
     for weights of another network, BackendError when the runtime fails, MeasurementError when somebody else
     is measuring.
     """
-    folder, conditions = Path(out), _conditions_here(target)
+    folder = Path(out)
     refuse_existing(folder, overwrite=overwrite)
     source = weights_for(architecture.space, weights, data, finetune, seed, calibration, on_note)
     refuse_other_network(source, architecture)
-    on_note(f"building for {conditions.text}, then timing in fresh processes ...")
-    manifest = loop.build_and_measure(
-        architecture, source, conditions, folder, overwrite=overwrite, on_build=on_build
-    )
+    with _place_and_conditions(target, f"an engine for {folder}", on_note) as (place, conditions):
+        on_note(f"building for {conditions.text}, then timing in fresh processes ...")
+        manifest = loop.build_and_measure(
+            architecture, source, conditions, folder, overwrite=overwrite, on_build=on_build, place=place
+        )
     return Engine(folder, manifest)
 
 
-def _conditions_here(target: Target | Conditions) -> Conditions:
-    """The conditions of an engine that is built here; PonasError for what this machine cannot give."""
+@contextmanager
+def _place_and_conditions(
+    target: Target | Conditions, what: str, on_note: OnNote
+) -> Iterator[tuple[Place, Conditions]]:
+    """Where an engine is built, and its conditions; PonasError for what the machine cannot give."""
     if not isinstance(target, Target):
         if fault := threads_fault(target.threads):
             raise PonasError(fault)
-        return target
-    if not target.local:
-        raise PonasError(f"'{target.device}' is not this machine: an engine is built where it runs.")
-    return one_of(inventory.missing(target, ()))
+        yield HERE, target
+        return
+    with reached(target, what, on_note) as place:
+        yield place, one_of(inventory.missing(target, (), known=known_at(place, target)))
 
 
 def weights_for(
@@ -404,11 +423,18 @@ def _tables(
     on_note: OnNote,
     on_progress: OnProgress | None,
     on_build: OnBuildProgress | None,
+    place: Place | None,
 ) -> tuple[tuple[StoredTable, ...], tuple[str, ...]]:
     """The tables to choose by, and warnings about those that were named although they do not serve."""
     if not named:
         made = tables_over(
-            target, spaces, seconds, on_note=on_note, on_progress=on_progress, on_build=on_build
+            target,
+            spaces,
+            seconds,
+            on_note=on_note,
+            on_progress=on_progress,
+            on_build=on_build,
+            place=place,
         )
         return inventory.measured_first(made, on_note), ()
     tables = inventory.measured_first(inventory.given(target, spaces, named), on_note)

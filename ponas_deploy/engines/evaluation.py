@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ponas_deploy.backends import get_backend
 from ponas_deploy.engines.accuracy import Accuracy, agree, measure
 from ponas_deploy.engines.manifest import Manifest
 from ponas_deploy.engines.manifest_file import read_manifest
@@ -29,6 +28,7 @@ from ponas_deploy.errors import (
 from ponas_deploy.files.class_names import difference
 from ponas_deploy.files.notes import Advance, OnNote, no_note
 from ponas_deploy.files.weights import WeightsFile
+from ponas_deploy.profiling.places import reached, target_named
 from ponas_deploy.tables.grid import SpaceKey
 from searchspace.architecture import Architecture
 from searchspace.weights import Weights
@@ -101,7 +101,7 @@ def evaluate(wanted: EvaluationRequest, advance: Advance, on_note: OnNote = no_n
     found = _through_torch(wanted, architecture, file, splits, images, advance)
     if manifest is None or wanted.engine is None:
         return found
-    accuracy = _through_engine(wanted.engine, manifest, images, advance)
+    accuracy = _through_engine(wanted.engine, manifest, images, advance, on_note)
     return replace(
         found,
         engine=accuracy,
@@ -206,11 +206,12 @@ def _fitted(architecture: Architecture, file: WeightsFile, splits: Splits, seed:
     return inherited_weights(architecture, file.stored, splits, seed=seed), how
 
 
-def _through_engine(folder: Path, manifest: Manifest, images: Sequence[Images], advance: Advance) -> Accuracy:
+def _through_engine(
+    folder: Path, manifest: Manifest, images: Sequence[Images], advance: Advance, on_note: OnNote
+) -> Accuracy:
     from train.stages.evaluation import batches, count
 
     size, total = manifest.conditions.batch, count(images)
-    backend = get_backend(manifest.conditions.backend)
 
     def arrays() -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
         done = 0
@@ -219,5 +220,7 @@ def _through_engine(folder: Path, manifest: Manifest, images: Sequence[Images], 
             done += len(labels)
             advance(done, total, f"through {manifest.conditions.backend}")
 
-    with backend.open(folder / manifest.engine_file, manifest.settings) as session:
-        return measure(session, arrays(), size)
+    with reached(target_named(manifest.conditions.device), f"evaluation of {folder}", on_note) as place:
+        backend = place.backend(manifest.conditions.backend)
+        with backend.open(folder / manifest.engine_file, manifest.settings) as session:
+            return measure(session, arrays(), size)

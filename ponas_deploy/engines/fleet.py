@@ -33,6 +33,7 @@ from ponas_deploy.errors import BudgetError, PonasError, TableMismatchError, Unk
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.files.opening import make_folder
 from ponas_deploy.machines.names import slug
+from ponas_deploy.measuring.place import HERE
 from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.profiling.progress import OnProgress
 from ponas_deploy.search.costs import Amount, limits_of
@@ -138,6 +139,7 @@ def deploy_fleet(
         return prepared(
             wanted[place],
             targets[place],
+            HERE if targets[place].local else None,
             seconds=seconds,
             on_note=note,
             on_progress=on_progress,
@@ -147,7 +149,7 @@ def deploy_fleet(
     def emit(place: int, task: Task, to: Path, *, replacing: bool) -> Engine:
         return emitted(
             task,
-            targets[place],
+            HERE if targets[place].local else None,
             to / names[place],
             tries=tries,
             overwrite=replacing,

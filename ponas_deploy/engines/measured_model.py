@@ -14,13 +14,14 @@ from ponas_deploy.engines.documents import MeasuredFigures, measured_figures
 from ponas_deploy.engines.onnx_files import FixedModel, fixed_model
 from ponas_deploy.engines.timing import PROCESSES, EngineTiming, time_engine
 from ponas_deploy.errors import PonasError
-from ponas_deploy.files.lock import machine_to_oneself
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.files.records import sha256
 from ponas_deploy.files.scratch import Scratch
 from ponas_deploy.measuring.engine_process import SECONDS
+from ponas_deploy.measuring.place import HERE, Place
 from ponas_deploy.profiling import inventory
 from ponas_deploy.profiling.inventory import Target
+from ponas_deploy.profiling.places import known_at, reached
 from ponas_deploy.search.pareto import FrontPoint, pareto_front
 from ponas_deploy.tables import store
 from ponas_deploy.tables.latency import Conditions
@@ -100,27 +101,33 @@ def measure_model(
     runtime refuses the model or fails, MeasurementError when somebody else is measuring.
     """
     path, asked = Path(model), target or Target(inventory.THIS_MACHINE)
-    if not asked.local:
-        raise PonasError(inventory.run_there(asked, "measure"))
     fixed = fixed_model(path, sizes or {}, batch)
     known = Target(asked.device, asked.backends, asked.precisions, asked.threads, fixed.batch)
     timings = []
-    for conditions in inventory.missing(known, ()):
-        on_note(f"building {path.name} for {conditions.text}, then timing in fresh processes ...")
-        timing = _timed(fixed, path.name, conditions, seconds / PROCESSES, on_build)
-        if timing.disturbed:
-            on_note(timing.disturbed)
-        timings.append(ModelTiming(conditions, timing, _beside(conditions, timing.percentile_ms(50))))
+    with reached(asked, path.name, on_note) as place:
+        for conditions in inventory.missing(known, (), known=known_at(place, known)):
+            on_note(f"building {path.name} for {conditions.text}, then timing in fresh processes ...")
+            timing = _timed(fixed, path.name, conditions, seconds / PROCESSES, on_build, place)
+            if timing.disturbed:
+                on_note(timing.disturbed)
+            beside = _beside(conditions, timing.percentile_ms(50)) if place is HERE else ()
+            timings.append(ModelTiming(conditions, timing, beside))
     return MeasuredModel(path, sha256(path), fixed.inputs, tuple(timings))
 
 
 def _timed(
-    model: FixedModel, name: str, conditions: Conditions, each_s: float, on_build: OnBuildProgress | None
+    model: FixedModel,
+    name: str,
+    conditions: Conditions,
+    each_s: float,
+    on_build: OnBuildProgress | None,
+    place: Place,
 ) -> EngineTiming:
+    settings = run_settings(conditions)
     with Scratch() as folder:
-        engine = build_model(model.data, conditions, Path(folder), on_build)
-        with machine_to_oneself(store.lock_path(), name):
-            return time_engine(engine, conditions.backend, run_settings(conditions), seconds=each_s)
+        engine = build_model(model.data, conditions, Path(folder), on_build, place)
+        with place.to_oneself(store.lock_path(), name):
+            return time_engine(engine, conditions.backend, settings, seconds=each_s, place=place)
 
 
 def _beside(conditions: Conditions, measured_ms: float) -> tuple[NetworkBeside, ...]:

@@ -14,11 +14,12 @@ from ponas_deploy.backends import Backend, ReportsProgress, RunSettings, Session
 from ponas_deploy.backends.progress import BuildProgress
 from ponas_deploy.backends.protocol import ReadsGpu, StartsProcesses
 from ponas_deploy.errors import BackendError
+from ponas_deploy.machines.conditions import read_conditions
 from ponas_deploy.machines.machine import memory_mib, this_machine
 from ponas_deploy.machines.nvidia import GpuReading
 from ponas_deploy.measuring.contention import ContentionProbe, probe_for, readings
 from ponas_deploy.measuring.interference import Interference, take_snapshot
-from ponas_deploy.measuring.protocol import Plan, first_estimate
+from ponas_deploy.measuring.protocol import Plan, Samples, TakesRounds, first_estimate
 from ponas_deploy.profiling.build_time import Builds, BuildTimes
 from ponas_deploy.profiling.models import block_model, blocks_of, network_bytes
 from ponas_deploy.profiling.overtime import overtime_note, refuse_overtime
@@ -51,9 +52,9 @@ class NetworkTrial:
     run_s: float
     visit_s: float = 0.0
 
-    def wave_size(self) -> int:
-        """How many whole networks the memory holds at once."""
-        free = _MEMORY_SHARE * memory_mib("available") * (1 << 20)
+    def wave_size(self, free_mib: int) -> int:
+        """How many whole networks fit at once into what is free of the memory."""
+        free = _MEMORY_SHARE * free_mib * (1 << 20)
         return max(_LEAST_WAVE, int(free / (_SESSION_BYTES * self.model_bytes)))
 
 
@@ -120,6 +121,18 @@ class Bench:
     def environment(self) -> tuple[tuple[str, str], ...]:
         """Machine and runtime, as (name, value)."""
         return (*this_machine().environment(), *self.backend.environment())
+
+    def machine_now(self) -> tuple[tuple[str, str], ...]:
+        """What the machine works under now, as (name, value)."""
+        return read_conditions().conditions()
+
+    def free_mib(self) -> int:
+        """What is free of its memory now, in MiB."""
+        return memory_mib("available")
+
+    def taker(self, samples: Samples) -> TakesRounds | None:
+        """What takes rounds into `samples`, where that is not this process."""
+        return None
 
     def blocks(self, stack: ExitStack, note: str) -> dict[str, Session]:
         """Sessions of all cells, stem and head, and roughly how long each takes."""

@@ -49,6 +49,7 @@ def in_gaps(bench: Bench, measured: Measured, spare_s: float, waves: int) -> flo
             seed=measured.seed,
             on_visit=bench.running,
             probe=bench.probe,
+            taker=bench.taker(measured.samples),
         )
 
     took_s = take_disturbed_again(

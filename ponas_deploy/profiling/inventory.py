@@ -7,18 +7,19 @@ table shipped with the package was measured elsewhere and serves only under its 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ponas_deploy.backends import get_backend, registry
-from ponas_deploy.boards.book import find_board, read_book
+from ponas_deploy.backends import registry
+from ponas_deploy.boards.book import Entry, find_board, read_book
 from ponas_deploy.errors import PonasError, TableMismatchError, UnknownNameError
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.machines import gpu
 from ponas_deploy.machines.machine import this_machine, threads_fault
 from ponas_deploy.machines.names import slug
+from ponas_deploy.measuring.place import HERE, Place
 from ponas_deploy.measuring.plans import plan_for
 from ponas_deploy.profiling.build_time import BuildTimes
 from ponas_deploy.profiling.devices import installed, known_devices, runtimes
@@ -89,6 +90,19 @@ class Target:
         return board.name if board else slug(self.device)
 
     @property
+    def board(self) -> Entry | None:
+        """The board of the device book that the device is, by its name or an alias."""
+        return None if self.local else find_board(self.device)
+
+    @property
+    def unreachable(self) -> str:
+        """A sentence for a device that is neither this machine nor in the book."""
+        return (
+            f"'{self.device}' is not this machine: `ponas devices add {slug(self.device) or 'NAME'} --host"
+            " user@address` adds it as a board."
+        )
+
+    @property
     def _on_processor(self) -> bool:
         return slug(self.device) in (THIS_MACHINE, this_machine().name)
 
@@ -101,19 +115,25 @@ def run_there(target: Target, command: str) -> str:
 def profile_there(target: Target) -> str:
     """The same for one that shall be profiled, and how its table then comes here."""
     return (
-        f"'{target.device}' is not this machine: run `ponas profile --device cpu` (or gpu) on it."
-        f" Its table, copied into your store here (`ponas devices` names the folder), serves"
+        f"{target.unreachable} Or run `ponas profile --device cpu` (or gpu) on it:"
+        f" its table, copied into your store here (`ponas devices` names the folder), serves"
         f" `ponas specialize --device {target.device}`."
     )
 
 
-def serving(target: Target, space: Space) -> tuple[StoredTable, ...]:
-    """The stored tables of a space that serve a target; UnknownNameError for a device that has none."""
+def serving(target: Target, space: Space, place: Place | None = None) -> tuple[StoredTable, ...]:
+    """The stored tables of a space that serve a target; UnknownNameError for a device that has none.
+
+    At `place`, where the device is reached, what was made with anything that is different there serves not.
+    """
     devices = known_devices()
     tables = devices.get(target.device_name, ())
     fitting = (stored for stored in tables if not mismatch(target, space, stored))
-    found = tuple(stored for stored in fitting if not target.local or _serves_here(stored))
-    if not found and not target.local:
+    place = place or (HERE if target.local else None)
+    found = tuple(stored for stored in fitting if place is None or _serves_at(place, stored))
+    if not found and place is None:
+        if not tables and target.board:
+            raise PonasError(f"{target.device_name} has no latency table yet, and is not reached now.")
         if not tables:
             names = {THIS_MACHINE, gpu.GPU, *devices, *(entry.name for entry in read_book())}
             raise UnknownNameError("device", target.device, names, advice=profile_there(target))
@@ -165,39 +185,45 @@ def of_conditions(conditions: Conditions) -> tuple[StoredTable, ...]:
     named = replace(conditions, device=slug(conditions.device))
     tables = known_devices().get(named.device, ())
     alike = (one for one in tables if replace(one.conditions, device=one.device) == named)
-    return tuple(stored for stored in alike if _serves_here(stored))
+    return tuple(stored for stored in alike if _serves_at(HERE, stored))
 
 
-def outdated(target: Target, space: Space) -> tuple[tuple[StoredTable, tuple[Difference, ...]], ...]:
-    """The user's own tables that would serve, were this machine still as it was; with what differs."""
-    found = ((stored, differences(stored)) for stored in _ours(target, space))
+def outdated(
+    target: Target, space: Space, place: Place = HERE
+) -> tuple[tuple[StoredTable, tuple[Difference, ...]], ...]:
+    """The user's own tables that would serve, were the machine still as it was; with what differs."""
+    found = ((stored, differences(stored, place)) for stored in _ours(target, space, place))
     return tuple((stored, differ) for stored, differ in found if differ)
 
 
-def own_tables(target: Target, space: Space) -> tuple[StoredTable, ...]:
-    """The user's own tables of this machine that fit, stale or not; PonasError where there is none."""
-    if not (found := _ours(target, space)):
+def own_tables(target: Target, space: Space, place: Place = HERE) -> tuple[StoredTable, ...]:
+    """The user's own tables of a machine that fit, stale or not; PonasError where there is none."""
+    if not (found := _ours(target, space, place)):
+        here = "this machine " if target.local else ""
         raise PonasError(
-            f"no table of yours is of this machine ({target.device_name}) and space {space.name} and fits:"
+            f"no table of yours is of {here}({target.device_name}) and space {space.name} and fits:"
             " `ponas profile` makes one, `ponas devices` lists those there"
             f" are{_with_space(of_other_spaces(target, space))}."
         )
     return found
 
 
-def _ours(target: Target, space: Space) -> tuple[StoredTable, ...]:
-    tables = known_devices().get(target.device_name, ()) if target.local else ()
+def _ours(target: Target, space: Space, place: Place) -> tuple[StoredTable, ...]:
+    tables = known_devices().get(target.device_name, ())
     ours = (stored for stored in tables if not (stored.shipped or mismatch(target, space, stored)))
-    return tuple(stored for stored in ours if _has_runtime(stored))
+    return tuple(stored for stored in ours if _has_runtime(place, stored))
 
 
-def refuse_elsewhere(stored: StoredTable) -> tuple[Difference, ...]:
-    """What a table was made with that is another thing here; TableMismatchError for another device's."""
-    if stored.device not in (this_machine().name, gpu.this_gpu()):
+def device_of(stored: StoredTable) -> Target:
+    """Where a table was made, as a target; TableMismatchError where that is no machine we can reach."""
+    if stored.device == this_machine().name:
+        return Target(THIS_MACHINE, threads=stored.conditions.threads)
+    target = Target(gpu.GPU if stored.device == gpu.this_gpu() else stored.device)
+    if not target.local and target.board is None:
         raise TableMismatchError(
             f"{stored.name} is of {stored.device}, this machine is {this_machine().name}: recheck it there."
         )
-    return differences(stored)
+    return target
 
 
 def mismatch(target: Target, space: Space, stored: StoredTable) -> str:
@@ -248,7 +274,7 @@ def given(target: Target, spaces: Sequence[Space], named: Sequence[StoredTable])
 
 def caveats(target: Target, stored: StoredTable) -> tuple[str, ...]:
     """Warnings about a table of this machine that was named although it does not serve."""
-    if not target.local or not _has_runtime(stored):
+    if not target.local or not _has_runtime(HERE, stored):
         return ()
     advice = f"its predictions may be off (ponas table recheck {stored.name})."
     if stored.shipped:
@@ -258,22 +284,28 @@ def caveats(target: Target, stored: StoredTable) -> tuple[str, ...]:
 
 
 def missing(
-    target: Target, tables: Sequence[StoredTable], *, every_precision: bool = False
+    target: Target,
+    tables: Sequence[StoredTable],
+    *,
+    every_precision: bool = False,
+    known: Mapping[str, tuple[str, ...]] | None = None,
 ) -> tuple[Conditions, ...]:
-    """What this machine must be profiled for: each runtime at the precisions that were named.
+    """What a machine must be profiled for: each runtime at the precisions that were named.
 
     Where none is named that is a runtime's default precision, or with `every_precision` all it has here. A
-    runtime that is not installed is left out, unless it was named.
+    runtime that is not installed is left out, unless it was named. `known` are the precisions of each
+    runtime of a board (`places`); nothing is known of another device.
     """
-    if not target.local:
+    if known is None and not target.local:
         return ()
     device = target.device_name
     have = {stored.table.conditions for stored in tables}
-    known = _precisions(target.backends, on_gpu=target.on_gpu)
+    known = _precisions(target.backends, on_gpu=target.on_gpu) if known is None else known
     for precision in target.precisions:
         if not any(precision in precisions for precisions in known.values()):
+            where = "this machine" if target.local else target.device_name
             raise UnknownNameError(
-                "precision on this machine", precision, {p for ps in known.values() for p in ps}
+                f"precision on {where}", precision, {p for ps in known.values() for p in ps}
             )
     wanted = (
         Conditions(device, name, precision, target.threads, target.batch)
@@ -309,19 +341,22 @@ def make_table(
     networks: int | None = None,
     on_progress: OnProgress | None = None,
     seed: int = 0,
+    place: Place = HERE,
 ) -> StoredTable:
-    """Profile this machine for `conditions` and store the table, in the user's store or at `path`.
+    """Profile a machine for `conditions` and store the table, in the user's store or at `path`.
 
-    A process of its own does it, and one at a time on a machine. The journal lies beside the table until
-    that is safe; an interrupted profile goes on from it. An existing table is replaced only with `overwrite`,
-    and rounds are added to it only with `further`. `accuracy` and `prior` are tables in files (`profile`),
-    `networks` how many are timed to fit the prior on.
+    A process of its own does it here, a worker on a board, and one at a time on a machine. The journal lies
+    beside the table until that is safe; an interrupted profile goes on from it. An existing table is replaced
+    only with `overwrite`, and rounds are added to it only with `further`. `accuracy` and `prior` are tables
+    in files (`profile`), `networks` how many are timed to fit the prior on.
     """
     from ponas_deploy.files.lock import machine_to_oneself
     from ponas_deploy.files.opening import refuse_file
+    from ponas_deploy.profiling.on_board import profile_on_board
     from ponas_deploy.profiling.prior import NETWORKS
     from ponas_deploy.profiling.supervise import Timeouts, profile_in_worker
     from ponas_deploy.profiling.worker import Request
+    from ponas_deploy.remote.place import BoardPlace
     from ponas_deploy.tables.files import load_latency_table
 
     key = SpaceKey.of(space)
@@ -343,9 +378,12 @@ def make_table(
         networks=networks or NETWORKS,
         built_before=built_before(conditions),
     )
-    timeouts = Timeouts(building_s=registry.entry_of(conditions.backend).no_output_s)
-    with machine_to_oneself(store.lock_path(), conditions.text):
-        profile_in_worker(request, on_progress, timeouts)
+    if isinstance(place, BoardPlace):
+        profile_on_board(request, place, on_progress)
+    else:
+        timeouts = Timeouts(building_s=registry.entry_of(conditions.backend).no_output_s)
+        with machine_to_oneself(store.lock_path(), conditions.text):
+            profile_in_worker(request, on_progress, timeouts)
     journal.unlink(missing_ok=True)
     return StoredTable(path, load_latency_table(path))
 
@@ -376,13 +414,13 @@ def local_conditions(backend: str, precision: str | None, threads: int, batch: i
     return Conditions(device, backend, precision or known[0], threads, batch)
 
 
-def _serves_here(stored: StoredTable) -> bool:
-    return not stored.shipped and _has_runtime(stored) and not differences(stored)
+def _serves_at(place: Place, stored: StoredTable) -> bool:
+    return not stored.shipped and _has_runtime(place, stored) and not differences(stored, place)
 
 
-def _has_runtime(stored: StoredTable) -> bool:
+def _has_runtime(place: Place, stored: StoredTable) -> bool:
     try:
-        get_backend(stored.conditions.backend)
+        place.backend(stored.conditions.backend).environment()
     except PonasError:
         return False
     return True

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,13 @@ from ponas_deploy.files.documents import compact
 from ponas_deploy.files.journal import Journal
 from ponas_deploy.files.records import write_bytes
 from ponas_deploy.fitting.correction import LEAST_CHECK, LEAST_FIT
-from ponas_deploy.machines.conditions import read_conditions
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.measuring.interference import Interference, usual_core_ns
 from ponas_deploy.measuring.launches import launch_summary, not_captured
 from ponas_deploy.measuring.protocol import Outcome, Plan, Samples, measure
 from ponas_deploy.profiling.assemble import NetworkSplit, assemble
 from ponas_deploy.profiling.bench import Bench, NetworkTrial
+from ponas_deploy.profiling.board_bench import BoardBench
 from ponas_deploy.profiling.build_time import BuildTimes
 from ponas_deploy.profiling.gaps import Measured, in_gaps
 from ponas_deploy.profiling.models import WEIGHTS
@@ -41,6 +42,7 @@ from ponas_deploy.profiling.progress import OnProgress, OnStep
 from ponas_deploy.profiling.resume import Previous, entries_of, header, previous_of
 from ponas_deploy.profiling.sampling import MOST_CHECK, MOST_FIT, affordable, choose, grown, round_s
 from ponas_deploy.profiling.spread import spread_networks
+from ponas_deploy.remote.place import BoardPlace
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.grid import SpaceKey
 from ponas_deploy.tables.latency import LatencyTable
@@ -72,11 +74,13 @@ def profile(
     on_step: OnStep | None = None,
     seed: int = 0,
     plan: Plan | None = None,
+    place: BoardPlace | None = None,
 ) -> LatencyTable:
-    """Measure a space on this machine: corrected grid, isolated cells, certificate, raw rounds.
+    """Measure a space on a machine: corrected grid, isolated cells, certificate, raw rounds.
 
-    `device` names this machine in the table. `asked_s` is the time that was asked for, where `time_budget_s`
-    is what is left of it. When most rounds were disturbed, the profile goes on for up to half of that time,
+    The machine is this one, or the board of `place`; `device` names it in the table. `asked_s` is the time
+    that was asked for, where `time_budget_s` is what is left of it. When most
+    rounds were disturbed, the profile goes on for up to half of that time,
     to take them again (`measuring.disturbed`). With `journal` an interrupted profile goes on where it was
     stopped; the file stays until the caller has the table safe. Rounds are added to those of a table
     `further`, by way of the journal, and networks where the time is enough for more of them. When the time is
@@ -91,12 +95,13 @@ def profile(
     """
     if batch < 1:
         raise MeasurementError(f"batch {batch} was asked for: ask for 1 or more.")
-    bench = Bench(
+    make = partial(BoardBench, place=place) if place else Bench
+    bench = make(
         space=space,
-        backend=get_backend(backend) if isinstance(backend, str) else backend,
+        backend=_backend(backend, place),
         settings=settings or RunSettings(),
         batch=batch,
-        device=device or this_machine().name,
+        device=device or (place.name if place else this_machine().name),
         plan=plan or Plan(),
         deadline=time.monotonic() + time_budget_s,
         on_progress=on_progress or (lambda progress: None),
@@ -119,6 +124,12 @@ def profile(
         return job.table(stack, book)
 
 
+def _backend(backend: str | Backend, place: BoardPlace | None) -> Backend:
+    if not isinstance(backend, str):
+        return backend
+    return place.backend(backend) if place else get_backend(backend)
+
+
 @dataclass(frozen=True, slots=True)
 class _Job:
     """One profile: what is asked for, and the steps to it. `prior_costs` are the prior's, layer by layer."""
@@ -139,7 +150,7 @@ class _Job:
     def table(self, stack: ExitStack, book: Journal | None) -> LatencyTable:
         """Build everything and time it, in waves where the memory does not hold all networks at once."""
         bench = self.bench
-        start = read_conditions().conditions()
+        start = bench.machine_now()
         note = book.note if book else ""
         known = previous_of(book.lines if book else ())
         bench.probe_core(usual_core_ns(known.rounds))
@@ -154,13 +165,13 @@ class _Job:
         if book and networks != known.networks:
             book.append({"fit": networks.fit, "check": networks.check})
         bench.keep_time(self._least_s(trial, networks, known.samples))
-        waves = networks.waves(trial.wave_size())
+        waves = networks.waves(trial.wave_size(bench.free_mib()))
         bench.builds.networks_left = sum(map(len, waves))
         outcomes = [
             self._wave(number, waves, blocks, known.samples, interference, book)
             for number in range(len(waves))
         ]
-        end = read_conditions().conditions()
+        end = bench.machine_now()
         bench.report("fit", 0, 1, "fitting the table")
         bench.on_step("fitting the table")
         protocol = replace(
@@ -262,6 +273,7 @@ class _Job:
                 interference=interference,
                 probe=bench.probe,
                 due=self._due(sessions, wave, samples, first_round, left_s),
+                taker=bench.taker(samples),
             )
             numbers = range(first_round, first_round + outcome.rounds)
             measured = Measured(sessions, samples, interference, numbers, outcome.round_s, self.seed)

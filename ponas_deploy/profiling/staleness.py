@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ponas_deploy.errors import MeasurementError, PonasError
-from ponas_deploy.machines.conditions import read_conditions
 from ponas_deploy.machines.gpu import this_gpu
 from ponas_deploy.machines.machine import this_machine
+from ponas_deploy.measuring.place import HERE, Place
 from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.store import StoredTable
 
@@ -49,13 +49,11 @@ class Difference:
         return f"with {word}{self.made or 'unknown'}, here is {word}{self.here or 'none'}"
 
 
-def differences(stored: StoredTable) -> tuple[Difference, ...]:
-    """What of a table of this machine is another thing now; BackendError where its runtime is missing."""
-    from ponas_deploy.backends import get_backend
-
-    runtime = dict(get_backend(stored.conditions.backend).environment())
-    here = {**dict(this_machine().environment()), **dict(read_conditions().conditions()), **runtime}
-    return differing(made_with(stored.table), here)
+def differences(stored: StoredTable, place: Place = HERE) -> tuple[Difference, ...]:
+    """What of a table of a machine is another thing now; BackendError where its runtime is missing."""
+    runtime = dict(place.backend(stored.conditions.backend).environment())
+    now = {**dict(place.environment()), **dict(place.conditions()), **runtime}
+    return differing(made_with(stored.table), now)
 
 
 def refuse_stale(stored: StoredTable) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -83,11 +83,17 @@ def profile_in_worker(
         if failure is None:
             return
         failures.append(failure)
-        same = sum(one.step == failure.step for one in failures)
-        if same == RETRIES.worker_starts_at_a_step or len(failures) == RETRIES.worker_starts:
-            raise BackendError(
-                request.conditions.backend, _sentence(failure, same, len(failures), request.journal)
-            )
+        refuse_more(failures, request)
+
+
+def refuse_more(failures: Sequence[WorkerFailure], request: Request) -> None:
+    """BackendError where a process failed so often, or so often at one step, that no other one is started."""
+    failure = failures[-1]
+    same = sum(one.step == failure.step for one in failures)
+    if same == RETRIES.worker_starts_at_a_step or len(failures) == RETRIES.worker_starts:
+        raise BackendError(
+            request.conditions.backend, _sentence(failure, same, len(failures), request.journal)
+        )
 
 
 def _sentence(failure: WorkerFailure, same: int, failures: int, journal: Path) -> str:

@@ -15,16 +15,17 @@ from ponas_deploy.backends import OnBuildProgress
 from ponas_deploy.errors import MeasurementError, PonasError, UnknownNameError
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.measuring.interference import disturbed_now
+from ponas_deploy.measuring.place import HERE, Place
 from ponas_deploy.profiling.inventory import (
     Target,
     make_table,
     missing,
     of_other_spaces,
     outdated,
-    profile_there,
     serving,
 )
 from ponas_deploy.profiling.overtime import overtime_note
+from ponas_deploy.profiling.places import known_at, reached
 from ponas_deploy.profiling.prior import NETWORKS, load_prior
 from ponas_deploy.profiling.progress import OnProgress, with_notes
 from ponas_deploy.profiling.staleness import in_words
@@ -72,18 +73,29 @@ def profile_tables(
     on_note: OnNote = no_note,
     on_progress: OnProgress | None = None,
 ) -> tuple[StoredTable, ...]:
-    """Profile this machine: one stored table for each runtime and precision that the target leaves open.
+    """Profile a machine: one stored table for each runtime and precision that the target leaves open.
+
+    A board of the device book is reached over its link.
 
     A table that has all its rounds is kept, one that ran out of time is gone on with. Raises PonasError for
-    a device that is not this machine, UnknownNameError for runtimes, precisions and tables that nobody
+    a device that cannot be reached, UnknownNameError for runtimes, precisions and tables that nobody
     knows, TableMismatchError for a prior or an accuracy table of another space, BackendError when a runtime
     fails, MeasurementError when nothing trustworthy came out.
     """
-    options = options or ProfileOptions()
-    if not target.local:
-        raise PonasError(profile_there(target))
+    with reached(target, f"profile of {space.name}", on_note) as place:
+        return _profiled(target, place, space, options or ProfileOptions(), on_note, on_progress)
+
+
+def _profiled(
+    target: Target,
+    place: Place,
+    space: Space,
+    options: ProfileOptions,
+    on_note: OnNote,
+    on_progress: OnProgress | None,
+) -> tuple[StoredTable, ...]:
     paths = {}
-    for conditions in missing(target, ()):
+    for conditions in missing(target, (), known=known_at(place, target)):
         named = replace(conditions, device=options.device_name or conditions.device)
         path = store.latency_path(named, SpaceKey.of(space))
         paths[named] = options.out / path.name if options.out else path
@@ -113,6 +125,7 @@ def profile_tables(
                 seed=options.seed,
                 on_note=on_note,
                 on_progress=on_progress,
+                place=place,
             )
         made.append(found)
     return tuple(made)
@@ -126,18 +139,23 @@ def tables_over(
     on_note: OnNote = no_note,
     on_progress: OnProgress | None = None,
     on_build: OnBuildProgress | None = None,
+    place: Place | None = None,
 ) -> tuple[StoredTable, ...]:
     """`tables_for` of a space at each of several resolutions; those that lack a table share the time."""
     if len(spaces) == 1:
         lacking = 1
     else:
-        lacking = sum(bool(missing(target, serving(target, space), every_precision=True)) for space in spaces)
+        known = known_at(place, target) if place else None
+        lacking = sum(
+            bool(missing(target, serving(target, space, place), every_precision=True, known=known))
+            for space in spaces
+        )
     share_s = time_budget_s / max(lacking, 1)
     return tuple(
         stored
         for space in spaces
         for stored in tables_for(
-            target, space, share_s, on_note=on_note, on_progress=on_progress, on_build=on_build
+            target, space, share_s, on_note=on_note, on_progress=on_progress, on_build=on_build, place=place
         )
     )
 
@@ -150,33 +168,43 @@ def tables_for(
     on_note: OnNote = no_note,
     on_progress: OnProgress | None = None,
     on_build: OnBuildProgress | None = None,
+    place: Place | None = None,
 ) -> tuple[StoredTable, ...]:
-    """The tables that serve a target; those of this machine that are missing and worth it are made first.
+    """The tables that serve a target; those of its place that are missing and worth it are made first.
 
-    What was made with another runtime, driver, power mode, ... is named and made again, and so is what was
-    made while this machine was busy, where it is not busy now. All of them together take about
-    `time_budget_s`, unless the machine is too slow for a single one.
+    The place is this machine where that is the target, and None for a device that is not reached. What was
+    made with another runtime, driver, power mode, ... is named and made again, and so is what was made while
+    the machine was busy, where it is not busy now. All of them together take about `time_budget_s`, unless
+    the machine is too slow for a single one.
     """
-    served = serving(target, space)
+    place = place or (HERE if target.local else None)
+    served = serving(target, space, place)
     again = _to_make_again(served, local=target.local, on_note=on_note)
     tables = tuple(stored for stored in served if all(stored is not one for one in again))
-    wanted = missing(target, tables, every_precision=True)
-    if not wanted:
+    known = known_at(place, target) if place else None
+    wanted = missing(target, tables, every_precision=True, known=known)
+    if not wanted or place is None:
         return tables
     if not tables and (others := of_other_spaces(target, space)):
         names = " or ".join(others)
         on_note(f"your tables of this machine are of another space: --space {names} takes them")
-    for stale, differ in outdated(target, space):
+    for stale, differ in outdated(target, space, place):
         on_note(f"{in_words(stale, differ)}: profiled again")
     deadline = monotonic() + time_budget_s
     made: list[StoredTable] = []
-    worth = _worth_profiling(wanted, tables, space, time_budget_s, on_note, on_build)
-    for place, conditions in enumerate(worth):
-        share_s = max(deadline - monotonic(), 0.0) / (len(worth) - place)
+    worth = _worth_profiling(wanted, tables, space, time_budget_s, on_note, on_build, place)
+    for number, conditions in enumerate(worth):
+        share_s = max(deadline - monotonic(), 0.0) / (len(worth) - number)
         try:
             made.append(
                 profile_stored(
-                    conditions, space, share_s, overwrite=True, on_note=on_note, on_progress=on_progress
+                    conditions,
+                    space,
+                    share_s,
+                    overwrite=True,
+                    on_note=on_note,
+                    on_progress=on_progress,
+                    place=place,
                 )
             )
         except MeasurementError as error:
@@ -225,6 +253,7 @@ def _worth_profiling(
     time_s: float,
     on_note: OnNote,
     on_build: OnBuildProgress | None,
+    place: Place,
 ) -> tuple[Conditions, ...]:
     """Which of several runtimes to profile, after a trial of each; the others are named with the reason."""
     if len(wanted) == 1 and not tables:
@@ -232,7 +261,7 @@ def _worth_profiling(
     trials = []
     for conditions in wanted:
         on_note(f"trying {conditions.text} ...")
-        trials.append(trial(conditions, space, on_build=on_build))
+        trials.append(trial(conditions, space, on_build=on_build, place=place))
     choices = middle(space).choices
     known_ms = min((stored.table.predict_ms(choices) for stored in tables), default=None)
     selection = select(trials, time_s, known_ms=known_ms)
@@ -262,8 +291,9 @@ def profile_stored(
     seed: int = 0,
     on_note: OnNote = no_note,
     on_progress: OnProgress | None = None,
+    place: Place = HERE,
 ) -> StoredTable:
-    """Profile this machine for `conditions` and store the table, saying when it took longer than it should.
+    """Profile a machine for `conditions` and store the table, saying when it took longer than it should.
 
     `accuracy` and `prior` are tables in files, `networks` how many are timed to fit the prior on.
     """
@@ -285,6 +315,7 @@ def profile_stored(
         networks=networks,
         on_progress=with_notes(on_note, on_progress),
         seed=seed,
+        place=place,
     )
     protocol = made.table.protocol
     took_s = monotonic() - started - protocol.extended_s

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ponas_deploy.backends import RunSettings, Session, get_backend
+from ponas_deploy.backends import RunSettings, Session
 from ponas_deploy.backends.progress import OnBuildProgress
 from ponas_deploy.fitting.correction import LEAST_CHECK, LEAST_FIT
+from ponas_deploy.measuring.place import HERE, Place
 from ponas_deploy.measuring.protocol import Plan, first_estimate
 from ponas_deploy.profiling.models import block_model, blocks_of, network_bytes
 from ponas_deploy.tables.latency import Conditions
@@ -54,11 +55,15 @@ def middle(space: Space) -> Architecture:
 
 
 def trial(
-    conditions: Conditions, space: Space, plan: Plan | None = None, on_build: OnBuildProgress | None = None
+    conditions: Conditions,
+    space: Space,
+    plan: Plan | None = None,
+    on_build: OnBuildProgress | None = None,
+    place: Place = HERE,
 ) -> RuntimeTrial:
     """Build and run one network and one block; BackendError where the runtime refuses them."""
     plan = plan or Plan()
-    backend = get_backend(conditions.backend, on_build)
+    backend = place.backend(conditions.backend, on_build)
     settings = RunSettings(conditions.precision, conditions.threads)
 
     def looked(model: bytes) -> tuple[float, float]:

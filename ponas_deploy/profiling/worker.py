@@ -21,6 +21,8 @@ from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.profiling.build_time import BuildTimes
 from ponas_deploy.profiling.prior import NETWORKS, load_prior, with_stored
 from ponas_deploy.profiling.profile import profile
+from ponas_deploy.profiling.progress import OnProgress, OnStep
+from ponas_deploy.remote.place import BoardPlace
 from ponas_deploy.tables.files import load_accuracy_table, load_latency_table
 from ponas_deploy.tables.grid import SpaceKey
 from ponas_deploy.tables.latency import Conditions
@@ -100,10 +102,11 @@ class Step:
 def main(arguments: Sequence[str]) -> None:
     """Profile what the first argument asks for, noting each step in the file that the second one names."""
     request, step = Request.from_text(arguments[0]), Step(Path(arguments[1]))
-    processes.serve(lambda send: _make(request, step, send))
+    processes.serve(lambda send: make(request, step, lambda progress: send({"progress": asdict(progress)})))
 
 
-def _make(request: Request, step: Step, send: processes.Send) -> None:
+def make(request: Request, on_step: OnStep, on_progress: OnProgress, place: BoardPlace | None = None) -> None:
+    """Profile what is asked for, here or on a board, and write the table."""
     conditions, key = request.conditions, request.space
     space = build_space(key.name, key.resolution, key.classes)
     if SpaceKey.of(space) != key:
@@ -124,10 +127,11 @@ def _make(request: Request, step: Step, send: processes.Send) -> None:
         else None,
         built_before=request.built_before,
         one_at_a_time=bool(request.failures),
-        on_progress=lambda progress: send({"progress": asdict(progress)}),
-        on_step=step,
+        on_progress=on_progress,
+        on_step=on_step,
         seed=request.seed,
         plan=request.plan,
+        place=place,
     )
     if request.failures:
         because = "; ".join(request.failures)

@@ -23,6 +23,7 @@ ENTRIES = (
     "ponas_deploy.measuring.contention",
     "ponas_deploy.measuring.interference",
     "ponas_deploy.measuring.protocol",
+    "ponas_deploy.remote.steps",
     "ponas_deploy.remote.worker",
 )
 """What the board's side begins with."""

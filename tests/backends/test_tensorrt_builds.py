@@ -19,9 +19,10 @@ from ponas_deploy.backends.progress import BuildProgress
 from ponas_deploy.backends.tensorrt import TensorRtBackend
 from ponas_deploy.engines.building import backend_for
 from ponas_deploy.engines.emit import build
-from ponas_deploy.engines.loop import _on_this_machine, build_and_measure
+from ponas_deploy.engines.loop import _on_machine, build_and_measure
 from ponas_deploy.engines.task import WeightsSource, random_source
 from ponas_deploy.errors import BackendError, PonasError
+from ponas_deploy.measuring.place import HERE as PLACE
 from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.profiling.bench import Bench
 from ponas_deploy.tables.latency import Conditions
@@ -206,7 +207,7 @@ def test_trained_weights_get_no_scales_of_random_images(
     model = (folder / "model.onnx").read_bytes()
     wanted = TensorRtBackend(calibration=Calibration(shown)).fed_model(model, "int8")
     assert fed == wanted != TensorRtBackend().fed_model(model, "int8")
-    made_in = _on_this_machine(source, conditions, engine)["environment"]
+    made_in = _on_machine(PLACE, source, conditions, engine)["environment"]
     assert "maximum of 3 images" in dict(made_in)["int8_scales"]
     with pytest.raises(BackendError, match=r"the images are \(3, 8, 8\) each, the model takes"):
         build(architecture, source.tensors(architecture), conditions, tmp_path / "other", shown[:, :, :8, :8])

@@ -231,7 +231,10 @@ def test_the_command_rechecks_a_table_on_a_real_runtime(tiny: Space, tmp_path: P
 def test_the_command_says_what_it_cannot_do(made: StoredTable, tiny: Space) -> None:
     write_accuracy_table(losses(tiny), home() / "accuracy" / "tiny.json")
     for arguments, words in (
-        (("--device", "jetson"), "'jetson' is not this machine: run `ponas table recheck` on it."),
+        (
+            ("--device", "jetson"),
+            "`ponas devices add jetson --host user@address` adds it",
+        ),
         (("--batch", "3"), f"no table of yours is of this machine ({this_machine().name}) and space"),
         (("nothing",), "unknown table 'nothing'"),
     ):

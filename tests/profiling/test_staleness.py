@@ -13,9 +13,10 @@ from ponas_deploy.files.home import home
 from ponas_deploy.machines import machine as devices
 from ponas_deploy.machines.conditions import Reading
 from ponas_deploy.machines.machine import this_machine
+from ponas_deploy.measuring import place
 from ponas_deploy.profiling import inventory, staleness, tables
 from ponas_deploy.profiling.inventory import Target
-from ponas_deploy.profiling.staleness import Difference, differing, in_words, made_with
+from ponas_deploy.profiling.staleness import Difference, differences, differing, in_words, made_with
 from ponas_deploy.tables import store
 from ponas_deploy.tables.latency import Conditions
 from ponas_deploy.tables.measured_how import MeasurementProtocol
@@ -81,7 +82,7 @@ def test_the_governor_stands_in_the_protocol(tiny: Space, monkeypatch: pytest.Mo
     )
     assert made_with(made.table)["governor"] == "performance"
     assert inventory.serving(Target("cpu"), tiny) == (made,)  # not readable here: not compared
-    monkeypatch.setattr(staleness, "read_conditions", lambda: Reading(governor="powersave"))
+    monkeypatch.setattr(place, "read_conditions", lambda: Reading(governor="powersave"))
     assert inventory.serving(Target("cpu"), tiny) == ()
     ((found, differ),) = inventory.outdated(Target("cpu"), tiny)
     assert in_words(found, differ) == (
@@ -95,7 +96,7 @@ def test_a_power_mode_that_changed_makes_a_table_stale(tiny: Space, monkeypatch:
     environment = (*made.table.environment, ("power_mode", "nvpmodel 2 (15W)"))
     made = stored(tiny, there.name, environment=environment)
     assert inventory.serving(Target("cpu"), tiny) == (made,)
-    monkeypatch.setattr(staleness, "this_machine", lambda: there)
+    monkeypatch.setattr(place, "this_machine", lambda: there)
     ((_, (differ,)),) = inventory.outdated(Target("cpu"), tiny)
     assert differ == Difference("power_mode", "nvpmodel 2 (15W)", "nvpmodel 0 (MAXN)")
     assert devices.this_machine() is not there
@@ -157,11 +158,12 @@ def test_a_stale_table_that_is_named_is_used_with_a_caveat(
 def test_what_can_be_rechecked_here(tiny: Space, tmp_path: Path) -> None:
     old = of_older_runtime(tiny)
     assert inventory.own_tables(Target("cpu"), tiny) == (old,)
-    assert [difference.what for difference in inventory.refuse_elsewhere(old)] == ["runtime"]
+    assert inventory.device_of(old) == Target("cpu")
+    assert [difference.what for difference in differences(old)] == ["runtime"]
     with pytest.raises(PonasError, match=r"no table of yours is of this machine .* and fits"):
         inventory.own_tables(Target("cpu", threads=2), tiny)
     with pytest.raises(TableMismatchError, match=r"is of jetson, this machine is .*: recheck it there"):
-        inventory.refuse_elsewhere(stored(tiny, "jetson"))
+        inventory.device_of(stored(tiny, "jetson"))
 
 
 def test_a_stale_table_of_this_machines_gpu_makes_no_promise(

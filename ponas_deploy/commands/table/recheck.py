@@ -72,8 +72,8 @@ def recheck(
     from ponas_deploy.checks.latency_table import recheck as recheck_table
     from ponas_deploy.checks.latency_table import rechecks_document
     from ponas_deploy.commands.output import note, print_json, show
-    from ponas_deploy.errors import PonasError
     from ponas_deploy.profiling import inventory
+    from ponas_deploy.profiling.places import reached
     from ponas_deploy.tables import store
     from ponas_deploy.tables.chosen_space import chosen_space
     from searchspace import build_space
@@ -87,15 +87,11 @@ def recheck(
         chosen = chosen_space(space, tables=[losses])
         built = build_space(chosen.name, resolution, classes)
         target = inventory.Target(device, tuple(backend or ()), tuple(precision or ()), threads, batch)
-        if not target.local:
-            raise PonasError(inventory.run_there(target, "table recheck"))
-        tables = inventory.own_tables(target, built)
+        with reached(target, "recheck", note) as place:
+            tables = inventory.own_tables(target, built, place)
     found = []
     for stored in tables:
-        for difference in inventory.refuse_elsewhere(stored):
-            note(f"table {stored.name} was made {difference.text}")
-        note(f"measuring a part of {stored.name} again, for about {time:.0f} s")
-        found.append(recheck_table(stored, losses, seconds=time, seed=seed))
+        found.append(recheck_table(stored, losses, seconds=time, seed=seed, on_note=note))
     if json:
         print_json(rechecks_document(found))
     else:

@@ -1,0 +1,309 @@
+"""A board as a place that builds, runs and measures (`measuring.place.Place`), by the steps of a job."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ponas_deploy.backends import OnBuildProgress, RunSettings, Session
+from ponas_deploy.backends.progress import BuildProgress
+from ponas_deploy.boards.book import Entry
+from ponas_deploy.boards.link import BoardError
+from ponas_deploy.errors import PonasError, UnknownNameError
+from ponas_deploy.files.documents import converted
+from ponas_deploy.files.notes import OnNote, no_note
+from ponas_deploy.measuring.engine_process import Taken, Timed
+from ponas_deploy.measuring.interference import Snapshot
+from ponas_deploy.remote.job import Job, job_on
+from ponas_deploy.remote.parcels import parcels
+
+Value = TypeVar("Value")
+
+_MOST_IMAGES_BYTES = 32 << 20
+"""Images travel in groups of about so many bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a board says of itself now, and of a runtime where that was asked for."""
+
+    machine: tuple[tuple[str, str], ...]
+    name: str
+    cores: int
+    conditions: tuple[tuple[str, str], ...]
+    available_mib: int
+    threads_fault: str
+    runtime: tuple[tuple[str, str], ...] = ()
+    precisions: tuple[str, ...] = ()
+    on_gpu: bool = False
+    not_captured: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _TakenThere:
+    taken: Taken
+    before: Snapshot
+    after: Snapshot
+
+
+@contextmanager
+def place_on(entry: Entry, title: str, on_note: OnNote = no_note) -> Iterator[BoardPlace]:
+    """A board of the book as a place, for what `title` says; nobody else measures there meanwhile.
+
+    BoardError where it cannot be reached or somebody else measures there.
+    """
+    with ExitStack() as stack:
+
+        def begin() -> Job:
+            return stack.enter_context(job_on(entry, title=title, on_note=on_note))
+
+        yield BoardPlace(entry.name, begin(), begin)
+
+
+@dataclass(slots=True)
+class BoardPlace:
+    """A board; see `Place`. `name` is that of its tables, `begin` starts another job in place of one."""
+
+    name: str
+    job: Job
+    begin: Callable[[], Job]
+    _keys: Iterator[int] = field(default_factory=count)
+    _engines: dict[Path, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    """The files of engines that the board has, by the local path of the one that opens each."""
+
+    def renew(self) -> None:
+        """Another worker, where the one so far is gone: nothing is open in it."""
+        self.job = self.begin()
+
+    def value(self, found: Any, kind: type[Value], step: str) -> Value:
+        """What a step returned, as a typed value; FileFormatError where it is something else."""
+        return converted(found, kind, Path(self.name), step)
+
+    def about(self, backend: str = "", threads: int = 1) -> About:
+        """The board now, and a runtime there; BackendError where that is missing."""
+        asked: dict[str, Any] = {"threads": threads, **({"backend": backend} if backend else {})}
+        return self.value(self.job.do("about", **asked), About, "about")
+
+    def backend(self, name: str, on_build: OnBuildProgress | None = None) -> BoardBackend:
+        """A runtime there."""
+        return BoardBackend(self, name, on_build)
+
+    def environment(self) -> tuple[tuple[str, str], ...]:
+        """What the board is."""
+        return self.about().machine
+
+    def conditions(self) -> tuple[tuple[str, str], ...]:
+        """What it works under now."""
+        return self.about().conditions
+
+    def send(self, models: Mapping[str, bytes]) -> dict[str, str]:
+        """Send models as parcels: the hash of each, by its key."""
+        made, patterns = parcels(models)
+        self.job.put([*patterns, *made.values()])
+        return dict(zip(made, self.job.put(made.values()), strict=True))
+
+    def build(
+        self,
+        model: Path,
+        backend: str,
+        settings: RunSettings,
+        images: NDArray[np.float32] | None,
+        on_build: OnBuildProgress | None,
+    ) -> Path:
+        """Build an engine there; its files are fetched and lie beside the model."""
+        sent = self.send({"model": model.read_bytes()})["model"]
+        scales = "" if images is None else self.job.put([_saved(images)])[0]
+
+        def on_line(line: Mapping[str, Any]) -> None:
+            if on_build and "progress" in line:
+                on_build(self.value(line["progress"], BuildProgress, "build"))
+
+        found = self.job.do(
+            "build", on_line, model=sent, backend=backend, settings=asdict(settings), images=scales
+        )
+        files = self.value(found, tuple[tuple[str, str], ...], "build")
+        if not files or any(name != Path(name).name or not name.startswith("engine.") for name, _ in files):
+            raise BoardError(self.name, "names other files of an engine than an engine has.")
+        for name, sha in files:
+            model.with_name(name).write_bytes(self.job.fetch(sha))
+        first = model.with_name(files[0][0])
+        self._engines[first] = files
+        return first
+
+    def take(self, timed: Timed) -> tuple[Taken, tuple[Snapshot, Snapshot] | None]:
+        """Time an engine in a fresh process there."""
+        reference = ""
+        if timed.reference:
+            reference = self.send({"reference": timed.reference.read_bytes()})["reference"]
+        found = self.job.do(
+            "take",
+            files=self.files_of(timed.engine),
+            backend=timed.backend,
+            settings=asdict(timed.settings),
+            seconds=timed.seconds,
+            core_ns=timed.core_ns,
+            reference=reference,
+        )
+        there = self.value(found, _TakenThere, "take")
+        if not there.taken.runs_ns or min(there.taken.runs_ns) <= 0:
+            raise BoardError(self.name, "says that an engine took no time.")
+        return there.taken, (there.before, there.after)
+
+    def to_oneself(self, lock: Path, what: str, wait_s: float = 0.0) -> AbstractContextManager[None]:
+        """The job holds the board's own lock as long as it lives."""
+        return nullcontext()
+
+    def files_of(self, engine: Path) -> tuple[tuple[str, str], ...]:
+        """Name and hash of the files of an engine, which the board has then; the first one opens it."""
+        if engine not in self._engines:
+            others = (path for path in sorted(engine.parent.glob("engine.*")) if path != engine)
+            paths = [engine, *others]
+            shas = self.job.put([path.read_bytes() for path in paths])
+            self._engines[engine] = tuple((path.name, sha) for path, sha in zip(paths, shas, strict=True))
+        return self._engines[engine]
+
+    def session(self, backend: str, settings: RunSettings, **of: Any) -> BoardSession:
+        """Open a session of an engine (`files`) or of a model there."""
+        key = f"open-{next(self._keys)}"
+        found = self.job.do("open_engine", key=key, backend=backend, settings=asdict(settings), **of)
+        return BoardSession(self, backend, key, self.value(found, RunSettings, "open_engine"))
+
+
+@dataclass(slots=True)
+class BoardBackend:
+    """A runtime on a board; see `backends.Backend`."""
+
+    place: BoardPlace
+    name: str
+    on_progress: OnBuildProgress | None = None
+    _about: About | None = None
+
+    @property
+    def about(self) -> About:
+        """What the board said of it at first."""
+        if self._about is None:
+            self._about = self.place.about(self.name)
+        return self._about
+
+    def precisions(self) -> tuple[str, ...]:
+        """The precisions the board runs natively, the default first."""
+        return self.about.precisions
+
+    def environment(self) -> tuple[tuple[str, str], ...]:
+        """Versions and settings that a latency depends on."""
+        return self.about.runtime
+
+    @property
+    def uncaptured(self) -> tuple[str, ...]:
+        """Why models loaded so far run without a CUDA graph."""
+        return self.place.about(self.name).not_captured
+
+    def load(self, model: bytes, settings: RunSettings) -> Session:
+        """Compile an ONNX model there."""
+        self._refuse_unknown(settings)
+        return self.place.session(self.name, settings, model=self.place.send({"model": model})["model"])
+
+    def save(self, model: bytes, settings: RunSettings, folder: Path) -> tuple[Path, ...]:
+        """Build an engine there and fetch its files into `folder`."""
+        self._refuse_unknown(settings)
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / "model.onnx"
+        file.write_bytes(model)
+        engine = self.place.build(file, self.name, settings, None, self.on_progress)
+        return tuple(folder / name for name, _ in self.place.files_of(engine))
+
+    def open(self, engine: Path, settings: RunSettings) -> BoardSession:
+        """A session of an engine there."""
+        return self.place.session(self.name, settings, files=self.place.files_of(engine))
+
+    def _refuse_unknown(self, settings: RunSettings) -> None:
+        if settings.precision not in self.precisions():
+            raise UnknownNameError(
+                f"precision of {self.name} on {self.place.name}", settings.precision, self.precisions()
+            )
+
+
+@dataclass(slots=True)
+class BoardSession:
+    """A compiled model on a board; see `backends.Session`. `visit_s` is as of `StartsProcesses`."""
+
+    place: BoardPlace
+    backend: str
+    key: str
+    compiled: RunSettings
+    launch_ns: int = 0
+    visit_s: float = 0.0
+
+    def settings(self) -> RunSettings:
+        """What the runtime says it was compiled with."""
+        return self.compiled
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Outputs for images of the model's input shape."""
+        return self.run_many(images, len(images))
+
+    def run_many(self, images: NDArray[np.float32], batch: int) -> NDArray[np.float32]:
+        """Outputs for images, `batch` of them at once."""
+        (sent,) = self.place.job.put([_saved(images)])
+        sha = self.place.job.do("run", key=self.key, images=sent, batch=batch)
+        content = self.place.job.fetch(self.place.value(sha, str, "run"))
+        try:
+            found = np.load(io.BytesIO(content), allow_pickle=False)
+        except (ValueError, EOFError, OSError) as error:
+            raise BoardError(self.place.name, f"gives outputs that cannot be read: {error}.") from error
+        if found.dtype != np.float32 or not found.ndim or len(found) != len(images):
+            raise BoardError(self.place.name, "gives outputs of another form than images have.")
+        return np.asarray(found, np.float32)
+
+    def time_ns(self, runs: int) -> int:
+        """Nanoseconds that `runs` back-to-back runs took together."""
+        return self.place.value(self.place.job.do("time_runs", key=self.key, runs=runs), int, "time_runs")
+
+    def layer_times_ms(self) -> tuple[tuple[str, float], ...]:
+        """Name and median milliseconds of each layer in order."""
+        found = self.place.job.do("layers", key=self.key, backend=self.backend)
+        return self.place.value(found, tuple[tuple[str, float], ...], "layers")
+
+    def close(self) -> None:
+        """Free it there."""
+        try:
+            self.place.job.do("close", keys=[self.key])
+        except PonasError:  # it is gone with its worker
+            return
+
+    def __enter__(self) -> BoardSession:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+
+
+def _saved(array: NDArray[np.float32]) -> bytes:
+    """An array as a file of NumPy's."""
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=False)
+    return file.getvalue()
+
+
+def groups(images: Sequence[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+    """Images that travel together."""
+    waiting: list[NDArray[np.float32]] = []
+    for one in images:
+        waiting.append(one)
+        if sum(each.nbytes for each in waiting) > _MOST_IMAGES_BYTES:
+            yield np.concatenate(waiting)
+            waiting = []
+    if waiting:
+        yield np.concatenate(waiting)

@@ -1,0 +1,139 @@
+"""Models that are timed on a board: opened there all at once, then visited round by round, a step a round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from math import isfinite
+from typing import Any
+
+from ponas_deploy.backends import RunSettings
+from ponas_deploy.boards.link import BoardError
+from ponas_deploy.measuring.interference import Snapshot
+from ponas_deploy.measuring.protocol import Plan, Samples
+from ponas_deploy.remote.place import BoardPlace, BoardSession
+
+_MODELS_A_STEP = 32
+"""They are made here and sent together: so much of the memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class FirstRuns:
+    """What the first runs of a model showed: runs of a sample, nanoseconds a run, and as of the protocols."""
+
+    first: str
+    runs: int
+    ns: float
+    visit_s: float
+    launch_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    before: Snapshot
+    after: Snapshot
+    redone: int
+
+
+@dataclass(slots=True)
+class Models:
+    """Models of one runtime on a board; `known_ns` is what is known of its cores (`ContentionProbe`)."""
+
+    place: BoardPlace
+    backend: str
+    settings: RunSettings
+    plan: Plan
+    known_ns: float = 0.0
+    open: dict[str, BoardSession] = field(default_factory=dict)
+
+    def details(self, **more: Any) -> dict[str, Any]:
+        """What every step about them is told."""
+        settings = asdict(self.settings)
+        return {"backend": self.backend, "settings": settings, "known_ns": self.known_ns, **more}
+
+    def build(
+        self,
+        models: Mapping[str, Callable[[], bytes]],
+        on_built: Callable[[str, float], None],
+        on_now: Callable[[str], None],
+        *,
+        one_at_a_time: bool,
+    ) -> dict[str, FirstRuns]:
+        """Build models there and run each a few times: what that showed, by key.
+
+        `on_built` is called with each key and the seconds it took, `on_now` with what is about to be built.
+        """
+        found: dict[str, FirstRuns] = {}
+        keys = list(models)
+        for begin in range(0, len(keys), _MODELS_A_STEP):
+            group = keys[begin : begin + _MODELS_A_STEP]
+            shas = self.place.send({key: models[key]() for key in group})
+
+            def on_line(line: Mapping[str, Any], wanted: Sequence[str] = group) -> None:
+                if "now" in line:
+                    on_now(str(line["now"]))
+                elif "built" in line and line["built"] in wanted:
+                    on_built(line["built"], self.place.value(line["s"], float, "open"))
+                elif "first" in line and line["first"] in wanted:
+                    told = {name: value for name, value in line.items() if name != "step"}
+                    found[line["first"]] = self.place.value(told, FirstRuns, "open")
+
+            asked = self.details(
+                models=list(shas.items()), plan=asdict(self.plan), one_at_a_time=one_at_a_time
+            )
+            self.place.job.do("open", on_line, **asked)
+            for key in group:
+                first = found.get(key)
+                if first is None or first.runs < 1 or not 0 < first.ns < float("inf"):
+                    raise BoardError(self.place.name, f"tells nothing of {key}, which it built.")
+                self.open[key] = BoardSession(
+                    self.place, self.backend, key, self.settings, first.launch_ns, first.visit_s
+                )
+        return found
+
+    def look(self) -> Snapshot:
+        """The board between two rounds."""
+        return self.place.value(self.place.job.do("look", **self.details()), Snapshot, "look")
+
+    def close(self, keys: Sequence[str]) -> None:
+        """Free some of them there."""
+        gone = [key for key in keys if self.open.pop(key, None)]
+        if gone:
+            self.place.job.do("close", keys=gone)
+
+
+@dataclass(slots=True)
+class Rounds:
+    """What takes rounds of models on a board; see `protocol.TakesRounds`, and `measure` for the sentinel."""
+
+    models: Models
+    runs: Mapping[str, int]
+    samples: Samples
+    sentinel: str | None = None
+    redone: int = 0
+
+    def round(
+        self, order: Sequence[str], number: int, plan: Plan, allowed_redos: float, *, quiet: bool
+    ) -> tuple[Snapshot, Snapshot] | None:
+        """Take a round: what was measured counts as soon as it comes."""
+        place, runs = self.models.place, {key: self.runs[key] for key in order}
+
+        def on_line(line: Mapping[str, Any]) -> None:
+            taken = place.value(line.get("samples", ()), tuple[tuple[str, float], ...], "round")
+            for key, run_ns in taken:
+                if key not in runs or not (isfinite(run_ns) and run_ns > 0):
+                    raise BoardError(place.name, "tells of a sample that it was not asked for.")
+                self.samples.add(key, number, runs[key], run_ns)
+
+        asked = self.models.details(
+            order=list(order),
+            runs=runs,
+            number=number,
+            plan=asdict(plan),
+            allowed_redos=allowed_redos,
+            quiet=quiet,
+            sentinel=self.sentinel,
+        )
+        seen = place.value(place.job.do("round", on_line, **asked), _Seen, "round")
+        self.redone += seen.redone
+        return seen.before, seen.after

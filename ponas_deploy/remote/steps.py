@@ -1,0 +1,288 @@
+"""What a worker on a board can be asked for, by name. Everything here runs on the board."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Callable, Dict
+
+import numpy as np
+
+from ponas_deploy.backends import Backend, RunSettings, Session, get_backend, registry
+from ponas_deploy.backends.protocol import CapturesGraphs, Launches, ReadsGpu, StartsProcesses, TimesLayers
+from ponas_deploy.errors import BackendError, PonasError
+from ponas_deploy.machines.conditions import read_conditions
+from ponas_deploy.machines.machine import memory_mib, this_machine, threads_fault
+from ponas_deploy.machines.nvidia import GpuReading
+from ponas_deploy.measuring.build_process import build_in_process
+from ponas_deploy.measuring.contention import ContentionProbe, probe_for, readings
+from ponas_deploy.measuring.engine_process import Timed, take_in_fresh_process
+from ponas_deploy.measuring.interference import Snapshot, take_snapshot
+from ponas_deploy.measuring.protocol import Plan, Samples, Visits, first_estimate, no_garbage_collection
+from ponas_deploy.remote.parcels import unpacked
+from ponas_deploy.remote.state import State
+
+Write = Callable[[Dict[str, Any]], None]
+Details = Dict[str, Any]
+
+_MOST_BUILDERS = 4
+_SAMPLES_A_LINE = 64
+
+
+def about(state: State, details: Details, write: Write) -> Any:
+    """The machine now, and a runtime where one is named."""
+    machine = this_machine()
+    found: dict[str, Any] = {
+        "machine": list(machine.environment()),
+        "name": machine.name,
+        "cores": machine.cores,
+        "conditions": list(read_conditions().conditions()),
+        "available_mib": memory_mib("available"),
+        "threads_fault": threads_fault(details.get("threads", 1)),
+    }
+    if "backend" in details:
+        backend = _backend(state, details["backend"])
+        found["runtime"] = list(backend.environment())
+        found["precisions"] = list(backend.precisions())
+        found["on_gpu"] = registry.runs_on_gpu(backend)
+        found["not_captured"] = list(backend.uncaptured) if isinstance(backend, CapturesGraphs) else []
+    return found
+
+
+def look(state: State, details: Details, write: Write) -> Any:
+    """The machine between two rounds."""
+    return asdict(_snapshot(state, details))
+
+
+def open_models(state: State, details: Details, write: Write) -> Any:
+    """Open sessions of models, by key, several at once on the processor; they stay open until `close`.
+
+    A line for each that is built, then one for each of what its first runs showed.
+    """
+    backend, settings = _backend(state, details["backend"]), RunSettings(**details["settings"])
+    sessions: dict[str, Session] = state.values.setdefault("sessions", {})
+    one_at_a_time = details["one_at_a_time"] or not registry.on_cores_only(backend.name)
+    builders = 1 if one_at_a_time else min(_MOST_BUILDERS, this_machine().cores)
+    under_way: deque[tuple[str, Future[Session]]] = deque()
+    last_s = time.monotonic()
+
+    def built(key: str, sha: str) -> Session:
+        try:
+            return backend.load(unpacked(state.blob(sha).read_bytes(), state.blob), settings)
+        except BackendError as error:
+            raise BackendError(backend.name, f"{key} was refused ({error})") from error
+
+    def finish() -> None:
+        nonlocal last_s
+        key, future = under_way.popleft()
+        sessions[key] = state.stack.enter_context(future.result())
+        write({"built": key, "s": time.monotonic() - last_s})
+        last_s = time.monotonic()
+
+    with ThreadPoolExecutor(builders) as pool:
+        try:
+            for key, sha in details["models"]:
+                write({"now": "building " + " and ".join([*(name for name, _ in under_way), key])})
+                under_way.append((key, pool.submit(built, key, sha)))
+                if len(under_way) == builders:
+                    finish()
+            while under_way:
+                finish()
+        finally:
+            for _, future in under_way:
+                future.add_done_callback(_close)
+    plan, probe = Plan(**details["plan"]), _probe(state, details)
+    write({"now": "running what was built for the first time"})
+    for key, _ in details["models"]:
+        session = sessions[key]
+
+        def estimate(of: Session = session) -> tuple[int, float]:
+            return first_estimate(of, plan)
+
+        runs, run_ns = probe.take_quiet(estimate)[0] if probe else estimate()
+        visit_s = session.visit_s if isinstance(session, StartsProcesses) else 0.0
+        launch_ns = session.launch_ns if isinstance(session, Launches) else 0
+        write({"first": key, "runs": runs, "ns": run_ns, "visit_s": visit_s, "launch_ns": launch_ns})
+    return {}
+
+
+def take_round(state: State, details: Details, write: Write) -> Any:
+    """Take the samples of a round, in the order asked for; the machine before and after it."""
+    sessions: dict[str, Session] = state.values.get("sessions", {})
+    plan = Plan(**details["plan"])
+    waiting: list[Any] = []
+
+    def send() -> None:
+        if waiting:
+            write({"samples": list(waiting)})
+            waiting.clear()
+
+    def add(key: str, number: int, runs: int, run_ns: float) -> None:
+        waiting.append([key, run_ns])
+        if len(waiting) == _SAMPLES_A_LINE:
+            send()
+
+    write({"now": f"measuring round {details['number']}"})
+    probe = _probe(state, details)
+    visits = Visits(sessions, details["runs"], Samples(on_sample=add), details["sentinel"], plan, None, probe)
+    before = _snapshot(state, details)
+    with no_garbage_collection():
+        visits.round(
+            details["order"], details["number"], plan, details["allowed_redos"], quiet=details["quiet"]
+        )
+    after = _snapshot(state, details)
+    send()
+    return {"before": asdict(before), "after": asdict(after), "redone": visits.redone}
+
+
+def close(state: State, details: Details, write: Write) -> Any:
+    """Close sessions."""
+    sessions: dict[str, Session] = state.values.get("sessions", {})
+    for key in details["keys"]:
+        if key in sessions:
+            sessions.pop(key).close()
+    return {}
+
+
+def build(state: State, details: Details, write: Write) -> Any:
+    """Build an engine in a process of its own; its files are kept, the first one opens it."""
+    with TemporaryDirectory(dir=state.folder) as name:
+        folder = Path(name) / "engine"
+        folder.mkdir()
+        model = folder / "model.onnx"
+        model.write_bytes(unpacked(state.blob(details["model"]).read_bytes(), state.blob))
+        images = _copied(state, details["images"], Path(name) / "images.npy") if details["images"] else None
+        write({"now": f"building an engine with {details['backend']}"})
+        first = build_in_process(
+            model,
+            details["backend"],
+            RunSettings(**details["settings"]),
+            images,
+            Path(name),
+            lambda progress: write({"progress": asdict(progress)}),
+        )
+        others = [path for path in sorted(folder.iterdir()) if path not in (first, model)]
+        return [[path.name, state.keep(path)] for path in (first, *others)]
+
+
+def take(state: State, details: Details, write: Write) -> Any:
+    """Time an engine in a fresh process; the machine before and after it."""
+    with TemporaryDirectory(dir=state.folder) as name:
+        engine = _engine(state, details, Path(name))
+        reference = None
+        if details["reference"]:
+            reference = Path(name) / "reference.onnx"
+            reference.write_bytes(unpacked(state.blob(details["reference"]).read_bytes(), state.blob))
+        empty = Path(name) / "empty"
+        empty.mkdir()
+        write({"now": f"timing an engine with {details['backend']}"})
+        before = take_snapshot()
+        settings = RunSettings(**details["settings"])
+        timed = Timed(engine, details["backend"], settings, details["seconds"], details["core_ns"], reference)
+        taken = take_in_fresh_process(timed, empty)
+        return {"taken": taken.document(), "before": asdict(before), "after": asdict(take_snapshot())}
+
+
+def open_engine(state: State, details: Details, write: Write) -> Any:
+    """Open a session of an engine or of a model, by key, to run images through it."""
+    settings, backend = RunSettings(**details["settings"]), _backend(state, details["backend"])
+    write({"now": f"opening an engine with {details['backend']}"})
+    if details.get("model"):
+        session = backend.load(unpacked(state.blob(details["model"]).read_bytes(), state.blob), settings)
+    else:
+        folder = state.folder / details["key"]
+        folder.mkdir(exist_ok=True)
+        state.stack.callback(shutil.rmtree, str(folder), ignore_errors=True)
+        session = backend.open(_engine(state, details, folder), settings)
+    sessions: dict[str, Session] = state.values.setdefault("sessions", {})
+    sessions[details["key"]] = state.stack.enter_context(session)
+    return asdict(session.settings())
+
+
+def run(state: State, details: Details, write: Write) -> Any:
+    """Run images, a file of NumPy's, through a session that is open; the outputs, another such file."""
+    session: Session = state.values["sessions"][details["key"]]
+    images = np.load(str(state.blob(details["images"])), allow_pickle=False)
+    size = details["batch"]
+    found = [session.run(images[place : place + size]) for place in range(0, len(images), size)]
+    file = state.folder / "outputs.npy"
+    np.save(str(file), np.concatenate(found))
+    return state.keep(file)
+
+
+def time_runs(state: State, details: Details, write: Write) -> Any:
+    """Nanoseconds that so many runs of an open session took together."""
+    session: Session = state.values["sessions"][details["key"]]
+    return session.time_ns(details["runs"])
+
+
+def layers(state: State, details: Details, write: Write) -> Any:
+    """Name and milliseconds of each layer of an engine that is open."""
+    session: Session = state.values["sessions"][details["key"]]
+    if not isinstance(session, TimesLayers):
+        those = " or ".join(registry.layer_timing_backends())
+        raise BackendError(details["backend"], f"does not time layers: {those} does.")
+    return list(session.layer_times_ms())
+
+
+STEPS: dict[str, Callable[[State, Details, Write], Any]] = {
+    "about": about,
+    "look": look,
+    "open": open_models,
+    "round": take_round,
+    "close": close,
+    "build": build,
+    "take": take,
+    "open_engine": open_engine,
+    "run": run,
+    "time_runs": time_runs,
+    "layers": layers,
+}
+
+
+def _backend(state: State, name: str) -> Backend:
+    """A runtime, loaded once."""
+    backends: dict[str, Backend] = state.values.setdefault("backends", {})
+    if name not in backends:
+        backends[name] = get_backend(name)
+    return backends[name]
+
+
+def _probe(state: State, details: Details) -> ContentionProbe | None:
+    """The contention probe of this job; another one when what is known of the core is another number."""
+    asked = (details["backend"], details["settings"]["threads"], details["known_ns"])
+    if state.values.get("probe_for") != asked:
+        state.values["probe_for"], state.values["probe"] = asked, probe_for(*asked)
+    probe: ContentionProbe | None = state.values["probe"]
+    return probe
+
+
+def _snapshot(state: State, details: Details) -> Snapshot:
+    backend = _backend(state, details["backend"])
+    read_gpu = backend.reading if isinstance(backend, ReadsGpu) else GpuReading
+    return take_snapshot(read_gpu, readings(_probe(state, details)))
+
+
+def _engine(state: State, details: Details, folder: Path) -> Path:
+    """The files of an engine under their names in a folder; the one that opens it."""
+    paths: Sequence[Path] = [_copied(state, sha, folder / Path(name).name) for name, sha in details["files"]]
+    if not paths:
+        raise PonasError("an engine without a file was to be opened.")
+    return paths[0]
+
+
+def _copied(state: State, sha: str, to: Path) -> Path:
+    shutil.copyfile(str(state.blob(sha)), str(to))
+    return to
+
+
+def _close(future: Future[Session]) -> None:
+    """Of a session that nobody takes, because another one was refused."""
+    if not future.exception():
+        future.result().close()
