@@ -13,7 +13,7 @@ from ponas_deploy.commands.options import (
     AccuracyTableFiles,
     Backends,
     Batch,
-    Device,
+    Devices,
     EngineClasses,
     Json,
     OpenSizes,
@@ -48,7 +48,7 @@ def compare(
             help="Predict on a latency table: JSON, CSV or a stored name. May be repeated.",
         ),
     ] = None,
-    device: Device = None,
+    device: Devices = None,
     backend: Backends = None,
     precision: Precisions = None,
     threads: Threads = 1,
@@ -110,9 +110,13 @@ def compare(
     With --latency-table given networks are predicted on each table, of any space; where the space is known,
     parameters and MACs stand beside.
 
-    With --device every network is built and timed in the same rounds by the protocol of engines: twenty stock
-    networks (the extra stock builds them; models once built are kept), --onnx models of yours, networks that
-    you name, and the best of the space within each budget by the device's latency table, which is made where
+    --device of other devices predicts on the tables that they have, which may be named besides; it may be
+    repeated.
+
+    With --device of this machine (cpu, gpu) every network is built and timed in the same rounds by the
+    protocol of engines: twenty stock networks (the extra stock builds them; models once built are kept),
+    --onnx models of yours, networks that you name, and the best of the space within each budget by the
+    device's latency table, which is made where
     it is missing. One table, the fastest first: measured latency, top-1, parameters, MACs, and who is on the
     front of all. A top-1 is published (with the recipe of its weights), given by you, or predicted: of
     inherited weights that were not fine-tuned. For each budget a sentence says what specialising gains over
@@ -124,6 +128,7 @@ def compare(
     Examples:
       ponas compare PONAS-A PONAS-C --latency-table ort.json --latency-table openvino.json
       ponas compare mine.txt PONAS-B --latency-table ort.json --accuracy-table acc.json --json
+      ponas compare PONAS-A PONAS-C --device amd-epyc-2c --device intel-xeon-2c
       ponas compare --device cpu --backend openvino --precision bf16
       ponas compare --device cpu --latency 4ms,6ms,8ms --onnx mine.onnx --top1 75.3
       ponas compare --device cpu --stock mobilenetv3_large_100 --stock hgnetv2_b0 --json
@@ -140,15 +145,24 @@ def compare(
         "--top1": top1,
         "--size": size,
     }
-    if device is None:
+    devices = device or []
+    if elsewhere := _elsewhere(devices, archs or []):
+        for name in ("--backend", "--precision", "--threads", "--batch"):
+            del measured[name]
+    if not devices or elsewhere:
+        where = "with --device of this machine, where" if devices else "with --device, where"
         if idle := [name for name, value in measured.items() if value]:
-            raise typer.BadParameter(f"{', '.join(idle)}: only with --device, where networks are measured.")
+            raise typer.BadParameter(f"{', '.join(idle)}: only {where} networks are measured.")
         if resolution and resolution.one is None:
-            raise typer.BadParameter("several of --resolution: only with --device, where they are searched.")
+            raise typer.BadParameter(f"several of --resolution: only {where} they are searched.")
         if accuracy_table and len(accuracy_table) > 1:
-            raise typer.BadParameter("several of --accuracy-table: only with --device, one a resolution.")
+            raise typer.BadParameter(f"several of --accuracy-table: only {where} each is of a resolution.")
         networks = space, resolution.one if resolution else None, classes
-        _predict(archs or [], latency_tables or [], networks, next(iter(accuracy_table or ()), None), json)
+        files = list(latency_tables or ())
+        if elsewhere:
+            how = backend or (), precision or (), threads, batch
+            files += _files_of_devices(devices, archs or [], networks, how)
+        _predict(archs or [], files, networks, next(iter(accuracy_table or ()), None), json)
         return
     if latency_tables:
         raise typer.BadParameter("--latency-table predicts and --device measures: give one of them.")
@@ -162,7 +176,8 @@ def compare(
     from ponas_deploy.tables.resolutions import AUTO
     from searchspace import build_space
 
-    refuse_threads(threads, device)
+    for name in devices:
+        refuse_threads(threads, name)
     one = resolution_of(archs or (), space, resolution.px if resolution else None)
     one = one or (resolution.one if resolution else None)
     named = named_by(archs[0]).space if archs and not space else space
@@ -179,23 +194,57 @@ def compare(
         "losses": [store.accuracy_table(name) for name in accuracy_table or ()],
         "seconds": time,
     }
-    _measure(built, (device, backend or (), precision or (), threads, batch), asked, json)
+    _measure(built, devices, (backend or (), precision or (), threads, batch), asked, json)
 
 
-def _measure(space: Space, target: tuple[Any, ...], asked: dict[str, Any], json: bool) -> None:
+def _elsewhere(devices: Sequence[str], archs: Sequence[str]) -> bool:
+    """Whether networks are predicted on the tables of devices, one of which is not this machine."""
+    from ponas_deploy.profiling.inventory import Target
+
+    return bool(archs) and any(not Target(name).local for name in devices)
+
+
+def _files_of_devices(
+    devices: Sequence[str],
+    archs: Sequence[str],
+    networks: tuple[str | None, int | None, int | None],
+    how: tuple[Any, ...],
+) -> list[str]:
+    """The files of the tables that devices have of the networks' space."""
+    from ponas_deploy.profiling.inventory import Target
+    from ponas_deploy.profiling.of_devices import tables_of_devices
+    from ponas_deploy.tables.architectures import named_by
+    from searchspace import build_space
+
+    name, resolution, classes = networks
+    built = build_space(
+        name or named_by(archs[0]).space or _MEASURED_SPACE, **({"classes": classes} if classes else {})
+    )
+    sides = (resolution,) if resolution else ()
+    targets = [Target(one, *how) for one in devices]
+    return [str(stored.path) for stored in tables_of_devices(targets, built, sides, note)]
+
+
+def _measure(
+    space: Space, devices: Sequence[str], how: tuple[Any, ...], asked: dict[str, Any], json: bool
+) -> None:
     from ponas_deploy.commands.waiting import lines_of_a_build, profile_bar, waiting
     from ponas_deploy.engines.comparison import compare_networks
     from ponas_deploy.profiling.inventory import Target
 
     with profile_bar() as on_progress:
-        found = compare_networks(
-            space,
-            Target(*target),
-            **asked,
-            on_note=note,
-            on_progress=on_progress,
-            on_build=lines_of_a_build(),
-            open_bar=waiting,
+        found = tuple(
+            one
+            for device in devices
+            for one in compare_networks(
+                space,
+                Target(device, *how),
+                **asked,
+                on_note=note,
+                on_progress=on_progress,
+                on_build=lines_of_a_build(),
+                open_bar=waiting,
+            )
         )
     if json:
         from ponas_deploy.commands.documents.comparison import comparisons_document

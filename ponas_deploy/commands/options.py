@@ -143,15 +143,6 @@ Table: TypeAlias = Annotated[
         help="A table: JSON, CSV, or the name of a stored or shipped one.",
     ),
 ]
-LatencyTables: TypeAlias = Annotated[
-    list[str],
-    typer.Option(
-        "--latency-table",
-        metavar="FILE",
-        show_default=False,
-        help="A latency table: JSON, CSV (layer,candidate,latency_ms) or a stored name. May be repeated.",
-    ),
-]
 AccuracyTableFile: TypeAlias = Annotated[
     str | None,
     typer.Option(

@@ -2,18 +2,58 @@
 
 from __future__ import annotations
 
-from ponas_deploy.commands.options import AccuracyTableFiles, Json, LatencyTables
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ponas_deploy.commands.options import (
+    AccuracyTableFiles,
+    Backends,
+    Batch,
+    Devices,
+    EngineClasses,
+    Json,
+    Precisions,
+    SeveralResolutions,
+    SpaceName,
+    Threads,
+    refuse_threads,
+)
 from ponas_deploy.commands.output import note, print_json, show
+
+if TYPE_CHECKING:
+    from ponas_deploy.commands.quantities import Resolutions
 
 
 def pareto(
-    latency_tables: LatencyTables, accuracy_table: AccuracyTableFiles = None, json: Json = False
+    latency_tables: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--latency-table",
+            metavar="FILE",
+            show_default=False,
+            help="A latency table: JSON, CSV (layer,candidate,latency_ms) or a stored name. May be repeated.",
+        ),
+    ] = None,
+    accuracy_table: AccuracyTableFiles = None,
+    device: Devices = None,
+    space: SpaceName = None,
+    backend: Backends = None,
+    precision: Precisions = None,
+    threads: Threads = 1,
+    batch: Batch = 1,
+    resolution: SeveralResolutions = None,
+    classes: EngineClasses = None,
+    json: Json = False,
 ) -> None:
     """Compute the Pareto front; compare several tables.
 
     With one latency table: every network that no other beats in both latency and loss. With several:
     for each budget which one loses least, who dominates whom, and one sentence of verdict. Exact; a front of
     very many networks is cut, and a warning says how far the networks left out may be from those listed.
+
+    --device takes all tables that a device has of the space, or those of --backend, --precision, --threads,
+    --batch and --resolution; nothing is measured. May be repeated, and stand beside --latency-table.
 
     Tables of several resolutions have a front each, merged by what their networks lose: by an accuracy table
     of each resolution, or by one that says what other resolutions lose, as that of ofa-mbv3 does.
@@ -23,13 +63,33 @@ def pareto(
       ponas pareto --latency-table latency.csv --accuracy-table loss.csv --json
       ponas pareto --latency-table ort.json --latency-table openvino.json --accuracy-table acc.json
       ponas pareto --latency-table 160px.json --latency-table 224px.json
+      ponas pareto --device amd-epyc-2c --device intel-xeon-2c --space ponas --precision fp32
     """
+    files = list(latency_tables or ())
+    if device:
+        files += _of_devices(device, files, space, resolution, classes, (backend, precision, threads, batch))
+    elif idle := [
+        name
+        for name, value in {
+            "--space": space,
+            "--backend": backend,
+            "--precision": precision,
+            "--threads": threads > 1,
+            "--batch": batch > 1,
+            "--resolution": resolution,
+            "--classes": classes,
+        }.items()
+        if value
+    ]:
+        raise typer.BadParameter(f"{', '.join(idle)}: only with --device, whose tables they choose.")
+    if not files:
+        raise typer.BadParameter("name a --latency-table, or a --device that has some.")
     from ponas_deploy.search.comparison import compare_fronts, pareto_document, thinned_warnings
     from ponas_deploy.search.sides import comparable, fronts_of, side_warnings, sides_of
     from ponas_deploy.tables.named import read_accuracy_tables, read_latency_tables
     from ponas_deploy.tables.units import table_doubt
 
-    tables, names = read_latency_tables(latency_tables, note)
+    tables, names = read_latency_tables(files, note)
     sides = sides_of(tables, read_accuracy_tables(accuracy_table or [], tables[0], note))
     own = fronts_of(sides)
     fronts, predict = comparable(sides, names, own)
@@ -49,3 +109,32 @@ def pareto(
         show(comparison_report(compare_fronts(fronts), fronts, predict))
     else:
         show(front_report(fronts[0], predict))
+
+
+def _of_devices(
+    devices: list[str],
+    files: list[str],
+    space: str | None,
+    resolution: Resolutions | None,
+    classes: int | None,
+    how: tuple[list[str] | None, list[str] | None, int, int],
+) -> list[str]:
+    """The files of the tables of devices, in the space that is named or that a table is of."""
+    from ponas_deploy.profiling.inventory import Target
+    from ponas_deploy.profiling.of_devices import tables_of_devices
+    from ponas_deploy.tables import store
+    from ponas_deploy.tables.chosen_space import chosen_space
+    from searchspace import build_space
+
+    chosen = chosen_space(space, None, [store.latency_table(name).table for name in files])
+    note(f"search space {chosen.text}")
+    backend, precision, threads, batch = how
+    for one in devices:
+        refuse_threads(threads, one)
+    targets = [Target(one, backend or (), precision or (), threads, batch) for one in devices]
+    sizes = {"classes": classes} if classes else {}
+    sides = (resolution.px or None) if resolution else ()
+    return [
+        str(stored.path)
+        for stored in tables_of_devices(targets, build_space(chosen.name, **sizes), sides, note)
+    ]

@@ -126,3 +126,52 @@ def test_bad_input_ends_in_a_sentence(arguments: tuple[str, ...], code: int, wor
     assert done.exit_code == code, done.output
     assert words in " ".join(done.output.replace("│", " ").split())
     assert not Path("engines").exists() or not list(Path("engines").iterdir())
+
+
+def test_the_fronts_of_devices_stand_side_by_side() -> None:
+    files = sorted((home() / "latency").rglob("*.json"))
+    assert len(files) == 5
+    found = document("pareto", *BOTH, *PONAS)
+    named = document("pareto", *(word for path in files for word in ("--latency-table", str(path))))
+    assert found == named
+    few = run("pareto", *BOTH, *PONAS, "--precision", "fp32", "--backend", "openvino")
+    assert few.exit_code == 0, few.output
+    assert "board-a" in few.stdout
+    assert "board-b" in few.stdout
+    assert "bf16" not in few.stdout
+    beside = document("pareto", *BOTH[:2], "--latency-table", str(files[-1]))
+    assert len(beside["fronts"]) == 4, "the space is that of the table"
+
+
+def test_networks_are_predicted_on_the_tables_of_devices() -> None:
+    files = sorted((home() / "latency").rglob("*.json"))
+    words = [word for path in files for word in ("--latency-table", str(path))]
+    assert document("compare", "PONAS-A", "PONAS-C", *BOTH) == document(
+        "compare", "PONAS-A", "PONAS-C", *words
+    )
+    report = run("compare", "PONAS-A", *BOTH, "--precision", "fp32")
+    assert report.exit_code == 0, report.output
+    assert "board-b" in report.stdout
+    assert "bf16" not in report.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("pareto", *BOTH), 1, "and --space ponas takes those of that space"),
+        (("pareto", "--device", "toaster"), 1, "unknown device 'toaster'"),
+        (
+            ("pareto", "--device", "cpu", "--batch", "3", *PONAS),
+            1,
+            "`ponas profile --device cpu --space ponas`",
+        ),
+        (("pareto",), 2, "name a --latency-table, or a --device that has some"),
+        (("pareto", "--latency-table", "t.json", "--batch", "2"), 2, "--batch: only with --device"),
+        (("compare", "PONAS-A", *BOTH, "--latency", "4ms"), 2, "--latency: only with --device of this"),
+        (("compare", *BOTH), 1, "is not this machine: run `ponas compare` on it"),
+    ],
+)
+def test_tables_of_devices_that_are_not_there(arguments: tuple[str, ...], code: int, words: str) -> None:
+    done = run(*arguments)
+    assert done.exit_code == code, done.output
+    assert words in " ".join(done.output.replace("│", " ").split())
