@@ -214,7 +214,7 @@ def prepared(
     for precision in target.precisions:
         source.scale_images(precision)
     if wanted.shortlist:
-        refuse_shortlist(wanted.method, source.validate, source.description)
+        refuse_shortlist(wanted.method, source.validate, source.description, source.too_few)
     refuse_for_search(source)
     if wanted.own_losses and (note := table_beside(source.file)):
         on_note(note)

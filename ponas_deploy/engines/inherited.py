@@ -44,7 +44,7 @@ def inherited(
     `resolution` in pixels is that of the images; None: the file's, or the data set's own.
     """
     from train.progress import notes
-    from train.runs import load_images
+    from train.runs import load_images, too_few
     from train.stages import Statistics, inherited_weights
 
     splits = load_images((file,), data=data, resolution=resolution, seed=seed, on_progress=notes(on_note))
@@ -100,6 +100,7 @@ def inherited(
         preprocessing=preprocessing_of(file, splits.resolution),
         class_names=splits.class_names,
         batch_norm="" if as_they_are else f"recalibrated on training images of {data}",
+        too_few=too_few(splits) if file.supernet else "",
     )
 
 

@@ -38,8 +38,8 @@ Validate = Callable[[Sequence[Architecture]], Sequence[float]]
 """Networks -> the top-1 of each in percent on validation images, with the weights that it inherits."""
 
 
-def refuse_shortlist(method: str, validate: Validate | None, weights: str) -> None:
-    """PonasError where a shortlist cannot be made: one network, or no weights to evaluate it with."""
+def refuse_shortlist(method: str, validate: Validate | None, weights: str, too_few: str) -> None:
+    """PonasError where a shortlist cannot be made: one network, no weights, or `too_few` images."""
     if method != "exact":
         raise PonasError(
             f"a shortlist needs the exact search, '{method}' finds one network: leave out --method {method}."
@@ -49,6 +49,8 @@ def refuse_shortlist(method: str, validate: Validate | None, weights: str) -> No
             f"a shortlist is evaluated with the weights that its networks inherit, and these are {weights}:"
             f" name a supernet's with --weights."
         )
+    if too_few:
+        raise PonasError(f"--shortlist: {too_few}")
 
 
 def without_doubles(latency: LatencyTable, accuracy: AccuracyTable) -> LatencyTable:

@@ -43,7 +43,8 @@ class WeightsSource:
     weights say it. `file` is where they lie, and
     `network` the one network that they are of, by name or text form (empty where it is not known); None where
     they are for any. `warnings` are what is to be said against them, `batch_norm`
-    whether a supernet's statistics were recalibrated (empty for a network's own).
+    whether a supernet's statistics were recalibrated (empty for a network's own). `too_few` says that
+    `validate` has too few images to compare networks by; it is empty where there are enough.
     """
 
     description: str
@@ -60,6 +61,7 @@ class WeightsSource:
     network: str | None = None
     warnings: tuple[str, ...] = ()
     batch_norm: str = ""
+    too_few: str = ""
 
     def metadata(self, architecture: Architecture) -> dict[str, str]:
         """What an ONNX model with these weights says of itself."""
@@ -153,7 +155,8 @@ class Task:
         """What decides beside the tables; PonasError where the weights or the method allow no shortlist."""
         if not self.shortlist:
             return None
-        refuse_shortlist(self.method, self.weights.validate, self.weights.description)
+        weights = self.weights
+        refuse_shortlist(self.method, weights.validate, weights.description, weights.too_few)
         return Reranker(self.shortlist, self.space, self.weights.validate) if self.weights.validate else None
 
     def choose(

@@ -337,6 +337,42 @@ def test_an_export_with_images_recalibrates_and_says_so(
     assert manifest.top1_pct is not None
 
 
+def test_a_shortlist_on_few_images_is_refused_before_anything_is_measured(
+    tmp_path: Path, file: WeightsFile
+) -> None:
+    folder = tmp_path / "photos"
+    for place in range(6 * CLASSES):
+        picture(folder / f"c{place % CLASSES}" / f"{place}.jpg", (place, 4 * place, 90), place)
+    asked = ["specialize", "--device", "cpu", "--latency", "5ms", "--resolution", "32", "--shortlist", "3"]
+    out = tmp_path / "engine"
+    told = CliRunner().invoke(
+        app, [*asked, "--weights", str(file.path), "--data", str(folder), "--out", str(out)]
+    )
+    assert told.exit_code == 1
+    assert f"--shortlist: {folder}:style=ofa leaves 40 images to train on and 10 to compare networks by" in (
+        " ".join(told.stderr.split())
+    )
+    assert not out.exists()
+    assert not (tmp_path / "home" / "latency").exists()
+
+
+@pytest.mark.parametrize(("resolution", "said"), [(24, 0), (64, 1)])
+def test_images_smaller_than_the_resolution_are_said_wherever_a_supernet_meets_them(
+    tmp_path: Path, file: WeightsFile, resolution: int, said: int
+) -> None:
+    folder, notes = tmp_path / "photos", list[str]()
+    for place in range(6 * CLASSES):
+        picture(folder / f"c{place % CLASSES}" / f"{place}.png", (place, 4 * place, 90), place)
+    load_images(
+        (file,),
+        data=str(folder),
+        resolution=resolution,
+        seed=0,
+        on_progress=lambda progress: notes.append(progress.text) if progress.note else None,
+    )
+    assert sum(f"training images are smaller than {resolution} px" in note for note in notes) == said
+
+
 def test_images_are_prepared_as_the_authors_prepare_them_and_as_the_engine_does(
     tmp_path: Path, file: WeightsFile
 ) -> None:

@@ -3,6 +3,7 @@
 result = train_run(preset("quick"), Path("runs/digits"))
 """
 
+from train.runs.enough import too_few
 from train.runs.images import data_of, fitting, load_images
 from train.runs.shrinking import shrink_run
 from train.runs.specialized import SpecializedResult, TrainingJob, specialized_run
@@ -27,6 +28,7 @@ __all__ = [
     "open_transfer",
     "shrink_run",
     "specialized_run",
+    "too_few",
     "train_run",
     "transfer_run",
 ]

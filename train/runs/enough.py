@@ -14,12 +14,19 @@ _IN_ALL = 125
 
 def refuse_few(splits: Splits) -> None:
     """PonasError where too few images are held out to compare networks by."""
+    if text := too_few(splits):
+        raise PonasError(text)
+
+
+def too_few(splits: Splits) -> str:
+    """What is said where too few images are held out to compare networks by; empty where there are enough."""
     training, held_out = len(splits.train.labels), len(splits.validation.labels)
-    if held_out < LEAST_IMAGES:
-        raise PonasError(
-            f"{splits.name} leaves {training} images to train on and {held_out} to compare networks by, which"
-            f" is too few: {LEAST_IMAGES} of these are needed, about {_IN_ALL} images in all."
-        )
+    if held_out >= LEAST_IMAGES:
+        return ""
+    return (
+        f"{splits.name} leaves {training} images to train on and {held_out} to compare networks by, which"
+        f" is too few: {LEAST_IMAGES} of these are needed, about {_IN_ALL} images in all."
+    )
 
 
 def too_small(splits: Splits) -> str:

@@ -37,6 +37,8 @@ def load_images(
     """
     from train.data import as_divided, load
     from train.networks import refuse_other_images
+    from train.progress import TrainingProgress
+    from train.runs.enough import too_small
 
     cuts = {file.path: cut for file in files if (cut := file.number("seed")) is not None}
     if len(set(cuts.values())) > 1:
@@ -62,6 +64,8 @@ def load_images(
         splits = splits.in_order(names)
     for file in files:
         refuse_other_images(file, splits)
+    if all(file.number("resolution") is None for file in files) and (small := too_small(splits)):
+        on_progress(TrainingProgress("data", 1, 1, small, note=True))
     if files and not names and splits.class_names and splits.name != files[0].metadata.get("data"):
         on_progress(_unnamed(files[0], splits))
     return splits
