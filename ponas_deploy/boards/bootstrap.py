@@ -16,7 +16,7 @@ OLDEST_PYTHON = (3, 8)
 MOST_FRAME_BYTES = 64 << 20
 
 _CODE = """
-import hashlib, json, os, stat, struct, sys, tempfile
+import errno, hashlib, json, os, stat, struct, sys, tempfile
 answers = os.fdopen(os.dup(1), "wb")
 os.dup2(2, 1)
 def send(message):
@@ -44,8 +44,9 @@ def private(folder):
             file.write(bytes(4096))
             file.flush()
             return True
-    except OSError:
-        return False
+    except OSError as error:  # a disk that is full now does not move a job to another folder
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return full and os.path.exists(os.path.join(folder, "lock"))
 home = os.path.expanduser("~")
 user = str(os.getuid()) if hasattr(os, "getuid") else "user"
 places = [os.path.join(home, ".cache", "ponas"), os.path.join(home, ".ponas")]

@@ -24,6 +24,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -59,6 +60,8 @@ PIECE_BYTES = 4 << 20
 """The most of a file or a journal in one answer, and the longest line of a journal or of the steps."""
 MOST_DEAD_JOBS = 20
 DEAD_JOB_S = 24 * 3600
+ALONE_S = 3600
+"""A host that vanished ends no connection: its server may wait for hours."""
 START_S = 120
 END_S = 10
 GATHER_S = 1.0
@@ -75,13 +78,17 @@ class RefusedError(Exception):
 
 
 def serve(take: Callable[[], bytes], send: Callable[[Any], None], folder: str) -> None:
-    """Answer requests, JSON objects that `take` reads, until the connection ends.
+    """Answer requests, JSON objects that `take` reads, until the connection ends, or none come for ALONE_S.
 
     A request with `frames` is followed by frames up to an empty one. An answer with data is followed by one
     frame of that, compressed.
     """
     while True:
+        if hasattr(signal, "alarm"):
+            signal.alarm(ALONE_S)
         request = json.loads(take().decode("utf-8"))
+        if hasattr(signal, "alarm"):
+            signal.alarm(0)
         frames = iter(take, b"") if request.get("frames") else iter(())
         request["frames"] = frames
         try:
@@ -522,17 +529,17 @@ def why_ended(place: str) -> dict[str, Any]:
 
 def append_step(place: str, line: str) -> None:
     """Append a step once, however often it comes: connections end while an answer is under way."""
-    with open(os.path.join(place, "steps.jsonl"), "r+b") as file:
+    with open(os.path.join(place, "steps.jsonl"), "r+b", buffering=0) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         there = file.read().splitlines()
         if line.encode() in there:
             return
         if json.loads(line)["n"] != len(there) + 1:
             raise RefusedError("somebody else gives steps to this job")
-        size = file.tell()
+        size, rest = file.tell(), line.encode() + b"\n"
         try:
-            file.write(line.encode() + b"\n")
-            file.flush()
+            while rest:
+                rest = rest[file.write(rest) or 0 :]
         except OSError:
             os.ftruncate(file.fileno(), size)
             raise

@@ -308,7 +308,13 @@ class Job:
         self._now = f"step {do} was to begin"
         heard = monotonic()
         while True:
-            followed, data = self._follow(step)
+            try:
+                followed, data = self._follow(step)
+            except LinkLostError:
+                raise
+            except BoardError:  # it did not take the step: the next one has its number
+                self._step -= bool(step)
+                raise
             step = ""
             self._offset = followed.next
             for line in self._lines(data):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -10,6 +11,7 @@ import signal
 import stat
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -121,6 +123,23 @@ def test_a_connection_that_ends_loses_no_line_and_doubles_none() -> None:
     assert workers == [0, 1, 2, 3]
     assert [line["number"] for line in lines] == [*range(200)] * 3
     assert sum("Connecting again" in note for note in notes) == 3
+
+
+def test_a_connection_that_says_nothing_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "ANSWER_S", 1.0)
+    monkeypatch.setattr(jobs, "FOLLOW_S", 0.2)
+    lines, notes = list[Mapping[str, Any]](), list[str]()
+    with job_on(HERE, title="test", on_note=notes.append) as job:
+        os.kill(agent_of(job), signal.SIGSTOP)
+        job.do("count", lines.append, lines=10, pause_s=0.01)
+    assert [line["number"] for line in lines] == [*range(10)]
+    assert notes[0] == "here: gave no answer for 1 s. Connecting again."
+
+
+def test_an_agent_that_nobody_asks_ends(tmp_path: Path) -> None:
+    code = "from ponas_deploy.boards import runner; runner.ALONE_S = 1; runner.serve(input, print, '')"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as process:
+        assert process.wait(60) == -signal.SIGALRM
 
 
 def test_a_connection_that_ends_between_steps_is_made_anew() -> None:
@@ -330,11 +349,14 @@ def test_a_file_that_is_another_one_is_refused(place: Place) -> None:
 
 
 def test_a_worker_that_cannot_start_is_a_sentence(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "pack", lambda: b"no archive")
-    with (
-        pytest.raises(BoardError, match=r"its worker did not start .*ponas_deploy"),
-        job_on(HERE, title="test"),
-    ):
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for name in ("ponas_deploy/__init__.py", "ponas_deploy/remote/__init__.py"):
+            archive.writestr(name, "")
+        archive.writestr("ponas_deploy/remote/worker.py", "raise ImportError('no such library')")
+    monkeypatch.setattr(jobs, "pack", made.getvalue)
+    reason = r"its worker did not start \(ImportError: no such library\)"
+    with pytest.raises(BoardError, match=reason), job_on(HERE, title="test"):
         pass
     assert place.jobs() == []
 
@@ -388,7 +410,10 @@ def test_a_full_disk_is_a_sentence(small_disk: Place) -> None:
                 file.write(bytes(4096))
         with pytest.raises(BoardError, match=r"do not fit|no room is left"):
             job.put([b"new" * 50_000])
+        with pytest.raises(BoardError, match="no room is left"):
+            job.do("echo", text="x" * 100_000)
         filler.unlink()
+        assert job.do("echo", text="x") == {"text": "x"}
         assert not [name for name in os.listdir(small_disk.folder / "blobs") if len(name) != 64]
         job.put([b"new"])
 
