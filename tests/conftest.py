@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 # Small matrices on busy cores: BLAS threads that wait for each other take ten times as long as one.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -17,6 +18,7 @@ import pytest
 from hypothesis import settings
 
 from ponas_deploy.backends.tensorrt import TensorRtBackend
+from ponas_deploy.boards.book import Board, Entry, add_board
 from searchspace import SPACES, Architecture
 from searchspace.blocks import mbconv
 from searchspace.graph import network_model
@@ -74,6 +76,14 @@ def planted_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def tiny() -> Space:
     return tiny_space()
+
+
+@pytest.fixture
+def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Entry:
+    """A board of the device book that is a process of this machine, with a home of its own."""
+    monkeypatch.setenv("HOME", str(tmp_path / "board"))
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    return add_board("box", Board(command=(), python=sys.executable))
 
 
 @pytest.fixture

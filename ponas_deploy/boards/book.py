@@ -29,6 +29,8 @@ from ponas_deploy.files.documents import compact, converted
 from ponas_deploy.files.home import home
 from ponas_deploy.files.opening import MIB, read_text
 from ponas_deploy.files.records import write_bytes
+from ponas_deploy.machines.gpu import this_gpu
+from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.machines.names import slug
 
 if TYPE_CHECKING:
@@ -142,6 +144,8 @@ def add_board(name: str, board: Board, *, overwrite: bool = False) -> Entry:
 
 def refuse_name(name: str, board: Board, *, overwrite: bool = False) -> None:
     """PonasError where a board of this name and these aliases cannot be written into the book."""
+    if name in (here := {this_machine().name, this_gpu()}) or here.intersection(board.aliases):
+        raise PonasError(f"'{name}' is what this machine is called: choose another name.")
     entries, taken = read_book(), set[str]()
     others = [entry for entry in entries if entry.name != name]
     if len(others) < len(entries) and not overwrite:

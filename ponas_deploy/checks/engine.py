@@ -178,7 +178,7 @@ def verify(folder: Path | str, on_note: OnNote = no_note) -> Verification:
 
 def _target_of(manifest: Manifest) -> Target:
     """The board of the device book that an engine was built on, else this machine."""
-    return target_named(manifest.conditions.device)
+    return target_named(manifest.conditions.device, manifest.conditions.backend)
 
 
 def _timed(engine: Path, found: Verification, place: Place) -> Verification:

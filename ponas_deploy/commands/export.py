@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from ponas_deploy.commands.options import (
     Arch,
     ArchSpace,
     Batch,
+    Device,
     EngineClasses,
     EngineResolution,
     Finetune,
@@ -28,10 +30,11 @@ from ponas_deploy.commands.output import note, print_json, show
 
 def export(
     arch: Arch,
+    device: Device = None,
     backend: Annotated[
         str,
         typer.Option(
-            metavar="NAME", show_default="the processor's first", help="The runtime: onnxruntime or openvino."
+            metavar="NAME", show_default="the device's first", help="The runtime: onnxruntime, openvino, ..."
         ),
     ] = "",
     precision: Annotated[
@@ -53,7 +56,7 @@ def export(
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Build a given architecture as an engine of this machine, and measure it.
+    """Build a given architecture as an engine of this machine or of a board, and measure it there.
 
     The folder holds the portable ONNX, the device-tuned engine of the runtime and a manifest.
 
@@ -61,6 +64,7 @@ def export(
     Examples:
       ponas export PONAS-A --backend openvino
       ponas export PONAS-C --backend onnxruntime --threads 2 --out engines/ponas-c
+      ponas export PONAS-A --device jetson --backend tensorrt --precision fp16
     """
     from ponas_deploy.backends import registry
     from ponas_deploy.commands.waiting import lines_of_a_build, waiting
@@ -68,10 +72,11 @@ def export(
     from ponas_deploy.engines.loop import engine_document
     from ponas_deploy.engines.published_weights import trained_weights
     from ponas_deploy.engines.weights import open_weights
-    from ponas_deploy.profiling.inventory import local_conditions
+    from ponas_deploy.profiling.inventory import Target, local_conditions
+    from ponas_deploy.profiling.places import conditions_at, reached
     from ponas_deploy.tables.architectures import named_by, read_architecture
 
-    refuse_threads(threads)
+    refuse_threads(threads, device or "cpu")
     carried = open_weights(weights, data, finetune, seed, calibration, note, waiting)
     named = named_by(arch, space or carried.space_name)
     built = carried.space(named.space, resolution or named.resolution, classes)
@@ -79,17 +84,27 @@ def export(
     trained = "" if weights else trained_weights(built.name)
     if trained:
         note(trained)
-    conditions = local_conditions(backend or registry.default_backends()[0], precision, threads, batch)
-    name = f"{arch.lower() if len(arch) < 40 else 'network'}-{conditions.backend}-{conditions.precision}"
-    engine = deployment.export(
-        architecture,
-        conditions,
-        out=out or Path("engines") / Path(name).name,
-        weights=carried.source(built.resolution),
-        overwrite=force,
-        on_note=note,
-        on_build=lines_of_a_build(),
-    )
+    with ExitStack() as stack:
+        place = None
+        if device is None:
+            conditions = local_conditions(
+                backend or registry.default_backends()[0], precision, threads, batch
+            )
+        else:
+            target = Target(device, backend or (), precision or (), threads, batch)
+            place = stack.enter_context(reached(target, f"an engine of {arch}", note))
+            conditions = conditions_at(place, target)[0]
+        name = f"{arch.lower() if len(arch) < 40 else 'network'}-{conditions.backend}-{conditions.precision}"
+        engine = deployment.export(
+            architecture,
+            conditions,
+            out=out or Path("engines") / Path(name).name,
+            weights=carried.source(built.resolution),
+            overwrite=force,
+            on_note=note,
+            on_build=lines_of_a_build(),
+            place=place,
+        )
     if json:
         print_json(engine_document(engine.manifest, engine.folder))
         return

@@ -11,6 +11,7 @@ from ponas_deploy.commands import quantities
 from ponas_deploy.commands.options import (
     Backends,
     Json,
+    OneDevice,
     OpenSizes,
     Precisions,
     Threads,
@@ -23,7 +24,7 @@ from ponas_deploy.commands.output import note, print_json, show
 
 def measure(
     model: Annotated[Path, typer.Argument(metavar="FILE", show_default=False, help="An ONNX model.")],
-    device: Annotated[str, typer.Option(metavar="NAME", help="cpu or gpu of this machine.")] = "cpu",
+    device: OneDevice = "cpu",
     backend: Backends = None,
     precision: Precisions = None,
     threads: Threads = 1,
@@ -62,6 +63,7 @@ def measure(
     Examples:
       ponas measure my.onnx
       ponas measure my.onnx --backend openvino --precision bf16 --threads 2
+      ponas measure my.onnx --device jetson --backend tensorrt --precision fp16
       ponas measure detector.onnx --size height=320 --size width=320 --json
     """
     from ponas_deploy.commands.waiting import lines_of_a_build

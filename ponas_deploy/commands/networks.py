@@ -12,6 +12,7 @@ from ponas_deploy.commands.options import (
     Classes,
     Force,
     Json,
+    OneDevice,
     Resolution,
     Seed,
     SpaceName,
@@ -27,7 +28,7 @@ def networks(
         typer.Option("--out", metavar="FILE", show_default=False, help="The CSV to write, or to go on with."),
     ],
     count: Annotated[int, typer.Option("--count", metavar="N", min=1, help="Networks to measure.")] = 400,
-    device: Annotated[str, typer.Option(metavar="NAME", help="cpu or gpu of this machine.")] = "cpu",
+    device: OneDevice = "cpu",
     backend: Annotated[
         str | None, typer.Option(metavar="NAME", show_default="the device's first", help="The runtime.")
     ] = None,

@@ -104,6 +104,12 @@ Classes: TypeAlias = Annotated[
 Device: TypeAlias = Annotated[
     str | None, typer.Option("--device", metavar="NAME", help="The device, see `ponas devices`.")
 ]
+OneDevice: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--device", metavar="NAME", help="cpu or gpu of this machine, or a board (`ponas devices`)."
+    ),
+]
 Devices: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--device", metavar="NAME", help="A device, see `ponas devices`. May be repeated."),

@@ -26,7 +26,7 @@ from ponas_deploy.machines.machine import threads_fault
 from ponas_deploy.measuring.place import HERE, Place
 from ponas_deploy.profiling import inventory
 from ponas_deploy.profiling.inventory import Target
-from ponas_deploy.profiling.places import known_at, reached, reached_if_possible
+from ponas_deploy.profiling.places import conditions_at, reached, reached_if_possible
 from ponas_deploy.profiling.progress import OnProgress
 from ponas_deploy.profiling.tables import one_of, tables_over
 from ponas_deploy.search.budget import binds_nothing
@@ -283,13 +283,14 @@ def export(
     overwrite: bool = False,
     on_note: OnNote = no_note,
     on_build: OnBuildProgress | None = None,
+    place: Place | None = None,
 ) -> Engine:
     """Build a given network as an engine of a machine, and measure it there: no budget, no search.
 
     Args:
         architecture: the network, of its space, resolution and classes.
         target: this machine or a board with one runtime (its first precision where none is named), or
-            conditions of this machine.
+            conditions of this machine or of `place`.
         out: the folder that the engine goes to.
         weights: a file (safetensors, .pth) or a source of weights; None for random ones.
         data: the data set of the weights, where the file does not say it.
@@ -298,6 +299,7 @@ def export(
         seed: of random weights and of fine-tuning.
         overwrite: whether an engine in `out` is replaced.
         on_note, on_build: called with lines for people, and with how far a build is.
+        place: where the target is reached already.
 
     Returns: the engine, measured in milliseconds in fresh processes.
 
@@ -310,7 +312,7 @@ def export(
     refuse_existing(folder, overwrite=overwrite)
     source = weights_for(architecture.space, weights, data, finetune, seed, calibration, on_note)
     refuse_other_network(source, architecture)
-    with _place_and_conditions(target, f"an engine for {folder}", on_note) as (place, conditions):
+    with _place_and_conditions(target, place, f"an engine for {folder}", on_note) as (place, conditions):
         on_note(f"building for {conditions.text}, then timing in fresh processes ...")
         manifest = loop.build_and_measure(
             architecture, source, conditions, folder, overwrite=overwrite, on_build=on_build, place=place
@@ -320,16 +322,16 @@ def export(
 
 @contextmanager
 def _place_and_conditions(
-    target: Target | Conditions, what: str, on_note: OnNote
+    target: Target | Conditions, given: Place | None, what: str, on_note: OnNote
 ) -> Iterator[tuple[Place, Conditions]]:
     """Where an engine is built, and its conditions; PonasError for what the machine cannot give."""
     if not isinstance(target, Target):
-        if fault := threads_fault(target.threads):
+        if given is None and (fault := threads_fault(target.threads)):
             raise PonasError(fault)
-        yield HERE, target
+        yield given or HERE, target
         return
     with reached(target, what, on_note) as place:
-        yield place, one_of(inventory.missing(target, (), known=known_at(place, target)))
+        yield place, one_of(conditions_at(place, target))
 
 
 def weights_for(

@@ -220,7 +220,9 @@ def _through_engine(
             done += len(labels)
             advance(done, total, f"through {manifest.conditions.backend}")
 
-    with reached(target_named(manifest.conditions.device), f"evaluation of {folder}", on_note) as place:
-        backend = place.backend(manifest.conditions.backend)
+    conditions = manifest.conditions
+    target = target_named(conditions.device, conditions.backend)
+    with reached(target, f"evaluation of {folder}", on_note) as place:
+        backend = place.backend(conditions.backend)
         with backend.open(folder / manifest.engine_file, manifest.settings) as session:
             return measure(session, arrays(), size)

@@ -21,7 +21,7 @@ from ponas_deploy.measuring.engine_process import SECONDS
 from ponas_deploy.measuring.place import HERE, Place
 from ponas_deploy.profiling import inventory
 from ponas_deploy.profiling.inventory import Target
-from ponas_deploy.profiling.places import known_at, reached
+from ponas_deploy.profiling.places import conditions_at, reached
 from ponas_deploy.search.pareto import FrontPoint, pareto_front
 from ponas_deploy.tables import store
 from ponas_deploy.tables.latency import Conditions
@@ -60,7 +60,7 @@ class ModelTiming:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredModel:
-    """An ONNX model that was timed on this machine: its file, its inputs in words, one timing a runtime.
+    """An ONNX model that was timed: its file, its inputs in words, one timing a runtime.
 
     `sha256` is that of the file; weights that lie beside it have no part in it.
     """
@@ -81,12 +81,12 @@ def measure_model(
     on_note: OnNote = no_note,
     on_build: OnBuildProgress | None = None,
 ) -> MeasuredModel:
-    """Measure the latency of any ONNX model on this machine, in fresh processes as engines are measured.
+    """Measure the latency of any ONNX model, in fresh processes as engines are measured.
 
     Args:
         model: an ONNX file; weights may lie beside it.
-        target: this machine with runtimes, precisions and threads; None for every runtime of its processor
-            at its first precision, with one thread.
+        target: this machine or a board with runtimes, precisions and threads; None for every runtime of this
+            machine's processor at its first precision, with one thread.
         sizes: sizes that the model's inputs leave open, by their names or by `input:axis`.
         batch: the first size of the inputs where it is open; None for 1, or for that of the model.
         seconds: how long single inferences are timed in a runtime, in all its processes together; starting
@@ -97,7 +97,7 @@ def measure_model(
     of a space's front that takes as long, where a table of this machine serves.
 
     Raises: FileFormatError for what is no ONNX model, PonasError for sizes that stay open or a target that
-    is not this machine, UnknownNameError for a runtime or precision that is not here, BackendError when a
+    cannot be reached, UnknownNameError for a runtime or precision that is not here, BackendError when a
     runtime refuses the model or fails, MeasurementError when somebody else is measuring.
     """
     path, asked = Path(model), target or Target(inventory.THIS_MACHINE)
@@ -105,7 +105,7 @@ def measure_model(
     known = Target(asked.device, asked.backends, asked.precisions, asked.threads, fixed.batch)
     timings = []
     with reached(asked, path.name, on_note) as place:
-        for conditions in inventory.missing(known, (), known=known_at(place, known)):
+        for conditions in conditions_at(place, known):
             on_note(f"building {path.name} for {conditions.text}, then timing in fresh processes ...")
             timing = _timed(fixed, path.name, conditions, seconds / PROCESSES, on_build, place)
             if timing.disturbed:

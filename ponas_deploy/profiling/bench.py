@@ -130,7 +130,7 @@ class Bench:
         """What is free of its memory now, in MiB."""
         return memory_mib("available")
 
-    def taker(self, samples: Samples) -> TakesRounds | None:
+    def taker(self, samples: Samples, sentinel: str | None = None) -> TakesRounds | None:
         """What takes rounds into `samples`, where that is not this process."""
         return None
 

@@ -46,9 +46,9 @@ class BoardBench(Bench):
         """What is free of its memory."""
         return self.place.about().available_mib
 
-    def taker(self, samples: Samples) -> TakesRounds | None:
+    def taker(self, samples: Samples, sentinel: str | None = None) -> TakesRounds | None:
         """Rounds are taken there."""
-        return Rounds(self.models, {**self.runs, **samples.runs}, samples)
+        return Rounds(self.models, {**self.runs, **samples.runs}, samples, sentinel)
 
     def trial(self, indices: Sequence[int]) -> NetworkTrial:
         """Build and run one network there, by candidate index."""

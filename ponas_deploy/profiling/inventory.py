@@ -44,7 +44,8 @@ class Target:
     """Where a network shall run, and how.
 
     `device` is `cpu` or `gpu` of this machine, or the name of a device that has latency tables (see
-    `devices`). Without `backends` every runtime that is installed is considered, without `precisions` every
+    `devices`). Without `backends` every runtime that is installed is considered (of a board of the device
+    book those that it names there), without `precisions` every
     precision they have; lists are kept as tuples, a lone name as a list of one. `threads` is what the runtime
     may use, `batch` the images of one run.
 
@@ -67,6 +68,8 @@ class Target:
                 raise PonasError(f"{what} is {getattr(self, what)}: ask for 1 or more.")
         if (fault := threads_fault(self.threads)) and self.local:
             raise PonasError(fault)
+        if not self.backends and (board := self.board):
+            object.__setattr__(self, "backends", board.board.backends)
 
     @property
     def local(self) -> bool:
@@ -219,7 +222,9 @@ def device_of(stored: StoredTable) -> Target:
     if stored.device == this_machine().name:
         return Target(THIS_MACHINE, threads=stored.conditions.threads)
     target = Target(gpu.GPU if stored.device == gpu.this_gpu() else stored.device)
-    if not target.local and target.board is None:
+    if target.board:
+        return replace(target, backends=stored.conditions.backend)
+    if not target.local:
         raise TableMismatchError(
             f"{stored.name} is of {stored.device}, this machine is {this_machine().name}: recheck it there."
         )

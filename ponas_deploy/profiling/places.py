@@ -7,18 +7,20 @@ from contextlib import ExitStack, contextmanager
 
 from ponas_deploy.backends import registry
 from ponas_deploy.boards.link import BoardError
-from ponas_deploy.errors import BackendError, PonasError
+from ponas_deploy.errors import PonasError
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.measuring.place import HERE, Place
-from ponas_deploy.profiling.inventory import THIS_MACHINE, Target
+from ponas_deploy.profiling.inventory import THIS_MACHINE, Target, missing
 from ponas_deploy.remote.job import BoardBusyError
+from ponas_deploy.remote.pack import runs_on_boards
 from ponas_deploy.remote.place import BoardPlace, place_on
+from ponas_deploy.tables.latency import Conditions
 
 
-def target_named(device: str) -> Target:
+def target_named(device: str, backend: str) -> Target:
     """The board of the device book that an engine's or a table's device is, else this machine."""
-    target = Target(device)
-    return target if target.board else Target(THIS_MACHINE)
+    target = Target(device, backend)
+    return target if target.board else Target(THIS_MACHINE, backend)
 
 
 @contextmanager
@@ -35,8 +37,12 @@ def reached(target: Target, title: str, on_note: OnNote = no_note) -> Iterator[P
         raise PonasError(target.unreachable)
     on_note(f"connecting to {target.board.name} ...")
     with place_on(target.board, title, on_note) as place:
-        if fault := place.about(threads=target.threads).threads_fault:
+        if fault := place.about(_asked(target), target.threads).threads_fault:
             raise PonasError(f"{target.board.name}: {fault}")
+        if _by_the_book(target):
+            for one in place.runtimes(target.backends):
+                if one.problem:
+                    on_note(f"{place.name} is left without {one.backend} of the book: {one.problem}")
         yield place
 
 
@@ -55,28 +61,47 @@ def reached_if_possible(target: Target, title: str, on_note: OnNote = no_note) -
         yield place
 
 
+def conditions_at(place: Place, target: Target) -> tuple[Conditions, ...]:
+    """Each runtime of a place that is to be used, at the precisions of the target; see `missing`."""
+    return missing(target, (), known=known_at(place, target))
+
+
 def known_at(place: Place, target: Target) -> dict[str, tuple[str, ...]] | None:
-    """The precisions of each runtime of a board; None for this machine, which `missing` asks itself."""
-    return _precisions_there(place, tuple(target.backends)) if isinstance(place, BoardPlace) else None
+    """The precisions of each runtime of a board that is to be used; None for this machine (see `missing`).
 
-
-def _precisions_there(place: BoardPlace, backends: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """The precisions of each runtime of a board: of those named, or of all default ones that it has.
-
-    BackendError where one that is named is missing, or none is there.
+    Those that were named, all of which must be there; else what it has of those that the book names, or of
+    the default ones: for its GPU where one of them runs on that, else for its processor. PonasError where it
+    has none.
     """
-    if backends:
-        return {name: place.about(name).precisions for name in backends}
-    found, why = dict[str, tuple[str, ...]](), list[str]()
-    for processor in ("gpu", "cpu"):
-        for name in registry.default_backends(processor):
-            try:
-                about = place.about(name)
-            except BackendError as error:
-                why.append(str(error))
-                continue
-            if about.on_gpu == (processor == "gpu"):
-                found[name] = about.precisions
-        if found:
-            return found
-    raise PonasError(f"{place.name} has no runtime: {' '.join(why)}")
+    if not isinstance(place, BoardPlace):
+        return None
+    if target.backends and not _by_the_book(target):
+        return {name: place.runtime(name).precisions for name in target.backends}
+    there = place.runtimes(_asked(target))
+    usable = {one.backend: one for one in there if not one.problem}
+    if not target.backends:
+        on_gpu = any(one.on_gpu for one in usable.values())
+        usable = {
+            name: one
+            for name, one in usable.items()
+            if one.on_gpu == on_gpu and registry.entry_of(name).stands_in_for not in usable
+        }
+    if not usable:
+        why = " ".join(f"{one.backend}: {one.problem}" for one in there)
+        raise PonasError(f"{place.name} has no runtime. {why}")
+    return {name: one.precisions for name, one in usable.items()}
+
+
+def _by_the_book(target: Target) -> bool:
+    """Whether a board's runtimes are those that its entry names."""
+    entry = target.board
+    return entry is not None and bool(target.backends) and target.backends == entry.board.backends
+
+
+def _asked(target: Target) -> tuple[str, ...]:
+    """The runtimes that a board is asked for: those of the target, else the default ones."""
+    if target.backends:
+        return tuple(target.backends)
+    default = (*registry.default_backends(registry.GPU), *registry.default_backends(registry.CPU))
+    names = (one for name in default for one in (name, registry.stand_in_for(name)))
+    return tuple(name for name in names if name and runs_on_boards(name))

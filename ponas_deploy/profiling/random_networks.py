@@ -16,26 +16,30 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from math import ceil
 from pathlib import Path
 from statistics import fmean, median
 
 import numpy as np
 
-from ponas_deploy.backends import Backend, RunSettings, get_backend
-from ponas_deploy.errors import FileFormatError, MeasurementError, PonasError, TableMismatchError
+from ponas_deploy.backends import Backend, RunSettings
+from ponas_deploy.errors import FileFormatError, MeasurementError, TableMismatchError
 from ponas_deploy.files.documents import Format, read_document, write_document
-from ponas_deploy.files.lock import machine_to_oneself
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.files.opening import place_of, refuse_file
+from ponas_deploy.measuring.place import HERE, Place
 from ponas_deploy.measuring.plans import plan_for
 from ponas_deploy.measuring.protocol import Plan, Samples, measure
 from ponas_deploy.measuring.retries import RETRIES
 from ponas_deploy.profiling.bench import Bench
+from ponas_deploy.profiling.board_bench import BoardBench
 from ponas_deploy.profiling.gaps import Measured, in_gaps
-from ponas_deploy.profiling.inventory import Target, missing, run_there
+from ponas_deploy.profiling.inventory import Target
+from ponas_deploy.profiling.places import conditions_at, reached
 from ponas_deploy.profiling.progress import OnProgress, ProfilingProgress, with_notes
 from ponas_deploy.profiling.resume import header
+from ponas_deploy.remote.place import BoardPlace
 from ponas_deploy.tables import store
 from ponas_deploy.tables.grid import SpaceKey
 from ponas_deploy.tables.latency import Conditions
@@ -154,17 +158,19 @@ class _Job:
         interference = bench.interference()
         with ExitStack() as stack:
             sessions = bench.networks(stack, list(dict.fromkeys((*self.anchors_ms, *texts))))
+            sentinel = texts[len(texts) // 2]
             outcome = measure(
                 sessions,
                 bench.runs,
                 samples,
                 bench.plan,
                 seed=self.seed,
-                sentinel=texts[len(texts) // 2],
+                sentinel=sentinel,
                 deadline=bench.deadline,
                 on_visit=bench.running,
                 interference=interference,
                 probe=bench.probe,
+                taker=bench.taker(samples, sentinel),
             )
             numbers = range(outcome.rounds)
             measured = Measured(sessions, samples, interference, numbers, outcome.round_s, self.seed)
@@ -206,17 +212,17 @@ def profile_networks(
 ) -> RandomNetworks:
     """Measure `count` random networks in the first runtime and precision that a target leaves open.
 
-    Raises PonasError for a device that is not this machine, MeasurementError while somebody else measures,
-    and what `measure_networks` does.
+    The target is this machine or a board. Raises PonasError for a device that cannot be reached,
+    MeasurementError while somebody else measures, and what `measure_networks` does.
     """
-    if not target.local:
-        raise PonasError(run_there(target, "networks"))
-    conditions = missing(target, ())[0]
-    on_note(f"measuring {count} networks: {conditions.text}, at {space.resolution} px")
-    with machine_to_oneself(store.lock_path(), conditions.text):
+    with ExitStack() as stack:
+        place = stack.enter_context(reached(target, f"networks of {space.name}", on_note))
+        conditions = conditions_at(place, target)[0]
+        on_note(f"measuring {count} networks: {conditions.text}, at {space.resolution} px")
+        stack.enter_context(place.to_oneself(store.lock_path(), conditions.text))
         found = measure_networks(
             space,
-            get_backend(conditions.backend),
+            place.backend(conditions.backend),
             RunSettings(conditions.precision, conditions.threads),
             conditions.batch,
             count,
@@ -226,6 +232,7 @@ def profile_networks(
             seed=seed,
             overwrite=overwrite,
             on_progress=with_notes(on_note, on_progress),
+            place=place,
         )
     return RandomNetworks(conditions, found)
 
@@ -244,15 +251,18 @@ def measure_networks(
     overwrite: bool = False,
     on_progress: OnProgress | None = None,
     clock: Callable[[], float] = time.monotonic,
+    place: Place = HERE,
 ) -> Networks:
     """Measure `count` random networks of a space into the CSV at `path`, which is safe after each group.
 
-    A file of the same measurement is gone on with. Raises TableMismatchError where `path` holds another one
-    and `overwrite` does not allow to replace it, BackendError where the runtime refuses a network,
-    MeasurementError for a space without so many networks, PonasError where `path` is no file.
+    `backend` is of `place`. A file of the same measurement is gone on with. Raises TableMismatchError where
+    `path` holds another one and `overwrite` does not allow to replace it, BackendError where the runtime
+    refuses a network, MeasurementError for a space without so many networks, PonasError where `path` is no
+    file.
     """
     refuse_file(path, overwrite=True)
-    bench = Bench(
+    make = partial(BoardBench, place=place) if isinstance(place, BoardPlace) else Bench
+    bench = make(
         space=space,
         backend=backend,
         settings=settings,

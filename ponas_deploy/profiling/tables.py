@@ -25,7 +25,7 @@ from ponas_deploy.profiling.inventory import (
     serving,
 )
 from ponas_deploy.profiling.overtime import overtime_note
-from ponas_deploy.profiling.places import known_at, reached
+from ponas_deploy.profiling.places import conditions_at, known_at, reached
 from ponas_deploy.profiling.prior import NETWORKS, load_prior
 from ponas_deploy.profiling.progress import OnProgress, with_notes
 from ponas_deploy.profiling.staleness import in_words
@@ -95,7 +95,7 @@ def _profiled(
     on_progress: OnProgress | None,
 ) -> tuple[StoredTable, ...]:
     paths = {}
-    for conditions in missing(target, (), known=known_at(place, target)):
+    for conditions in conditions_at(place, target):
         named = replace(conditions, device=options.device_name or conditions.device)
         path = store.latency_path(named, SpaceKey.of(space))
         paths[named] = options.out / path.name if options.out else path

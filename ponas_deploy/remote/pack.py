@@ -69,6 +69,11 @@ def modules() -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def runs_on_boards(backend: str) -> bool:
+    """Whether the archive has a runtime's module; UnknownNameError for a name of none."""
+    return entry_of(backend).factory.partition(":")[0] in modules()
+
+
 def imported(source: str) -> tuple[str, ...]:
     """What of ours a module's source imports, on load or inside a function: modules, and names in them.
 

@@ -18,12 +18,13 @@ from ponas_deploy.backends import OnBuildProgress, RunSettings, Session
 from ponas_deploy.backends.progress import BuildProgress
 from ponas_deploy.boards.book import Entry
 from ponas_deploy.boards.link import BoardError
-from ponas_deploy.errors import PonasError, UnknownNameError
+from ponas_deploy.errors import BackendError, PonasError, UnknownNameError
 from ponas_deploy.files.documents import converted
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.measuring.engine_process import Taken, Timed
 from ponas_deploy.measuring.interference import Snapshot
 from ponas_deploy.remote.job import Job, job_on
+from ponas_deploy.remote.pack import runs_on_boards
 from ponas_deploy.remote.parcels import parcels
 
 Value = TypeVar("Value")
@@ -33,8 +34,19 @@ _MOST_IMAGES_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
+class RuntimeThere:
+    """A runtime of a board; `problem` says why it cannot be used."""
+
+    backend: str
+    environment: tuple[tuple[str, str], ...] = ()
+    precisions: tuple[str, ...] = ()
+    on_gpu: bool = False
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class About:
-    """What a board says of itself now, and of a runtime where that was asked for."""
+    """What a board says of itself now, and of the runtimes that it was asked for."""
 
     machine: tuple[tuple[str, str], ...]
     name: str
@@ -42,10 +54,7 @@ class About:
     conditions: tuple[tuple[str, str], ...]
     available_mib: int
     threads_fault: str
-    runtime: tuple[tuple[str, str], ...] = ()
-    precisions: tuple[str, ...] = ()
-    on_gpu: bool = False
-    not_captured: tuple[str, ...] = ()
+    runtimes: tuple[RuntimeThere, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +86,7 @@ class BoardPlace:
     job: Job
     begin: Callable[[], Job]
     _keys: Iterator[int] = field(default_factory=count)
+    _runtimes: dict[str, RuntimeThere] = field(default_factory=dict)
     _engines: dict[Path, tuple[tuple[str, str], ...]] = field(default_factory=dict)
     """The files of engines that the board has, by the local path of the one that opens each."""
 
@@ -88,10 +98,30 @@ class BoardPlace:
         """What a step returned, as a typed value; FileFormatError where it is something else."""
         return converted(found, kind, Path(self.name), step)
 
-    def about(self, backend: str = "", threads: int = 1) -> About:
-        """The board now, and a runtime there; BackendError where that is missing."""
-        asked: dict[str, Any] = {"threads": threads, **({"backend": backend} if backend else {})}
-        return self.value(self.job.do("about", **asked), About, "about")
+    def about(self, backends: Sequence[str] = (), threads: int = 1) -> About:
+        """The board now, and these runtimes there."""
+        asked = [name for name in backends if runs_on_boards(name)]
+        found = self.value(self.job.do("about", threads=threads, backends=asked), About, "about")
+        if [one.backend for one in found.runtimes] != asked:
+            raise BoardError(self.name, "tells of other runtimes than it was asked for.")
+        self._runtimes.update((one.backend, one) for one in found.runtimes)
+        return found
+
+    def runtimes(self, names: Sequence[str]) -> tuple[RuntimeThere, ...]:
+        """What was said of runtimes first; they are asked for together where nothing was."""
+        for name in names:
+            if not runs_on_boards(name):
+                self._runtimes[name] = RuntimeThere(name, problem="is not used on boards.")
+        if lacking := [name for name in names if name not in self._runtimes]:
+            self.about(lacking)
+        return tuple(self._runtimes[name] for name in names)
+
+    def runtime(self, name: str) -> RuntimeThere:
+        """A runtime there; BackendError where it cannot be used."""
+        (found,) = self.runtimes([name])
+        if found.problem:
+            raise BackendError(name, f"on {self.name}: {found.problem}")
+        return found
 
     def backend(self, name: str, on_build: OnBuildProgress | None = None) -> BoardBackend:
         """A runtime there."""
@@ -185,27 +215,20 @@ class BoardBackend:
     place: BoardPlace
     name: str
     on_progress: OnBuildProgress | None = None
-    _about: About | None = None
-
-    @property
-    def about(self) -> About:
-        """What the board said of it at first."""
-        if self._about is None:
-            self._about = self.place.about(self.name)
-        return self._about
 
     def precisions(self) -> tuple[str, ...]:
         """The precisions the board runs natively, the default first."""
-        return self.about.precisions
+        return self.place.runtime(self.name).precisions
 
     def environment(self) -> tuple[tuple[str, str], ...]:
         """Versions and settings that a latency depends on."""
-        return self.about.runtime
+        return self.place.runtime(self.name).environment
 
     @property
     def uncaptured(self) -> tuple[str, ...]:
         """Why models loaded so far run without a CUDA graph."""
-        return self.place.about(self.name).not_captured
+        found = self.place.job.do("uncaptured", backend=self.name)
+        return self.place.value(found, tuple[str, ...], "uncaptured")
 
     def load(self, model: bytes, settings: RunSettings) -> Session:
         """Compile an ONNX model there."""

@@ -26,6 +26,7 @@ from ponas_deploy.measuring.engine_process import Timed, take_in_fresh_process
 from ponas_deploy.measuring.interference import Snapshot, take_snapshot
 from ponas_deploy.measuring.protocol import Plan, Samples, Visits, first_estimate, no_garbage_collection
 from ponas_deploy.remote.parcels import unpacked
+from ponas_deploy.remote.runtimes import ask_runtimes
 from ponas_deploy.remote.state import State
 
 Write = Callable[[Dict[str, Any]], None]
@@ -36,23 +37,23 @@ _SAMPLES_A_LINE = 64
 
 
 def about(state: State, details: Details, write: Write) -> Any:
-    """The machine now, and a runtime where one is named."""
+    """The machine now, and the runtimes that are named."""
     machine = this_machine()
-    found: dict[str, Any] = {
+    return {
         "machine": list(machine.environment()),
         "name": machine.name,
         "cores": machine.cores,
         "conditions": list(read_conditions().conditions()),
         "available_mib": memory_mib("available"),
-        "threads_fault": threads_fault(details.get("threads", 1)),
+        "threads_fault": threads_fault(details["threads"]),
+        "runtimes": ask_runtimes(details["backends"], state.folder),
     }
-    if "backend" in details:
-        backend = _backend(state, details["backend"])
-        found["runtime"] = list(backend.environment())
-        found["precisions"] = list(backend.precisions())
-        found["on_gpu"] = registry.runs_on_gpu(backend)
-        found["not_captured"] = list(backend.uncaptured) if isinstance(backend, CapturesGraphs) else []
-    return found
+
+
+def uncaptured(state: State, details: Details, write: Write) -> Any:
+    """Why models of a runtime that were loaded so far run without a CUDA graph."""
+    backend = _backend(state, details["backend"])
+    return list(backend.uncaptured) if isinstance(backend, CapturesGraphs) else []
 
 
 def look(state: State, details: Details, write: Write) -> Any:
@@ -233,6 +234,7 @@ def layers(state: State, details: Details, write: Write) -> Any:
 
 STEPS: dict[str, Callable[[State, Details, Write], Any]] = {
     "about": about,
+    "uncaptured": uncaptured,
     "look": look,
     "open": open_models,
     "round": take_round,

@@ -1,0 +1,146 @@
+"""Where a target is measured: the runtimes of a board, asked for once, and those of its entry in the book."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import tiny_space
+from ponas_deploy.boards.book import Board, Entry, add_board
+from ponas_deploy.engines.deployment import export
+from ponas_deploy.engines.measured_model import measure_model
+from ponas_deploy.errors import BackendError, PonasError, UnknownNameError
+from ponas_deploy.machines.machine import this_machine
+from ponas_deploy.profiling.inventory import Target
+from ponas_deploy.profiling.places import conditions_at, known_at, reached
+from ponas_deploy.profiling.random_networks import profile_networks
+from ponas_deploy.remote.job import Job
+from ponas_deploy.remote.place import BoardPlace, RuntimeThere
+from ponas_deploy.tables.latency import Conditions
+from searchspace.architecture import Architecture
+from searchspace.spaces import build_space
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="boards run Linux")
+TENSORRT = RuntimeThere("tensorrt", precisions=("fp16", "fp32"), on_gpu=True)
+TRTEXEC = RuntimeThere("trtexec", precisions=("fp16",), on_gpu=True)
+CUDA = RuntimeThere("onnxruntime-cuda", precisions=("fp32",), on_gpu=True)
+ORT = RuntimeThere("onnxruntime", precisions=("fp32",))
+
+
+class Said(BoardPlace):
+    """A board of which is known what it said; nothing is asked."""
+
+    def __init__(self, *runtimes: RuntimeThere) -> None:
+        super().__init__("box", None, lambda: pytest.fail("it is asked"))  # type: ignore[arg-type]
+        names = ("tensorrt", "trtexec", "onnxruntime-cuda", "onnxruntime", "openvino")
+        self._runtimes = {name: RuntimeThere(name, problem="is not there.") for name in names}
+        self._runtimes |= {one.backend: one for one in runtimes}
+
+
+@pytest.mark.parametrize(
+    ("there", "named", "used"),
+    [
+        ((TENSORRT, TRTEXEC, CUDA, ORT), (), {"tensorrt": ("fp16", "fp32"), "onnxruntime-cuda": ("fp32",)}),
+        ((TRTEXEC, ORT), (), {"trtexec": ("fp16",)}),
+        ((ORT,), (), {"onnxruntime": ("fp32",)}),
+        ((TENSORRT, ORT), ("onnxruntime",), {"onnxruntime": ("fp32",)}),
+    ],
+)
+def test_the_runtimes_of_a_board_are_those_of_its_gpu_if_it_has_any(
+    board: Entry, there: tuple[RuntimeThere, ...], named: tuple[str, ...], used: dict[str, tuple[str, ...]]
+) -> None:
+    assert known_at(Said(*there), Target("box", named)) == used
+
+
+def test_a_runtime_that_is_named_and_missing_is_an_error(board: Entry) -> None:
+    with pytest.raises(BackendError, match=r"^tensorrt: on box: is not there\.$"):
+        known_at(Said(ORT), Target("box", "tensorrt"))
+    with pytest.raises(BackendError, match="torch: on box: is not used on boards"):
+        known_at(Said(ORT), Target("box", "torch"))
+    with pytest.raises(PonasError, match=r"^box has no runtime\. tensorrt: is not there\."):
+        known_at(Said(), Target("box"))
+
+
+def test_the_book_says_which_runtimes_of_a_board_are_used(board: Entry) -> None:
+    both = ("onnxruntime", "tensorrt")
+    add_board("box", Board(command=(), python=sys.executable, backends=both), overwrite=True)
+    assert Target("box").backends == both
+    assert Target("box", "openvino").backends == ("openvino",)
+    assert Target("cpu").backends == ()
+    assert known_at(Said(TENSORRT, CUDA, ORT), Target("box")) == {
+        "onnxruntime": ("fp32",),
+        "tensorrt": ("fp16", "fp32"),
+    }
+    with pytest.raises(PonasError, match="box has no runtime"):
+        known_at(Said(CUDA), Target("box"))
+
+
+def test_a_board_is_asked_once_and_what_it_lacks_of_the_book_is_said_once(
+    board: Entry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    entry = Board(command=(), python=sys.executable, backends=("onnxruntime", "trtexec"))
+    add_board("box", entry, overwrite=True)
+    steps, notes, target = [], list[str](), Target("box")
+    do = Job.do
+
+    def noted(self: Job, do_: str, *given: object, **details: object) -> object:
+        steps.append(do_)
+        return do(self, do_, *given, **details)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Job, "do", noted)
+    with reached(target, "test", notes.append) as place:
+        for _ in range(2):
+            (conditions,) = conditions_at(place, target)
+            place.backend("onnxruntime").environment()
+    assert conditions == Conditions("box", "onnxruntime", "fp32", 1, 1)
+    assert steps == ["about"]
+    assert [note for note in notes if "trtexec" in note] == [notes[-1]]
+    assert notes[-1].startswith("box is left without trtexec of the book: ")
+
+
+def test_more_threads_than_the_board_has_are_refused_there(board: Entry) -> None:
+    with (
+        pytest.raises(PonasError, match=r"^box: 1000 threads were asked for"),
+        reached(Target("box", threads=1000), "test"),
+    ):
+        pass
+
+
+def test_a_board_cannot_be_called_as_this_machine_is() -> None:
+    name = this_machine().name
+    with pytest.raises(PonasError, match=f"'{name}' is what this machine is called: choose another name"):
+        add_board(name, Board(command=()))
+    assert Target(name).local
+
+
+def test_what_is_built_and_measured_on_a_board_is_the_boards(board: Entry, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    space = build_space("ponas", 32, 10)
+    network = Architecture(space, tuple(labels[0] for labels in space.labels))
+    engine = export(network, Target("box", "onnxruntime"), out=tmp_path / "engine")
+    environment = dict(engine.manifest.environment)
+    assert engine.manifest.conditions.device == "box"
+    assert environment["processor"] == this_machine().processor
+    assert environment["runtime"].startswith("onnxruntime")
+    assert (tmp_path / "engine" / engine.manifest.engine_file).exists()
+
+
+def test_a_model_is_measured_on_a_board(board: Entry, model: bytes, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    (tmp_path / "model.onnx").write_bytes(model)
+    (one,) = measure_model(tmp_path / "model.onnx", Target("box", "onnxruntime"), seconds=0.1).timings
+    assert one.conditions == Conditions("box", "onnxruntime", "fp32", 1, batch=2)
+    assert one.timing.runs >= 90
+
+
+def test_networks_are_measured_on_a_board_and_gone_on_with(board: Entry, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    path, target = tmp_path / "networks.csv", Target("box", "onnxruntime")
+    made = [profile_networks(target, tiny_space(), count, path).networks for count in (2, 3)]
+    assert [len(set(one.choices)) for one in made] == [2, 3]
+    assert made[1].values[:4] == made[0].values
+    with pytest.raises(UnknownNameError, match="int7"):
+        profile_networks(Target("box", "onnxruntime", "int7"), tiny_space(), 3, path)
