@@ -336,15 +336,11 @@ def with_limits(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _by_device(asked: Mapping[str, Any]) -> tuple[Limits, OwnLimits]:
-    """The limits for all devices and those of single ones; a usage error for two on one column."""
+    """The limits for all devices and those of single ones, the last of each; a usage error as `_limits`."""
     found: dict[str, dict[str, Limit]] = {"": {}}
     for name, given in asked.items():
         for one in given if isinstance(given, list) else [OfDevice(given)] if given is not None else []:
-            of_device = found.setdefault(one.device, {})
-            if name in of_device:
-                whose = f" of {one.device}" if one.device else ""
-                raise typer.BadParameter(f"--{name}{whose} is given twice: give it once.")
-            of_device[name] = one.limit
+            found.setdefault(one.device, {})[name] = one.limit
     common = _limits(found.pop(""))
     return common, {device: _limits(limits) for device, limits in found.items()}
 

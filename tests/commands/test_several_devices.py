@@ -108,7 +108,6 @@ def test_named_tables_go_to_their_own_device() -> None:
             "0.1 ms on board-b: the fastest",
         ),
         ((*ROBUST, "--latency", "toaster=3ms"), 2, "a limit is of device toaster, which no --device names"),
-        ((*ROBUST, "--latency", "3ms", "--latency", "4ms"), 2, "--latency is given twice"),
         ((*ROBUST, "--latency", "board-a=3ms", "--fps", "board-a=9"), 2, "latency_ms is limited twice"),
         ((*ROBUST, "--latency", "3ms", "--method", "ga"), 1, "found by the exact search"),
         (("specialize", *BOTH[:2], *BOTH, *PONAS, "--latency", "3ms"), 1, "board-a is named twice"),
