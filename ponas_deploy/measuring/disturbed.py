@@ -8,9 +8,8 @@ the time is up.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Callable, Protocol
 
 from ponas_deploy.measuring.interference import Disturbed, Snapshot
 
@@ -42,7 +41,7 @@ OnDisturbed = Callable[[Disturbed, float], None]
 """Is called with the rounds as they are and the seconds that are left to take some of them again."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Extension:
     """The extra time of a measurement: `most_s` beyond its end.
 

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-import numpy as np
-
 from ponas_deploy.fitting.correction import TimedNetwork, certify, correct
+from ponas_deploy.measuring.affordable import in_waves
 from ponas_deploy.measuring.detrend import measurements
 from ponas_deploy.measuring.protocol import Plan, Samples, is_settled
 from ponas_deploy.profiling.models import blocks_of
@@ -33,15 +32,8 @@ class NetworkSplit:
     check: tuple[str, ...]
 
     def waves(self, size: int) -> tuple[tuple[str, ...], ...]:
-        """All of them in groups of at most `size`, in a random order, which is always the same.
-
-        They are built in it: what is built first may lie in other memory than the rest, and be slower by 1
-        to 2 % (docs/measuring.md), which those to fit on must not have before those to check with.
-        """
-        ordered = (*self.fit, *self.check)
-        networks = [ordered[place] for place in np.random.default_rng(0).permutation(len(ordered))]
-        groups = -(-len(networks) // size)
-        return tuple(tuple(networks[number::groups]) for number in range(groups))
+        """All of them in groups of at most `size` (`affordable.in_waves`)."""
+        return in_waves((*self.fit, *self.check), size)
 
 
 def assemble(

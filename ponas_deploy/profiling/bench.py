@@ -17,6 +17,7 @@ from ponas_deploy.errors import BackendError
 from ponas_deploy.machines.conditions import read_conditions
 from ponas_deploy.machines.machine import memory_mib, this_machine
 from ponas_deploy.machines.nvidia import GpuReading
+from ponas_deploy.measuring.affordable import NetworkTrial
 from ponas_deploy.measuring.contention import ContentionProbe, probe_for, readings
 from ponas_deploy.measuring.interference import Interference, take_snapshot
 from ponas_deploy.measuring.protocol import Plan, Samples, TakesRounds, first_estimate
@@ -29,8 +30,6 @@ from ponas_deploy.tables.rounds import Round
 from searchspace.architecture import Architecture
 from searchspace.space import Space, is_network
 
-# A session was seen to hold 3.4 times the bytes of its model (ONNX Runtime), and networks differ in size.
-_SESSION_BYTES, _MEMORY_SHARE, _LEAST_WAVE = 5, 0.6, 4
 _MOST_BUILDERS = 4
 _LONG_S = 20.0
 """Building that takes longer than this is said how long beforehand."""
@@ -38,24 +37,6 @@ _TELLING_BUILDS = 16
 """From so many on an estimate says whether the time can be kept."""
 _REPORTED_EVERY_S = 2.0
 """Runtimes that pick kernels by timing them take many small steps; a report of each takes time from them."""
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkTrial:
-    """One network built to see what networks take: bytes of its model, seconds to build one, to run once.
-
-    `visit_s` is the least that a visit takes, whatever it runs; 0 where that is next to nothing.
-    """
-
-    model_bytes: int
-    build_s: float
-    run_s: float
-    visit_s: float = 0.0
-
-    def wave_size(self, free_mib: int) -> int:
-        """How many whole networks fit at once into what is free of the memory."""
-        free = _MEMORY_SHARE * free_mib * (1 << 20)
-        return max(_LEAST_WAVE, int(free / (_SESSION_BYTES * self.model_bytes)))
 
 
 @dataclass(slots=True)

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from ponas_deploy.backends import Session
+from ponas_deploy.measuring.affordable import NetworkTrial
 from ponas_deploy.measuring.interference import Interference
 from ponas_deploy.measuring.protocol import Samples, TakesRounds
-from ponas_deploy.profiling.bench import Bench, NetworkTrial
+from ponas_deploy.profiling.bench import Bench
 from ponas_deploy.profiling.models import network_bytes
 from ponas_deploy.remote.place import BoardPlace
 from ponas_deploy.remote.rounds import Models, Rounds

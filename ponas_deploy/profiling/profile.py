@@ -27,11 +27,12 @@ from ponas_deploy.files.journal import Journal
 from ponas_deploy.files.records import write_bytes
 from ponas_deploy.fitting.correction import LEAST_CHECK, LEAST_FIT
 from ponas_deploy.machines.machine import this_machine
+from ponas_deploy.measuring.affordable import NetworkTrial, affordable, round_s
 from ponas_deploy.measuring.interference import Interference, usual_core_ns
 from ponas_deploy.measuring.launches import launch_summary, not_captured
 from ponas_deploy.measuring.protocol import Outcome, Plan, Samples, measure
 from ponas_deploy.profiling.assemble import NetworkSplit, assemble
-from ponas_deploy.profiling.bench import Bench, NetworkTrial
+from ponas_deploy.profiling.bench import Bench
 from ponas_deploy.profiling.board_bench import BoardBench
 from ponas_deploy.profiling.build_time import BuildTimes
 from ponas_deploy.profiling.gaps import Measured, in_gaps
@@ -40,7 +41,7 @@ from ponas_deploy.profiling.prior import MOST_CHECKS, Prior, assemble_from
 from ponas_deploy.profiling.priority import Floats, Priority, losses
 from ponas_deploy.profiling.progress import OnProgress, OnStep
 from ponas_deploy.profiling.resume import Previous, entries_of, header, previous_of
-from ponas_deploy.profiling.sampling import MOST_CHECK, MOST_FIT, affordable, choose, grown, round_s
+from ponas_deploy.profiling.sampling import MOST_CHECK, MOST_FIT, choose, grown
 from ponas_deploy.profiling.spread import spread_networks
 from ponas_deploy.remote.place import BoardPlace
 from ponas_deploy.tables.accuracy import AccuracyTable

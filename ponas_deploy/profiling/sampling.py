@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.fitting.correction import LEAST_CHECK, LEAST_FIT
-from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.profiling.assemble import NetworkSplit
-from ponas_deploy.profiling.bench import NetworkTrial
 from ponas_deploy.profiling.optimal_design import most_informative
 from ponas_deploy.profiling.spread import Floats, evenly, total, varied_networks
 from ponas_deploy.tables.grid import Grid
@@ -18,9 +16,6 @@ from searchspace.architecture import Architecture
 from searchspace.space import Space
 
 MOST_FIT, MOST_CHECK = 32, 40
-_WANTED_ROUNDS = 16
-_VISIT_RUNS = 2.2
-"""A visit of a session in a round: the sample, the runs before it that are discarded, and retakes."""
 _WORTH_ADDING = 8
 _CHECKED = 0.56
 """The share of the networks that certify, where there are enough of both."""
@@ -28,17 +23,6 @@ _OF_A_KIND = 60
 """So many networks of each kind are there to choose from."""
 
 Costs = Sequence[Floats]
-
-
-def round_s(rough_ns: Iterable[float], plan: Plan, visit_s: float = 0.0) -> float:
-    """Seconds that a round over sessions of these run times takes, no visit less than `visit_s`."""
-    return sum(max(visit_s, 2 * max(plan.sample_ns, 2 * took_ns) / 1e9) for took_ns in rough_ns)
-
-
-def affordable(left_s: float, blocks_s: float, trial: NetworkTrial) -> int:
-    """How many networks can be built and measured in `left_s`, among blocks of `blocks_s` a round."""
-    each_s = trial.build_s + _WANTED_ROUNDS * max(trial.visit_s, _VISIT_RUNS * trial.run_s)
-    return int(max(0.0, left_s - _WANTED_ROUNDS * blocks_s) / each_s)
 
 
 def choose(
