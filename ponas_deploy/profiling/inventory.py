@@ -124,7 +124,9 @@ def profile_there(target: Target) -> str:
     )
 
 
-def serving(target: Target, space: Space, place: Place | None = None) -> tuple[StoredTable, ...]:
+def serving(
+    target: Target, space: Space, place: Place | None = None, on_note: OnNote = no_note
+) -> tuple[StoredTable, ...]:
     """The stored tables of a space that serve a target; UnknownNameError for a device that has none.
 
     At `place`, where the device is reached, what was made with anything that is different there serves not.
@@ -144,7 +146,7 @@ def serving(target: Target, space: Space, place: Place | None = None) -> tuple[S
             f"no table of {target.device_name} serves: {mismatch(target, space, tables[0])};"
             f" see `ponas devices`{_with_space(of_other_spaces(target, space))}."
         )
-    return measured_first(found)
+    return measured_first(found, on_note)
 
 
 def measured_first(tables: Sequence[StoredTable], on_note: OnNote = no_note) -> tuple[StoredTable, ...]:

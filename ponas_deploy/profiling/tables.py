@@ -178,7 +178,7 @@ def tables_for(
     the machine is too slow for a single one.
     """
     place = place or (HERE if target.local else None)
-    served = serving(target, space, place)
+    served = serving(target, space, place, on_note)
     again = _to_make_again(served, local=target.local, on_note=on_note)
     tables = tuple(stored for stored in served if all(stored is not one for one in again))
     known = known_at(place, target) if place else None

@@ -126,6 +126,11 @@ def test_measured_tables_serve_and_that_is_said(run: Run) -> None:
     )
     assert document(engine)["device"]["backend"] == "onnxruntime"
     assert "is estimated and left out" in engine.stderr
+    plain = run(
+        "specialize", "--device", "orin-nano", "--latency", "100ms", "--space", "ponas", "--out", "plain"
+    )
+    assert f"{NAME} is estimated and left out: {measured.name} was measured" in done(plain).stderr
+    assert MARK not in plain.output
     again = run("profile", "--space", "ponas", "--estimate", "orin-nano", "--precision", "fp32", "--json")
     assert f"{measured.name} was measured in these conditions: it serves" in again.stderr
 
