@@ -42,6 +42,23 @@ def lock(file: int) -> bool:
     return True
 
 
+def is_left(path: Path) -> bool:
+    """Whether a file was locked by a process that is gone; False where that cannot be told."""
+    if fcntl is None:
+        return False
+    try:
+        file = os.open(path, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(file)
+    return True
+
+
 @dataclass(frozen=True)
 class Holder:
     """Who holds a lock: the process, since when, and what for."""

@@ -31,6 +31,7 @@ from ponas_deploy.boards.runner import PIECE_BYTES
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError, printable
 from ponas_deploy.files.documents import converted, parse
 from ponas_deploy.files.notes import OnNote, no_note
+from ponas_deploy.remote.claims import claimed, forget, was_ours
 from ponas_deploy.remote.pack import pack
 
 OnLine = Callable[[Mapping[str, Any]], None]
@@ -147,24 +148,26 @@ def job_on(
 ) -> Iterator[Job]:
     """A worker on a board, or with `resume` the one of that job that still lives; it ends with this.
 
-    It ends by itself when nobody looks after it for `idle_s` while it has no step. Raises BoardBusyError
-    where somebody else has one, BoardError where the board cannot be reached.
+    It ends by itself when nobody looks after it for `idle_s` while it has no step. One that waits there for a
+    process of this user's that was killed is ended. Raises BoardBusyError where somebody else has one,
+    BoardError where the board cannot be reached.
     """
-    job = Job(entry, on_note, idle_s)
-    try:
-        if resume:
-            job.resume(resume)
+    job, number = Job(entry, on_note, idle_s), resume or secrets.token_hex(8)
+    with claimed(number):
+        try:
+            if resume:
+                job.resume(resume)
+            else:
+                job.start(title, number)
+            with job.attended():
+                yield job
+        except BaseException:
+            job.leave(at_once=True)
+            raise
         else:
-            job.start(title)
-        with job.attended():
-            yield job
-    except BaseException:
-        job.leave(at_once=True)
-        raise
-    else:
-        job.leave(at_once=False)
-    finally:
-        job.close()
+            job.leave(at_once=False)
+        finally:
+            job.close()
 
 
 class Job:
@@ -186,14 +189,19 @@ class Job:
 
     # --- its beginning and its end
 
-    def start(self, title: str) -> None:
+    def start(self, title: str, number: str) -> None:
         """Start a worker, with the archive that it runs from where that is lacking."""
         archive = pack()
         self._connect()
-        self.id = secrets.token_hex(8)
+        self.id = number
         started = self._ask_to_start(title, archive)
         if started.lacks:
             self.put([archive])
+            started = self._ask_to_start(title, archive)
+        if started.busy and was_ours(started.busy.job):
+            self._note(f"{self._entry.name}: what an earlier command left running there is ended.")
+            self._stop(started.busy.job, at_once=True)
+            forget(started.busy.job)
             started = self._ask_to_start(title, archive)
         if started.busy:
             raise BoardBusyError(self._entry.name, started.busy)
@@ -245,10 +253,13 @@ class Job:
         if not self.id or self._out_of_reach:
             return
         try:
-            asked = {"job": self.id, "at_once": at_once}
-            self._over_link(lambda link: link.ask("stop", dict, ANSWER_S, **asked), LEAVE_S)
+            self._stop(self.id, at_once=at_once)
         except PonasError as error:
             self._note(f"{error} Its worker ends by itself when nobody looks after it.")
+
+    def _stop(self, job: str, *, at_once: bool) -> None:
+        asked = {"job": job, "at_once": at_once}
+        self._over_link(lambda link: link.ask("stop", dict, ANSWER_S, **asked), LEAVE_S)
 
     def close(self) -> None:
         """End the connection."""

@@ -35,9 +35,9 @@ def parcels(models: Mapping[str, bytes]) -> tuple[dict[str, bytes], tuple[bytes,
     kept: dict[str, bytes] = {}
 
     def part(size: int, pattern: bytes) -> tuple[str, int]:
-        """A tensor of this size: of the longest pattern that begins as its own does, or of its own."""
+        """A tensor of this size: of its own pattern, or where that is all of it of a longer one."""
         known = longest[pattern[:_KEY]]
-        if known.startswith(pattern) and size <= max(len(pattern), len(known)):
+        if known.startswith(pattern) and size <= len(pattern):
             pattern = known
         sha = sha256(pattern).hexdigest()
         kept[sha] = pattern

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from math import isfinite
 from typing import Any
@@ -15,6 +15,12 @@ from ponas_deploy.remote.place import BoardPlace, BoardSession
 
 _MODELS_A_STEP = 32
 """They are made here and sent together: so much of the memory."""
+
+
+def groups_of(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The keys of models that are made, sent and opened together."""
+    for begin in range(0, len(keys), _MODELS_A_STEP):
+        yield keys[begin : begin + _MODELS_A_STEP]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +70,7 @@ class Models:
         `on_built` is called with each key and the seconds it took, `on_now` with what is about to be built.
         """
         found: dict[str, FirstRuns] = {}
-        keys = list(models)
-        for begin in range(0, len(keys), _MODELS_A_STEP):
-            group = keys[begin : begin + _MODELS_A_STEP]
+        for group in groups_of(list(models)):
             shas = self.place.send({key: models[key]() for key in group})
 
             def on_line(line: Mapping[str, Any], wanted: Sequence[str] = group) -> None:
@@ -116,6 +120,8 @@ class Rounds:
         self, order: Sequence[str], number: int, plan: Plan, allowed_redos: float, *, quiet: bool
     ) -> tuple[Snapshot, Snapshot] | None:
         """Take a round: what was measured counts as soon as it comes."""
+        if not order:  # a profile that goes on: the round was taken before
+            return None
         place, runs = self.models.place, {key: self.runs[key] for key in order}
 
         def on_line(line: Mapping[str, Any]) -> None:

@@ -17,17 +17,28 @@ from time import monotonic, sleep
 from ponas_deploy.remote.pack import pack
 
 STEPS = "ponas_deploy/remote/steps.py"
+FAKE = "ponas_deploy/backends/fake.py"
 
 
-def archive_with_steps() -> bytes:
-    """What is sent to a board, with the steps of tests in the place of ours."""
+def archive_with(name: str, content: bytes) -> bytes:
+    """What is sent to a board, with this file in it, in the place of ours if there is one."""
     made = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(pack())) as ours, zipfile.ZipFile(made, "w") as archive:
         for entry in ours.infolist():
-            if entry.filename != STEPS:
+            if entry.filename != name:
                 archive.writestr(entry, ours.read(entry))
-        archive.writestr(zipfile.ZipInfo(STEPS), (Path(__file__).parent / "board_steps.py").read_bytes())
+        archive.writestr(zipfile.ZipInfo(name), content)
     return made.getvalue()
+
+
+def archive_with_steps() -> bytes:
+    """The same with the steps of tests."""
+    return archive_with(STEPS, (Path(__file__).parent / "board_steps.py").read_bytes())
+
+
+def archive_with_fake() -> bytes:
+    """The same with the device that is arithmetic: it takes whatever it took before."""
+    return archive_with(FAKE, (Path(__file__).parents[2] / FAKE).read_bytes())
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from ponas_deploy.boards import runner
 from ponas_deploy.boards.book import Board, Entry
 from ponas_deploy.boards.link import BoardError
 from ponas_deploy.errors import BackendError, FileFormatError, MeasurementError, PonasError
+from ponas_deploy.files.home import home
 from ponas_deploy.remote import job as jobs
 from ponas_deploy.remote.job import BoardBusyError, Job, WorkerEnded, job_on
 
@@ -451,3 +452,24 @@ def test_what_dead_workers_left_is_removed(place: Place, monkeypatch: pytest.Mon
         assert 10 < len(place.jobs()) <= 1 + runner.MOST_DEAD_JOBS
         assert job.id in place.jobs()
         assert not {f"{number:016x}" for number in range(5)} & set(place.jobs())
+
+
+def test_what_a_killed_host_left_is_ended_by_the_next_one(place: Place) -> None:
+    notes = list[str]()
+    with host("count", sys.executable) as other:
+        with pytest.raises(BoardBusyError), job_on(HERE, title="another"):
+            pass
+        other.kill()
+        with job_on(HERE, title="another", on_note=notes.append) as job:
+            assert job.do("echo") == {}
+    assert notes == ["here: what an earlier command left running there is ended."]
+    assert not list((home() / "jobs").iterdir())
+
+
+def test_what_others_have_is_left_to_them(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    with host("count", sys.executable) as other:
+        other.kill()
+        monkeypatch.setenv("PONAS_HOME", str(place.folder / "another store"))
+        with pytest.raises(BoardBusyError), job_on(HERE, title="another"):
+            pass
+        assert not place.is_free()
