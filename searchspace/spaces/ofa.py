@@ -22,10 +22,10 @@ _ACTIVATIONS: tuple[Activation, ...] = ("relu", "relu", "hswish", "hswish", "hsw
 _SQUEEZED = (False, True, False, True, True)
 _KERNELS, _EXPANSIONS = (3, 5, 7), (3, 4, 6)
 _DEEPEST, _SHALLOWEST = 4, 2
-_STEP_PX = 4
-TRAINED_PX = range(128, 225, _STEP_PX)
+STEP_PX = 4
+TRAINED_PX = range(128, 225, STEP_PX)
 """Resolutions that the authors' supernet of width 1.0 was trained at."""
-TRAINED_PX_W12 = range(160, 225, _STEP_PX)
+TRAINED_PX_W12 = range(160, 225, STEP_PX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +57,11 @@ def ofa_mbv3_w12(resolution: int = 224, classes: int = 1000) -> Space:
 
 
 def _space(name: str, widths: _Widths, resolution: int, classes: int) -> Space:
-    if resolution % _STEP_PX:
-        below = resolution - resolution % _STEP_PX
-        near = f"{below} or {below + _STEP_PX}" if below else str(_STEP_PX)
+    if resolution % STEP_PX:
+        below = resolution - resolution % STEP_PX
+        near = f"{below} or {below + STEP_PX}" if below else str(STEP_PX)
         raise SpaceError(
-            f"space '{name}' at {resolution} px: it is made for multiples of {_STEP_PX} pixels, take {near}."
+            f"space '{name}' at {resolution} px: it is made for multiples of {STEP_PX} pixels, take {near}."
         )
     stem = (
         Conv("conv", 3, widths.stem, kernel=3, stride=2, activation="hswish"),

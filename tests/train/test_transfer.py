@@ -366,6 +366,14 @@ def test_checkpoints_of_another_family_or_without_a_key_are_named(
 def test_small_images_are_said(run: Run, tmp_path: Path) -> None:
     """Of 25 to 40 px, at 28 px."""
     photos = fill(tmp_path / "photos", 50)
+    refused = run(*asked(photos, _supernet(), tmp_path / "run", "--resolution", 40))
+    assert refused.exit_code == 1
+    assert re.search(
+        r"error: \d+ of 96 training images are smaller than 40 px \(one has a side of 25\):"
+        r" --resolution 24 fits them all, and --enlarge takes them",
+        " ".join(refused.stderr.split()),
+    )
+    assert not (tmp_path / "run").exists()
     told = run(
         *asked(photos, _supernet(), tmp_path / "run", "--resolution", 28, "--head-epochs", 1, "--epochs", 1),
         *("--time", 0, "--device", "cpu"),

@@ -29,12 +29,13 @@ from ponas_deploy.tables.architectures import agreed
 from ponas_deploy.tables.files import load_accuracy_table
 from searchspace import Space, build_space
 from searchspace.elastic import ELASTIC
+from searchspace.spaces.ofa import STEP_PX
 from train.compute import Compute, distributed
 from train.data import Splits, as_divided, load, same_source
 from train.files import TRANSFER_RUN, RunLog, RunPaths, claim, lock
 from train.networks import ElasticNetwork, describe, to_arrays
 from train.progress import OnProgress, TrainingProgress, both, silent
-from train.runs.enough import refuse_few, too_small
+from train.runs.enough import refuse_few, refuse_small, too_small
 from train.runs.images import style_of
 from train.runs.subnets import FitTable, Run, SubnetsWanted, evaluated_subnets
 from train.settings import TransferSettings
@@ -87,13 +88,16 @@ def open_transfer(
     resolution: int | None = None,
     settings: TransferSettings,
     seed: int = 0,
+    enlarge: bool = False,
     on_progress: OnProgress = silent,
 ) -> TransferJob:
     """Read the images and see whether the supernet can be fitted to them; nothing is written.
 
+    Images that are smaller than the resolution are enlarged; with `enlarge` even where most are.
+
     Raises WeightsError for a file that is no supernet with shared weights, or of another space or version,
-    SpaceError for a resolution that the space is not made for, PonasError for images that are too few, or
-    that the supernet was trained on with another part of them held out.
+    SpaceError for a resolution that the space is not made for, PonasError for images that are too few or
+    too small, or that the supernet was trained on with another part of them held out.
     """
     if distributed.launched():
         raise PonasError("a transfer trains in one process: start it without torchrun.")
@@ -101,6 +105,8 @@ def open_transfer(
     data = _held_out_alike(file, data, seed)
     splits = load(data, resolution=known.resolution, seed=seed, on_progress=on_progress, **style_of((file,)))
     refuse_few(splits)
+    if not enlarge:
+        refuse_small(splits, STEP_PX)
     for text in (too_small(splits), _replaced(file, splits)):
         if text:
             on_progress(TrainingProgress("data", 1, 1, text, note=True))

@@ -47,6 +47,9 @@ def transfer(
             metavar="PX", min=8, show_default="that of --weights, or 224", help="Input side, a multiple of 4."
         ),
     ] = None,
+    enlarge: Annotated[
+        bool, typer.Option("--enlarge", help="Enlarge images even if most are smaller than the resolution.")
+    ] = False,
     head_epochs: Annotated[
         int, typer.Option(metavar="N", help="Passes over the training images for the new classifier alone.")
     ] = 10,
@@ -118,6 +121,7 @@ def transfer(
             resolution=resolution,
             settings=settings,
             seed=seed,
+            enlarge=enlarge,
             on_progress=on_progress,
         )
         result = transfer_run(job, folder, wanted, fit, device=device, on_progress=on_progress, on_note=note)
