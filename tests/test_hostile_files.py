@@ -271,7 +271,8 @@ def example(part: dict[str, Any], parts: dict[str, Any]) -> Any:
         return example(next(one for one in part["anyOf"] if one.get("type") != "null"), parts)
     if part.get("type") == "object":
         more = part.get("additionalProperties")
-        keys = {"key": more} if isinstance(more, dict) else {}
+        key = example(part.get("propertyNames", {"const": "key"}), parts)
+        keys = {key: more} if isinstance(more, dict) else {}
         return {name: example(one, parts) for name, one in {**keys, **part.get("properties", {})}.items()}
     if part.get("type") == "array":
         items = part.get("prefixItems") or [part.get("items") or {}] * max(1, part.get("minItems", 1))

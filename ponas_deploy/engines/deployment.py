@@ -310,6 +310,8 @@ def export(
     """
     folder = Path(out)
     refuse_existing(folder, overwrite=overwrite)
+    if isinstance(target, Conditions) and place is None and (fault := threads_fault(target.threads)):
+        raise PonasError(fault)
     source = weights_for(architecture.space, weights, data, finetune, seed, calibration, on_note)
     refuse_other_network(source, architecture)
     with _place_and_conditions(target, place, f"an engine for {folder}", on_note) as (place, conditions):
@@ -324,10 +326,8 @@ def export(
 def _place_and_conditions(
     target: Target | Conditions, given: Place | None, what: str, on_note: OnNote
 ) -> Iterator[tuple[Place, Conditions]]:
-    """Where an engine is built, and its conditions; PonasError for what the machine cannot give."""
+    """Where an engine is built, and its conditions; PonasError for what a device cannot give."""
     if not isinstance(target, Target):
-        if given is None and (fault := threads_fault(target.threads)):
-            raise PonasError(fault)
         yield given or HERE, target
         return
     with reached(target, what, on_note) as place:
