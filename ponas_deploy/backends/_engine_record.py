@@ -1,19 +1,20 @@
 """What lies beside an engine that belongs to one machine: precision, what it was built for, its sha256.
 
 An engine is bound to a GPU, a driver and a runtime; opened elsewhere a runtime says something about magic
-numbers, or takes it and is slow. So the record is compared before the runtime sees a byte.
+numbers, or takes it and is slow. So the record is compared before the runtime sees a byte. It is read with
+the standard library alone, since boards have no msgspec.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Mapping, TypeVar
+from typing import Any, Mapping, TypeVar
 
 from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError, FileFormatError
-from ponas_deploy.files.documents import Format, read_document
-from ponas_deploy.files.records import sha256, write_json
+from ponas_deploy.files.documents import Format, RawDocument, read_raw
+from ponas_deploy.files.records import in_words, sha256, write_json
 
 Identity = Mapping[str, str]
 """What an engine is bound to, by the names below; what is not known is empty or "unknown"."""
@@ -37,6 +38,16 @@ class EngineRecord:
     built_for: Mapping[str, str]
     sha256: str
 
+    @classmethod
+    def values(cls, found: RawDocument) -> dict[str, Any]:
+        """The values of its fields in a file; FileFormatError names one that is missing or no such value."""
+        built_for = checked(found, "built_for", dict, "an object")
+        for name, value in built_for.items():
+            if not isinstance(value, str):
+                raise found.error(f"built_for.{name}", f"is {in_words(value)}, expected text.")
+        texts = {key: checked(found, key, str, "text") for key in ("precision", "sha256")}
+        return {**texts, "built_for": built_for}
+
 
 @dataclass(frozen=True)
 class BuiltRecord(EngineRecord):
@@ -44,8 +55,25 @@ class BuiltRecord(EngineRecord):
 
     build: str = ""
 
+    @classmethod
+    def values(cls, found: RawDocument) -> dict[str, Any]:
+        """The same, and how it was built."""
+        build = checked(found, "build", str, "text") if "build" in found else ""
+        return {**super().values(found), "build": build}
+
 
 Kept = TypeVar("Kept", bound=EngineRecord)
+Value = TypeVar("Value")
+
+
+def checked(found: RawDocument, key: str, kind: type[Value], words: str) -> Value:
+    """What stands at a key of a record, which is `words`; FileFormatError where it is missing or is not."""
+    if key not in found.data:
+        raise found.error(key, "is missing.")
+    value = found.data[key]
+    if not isinstance(value, kind):
+        raise found.error(key, f"is {in_words(value)}, expected {words}.")
+    return value
 
 
 def write_record(path: Path, kind: Format[Kept], record: Kept) -> None:
@@ -58,7 +86,7 @@ def read_record(
 ) -> Kept:
     """The record of an engine that was built for this machine; BackendError says what it was built for."""
     try:
-        record = read_document(path, kind)
+        record = kind.type(**kind.type.values(read_raw(path, kind)))
     except FileFormatError as error:
         raise BackendError(backend, f"cannot open the engine: {error}") from error
     precision, wanted, built_for = record.precision, record.sha256, record.built_for

@@ -21,9 +21,11 @@ import numpy as np
 
 from ponas_deploy.backends import _trtexec_output as output
 from ponas_deploy.backends._buffers import check_images
-from ponas_deploy.backends._engine_record import EngineRecord
+from ponas_deploy.backends._engine_record import EngineRecord, checked
 from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError
+from ponas_deploy.files.documents import RawDocument
+from ponas_deploy.files.records import in_words
 from ponas_deploy.files.scratch import Scratch
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ WARM_UP_MS, TIMED_S = 200, 0.25
 """Of each process. CUDA's event times are 32-bit milliseconds: a second in, they are 60 ns apart."""
 _RUN_TIMEOUT_S = 300
 _MOST_DISAGREEMENT = 0.02
+_MOST_OF_A_SIZE = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,19 @@ class TrtexecRecord(EngineRecord):
         shapes = interface.input_shape, interface.output_shape
         dtype: Any = interface.dtype
         return cls(precision, built_for, sha256, interface.input_name, dtype, *shapes)
+
+    @classmethod
+    def values(cls, found: RawDocument) -> dict[str, Any]:
+        """The same, and those of the interface."""
+        dtype, shapes = checked(found, "dtype", str, "text"), {}
+        if dtype not in ("float32", "float16"):
+            raise found.error("dtype", f"is {in_words(dtype)}, expected 'float32' or 'float16'.")
+        for key in ("input_shape", "output_shape"):
+            shapes[key] = tuple(checked(found, key, list, "a list"))
+            if not all(type(size) is int and 0 < size < _MOST_OF_A_SIZE for size in shapes[key]):
+                raise found.error(key, "is no shape: whole numbers above 0 are expected.")
+        name = checked(found, "input", str, "text")
+        return {**super().values(found), "input": name, "dtype": dtype, **shapes}
 
     @property
     def interface(self) -> EngineInterface:

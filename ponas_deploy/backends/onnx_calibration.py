@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RANDOM_BATCHES = 4
+INT8_SCALES = "int8_scales"
+"""Under this name an environment says where the scales come from."""
 
 
 @dataclass(frozen=True)

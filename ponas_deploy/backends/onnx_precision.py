@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ponas_deploy.backends._buffers import import_fault
+from ponas_deploy.backends.onnx_interface import read_interface
 from ponas_deploy.errors import BackendError
 
 if TYPE_CHECKING:
@@ -44,12 +45,7 @@ def read_model(backend: str, model: bytes) -> Any:
         proto = onnx.load_model_from_string(model)
     except Exception as error:  # protobuf's DecodeError has no public home
         raise BackendError(backend, "the model is not ONNX: give the bytes of an .onnx file.") from error
-    if len(proto.graph.input) != 1 or len(proto.graph.output) != 1 or not proto.graph.node:
-        raise BackendError(
-            backend,
-            f"the model has {len(proto.graph.node)} nodes, {len(proto.graph.input)} inputs and"
-            f" {len(proto.graph.output)} outputs: give one with nodes, one input and one output.",
-        )
+    read_interface(backend, model)
     return proto
 
 

@@ -26,7 +26,7 @@ from ponas_deploy.backends._cuda import Cuda
 from ponas_deploy.backends._engine_record import EngineRecord, read_record, write_record
 from ponas_deploy.backends._gpu_protocol import GRAPH, ONE_STREAM
 from ponas_deploy.backends._onnxruntime_device import DeviceSession
-from ponas_deploy.backends.onnx_precision import to_fp16
+from ponas_deploy.backends.onnx_prepared import prepared
 from ponas_deploy.backends.onnxruntime import import_onnxruntime, session_options
 from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError
@@ -125,12 +125,14 @@ class OnnxRuntimeGpuBackend:
     def load(self, model: bytes, settings: RunSettings) -> DeviceSession:
         """Compile an ONNX model; without a CUDA graph where none can be captured."""
         check_settings(self.name, self.precisions(), settings)
-        return self._session(self._typed(model, settings), self._options(settings), settings)
+        return self._session(
+            prepared(self.name, model, settings.precision), self._options(settings), settings
+        )
 
     def save(self, model: bytes, settings: RunSettings, folder: Path) -> tuple[Path, ...]:
         """Write the optimised model, or the model that holds the TensorRT engine: both stay on this GPU."""
         check_settings(self.name, self.precisions(), settings)
-        typed = self._typed(model, settings)
+        typed = prepared(self.name, model, settings.precision)
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder, prefix=".save-") as beside:
             written = Path(beside).resolve() / self._kind.engine
@@ -188,10 +190,6 @@ class OnnxRuntimeGpuBackend:
                 f"{self._kind.provider} does not start here ({error.reason}) It needs {self._kind.needs},"
                 f" each of the major version that onnxruntime {self._runtime.__version__} was built for.",
             ) from error
-
-    def _typed(self, model: bytes, settings: RunSettings) -> bytes:
-        """The model with the types of its precision: both providers run what they are given."""
-        return to_fp16(self.name, model) if settings.precision == "fp16" else model
 
     def _session(self, model: bytes | str, options: Any, settings: RunSettings) -> DeviceSession:
         """With a CUDA graph, else without one, which is remembered."""

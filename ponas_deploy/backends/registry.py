@@ -33,8 +33,10 @@ class BackendEntry:
     no runtime is named, or in place of `stands_in_for` where that one cannot be used. `install` is what pip
     is given for it. `no_output_s` is how long a build may give no output, in seconds (0: builds take no
     time). With `process_a_visit` every visit of a measurement starts a process. `times_layers` says that
-    its sessions have `TimesLayers`. The one `reference` runs the portable network of an engine, and its
-    outputs are what those of the engine are compared with. One that is not `real` measures no machine.
+    its sessions have `TimesLayers`, `strongly_typed` that the precision is that of a model's types: the host
+    of a board prepares models for it (`onnx_prepared.py`). Boards are sent those `on_boards`. The one
+    `reference` runs the portable network of an engine, and its outputs are what those of the engine are
+    compared with. One that is not `real` measures no machine.
     """
 
     name: str
@@ -46,6 +48,8 @@ class BackendEntry:
     no_output_s: float = 0.0
     process_a_visit: bool = False
     times_layers: bool = False
+    strongly_typed: bool = False
+    on_boards: bool = True
     reference: bool = False
     real: bool = True
 
@@ -83,6 +87,7 @@ ENTRIES: tuple[BackendEntry, ...] = (
         install="tensorrt cuda-bindings",
         no_output_s=_SLOW_BUILD_S,
         times_layers=True,
+        strongly_typed=True,
     ),
     BackendEntry(
         "trtexec",
@@ -91,6 +96,7 @@ ENTRIES: tuple[BackendEntry, ...] = (
         stands_in_for="tensorrt",
         no_output_s=_SLOW_BUILD_S,
         process_a_visit=True,
+        strongly_typed=True,
     ),
     BackendEntry(
         "onnxruntime-cuda",
@@ -99,6 +105,7 @@ ENTRIES: tuple[BackendEntry, ...] = (
         default_on=(GPU,),
         install="'onnxruntime-gpu[cuda,cudnn]'",
         no_output_s=_SLOW_BUILD_S,
+        strongly_typed=True,
     ),
     BackendEntry(
         "onnxruntime-tensorrt",
@@ -106,6 +113,7 @@ ENTRIES: tuple[BackendEntry, ...] = (
         runs_on=(GPU,),
         install="'onnxruntime-gpu[cuda,cudnn]' tensorrt",
         no_output_s=_SLOW_BUILD_S,
+        strongly_typed=True,
     ),
     BackendEntry(
         "torch",
@@ -114,6 +122,7 @@ ENTRIES: tuple[BackendEntry, ...] = (
         default_on=(GPU,),
         install="torch",
         no_output_s=_SLOW_BUILD_S,
+        on_boards=False,
     ),
     BackendEntry(
         "torch-eager",
@@ -121,6 +130,7 @@ ENTRIES: tuple[BackendEntry, ...] = (
         runs_on=(GPU, CPU),
         install="torch",
         no_output_s=_SLOW_BUILD_S,
+        on_boards=False,
     ),
     BackendEntry(
         "torch-compile",
@@ -128,8 +138,11 @@ ENTRIES: tuple[BackendEntry, ...] = (
         runs_on=(GPU, CPU),
         install="torch",
         no_output_s=_SLOW_BUILD_S,
+        on_boards=False,
     ),
-    BackendEntry("fake", "ponas_deploy.backends.fake:FakeBackend", runs_on=(CPU,), real=False),
+    BackendEntry(
+        "fake", "ponas_deploy.backends.fake:FakeBackend", runs_on=(CPU,), real=False, on_boards=False
+    ),
 )
 
 
@@ -164,6 +177,11 @@ def reference_backend() -> str:
 def layer_timing_backends() -> tuple[str, ...]:
     """The names of the runtimes that time the layers of an engine."""
     return tuple(entry.name for entry in ENTRIES if entry.times_layers)
+
+
+def strongly_typed(name: str) -> bool:
+    """Whether a runtime runs a model in the precision of its types; False for one without a row."""
+    return any(entry.name == name and entry.strongly_typed for entry in ENTRIES)
 
 
 def install_line(processor: Processor = CPU) -> str:

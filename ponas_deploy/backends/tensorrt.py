@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ponas_deploy.backends._buffers import check_settings, static_shape
+from ponas_deploy.backends._buffers import check_settings
 from ponas_deploy.backends._cuda import Cuda
 from ponas_deploy.backends._gpu_protocol import GRAPH, ONE_STREAM
 from ponas_deploy.backends._tensorrt_build import (
@@ -30,8 +30,9 @@ from ponas_deploy.backends._tensorrt_build import (
 )
 from ponas_deploy.backends._tensorrt_files import Cache, engine_key, read_engine, write_engine
 from ponas_deploy.backends._tensorrt_session import SharedGpu, TensorRtSession
-from ponas_deploy.backends.onnx_calibration import Calibration, largest_magnitudes
-from ponas_deploy.backends.onnx_precision import read_model, to_fp16, to_int8
+from ponas_deploy.backends.onnx_calibration import INT8_SCALES, Calibration
+from ponas_deploy.backends.onnx_interface import read_interface
+from ponas_deploy.backends.onnx_prepared import prepared
 from ponas_deploy.backends.progress import OnBuildProgress
 from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError
@@ -96,7 +97,7 @@ class TensorRtBackend:
             ("queue", "filled before the clock starts (a host function sleeps)" if filled else "not filled"),
             ONE_STREAM,
             ("build", self._plan("fp32").text),
-            ("int8_scales", self._calibration.text),
+            (INT8_SCALES, self._calibration.text),
             ("gpu", self._identity["gpu"]),
             ("gpu_driver", self._identity["driver"]),
             ("compute_capability", self._identity["compute_capability"]),
@@ -128,15 +129,10 @@ class TensorRtBackend:
 
     def fed_model(self, model: bytes, precision: str) -> bytes:
         """The ONNX that TensorRT is given for a precision."""
-        graph = read_model(_NAME, model).graph
-        for value, what in ((graph.input[0], "input"), (graph.output[0], "output")):
-            sizes = [size.dim_value or size.dim_param for size in value.type.tensor_type.shape.dim]
-            static_shape(_NAME, sizes, what)
-        if precision == "fp16":
-            return to_fp16(_NAME, model)
-        if precision == "int8":
-            return to_int8(_NAME, model, largest_magnitudes(_NAME, model, self._calibration))
-        return model
+        ends = read_interface(_NAME, model)
+        ends.input.static_shape(_NAME, "input")
+        ends.output.static_shape(_NAME, "output")
+        return prepared(_NAME, model, precision, self._calibration)
 
     def _engine(self, model: bytes, settings: RunSettings) -> tuple[bytes, bytes]:
         """The engine of a model and the ONNX it is built from, built only where the cache has none."""

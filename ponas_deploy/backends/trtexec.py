@@ -20,12 +20,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ponas_deploy.backends import _trtexec_output as output
-from ponas_deploy.backends._buffers import check_settings, static_shape
+from ponas_deploy.backends._buffers import check_settings
 from ponas_deploy.backends._engine_record import read_record, write_record
 from ponas_deploy.backends._gpu_protocol import ONE_STREAM
 from ponas_deploy.backends._trtexec_session import NAME as _NAME
 from ponas_deploy.backends._trtexec_session import EngineInterface, TrtexecRecord, TrtexecSession, run_program
-from ponas_deploy.backends.onnx_precision import read_model, to_fp16
+from ponas_deploy.backends.onnx_interface import FLOAT, HALF, read_interface
+from ponas_deploy.backends.onnx_prepared import prepared
 from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError
 from ponas_deploy.files.documents import Format
@@ -42,7 +43,7 @@ ENGINE, SIDECAR = "engine.trtexec.plan", "engine.trtexec.json"
 _OLDEST = (10, 0, 0)
 _SECOND_FAMILY = 11
 _BUILD_TIMEOUT_S = 3600
-_TYPES = {1: "float32", 10: "float16"}
+_TYPES = {FLOAT: "float32", HALF: "float16"}
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ class TrtexecBackend:
 
     def _build(self, model: bytes, settings: RunSettings, engine: Path) -> EngineInterface:
         """Build `engine` and say what it takes and gives."""
-        typed = to_fp16(_NAME, model) if settings.precision == "fp16" else model
+        typed = prepared(_NAME, model, settings.precision)
         interface = _interface(typed)
         cached = home() / "cache" / _NAME
         cached.mkdir(parents=True, exist_ok=True)
@@ -193,15 +194,15 @@ def _probe(path: str) -> Program:
 
 
 def _interface(model: bytes) -> EngineInterface:
-    graph = read_model(_NAME, model).graph
-    ends = []
-    for value, what in ((graph.input[0], "input"), (graph.output[0], "output")):
-        tensor = value.type.tensor_type
-        if tensor.elem_type not in _TYPES:
+    ends = read_interface(_NAME, model)
+    for end, what in ((ends.input, "input"), (ends.output, "output")):
+        if end.type not in _TYPES:
             raise BackendError(
-                _NAME, f"the model's {what} is of ONNX type {tensor.elem_type}: only float and half are read."
+                _NAME, f"the model's {what} is of ONNX type {end.type}: only float and half are read."
             )
-        ends.append(static_shape(_NAME, tuple(size.dim_value for size in tensor.shape.dim), what))
     return EngineInterface(
-        graph.input[0].name, ends[0], _TYPES[graph.input[0].type.tensor_type.elem_type], ends[1]
+        ends.input.name,
+        ends.input.static_shape(_NAME, "input"),
+        _TYPES[ends.input.type],
+        ends.output.static_shape(_NAME, "output"),
     )

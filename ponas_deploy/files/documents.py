@@ -168,12 +168,15 @@ def parse(text: str, path: Path, where: str = "") -> Any:
 
 def parse_loosely(text: str, path: Path, where: str = "") -> tuple[Any, bool]:
     """The same with NaN and infinity left in it, for who names all faults, and whether there are none."""
-    import msgspec
-
     try:
-        value, strict = msgspec.json.decode(text), True
-    except (msgspec.DecodeError, RecursionError, ValueError):
+        import msgspec
+    except ImportError:  # boards have none
         value, strict = _by_the_standard_library(text, path, where), False
+    else:
+        try:
+            value, strict = msgspec.json.decode(text), True
+        except (msgspec.DecodeError, RecursionError, ValueError):
+            value, strict = _by_the_standard_library(text, path, where), False
     if _is_deeper(value, MOST_NESTED):
         raise FileFormatError(path, where, _TOO_DEEP)
     return value, strict

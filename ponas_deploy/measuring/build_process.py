@@ -26,9 +26,14 @@ def calibrated(backend: Backend, images: np.ndarray | None) -> Backend:
     if images is None:
         return backend
     if not isinstance(backend, Calibrated):
-        raise BackendError(backend.name, "takes no images for INT8 scales: take another backend.")
+        raise takes_no_images(backend.name)
     backend.calibrate(images)
     return backend
+
+
+def takes_no_images(backend: str) -> BackendError:
+    """What is raised where a runtime has no use for images."""
+    return BackendError(backend, "takes no images for INT8 scales: take another backend.")
 
 
 def build_in_process(

@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
-from ponas_deploy.backends.registry import entry_of
+from ponas_deploy.backends import registry
 
 ENTRIES = (
     "ponas_deploy.backends",
@@ -27,8 +27,6 @@ ENTRIES = (
     "ponas_deploy.remote.worker",
 )
 """What the board's side begins with."""
-RUNTIMES = ("onnxruntime", "openvino", "tensorrt", "trtexec", "onnxruntime-cuda", "onnxruntime-tensorrt")
-"""The runtimes that boards have. Their modules stand in `backends.registry` as text, not as imports."""
 
 _ROOT = Path(__file__).resolve().parents[2]
 _OURS = ("ponas_deploy", "searchspace")
@@ -58,7 +56,9 @@ def pack_sha() -> str:
 @cache
 def modules() -> tuple[str, ...]:
     """The names of the modules in it, sorted; packages too."""
-    waiting = [*ENTRIES, *(entry_of(name).factory.partition(":")[0] for name in RUNTIMES)]
+    # The modules of runtimes stand in the registry as text, not as imports.
+    factories = (entry.factory for entry in registry.ENTRIES if entry.on_boards)
+    waiting = [*ENTRIES, *(factory.partition(":")[0] for factory in factories)]
     found: set[str] = set()
     while waiting:
         name = waiting.pop()
@@ -71,7 +71,7 @@ def modules() -> tuple[str, ...]:
 
 def runs_on_boards(backend: str) -> bool:
     """Whether the archive has a runtime's module; UnknownNameError for a name of none."""
-    return entry_of(backend).factory.partition(":")[0] in modules()
+    return registry.entry_of(backend).factory.partition(":")[0] in modules()
 
 
 def imported(source: str) -> tuple[str, ...]:

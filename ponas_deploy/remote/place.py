@@ -14,13 +14,16 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ponas_deploy.backends import OnBuildProgress, RunSettings, Session
+from ponas_deploy.backends import OnBuildProgress, RunSettings, Session, registry
+from ponas_deploy.backends.onnx_calibration import INT8_SCALES, Calibration
+from ponas_deploy.backends.onnx_prepared import prepared_for_board
 from ponas_deploy.backends.progress import BuildProgress
 from ponas_deploy.boards.book import Entry
 from ponas_deploy.boards.link import BoardError
 from ponas_deploy.errors import BackendError, PonasError, UnknownNameError
 from ponas_deploy.files.documents import converted
 from ponas_deploy.files.notes import OnNote, no_note
+from ponas_deploy.measuring.build_process import takes_no_images
 from ponas_deploy.measuring.engine_process import Taken, Timed
 from ponas_deploy.measuring.interference import Snapshot
 from ponas_deploy.remote.job import Job, job_on
@@ -135,8 +138,23 @@ class BoardPlace:
         """What it works under now."""
         return self.about().conditions
 
-    def send(self, models: Mapping[str, bytes]) -> dict[str, str]:
-        """Send models as parcels: the hash of each, by its key."""
+    def send(
+        self,
+        models: Mapping[str, bytes],
+        backend: str,
+        settings: RunSettings,
+        calibration: Calibration | None = None,
+    ) -> dict[str, str]:
+        """Send models for a runtime there as parcels: the hash of each, by its key.
+
+        What a precision makes of them takes packages that boards lack, and is done here. BackendError where
+        it cannot be done.
+        """
+        if registry.strongly_typed(backend):
+            models = {
+                key: prepared_for_board(backend, model, settings.precision, calibration or Calibration())
+                for key, model in models.items()
+            }
         made, patterns = parcels(models)
         self.job.put([*patterns, *made.values()])
         return dict(zip(made, self.job.put(made.values()), strict=True))
@@ -150,16 +168,14 @@ class BoardPlace:
         on_build: OnBuildProgress | None,
     ) -> Path:
         """Build an engine there; its files are fetched and lie beside the model."""
-        sent = self.send({"model": model.read_bytes()})["model"]
-        scales = "" if images is None else self.job.put([_saved(images)])[0]
+        scales = _calibration(backend, images)
+        sent = self.send({"model": model.read_bytes()}, backend, settings, scales)["model"]
 
         def on_line(line: Mapping[str, Any]) -> None:
             if on_build and "progress" in line:
                 on_build(self.value(line["progress"], BuildProgress, "build"))
 
-        found = self.job.do(
-            "build", on_line, model=sent, backend=backend, settings=asdict(settings), images=scales
-        )
+        found = self.job.do("build", on_line, model=sent, backend=backend, settings=asdict(settings))
         files = self.value(found, tuple[tuple[str, str], ...], "build")
         if not files or any(name != Path(name).name or not name.startswith("engine.") for name, _ in files):
             raise BoardError(self.name, "names other files of an engine than an engine has.")
@@ -173,7 +189,8 @@ class BoardPlace:
         """Time an engine in a fresh process there."""
         reference = ""
         if timed.reference:
-            reference = self.send({"reference": timed.reference.read_bytes()})["reference"]
+            models = {"reference": timed.reference.read_bytes()}
+            reference = self.send(models, timed.backend, timed.settings)["reference"]
         found = self.job.do(
             "take",
             files=self.files_of(timed.engine),
@@ -215,14 +232,24 @@ class BoardBackend:
     place: BoardPlace
     name: str
     on_progress: OnBuildProgress | None = None
+    _images: NDArray[np.float32] | None = None
+
+    def calibrate(self, images: NDArray[np.float32]) -> None:
+        """Take INT8 scales from these images; BackendError where the runtime takes none."""
+        _calibration(self.name, images)
+        self._images = images
 
     def precisions(self) -> tuple[str, ...]:
         """The precisions the board runs natively, the default first."""
         return self.place.runtime(self.name).precisions
 
     def environment(self) -> tuple[tuple[str, str], ...]:
-        """Versions and settings that a latency depends on."""
-        return self.place.runtime(self.name).environment
+        """Versions and settings that a latency depends on; scales come from what they were made of here."""
+        found = self.place.runtime(self.name).environment
+        if self._images is None:
+            return found
+        scales = Calibration(self._images).text
+        return tuple((name, scales if name == INT8_SCALES else text) for name, text in found)
 
     @property
     def uncaptured(self) -> tuple[str, ...]:
@@ -233,7 +260,8 @@ class BoardBackend:
     def load(self, model: bytes, settings: RunSettings) -> Session:
         """Compile an ONNX model there."""
         self._refuse_unknown(settings)
-        return self.place.session(self.name, settings, model=self.place.send({"model": model})["model"])
+        sent = self.place.send({"model": model}, self.name, settings, _calibration(self.name, self._images))
+        return self.place.session(self.name, settings, model=sent["model"])
 
     def save(self, model: bytes, settings: RunSettings, folder: Path) -> tuple[Path, ...]:
         """Build an engine there and fetch its files into `folder`."""
@@ -241,7 +269,7 @@ class BoardBackend:
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / "model.onnx"
         file.write_bytes(model)
-        engine = self.place.build(file, self.name, settings, None, self.on_progress)
+        engine = self.place.build(file, self.name, settings, self._images, self.on_progress)
         return tuple(folder / name for name, _ in self.place.files_of(engine))
 
     def open(self, engine: Path, settings: RunSettings) -> BoardSession:
@@ -311,6 +339,13 @@ class BoardSession:
     ) -> None:
         if kind is None:
             self.close()
+
+
+def _calibration(backend: str, images: NDArray[np.float32] | None) -> Calibration:
+    """Where INT8 scales come from; BackendError for images that a runtime has no use for."""
+    if images is not None and not registry.strongly_typed(backend):
+        raise takes_no_images(backend)
+    return Calibration(images)
 
 
 def _saved(array: NDArray[np.float32]) -> bytes:

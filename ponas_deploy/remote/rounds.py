@@ -71,7 +71,8 @@ class Models:
         """
         found: dict[str, FirstRuns] = {}
         for group in groups_of(list(models)):
-            shas = self.place.send({key: models[key]() for key in group})
+            made = {key: models[key]() for key in group}
+            shas = self.place.send(made, self.backend, self.settings)
 
             def on_line(line: Mapping[str, Any], wanted: Sequence[str] = group) -> None:
                 if "now" in line:

@@ -158,13 +158,12 @@ def build(state: State, details: Details, write: Write) -> Any:
         folder.mkdir()
         model = folder / "model.onnx"
         model.write_bytes(unpacked(state.blob(details["model"]).read_bytes(), state.blob))
-        images = _copied(state, details["images"], Path(name) / "images.npy") if details["images"] else None
         write({"now": f"building an engine with {details['backend']}"})
         first = build_in_process(
             model,
             details["backend"],
             RunSettings(**details["settings"]),
-            images,
+            None,
             Path(name),
             lambda progress: write({"progress": asdict(progress)}),
         )
