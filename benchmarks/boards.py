@@ -4,8 +4,8 @@
 
 Needs root and openssh-server: the board is a server on loopback with a user of its own, which runs this
 interpreter (`tests/ssh_board.py`), so that both are the same processor. In each turn: this machine, the
-board, and the board at a round trip of 50 ms and 2 MB/s (`slow_link.py`), each from nothing and with enough time for
-all rounds. Tables differ by the mean of |ratio - 1| of what they predict for 200 networks.
+board, and the board at a round trip of 50 ms and 2 MB/s (`slow_link.py`), each from nothing and with enough
+time for all rounds. Tables differ by the mean of |ratio - 1| of what they predict for 200 networks.
 """
 
 from __future__ import annotations
