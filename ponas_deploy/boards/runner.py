@@ -200,7 +200,11 @@ def gpu_clocks() -> dict[str, Any] | None:
 
 def hottest_c() -> float | None:
     """The hottest sensor in degrees Celsius, None without one."""
-    texts = [first_line(path) for path in glob.glob("/sys/class/thermal/thermal_zone*/temp")]
+    zones = glob.glob("/sys/class/thermal/thermal_zone*")
+    hot = [
+        zone for zone in zones if "pmic" not in first_line(os.path.join(zone, "type")).lower()
+    ]  # 100 always
+    texts = [first_line(os.path.join(zone, "temp")) for zone in hot]
     found = [int(text) / 1000 for text in texts if text.lstrip("-").isdigit()]
     return max(found) if found else None
 

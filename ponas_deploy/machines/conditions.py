@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ponas_deploy.machines.devfreq import GpuClock, read_gpu_clock
 from ponas_deploy.machines.system_files import ROOT, own_cores, read_numbers, read_text
 
 # Bits of the firmware's flags: https://www.raspberrypi.com/documentation/computers/os.html (get_throttled).
 _PI_FLAGS = {0x1: "under-voltage", 0x2: "clock capped", 0x4: "throttled", 0x8: "soft temperature limit"}
+_SINCE_BOOT = 16
+"""So many bits further up stands what was so since the board was started."""
+_VCGENCMD_S = 5
+_NO_HEAT = "pmic"
+"""In the type of a sensor that says 100 degrees always (PMIC-Die of a Jetson)."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +29,8 @@ class Reading:
     """The state of the machine at one moment; what it does not report is empty or None.
 
     `affinity` are the cores this process may run on, as in "0-3,6"; the clock is the fastest of theirs.
-    `throttle` names what holds the processor back at this moment.
+    `throttle` names what holds the processor back at this moment, `throttled_before` what did so at any time
+    since the machine was started, where it tells. `gpu_clock` is that of a GPU which the kernel governs.
     """
 
     load: float | None = None
@@ -30,9 +39,12 @@ class Reading:
     temperature_c: float | None = None
     affinity: str = ""
     throttle: tuple[str, ...] = ()
+    throttled_before: tuple[str, ...] = ()
+    gpu_clock: GpuClock | None = None
 
     def conditions(self) -> tuple[tuple[str, str], ...]:
         """What changes from round to round, as (name, value); what is not known is left out."""
+        gpu = self.gpu_clock
         values = {
             "load": None if self.load is None else f"{self.load:.2f}",
             "governor": self.governor or None,
@@ -40,6 +52,10 @@ class Reading:
             "temperature_c": None if self.temperature_c is None else f"{self.temperature_c:.0f}",
             "affinity": self.affinity or None,
             "throttle": ", ".join(self.throttle) or None,
+            "throttled_before": ", ".join(self.throttled_before) or None,
+            "gpu_clock_mhz": None if gpu is None else f"{gpu.now_mhz:.0f}",
+            "gpu_clocks": None if gpu is None else gpu.range,
+            "gpu_governor": None if gpu is None else gpu.governor or None,
         }
         return tuple((name, value) for name, value in values.items() if value is not None)
 
@@ -47,13 +63,16 @@ class Reading:
 def read_conditions(root: Path = ROOT) -> Reading:
     """Read the state of the machine now."""
     governor = root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
+    flags = _pi_flags(root)
     return Reading(
         load=_load(),
         governor=read_text(governor),
         frequency_mhz=_frequency_mhz(root),
         temperature_c=_temperature_c(root),
         affinity=_ranges(own_cores()),
-        throttle=_throttle(root),
+        throttle=_named(flags),
+        throttled_before=_named(flags >> _SINCE_BOOT),
+        gpu_clock=read_gpu_clock(root),
     )
 
 
@@ -65,11 +84,56 @@ def _load() -> float | None:
         return None
 
 
-def _throttle(root: Path) -> tuple[str, ...]:
-    """What a Raspberry Pi says holds it back at this moment."""
-    flags = read_text(root / "sys/devices/platform/soc/soc:firmware/get_throttled")
-    mask = int(flags, 16) if re.fullmatch("[0-9a-fA-F]+", flags) else 0
-    return tuple(text for bit, text in _PI_FLAGS.items() if mask & bit)
+def what_to_lock(conditions: Mapping[str, str], power_mode: str = "") -> tuple[str, ...]:
+    """What of a board's clocks follows its load, a sentence each, with the command that ends it.
+
+    `conditions` are those of `Reading.conditions`. The commands take root: they are for people.
+    """
+    jetson = power_mode.startswith("nvpmodel")
+    found: list[str] = []
+    governor, gpu = conditions.get("governor", ""), conditions.get("gpu_clocks", "")
+    if "-" in gpu and jetson:
+        found.append(
+            f"the GPU's clock is not locked ({gpu}, governor {conditions.get('gpu_governor', 'unknown')}), so"
+            " that latencies follow the load: `sudo jetson_clocks` there locks it, at the highest clock of"
+            f" power mode {power_mode}."
+        )
+    if governor not in ("", "performance"):
+        command = "sudo jetson_clocks" if jetson else "sudo cpupower frequency-set -g performance"
+        found.append(
+            f"the governor is {governor}, so that the clock follows the load: `{command}` there ends that."
+        )
+    return tuple(found)
+
+
+def _named(flags: int) -> tuple[str, ...]:
+    """What the flags of a Raspberry Pi say holds it back."""
+    return tuple(text for bit, text in _PI_FLAGS.items() if flags & bit)
+
+
+def _pi_flags(root: Path) -> int:
+    """The flags of a Raspberry Pi's firmware: from its file, else from its program; 0 elsewhere."""
+    text = read_text(root / "sys/devices/platform/soc/soc:firmware/get_throttled")
+    if not text and read_text(root / "proc/device-tree/model").startswith("Raspberry Pi"):
+        text = _vcgencmd()
+    found = re.fullmatch("(?:throttled=)?(?:0x)?([0-9a-fA-F]+)", text)
+    return int(found.group(1), 16) if found else 0
+
+
+def _vcgencmd() -> str:
+    """What the firmware's program says; empty without it, or outside the group `video`."""
+    try:
+        done = subprocess.run(
+            ("vcgencmd", "get_throttled"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=_VCGENCMD_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.decode("utf-8", "replace").strip()
 
 
 def _frequency_mhz(root: Path) -> float | None:
@@ -83,8 +147,10 @@ def _frequency_mhz(root: Path) -> float | None:
 
 
 def _temperature_c(root: Path) -> float | None:
-    """The hottest thermal zone."""
-    degrees = read_numbers(root, "sys/class/thermal/thermal_zone*/temp")
+    """The hottest thermal zone; not those that are no thermometer."""
+    zones = root.glob("sys/class/thermal/thermal_zone*")
+    hot = (zone for zone in zones if _NO_HEAT not in read_text(zone / "type").lower())
+    degrees = [number for zone in hot for number in read_numbers(zone, "temp")]
     return max(degrees) / 1000 if degrees else None
 
 

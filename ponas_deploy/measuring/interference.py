@@ -63,8 +63,11 @@ def between(number: int, before: Snapshot, after: Snapshot) -> Round:
 
     core = after.core.since(before.core)
     others_s = (end.busy_s - start.busy_s) - (end.own_s - start.own_s)
+    known = (*before.reading.throttled_before, *after.reading.throttle)
     heat = ("heat",) if end.hot > start.hot else ()
+    since = tuple(f"{one} meanwhile" for one in after.reading.throttled_before if one not in known)
     gpu = tuple(f"GPU {reason}" for reason in after.gpu.throttle if reason not in _ASKED_FOR)
+    clock = after.reading.gpu_clock
     return Round(
         number,
         others_pct=share_pct(others_s, _TICKS_S * end.cores),
@@ -75,7 +78,7 @@ def between(number: int, before: Snapshot, after: Snapshot) -> Round:
         shared_pct=round(core.shared_pct, 1),
         contended_pct=round(core.contended_pct, 1),
         clock_mhz=after.reading.frequency_mhz,
-        gpu_clock_mhz=after.gpu.sm_clock_mhz,
+        gpu_clock_mhz=after.gpu.sm_clock_mhz or (clock.now_mhz if clock else None),
         gpu_memory_clock_mhz=after.gpu.memory_clock_mhz,
         gpu_power_w=after.gpu.power_w,
         temperature_c=after.gpu.temperature_c if after.gpu.present else after.reading.temperature_c,
@@ -83,7 +86,8 @@ def between(number: int, before: Snapshot, after: Snapshot) -> Round:
         governor=after.reading.governor,
         affinity=after.reading.affinity,
         power_mode=after.power_mode,
-        held=(*after.reading.throttle, *heat, *gpu),
+        gpu_clocks=clock.range if clock else "",
+        held=(*after.reading.throttle, *since, *heat, *gpu),
     )
 
 
@@ -103,12 +107,15 @@ def complaints(now: Round, rounds: Sequence[Round], plan: Plan) -> str:
     ):
         if value > most:
             found.append(text.format(value))
-    for what, field in (("clock", "clock_mhz"), ("GPU's clock", "gpu_clock_mhz")):
+    watched = {"clock": "clock_mhz", "GPU's clock": "gpu_clock_mhz"}
+    if "-" in now.gpu_clocks:  # its governor may choose, and does so between rounds
+        del watched["GPU's clock"]
+    for what, field in watched.items():
         clock, before = getattr(now, field), [getattr(one, field) or 0.0 for one in rounds]
         highest = max(before, default=0.0)
         if clock and clock < (1 - plan.most_clock_drop_pct / 100) * highest:
             found.append(f"the {what} fell from {highest:.0f} to {clock:.0f} MHz")
-    for what in ("governor", "affinity", "power_mode"):
+    for what in ("governor", "affinity", "power_mode", "gpu_clocks"):
         first = next((text for one in rounds if (text := getattr(one, what))), "")
         if first and getattr(now, what) != first:
             found.append(f"the {what.replace('_', ' ')} changed from {first} to {getattr(now, what)}")

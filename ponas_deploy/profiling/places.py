@@ -9,6 +9,7 @@ from ponas_deploy.backends import registry
 from ponas_deploy.boards.link import BoardError
 from ponas_deploy.errors import PonasError
 from ponas_deploy.files.notes import OnNote, no_note
+from ponas_deploy.machines.conditions import what_to_lock
 from ponas_deploy.measuring.place import HERE, Place
 from ponas_deploy.profiling.inventory import THIS_MACHINE, Target, missing
 from ponas_deploy.remote.job import BoardBusyError
@@ -37,8 +38,11 @@ def reached(target: Target, title: str, on_note: OnNote = no_note) -> Iterator[P
         raise PonasError(target.unreachable)
     on_note(f"connecting to {target.board.name} ...")
     with place_on(target.board, title, on_note) as place:
-        if fault := place.about(_asked(target), target.threads).threads_fault:
-            raise PonasError(f"{target.board.name}: {fault}")
+        about = place.about(_asked(target), target.threads)
+        if about.threads_fault:
+            raise PonasError(f"{target.board.name}: {about.threads_fault}")
+        for text in what_to_lock(dict(about.conditions), dict(about.machine).get("power_mode", "")):
+            on_note(f"{place.name}: {text}")
         if _by_the_book(target):
             for one in place.runtimes(target.backends):
                 if one.problem:

@@ -6,6 +6,7 @@ with; whatever of that can be read here and differs makes it stale, and is named
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -31,7 +32,9 @@ _WORDS = {
     "gpu_driver": "GPU driver ",
     "power_mode": "power mode ",
     "governor": "governor ",
+    "gpu_clocks": "GPU clocks of ",
 }
+_AT_START = ("governor", "gpu_clocks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,16 @@ class Difference:
     def text(self) -> str:
         """`with onnxruntime 1.30, here is onnxruntime 1.31`."""
         word = _WORDS[self.what]
-        return f"with {word}{self.made or 'unknown'}, here is {word}{self.here or 'none'}"
+        text = f"with {word}{self.made or 'unknown'}, here is {word}{self.here or 'none'}"
+        return f"{text} (`{self.remedy}` there goes back)" if self.remedy else text
+
+    @property
+    def remedy(self) -> str:
+        """The command that makes it what it was, for people (it takes root); empty where there is none."""
+        mode = re.match(r"nvpmodel (\d+)", self.made) if self.what == "power_mode" else None
+        if self.what == "gpu_clocks" and "-" not in self.made:
+            return "sudo jetson_clocks"
+        return f"sudo nvpmodel -m {mode.group(1)}" if mode else ""
 
 
 def differences(stored: StoredTable, place: Place = HERE) -> tuple[Difference, ...]:
@@ -73,9 +85,9 @@ def refuse_stale(stored: StoredTable) -> None:
 
 
 def made_with(table: LatencyTable) -> dict[str, str]:
-    """What a table records of the machine it was made on; the governor is that at the start."""
+    """What a table records of the machine it was made on; governor and GPU clocks are those at the start."""
     start = table.protocol.at_start
-    return {**({"governor": start["governor"]} if "governor" in start else {}), **dict(table.environment)}
+    return {**{name: start[name] for name in _AT_START if name in start}, **dict(table.environment)}
 
 
 def differing(made: Mapping[str, str], here: Mapping[str, str]) -> tuple[Difference, ...]:

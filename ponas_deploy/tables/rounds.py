@@ -18,8 +18,9 @@ class Round:
     `core_ns` is what a fixed piece of arithmetic takes while nobody shares the core (`contention`),
     `shared_pct` how many samples met a shared core, `contended_pct` how many were kept although it still was.
     `held` names what throttled processor or GPU. `wrong` says what was too much, empty where nothing was.
-    Load, governor, affinity and power mode are those at its end. One that was taken `again` stands in place
-    of those before of its number.
+    Load, governor, affinity, power mode and `gpu_clocks`, those that a GPU's governor may choose from
+    (`306-1020 MHz`, `1020 MHz` where it is locked), are those at its end. One that was taken `again` stands
+    in place of those before of its number.
     """
 
     number: int
@@ -39,6 +40,7 @@ class Round:
     governor: str = ""
     affinity: str = ""
     power_mode: str = ""
+    gpu_clocks: str = ""
     held: tuple[str, ...] = ()
     wrong: str = ""
     discarded: bool = False

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from ponas_deploy.machines.cgroup import free_memory_bytes, held_by_quota_s, quota_cores
-from ponas_deploy.machines.conditions import read_conditions
+from ponas_deploy.machines.conditions import read_conditions, what_to_lock
 from ponas_deploy.machines.counters import read_counters
+from ponas_deploy.machines.devfreq import GpuClock, read_gpu_clock
 from ponas_deploy.machines.machine import (
     Machine,
     describe_machine,
@@ -122,7 +123,86 @@ def test_the_clock_is_the_fastest_of_the_cores_this_process_may_use(tmp_path: Pa
 def test_what_a_raspberry_pi_says_holds_it_back(tmp_path: Path) -> None:
     write(tmp_path, "sys/devices/platform/soc/soc:firmware/get_throttled", "50005\n")
     assert read_conditions(tmp_path).throttle == ("under-voltage", "throttled")
-    assert dict(read_conditions(tmp_path).conditions())["throttle"] == "under-voltage, throttled"
+    found = dict(read_conditions(tmp_path).conditions())
+    assert found["throttle"] == found["throttled_before"] == "under-voltage, throttled"
+    write(tmp_path, "sys/devices/platform/soc/soc:firmware/get_throttled", "80000\n")
+    assert read_conditions(tmp_path).throttle == ()
+    assert read_conditions(tmp_path).throttled_before == ("soft temperature limit",)
+
+
+@pytest.mark.parametrize(
+    ("says", "found"),
+    [
+        ("echo throttled=0x50000", ("under-voltage", "throttled")),
+        ("echo throttled=0x0", ()),
+        ("echo VCHI initialization failed", ()),
+        ("exit 255", ()),
+    ],
+)
+def test_the_program_of_a_raspberry_pi_is_asked_where_there_is_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str, found: tuple[str, ...]
+) -> None:
+    write(tmp_path, "bin/vcgencmd", f"#!/bin/sh\n{says}\n")
+    (tmp_path / "bin/vcgencmd").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert read_conditions(tmp_path).throttled_before == ()
+    write(tmp_path, "proc/device-tree/model", "Raspberry Pi 5 Model B Rev 1.0\0")
+    assert read_conditions(tmp_path).throttled_before == found
+    monkeypatch.setenv("PATH", str(tmp_path / "none"))
+    assert read_conditions(tmp_path).throttled_before == ()
+
+
+def jetson(root: Path, now: int, least: int, most: int, governor: str = "nvhost_podgov") -> None:
+    """The GPU of an Orin, beside another device whose clock the kernel governs."""
+    for folder, name, clocks in (
+        ("15340000.vic", "vic", (115200000, 115200000, 729600000)),
+        ("17000000.ga10b", "ga10b", (now, least, most)),
+    ):
+        write(root, f"sys/class/devfreq/{folder}/device/of_node/name", f"{name}\0")
+        write(root, f"sys/class/devfreq/{folder}/governor", f"{governor}\n")
+        for which, clock in zip(("cur_freq", "min_freq", "max_freq"), clocks, strict=True):
+            write(root, f"sys/class/devfreq/{folder}/{which}", f"{clock}\n")
+
+
+def test_the_gpu_clock_of_a_jetson(tmp_path: Path) -> None:
+    assert read_gpu_clock(tmp_path) is None
+    jetson(tmp_path, 306000000, 306000000, 1020000000)
+    found = read_conditions(tmp_path)
+    assert found.gpu_clock == GpuClock(306, 306, 1020, "nvhost_podgov")
+    assert not found.gpu_clock.locked
+    told = dict(found.conditions())
+    assert (told["gpu_clock_mhz"], told["gpu_clocks"]) == ("306", "306-1020 MHz")
+    assert told["gpu_governor"] == "nvhost_podgov"
+    jetson(tmp_path, 1020000000, 1020000000, 1020000000)
+    assert dict(read_conditions(tmp_path).conditions())["gpu_clocks"] == "1020 MHz"
+    write(tmp_path, "sys/class/devfreq/17000000.ga10b/cur_freq", "unknown\n")
+    assert read_gpu_clock(tmp_path) is None
+
+
+def test_a_sensor_that_always_says_100_degrees_is_no_heat(tmp_path: Path) -> None:
+    for number, (kind, temp) in enumerate(
+        (("PMIC-Die", 100000), ("tj-thermal", 48500), ("CPU-therm", 47000))
+    ):
+        write(tmp_path, f"sys/class/thermal/thermal_zone{number}/type", f"{kind}\n")
+        write(tmp_path, f"sys/class/thermal/thermal_zone{number}/temp", f"{temp}\n")
+    assert read_conditions(tmp_path).temperature_c == 48.5
+
+
+def test_what_follows_the_load_is_said_with_the_command_that_ends_it() -> None:
+    free = {"gpu_clocks": "306-1020 MHz", "gpu_governor": "nvhost_podgov", "governor": "schedutil"}
+    mode = "nvpmodel 1 (25W)"
+    gpu, cpu = what_to_lock(free, mode)
+    assert gpu == (
+        "the GPU's clock is not locked (306-1020 MHz, governor nvhost_podgov), so that latencies follow the"
+        " load: `sudo jetson_clocks` there locks it, at the highest clock of power mode nvpmodel 1 (25W)."
+    )
+    assert cpu.startswith(
+        "the governor is schedutil, so that the clock follows the load: `sudo jetson_clocks`"
+    )
+    assert what_to_lock({"gpu_clocks": "1020 MHz", "governor": "performance"}, mode) == ()
+    (pi,) = what_to_lock({"governor": "ondemand"})
+    assert "`sudo cpupower frequency-set -g performance` there ends that" in pi
+    assert what_to_lock({}) == ()
 
 
 def test_the_power_mode(tmp_path: Path) -> None:

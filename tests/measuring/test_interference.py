@@ -12,6 +12,7 @@ import pytest
 from ponas_deploy.files.documents import compact, converted
 from ponas_deploy.machines.conditions import Reading
 from ponas_deploy.machines.counters import Counters
+from ponas_deploy.machines.devfreq import GpuClock
 from ponas_deploy.machines.nvidia import GpuReading
 from ponas_deploy.measuring.interference import (
     Interference,
@@ -83,7 +84,7 @@ def test_clocks_that_fall_below_the_highest_seen() -> None:
     assert complaints(Round(1, gpu_clock_mhz=1200), gpu, PLAN) == "the GPU's clock fell from 1980 to 1200 MHz"
 
 
-@pytest.mark.parametrize("what", ["governor", "affinity", "power_mode"])
+@pytest.mark.parametrize("what", ["governor", "affinity", "power_mode", "gpu_clocks"])
 def test_what_was_set_and_changes_is_wrong(what: str) -> None:
     before = [Round(0), Round(1, **{what: "a"})]
     assert complaints(Round(2, **{what: "a"}), before, PLAN) == ""
@@ -107,6 +108,31 @@ def test_a_gpus_own_figures_are_taken_and_clocks_that_somebody_asked_for_are_no_
     seen = between(0, START, after(later(), Reading(temperature_c=40.0), hot))
     assert (seen.gpu_clock_mhz, seen.temperature_c, seen.held) == (1200, 91, ("GPU power cap",))
     assert complaints(seen, (), PLAN) == "throttled (GPU power cap)"
+
+
+def test_the_gpu_clock_that_the_kernel_governs() -> None:
+    """It is recorded always, and must not fall where it is locked; what it may rise to must never change."""
+    locked, slow = (GpuClock(now, 1020, 1020) for now in (1020, 612))
+    rounds = [between(0, START, after(later(), Reading(gpu_clock=locked)))]
+    assert (rounds[0].gpu_clock_mhz, rounds[0].gpu_clocks) == (1020, "1020 MHz")
+    seen = between(1, START, after(later(), Reading(gpu_clock=slow)))
+    assert complaints(seen, rounds, PLAN) == "the GPU's clock fell from 1020 to 612 MHz"
+    rounds = [between(0, START, after(later(), Reading(gpu_clock=GpuClock(1020, 306, 1020))))]
+    idle = between(1, START, after(later(), Reading(gpu_clock=GpuClock(306, 306, 1020))))
+    assert (idle.gpu_clock_mhz, complaints(idle, rounds, PLAN)) == (306, "")
+    capped = between(2, START, after(later(), Reading(gpu_clock=GpuClock(306, 306, 625))))
+    wrong = "the gpu clocks changed from 306-1020 MHz to 306-625 MHz"
+    assert complaints(capped, rounds, PLAN) == wrong
+
+
+def test_what_held_a_board_back_during_a_round_counts_although_it_is_over() -> None:
+    old = replace(START, reading=Reading(throttled_before=("under-voltage",)))
+    both = Reading(throttled_before=("under-voltage", "throttled"))
+    seen = between(0, old, after(later(), both))
+    assert seen.held == ("throttled meanwhile",)
+    assert between(0, replace(old, reading=both), after(later(), both)).held == ()
+    now = replace(both, throttle=("throttled",))
+    assert between(0, old, after(later(), now)).held == ("throttled",)
 
 
 def test_a_round_survives_a_file() -> None:

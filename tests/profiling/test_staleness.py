@@ -52,7 +52,8 @@ def test_a_table_that_says_nothing_of_its_making_is_stale() -> None:
         ({"gpu_driver": "550.1"}, "with GPU driver 550.1, here is GPU driver 560.2"),
         (
             {"power_mode": "nvpmodel 2 (15W)"},
-            "with power mode nvpmodel 2 (15W), here is power mode nvpmodel 0",
+            "with power mode nvpmodel 2 (15W), here is power mode nvpmodel 0 (`sudo nvpmodel -m 2` there goes"
+            " back)",
         ),
         ({"processor_model": "family 25 model 17"}, "with family 25 model 17, here is family 25 model 1"),
         (
