@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.lib.format import read_array
 from numpy.typing import NDArray
 
 from ponas_deploy.backends import OnBuildProgress, RunSettings, Session, registry
@@ -20,7 +21,8 @@ from ponas_deploy.backends.onnx_prepared import prepared_for_board
 from ponas_deploy.backends.progress import BuildProgress
 from ponas_deploy.boards.book import Entry
 from ponas_deploy.boards.link import BoardError
-from ponas_deploy.errors import BackendError, PonasError, UnknownNameError
+from ponas_deploy.errors import BackendError, FileFormatError, PonasError, UnknownNameError
+from ponas_deploy.files.bounds import AtLeastZero, Count, Nanoseconds, Positive
 from ponas_deploy.files.documents import converted
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.measuring.build_process import takes_no_images
@@ -34,6 +36,8 @@ Value = TypeVar("Value")
 
 _MOST_IMAGES_BYTES = 32 << 20
 """Images travel in groups of about so many bytes."""
+_MOST = 2.0**53
+"""No number in an answer is larger: as nanoseconds it is a hundred days."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +57,9 @@ class About:
 
     machine: tuple[tuple[str, str], ...]
     name: str
-    cores: int
+    cores: Positive
     conditions: tuple[tuple[str, str], ...]
-    available_mib: int
+    available_mib: Count
     threads_fault: str
     runtimes: tuple[RuntimeThere, ...]
 
@@ -99,7 +103,15 @@ class BoardPlace:
 
     def value(self, found: Any, kind: type[Value], step: str) -> Value:
         """What a step returned, as a typed value; FileFormatError where it is something else."""
-        return converted(found, kind, Path(self.name), step)
+        path = Path(self.name)
+        _refuse_immense(found, path, step)
+        return converted(found, kind, path, step)
+
+    def snapshot(self, found: Snapshot) -> Snapshot:
+        """The board at a moment, where it may be that; BoardError where not."""
+        if found.counters.cores < 1:
+            raise BoardError(self.name, "tells of a machine without a core.")
+        return found
 
     def about(self, backends: Sequence[str] = (), threads: int = 1) -> About:
         """The board now, and these runtimes there."""
@@ -203,7 +215,7 @@ class BoardPlace:
         there = self.value(found, _TakenThere, "take")
         if not there.taken.runs_ns or min(there.taken.runs_ns) <= 0:
             raise BoardError(self.name, "says that an engine took no time.")
-        return there.taken, (there.before, there.after)
+        return there.taken, (self.snapshot(there.before), self.snapshot(there.after))
 
     def to_oneself(self, lock: Path, what: str, wait_s: float = 0.0) -> AbstractContextManager[None]:
         """The job holds the board's own lock as long as it lives."""
@@ -308,8 +320,8 @@ class BoardSession:
         sha = self.place.job.do("run", key=self.key, images=sent, batch=batch)
         content = self.place.job.fetch(self.place.value(sha, str, "run"))
         try:
-            found = np.load(io.BytesIO(content), allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
+            found = read_array(io.BytesIO(content), allow_pickle=False)
+        except (ValueError, OSError, MemoryError) as error:
             raise BoardError(self.place.name, f"gives outputs that cannot be read: {error}.") from error
         if found.dtype != np.float32 or not found.ndim or len(found) != len(images):
             raise BoardError(self.place.name, "gives outputs of another form than images have.")
@@ -317,12 +329,13 @@ class BoardSession:
 
     def time_ns(self, runs: int) -> int:
         """Nanoseconds that `runs` back-to-back runs took together."""
-        return self.place.value(self.place.job.do("time_runs", key=self.key, runs=runs), int, "time_runs")
+        found = self.place.job.do("time_runs", key=self.key, runs=runs)
+        return self.place.value(found, Nanoseconds, "time_runs")
 
     def layer_times_ms(self) -> tuple[tuple[str, float], ...]:
         """Name and median milliseconds of each layer in order."""
         found = self.place.job.do("layers", key=self.key, backend=self.backend)
-        return self.place.value(found, tuple[tuple[str, float], ...], "layers")
+        return self.place.value(found, tuple[tuple[str, AtLeastZero], ...], "layers")
 
     def close(self) -> None:
         """Free it there."""
@@ -346,6 +359,14 @@ def _calibration(backend: str, images: NDArray[np.float32] | None) -> Calibratio
     if images is not None and not registry.strongly_typed(backend):
         raise takes_no_images(backend)
     return Calibration(images)
+
+
+def _refuse_immense(value: Any, path: Path, step: str) -> None:
+    """FileFormatError for a number that is none of a measurement, with which nothing can be computed."""
+    if isinstance(value, (int, float)) and not abs(value) <= _MOST:
+        raise FileFormatError(path, step, f"holds a number beyond {_MOST:.0e}.")
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _refuse_immense(inner, path, step)
 
 
 def _saved(array: NDArray[np.float32]) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ponas_deploy.backends import RunSettings
 from ponas_deploy.boards.link import BoardError
+from ponas_deploy.files.bounds import AboveZero, Count, Positive, Seconds
 from ponas_deploy.measuring.interference import Snapshot
 from ponas_deploy.measuring.protocol import Plan, Samples
 from ponas_deploy.remote.place import BoardPlace, BoardSession
@@ -28,17 +29,17 @@ class FirstRuns:
     """What the first runs of a model showed: runs of a sample, nanoseconds a run, and as of the protocols."""
 
     first: str
-    runs: int
-    ns: float
-    visit_s: float
-    launch_ns: int
+    runs: Positive
+    ns: AboveZero
+    visit_s: Seconds
+    launch_ns: Count
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
     before: Snapshot
     after: Snapshot
-    redone: int
+    redone: Count
 
 
 @dataclass(slots=True)
@@ -78,7 +79,7 @@ class Models:
                 if "now" in line:
                     on_now(str(line["now"]))
                 elif "built" in line and line["built"] in wanted:
-                    on_built(line["built"], self.place.value(line["s"], float, "open"))
+                    on_built(line["built"], self.place.value(line.get("s"), Seconds, "open"))
                 elif "first" in line and line["first"] in wanted:
                     told = {name: value for name, value in line.items() if name != "step"}
                     found[line["first"]] = self.place.value(told, FirstRuns, "open")
@@ -89,7 +90,7 @@ class Models:
             self.place.job.do("open", on_line, **asked)
             for key in group:
                 first = found.get(key)
-                if first is None or first.runs < 1 or not 0 < first.ns < float("inf"):
+                if first is None:
                     raise BoardError(self.place.name, f"tells nothing of {key}, which it built.")
                 self.open[key] = BoardSession(
                     self.place, self.backend, key, self.settings, first.launch_ns, first.visit_s
@@ -98,7 +99,8 @@ class Models:
 
     def look(self) -> Snapshot:
         """The board between two rounds."""
-        return self.place.value(self.place.job.do("look", **self.details()), Snapshot, "look")
+        found = self.place.job.do("look", **self.details())
+        return self.place.snapshot(self.place.value(found, Snapshot, "look"))
 
     def close(self, keys: Sequence[str]) -> None:
         """Free some of them there."""
@@ -143,4 +145,4 @@ class Rounds:
         )
         seen = place.value(place.job.do("round", on_line, **asked), _Seen, "round")
         self.redone += seen.redone
-        return seen.before, seen.after
+        return place.snapshot(seen.before), place.snapshot(seen.after)

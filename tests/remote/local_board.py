@@ -17,28 +17,18 @@ from time import monotonic, sleep
 from ponas_deploy.remote.pack import pack
 
 STEPS = "ponas_deploy/remote/steps.py"
-FAKE = "ponas_deploy/backends/fake.py"
 
 
-def archive_with(name: str, content: bytes) -> bytes:
-    """What is sent to a board, with this file in it, in the place of ours if there is one."""
+def archive_with_steps(source: bytes | None = None) -> bytes:
+    """What is sent to a board, with other steps in the place of ours: those of tests, or of this source."""
     made = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(pack())) as ours, zipfile.ZipFile(made, "w") as archive:
         for entry in ours.infolist():
-            if entry.filename != name:
+            if entry.filename != STEPS:
                 archive.writestr(entry, ours.read(entry))
-        archive.writestr(zipfile.ZipInfo(name), content)
+        written = source or (Path(__file__).parent / "board_steps.py").read_bytes()
+        archive.writestr(zipfile.ZipInfo(STEPS), written)
     return made.getvalue()
-
-
-def archive_with_steps() -> bytes:
-    """The same with the steps of tests."""
-    return archive_with(STEPS, (Path(__file__).parent / "board_steps.py").read_bytes())
-
-
-def archive_with_fake() -> bytes:
-    """The same with the device that is arithmetic: it takes whatever it took before."""
-    return archive_with(FAKE, (Path(__file__).parents[2] / FAKE).read_bytes())
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from local_board import archive_with_fake
-
 from conftest import tiny_space
 from ponas_deploy.boards.book import Board, Entry
 from ponas_deploy.commands.signals import Ended, raise_when_ended
@@ -46,8 +44,6 @@ def profiling(entry: Entry, request: Request, asked: Path) -> Iterator[subproces
 
 
 def main(entry: str, request: str, asked: str) -> None:
-    archive = archive_with_fake()
-    jobs.pack = lambda: archive  # type: ignore[attr-defined]
     SPACES["tiny"] = tiny_space
     do = jobs.Job.do
 

@@ -15,6 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from ponas_deploy.backends import RunSettings
 from ponas_deploy.boards.book import Board, Entry
 from ponas_deploy.profiling.models import block_model, blocks_of, network_bytes
 from ponas_deploy.profiling.sampling import MOST_CHECK, MOST_FIT
@@ -84,7 +85,7 @@ def send_as_a_profile(place: BoardPlace, space: Space, seed: int) -> None:
     whole = {network.text: partial(network_bytes, network, 1) for network in networks}
     for models in (blocks, whole):
         for group in groups_of(list(models)):
-            place.send({key: models[key]() for key in group})
+            place.send({key: models[key]() for key in group}, "onnxruntime", RunSettings())
 
 
 @pytest.mark.slow

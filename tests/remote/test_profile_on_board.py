@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 import pytest
-from local_board import Place, archive_with_fake, becomes
+from local_board import Place, becomes
 from profiling_host import REFUSED, profiling
 
 from conftest import tiny_space
@@ -31,14 +31,12 @@ from ponas_deploy.boards.link import Link
 from ponas_deploy.profiling.on_board import profile_on_board
 from ponas_deploy.profiling.progress import ProfilingProgress
 from ponas_deploy.profiling.worker import Request, make
-from ponas_deploy.remote import job as jobs
 from ponas_deploy.remote.job import Job
 from ponas_deploy.remote.place import place_on
 from ponas_deploy.tables.files import load_latency_table
 from ponas_deploy.tables.latency import LatencyTable
 from searchspace import SPACES, Space
 
-ARCHIVE = archive_with_fake()
 BOX = Entry("box", Board(command=(), python=sys.executable))
 
 
@@ -47,7 +45,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """The board's folder; at the end nothing runs there, and nobody holds its lock."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
-    monkeypatch.setattr(jobs, "pack", lambda: ARCHIVE)
     monkeypatch.setitem(SPACES, "tiny", tiny_space)
     place = Place(tmp_path / ".cache" / "ponas")
     yield place
