@@ -1,4 +1,4 @@
-"""What makes this machine a good or a bad place to measure, and what to do about it.
+"""What makes a machine a good or a bad place to measure, and what to do about it.
 
 Every check is a function of the readings alone; `CHECKS` is their order. What weighs most is the noise floor,
 which is measured: the rest explains it. An "error" falsifies measurements, a "warning" asks for care.
@@ -11,12 +11,18 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ponas_deploy.backends import registry
-from ponas_deploy.checks.machine_readings import MachineReadings, read_machine
+from ponas_deploy.boards.link import BoardError
 from ponas_deploy.checks.noise_floor import NoiseFloor, measure_noise_floor
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.files.findings import SEVERITIES, Finding, Severity, most_severe
+from ponas_deploy.files.notes import OnNote, no_note
+from ponas_deploy.measuring.machine_readings import MachineReadings
+from ponas_deploy.measuring.place import Place
 from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.profiling.devices import Runtime, runtimes
+from ponas_deploy.profiling.inventory import THIS_MACHINE, Target
+from ponas_deploy.profiling.places import asked_of, reached
+from ponas_deploy.remote.place import BoardPlace
 from ponas_deploy.tables.quality import NOISY_PCT
 
 _PLAN = Plan()
@@ -50,22 +56,38 @@ class MachineCheck:
         return most_severe(measured or self.findings)
 
 
-def check_machine(backend: str | None = None) -> MachineCheck:
-    """Check whether this machine is a good place to measure; takes about six seconds.
+def check_machine(
+    backend: str | None = None, device: str = THIS_MACHINE, *, on_note: OnNote = no_note
+) -> MachineCheck:
+    """Check whether a machine is a good place to measure; takes about six seconds.
 
     Reads for a second what else uses the cores, clocks, heat, power and memory, then measures the noise floor
-    with `backend` (a name; the first that is installed without one). A machine that somebody else is
-    measuring is checked without the noise floor. BackendError for a runtime that is unknown or not installed.
+    with `backend` (a name; the first that is installed without one). `device` is this machine or a board of
+    the device book, which does that over its link. A machine that somebody else is measuring is checked
+    without the noise floor; a board that somebody else measures is not reached. BackendError for a runtime
+    that is unknown or not installed, PonasError for a device that cannot be reached.
     """
-    readings, installed = read_machine(), runtimes()
-    chosen = backend or next((one.backend for one in installed if not one.problem), None)
-    measured, not_measured = None, "" if chosen else "no runtime is installed"
-    if chosen:
-        try:
-            measured = measure_noise_floor(chosen)
-        except MeasurementError as error:
-            not_measured = str(error)
+    target = Target(device, backend or ())
+    with reached(target, "doctor", on_note) as place:
+        readings, installed = place.readings(), _runtimes(place, target)
+        chosen = backend or next((one.backend for one in installed if not one.problem), None)
+        measured, not_measured = None, "" if chosen else "no runtime is installed"
+        if chosen:
+            try:
+                measured = measure_noise_floor(chosen, place=place)
+            except BoardError:
+                raise
+            except MeasurementError as error:
+                not_measured = str(error)
     return MachineCheck(readings, measured, examine(readings, measured, installed), not_measured)
+
+
+def _runtimes(place: Place, target: Target) -> tuple[Runtime, ...]:
+    """The runtimes that a machine can be measured with, installed or not."""
+    if not isinstance(place, BoardPlace):
+        return runtimes(on_gpu=target.on_gpu)
+    there = place.runtimes(asked_of(target))
+    return tuple(Runtime(one.backend, one.precisions, one.problem) for one in there)
 
 
 def examine(

@@ -18,6 +18,7 @@ from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.measuring.build_process import build_in_process
 from ponas_deploy.measuring.engine_process import Taken, Timed, take_in_fresh_process
 from ponas_deploy.measuring.interference import Snapshot
+from ponas_deploy.measuring.machine_readings import MachineReadings, read_machine
 
 
 class Place(Protocol):
@@ -33,6 +34,10 @@ class Place(Protocol):
 
     def conditions(self) -> tuple[tuple[str, str], ...]:
         """What it works under now (load, governor, clock, heat), as (name, value)."""
+        ...
+
+    def readings(self) -> MachineReadings:
+        """All that can be read of it in a second, during which nothing of ours works there."""
         ...
 
     def build(
@@ -76,6 +81,10 @@ class Here:
     def conditions(self) -> tuple[tuple[str, str], ...]:
         """What it works under now."""
         return read_conditions().conditions()
+
+    def readings(self) -> MachineReadings:
+        """All that can be read of this machine in a second."""
+        return read_machine()
 
     def build(
         self,

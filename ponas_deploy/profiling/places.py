@@ -38,7 +38,7 @@ def reached(target: Target, title: str, on_note: OnNote = no_note) -> Iterator[P
         raise PonasError(target.unreachable)
     on_note(f"connecting to {target.board.name} ...")
     with place_on(target.board, title, on_note) as place:
-        about = place.about(_asked(target), target.threads)
+        about = place.about(asked_of(target), target.threads)
         if about.threads_fault:
             raise PonasError(f"{target.board.name}: {about.threads_fault}")
         for text in what_to_lock(dict(about.conditions), dict(about.machine).get("power_mode", "")):
@@ -81,7 +81,7 @@ def known_at(place: Place, target: Target) -> dict[str, tuple[str, ...]] | None:
         return None
     if target.backends and not _by_the_book(target):
         return {name: place.runtime(name).precisions for name in target.backends}
-    there = place.runtimes(_asked(target))
+    there = place.runtimes(asked_of(target))
     usable = {one.backend: one for one in there if not one.problem}
     if not target.backends:
         on_gpu = any(one.on_gpu for one in usable.values())
@@ -102,7 +102,7 @@ def _by_the_book(target: Target) -> bool:
     return entry is not None and bool(target.backends) and target.backends == entry.board.backends
 
 
-def _asked(target: Target) -> tuple[str, ...]:
+def asked_of(target: Target) -> tuple[str, ...]:
     """The runtimes that a board is asked for: those of the target, else the default ones."""
     if target.backends:
         return tuple(target.backends)

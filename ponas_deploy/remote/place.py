@@ -28,6 +28,7 @@ from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.measuring.build_process import takes_no_images
 from ponas_deploy.measuring.engine_process import Taken, Timed
 from ponas_deploy.measuring.interference import Snapshot
+from ponas_deploy.measuring.machine_readings import MachineReadings
 from ponas_deploy.remote.job import Job, job_on
 from ponas_deploy.remote.pack import runs_on_boards
 from ponas_deploy.remote.parcels import parcels
@@ -145,6 +146,10 @@ class BoardPlace:
     def environment(self) -> tuple[tuple[str, str], ...]:
         """What the board is."""
         return self.about().machine
+
+    def readings(self) -> MachineReadings:
+        """What can be read of the board in a second."""
+        return self.value(self.job.do("readings"), MachineReadings, "readings")
 
     def conditions(self) -> tuple[tuple[str, str], ...]:
         """What it works under now."""

@@ -24,6 +24,7 @@ from ponas_deploy.measuring.build_process import build_in_process
 from ponas_deploy.measuring.contention import ContentionProbe, probe_for, readings
 from ponas_deploy.measuring.engine_process import Timed, take_in_fresh_process
 from ponas_deploy.measuring.interference import Snapshot, take_snapshot
+from ponas_deploy.measuring.machine_readings import read_machine
 from ponas_deploy.measuring.protocol import Plan, Samples, Visits, first_estimate, no_garbage_collection
 from ponas_deploy.remote.parcels import unpacked
 from ponas_deploy.remote.runtimes import ask_runtimes
@@ -54,6 +55,11 @@ def uncaptured(state: State, details: Details, write: Write) -> Any:
     """Why models of a runtime that were loaded so far run without a CUDA graph."""
     backend = _backend(state, details["backend"])
     return list(backend.uncaptured) if isinstance(backend, CapturesGraphs) else []
+
+
+def machine_readings(state: State, details: Details, write: Write) -> Any:
+    """What can be read of the machine in a second."""
+    return asdict(read_machine())
 
 
 def look(state: State, details: Details, write: Write) -> Any:
@@ -234,6 +240,7 @@ def layers(state: State, details: Details, write: Write) -> Any:
 STEPS: dict[str, Callable[[State, Details, Write], Any]] = {
     "about": about,
     "uncaptured": uncaptured,
+    "readings": machine_readings,
     "look": look,
     "open": open_models,
     "round": take_round,

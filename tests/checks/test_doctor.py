@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from typer.testing import CliRunner
 
 from conftest import tiny_space
-from ponas_deploy.checks import machine_readings
-from ponas_deploy.checks.machine import MachineCheck, doctor_document, examine, runtimes_installed
-from ponas_deploy.checks.machine_readings import Busy, MachineReadings
+from ponas_deploy.boards.book import Entry
+from ponas_deploy.checks.machine import (
+    MachineCheck,
+    check_machine,
+    doctor_document,
+    examine,
+    runtimes_installed,
+)
 from ponas_deploy.checks.noise_floor import NoiseFloor, measure_noise_floor
 from ponas_deploy.commands import app
 from ponas_deploy.commands.reports.doctor import doctor_report
 from ponas_deploy.engines import timing
-from ponas_deploy.errors import MeasurementError
+from ponas_deploy.errors import MeasurementError, PonasError
 from ponas_deploy.files.documents import encoded
 from ponas_deploy.files.findings import Finding
 from ponas_deploy.files.lock import machine_to_oneself
 from ponas_deploy.machines.conditions import Reading
-from ponas_deploy.machines.machine import Machine
+from ponas_deploy.machines.machine import Machine, this_machine
+from ponas_deploy.measuring import machine_readings
 from ponas_deploy.measuring.interference import Round
+from ponas_deploy.measuring.machine_readings import Busy, MachineReadings
 from ponas_deploy.profiling.devices import Runtime
 from ponas_deploy.tables import store
 from rendered import shown
@@ -264,6 +276,61 @@ def test_this_machine_can_be_read() -> None:
     ]["processor"]
 
 
+def test_who_works_is_counted_from_the_systems_files_as_psutil_counts(tmp_path: Path) -> None:
+    spinning = [sys.executable, "-c", "while True: pass"]
+    with subprocess.Popen(spinning) as process:
+        try:
+            while psutil.Process(process.pid).cpu_times().user < 0.2:
+                time.sleep(0.02)
+            before_s = psutil.Process(process.pid).cpu_times()
+            found = {number: (name, seconds) for (number, name), seconds in machine_readings.used_s().items()}
+            after_s = psutil.Process(process.pid).cpu_times()
+        finally:
+            process.kill()
+    name, used_s = found[process.pid]
+    assert name.startswith("python")
+    assert sum(before_s[:2]) - 0.02 <= used_s <= sum(after_s[:2]) + 0.02
+    assert os.getpid() not in found
+    write(tmp_path, {"proc/self/stat": "", "proc/7/stat": "7 (a (b) 1 2) S " + " ".join(map(str, range(40)))})
+    assert machine_readings.used_s(tmp_path) == {(7, "a (b) 1 2"): (10 + 11) / os.sysconf("SC_CLK_TCK")}
+
+
+@pytest.mark.parametrize(
+    ("files", "left_pct"),
+    [
+        ({"AC/online": "1\n", "BAT0/type": "Battery\n", "BAT0/capacity": "80\n"}, None),
+        (
+            {
+                "AC/online": "0\n",
+                "BAT0/type": "Battery\n",
+                "BAT0/capacity": "63\n",
+                "BAT0/status": "Discharging\n",
+            },
+            63.0,
+        ),
+        (
+            {
+                "mouse/type": "Battery\n",
+                "mouse/scope": "Device\n",
+                "mouse/capacity": "9\n",
+                "mouse/status": "Discharging\n",
+            },
+            None,
+        ),
+    ],
+)
+def test_a_battery_is_read_where_it_is_used(
+    tmp_path: Path, files: dict[str, str], left_pct: float | None
+) -> None:
+    write(tmp_path, {f"sys/class/power_supply/{name}": text for name, text in files.items()})
+    assert machine_readings.battery_pct(tmp_path) == left_pct
+
+
+def test_what_is_swapped_out_is_read(tmp_path: Path) -> None:
+    write(tmp_path, {"proc/meminfo": "SwapTotal:  4194304 kB\nSwapFree:   4092928 kB\n"})
+    assert machine_readings.swapped_mib(tmp_path) == 99
+
+
 # The noise floor
 
 
@@ -294,3 +361,17 @@ def test_the_command_measures_and_says_one_document() -> None:
     assert "the noise floor is not measured: this machine is being measured already" in busy.stderr
     assert "place to measure" in busy.stdout
     assert CliRunner().invoke(app, ["doctor", "--backend", "tvm"]).exit_code == 1
+
+
+def test_a_board_reads_itself_and_its_own_noise(board: Entry) -> None:
+    pytest.importorskip("onnxruntime")
+    found = check_machine("onnxruntime", board.name)
+    assert found.readings.machine.processor == this_machine().processor
+    assert found.readings.available_mib
+    assert found.noise_floor is not None
+    assert found.noise_floor.rounds_pct >= 0
+    assert found.noise_floor.p50_ms > 0
+    (runtimes,) = [one for one in found.findings if one.about == "runtimes"]
+    assert runtimes.message.startswith("onnxruntime (fp32")
+    with pytest.raises(PonasError, match=r"'nowhere' is not this machine: `ponas devices add nowhere"):
+        check_machine(device="nowhere")

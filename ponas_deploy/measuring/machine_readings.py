@@ -2,8 +2,9 @@
 
 `Machine` and `Reading` of `machines` and the `Round` of `interference` are part of it; here is what only
 `check_machine` needs. What cannot be read is empty or None. Files of Linux:
-https://docs.kernel.org/admin-guide/pm/ and
-https://docs.kernel.org/ABI/testing/sysfs-devices-system-cpu; psutil answers elsewhere.
+https://docs.kernel.org/admin-guide/pm/,
+https://docs.kernel.org/ABI/testing/sysfs-devices-system-cpu and man 5 proc; psutil answers elsewhere.
+Runs on a board as it is.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +24,7 @@ _MIB = 1 << 20
 _CPU = "sys/devices/system/cpu"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Busy:
     """Processes of one name that work: how many there are, and the share of one core they use together."""
 
@@ -33,7 +33,7 @@ class Busy:
     share_pct: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class MachineReadings:
     """What was read of a machine in about a second.
 
@@ -60,7 +60,7 @@ class MachineReadings:
 
 def read_machine(seconds: float = 1.0, root: Path = ROOT) -> MachineReadings:
     """Read this machine over so many seconds, during which this process sleeps."""
-    before, used = take_snapshot(), _used_s()
+    before, used = take_snapshot(), used_s(root)
     time.sleep(seconds)
     after = take_snapshot()
     cores = _cores(read_conditions(root).affinity)
@@ -68,15 +68,15 @@ def read_machine(seconds: float = 1.0, root: Path = ROOT) -> MachineReadings:
         machine=this_machine(),
         reading=after.reading,
         interference=between(0, before, after),
-        busy=_busy(used, _used_s(), after.counters.at_s - before.counters.at_s),
+        busy=_busy(used, used_s(root), after.counters.at_s - before.counters.at_s),
         governors=governors(cores, root),
         turbo=turbo(root),
         siblings=siblings(cores, root),
         hypervisor=hypervisor(root),
         passive_c=passive_c(root),
-        battery_pct=_battery_pct(),
+        battery_pct=battery_pct(root),
         available_mib=memory_mib("available"),
-        swapped_mib=_swapped_mib(),
+        swapped_mib=swapped_mib(root),
     )
 
 
@@ -124,41 +124,83 @@ def _cores(ranges: str) -> tuple[int, ...]:
     return tuple(n for start, _, end in pairs for n in range(int(start), int(end or start) + 1))
 
 
-def _used_s() -> dict[tuple[int, str], float]:
+def used_s(root: Path = ROOT) -> dict[tuple[int, str], float]:
     """Processor seconds of every other process that may be read, by number and name."""
+    found = _from_files(root) if (root / "proc/self/stat").exists() else _from_psutil()
+    return {of: seconds for of, seconds in found.items() if of[0] != os.getpid()}
+
+
+def _from_files(root: Path) -> dict[tuple[int, str], float]:
+    """By /proc/PID/stat: the name stands in brackets and may hold anything, 12th and 13th after it count."""
+    found, a_second = {}, os.sysconf("SC_CLK_TCK")
+    for path in (root / "proc").glob("[0-9]*/stat"):
+        head, _, rest = _text(path).rpartition(")")
+        number, _, name = head.partition("(")
+        fields = rest.split()
+        if len(fields) > 12:
+            found[int(number), name] = (int(fields[11]) + int(fields[12])) / a_second
+    return found
+
+
+def _from_psutil() -> dict[tuple[int, str], float]:
     import psutil
 
-    found = {}
-    for process in psutil.process_iter(["pid", "name", "cpu_times"]):
-        times = process.info["cpu_times"]
-        if times is not None and process.info["pid"] != os.getpid():
-            found[process.info["pid"], process.info["name"] or "?"] = times.user + times.system
-    return found
+    listed = (process.info for process in psutil.process_iter(["pid", "name", "cpu_times"]))
+    return {
+        (one["pid"], one["name"] or "?"): one["cpu_times"].user + one["cpu_times"].system
+        for one in listed
+        if one["cpu_times"] is not None
+    }
 
 
 def _busy(
     before: dict[tuple[int, str], float], after: dict[tuple[int, str], float], seconds: float
 ) -> tuple[Busy, ...]:
     """Who used at least a fiftieth of a core, by name."""
-    shares, counts = Counter[str](), Counter[str]()
-    for (number, name), used_s in after.items():
-        share_pct = 100 * (used_s - before.get((number, name), used_s)) / seconds
+    shares: dict[str, int] = {}
+    counts: dict[str, int] = {}
+    for (number, name), until_s in after.items():
+        share_pct = 100 * (until_s - before.get((number, name), until_s)) / seconds
         if share_pct >= 2:
-            shares[name] += round(share_pct)
-            counts[name] += 1
-    return tuple(Busy(name, counts[name], share_pct) for name, share_pct in shares.most_common())
+            shares[name] = shares.get(name, 0) + round(share_pct)
+            counts[name] = counts.get(name, 0) + 1
+    busiest = sorted(shares, key=lambda name: -shares[name])
+    return tuple(Busy(name, counts[name], shares[name]) for name in busiest)
 
 
-def _battery_pct() -> float | None:
-    import psutil
+def battery_pct(root: Path = ROOT) -> float | None:
+    """What is left of the battery; None where the machine is plugged in or has none."""
+    supplies = root / "sys/class/power_supply"
+    if not supplies.exists():
+        return _battery_of_psutil()
+    if any(_text(path) == "1" for path in supplies.glob("*/online")):
+        return None
+    batteries = [path.parent for path in supplies.glob("*/type") if _text(path) == "Battery"]
+    # What a battery of a keyboard or a mouse says is not of this machine.
+    left = [_text(one / "capacity") for one in batteries if _text(one / "scope") != "Device"]
+    emptying = [one for one in batteries if _text(one / "status") == "Discharging"]
+    return min((float(text) for text in left if text.isdigit()), default=None) if emptying else None
 
+
+def _battery_of_psutil() -> float | None:
+    try:
+        import psutil
+    except ImportError:  # boards have none
+        return None
     battery = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
     return float(battery.percent) if battery and not battery.power_plugged else None
 
 
-def _swapped_mib() -> int:
-    import psutil
-
+def swapped_mib(root: Path = ROOT) -> int:
+    """What of the memory is swapped out."""
+    text = _text(root / "proc/meminfo")
+    total, free = (re.search(rf"^Swap{kind}:\s+(\d+) kB$", text, re.MULTILINE) for kind in ("Total", "Free"))
+    if total and free:
+        return (int(total.group(1)) - int(free.group(1))) // 1024
+    try:
+        import psutil
+    except ImportError:
+        return 0
     return int(psutil.swap_memory().used) // _MIB
 
 
