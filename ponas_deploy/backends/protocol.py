@@ -156,6 +156,15 @@ class Launches(Protocol):
 
 
 @runtime_checkable
+class RunsMany(Protocol):
+    """What a session has besides where each call goes a long way, so that many images travel together."""
+
+    def run_many(self, images: NDArray[np.float32], batch: int) -> NDArray[np.float32]:
+        """Outputs for images (N, ...), `batch` of them at once; N is a multiple of it."""
+        ...
+
+
+@runtime_checkable
 class StartsProcesses(Protocol):
     """What a session has besides where every visit of a measurement starts a process."""
 

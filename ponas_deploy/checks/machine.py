@@ -63,9 +63,10 @@ def check_machine(
 
     Reads for a second what else uses the cores, clocks, heat, power and memory, then measures the noise floor
     with `backend` (a name; the first that is installed without one). `device` is this machine or a board of
-    the device book, which does that over its link. A machine that somebody else is measuring is checked
-    without the noise floor; a board that somebody else measures is not reached. BackendError for a runtime
-    that is unknown or not installed, PonasError for a device that cannot be reached.
+    the device book, which does that over its link; `on_note` is called with lines for people. A machine that
+    somebody else is measuring is checked without the noise floor; a board that somebody else measures is not
+    reached. BackendError for a runtime that is unknown or not installed, PonasError for a device that cannot
+    be reached.
     """
     target = Target(device, backend or ())
     with reached(target, "doctor", on_note) as place:

@@ -29,14 +29,13 @@ from ponas_deploy.measuring.build_process import takes_no_images
 from ponas_deploy.measuring.engine_process import Taken, Timed
 from ponas_deploy.measuring.interference import Snapshot
 from ponas_deploy.measuring.machine_readings import MachineReadings
+from ponas_deploy.remote.images import Packing
 from ponas_deploy.remote.job import Job, job_on
 from ponas_deploy.remote.pack import runs_on_boards
 from ponas_deploy.remote.parcels import parcels
 
 Value = TypeVar("Value")
 
-_MOST_IMAGES_BYTES = 32 << 20
-"""Images travel in groups of about so many bytes."""
 _MOST = 2.0**53
 """No number in an answer is larger: as nanoseconds it is a hundred days."""
 
@@ -310,6 +309,7 @@ class BoardSession:
     compiled: RunSettings
     launch_ns: int = 0
     visit_s: float = 0.0
+    packing: Packing = field(default_factory=Packing)
 
     def settings(self) -> RunSettings:
         """What the runtime says it was compiled with."""
@@ -321,7 +321,7 @@ class BoardSession:
 
     def run_many(self, images: NDArray[np.float32], batch: int) -> NDArray[np.float32]:
         """Outputs for images, `batch` of them at once."""
-        (sent,) = self.place.job.put([_saved(images)])
+        (sent,) = self.place.job.put([self.packing.packed(images)])
         sha = self.place.job.do("run", key=self.key, images=sent, batch=batch)
         content = self.place.job.fetch(self.place.value(sha, str, "run"))
         try:
@@ -379,15 +379,3 @@ def _saved(array: NDArray[np.float32]) -> bytes:
     file = io.BytesIO()
     np.save(file, array, allow_pickle=False)
     return file.getvalue()
-
-
-def groups(images: Sequence[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-    """Images that travel together."""
-    waiting: list[NDArray[np.float32]] = []
-    for one in images:
-        waiting.append(one)
-        if sum(each.nbytes for each in waiting) > _MOST_IMAGES_BYTES:
-            yield np.concatenate(waiting)
-            waiting = []
-    if waiting:
-        yield np.concatenate(waiting)

@@ -26,6 +26,7 @@ from ponas_deploy.measuring.engine_process import Timed, take_in_fresh_process
 from ponas_deploy.measuring.interference import Snapshot, take_snapshot
 from ponas_deploy.measuring.machine_readings import read_machine
 from ponas_deploy.measuring.protocol import Plan, Samples, Visits, first_estimate, no_garbage_collection
+from ponas_deploy.remote.images import unpacked as unpacked_images
 from ponas_deploy.remote.parcels import unpacked
 from ponas_deploy.remote.runtimes import ask_runtimes
 from ponas_deploy.remote.state import State
@@ -214,8 +215,8 @@ def open_engine(state: State, details: Details, write: Write) -> Any:
 def run(state: State, details: Details, write: Write) -> Any:
     """Run images, a file of NumPy's, through a session that is open; the outputs, another such file."""
     session: Session = state.values["sessions"][details["key"]]
-    images = np.load(str(state.blob(details["images"])), allow_pickle=False)
-    size = details["batch"]
+    images, size = unpacked_images(state.blob(details["images"])), details["batch"]
+    write({"now": f"running {len(images)} images"})
     found = [session.run(images[place : place + size]) for place in range(0, len(images), size)]
     file = state.folder / "outputs.npy"
     np.save(str(file), np.concatenate(found))

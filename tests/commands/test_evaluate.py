@@ -19,6 +19,7 @@ pytest.importorskip("sklearn", reason="needs the train extra (scikit-learn)")
 from authors_layout import theirs
 from conftest import tiny_space
 from photos import COLOURS, fill
+from ponas_deploy.boards.book import Entry
 from ponas_deploy.commands import app
 from ponas_deploy.engines import timing
 from ponas_deploy.engines.accuracy import Accuracy, agree, measure
@@ -26,6 +27,8 @@ from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.engines.task import RANDOM_WEIGHTS
 from ponas_deploy.errors import PonasError
 from ponas_deploy.files.weights import read_weights, write_weights
+from ponas_deploy.remote import images
+from ponas_deploy.remote.job import Job
 from searchspace import SPACES, Architecture, build_space
 from searchspace.weights import inherit, random_weights
 from train.data import load
@@ -106,6 +109,28 @@ def test_torch_and_the_engine_of_a_trained_network_agree(
     report = run("evaluate", best, "--weights", weights, "--engine", "e").stdout
     assert "they agree" in report
     assert "359 test images of digits" in report
+
+
+def test_images_go_through_the_engine_of_a_board(
+    run: Run, trained: TrainResult, board: Entry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(images, "MOST_BYTES", 100 * 3 * 16 * 16 * 4)
+    best, weights, steps, do = trained.best.text, trained.weights, list[str](), Job.do
+    options = ["--backend", "onnxruntime", "--batch", "4", "--out", "e", "--json"]
+    made = document(run("export", best, "--weights", weights, "--device", board.name, *options))
+    assert made["device"]["device"] == "box"
+
+    def noted(self: Job, step: str, *given: Any, **details: Any) -> Any:
+        steps.append(step)
+        return do(self, step, *given, **details)
+
+    monkeypatch.setattr(Job, "do", noted)
+    found = document(run("evaluate", best, "--weights", weights, "--engine", "e", "--json"))
+    assert found["agree"] is True
+    assert found["engine"]["images"] == 359
+    assert found["engine"]["top1_pct"] == pytest.approx(made["top1_pct"])
+    assert steps == ["about", "open_engine", *["run"] * 4, "close"]
 
 
 def test_a_networks_own_weights_are_evaluated_as_they_are(run: Run, trained: TrainResult) -> None:
