@@ -1,24 +1,18 @@
-"""An engine that trtexec runs: one process a visit, whose runs are handed out until the session rests.
-
-A visit is a handful of `time_ns` calls one right after another: discarded runs, a sample, perhaps once more.
-They are served from the runs of one process, in their order. Runs that were not asked for within REST_S of
-the last call are forgotten, so that the next round starts a process of its own.
-"""
+"""An engine that trtexec runs: one process a visit, whose runs are handed out until the session rests."""
 
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from ponas_deploy.backends import _programs
 from ponas_deploy.backends import _trtexec_output as output
 from ponas_deploy.backends._buffers import check_images
 from ponas_deploy.backends._engine_record import EngineRecord, checked
@@ -32,7 +26,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NAME = "trtexec"
-REST_S = 0.5
 WARM_UP_MS, TIMED_S = 200, 0.25
 """Of each process. CUDA's event times are 32-bit milliseconds: a second in, they are 60 ns apart."""
 _RUN_TIMEOUT_S = 300
@@ -105,9 +98,13 @@ class TrtexecSession:
     ) -> None:
         self._command: tuple[str, ...] | None = tuple(command)
         self._flags, self._interface, self._settings, self._folder = tuple(flags), interface, settings, folder
-        self._left: list[float] = []
-        self._last_call = float("-inf")
-        self.launch_ns, self.visit_s = 0, 0.0
+        self._visit = _programs.RunsOfAVisit(self._timed)
+        self.launch_ns = 0
+
+    @property
+    def visit_s(self) -> float:
+        """Seconds that the latest process took."""
+        return self._visit.visit_s
 
     def settings(self) -> RunSettings:
         """What it was loaded with; the threads mean nothing to trtexec."""
@@ -128,11 +125,7 @@ class TrtexecSession:
     def time_ns(self, runs: int) -> int:
         """Nanoseconds that `runs` runs took the GPU, one right after another, in one process."""
         self._open()
-        if monotonic() - self._last_call > REST_S or len(self._left) < runs:
-            self._left = self._timed(runs)
-        taken, self._left = self._left[:runs], self._left[runs:]
-        self._last_call = monotonic()
-        return max(1, round(sum(taken)))
+        return self._visit.time_ns(runs)
 
     def close(self) -> None:
         """Remove the engine, unless it was opened from a file."""
@@ -150,7 +143,7 @@ class TrtexecSession:
 
     def _timed(self, runs: int) -> list[float]:
         """GPU nanoseconds of each run of a new process: at least `runs`, and TIMED_S of them."""
-        command, start = self._open(), monotonic()
+        command = self._open()
         with Scratch(prefix="trtexec-times-") as folder:
             flags = (
                 *self._flags,
@@ -167,7 +160,6 @@ class TrtexecSession:
         self.launch_ns = (
             round(1e6 * summaries["Enqueue Time"].median_ms) if "Enqueue Time" in summaries else 0
         )
-        self.visit_s = monotonic() - start
         return list(times)
 
     def _open(self) -> tuple[str, ...]:
@@ -178,25 +170,7 @@ class TrtexecSession:
 
 def run_program(command: Sequence[str], folder: Path, timeout_s: float, what: str) -> str:
     """What trtexec printed, run in `folder`; BackendError with the reason where it failed."""
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=timeout_s,
-            check=False,
-            cwd=folder,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise BackendError(NAME, f"{what}: it took over {timeout_s:.0f} s and was stopped.") from error
-    except OSError as error:
-        raise BackendError(NAME, f"{what}: {command[0]} cannot start ({error.strerror}).") from error
-    if done.returncode:
-        raise BackendError(NAME, f"{what}: {output.failure(done.stdout, done.returncode)}")
-    return done.stdout
+    return _programs.run_program(NAME, command, folder, timeout_s, what, output.failure)
 
 
 def _times(path: Path, printed: str, runs: int) -> tuple[float, ...]:

@@ -80,6 +80,20 @@ ENTRIES: tuple[BackendEntry, ...] = (
         install="openvino",
     ),
     BackendEntry(
+        "onnxruntime_perf_test",
+        "ponas_deploy.backends.timing_programs:perf_test",
+        runs_on=(CPU,),
+        stands_in_for="onnxruntime",
+        process_a_visit=True,
+    ),
+    BackendEntry(
+        "benchmark_app",
+        "ponas_deploy.backends.timing_programs:benchmark_app",
+        runs_on=(CPU,),
+        stands_in_for="openvino",
+        process_a_visit=True,
+    ),
+    BackendEntry(
         "tensorrt",
         "ponas_deploy.backends.tensorrt:TensorRtBackend",
         runs_on=(GPU,),

@@ -13,7 +13,6 @@ session rests. Every round therefore has processes of its own, as it has samples
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +22,7 @@ from ponas_deploy.backends import _trtexec_output as output
 from ponas_deploy.backends._buffers import check_settings
 from ponas_deploy.backends._engine_record import read_record, write_record
 from ponas_deploy.backends._gpu_protocol import ONE_STREAM
+from ponas_deploy.backends._programs import found_program
 from ponas_deploy.backends._trtexec_session import NAME as _NAME
 from ponas_deploy.backends._trtexec_session import EngineInterface, TrtexecRecord, TrtexecSession, run_program
 from ponas_deploy.backends.onnx_interface import FLOAT, HALF, read_interface
@@ -169,13 +169,13 @@ class TrtexecBackend:
 
 def _find(path: str | None) -> str:
     named = path or os.environ.get(VARIABLE, "")
-    found = shutil.which(named or _NAME) or (None if named else shutil.which(JETPACK))
+    found = found_program(named, _NAME, (JETPACK,))
     if found is None:
         where = f"'{named}' is no program" if named else f"it is neither on PATH nor {JETPACK}"
         raise BackendError(
             _NAME, f"{where}: install TensorRT {_OLDEST[0]} or later, or name the program in ${VARIABLE}."
         )
-    return str(Path(found).resolve())
+    return found
 
 
 @lru_cache(maxsize=None)

@@ -201,9 +201,8 @@ def gpu_clocks() -> dict[str, Any] | None:
 def hottest_c() -> float | None:
     """The hottest sensor in degrees Celsius, None without one."""
     zones = glob.glob("/sys/class/thermal/thermal_zone*")
-    hot = [
-        zone for zone in zones if "pmic" not in first_line(os.path.join(zone, "type")).lower()
-    ]  # 100 always
+    # A Jetson's PMIC-Die says 100 degrees always.
+    hot = [zone for zone in zones if "pmic" not in first_line(os.path.join(zone, "type")).lower()]
     texts = [first_line(os.path.join(zone, "temp")) for zone in hot]
     found = [int(text) / 1000 for text in texts if text.lstrip("-").isdigit()]
     return max(found) if found else None
@@ -388,9 +387,19 @@ def start(request: dict[str, Any], folder: str) -> dict[str, Any]:
         if time.monotonic() > deadline or not alive(folder, job):
             why = why_ended(place)
             stop({"job": job, "at_once": True}, folder)
-            raise RefusedError(f"its worker did not start ({why['said'] or 'exit code ' + str(why['code'])})")
+            raise RefusedError(no_start(why))
         time.sleep(0.02)
     return {}
+
+
+def no_start(why: dict[str, Any]) -> str:
+    """Why a worker did not start, and what to do where that is known."""
+    if "No module named 'numpy'" in why["said"]:
+        return (
+            f"its Python, {sys.executable}, has no NumPy, which measuring takes: install it there (on Debian"
+            " python3-numpy), or name another interpreter as `python` in the device book"
+        )
+    return f"its worker did not start ({why['said'] or 'exit code ' + str(why['code'])})"
 
 
 def start_worker(request: dict[str, Any], folder: str, place: str, lock: int) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ponas_deploy.backends import RunSettings, _trtexec_session, get_backend
+from ponas_deploy.backends import RunSettings, _programs, get_backend
 from ponas_deploy.backends import _trtexec_output as output
 from ponas_deploy.backends.trtexec import ENGINE, SIDECAR, VARIABLE, TrtexecBackend, _probe
 from ponas_deploy.errors import BackendError, UnknownNameError
@@ -195,7 +195,7 @@ def test_outputs_come_back_through_files(
 
 def test_one_process_serves_one_visit(log: Path, model: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr(_trtexec_session, "monotonic", lambda: now)
+    monkeypatch.setattr(_programs, "monotonic", lambda: now)
     with TrtexecBackend().load(model, RunSettings()) as session:
         assert session.time_ns(1) == 30_000
         assert session.time_ns(9) == 9 * 20_000

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
+import venv
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from ponas_deploy.backends.onnx_calibration import Calibration
 from ponas_deploy.backends.onnx_prepared import prepared_for_board
 from ponas_deploy.backends.trtexec import VARIABLE
 from ponas_deploy.boards.book import Board, Entry
+from ponas_deploy.boards.link import BoardError
 from ponas_deploy.errors import BackendError
 from ponas_deploy.remote.place import BoardPlace, place_on
 from searchspace import Architecture, Space
@@ -213,6 +216,17 @@ def test_the_host_prepares_what_it_sends(
     assert b"ponas.prepared_for" in engine.read_bytes()
     with backend.open(engine, settings) as session:
         assert is_near(session.run(images), expected, 0.02)
+
+
+def test_a_python_without_numpy_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    venv.create(tmp_path / "bare")
+    python = str(tmp_path / "bare" / "bin" / "python")
+    words = f"bare: its Python, {python}, has no NumPy, which measuring takes: install it there"
+    entry = Entry("bare", Board(command=(), python=python))
+    with pytest.raises(BoardError, match=re.escape(words)), place_on(entry, "test"):
+        pass
 
 
 class NoJob:
