@@ -14,6 +14,7 @@ import typer
 
 from ponas_deploy import __version__
 from ponas_deploy.commands.boundary import ErrorBoundary, run
+from ponas_deploy.commands.bundle import bundle
 from ponas_deploy.commands.compare import compare
 from ponas_deploy.commands.describe import describe
 from ponas_deploy.commands.devices import devices_app
@@ -47,6 +48,7 @@ app.command()(doctor)
 app.command()(describe)
 app.command()(schema)
 app.command()(profile)
+app.command()(bundle)
 app.command()(networks)
 app.command()(measure)
 app.command()(specialize)

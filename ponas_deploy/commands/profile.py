@@ -29,6 +29,7 @@ from ponas_deploy.commands.options import (
 from ponas_deploy.commands.output import note, print_json, show
 
 if TYPE_CHECKING:
+    from ponas_deploy.commands.quantities import Resolutions
     from ponas_deploy.tables.accuracy import AccuracyTable
     from ponas_deploy.tables.store import StoredTable
 
@@ -71,6 +72,14 @@ def profile(
     ] = None,
     estimate: Estimate = None,
     scale_by: ScaleBy = None,
+    result: Annotated[
+        Path | None,
+        typer.Option(
+            "--import",
+            metavar="RESULT",
+            help="Measure nothing: make the tables of what an archive of `ponas bundle` wrote on a board.",
+        ),
+    ] = None,
     accuracy_table: AccuracyTableFile = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write the tables here instead of your store.")
@@ -99,6 +108,9 @@ def profile(
     With --estimate nothing is measured: a table is made of a board's published figures, for a device that is
     not at hand. It says so wherever it is used, how far it may be off, and never counts as measured.
 
+    With --import the tables come from the file that an archive of `ponas bundle` wrote on a board; --name
+    says what to call that, where its own name does not do.
+
     \b
     Examples:
       ponas profile --device cpu
@@ -108,6 +120,7 @@ def profile(
       ponas profile --device cpu --space ofa-mbv3 --resolution 160,192,224 --time 3min
       ponas profile --device gpu --backend tensorrt --precision fp16
       ponas profile --device jetson --estimate orin-nano --precision fp16
+      ponas profile --import ponas-result-pi-5-0123456789ab.zip --name pi
       ponas profile --backend onnxruntime --prior amd-epyc-2c/openvino-bf16-t1-b1-ponas-224px-1000c
     """
     from ponas_deploy.commands.waiting import profile_bar
@@ -124,6 +137,10 @@ def profile(
     if measurements is not None and prior is None:
         raise typer.BadParameter("--measurements counts networks for a prior: name one with --prior.")
     _refuse_beside_estimate(estimate, scale_by, prior, backend, name)
+    if result:
+        _refuse_beside_import(device, backend, precision, space, resolution, prior, estimate)
+        _import(result, name, out, accuracy_table, force=force, json=json)
+        return
     device = device or estimate or "cpu"
     refuse_threads(threads, device)
     if resolution and not resolution.px:
@@ -165,6 +182,49 @@ def _refuse_beside_estimate(
         raise typer.BadParameter(f"{', '.join(given)}: not with --estimate, which measures nothing here.")
 
 
+def _refuse_beside_import(
+    device: str | None,
+    backend: list[str] | None,
+    precision: list[str] | None,
+    space: str | None,
+    resolution: Resolutions | None,
+    prior: str | None,
+    estimate: str | None,
+) -> None:
+    """A usage error for options that say what the bundle says already."""
+    idle = {
+        "--device": device,
+        "--backend": backend,
+        "--precision": precision,
+        "--space": space,
+        "--resolution": resolution,
+        "--prior": prior,
+        "--estimate": estimate,
+    }
+    if given := [option for option, value in idle.items() if value]:
+        raise typer.BadParameter(
+            f"{', '.join(given)}: not with --import, whose bundle says what was measured."
+        )
+
+
+def _import(
+    result: Path, name: str | None, out: Path | None, accuracy_table: str | None, *, force: bool, json: bool
+) -> None:
+    """Make and print the tables of a bundle's result."""
+    from ponas_deploy.profiling.bundle_result import import_result
+    from ponas_deploy.profiling.tables import accuracy_of
+    from ponas_deploy.tables.files import load_accuracy_table
+    from searchspace import build_space
+
+    made = import_result(result, name=name or "", out=out, overwrite=force, on_note=note)
+    key = made[0].table.space
+    found = accuracy_of(build_space(key.name), accuracy_table) if key else None
+    accuracy = load_accuracy_table(found) if found else None
+    for stored in made:
+        note(_precision(stored, accuracy, here=False))
+    _print(made, accuracy, json)
+
+
 def _print(made: Sequence[StoredTable], accuracy: AccuracyTable | None, json: bool) -> None:
     if json:
         from ponas_deploy.commands.documents.profile import profile_document
@@ -176,12 +236,13 @@ def _print(made: Sequence[StoredTable], accuracy: AccuracyTable | None, json: bo
     show(profile_report(made))
 
 
-def _precision(stored: StoredTable, accuracy: AccuracyTable | None) -> str:
+def _precision(stored: StoredTable, accuracy: AccuracyTable | None, *, here: bool = True) -> str:
     """How exact a table is, and what may make it more so."""
     from ponas_deploy.profiling.precision import precision_of
 
     protocol = stored.table.protocol
-    more = "; the same command again goes on with it" if protocol.stopped_by == "time" else ""
+    goes_on = here and protocol.stopped_by == "time"
+    more = "; the same command again goes on with it" if goes_on else ""
     finding = f". {protocol.prior.finding}" if protocol.prior and protocol.prior.finding else ""
     mixed = protocol.prior.mixed if protocol.prior else {}
     shares = ", ".join(f"{100 * share:.0f} % {name}" for name, share in mixed.items())

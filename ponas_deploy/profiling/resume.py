@@ -94,8 +94,13 @@ def header(
         "space": space.document(),
         "conditions": conditions.document(),
         "environment": dict(environment),
-        "protocol": _protocol(plan.numbers(), seed, WEIGHTS),
+        "protocol": expected_protocol(plan, seed),
     }
+
+
+def expected_protocol(plan: Plan, seed: int) -> dict[str, str | None]:
+    """What the header of a journal says of how everything is measured."""
+    return _protocol(plan.numbers(), seed, WEIGHTS)
 
 
 def entries_of(table: LatencyTable, wanted: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

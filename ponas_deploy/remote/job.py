@@ -367,7 +367,7 @@ class Job:
                 raise self._error("its journal tells of a step that it was not given.")
             if line["step"] == self._step:
                 if "error" not in line:
-                    line = _shown(line)
+                    line = shown(line)
                 self._now = str(line.get("now", self._now))[:_MOST_TITLE]
                 yield line
 
@@ -450,14 +450,14 @@ def _compressed(contents: Iterable[bytes]) -> Iterator[bytes]:
     yield from (bytes(waiting[at : at + PIECE_BYTES]) for at in range(0, len(waiting), PIECE_BYTES))
 
 
-def _shown(value: Any) -> Any:
+def shown(value: Any) -> Any:
     """The same JSON with text that can be printed."""
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, list):
-        return [_shown(inner) for inner in value]
+        return [shown(inner) for inner in value]
     if isinstance(value, dict):
-        return {printable(key): _shown(inner) for key, inner in value.items()}
+        return {printable(key): shown(inner) for key, inner in value.items()}
     return value
 
 

@@ -23,6 +23,7 @@ ENTRIES = (
     "ponas_deploy.measuring.contention",
     "ponas_deploy.measuring.interference",
     "ponas_deploy.measuring.protocol",
+    "ponas_deploy.remote.carried",
     "ponas_deploy.remote.steps",
     "ponas_deploy.remote.worker",
 )

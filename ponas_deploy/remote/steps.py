@@ -65,7 +65,7 @@ def machine_readings(state: State, details: Details, write: Write) -> Any:
 
 def look(state: State, details: Details, write: Write) -> Any:
     """The machine between two rounds."""
-    return asdict(_snapshot(state, details))
+    return asdict(snapshot_of(state, details))
 
 
 def open_models(state: State, details: Details, write: Write) -> Any:
@@ -105,7 +105,7 @@ def open_models(state: State, details: Details, write: Write) -> Any:
         finally:
             for _, future in under_way:
                 future.add_done_callback(_close)
-    plan, probe = Plan(**details["plan"]), _probe(state, details)
+    plan, probe = Plan(**details["plan"]), probe_of(state, details)
     write({"now": "running what was built for the first time"})
     for key, _ in details["models"]:
         session = sessions[key]
@@ -137,14 +137,14 @@ def take_round(state: State, details: Details, write: Write) -> Any:
             send()
 
     write({"now": f"measuring round {details['number']}"})
-    probe = _probe(state, details)
+    probe = probe_of(state, details)
     visits = Visits(sessions, details["runs"], Samples(on_sample=add), details["sentinel"], plan, None, probe)
-    before = _snapshot(state, details)
+    before = snapshot_of(state, details)
     with no_garbage_collection():
         visits.round(
             details["order"], details["number"], plan, details["allowed_redos"], quiet=details["quiet"]
         )
-    after = _snapshot(state, details)
+    after = snapshot_of(state, details)
     send()
     return {"before": asdict(before), "after": asdict(after), "redone": visits.redone}
 
@@ -263,7 +263,7 @@ def _backend(state: State, name: str) -> Backend:
     return backends[name]
 
 
-def _probe(state: State, details: Details) -> ContentionProbe | None:
+def probe_of(state: State, details: Details) -> ContentionProbe | None:
     """The contention probe of this job; another one when what is known of the core is another number."""
     asked = (details["backend"], details["settings"]["threads"], details["known_ns"])
     if state.values.get("probe_for") != asked:
@@ -272,10 +272,11 @@ def _probe(state: State, details: Details) -> ContentionProbe | None:
     return probe
 
 
-def _snapshot(state: State, details: Details) -> Snapshot:
+def snapshot_of(state: State, details: Details) -> Snapshot:
+    """The machine now, with what the runtime reads of a GPU and what the probe saw."""
     backend = _backend(state, details["backend"])
     read_gpu = backend.reading if isinstance(backend, ReadsGpu) else GpuReading
-    return take_snapshot(read_gpu, readings(_probe(state, details)))
+    return take_snapshot(read_gpu, readings(probe_of(state, details)))
 
 
 def _engine(state: State, details: Details, folder: Path) -> Path:
