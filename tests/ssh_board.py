@@ -45,14 +45,15 @@ _CLIENT = """Host board
 """
 
 
-@dataclass(frozen=True)
+@dataclass
 class SshBoard:
-    """`ssh -F config board` reaches it; `home` is its user's."""
+    """`ssh -F config board` reaches it; `home` is its user's. `inside` are words before every program."""
 
     folder: Path
     user: str
     port: int
     server: subprocess.Popen[bytes]
+    inside: tuple[str, ...] = ()
 
     @property
     def home(self) -> Path:
@@ -68,6 +69,14 @@ class SshBoard:
         for child in map(int, children):
             with suppress(ProcessLookupError):
                 os.killpg(child, signal.SIGKILL)
+
+    def is_down(self, seconds: float) -> None:
+        """Kill the server with all connections; another one takes its place after so long."""
+        self.cut()
+        self.server.kill()
+        self.server.wait()
+        sleep(seconds)
+        self.server = start_server(self.folder, self.inside)
 
     def processes(self) -> list[str]:
         """What its user runs now."""
@@ -90,7 +99,7 @@ def refuse_without_server() -> None:
 
 
 @contextmanager
-def ssh_board(more: str = "", shell: str = "/bin/bash") -> Iterator[SshBoard]:
+def ssh_board(more: str = "", shell: str = "/bin/bash", inside: tuple[str, ...] = ()) -> Iterator[SshBoard]:
     """A server with its user, gone at the end with all the user ran. `more` are lines of its settings."""
     refuse_without_server()
     folder = Path(tempfile.mkdtemp(prefix="ponas-ssh-"))
@@ -107,32 +116,37 @@ def ssh_board(more: str = "", shell: str = "/bin/bash") -> Iterator[SshBoard]:
         for path in (home / ".ssh", home / ".ssh" / "authorized_keys"):
             shutil.chown(path, user, user)
         port = _free_port()
-        with _server(folder, user, port, more) as server:
-            host_key = " ".join((folder / "host.pub").read_text().split()[:2])
-            (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {host_key}\n")
-            (folder / "config").write_text(_CLIENT.format(port=port, user=user, folder=folder))
-            yield SshBoard(folder, user, port, server)
+        settings = _CONFIG.format(port=port, folder=folder, user=user, more=more)
+        (folder / "sshd_config").write_text(settings)
+        host_key = " ".join((folder / "host.pub").read_text().split()[:2])
+        (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {host_key}\n")
+        (folder / "config").write_text(_CLIENT.format(port=port, user=user, folder=folder))
+        board = SshBoard(folder, user, port, start_server(folder, inside), inside)
+        try:
+            yield board
+        finally:
+            board.server.kill()
+            board.server.wait()
     finally:
         _run("pkill", "-KILL", "-u", user, check=False)
         _run("userdel", "-rf", user, check=False)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@contextmanager
-def _server(folder: Path, user: str, port: int, more: str) -> Iterator[subprocess.Popen[bytes]]:
-    settings, log = folder / "sshd_config", folder / "log"
-    settings.write_text(_CONFIG.format(port=port, folder=folder, user=user, more=more))
+def start_server(folder: Path, inside: tuple[str, ...]) -> subprocess.Popen[bytes]:
+    """A server with the settings of a folder, which listens."""
+    log = folder / "log"
     Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-    with log.open("wb") as file, subprocess.Popen([SSHD, "-D", "-e", "-f", settings], stderr=file) as server:
-        try:
-            deadline = monotonic() + 20
-            while b"Server listening" not in log.read_bytes():
-                assert server.poll() is None, log.read_text()
-                assert monotonic() < deadline, log.read_text()
-                sleep(0.05)
-            yield server
-        finally:
+    with log.open("wb") as file:
+        words = [*inside, SSHD, "-D", "-e", "-f", str(folder / "sshd_config")]
+        server = subprocess.Popen(words, stderr=file)
+    deadline = monotonic() + 20
+    while b"Server listening" not in log.read_bytes():
+        if server.poll() is not None or monotonic() > deadline:
             server.kill()
+            raise AssertionError(log.read_text())
+        sleep(0.05)
+    return server
 
 
 def _free_port() -> int:

@@ -50,11 +50,15 @@ def test_a_noisy_shell_does_not_matter(path: Path, board: SshBoard) -> None:
     board.write(".bashrc", "")
 
 
-@pytest.mark.parametrize("shell", ["bash", "sh", "zsh", "fish", "tcsh", "rbash"])
+@pytest.mark.parametrize("shell", ["bash", "sh", "dash", "busybox", "zsh", "fish", "tcsh", "rbash"])
 def test_every_login_shell(path: Path, board: SshBoard, shell: str) -> None:
     found = shutil.which(shell)
     if found is None:
         pytest.skip(f"there is no {shell} here")
+    if shell == "busybox":  # what it is depends on the name that it is called by
+        link = board.folder / "ash"
+        link.symlink_to(found)
+        found = str(link)
     subprocess.run(["usermod", "-s", found, board.user], check=True)
     if shell == "rbash":  # it takes no path of a program
         with pytest.raises(BoardError, match="restricted"):
@@ -96,3 +100,8 @@ def test_host_keys_and_keys_are_checked(path: Path, board: SshBoard) -> None:
 def test_a_forced_command_is_no_runner(path: Path) -> None:
     with ssh_board("ForceCommand echo only this") as board, pytest.raises(BoardError, match="ended"):
         answers(path, board)
+
+
+def test_a_forced_command_that_runs_what_was_asked_for_is_one(path: Path) -> None:
+    with ssh_board('ForceCommand echo forced; sh -c "$SSH_ORIGINAL_COMMAND"') as board:
+        assert answers(path, board)

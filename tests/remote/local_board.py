@@ -8,11 +8,13 @@ import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
+
+import pytest
 
 from ponas_deploy.remote.pack import pack
 
@@ -132,3 +134,27 @@ def host(step: str, *board: str, absent_s: float = 600) -> Iterator[Host]:
             yield Host(process, job)
         finally:
             process.kill()
+
+
+def refuse_without_namespaces() -> None:
+    """Skip a test where no other files can be put in the place of the system's."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("files of the system are covered by others as root on Linux alone")
+    if subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode:
+        pytest.skip("this system lets nobody mount in a namespace of its own")
+
+
+def masked(folder: Path, files: Mapping[str, str]) -> tuple[str, ...]:
+    """The words before a command that sees these files in the place of the system's, by their paths."""
+    lines = ["set -e"]
+    for number, (path, text) in enumerate(files.items()):
+        cover = folder / f"cover{number}"
+        cover.write_text(text)
+        if not Path(path).exists():
+            parent = next(one for one in Path(path).parents if one.exists())
+            made = Path(path).parent
+            lines += [f"mount -t tmpfs none {parent}", f"mkdir -p {made}", f"touch {path}"]
+        lines.append(f"mount --bind {cover} {path}")
+    script = folder / "masked.sh"
+    script.write_text("\n".join([*lines, 'exec "$@"', ""]))
+    return ("unshare", "-m", "sh", str(script))

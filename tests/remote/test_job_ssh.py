@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import secrets
 import shutil
 import signal
+import subprocess
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -17,7 +20,7 @@ from local_board import Place, archive_with_steps, becomes, host
 from ponas_deploy.boards.book import Board, Entry
 from ponas_deploy.remote import job as jobs
 from ponas_deploy.remote.job import BoardBusyError, WorkerEnded, job_on
-from ssh_board import SshBoard, ssh_board
+from ssh_board import SshBoard, refuse_without_server, ssh_board
 
 pytestmark = pytest.mark.ssh
 SSH = shutil.which("ssh") or "ssh"
@@ -97,3 +100,59 @@ def test_a_second_job_is_told_who_has_the_board() -> None:
         with pytest.raises(BoardBusyError, match="has been measuring there"), job_on(ENTRY, title="another"):
             pass
         assert job.do("echo") == {}
+
+
+def test_a_server_that_ends_and_begins_again_loses_no_line_and_doubles_none(
+    board: SshBoard, place: Place
+) -> None:
+    lines, notes = list[Mapping[str, Any]](), list[str]()
+    with job_on(ENTRY, title="test", on_note=notes.append) as job:
+        ends = Timer(0.3, board.is_down, (2.5,))
+        ends.start()
+        assert job.do("count", lines.append, lines=200, pause_s=0.03) == 0
+        ends.join()
+    assert [line["number"] for line in lines] == [*range(200)]
+    assert sum("Connecting again" in note for note in notes) >= 2, "nobody answered at first"
+    assert job.id not in place.jobs()
+
+
+@contextmanager
+def network() -> Iterator[str]:
+    """A network of its own by name, with nothing but its loopback."""
+    if not shutil.which("ip"):
+        pytest.skip("there is no ip: apt-get install iproute2")
+    name = f"ponas-{secrets.token_hex(4)}"
+    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip(f"no network can be made here: {made.stderr.strip()}")
+    try:
+        link(name, "up")
+        yield name
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=True)
+
+
+def link(name: str, state: str) -> None:
+    """Take the only link of a network up or down."""
+    subprocess.run(["ip", "-n", name, "link", "set", "lo", state], check=True)
+
+
+@pytest.mark.parametrize("down_s", [1.0, 8.0], ids=["for a moment", "until ssh gives up"])
+def test_a_link_that_goes_down_and_up_loses_no_line_and_doubles_none(tmp_path: Path, down_s: float) -> None:
+    refuse_without_server()
+    with network() as name, ssh_board(inside=("ip", "netns", "exec", name)) as board:
+        program = tmp_path / "ssh"
+        quick = "-o ServerAliveInterval=1 -o ServerAliveCountMax=2 -o ConnectTimeout=2"  # first ones count
+        inside = f"ip netns exec {name} {SSH} -F {board.config} {quick}"
+        program.write_text(f'#!/bin/sh\nexec {inside} "$@"\n')
+        lines, notes = list[Mapping[str, Any]](), list[str]()
+        with job_on(ENTRY, title="test", on_note=notes.append) as job:
+            down = Timer(0.3, link, (name, "down"))
+            up = Timer(0.3 + down_s, link, (name, "up"))
+            down.start()
+            up.start()
+            assert job.do("count", lines.append, lines=400, pause_s=0.03) == 0
+            up.join()
+        assert [line["number"] for line in lines] == [*range(400)]
+        assert any("Connecting again" in note for note in notes) == (down_s > 5)
+        assert becomes(lambda: not board.processes()), board.processes()
