@@ -40,6 +40,8 @@ settings.load_profile("same cases")
 @pytest.fixture(autouse=True)
 def _own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PONAS_HOME", str(tmp_path / "home"))
+    # Reports are as wide as in a pipe: a worker of pytest-xdist has the 80 columns of no terminal.
+    monkeypatch.delenv("COLUMNS", raising=False)
 
 
 def tiny_space(resolution: int = 32, classes: int = 10) -> Space:
