@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from conftest import tiny_space
+from ponas_deploy.backends import registry
 from ponas_deploy.boards.book import Board, Entry, add_board
 from ponas_deploy.engines.deployment import export
 from ponas_deploy.engines.measured_model import measure_model
@@ -27,6 +28,8 @@ TENSORRT = RuntimeThere("tensorrt", precisions=("fp16", "fp32"), on_gpu=True)
 TRTEXEC = RuntimeThere("trtexec", precisions=("fp16",), on_gpu=True)
 CUDA = RuntimeThere("onnxruntime-cuda", precisions=("fp32",), on_gpu=True)
 ORT = RuntimeThere("onnxruntime", precisions=("fp32",))
+PERF_TEST = RuntimeThere("onnxruntime_perf_test", precisions=("fp32",))
+BENCHMARK_APP = RuntimeThere("benchmark_app", precisions=("fp32",))
 
 
 class Said(BoardPlace):
@@ -34,7 +37,7 @@ class Said(BoardPlace):
 
     def __init__(self, *runtimes: RuntimeThere) -> None:
         super().__init__("box", None, lambda: pytest.fail("it is asked"))  # type: ignore[arg-type]
-        names = ("tensorrt", "trtexec", "onnxruntime-cuda", "onnxruntime", "openvino")
+        names = [entry.name for entry in registry.ENTRIES if entry.on_boards]
         self._runtimes = {name: RuntimeThere(name, problem="is not there.") for name in names}
         self._runtimes |= {one.backend: one for one in runtimes}
 
@@ -46,6 +49,9 @@ class Said(BoardPlace):
         ((TRTEXEC, ORT), (), {"trtexec": ("fp16",)}),
         ((ORT,), (), {"onnxruntime": ("fp32",)}),
         ((TENSORRT, ORT), ("onnxruntime",), {"onnxruntime": ("fp32",)}),
+        ((PERF_TEST, BENCHMARK_APP), (), {"onnxruntime_perf_test": ("fp32",), "benchmark_app": ("fp32",)}),
+        ((ORT, PERF_TEST, BENCHMARK_APP), (), {"onnxruntime": ("fp32",), "benchmark_app": ("fp32",)}),
+        ((TRTEXEC, PERF_TEST), (), {"trtexec": ("fp16",)}),
     ],
 )
 def test_the_runtimes_of_a_board_are_those_of_its_gpu_if_it_has_any(
