@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 
 def profile(
     device: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             metavar="NAME",
             show_default="cpu, or the board of --estimate",
-            help="cpu or gpu of this machine. A device is profiled where it stands.",
+            help="cpu or gpu of this machine, or a board (`ponas devices add`). May be repeated.",
         ),
     ] = None,
     name: Annotated[
@@ -105,6 +105,10 @@ def profile(
     certified on others; so is a mixture with the other stored tables where that predicts held-out networks
     of here better. That suits runtimes that take seconds to build each model.
 
+    Several --device are profiled in one go: boards at the same time, this machine alone after them. All
+    boards are connected to first, so that passwords are asked for at the beginning. Where a device fails,
+    what the others measured is kept, and exit code 1 says so at the end.
+
     With --estimate nothing is measured: a table is made of a board's published figures, for a device that is
     not at hand. It says so wherever it is used, how far it may be off, and never counts as measured.
 
@@ -119,19 +123,20 @@ def profile(
       ponas profile --device cpu --time 20s
       ponas profile --device cpu --space ofa-mbv3 --resolution 160,192,224 --time 3min
       ponas profile --device gpu --backend tensorrt --precision fp16
+      ponas profile --device jetson --device pi --space ponas --time 3min
       ponas profile --device jetson --estimate orin-nano --precision fp16
       ponas profile --import ponas-result-pi-5-0123456789ab.zip --name pi
       ponas profile --backend onnxruntime --prior amd-epyc-2c/openvino-bf16-t1-b1-ponas-224px-1000c
     """
     from ponas_deploy.commands.waiting import profile_bar
     from ponas_deploy.profiling.inventory import Target
-    from ponas_deploy.profiling.tables import ProfileOptions, accuracy_of, profile_tables
+    from ponas_deploy.profiling.tables import ProfileOptions, accuracy_of
+    from ponas_deploy.profiling.together import ProfilesError, profile_devices
     from ponas_deploy.tables.architectures import DEFAULT_RESOLUTION
     from ponas_deploy.tables.chosen_space import chosen_space
     from ponas_deploy.tables.files import load_accuracy_table
     from ponas_deploy.tables.named import named_tables
     from ponas_deploy.tables.resolutions import spaces_at
-    from ponas_deploy.tables.store import StoredTable
     from searchspace import build_space
 
     if measurements is not None and prior is None:
@@ -141,14 +146,17 @@ def profile(
         _refuse_beside_import(device, backend, precision, space, resolution, prior, estimate)
         _import(result, name, out, accuracy_table, force=force, json=json)
         return
-    device = device or estimate or "cpu"
-    refuse_threads(threads, device)
+    devices = device or [estimate or "cpu"]
+    if len(devices) > 1 and (one := "--estimate" if estimate else "--name" if name else ""):
+        raise typer.BadParameter(f"{one}: of one device, name a single --device.")
+    for each in devices:
+        refuse_threads(threads, each)
     if resolution and not resolution.px:
         raise typer.BadParameter("auto is for a search: name the resolutions to profile.")
     px = resolution.px if resolution else (DEFAULT_RESOLUTION,)
     chosen = chosen_space(space, tables=named_tables(prior, accuracy_table))
     spaces = spaces_at(build_space(chosen.name, px[0], classes), px)
-    target = Target(device, backend or (), precision or (), threads, batch)
+    targets = [Target(each, backend or (), precision or (), threads, batch) for each in devices]
     share = max(time / len(spaces), quantities.LEAST_PROFILE_S)
     options = ProfileOptions(
         share, name or "", out, accuracy_table, prior, measurements, overwrite=force, seed=seed
@@ -157,18 +165,24 @@ def profile(
     if estimate:
         from ponas_deploy.profiling.estimates import estimate_tables
 
-        estimated = estimate_tables(target, spaces, estimate, scale_by=scale_by, out=out, on_note=note)
+        estimated = estimate_tables(targets[0], spaces, estimate, scale_by=scale_by, out=out, on_note=note)
         _print(estimated, None, json)
         return
-    made = list[StoredTable]()
+    failed: ProfilesError | None = None
     with profile_bar() as on_progress:
-        for built in spaces:
-            made += profile_tables(target, built, options, on_note=note, on_progress=on_progress)
+        try:
+            made = profile_devices(targets, spaces, options, on_note=note, on_progress=on_progress)
+        except ProfilesError as error:
+            if not error.tables:
+                raise
+            made, failed = error.tables, error
     found = accuracy_of(spaces[0], accuracy_table)
     accuracy = load_accuracy_table(found) if found else None
     for stored in made:
         note(_precision(stored, accuracy))
     _print(made, accuracy, json)
+    if failed:
+        raise failed
 
 
 def _refuse_beside_estimate(
@@ -183,7 +197,7 @@ def _refuse_beside_estimate(
 
 
 def _refuse_beside_import(
-    device: str | None,
+    device: list[str] | None,
     backend: list[str] | None,
     precision: list[str] | None,
     space: str | None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -136,7 +137,8 @@ def specialize(
     Without --device this only chooses, from a latency table and an accuracy table; --resolution and --classes
     say which networks a CSV is of, for budgets on parameters, MACs and size. With --device cpu
     this machine is profiled where it was not yet, the engine is built and timed in fresh processes, and
-    the search goes on until the measured latency meets the budget: its median, or --percentile. Any other
+    the search goes on until the measured latency meets the budget: its median, or --percentile. A board
+    (`ponas devices add`) is measured in the same way, over its link. Any other
     device must have a table in the store; its engine is emitted as portable ONNX, to be built and measured
     there. With --estimate that table is made of a board's published figures: a guess, which it says with how
     far it may be off, and which is left out where a measured table of the device serves.
@@ -156,7 +158,8 @@ def specialize(
     tables of its own; the best network of all is chosen, at its resolution. What a network loses at each is
     said by an --accuracy-table of each, or by one table that knows it, such as that of ofa-mbv3.
 
-    Several --device are served one after the other, each with a folder of its own below --out. With --robust
+    Several --device have a folder each below --out. Boards are measured at the same time, this machine alone
+    after them; where a device fails, the others go on, and exit code 1 says so at the end. With --robust
     they share one network: of those that keep the budget on every device, by its tables and their margins,
     the one that loses least, and a table says what sharing costs each device against the best network of its
     own. Every runtime and precision that a device has a table of may run it. A budget may be one device's:
@@ -260,7 +263,7 @@ def specialize(
             "on_note": note,
             "on_progress": on_progress,
             "on_build": lines_of_a_build(),
-            "on_attempt": _note_attempt,
+            "on_attempt": partial(_note_attempt, of_several=len(targets) > 1),
         }
         if len(targets) > 1:
             _fleet(built, targets, accuracies, limits, own, robust, how, (chosen.text, trained), json)
@@ -321,10 +324,19 @@ def _fleet(
     said: tuple[str, str],
     json: bool,
 ) -> None:
-    """Several devices: an engine for each, of one network where it shall be `robust`."""
-    from ponas_deploy.engines.fleet import deploy_fleet
+    """Several devices: an engine for each, of one network where it shall be `robust`.
 
-    fleet = deploy_fleet(space, targets, losses, limits, robust=robust, budgets=own, **how)
+    Where some devices failed, the engines of the others are shown before that is said.
+    """
+    from ponas_deploy.engines.fleet import FleetError, deploy_fleet
+
+    failed: FleetError | None = None
+    try:
+        fleet = deploy_fleet(space, targets, losses, limits, robust=robust, budgets=own, **how)
+    except FleetError as error:
+        if not error.fleet.engines:
+            raise
+        fleet, failed = error.fleet, error
     if json:
         from ponas_deploy.commands.documents.fleet import fleet_document
 
@@ -336,6 +348,8 @@ def _fleet(
         show(*(engine_report(engine, *said) for engine in fleet.engines))
         if fleet.shared:
             show(sharing_report(fleet.shared))
+    if failed:
+        raise failed
     if any(engine.manifest.not_told for engine in fleet.engines):
         raise typer.Exit(CANNOT_BE_TOLD)
 
@@ -399,19 +413,18 @@ def _choose(
     show(specialization_report(found.specialization, found.margin, notes, found.doubts))
 
 
-def _note_attempt(attempt: Attempt) -> None:
+def _note_attempt(attempt: Attempt, *, of_several: bool) -> None:
     from ponas_deploy.engines.verdict import CANNOT_BE_TOLD as CANNOT_TELL
 
+    what = f"{f'{attempt.conditions.device}: ' * of_several}try {attempt.number}"
     runtime = f"{attempt.conditions.backend} {attempt.conditions.precision}{attempt.where}"
     if attempt.timing is None:
-        note(
-            f"try {attempt.number}: {runtime}, expected {attempt.expected_ms:.3f} ms; building and timing ..."
-        )
+        note(f"{what}: {runtime}, expected {attempt.expected_ms:.3f} ms; building and timing ...")
         return
     verdict = "meets the budget" if attempt.meets else "over the budget"
     if attempt.verdict == CANNOT_TELL:
         verdict += f", which cannot be told at a noise of {attempt.noise_pct:.0f} %"
-    note(f"try {attempt.number}: measured p{attempt.percentile} {attempt.measured_ms:.3f} ms, {verdict}")
+    note(f"{what}: measured p{attempt.percentile} {attempt.measured_ms:.3f} ms, {verdict}")
 
 
 def _folder_name(devices: Sequence[str], limits: Iterable[str]) -> str:

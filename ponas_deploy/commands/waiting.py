@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Timer
+from threading import Lock, Timer
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -39,25 +39,33 @@ def lines_of_a_build() -> OnBuildProgress:
 
 @contextmanager
 def profile_bar() -> Iterator[OnProgress]:
-    """A bar for each profile, from its first news to its last; lines where there is no terminal."""
-    console = report_console(stderr=True)
-    bars: Bars | None = None
-    task: TaskID | None = None
-    printed = -SECONDS_A_LINE
+    """A bar for each profile, from its first news to its last; lines where there is no terminal.
 
-    def on_progress(progress: ProfilingProgress) -> None:
-        nonlocal bars, task, printed
-        if not console.is_terminal:
-            if monotonic() - printed >= SECONDS_A_LINE:
-                printed = monotonic()
-                note(f"{progress.stage}: {progress.text}, {progress.seconds_left:.0f} s left")
-            return
-        if bars is None or task is None:
+    Several devices may have profiles at the same time, and report from threads of their own.
+    """
+    console = report_console(stderr=True)
+    one_at_a_time = Lock()
+    bars: Bars | None = None
+    tasks: dict[str, TaskID] = {}
+    printed: dict[str, float] = {}
+
+    def print_line(progress: ProfilingProgress) -> None:
+        now = monotonic()
+        if now - printed.get(progress.device, -SECONDS_A_LINE) >= SECONDS_A_LINE:
+            printed[progress.device] = now
+            of = f"{progress.device}: " if progress.device else ""
+            note(f"{of}{progress.stage}: {progress.text}, {progress.seconds_left:.0f} s left")
+
+    def draw(progress: ProfilingProgress) -> None:
+        nonlocal bars
+        if bars is None:
             bars = _profile_bars(console)
-            task = bars.add_task("", stage="", left="")
             bars.start()
+        if progress.device not in tasks:
+            name = f"{progress.device} " if progress.device else ""
+            tasks[progress.device] = bars.add_task("", device=name, stage="", left="")
         bars.update(
-            task,
+            tasks[progress.device],
             completed=progress.done,
             total=progress.total,
             description=progress.text,
@@ -66,8 +74,17 @@ def profile_bar() -> Iterator[OnProgress]:
             refresh=True,
         )
         if progress.stage == "fit" and progress.done == progress.total:
-            bars.stop()
-            bars = None
+            bars.remove_task(tasks.pop(progress.device))
+            if not tasks:
+                bars.stop()
+                bars = None
+
+    def on_progress(progress: ProfilingProgress) -> None:
+        with one_at_a_time:
+            if console.is_terminal:
+                draw(progress)
+            else:
+                print_line(progress)
 
     try:
         yield on_progress
@@ -81,7 +98,7 @@ def _profile_bars(console: Any) -> Bars:
     from rich.progress import Progress as Bars
 
     columns = (
-        plain_column("{task.fields[stage]:8}"),
+        plain_column("{task.fields[device]}{task.fields[stage]:8}"),
         BarColumn(),
         plain_column("{task.percentage:>3.0f} %"),
         plain_column("{task.fields[left]}"),

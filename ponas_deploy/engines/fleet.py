@@ -1,18 +1,20 @@
 """Engines for several devices: one network that all of them share, or the best of each.
 
 What is shared is the architecture. It is chosen by the tables of all devices together (`search.fleet`), each
-within its own budget, and an engine is emitted for each: measured on this machine, portable elsewhere. Where
-the clock says that it is over the budget of a device here, that device's tables are corrected by what was
-measured and the network is chosen again.
+within its own budget, and an engine is emitted for each: measured on this machine and on boards that can be
+reached, portable elsewhere. Where the clock says that it is over the budget of a device, that device's tables
+are corrected by what was measured and the network is chosen again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ponas_deploy.backends import OnBuildProgress
+from ponas_deploy.backends.progress import BuildProgress
 from ponas_deploy.engines.deployment import (
     SECONDS,
     Losses,
@@ -23,32 +25,28 @@ from ponas_deploy.engines.deployment import (
     prepared,
     stored_losses,
 )
-from ponas_deploy.engines.emit import refuse_existing, scratch_beside
+from ponas_deploy.engines.emit import refuse_existing
 from ponas_deploy.engines.engine import Engine
-from ponas_deploy.engines.resolutions import sides_at
 from ponas_deploy.engines.search import OnAttempt
-from ponas_deploy.engines.task import AtResolution, Task, WeightsSource
-from ponas_deploy.engines.weights import Carried
-from ponas_deploy.errors import BudgetError, PonasError, TableMismatchError, UnknownNameError
+from ponas_deploy.engines.shared import SharedEngines
+from ponas_deploy.engines.task import Task, WeightsSource
+from ponas_deploy.engines.weights import Carried, one_at_a_time
+from ponas_deploy.errors import PonasError, TableMismatchError, UnknownNameError
 from ponas_deploy.files.notes import OnNote, no_note
-from ponas_deploy.files.opening import make_folder
 from ponas_deploy.machines.names import slug
-from ponas_deploy.measuring.place import HERE
-from ponas_deploy.profiling.inventory import Target
-from ponas_deploy.profiling.progress import OnProgress
+from ponas_deploy.measuring.place import Place
+from ponas_deploy.profiling.devices import known_devices
+from ponas_deploy.profiling.inventory import Target, refuse_unknown
+from ponas_deploy.profiling.places import reached_if_possible
+from ponas_deploy.profiling.progress import OnProgress, of_device
+from ponas_deploy.profiling.together import device_names, each, reached_each, said_of, with_name
 from ponas_deploy.search.costs import Amount, limits_of
-from ponas_deploy.search.fleet import FleetDevice, NamedSide, OnDevice, Shared, choose_shared
+from ponas_deploy.search.fleet import Shared
 from ponas_deploy.search.notation import Limit
-from ponas_deploy.search.specialize import Specialization
 from ponas_deploy.tables import store
-from ponas_deploy.tables.margin import CONFIDENCE, margin
+from ponas_deploy.tables.margin import CONFIDENCE
 from ponas_deploy.tables.store import StoredTable
-from searchspace.architecture import Architecture
 from searchspace.space import Space
-from searchspace.weights import Weights
-
-SHARED_TRIES = 4
-"""Shared networks that are built and timed here at the most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +55,16 @@ class Fleet:
 
     engines: tuple[Engine, ...]
     shared: Shared | None = None
+
+
+class FleetError(PonasError):
+    """Some of several devices failed. Attributes: `fleet` (engines of the others), `failures` by device."""
+
+    def __init__(self, fleet: Fleet, failures: Mapping[str, PonasError]) -> None:
+        self.fleet, self.failures = fleet, dict(failures)
+        said = [said_of(name, str(error)) for name, error in failures.items()]
+        there = " and ".join(str(engine.folder) for engine in fleet.engines)
+        super().__init__(" ".join([*said, f"Made for the others: {there}."] if there else said))
 
 
 def deploy_fleet(
@@ -90,11 +98,14 @@ def deploy_fleet(
 ) -> Fleet:
     """Emit an engine for each of several devices, with `robust` all of one network.
 
+    Boards of the device book are measured at the same time, this machine alone when they are done. A device
+    that fails does not stop the others: their tables are kept, and without `robust` their engines too.
+
     Args: those of `deploy`, but for
         targets: the devices, each with its runtimes, precisions, threads and batch.
         out: the folder that holds a folder for each device, called as the device is.
         robust: find the one network of least loss that keeps the budget of every device; else the best of
-            each, one after the other.
+            each.
         budgets: limits of single devices by their names, in place of those in `budget`.
         latency_table: paths or names of the only tables to choose by; a device of which none is named takes
             all that serve it.
@@ -104,9 +115,10 @@ def deploy_fleet(
     by the tables, and what sharing costs against the best network of each.
 
     Raises as `deploy` does: BudgetError names the device that cannot keep its budget and the least it takes.
-    PonasError for a device that is named twice, and for a shortlist or a genetic algorithm with `robust`.
+    FleetError where some devices failed without `robust`, with the engines of the others. PonasError for a
+    device that is named twice, and for a shortlist or a genetic algorithm with `robust`.
     """
-    folder, names = Path(out), _names(targets)
+    folder, names = Path(out), device_names(targets)
     if robust and (shortlist or method != "exact"):
         raise PonasError("one network for several devices is found by the exact search, by the tables alone.")
     tables = [store.latency_table(name, on_note) for name in names_of(latency_table)]
@@ -114,7 +126,7 @@ def deploy_fleet(
         space,
         stored_losses(space, losses),
         limits_of(budget, limits),
-        carried_by(weights, data, finetune, seed, calibration, on_note),
+        one_at_a_time(carried_by(weights, data, finetune, seed, calibration, on_note)),
         own_losses=not losses,
         resolutions=resolutions,
         percentile=percentile,
@@ -134,53 +146,88 @@ def deploy_fleet(
     for name in names:
         refuse_existing(folder / name, overwrite=overwrite)
 
-    def prepare(place: int) -> Task:
-        note = _with_name(names[place], on_note)
-        return prepared(
-            wanted[place],
-            targets[place],
-            HERE if targets[place].local else None,
-            seconds=seconds,
-            on_note=note,
-            on_progress=on_progress,
-            on_build=on_build,
-        )
+    known = known_devices()
+    for target in targets:
+        refuse_unknown(target, known)
 
-    def emit(place: int, task: Task, to: Path, *, replacing: bool) -> Engine:
-        return emitted(
-            task,
-            HERE if targets[place].local else None,
-            to / names[place],
-            tries=tries,
-            overwrite=replacing,
-            on_note=_with_name(names[place], on_note),
-            on_build=on_build,
-            on_attempt=on_attempt,
-        )
+    def reach(target: Target) -> AbstractContextManager[Place | None]:
+        return reached_if_possible(target, f"a search for {folder}", on_note)
 
-    if not robust:
-        engines = (emit(place, prepare(place), folder, replacing=overwrite) for place in range(len(names)))
-        return Fleet(tuple(engines))
-    tasks = _prepared(prepare, len(names))
-    return _SharedEngines(targets, names, tasks, emit, on_note).emitted_to(folder, overwrite=overwrite)
+    with reached_each(targets, reach) as (places, failures):
+
+        def prepare(number: int) -> Task:
+            name = names[number]
+            return prepared(
+                wanted[number],
+                targets[number],
+                places[number],
+                seconds=seconds,
+                on_note=with_name(name, on_note),
+                on_progress=of_device(name, on_progress),
+                on_build=_build_of(name, on_build),
+            )
+
+        def emit(number: int, task: Task, to: Path, *, replacing: bool) -> Engine:
+            name = names[number]
+            return emitted(
+                task,
+                places[number],
+                to / name,
+                tries=tries,
+                overwrite=replacing,
+                on_note=with_name(name, on_note),
+                on_build=_build_of(name, on_build),
+                on_attempt=on_attempt,
+            )
+
+        if robust:
+            _raise_first(failures, names, on_note)
+        tasks, failed = each(places, prepare)
+        if robust:
+            _raise_first(failed, names, on_note)
+            in_order = [tasks[number] for number in range(len(names))]
+            made_of_one = SharedEngines(places, names, in_order, emit, on_note)
+            return Fleet(*made_of_one.emitted_to(folder, overwrite=overwrite))
+        failures |= failed
+        engines = dict[int, Engine]()
+        for group in _at_once(places, tasks):
+            made, failed = each(
+                group, lambda number: emit(number, tasks[number], folder, replacing=overwrite)
+            )
+            engines |= made
+            failures |= failed
+    fleet = Fleet(tuple(engines[number] for number in sorted(engines)))
+    if failures:
+        raise FleetError(fleet, {names[number]: failures[number] for number in sorted(failures)})
+    return fleet
 
 
-def _prepared(prepare: Callable[[int], Task], count: int) -> list[Task]:
-    """The tables of every device, made where they lack: one device after the other.
+def _at_once(places: Mapping[int, Place | None], tasks: Mapping[int, Task]) -> list[dict[int, Place | None]]:
+    """Devices whose engines are made in one go: all, but where networks are trained or evaluated for each.
 
-    Here is where devices that do not share a processor can be measured at the same time, a thread each.
+    That takes long, and Ctrl-C ends it in the main thread alone.
     """
-    return [prepare(place) for place in range(count)]
+    there = {number: places[number] for number in sorted(tasks)}
+    if any(task.shortlist or task.weights.finish for task in tasks.values()):
+        return [{number: place} for number, place in there.items()]
+    return [there]
 
 
-def _names(targets: Sequence[Target]) -> tuple[str, ...]:
-    """What devices are called in their tables; PonasError for none, and for one that is named twice."""
-    names = tuple(target.device_name for target in targets)
-    if not names:
-        raise PonasError("no device was named: name one or more.")
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise PonasError(f"device {twice[0]} is named twice: name each once.")
-    return names
+def _raise_first(failures: Mapping[int, PonasError], names: Sequence[str], on_note: OnNote) -> None:
+    """Raise the failure of the first device that has one; those of others are said."""
+    if failures:
+        first, *others = sorted(failures)
+        for number in others:
+            on_note(said_of(names[number], str(failures[number])))
+        raise failures[first]
+
+
+def _build_of(name: str, on_build: OnBuildProgress | None) -> OnBuildProgress | None:
+    """Pass on how far a build is as that of a device."""
+    if on_build is None:
+        return None
+    report = on_build
+    return lambda build: report(BuildProgress(f"{name}: {build.phase}", build.done, build.steps))
 
 
 def _limits_by_device(
@@ -207,150 +254,3 @@ def _tables_by_device(tables: Sequence[StoredTable], names: Sequence[str]) -> li
         if stored.device not in names:
             raise TableMismatchError(f"{stored.name} is of device {stored.device}, not {' or '.join(names)}.")
     return [tuple(stored for stored in tables if stored.device == name) for name in names]
-
-
-def _with_name(name: str, on_note: OnNote) -> OnNote:
-    return lambda text: on_note(f"{name}: {text}")
-
-
-@dataclass(slots=True)
-class _SharedEngines:
-    """One network for several devices, from their tables to an engine for each."""
-
-    targets: Sequence[Target]
-    names: Sequence[str]
-    tasks: Sequence[Task]
-    emit: Callable[..., Engine]
-    on_note: OnNote
-
-    def emitted_to(self, folder: Path, *, overwrite: bool) -> Fleet:
-        """Choose, measure what is here, and put all engines in place when all of them are done.
-
-        Weights that are still to be fine-tuned are when the network is settled, once for all devices.
-        """
-        kept = [self._kept(place) for place in range(len(self.names))]
-        devices = [self._device(place, tables) for place, tables in enumerate(kept)]
-        with scratch_beside(folder) as scratch:
-            shared, engines = self._settled(devices, kept, scratch)
-            if any(task.weights.finish for task in self.tasks):
-                finished = dict[Architecture, Weights]()
-                engines = tuple(
-                    self.emit(place, _once(task, finished), folder, replacing=overwrite)
-                    for place, task in enumerate(self._only(shared, kept))
-                )
-            else:
-                engines = tuple(_moved(one, folder, scratch / "replaced") for one in engines)
-        return Fleet(engines, shared)
-
-    def _settled(
-        self, devices: Sequence[FleetDevice], kept: Sequence[Sequence[StoredTable]], scratch: Path
-    ) -> tuple[Shared, tuple[Engine, ...]]:
-        """The shared network with an engine of it for each device in `scratch`, those here within budget."""
-        here = [place for place, target in enumerate(self.targets) if target.local]
-        order = [*here, *(place for place in range(len(self.names)) if place not in here)]
-        devices, left = list(devices), SHARED_TRIES
-        while True:
-            left -= 1
-            shared, engines = choose_shared(devices), dict[int, Engine]()
-            tasks = self._only(shared, kept)
-            for place in order:
-                task = replace(tasks[place], weights=replace(tasks[place].weights, finish=None))
-                try:
-                    engines[place] = self.emit(place, task, scratch, replacing=True)
-                except BudgetError as error:
-                    measured = _measured(error, shared.devices[place].choice)
-                    if place not in here or measured is None or not left:
-                        raise
-                    self.on_note(f"{self.names[place]}: {error} Another network is chosen.")
-                    devices[place] = _corrected(devices[place], measured)
-                    break
-            else:
-                return shared, tuple(engines[place] for place in range(len(order)))
-
-    def _kept(self, place: int) -> tuple[StoredTable, ...]:
-        """The tables of a device that can be used: no hopeless one, unless all are and it is measured."""
-        task = self.tasks[place]
-        tables = task.trusting(promise=not self.targets[place].local).tables
-        for stored in task.tables:
-            if stored not in tables:
-                self.on_note(f"{self.names[place]}: {stored.name} predicts too badly, and is left out.")
-        return tables
-
-    def _device(self, place: int, tables: Sequence[StoredTable]) -> FleetDevice:
-        """A device as the search takes it."""
-        task = self.tasks[place]
-        first = AtResolution(task.space, task.accuracy, task.weights)
-        sides = sides_at(tables, (first, *task.further))
-        several = len({side.resolution for side in sides}) > 1
-        names = [
-            f"{one.conditions.backend} {one.conditions.precision}{several * f' {side.resolution} px'}"
-            for one, side in zip(tables, sides, strict=True)
-        ]
-        return FleetDevice(
-            self.names[place],
-            tuple(
-                NamedSide(name, side, margin(side.latency, task.confidence, task.percentile))
-                for name, side in zip(names, sides, strict=True)
-            ),
-            task.budget,
-        )
-
-    def _only(self, shared: Shared, kept: Sequence[Sequence[StoredTable]]) -> list[Task]:
-        """The task of each device with the shared network as the only one that may be chosen."""
-        return [
-            replace(
-                task.of(tables[on.place]),
-                tables=_tables_for(target, on, tables),
-                only=on.choice,
-            )
-            for target, task, tables, on in zip(self.targets, self.tasks, kept, shared.devices, strict=True)
-        ]
-
-
-def _tables_for(target: Target, on: OnDevice, tables: Sequence[StoredTable]) -> tuple[StoredTable, ...]:
-    """The table that the network is fastest by; of this machine all of its resolution, the clock decides."""
-    chosen = tables[on.place]
-    if not target.local:
-        return (chosen,)
-    return tuple(
-        one
-        for one in tables
-        if not (one.table.space and chosen.table.space)
-        or one.table.space.resolution == chosen.table.space.resolution
-    )
-
-
-def _measured(error: BudgetError, chosen: Specialization) -> float | None:
-    """How many times its prediction the network took; None where the clock did not say so."""
-    if error.cannot_be_told or error.least is None or error.least <= chosen.predicted_ms:
-        return None
-    return error.least / chosen.predicted_ms
-
-
-def _corrected(device: FleetDevice, measured: float) -> FleetDevice:
-    return replace(device, tables=tuple(replace(one, measured=measured) for one in device.tables))
-
-
-def _once(task: Task, finished: dict[Architecture, Weights]) -> Task:
-    """The task with the fine-tuning of its network done once, whatever the number of devices."""
-    finish = task.weights.finish
-    if finish is None:
-        return task
-
-    def kept(architecture: Architecture) -> Weights:
-        if architecture not in finished:
-            finished[architecture] = finish(architecture)
-        return finished[architecture]
-
-    return replace(task, weights=replace(task.weights, finish=kept))
-
-
-def _moved(engine: Engine, folder: Path, replaced: Path) -> Engine:
-    """An engine that was made beside `folder`, put in there."""
-    make_folder(folder)
-    place = folder / engine.folder.name
-    if place.exists():
-        replaced.mkdir(exist_ok=True)
-        place.rename(replaced / place.name)
-    engine.folder.rename(place)
-    return replace(engine, folder=place)

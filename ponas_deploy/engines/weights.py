@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from threading import RLock
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ponas_deploy.errors import MissingExtraError, PonasError, WeightsError
 from ponas_deploy.files.notes import OnNote, OpenBar, no_bar, no_note
@@ -47,6 +48,30 @@ class Carried:
             agreed("resolution", resolution, self.resolution) or _RESOLUTION,
             agreed("classes", classes, self.classes) or _CLASSES,
         )
+
+
+def one_at_a_time(carried: Carried) -> Carried:
+    """Weights that several threads ask for: whatever makes them or reads images is done for one at a time."""
+    lock = RLock()
+
+    def locked(work: Callable[..., Any]) -> Callable[..., Any]:
+        def alone(*given: Any) -> Any:
+            with lock:
+                return work(*given)
+
+        return alone
+
+    def source(resolution: int) -> WeightsSource:
+        found: WeightsSource = locked(carried.source)(resolution)
+        return replace(
+            found,
+            tensors=locked(found.tensors),
+            finish=found.finish and locked(found.finish),
+            validate=found.validate and locked(found.validate),
+            images=found.images and locked(found.images),
+        )
+
+    return replace(carried, source=source)
 
 
 def open_weights(

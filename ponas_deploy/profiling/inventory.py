@@ -139,14 +139,19 @@ def serving(
     if not found and place is None:
         if not tables and target.board:
             raise PonasError(f"{target.device_name} has no latency table yet, and is not reached now.")
-        if not tables:
-            names = {THIS_MACHINE, gpu.GPU, *devices, *(entry.name for entry in read_book())}
-            raise UnknownNameError("device", target.device, names, advice=profile_there(target))
+        refuse_unknown(target, devices)
         raise PonasError(
             f"no table of {target.device_name} serves: {mismatch(target, space, tables[0])};"
             f" see `ponas devices`{_with_space(of_other_spaces(target, space))}."
         )
     return measured_first(found, on_note)
+
+
+def refuse_unknown(target: Target, devices: Mapping[str, object]) -> None:
+    """UnknownNameError for what is neither this machine nor in the book nor of `devices`, with tables."""
+    if not target.local and target.board is None and target.device_name not in devices:
+        names = {THIS_MACHINE, gpu.GPU, *devices, *(entry.name for entry in read_book())}
+        raise UnknownNameError("device", target.device, names, advice=profile_there(target))
 
 
 def measured_first(tables: Sequence[StoredTable], on_note: OnNote = no_note) -> tuple[StoredTable, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ponas_deploy.files.notes import OnNote
 
@@ -13,7 +13,7 @@ class ProfilingProgress:
     """How far a profile is: `done` of `total` in a stage ("build", "measure", "fit").
 
     `seconds_left` is to the end of the profile, not of the stage. `note` is a sentence that is said once,
-    empty where there is none.
+    empty where there is none. `device` is whose profile it is, where several are made in one go.
     """
 
     stage: str
@@ -22,6 +22,7 @@ class ProfilingProgress:
     seconds_left: float
     text: str
     note: str = ""
+    device: str = ""
 
 
 OnProgress = Callable[[ProfilingProgress], None]
@@ -37,6 +38,14 @@ def with_notes(on_note: OnNote, on_progress: OnProgress | None) -> OnProgress:
             on_progress(progress)
 
     return report
+
+
+def of_device(name: str, on_progress: OnProgress | None) -> OnProgress | None:
+    """Pass on how far a profile is as that of a device."""
+    if on_progress is None:
+        return None
+    report = on_progress
+    return lambda progress: report(replace(progress, device=name))
 
 
 OnStep = Callable[[str], None]

@@ -7,6 +7,7 @@ share the time that is given, and a trial of each says which of them are worth t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
@@ -72,17 +73,19 @@ def profile_tables(
     *,
     on_note: OnNote = no_note,
     on_progress: OnProgress | None = None,
+    place: Place | None = None,
 ) -> tuple[StoredTable, ...]:
     """Profile a machine: one stored table for each runtime and precision that the target leaves open.
 
-    A board of the device book is reached over its link.
+    A board of the device book is reached over its link, unless `place` is it already.
 
     A table that has all its rounds is kept, one that ran out of time is gone on with. Raises PonasError for
     a device that cannot be reached, UnknownNameError for runtimes, precisions and tables that nobody
     knows, TableMismatchError for a prior or an accuracy table of another space, BackendError when a runtime
     fails, MeasurementError when nothing trustworthy came out.
     """
-    with reached(target, f"profile of {space.name}", on_note) as place:
+    there = nullcontext(place) if place else reached(target, f"profile of {space.name}", on_note)
+    with there as place:
         return _profiled(target, place, space, options or ProfileOptions(), on_note, on_progress)
 
 

@@ -73,6 +73,10 @@ class WorkerEnded(BoardError):  # noqa: N818 (it did not necessarily go wrong)
         super().__init__(board, f"its worker {what} while {now}.")
 
 
+class JobStopped(BaseException):
+    """`Job.stop` was called: raised where the job is used next. Like Ctrl-C it is nothing to go on after."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Holder:
     job: str
@@ -182,6 +186,7 @@ class Job:
         self._before = [0, 0]  # bytes of earlier connections, sent and received
         self._asked = monotonic()
         self._out_of_reach = False
+        self._stopped = Event()
         self._there: set[str] = set()
         self._key = secrets.token_hex(4)
         self._step = self._offset = 0
@@ -260,6 +265,10 @@ class Job:
     def _stop(self, job: str, *, at_once: bool) -> None:
         asked = {"job": job, "at_once": at_once}
         self._over_link(lambda link: link.ask("stop", dict, ANSWER_S, **asked), LEAVE_S)
+
+    def stop(self) -> None:
+        """Have the thread that uses this job raise JobStopped soon; another thread calls this."""
+        self._stopped.set()
 
     def close(self) -> None:
         """End the connection."""
@@ -389,10 +398,13 @@ class Job:
 
         Questions may be asked twice, because an answer can be lost too: the board does nothing twice.
         """
+        for_a_step = patience_s is None
         patience_s = RECONNECT_S if patience_s is None else patience_s
         with self._one_at_a_time:
             lost_s, pause_s = 0.0, 1.0
             while True:
+                if for_a_step and self._stopped.is_set():
+                    raise JobStopped
                 self._asked = monotonic()
                 try:
                     answer = ask(self._link or self._connect())
@@ -403,7 +415,8 @@ class Job:
                         self._out_of_reach = patience_s > 0
                         raise
                     self._note(f"{error} Connecting again.")
-                    sleep(min(pause_s, patience_s))
+                    pause = self._stopped.wait if for_a_step else sleep
+                    pause(min(pause_s, patience_s))
                     pause_s *= 2
                 except BaseException:  # an answer may still come, to nobody's question
                     self._disconnect()

@@ -96,10 +96,18 @@ class BoardPlace:
     _runtimes: dict[str, RuntimeThere] = field(default_factory=dict)
     _engines: dict[Path, tuple[tuple[str, str], ...]] = field(default_factory=dict)
     """The files of engines that the board has, by the local path of the one that opens each."""
+    _stopped: bool = False
 
     def renew(self) -> None:
         """Another worker, where the one so far is gone: nothing is open in it."""
         self.job = self.begin()
+        if self._stopped:
+            self.job.stop()
+
+    def stop(self) -> None:
+        """Have the thread that uses this place raise JobStopped soon; another thread calls this."""
+        self._stopped = True
+        self.job.stop()
 
     def value(self, found: Any, kind: type[Value], step: str) -> Value:
         """What a step returned, as a typed value; FileFormatError where it is something else."""
