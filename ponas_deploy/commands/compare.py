@@ -110,19 +110,19 @@ def compare(
     With --latency-table given networks are predicted on each table, of any space; where the space is known,
     parameters and MACs stand beside.
 
-    --device of other devices predicts on the tables that they have, which may be named besides; it may be
-    repeated.
+    ARCH with --device of other devices predicts on the tables that they have, which may be named besides; it
+    may be repeated.
 
-    With --device of this machine (cpu, gpu) every network is built and timed in the same rounds by the
-    protocol of engines: twenty stock networks (the extra stock builds them; models once built are kept),
-    --onnx models of yours, networks that you name, and the best of the space within each budget by the
-    device's latency table, which is made where
-    it is missing. One table, the fastest first: measured latency, top-1, parameters, MACs, and who is on the
-    front of all. A top-1 is published (with the recipe of its weights), given by you, or predicted: of
-    inherited weights that were not fine-tuned. For each budget a sentence says what specialising gains over
-    the best other network that is as fast. Latencies that differ by less than the noise floor are said to be
-    not resolved; a gain within them or within the error of a prediction is not told. Every runtime of the
-    processor at its first precision, unless --backend or --precision name some; one that fails is left out.
+    With --device of this machine (cpu, gpu), or of a board without ARCH, every network is built and timed
+    there in the same rounds by the protocol of engines: twenty stock networks (the extra stock builds them;
+    models once built are kept), --onnx models of yours, networks that you name, and the best of the space
+    within each budget by the device's latency table, which is made where it is missing. One table, the
+    fastest first: measured latency, top-1, parameters, MACs, and who is on the front of all. A top-1 is
+    published (with the recipe of its weights), given by you, or predicted: of inherited weights that were
+    not fine-tuned. For each budget a sentence says what specialising gains over the best other network that
+    is as fast. Latencies that differ by less than the noise floor are said to be not resolved; a gain within
+    them or within the error of a prediction is not told. Every runtime of the processor at its first
+    precision, unless --backend or --precision name some; one that fails is left out.
 
     \b
     Examples:
@@ -130,6 +130,7 @@ def compare(
       ponas compare mine.txt PONAS-B --latency-table ort.json --accuracy-table acc.json --json
       ponas compare PONAS-A PONAS-C --device amd-epyc-2c --device intel-xeon-2c
       ponas compare --device cpu --backend openvino --precision bf16
+      ponas compare --device jetson --stock none --onnx mine.onnx --latency 4ms
       ponas compare --device cpu --latency 4ms,6ms,8ms --onnx mine.onnx --top1 75.3
       ponas compare --device cpu --stock mobilenetv3_large_100 --stock hgnetv2_b0 --json
     """

@@ -25,11 +25,11 @@ from ponas_deploy.engines.to_compare import (
     warnings_of_spaces,
 )
 from ponas_deploy.errors import BackendError, PonasError
-from ponas_deploy.files.lock import machine_to_oneself
 from ponas_deploy.files.notes import OnNote, OpenBar, no_bar, no_note
 from ponas_deploy.files.scratch import Scratch
-from ponas_deploy.profiling import inventory
+from ponas_deploy.measuring.place import Place
 from ponas_deploy.profiling.inventory import Target
+from ponas_deploy.profiling.places import conditions_at, reached
 from ponas_deploy.profiling.progress import OnProgress, ProfilingProgress
 from ponas_deploy.search.costs import LATENCY, Amount, limits_of
 from ponas_deploy.tables import store
@@ -66,8 +66,8 @@ def compare_networks(
 
     Args:
         space: what the specialised networks are of, at its resolution in pixels and number of classes.
-        target: this machine with runtimes, precisions, threads and batch; a runtime that is named without a
-            precision runs at its first one.
+        target: this machine or a board with runtimes, precisions, threads and batch; a runtime that is named
+            without a precision runs at its first one.
         budgets: the best networks within so many budgets over the range of the device's front are compared;
             0 for none.
         latencies: budgets in their place, in milliseconds or as texts such as "5ms" and "60%".
@@ -88,13 +88,11 @@ def compare_networks(
     what specialising gains at each budget. Of several runtimes one that fails is
     left out, which the others say (`left_out`).
 
-    Raises: PonasError for a target that is not this machine or nothing to compare, FileFormatError for a file
+    Raises: PonasError for a target that cannot be reached or nothing to compare, FileFormatError for a file
     that is no ONNX model, ArchitectureError for labels of another space, UnknownNameError for names that
     nobody knows, BudgetError for a budget below the fastest network, BackendError when a runtime fails,
     MeasurementError when somebody else is measuring.
     """
-    if not target.local:
-        raise PonasError(inventory.run_there(target, "compare"))
     asked = Asked(
         space,
         stock_networks(stock),
@@ -106,7 +104,24 @@ def compare_networks(
         losses,
         sizes or {},
     )
-    wanted = inventory.missing(target, ())
+    with reached(target, "comparison", on_note) as place:
+        return _compared(
+            asked, target, place, seconds, table_seconds, on_note, on_progress, on_build, open_bar
+        )
+
+
+def _compared(
+    asked: Asked,
+    target: Target,
+    place: Place,
+    seconds: float,
+    table_seconds: float,
+    on_note: OnNote,
+    on_progress: OnProgress | None,
+    on_build: OnBuildProgress | None,
+    open_bar: OpenBar,
+) -> tuple[Comparison, ...]:
+    wanted = conditions_at(place, target)
     each = each_resolution(asked, target, on_note)
     given, found, failed = given_models(asked, each, target.batch), list[Comparison](), list[PonasError]()
     left_out = list[str]()
@@ -118,9 +133,13 @@ def compare_networks(
     stock_once = cache(partial(stock_networks_of, asked, target.batch, leave_out, open_bar))
     for conditions in wanted:
         try:
-            chosen, warnings = chosen_models(asked, each, conditions, table_seconds, on_note, on_progress)
+            chosen, warnings = chosen_models(
+                asked, each, conditions, table_seconds, place, on_note, on_progress
+            )
             every = [*given, *stock_once(), *chosen]
-            entries, timing, refused = _timed(every, conditions, seconds, on_note, on_progress, on_build)
+            entries, timing, refused = _timed(
+                every, conditions, place, seconds, on_note, on_progress, on_build
+            )
         except PonasError as error:
             if len(wanted) == 1:
                 raise
@@ -137,6 +156,7 @@ def compare_networks(
 def _timed(
     models: Sequence[Model],
     conditions: Conditions,
+    place: Place,
     seconds: float,
     on_note: OnNote,
     on_progress: OnProgress | None,
@@ -144,17 +164,20 @@ def _timed(
 ) -> tuple[list[Entry], Interleaved, list[str]]:
     """The entries of what could be built, what their engines took, and in sentences what was left out."""
     with Scratch() as scratch:
-        engines, entries, refused = _built(models, conditions, Path(scratch), on_note, on_progress, on_build)
+        engines, entries, refused = _built(
+            models, conditions, place, Path(scratch), on_note, on_progress, on_build
+        )
         if not engines:
             raise PonasError("there is nothing to compare: no network could be built.")
         on_note(f"timing in the same rounds ({len(engines)} to compare): {conditions.text}")
-        with machine_to_oneself(store.lock_path(), f"a comparison, {conditions.text}"):
-            return entries, time_interleaved(engines, conditions, seconds, on_progress), refused
+        with place.to_oneself(store.lock_path(), f"a comparison, {conditions.text}"):
+            return entries, time_interleaved(engines, conditions, seconds, on_progress, place), refused
 
 
 def _built(
     models: Sequence[Model],
     conditions: Conditions,
+    place: Place,
     scratch: Path,
     on_note: OnNote,
     on_progress: OnProgress | None,
@@ -170,7 +193,7 @@ def _built(
         folder, data = scratch / one.entry.key, one.load()
         folder.mkdir()
         try:
-            engines[one.entry.key] = build_model(data, conditions, folder, on_build)
+            engines[one.entry.key] = build_model(data, conditions, folder, on_build, place)
         except BackendError as error:
             if one.entry.kind != "stock":
                 raise

@@ -19,6 +19,8 @@ from ponas_deploy.errors import PonasError, UnknownNameError
 from ponas_deploy.files.bounds import Percent, fault
 from ponas_deploy.files.notes import OnNote, OpenBar
 from ponas_deploy.machines import gpu
+from ponas_deploy.machines.machine import this_machine
+from ponas_deploy.measuring.place import Place
 from ponas_deploy.profiling import inventory
 from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.profiling.models import network_bytes
@@ -190,6 +192,7 @@ def chosen_models(
     each: Sequence[AtResolution],
     conditions: Conditions,
     seconds: float,
+    place: Place,
     on_note: OnNote,
     on_progress: OnProgress | None,
 ) -> tuple[list[Model], tuple[str, ...]]:
@@ -200,7 +203,12 @@ def chosen_models(
     if not asked.chooses:
         return [], ()
     tables = tables_over(
-        _only(conditions), [one.space for one in each], seconds, on_note=on_note, on_progress=on_progress
+        _only(conditions),
+        [one.space for one in each],
+        seconds,
+        on_note=on_note,
+        on_progress=on_progress,
+        place=place,
     )
     by_px, sides = {one.space.resolution: one for one in each}, sides_at(tables, each)
     found, warnings = dict[tuple[int, tuple[str, ...]], Model](), dict[str, None]()
@@ -210,21 +218,23 @@ def chosen_models(
         warnings |= dict.fromkeys(choice.warnings)
         best = choice.specialization
         at = by_px[best.resolution or asked.space.resolution]
-        place = at.space.resolution, best.choices
-        earlier = found[place].entry.budgets_ms if place in found else ()
+        which = at.space.resolution, best.choices
+        earlier = found[which].entry.budgets_ms if which in found else ()
         budgets_ms = (*earlier, budget.latency_ms or 0.0)
         name = f"{asked.space.name} for {in_ms(*budgets_ms)}"
-        key = f"specialised-{len(found)}" if place not in found else found[place].entry.key
+        key = f"specialised-{len(found)}" if which not in found else found[which].entry.key
         losses, network = at.accuracy.table, Architecture(at.space, best.choices)
         model = _of_space(key, name, network, conditions.batch, losses, best.predicted_top1)
         entry = replace(model.entry, budgets_ms=budgets_ms, predicted_ms=best.predicted_ms)
-        found[place] = replace(model, entry=entry)
+        found[which] = replace(model, entry=entry)
     return list(found.values()), tuple(warnings)
 
 
 def _only(conditions: Conditions) -> Target:
     """A target that leaves nothing open but these conditions."""
-    device = gpu.GPU if conditions.device == gpu.this_gpu() else inventory.THIS_MACHINE
+    device = conditions.device
+    if device in (this_machine().name, gpu.this_gpu()):
+        device = gpu.GPU if device == gpu.this_gpu() else inventory.THIS_MACHINE
     return Target(device, conditions.backend, conditions.precision, conditions.threads, conditions.batch)
 
 

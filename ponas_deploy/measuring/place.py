@@ -18,6 +18,12 @@ from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.measuring.build_process import build_in_process
 from ponas_deploy.measuring.engine_process import Taken, Timed, take_in_fresh_process
 from ponas_deploy.measuring.interference import Snapshot
+from ponas_deploy.measuring.interleaved_process import (
+    OnRounds,
+    TakenTogether,
+    TimedTogether,
+    take_together,
+)
 from ponas_deploy.measuring.machine_readings import MachineReadings, read_machine
 
 
@@ -59,6 +65,14 @@ class Place(Protocol):
         """Time an engine in a fresh process; the machine before and after, where that is another one.
 
         BackendError where the process fails, MeasurementError where it takes too long.
+        """
+        ...
+
+    def take_together(self, timed: TimedTogether, on_rounds: OnRounds) -> TakenTogether:
+        """Time engines in the same rounds, in a fresh process.
+
+        BackendError where one cannot be opened or brings the process down, MeasurementError where that cannot
+        start.
         """
         ...
 
@@ -114,6 +128,14 @@ class Here:
                 return take_in_fresh_process(timed, Path(empty)), None
         except OSError as error:
             raise MeasurementError(f"the process that times {timed.engine} cannot start: {error}.") from error
+
+    def take_together(self, timed: TimedTogether, on_rounds: OnRounds) -> TakenTogether:
+        """Time engines in the same rounds, in a fresh process."""
+        try:
+            with Scratch() as empty:
+                return take_together(timed, Path(empty), on_rounds)
+        except OSError as error:
+            raise MeasurementError(f"the process that times engines cannot start: {error}.") from error
 
     def to_oneself(self, lock: Path, what: str, wait_s: float = 0.0) -> AbstractContextManager[None]:
         """Nobody else measures on this machine meanwhile."""

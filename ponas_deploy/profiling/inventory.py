@@ -110,13 +110,8 @@ class Target:
         return slug(self.device) in (THIS_MACHINE, this_machine().name)
 
 
-def run_there(target: Target, command: str) -> str:
-    """A sentence for a device that is not this machine: what to run on it."""
-    return f"'{target.device}' is not this machine: run `ponas {command}` on it."
-
-
 def profile_there(target: Target) -> str:
-    """The same for one that shall be profiled, and how its table then comes here."""
+    """The same for one that shall be profiled, and how the table of one without a link comes here."""
     return (
         f"{target.unreachable} Or run `ponas profile --device cpu` (or gpu) on it:"
         f" its table, copied into your store here (`ponas devices` names the folder), serves"

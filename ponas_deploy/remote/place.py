@@ -28,6 +28,7 @@ from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.measuring.build_process import takes_no_images
 from ponas_deploy.measuring.engine_process import Taken, Timed
 from ponas_deploy.measuring.interference import Snapshot
+from ponas_deploy.measuring.interleaved_process import OnRounds, RoundsDone, TakenTogether, TimedTogether
 from ponas_deploy.measuring.machine_readings import MachineReadings
 from ponas_deploy.remote.images import Packing
 from ponas_deploy.remote.job import Job, job_on
@@ -228,6 +229,38 @@ class BoardPlace:
         if not there.taken.runs_ns or min(there.taken.runs_ns) <= 0:
             raise BoardError(self.name, "says that an engine took no time.")
         return there.taken, (self.snapshot(there.before), self.snapshot(there.after))
+
+    def take_together(self, timed: TimedTogether, on_rounds: OnRounds) -> TakenTogether:
+        """Time engines in the same rounds, in a fresh process there."""
+        among = None
+        if timed.reference:
+            name, file = timed.reference
+            sent = self.send({name: file.read_bytes()}, timed.backend, timed.settings)
+            among = (name, sent[name])
+
+        def on_line(line: Mapping[str, Any]) -> None:
+            if "rounds" in line:
+                on_rounds(self.value(line["rounds"], RoundsDone, "take_engines"))
+
+        found = self.job.do(
+            "take_engines",
+            on_line,
+            engines=[(key, self.files_of(engine)) for key, engine in timed.engines.items()],
+            backend=timed.backend,
+            settings=asdict(timed.settings),
+            plan=asdict(timed.plan),
+            seconds=timed.seconds,
+            number=timed.number,
+            core_ns=timed.core_ns,
+            reference=among,
+        )
+        there = self.value(found, TakenTogether, "take_engines")
+        keys = {key for key, _, _ in there.samples}
+        if not keys.issuperset(timed.engines) or keys.difference(timed.engines, among or ()):
+            raise BoardError(self.name, "tells of other engines than it was asked to time.")
+        if any(not 0 < run_ns < _MOST for _, _, run_ns in there.samples):
+            raise BoardError(self.name, "says that an engine took no time.")
+        return there
 
     def to_oneself(self, lock: Path, what: str, wait_s: float = 0.0) -> AbstractContextManager[None]:
         """The job holds the board's own lock as long as it lives."""

@@ -24,6 +24,7 @@ from ponas_deploy.measuring.build_process import build_in_process
 from ponas_deploy.measuring.contention import ContentionProbe, probe_for, readings
 from ponas_deploy.measuring.engine_process import Timed, take_in_fresh_process
 from ponas_deploy.measuring.interference import Snapshot, take_snapshot
+from ponas_deploy.measuring.interleaved_process import RoundsDone, TimedTogether, take_together
 from ponas_deploy.measuring.machine_readings import read_machine
 from ponas_deploy.measuring.protocol import Plan, Samples, Visits, first_estimate, no_garbage_collection
 from ponas_deploy.remote.images import unpacked as unpacked_images
@@ -36,6 +37,7 @@ Details = Dict[str, Any]
 
 _MOST_BUILDERS = 4
 _SAMPLES_A_LINE = 64
+_SAID_EVERY_S = 1.0
 
 
 def about(state: State, details: Details, write: Write) -> Any:
@@ -196,6 +198,41 @@ def take(state: State, details: Details, write: Write) -> Any:
         return {"taken": taken.document(), "before": asdict(before), "after": asdict(take_snapshot())}
 
 
+def take_engines(state: State, details: Details, write: Write) -> Any:
+    """Time engines in the same rounds in a fresh process; how far it is, a line from time to time."""
+    with TemporaryDirectory(dir=state.folder) as name:
+        engines, reference, said_s = {}, None, 0.0
+        for number, (key, files) in enumerate(details["engines"]):
+            folder = Path(name) / str(number)
+            folder.mkdir()
+            engines[key] = _engine(state, {"files": files}, folder)
+        if details["reference"]:
+            called, sha = details["reference"]
+            reference = called, Path(name) / "reference.onnx"
+            reference[1].write_bytes(unpacked(state.blob(sha).read_bytes(), state.blob))
+        empty = Path(name) / "empty"
+        empty.mkdir()
+
+        def on_rounds(done: RoundsDone) -> None:
+            nonlocal said_s
+            if time.monotonic() - said_s > _SAID_EVERY_S:
+                said_s = time.monotonic()
+                write({"rounds": asdict(done)})
+
+        write({"now": f"timing engines with {details['backend']}"})
+        timed = TimedTogether(
+            engines,
+            details["backend"],
+            RunSettings(**details["settings"]),
+            Plan(**details["plan"]),
+            details["seconds"],
+            details["number"],
+            details["core_ns"],
+            reference,
+        )
+        return asdict(take_together(timed, empty, on_rounds))
+
+
 def open_engine(state: State, details: Details, write: Write) -> Any:
     """Open a session of an engine or of a model, by key, to run images through it."""
     settings, backend = RunSettings(**details["settings"]), _backend(state, details["backend"])
@@ -248,6 +285,7 @@ STEPS: dict[str, Callable[[State, Details, Write], Any]] = {
     "close": close,
     "build": build,
     "take": take,
+    "take_engines": take_engines,
     "open_engine": open_engine,
     "run": run,
     "time_runs": time_runs,

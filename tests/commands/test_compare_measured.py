@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from conftest import tiny_space
+from ponas_deploy.boards.book import Entry
 from ponas_deploy.commands.app import app
 from ponas_deploy.commands.documents.comparison import ComparisonsDocument
 from ponas_deploy.files.documents import encoded
@@ -78,6 +80,23 @@ def test_all_kinds_stand_on_one_chart(model: Path) -> None:
     assert "on" in {one["front"] for one in networks.values()}
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="boards run Linux")
+def test_models_are_compared_on_a_board(model: Path, board: Entry) -> None:
+    pytest.importorskip("onnxruntime")
+    other = model.with_name("other.onnx")
+    space = tiny_space()
+    other.write_bytes(network_bytes(Architecture(space, tuple(row[-1] for row in space.labels)), 1))
+    done = run(
+        "compare", "--device", board.name, "--backend", "onnxruntime", "--time", "200ms", "--stock", "none",
+        "--budgets", "0", "--onnx", str(model), "--onnx", str(other), "--json",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    (found,) = json.loads(done.stdout)["comparisons"]
+    assert found["device"]["device"] == "box"
+    assert {one["name"] for one in found["networks"]} == {"mine.onnx", "other.onnx"}
+    assert all(one["measured_ms"] > 0 for one in found["networks"])
+
+
 def test_a_stock_network_of_torchvision_is_compared(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torchvision", reason="torchvision (the extra train) is not installed")
     from ponas_deploy.engines import stock
@@ -109,7 +128,7 @@ def test_a_stock_network_of_torchvision_is_compared(model: Path, monkeypatch: py
         ((*TINY, "--stock", "resnet51"), 1, "resnet51"),
         ((*TINY, "--stock", "none", "--onnx", "missing.onnx"), 1, "there is no such file"),
         ((*TINY, "--stock", "none", "--budgets", "0"), 1, "there is nothing to compare"),
-        (("compare", "--device", "jetson"), 1, "is not this machine: run `ponas compare` on it"),
+        (("compare", "--device", "jetson"), 1, "is not this machine: `ponas devices add jetson"),
         ((*TINY, "--space", "nonsense"), 1, "nonsense"),
     ],
 )

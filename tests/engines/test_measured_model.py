@@ -91,8 +91,8 @@ def test_what_is_no_model_is_refused(tmp_path: Path, content: bytes) -> None:
 
 
 def test_another_machine_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(PonasError, match="'jetson' is not this machine: run `ponas measure` on it"):
-        measure_model(model(tmp_path / "m.onnx"), Target("jetson"))
+    with pytest.raises(PonasError, match="'jetson' is not this machine: `ponas devices add jetson"):
+        measure_model(model(tmp_path / "m.onnx"), Target("jetson"), sizes={"width": 32})
 
 
 @pytest.mark.parametrize(
