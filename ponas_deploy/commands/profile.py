@@ -88,7 +88,9 @@ def profile(
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Measure this machine: every candidate block on every layer shape, into certified latency tables.
+    """Measure a machine: every candidate block on every layer shape, into certified latency tables.
+
+    The machine is this one (cpu, gpu) or a board of `ponas devices`, which measures over its link.
 
     One table for each runtime and precision; and for each resolution where --resolution names several, which
     share --time. Whole networks are timed too: some correct the table, others
@@ -120,6 +122,7 @@ def profile(
       ponas profile --device cpu
       ponas profile --device cpu --backend openvino --precision bf16 --threads 2
       ponas profile --device cpu --name jetson --out tables/
+      ponas profile --device jetson --backend tensorrt --precision fp16
       ponas profile --device cpu --time 20s
       ponas profile --device cpu --space ofa-mbv3 --resolution 160,192,224 --time 3min
       ponas profile --device gpu --backend tensorrt --precision fp16

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from conftest import tiny_space
 from ponas_deploy.backends import registry
 from ponas_deploy.boards.book import Board, Entry, add_board
-from ponas_deploy.engines.deployment import export
+from ponas_deploy.commands import app
+from ponas_deploy.engines.deployment import deploy, export
 from ponas_deploy.engines.measured_model import measure_model
 from ponas_deploy.errors import BackendError, PonasError, UnknownNameError
 from ponas_deploy.machines.machine import this_machine
@@ -22,6 +25,7 @@ from ponas_deploy.remote.place import BoardPlace, RuntimeThere
 from ponas_deploy.tables.latency import Conditions
 from searchspace.architecture import Architecture
 from searchspace.spaces import build_space
+from stored_tables import stored
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="boards run Linux")
 TENSORRT = RuntimeThere("tensorrt", precisions=("fp16", "fp32"), on_gpu=True)
@@ -150,3 +154,19 @@ def test_networks_are_measured_on_a_board_and_gone_on_with(board: Entry, tmp_pat
     assert made[1].values[:4] == made[0].values
     with pytest.raises(UnknownNameError, match="int7"):
         profile_networks(Target("box", "onnxruntime", "int7"), tiny_space(), 3, path)
+
+
+def test_a_board_out_of_reach_is_specialised_for_by_its_tables(board: Entry, tmp_path: Path) -> None:
+    space, notes = build_space("ponas", 64), list[str]()
+    table = stored(space, board.name)
+    add_board("box", Board(command=("false",), python=sys.executable), overwrite=True)
+    out = tmp_path / "engine"
+    engine = deploy(space, Target("box"), latency="100%", out=out, on_note=notes.append)
+    assert any(note.endswith("Its tables are used as they are, and no engine is built.") for note in notes)
+    assert engine.manifest.engine_file == ""
+    assert engine.manifest.conditions == table.conditions
+    assert [path.suffix for path in out.iterdir() if path.name != "manifest.json"] == [".onnx"]
+    done = CliRunner().invoke(app, ["devices", "show", "box"])
+    assert table.name in done.stdout
+    document = json.loads(CliRunner().invoke(app, ["devices", "show", "box", "--json"]).stdout)
+    assert document["latency_tables"] == [table.name]

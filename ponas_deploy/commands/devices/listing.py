@@ -12,7 +12,8 @@ def devices(context: typer.Context, json: Json = False) -> None:
     """List this machine with its GPU and runtimes, the boards of your device book, and all latency tables.
 
     `cpu` and `gpu` always mean this machine. A board is another one that is reached over ssh, or through
-    another command such as docker exec; `add` puts one into the book (a TOML file that you may edit).
+    another command such as docker exec; `add` puts one into the book (a TOML file that you may edit), and
+    then its name is a --device of profile, specialize, export, measure, networks, compare and doctor.
 
     A table made elsewhere (`ponas profile --name jetson --out tables/`, there) becomes known when its
     file is copied into the folder `latency` of the store, whose place is shown.

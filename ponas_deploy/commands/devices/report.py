@@ -18,15 +18,17 @@ BoardName: TypeAlias = Annotated[
 
 
 def show_board(entry: Entry, record: BoardRecord | None, *, json: bool) -> None:
-    """Print an entry, what ssh makes of it, and what the board said."""
+    """Print an entry, what ssh makes of it, what the board said, and its latency tables."""
     from ponas_deploy.boards.address import resolved
+    from ponas_deploy.profiling.devices import known_devices
 
     ssh = resolved(entry.board)
+    tables = tuple(stored.name for stored in known_devices().get(entry.name, ()))
     if json:
         from ponas_deploy.commands.documents.devices import board_document
 
-        print_json(board_document(entry, ssh, record))
+        print_json(board_document(entry, ssh, record, tables))
         return
     from ponas_deploy.commands.reports.board import board_report
 
-    show(*board_report(entry, ssh, record))
+    show(*board_report(entry, ssh, record, tables))

@@ -58,12 +58,13 @@ class DeviceTable:
 
 @dataclass(frozen=True, slots=True)
 class BoardDocument:
-    """A board of the device book, what ssh makes of its address, and what it said; None: not asked yet."""
+    """A board of the device book, what ssh makes of its address, what it said (None: not asked yet)."""
 
     name: str
     board: Board
     ssh: Mapping[str, str]
     record: BoardRecord | None
+    latency_tables: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +79,11 @@ class DevicesDocument:
     unreadable: tuple[str, ...]
 
 
-def board_document(entry: Entry, ssh: Mapping[str, str], record: BoardRecord | None) -> BoardDocument:
+def board_document(
+    entry: Entry, ssh: Mapping[str, str], record: BoardRecord | None, tables: tuple[str, ...]
+) -> BoardDocument:
     """What `ponas devices add`, `show` and `test` print."""
-    return BoardDocument(entry.name, entry.board, ssh, record)
+    return BoardDocument(entry.name, entry.board, ssh, record, tables)
 
 
 def devices_document(found: Inventory, boards: Sequence[tuple[Entry, BoardRecord | None]]) -> DevicesDocument:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.console import RenderableType
 from rich.text import Text
@@ -13,7 +13,7 @@ from ponas_deploy.commands.reports.style import FAINT, WARN, table
 
 
 def board_report(
-    entry: Entry, ssh: Mapping[str, str], record: BoardRecord | None
+    entry: Entry, ssh: Mapping[str, str], record: BoardRecord | None, tables: Sequence[str]
 ) -> Iterator[RenderableType]:
     """A row a fact, runtimes in a table of their own, and what a person should look at."""
     rows = table(f"Board {entry.name}", f"device book: {book_path()}")
@@ -22,6 +22,7 @@ def board_report(
     rows.add_column(overflow="fold")
     for name, value in (*_reached(entry, ssh), *(_is(record) if record else ())):
         rows.add_row(name, value)
+    rows.add_row("latency tables", "\n".join(tables) or f"none: `ponas profile --device {entry.name}`")
     yield rows
     if ssh.get("stricthostkeychecking") in ("no", "off", "false"):
         yield Text("ssh does not check the host key (StrictHostKeyChecking no): anybody may answer.", WARN)
