@@ -205,6 +205,22 @@ def entries(journal: bytes) -> list[dict[str, Any]]:
     return [json.loads(line) for line in journal.split(b"\n")[:-1]]
 
 
+def test_the_command_writes_the_same_archive_every_time(bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "jetson.pyz"
+    options = ["--space", "tiny", "--resolution", str(PX), "--classes", "10", "--backend", "onnxruntime"]
+    asked = ["bundle", *options, "--backend", "openvino", "--precision", "fp32", "--time", "5s", "--out"]
+    done = CliRunner().invoke(app, [*asked, str(out)])
+    assert done.exit_code == 0, done.output
+    assert "on the board: python3 jetson.pyz" in done.stderr
+    changed(bundle, tmp_path / "same.pyz", text("bundle.json", '"seconds": 4.0', '"seconds": 5.0'))
+    with ZipFile(out) as made, ZipFile(tmp_path / "same.pyz") as same:
+        assert made.namelist() == same.namelist()
+        assert all(made.read(name) == same.read(name) for name in made.namelist())
+    assert out.stat().st_size < 1e6
+    again = CliRunner().invoke(app, [*asked, str(out)])
+    assert (again.exit_code, "exists already" in again.output) == (1, True)
+
+
 def test_the_plan_holds_growing_groups_of_networks_of_the_space() -> None:
     space = tiny_space(PX)
     found = levels(space, [np.array(row, float) for row in cost_table(count_macs, space)[1]], 0)
@@ -331,6 +347,7 @@ TAMPERED: dict[str, tuple[Change, str]] = {
     "a time below zero": (sample(ns=-1.0), "ns: is -1"),
     "no time": (sample(ns=0.0), "ns: is 0"),
     "a time without end": (sample(ns=float("inf")), "finite"),
+    "next to no time": (sample(ns=1e-9), "what no clock says"),
     "a time of years": (sample(ns=1e18), "what no clock says"),
     "text for a time": (sample(ns="1"), "ns: is"),
     "a round far away": (sample(round=10**9), "what no clock says"),
