@@ -181,7 +181,9 @@ def _in_processes(timed: Timed, place: Place) -> EngineTiming:
         start_s = round(monotonic(), 3)
         interference.begin()
         taken, seen = place.take(replace(timed, core_ns=core.usual_ns))
-        core += taken.core
+        earlier, core = core, core + taken.core
+        if seen:  # another machine knows nothing of the core that its process probed
+            seen = replace(seen[0], core=earlier), replace(seen[1], core=core)
         if taken.is_contended:
             give_up_s = min(give_up_s, monotonic() + RETRIES.contended_processes_s)
         in_time = monotonic() < give_up_s

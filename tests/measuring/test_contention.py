@@ -19,10 +19,18 @@ from ponas_deploy.engines.timing import time_engine
 from ponas_deploy.measuring import contention, engine_process
 from ponas_deploy.measuring.contention import Arithmetic, ContentionProbe, CoreReading, core_kinds, probe_for
 from ponas_deploy.measuring.engine_process import LEAST_RUNS, Taken, Timed, single_runs
-from ponas_deploy.measuring.interference import Interference, Round, between, take_snapshot, usual_core_ns
-from ponas_deploy.measuring.place import HERE
+from ponas_deploy.measuring.interference import (
+    Interference,
+    Round,
+    Snapshot,
+    between,
+    take_snapshot,
+    usual_core_ns,
+)
+from ponas_deploy.measuring.place import HERE, Place
 from ponas_deploy.measuring.protocol import Plan, Samples, measure
 from ponas_deploy.measuring.retries import RETRIES
+from ponas_deploy.remote.place import BoardPlace
 
 USUAL, SHARED = 100.0, 190.0
 QUIET = [USUAL] * 40
@@ -157,7 +165,27 @@ def test_inferences_while_the_core_was_shared_do_not_count_unless_there_are_too_
     assert set(few) == {1_000_000, 3_000_000}
 
 
-def test_a_process_whose_core_was_shared_is_taken_again(monkeypatch: pytest.MonkeyPatch) -> None:
+class FromScript(BoardPlace):
+    """A board whose processes are scripted; it knows its counters, and nothing of the core."""
+
+    def __init__(self, take: Callable[[Timed], Taken]) -> None:
+        super().__init__("box", None, lambda: pytest.fail("it is asked"))  # type: ignore[arg-type]
+        self.take_there = take
+
+    def take(self, timed: Timed) -> tuple[Taken, tuple[Snapshot, Snapshot] | None]:
+        return self.take_there(timed), (take_snapshot(), take_snapshot())
+
+
+def scripted(where: str, take: Callable[[Timed], Taken], monkeypatch: pytest.MonkeyPatch) -> Place:
+    """This machine or a board, whose processes are scripted."""
+    if where == "board":
+        return FromScript(take)
+    monkeypatch.setattr(HERE, "take", lambda timed: (take(timed), None))
+    return HERE
+
+
+@pytest.mark.parametrize("where", ["here", "board"])
+def test_a_process_whose_core_was_shared_is_taken_again(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first takes a shared core for usual, the third is contended still when its time is over."""
     seen: list[float] = []
     script = iter(
@@ -169,13 +197,13 @@ def test_a_process_whose_core_was_shared_is_taken_again(monkeypatch: pytest.Monk
         ]
     )
 
-    def process(timed: Timed) -> tuple[Taken, None]:
+    def process(timed: Timed) -> Taken:
         seen.append(timed.core_ns)
-        return next(script), None
+        return next(script)
 
-    monkeypatch.setattr(HERE, "take", process)
+    place = scripted(where, process, monkeypatch)
     monkeypatch.setattr(timing, "PLAN", Plan(redone_pct=50, most_others_pct=100, most_stolen_pct=100))
-    found = time_engine(Path("engine"), "onnxruntime", RunSettings())
+    found = time_engine(Path("engine"), "onnxruntime", RunSettings(), place=place)
     assert found.processes_ns == ((5, 5), (6, 6), (6, 6))
     assert seen == [0.0, SHARED, USUAL, USUAL, USUAL]
     assert (len(found.started_s), found.core_ns) == (3, USUAL)
@@ -185,6 +213,7 @@ def test_a_process_whose_core_was_shared_is_taken_again(monkeypatch: pytest.Monk
     assert EngineFigures.of(found).shared_pct == found.shared_pct
 
 
+@pytest.mark.parametrize("where", ["here", "board"])
 @pytest.mark.parametrize(
     ("contended", "kept"),
     [
@@ -194,17 +223,17 @@ def test_a_process_whose_core_was_shared_is_taken_again(monkeypatch: pytest.Monk
     ],
 )
 def test_when_the_time_is_over_quiet_processes_count_and_else_all(
-    contended: tuple[bool, ...], kept: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+    contended: tuple[bool, ...], kept: tuple[int, ...], where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither the plan nor the time lets any be taken again."""
     script = iter(
         Taken((number, number), CoreReading(USUAL, 2, 2 * bad, 2 * bad))
         for number, bad in enumerate(contended, start=1)
     )
-    monkeypatch.setattr(HERE, "take", lambda timed: (next(script), None))
+    place = scripted(where, lambda timed: next(script), monkeypatch)
     monkeypatch.setattr(timing, "RETRIES", replace(RETRIES, contended_processes_s=0.0))
     monkeypatch.setattr(timing, "PLAN", Plan(redone_pct=0, most_others_pct=100, most_stolen_pct=100))
-    found = time_engine(Path("engine"), "onnxruntime", RunSettings())
+    found = time_engine(Path("engine"), "onnxruntime", RunSettings(), place=place)
     assert found.processes_ns == tuple((number, number) for number in kept)
     assert bool(found.disturbed) == all(contended)
     assert [place + 1 for place, one in enumerate(found.interference) if not one.discarded] == list(kept)
