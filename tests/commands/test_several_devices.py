@@ -88,6 +88,23 @@ def test_without_robust_each_device_gets_its_own() -> None:
     assert len({tuple(one["choices"]) for one in found["engines"]}) == 2
 
 
+def test_the_engines_of_the_others_are_shown_where_a_device_fails() -> None:
+    limits = ("--latency", "board-a=100us", "--latency", "board-b=9ms", "--out", "out")
+    done = run("specialize", *BOTH, *PONAS, *limits, "--json")
+    assert done.exit_code == 1, done.output
+    (engine,) = json.loads(done.stdout)["engines"]
+    assert engine["engine"] == str(Path("out") / "board-b")
+    said = " ".join(done.stderr.split())
+    assert "error: board-a: no architecture meets 0.1 ms" in said
+    assert said.endswith(f"Made for the others: {Path('out') / 'board-b'}.")
+    report = run("specialize", *BOTH, *PONAS, *limits, "--force")
+    assert report.exit_code == 1
+    assert "board-b" in report.stdout
+    none = run("specialize", *BOTH, *PONAS, "--latency", "100us", "--out", "none", "--json")
+    assert (none.exit_code, none.stdout) == (1, "")
+    assert "board-b: no architecture meets" in none.stderr
+
+
 def test_named_tables_go_to_their_own_device() -> None:
     name = "board-a/onnxruntime-fp32-t1-b1-ponas-224px-1000c"
     found = document(*ROBUST, "--latency", "60%", "--latency-table", name, "--out", "out")
