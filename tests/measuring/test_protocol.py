@@ -7,6 +7,7 @@ import gc
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -279,15 +280,23 @@ def test_kendall_tau_is_scipys(pairs: list[tuple[int, int]]) -> None:
         assert kendall_tau(first, second) == pytest.approx(kendalltau(first, second).statistic)
 
 
+def imported(nodes: Iterable[ast.AST]) -> set[str]:
+    """The packages that these statements import, without those of the standard library."""
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+    return found - set(sys.stdlib_module_names)
+
+
 def test_the_room_is_written_in_the_standard_library_numpy_and_ours() -> None:
-    imported = set()
-    for file in Path(protocol.__file__).parent.glob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                imported.add(node.module.split(".")[0])
-            elif isinstance(node, ast.Import):
-                imported |= {alias.name.split(".")[0] for alias in node.names}
-    assert imported - set(sys.stdlib_module_names) == {"numpy", "ponas_deploy"}
+    files = sorted(Path(protocol.__file__).parent.glob("*.py"))
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in files]
+    assert imported(node for tree in trees for node in tree.body) == {"numpy", "ponas_deploy"}
+    anywhere = imported(node for tree in trees for node in ast.walk(tree))
+    assert anywhere == {"numpy", "ponas_deploy", "psutil"}, "psutil where there is no /proc, as on no board"
 
 
 _ON_A_BOARD = """
