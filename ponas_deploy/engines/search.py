@@ -10,6 +10,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from ponas_deploy.backends.progress import OnBuildProgress
+from ponas_deploy.boards.link import BoardError
 from ponas_deploy.engines.attempt import Attempt
 from ponas_deploy.engines.attempts import USED_PCT, best_of, missed, next_attempt, reconsider
 from ponas_deploy.engines.building import run_settings
@@ -123,7 +124,7 @@ class Search:
             try:
                 step()
             except (BackendError, MeasurementError) as error:
-                if best is None:
+                if best is None or isinstance(error, BoardError):
                     raise
                 self.note(f"{error} The search ends with what was found.")
                 return

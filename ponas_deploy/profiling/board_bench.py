@@ -79,7 +79,7 @@ class BoardBench(Bench):
             self.building(text(places[key], key))
 
         found = self.models.build(models, built, self.on_step, one_at_a_time=self.one_at_a_time)
-        stack.callback(self.models.close, list(models))
+        stack.enter_context(self.models.closing(list(models)))
         for key, first in found.items():
             self.runs[key], self.rough_ns[key] = first.runs, first.ns
             self.visit_s = max(self.visit_s, first.visit_s)

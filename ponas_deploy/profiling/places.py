@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from ponas_deploy.backends import registry
-from ponas_deploy.boards.link import BoardError
+from ponas_deploy.boards.link import LinkLostError
 from ponas_deploy.errors import PonasError
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.machines.conditions import what_to_lock
 from ponas_deploy.measuring.place import HERE, Place
 from ponas_deploy.profiling.inventory import THIS_MACHINE, Target, missing
-from ponas_deploy.remote.job import BoardBusyError
 from ponas_deploy.remote.pack import runs_on_boards
 from ponas_deploy.remote.place import BoardPlace, place_on
 from ponas_deploy.tables.latency import Conditions
@@ -58,9 +57,7 @@ def reached_if_possible(target: Target, title: str, on_note: OnNote = no_note) -
         if target.local or target.board:
             try:
                 place = stack.enter_context(reached(target, title, on_note))
-            except BoardBusyError:
-                raise
-            except BoardError as error:
+            except LinkLostError as error:
                 on_note(f"{error} Its tables are used as they are, and no engine is built.")
         yield place
 

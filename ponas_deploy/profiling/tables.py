@@ -13,6 +13,7 @@ from pathlib import Path
 from time import monotonic
 
 from ponas_deploy.backends import OnBuildProgress
+from ponas_deploy.boards.link import BoardError
 from ponas_deploy.errors import MeasurementError, PonasError, UnknownNameError
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.measuring.interference import disturbed_now
@@ -211,7 +212,7 @@ def tables_for(
                 )
             )
         except MeasurementError as error:
-            if not made and not served:
+            if isinstance(error, BoardError) or (not made and not served):
                 raise
             on_note(f"{conditions.backend} {conditions.precision} is left out: {error}")
     remade = {stored.conditions for stored in made}

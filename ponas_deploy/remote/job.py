@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
+from math import inf
 from pathlib import Path
 from threading import Event, RLock, Thread
 from time import monotonic, sleep
@@ -42,6 +43,8 @@ IDLE_S = 120.0
 ABSENT_S = 600.0
 """How long one with a step does."""
 RECONNECT_S = 120.0
+_LONGEST_PAUSE_S = 5.0
+"""Between two attempts to connect again."""
 LEAVE_S = 10.0
 FOLLOW_S = 5.0
 """How long a question for lines waits on the board."""
@@ -169,13 +172,17 @@ def job_on(
             job.leave(at_once=True)
             raise
         else:
-            job.leave(at_once=False)
+            job.leave(at_once=job.under_way)
         finally:
             job.close()
 
 
 class Job:
-    """Steps for a worker on a board, one at a time. `id` is what takes it up again."""
+    """Steps for a worker on a board, one at a time. `id` is what takes it up again.
+
+    `under_way` says that a step was begun whose end was not seen, because something was raised meanwhile.
+    When the worker is gone or the board out of reach for too long, no step is tried after that.
+    """
 
     def __init__(self, entry: Entry, on_note: OnNote, idle_s: float) -> None:
         self.id = ""
@@ -185,7 +192,8 @@ class Job:
         self._link: Link | None = None
         self._before = [0, 0]  # bytes of earlier connections, sent and received
         self._asked = monotonic()
-        self._out_of_reach = False
+        self._gone: BoardError | None = None
+        self.under_way = False
         self._stopped = Event()
         self._there: set[str] = set()
         self._key = secrets.token_hex(4)
@@ -255,7 +263,7 @@ class Job:
 
     def leave(self, *, at_once: bool) -> None:
         """End the worker and remove what it left, as far as the board can be reached."""
-        if not self.id or self._out_of_reach:
+        if not self.id or isinstance(self._gone, LinkLostError):
             return
         try:
             self._stop(self.id, at_once=at_once)
@@ -316,8 +324,11 @@ class Job:
             raise self._error(f"file {sha[:12]} came as another one.")
         return bytes(found)
 
-    def do(self, do: str, on_line: OnLine | None = None, **details: Any) -> Any:
+    def do(self, do: str, on_line: OnLine | None = None, *, no_output_s: float = inf, **details: Any) -> Any:
         """Have a step done, and return its value. `on_line` gets every line it writes, in order, once.
+
+        A worker whose step writes no line for `no_output_s` counts as ended: native code may hang while a
+        thread beats.
 
         Raises what the step raised (BackendError, MeasurementError, PonasError; RuntimeError with its
         traceback for a bug), WorkerEnded where its worker is gone, BoardError where the board is out of reach
@@ -326,7 +337,8 @@ class Job:
         self._step += 1
         step = json.dumps({"n": self._step, "key": self._key, "do": do, "details": details})
         self._now = f"step {do} was to begin"
-        heard = monotonic()
+        heard = told = monotonic()
+        self.under_way = True
         while True:
             try:
                 followed, data = self._follow(step)
@@ -334,24 +346,36 @@ class Job:
                 raise
             except BoardError:  # it did not take the step: the next one has its number
                 self._step -= bool(step)
+                self.under_way = not step
                 raise
             step = ""
             self._offset = followed.next
             for line in self._lines(data):
+                told = monotonic()
                 if "done" in line:
+                    self.under_way = False
                     return line["done"]
                 if "error" in line:
+                    self.under_way = False
                     self._raise(converted(line["error"], _StepError, Path(self._entry.name), do))
                 if on_line is not None:
                     on_line(line)
             if followed.ended:
-                raise WorkerEnded(self._entry.name, followed.ended.what, self._now)
+                self.under_way = False
+                raise self._ended(followed.ended.what)
+            if monotonic() - told > no_output_s:
+                raise self._ended(f"gave no output for {monotonic() - told:.0f} s")
             heard = monotonic() if data else heard
             if monotonic() - heard > SILENT_S:
                 self._note(
                     f"{self._entry.name}: its worker gave no output for {SILENT_S:.0f} s while {self._now}."
                 )
                 heard = monotonic()
+
+    def _ended(self, what: str) -> WorkerEnded:
+        """What is raised for every step from now on."""
+        self._gone = ended = WorkerEnded(self._entry.name, what, self._now)
+        return ended
 
     def _follow(self, step: str) -> tuple[_Followed, bytes]:
         asked = {"job": self.id, "n": self._step, "offset": self._offset, "wait_s": FOLLOW_S, "step": step}
@@ -388,7 +412,7 @@ class Job:
         if error.kind == "BackendError":
             raise BackendError(printable(error.backend[:_MOST_TITLE]), text)
         if error.kind == "MemoryError":
-            raise self._error(f"{text} while {self._now}.")
+            raise MeasurementError(f"{self._entry.name}: {text} while {printable(self._now)}.")
         raise MeasurementError(text) if error.kind == "MeasurementError" else PonasError(text)
 
     # --- the connection
@@ -405,6 +429,8 @@ class Job:
             while True:
                 if for_a_step and self._stopped.is_set():
                     raise JobStopped
+                if for_a_step and self._gone:
+                    raise self._gone
                 self._asked = monotonic()
                 try:
                     answer = ask(self._link or self._connect())
@@ -412,12 +438,13 @@ class Job:
                     self._disconnect()
                     lost_s = lost_s or monotonic()
                     if monotonic() - lost_s >= patience_s:
-                        self._out_of_reach = patience_s > 0
+                        if patience_s > 0:
+                            self._gone = error
                         raise
                     self._note(f"{error} Connecting again.")
                     pause = self._stopped.wait if for_a_step else sleep
                     pause(min(pause_s, patience_s))
-                    pause_s *= 2
+                    pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                 except BaseException:  # an answer may still come, to nobody's question
                     self._disconnect()
                     raise

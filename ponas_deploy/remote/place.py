@@ -83,32 +83,42 @@ def place_on(entry: Entry, title: str, on_note: OnNote = no_note) -> Iterator[Bo
         def begin() -> Job:
             return stack.enter_context(job_on(entry, title=title, on_note=on_note))
 
-        yield BoardPlace(entry.name, begin(), begin)
+        yield BoardPlace(entry.name, begin(), begin, stack.close)
 
 
 @dataclass(slots=True)
 class BoardPlace:
-    """A board; see `Place`. `name` is that of its tables, `begin` starts another job in place of one."""
+    """A board; see `Place`. `name` is that of its tables; `begin` starts a job, `end` ends it."""
 
     name: str
-    job: Job
+    _job: Job | None
     begin: Callable[[], Job]
+    end: Callable[[], None]
     _keys: Iterator[int] = field(default_factory=count)
     _runtimes: dict[str, RuntimeThere] = field(default_factory=dict)
     _engines: dict[Path, tuple[tuple[str, str], ...]] = field(default_factory=dict)
     """The files of engines that the board has, by the local path of the one that opens each."""
     _stopped: bool = False
 
+    @property
+    def job(self) -> Job:
+        """What the board is asked through; BoardError where another one is to begin and cannot."""
+        if self._job is None:
+            self._job = self.begin()
+            if self._stopped:
+                self._job.stop()
+        return self._job
+
     def renew(self) -> None:
-        """Another worker, where the one so far is gone: nothing is open in it."""
-        self.job = self.begin()
-        if self._stopped:
-            self.job.stop()
+        """End the worker, with all that is open or under way in it: the next step goes to another one."""
+        self._job = None
+        self.end()
 
     def stop(self) -> None:
         """Have the thread that uses this place raise JobStopped soon; another thread calls this."""
         self._stopped = True
-        self.job.stop()
+        if job := self._job:
+            job.stop()
 
     def value(self, found: Any, kind: type[Value], step: str) -> Value:
         """What a step returned, as a typed value; FileFormatError where it is something else."""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from math import isfinite
 from typing import Any
 
-from ponas_deploy.backends import RunSettings
+from ponas_deploy.backends import RunSettings, registry
 from ponas_deploy.boards.link import BoardError
 from ponas_deploy.files.bounds import AboveZero, Count, Positive, Seconds
 from ponas_deploy.measuring.interference import Snapshot
 from ponas_deploy.measuring.protocol import Plan, Samples
 from ponas_deploy.remote.place import BoardPlace, BoardSession
 
+_NO_OUTPUT_S = 600.0
+"""How long a worker may write nothing while it builds or measures."""
 _MODELS_A_STEP = 32
 """They are made here and sent together: so much of the memory."""
 
@@ -87,7 +90,7 @@ class Models:
             asked = self.details(
                 models=list(shas.items()), plan=asdict(self.plan), one_at_a_time=one_at_a_time
             )
-            self.place.job.do("open", on_line, **asked)
+            self.place.job.do("open", on_line, no_output_s=self.no_output_s, **asked)
             for key in group:
                 first = found.get(key)
                 if first is None:
@@ -102,11 +105,22 @@ class Models:
         found = self.place.job.do("look", **self.details())
         return self.place.snapshot(self.place.value(found, Snapshot, "look"))
 
+    @property
+    def no_output_s(self) -> float:
+        """How long the worker may write nothing: as long as a build of this runtime may take."""
+        return max(_NO_OUTPUT_S, registry.entry_of(self.backend).no_output_s)
+
     def close(self, keys: Sequence[str]) -> None:
         """Free some of them there."""
         gone = [key for key in keys if self.open.pop(key, None)]
         if gone:
             self.place.job.do("close", keys=gone)
+
+    @contextmanager
+    def closing(self, keys: Sequence[str]) -> Iterator[None]:
+        """Free some of them there at the end; after an error the worker frees them when it ends."""
+        yield
+        self.close(keys)
 
 
 @dataclass(slots=True)
@@ -143,6 +157,7 @@ class Rounds:
             quiet=quiet,
             sentinel=self.sentinel,
         )
-        seen = place.value(place.job.do("round", on_line, **asked), _Seen, "round")
+        found = place.job.do("round", on_line, no_output_s=self.models.no_output_s, **asked)
+        seen = place.value(found, _Seen, "round")
         self.redone += seen.redone
         return place.snapshot(seen.before), place.snapshot(seen.after)

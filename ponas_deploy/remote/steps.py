@@ -36,7 +36,7 @@ Write = Callable[[Dict[str, Any]], None]
 Details = Dict[str, Any]
 
 _MOST_BUILDERS = 4
-_SAMPLES_A_LINE = 64
+_SAMPLES_A_LINE, _LINE_S = 64, 2.0
 _SAID_EVERY_S = 1.0
 
 
@@ -127,15 +127,18 @@ def take_round(state: State, details: Details, write: Write) -> Any:
     sessions: dict[str, Session] = state.values.get("sessions", {})
     plan = Plan(**details["plan"])
     waiting: list[Any] = []
+    sent_s = time.monotonic()
 
     def send() -> None:
+        nonlocal sent_s
         if waiting:
             write({"samples": list(waiting)})
             waiting.clear()
+            sent_s = time.monotonic()
 
     def add(key: str, number: int, runs: int, run_ns: float) -> None:
         waiting.append([key, run_ns])
-        if len(waiting) == _SAMPLES_A_LINE:
+        if len(waiting) == _SAMPLES_A_LINE or time.monotonic() - sent_s > _LINE_S:
             send()
 
     write({"now": f"measuring round {details['number']}"})
@@ -157,6 +160,7 @@ def close(state: State, details: Details, write: Write) -> Any:
     for key in details["keys"]:
         if key in sessions:
             sessions.pop(key).close()
+            shutil.rmtree(str(state.folder / key), ignore_errors=True)  # the files of an engine
     return {}
 
 

@@ -17,6 +17,7 @@ from planted_clocks import (
 )
 from planted_search import accuracy, device_ms, middle_ms, tables, task
 from ponas_deploy.backends import RunSettings
+from ponas_deploy.boards.link import BoardError
 from ponas_deploy.commands.reports.engine import deployment_report
 from ponas_deploy.engines.attempt import Attempt
 from ponas_deploy.engines.attempts import reconsider
@@ -203,3 +204,23 @@ def test_a_network_that_cannot_be_timed_ends_the_search_with_what_was_found(
     seen[:] = [Path("another")]
     with pytest.raises(BackendError, match="SIGSEGV"):
         meet_budget(given, tmp_path / "other")
+
+
+def test_a_board_that_is_gone_ends_the_search(
+    tiny: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = list[Path]()
+
+    def breaks(
+        engine: Path, backend: str, settings: RunSettings, core_ns: float = 0.0, **place: object
+    ) -> EngineTiming:
+        seen.append(engine)
+        if engine != seen[0]:
+            raise BoardError("box", "the connection ended.")
+        return spread([1.0])(engine, backend, settings)
+
+    monkeypatch.setattr("ponas_deploy.engines.search.time_engine", breaks)
+    given = task(tiny, tmp_path, middle_ms(tiny), tables(tiny, tmp_path, optimism=0.8))
+    with pytest.raises(BoardError, match="connection ended"):
+        meet_budget(given, tmp_path / "engine")
+    assert len(set(seen)) == 2

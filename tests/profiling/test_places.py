@@ -12,17 +12,21 @@ from typer.testing import CliRunner
 from conftest import tiny_space
 from ponas_deploy.backends import registry
 from ponas_deploy.boards.book import Board, Entry, add_board
+from ponas_deploy.boards.link import BoardError
 from ponas_deploy.commands import app
 from ponas_deploy.engines.deployment import deploy, export
 from ponas_deploy.engines.measured_model import measure_model
 from ponas_deploy.errors import BackendError, PonasError, UnknownNameError
 from ponas_deploy.machines.machine import this_machine
+from ponas_deploy.profiling import tables
 from ponas_deploy.profiling.inventory import Target
-from ponas_deploy.profiling.places import conditions_at, known_at, reached
+from ponas_deploy.profiling.places import conditions_at, known_at, reached, reached_if_possible
 from ponas_deploy.profiling.random_networks import profile_networks
-from ponas_deploy.remote.job import Job
+from ponas_deploy.remote.job import Job, WorkerEnded
 from ponas_deploy.remote.place import BoardPlace, RuntimeThere
 from ponas_deploy.tables.latency import Conditions
+from ponas_deploy.tables.store import StoredTable
+from sample_tables import latency_table
 from searchspace.architecture import Architecture
 from searchspace.spaces import build_space
 from stored_tables import stored
@@ -40,7 +44,7 @@ class Said(BoardPlace):
     """A board of which is known what it said; nothing is asked."""
 
     def __init__(self, *runtimes: RuntimeThere) -> None:
-        super().__init__("box", None, lambda: pytest.fail("it is asked"))  # type: ignore[arg-type]
+        super().__init__("box", None, lambda: pytest.fail("it is asked"), lambda: None)
         names = [entry.name for entry in registry.ENTRIES if entry.on_boards]
         self._runtimes = {name: RuntimeThere(name, problem="is not there.") for name in names}
         self._runtimes |= {one.backend: one for one in runtimes}
@@ -170,3 +174,50 @@ def test_a_board_out_of_reach_is_specialised_for_by_its_tables(board: Entry, tmp
     assert table.name in done.stdout
     document = json.loads(CliRunner().invoke(app, ["devices", "show", "box", "--json"]).stdout)
     assert document["latency_tables"] == [table.name]
+
+
+def test_only_a_board_that_cannot_be_reached_leaves_an_engine_out(
+    board: Entry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes: list[str] = []
+    add_board("far", Board(command=("/nowhere/ssh",)))
+    with reached_if_possible(Target("far"), "test", notes.append) as place:
+        assert place is None
+    assert notes[-1].endswith("Its tables are used as they are, and no engine is built.")
+    notes.clear()
+    monkeypatch.setattr(Job, "do", lost)
+    with (
+        pytest.raises(WorkerEnded, match="was killed"),
+        reached_if_possible(Target(board.name), "test", notes.append),
+    ):
+        pass
+    assert not any("no engine" in note for note in notes)
+
+
+def lost(job: Job, do: str, *on_line: object, **details: object) -> None:
+    """A worker that ends at its first step."""
+    raise WorkerEnded("box", "was killed by signal 9", "step about was to begin")
+
+
+def test_a_board_that_is_gone_ends_what_makes_tables(
+    board: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[str]()
+
+    def profiled(conditions: Conditions, *others: object, **options: object) -> StoredTable:
+        asked.append(conditions.backend)
+        if len(asked) == 1:
+            return StoredTable(tmp_path, latency_table())
+        raise BoardError("box", "the connection ended.")
+
+    monkeypatch.setattr(tables, "profile_stored", profiled)
+    both = [Conditions("box", name, "fp32", 1, 1) for name in ("onnxruntime", "openvino", "benchmark_app")]
+    monkeypatch.setattr(tables, "_worth_profiling", lambda *given: both)
+    monkeypatch.setattr(tables, "missing", lambda *given, **options: both)
+    space = build_space("ponas", 32, 10)
+    with (
+        reached(Target("box", "onnxruntime"), "test") as place,
+        pytest.raises(BoardError, match="connection ended"),
+    ):
+        tables.tables_for(Target("box", "onnxruntime"), space, 1.0, place=place)
+    assert len(asked) == 2

@@ -240,7 +240,7 @@ class NoJob:
 def test_int8_scales_come_from_images_here(model: bytes) -> None:
     shown = np.random.default_rng(1).standard_normal((2, 3, 32, 32)).astype(np.float32)
     job: Any = NoJob()
-    place = BoardPlace("board", job, lambda: job)
+    place = BoardPlace("board", job, lambda: job, lambda: None)
     with pytest.raises(BackendError, match="onnxruntime: takes no images for INT8 scales"):
         place.backend("onnxruntime").calibrate(shown)
     backend = place.backend("tensorrt")

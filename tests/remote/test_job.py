@@ -14,6 +14,7 @@ import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -290,7 +291,7 @@ def test_two_hosts_do_not_give_steps_to_one_job() -> None:
         ("BackendError", BackendError, "^faulty: does not like it$"),
         ("MeasurementError", MeasurementError, "^too noisy$"),
         ("PonasError", PonasError, r"^no \\x1b\[31mway$"),
-        ("MemoryError", BoardError, "ran out of memory while"),
+        ("MemoryError", MeasurementError, "^here: ran out of memory while"),
         ("bug", RuntimeError, r"(?s)on the board here:\nTraceback.*ZeroDivisionError: a bug of ours"),
     ],
 )
@@ -473,3 +474,41 @@ def test_what_others_have_is_left_to_them(place: Place, monkeypatch: pytest.Monk
         with pytest.raises(BoardBusyError), job_on(HERE, title="another"):
             pass
         assert not place.is_free()
+
+
+def test_a_step_that_hangs_while_a_thread_beats_ends_the_job(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "FOLLOW_S", 0.1)
+    with job_on(HERE, title="test") as job:
+        with pytest.raises(WorkerEnded, match="its worker gave no output for 4 s while building block X"):
+            job.do("build", no_output_s=3.5, seconds=1000)
+        beats = (place.folder / "jobs" / job.id / "journal.jsonl").read_text()
+        assert '{"beat": 1}' in beats.splitlines()
+        assert place.worker > 1
+    assert place.is_free(), "it was waited for"
+
+
+def test_no_step_is_tried_after_the_worker_is_gone(place: Place) -> None:
+    with job_on(HERE, title="test") as job:
+        with pytest.raises(WorkerEnded, match="while building block X"):
+            job.do("build", lambda line: os.kill(place.worker, signal.SIGKILL), seconds=1000)
+        for again in (partial(job.do, "echo"), partial(job.put, [b"x"]), partial(job.fetch, "0" * 64)):
+            with pytest.raises(WorkerEnded, match="while building block X"):
+                again()
+
+
+def test_a_board_out_of_reach_is_tried_often_and_given_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: list[str] = []
+    monkeypatch.setattr(jobs, "RECONNECT_S", 1.5)
+    monkeypatch.setattr(jobs, "_LONGEST_PAUSE_S", 0.02)
+    with job_on(HERE, title="test", idle_s=1, on_note=notes.append) as job:
+        job._entry = Entry("here", Board(command=("/nowhere/ssh",)))
+        os.kill(agent_of(job), signal.SIGKILL)
+        with pytest.raises(BoardError, match="cannot be started"):
+            job.do("echo")
+        assert len(notes) > 5
+        notes.clear()
+        with pytest.raises(BoardError, match="cannot be started"):
+            job.do("close")
+    assert notes == []

@@ -27,7 +27,8 @@ from profiling_host import REFUSED, profiling
 from conftest import tiny_space
 from faulty_worker import quick_request, samples
 from ponas_deploy.boards.book import Board, Entry
-from ponas_deploy.boards.link import Link
+from ponas_deploy.boards.link import BoardError, Link, LinkLostError
+from ponas_deploy.errors import MeasurementError
 from ponas_deploy.profiling.on_board import profile_on_board
 from ponas_deploy.profiling.progress import ProfilingProgress
 from ponas_deploy.profiling.worker import Request, make
@@ -188,6 +189,60 @@ def strike(what: str, host: subprocess.Popen[bytes], place: Place) -> None:
             link.kill()
         elif what == "host":
             host.kill()
+
+
+def test_a_worker_that_is_killed_while_it_measures_is_told_so(
+    tiny: Space, tmp_path: Path, place: Place
+) -> None:
+    request, killed = request_for(tiny, tmp_path / "out"), list[int]()
+
+    def kill(progress: ProfilingProgress) -> None:
+        if progress.stage == "measure" and not killed:
+            killed.append(place.worker)
+            os.kill(place.worker, signal.SIGKILL)
+
+    with place_on(BOX, "test") as there:
+        profile_on_board(request, there, kill)
+        assert len(place.jobs()) == 1, "the job of the worker that is gone was kept"
+        assert len(psutil.Process().children()) == 1, "its connection was kept"
+    because = load_latency_table(request.table).protocol.restarted_because
+    assert because.startswith("was killed by signal 9, SIGKILL while ")
+    assert "round" in because, "what it did last is hidden"
+
+
+def test_a_board_that_cannot_start_again_is_told_with_what_was_kept(
+    tiny: Space, tmp_path: Path, place: Place
+) -> None:
+    def gone() -> Job:
+        raise LinkLostError("box", "no route.")
+
+    def kill(progress: ProfilingProgress) -> None:
+        if progress.stage == "measure":
+            there.begin = gone
+            os.kill(place.worker, signal.SIGKILL)
+
+    with (
+        place_on(BOX, "test") as there,
+        pytest.raises(BoardError, match=r"^box: no route\. What was measured is kept in .*journal"),
+    ):
+        profile_on_board(request_for(tiny, tmp_path / "out"), there, kill)
+
+
+def test_builds_of_a_profile_that_is_refused_are_not_waited_for(
+    tiny: Space, tmp_path: Path, place: Place
+) -> None:
+    def refuse(progress: ProfilingProgress) -> None:
+        if progress.stage == "build" and progress.done > 2:
+            raise MeasurementError("it takes too long.")
+
+    with place_on(BOX, "test") as there:
+        before = there.job.id
+        with pytest.raises(MeasurementError, match="too long"):
+            profile_on_board(request_for(tiny, tmp_path / "out"), there, refuse)
+        assert place.jobs() == []
+        assert place.is_free()
+        assert there.about().cores > 0
+        assert place.jobs() == [there.job.id] != [before]
 
 
 def struck(
