@@ -73,7 +73,7 @@ def bundle(
     chosen = chosen_space(space)
     note(f"search space {chosen.text}")
     options = BundleOptions(
-        tuple(dict.fromkeys(backend or ("onnxruntime",))),
+        tuple(dict.fromkeys(backend or BundleOptions().backends)),
         tuple(dict.fromkeys(precision or ())),
         threads,
         batch,

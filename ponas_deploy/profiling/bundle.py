@@ -80,10 +80,11 @@ _MODELS_AT_ONCE = 8
 class BundleOptions:
     """What is measured beside the space: each runtime at each precision, for `seconds` each.
 
-    Without precisions it is a runtime's first one on the board, and without a `name` the board's own.
+    Without runtimes it is the one that processors are profiled with first, without precisions a runtime's
+    first one on the board, and without a `name` the board's own.
     """
 
-    backends: tuple[str, ...] = ("onnxruntime",)
+    backends: tuple[str, ...] = registry.default_backends()[:1]
     precisions: tuple[str, ...] = ()
     threads: int = 1
     batch: int = 1
