@@ -10,6 +10,7 @@ from ponas_deploy.engines.loop import (
     WeightsSource,
     random_source,
 )
+from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.accuracy_file import write_accuracy_table
@@ -41,7 +42,7 @@ def tables(space: Space, folder: Path, optimism: float = 1.0, precision: str = "
         cells.append([device_ms(space, choices, precision) - base + base / 4 for choices in swapped])
     values = tuple(tuple(value / optimism for value in row) for row in cells)
     grid = Grid(tuple(layer.name for layer in space.layers), space.labels, values, base / 4 / optimism)
-    conditions = Conditions("fake-device", "fake", precision, 1, 1)
+    conditions = Conditions(this_machine().name, "fake", precision, 1, 1)
     table = LatencyTable(grid, SpaceKey.of(space), conditions, statistic="median", created="2026-01-01")
     path = folder / f"latency-{precision}-{optimism}.json"
     write_latency_table(table, path, overwrite=True)

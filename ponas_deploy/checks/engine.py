@@ -25,8 +25,8 @@ from ponas_deploy.files.records import sha256
 from ponas_deploy.machines.machine import threads_fault
 from ponas_deploy.measuring.place import Place
 from ponas_deploy.measuring.retries import RETRIES
-from ponas_deploy.profiling.inventory import Target
-from ponas_deploy.profiling.places import reached, target_named
+from ponas_deploy.profiling.inventory import THIS_MACHINE, Target
+from ponas_deploy.profiling.places import reached
 from ponas_deploy.tables import store
 from searchspace.weights import network_parameters
 
@@ -41,6 +41,7 @@ class Verification:
     `manifest` is that of the folder. `architecture_agrees`: the portable network has the shapes of its
     architecture. `portable_answers`: in ONNX Runtime it gives (batch, classes) finite outputs. `difference`
     is that of the engine's outputs from them, relative to the largest. `timing` is the engine measured now.
+    `unreached` says why neither was done, where the engine is of a device that is not reached.
     """
 
     manifest: Manifest
@@ -49,6 +50,7 @@ class Verification:
     portable_answers: bool | None = None
     difference: float | None = None
     timing: EngineTiming | None = None
+    unreached: str = ""
 
     @property
     def tolerance(self) -> float:
@@ -94,7 +96,7 @@ class Verification:
     @property
     def meets_budget(self) -> bool:
         """Whether the budget is met, or there is none to meet; False too where that cannot be told."""
-        return self.verdict in (MET, None)
+        return not self.unreached and self.verdict in (MET, None)
 
     @property
     def change(self) -> Change | None:
@@ -118,13 +120,14 @@ class Verification:
 
     @property
     def cannot_be_told(self) -> bool:
-        """Whether everything holds but for the budget, of which nothing can be told."""
-        return self.holds_otherwise and self.verdict == CANNOT_BE_TOLD
+        """Whether everything that could be checked holds, and of the rest nothing can be told."""
+        return self.holds_otherwise and (bool(self.unreached) or self.verdict == CANNOT_BE_TOLD)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Random weights, what disturbed the measurement, why it tells nothing, and what became slower."""
+        """Random weights, why it was not run, what disturbed it, why that tells nothing, what is slower."""
         timing, said = self.timing, [] if self.manifest.trained else [RANDOM_WEIGHTS]
+        said += [self.unreached] if self.unreached else []
         if timing is None:
             return tuple(said)
         said += [timing.disturbed] if timing.disturbed else []
@@ -136,21 +139,22 @@ class Verification:
         return tuple(said)
 
 
-def verify(folder: Path | str, on_note: OnNote = no_note) -> Verification:
+def verify(folder: Path | str, on_note: OnNote = no_note, *, here: bool = False) -> Verification:
     """Check an engine `folder`, and measure the engine again, in milliseconds.
 
     The files are compared with the manifest, the portable network with the architecture, the engine's
     outputs with the portable network's. An engine that does not plainly meet its budget is timed once more,
     some seconds later: both measurements count as one, or the later one alone where only that can tell.
     An engine of a board of the device book is run and timed there, over its link; `on_note` is called with
-    lines about that. FileFormatError for a manifest that hides an engine of its folder, PonasError for one of
-    more threads than this process may use, MeasurementError when somebody else is measuring, BackendError
-    without the engine's runtime.
+    lines about that. One of a device that is neither this machine nor in the book is not run, and nothing is
+    told of it, unless it shall be run `here`. FileFormatError for a manifest that hides an engine of its
+    folder, PonasError for one of more threads than this process may use, MeasurementError when somebody else
+    is measuring, BackendError without the engine's runtime.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
     _refuse_hidden_engine(folder, manifest)
-    target = _target_of(manifest)
+    target = _target_of(manifest, here=here)
     if target.local and manifest.engine_file and (fault := threads_fault(manifest.conditions.threads)):
         raise PonasError(f"{folder} cannot be verified here: {fault}")
     changed = tuple(file.name for file in manifest.files if not _intact(folder / file.name, file))
@@ -168,6 +172,8 @@ def verify(folder: Path | str, on_note: OnNote = no_note) -> Verification:
     found = replace(found, portable_answers=answers)
     if not answers or not manifest.engine_file:
         return found
+    if not target.is_known:
+        return replace(found, unreached=_not_run(target))
     engine, what = folder / manifest.engine_file, f"verification of {folder}"
     with reached(target, what, on_note) as place:
         with place.backend(manifest.conditions.backend).open(engine, manifest.settings) as session:
@@ -176,9 +182,17 @@ def verify(folder: Path | str, on_note: OnNote = no_note) -> Verification:
             return _timed(engine, found, place)
 
 
-def _target_of(manifest: Manifest) -> Target:
-    """The board of the device book that an engine was built on, else this machine."""
-    return target_named(manifest.conditions.device, manifest.conditions.backend)
+def _target_of(manifest: Manifest, *, here: bool) -> Target:
+    """The device that an engine was built on, or this machine where it shall be run `here`."""
+    return Target(THIS_MACHINE if here else manifest.conditions.device, manifest.conditions.backend)
+
+
+def _not_run(target: Target) -> str:
+    return (
+        "the engine was not run, so that nothing is told of its outputs and its latency:"
+        f" {target.unreachable} If it was renamed, give it that name as an alias there;"
+        " `ponas verify --here` runs the engine on this machine."
+    )
 
 
 def _timed(engine: Path, found: Verification, place: Place) -> Verification:
@@ -197,17 +211,18 @@ def _timed(engine: Path, found: Verification, place: Place) -> Verification:
     return replace(found, timing=timing.with_later(later))
 
 
-def layer_times_ms(folder: Path) -> tuple[tuple[str, float], ...]:
+def layer_times_ms(folder: Path, *, here: bool = False) -> tuple[tuple[str, float], ...]:
     """Name and milliseconds of each layer of the engine in a folder, from runs of their own.
 
-    BackendError where its runtime does not time layers, or there is no engine.
+    BackendError where its runtime does not time layers, or there is no engine; PonasError where its device
+    cannot be reached, unless it shall be run `here`.
     """
     manifest = read_manifest(folder)
     name = manifest.conditions.backend
     if not manifest.engine_file:
         raise BackendError(name, f"{folder} holds no engine: build it on its device first.")
     with (
-        reached(_target_of(manifest), f"layers of {folder}") as place,
+        reached(_target_of(manifest, here=here), f"layers of {folder}") as place,
         place.backend(name).open(folder / manifest.engine_file, manifest.settings) as session,
     ):
         if not isinstance(session, TimesLayers):

@@ -17,6 +17,9 @@ def verify(
     layers: Annotated[
         bool, typer.Option("--layers", help="Print what each layer takes too, where the runtime says it.")
     ] = False,
+    here: Annotated[
+        bool, typer.Option("--here", help="Run it on this machine, whatever device it was built on.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Check an engine: its files, its outputs against ONNX Runtime, and its latency, measured again.
@@ -28,7 +31,9 @@ def verify(
     is more than a run takes.
 
     Exit code 1 when a file changed, the network is not the manifest's, the outputs differ or the budget is
-    missed on this machine now; 3 when all else holds and it cannot be told whether the budget is met.
+    missed now; 3 when all else holds and it cannot be told whether the budget is met. An engine of a device
+    that is neither this machine nor in your device book is not run: its files and its portable network are
+    checked, and the rest cannot be told.
 
     \b
     Examples:
@@ -39,8 +44,8 @@ def verify(
     from ponas_deploy.checks.engine import verification_document
     from ponas_deploy.checks.engine import verify as verify_engine
 
-    found = verify_engine(folder, note)
-    timed = _layers(folder) if layers and not found.changed_files else ()
+    found = verify_engine(folder, note, here=here)
+    timed = _layers(folder, here=here) if layers and not (found.changed_files or found.unreached) else ()
     if json:
         print_json(verification_document(found, timed))
     else:
@@ -54,13 +59,13 @@ def verify(
         raise typer.Exit(CANNOT_BE_TOLD if found.cannot_be_told else FAILED)
 
 
-def _layers(folder: Path) -> tuple[tuple[str, float], ...]:
+def _layers(folder: Path, *, here: bool) -> tuple[tuple[str, float], ...]:
     """What each layer takes; a line says why where its runtime does not time layers: the rest was checked."""
     from ponas_deploy.checks.engine import layer_times_ms
     from ponas_deploy.errors import BackendError
 
     try:
-        return layer_times_ms(folder)
+        return layer_times_ms(folder, here=here)
     except BackendError as error:
         note(str(error))
         return ()

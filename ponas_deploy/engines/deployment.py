@@ -22,7 +22,6 @@ from ponas_deploy.errors import PonasError, UnknownNameError
 from ponas_deploy.files.home import home
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.files.records import sha256
-from ponas_deploy.machines.machine import threads_fault
 from ponas_deploy.measuring.place import HERE, Place
 from ponas_deploy.profiling import inventory
 from ponas_deploy.profiling.inventory import Target
@@ -290,7 +289,7 @@ def export(
     Args:
         architecture: the network, of its space, resolution and classes.
         target: this machine or a board with one runtime (its first precision where none is named), or
-            conditions of this machine or of `place`.
+            conditions of one of these or of `place`.
         out: the folder that the engine goes to.
         weights: a file (safetensors, .pth) or a source of weights; None for random ones.
         data: the data set of the weights, where the file does not say it.
@@ -310,8 +309,10 @@ def export(
     """
     folder = Path(out)
     refuse_existing(folder, overwrite=overwrite)
-    if isinstance(target, Conditions) and place is None and (fault := threads_fault(target.threads)):
-        raise PonasError(fault)
+    if isinstance(target, Conditions) and place is None:
+        target = _target_in(target)
+    if isinstance(target, Target) and not target.is_known:
+        raise PonasError(target.unreachable)
     source = weights_for(architecture.space, weights, data, finetune, seed, calibration, on_note)
     refuse_other_network(source, architecture)
     with _place_and_conditions(target, place, f"an engine for {folder}", on_note) as (place, conditions):
@@ -320,6 +321,12 @@ def export(
             architecture, source, conditions, folder, overwrite=overwrite, on_build=on_build, place=place
         )
     return Engine(folder, manifest)
+
+
+def _target_in(conditions: Conditions) -> Target:
+    """The device of conditions, with their runtime and the rest; PonasError for threads it has not."""
+    named = conditions.device, conditions.backend, conditions.precision
+    return Target(*named, conditions.threads, conditions.batch)
 
 
 @contextmanager

@@ -28,7 +28,8 @@ from ponas_deploy.errors import (
 from ponas_deploy.files.class_names import difference
 from ponas_deploy.files.notes import Advance, OnNote, no_note
 from ponas_deploy.files.weights import WeightsFile
-from ponas_deploy.profiling.places import reached, target_named
+from ponas_deploy.profiling.inventory import THIS_MACHINE, Target
+from ponas_deploy.profiling.places import reached
 from ponas_deploy.tables.grid import SpaceKey
 from searchspace.architecture import Architecture
 from searchspace.weights import Weights
@@ -221,7 +222,10 @@ def _through_engine(
             advance(done, total, f"through {manifest.conditions.backend}")
 
     conditions = manifest.conditions
-    target = target_named(conditions.device, conditions.backend)
+    target = Target(conditions.device, conditions.backend)
+    if not target.is_known:
+        on_note(f"{target.unreachable} The images go through {folder} on this machine.")
+        target = Target(THIS_MACHINE, conditions.backend)
     with reached(target, f"evaluation of {folder}", on_note) as place:
         backend = place.backend(conditions.backend)
         with backend.open(folder / manifest.engine_file, manifest.settings) as session:

@@ -98,6 +98,11 @@ class Target:
         return None if self.local else find_board(self.device)
 
     @property
+    def is_known(self) -> bool:
+        """Whether the device is this machine or in the book."""
+        return self.local or self.board is not None
+
+    @property
     def unreachable(self) -> str:
         """A sentence for a device that is neither this machine nor in the book."""
         return (

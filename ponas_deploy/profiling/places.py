@@ -11,16 +11,10 @@ from ponas_deploy.errors import PonasError
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.machines.conditions import what_to_lock
 from ponas_deploy.measuring.place import HERE, Place
-from ponas_deploy.profiling.inventory import THIS_MACHINE, Target, missing
+from ponas_deploy.profiling.inventory import Target, missing
 from ponas_deploy.remote.pack import runs_on_boards
 from ponas_deploy.remote.place import BoardPlace, place_on
 from ponas_deploy.tables.latency import Conditions
-
-
-def target_named(device: str, backend: str) -> Target:
-    """The board of the device book that an engine's or a table's device is, else this machine."""
-    target = Target(device, backend)
-    return target if target.board else Target(THIS_MACHINE, backend)
 
 
 @contextmanager

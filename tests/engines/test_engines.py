@@ -31,13 +31,14 @@ from ponas_deploy.engines.timing import EngineTiming, time_engine
 from ponas_deploy.errors import FileFormatError, OverwriteError, PonasError
 from ponas_deploy.files.home import home
 from ponas_deploy.files.records import write_bytes
+from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.tables.latency import Conditions
 from searchspace import SPACES, Architecture
 from searchspace.graph import network_model
 from searchspace.space import Space
 from searchspace.weights import random_weights
 
-CONDITIONS = Conditions("fake-device", "fake", "fp32", 1, 1)
+CONDITIONS = Conditions(this_machine().name, "fake", "fp32", 1, 1)
 
 
 @pytest.fixture(autouse=True)
@@ -237,6 +238,22 @@ def test_an_engine_as_it_was_emitted_passes_every_check(engine: Path) -> None:
     assert (found.passed, found.architecture_agrees, found.portable_answers) == (True, True, True)
     assert found.difference is not None
     assert found.timing is not None
+
+
+def test_an_engine_of_another_device_is_run_here_where_somebody_asks_for_that_only(engine: Path) -> None:
+    rewrite(engine, lambda d: d["conditions"].update(device="box"))
+    found = verify(engine)
+    assert (found.changed_files, found.architecture_agrees, found.portable_answers) == ((), True, True)
+    assert (found.difference, found.timing, found.verdict) == (None, None, None)
+    assert (found.passed, found.cannot_be_told) == (False, True)
+    said = " ".join(shown(found).split())
+    assert (
+        "nothing is told of its outputs and its latency: 'box' is not this machine: `ponas devices add box"
+        in said
+    )
+    assert CliRunner().invoke(app, ["verify", str(engine), "--layers"]).exit_code == 3
+    assert verify(engine, here=True).timing is not None
+    assert CliRunner().invoke(app, ["verify", str(engine), "--here"]).exit_code == 0
 
 
 OTHERS: dict[str, Callable[[], bytes]] = {

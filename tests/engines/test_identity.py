@@ -17,6 +17,7 @@ from ponas_deploy.checks.table_file import check_file
 from ponas_deploy.commands import app
 from ponas_deploy.engines.loop import meet_budget
 from ponas_deploy.errors import FileFormatError
+from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.profiling.models import block_model, blocks_of
 from ponas_deploy.profiling.precision import precision_of
@@ -51,7 +52,7 @@ def space(planted_clock: None, monkeypatch: pytest.MonkeyPatch) -> Space:
 
 @pytest.fixture
 def table(space: Space) -> LatencyTable:
-    return profile(space, FakeBackend(), plan=QUICK, device="fake-device")
+    return profile(space, FakeBackend(), plan=QUICK, device=this_machine().name)
 
 
 def test_it_is_not_timed_and_costs_exactly_nothing(space: Space, table: LatencyTable, tmp_path: Path) -> None:

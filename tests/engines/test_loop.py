@@ -27,6 +27,7 @@ from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.errors import BudgetError, FileFormatError, MeasurementError, OverwriteError, PonasError
 from ponas_deploy.files.home import home
 from ponas_deploy.files.weights import read_weights
+from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.measuring.retries import RETRIES
 from searchspace import SPACES, Architecture
@@ -236,7 +237,7 @@ def test_for_another_device_the_portable_network_is_emitted(tiny: Space, tmp_pat
     manifest = emit_portable(given, tmp_path / "engine")
     assert [file.name for file in manifest.files] == [MODEL]
     assert manifest.measured is None
-    assert manifest.status == "not built: build and measure it on fake-device"
+    assert manifest.status == f"not built: build and measure it on {this_machine().name}"
     found = verify(tmp_path / "engine")
     assert (found.timing, found.difference, found.changed_files) == (None, None, ())
     images = np.zeros((1, 3, 32, 32), np.float32)

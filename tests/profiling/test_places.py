@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 
 from conftest import tiny_space
 from ponas_deploy.backends import registry
-from ponas_deploy.boards.book import Board, Entry, add_board
+from ponas_deploy.boards.book import Board, Entry, add_board, remove_board
 from ponas_deploy.boards.link import BoardError
+from ponas_deploy.checks.engine import verify
 from ponas_deploy.commands import app
 from ponas_deploy.engines.deployment import deploy, export
 from ponas_deploy.engines.measured_model import measure_model
@@ -140,6 +141,29 @@ def test_what_is_built_and_measured_on_a_board_is_the_boards(board: Entry, tmp_p
     assert environment["processor"] == this_machine().processor
     assert environment["runtime"].startswith("onnxruntime")
     assert (tmp_path / "engine" / engine.manifest.engine_file).exists()
+    verified = verify(tmp_path / "engine")
+    assert verified.timing is not None
+    remove_board("box")
+    verified = verify(tmp_path / "engine")
+    assert verified.timing is None
+    assert "'box' is not this machine" in verified.unreached
+
+
+def test_conditions_of_a_board_are_built_there_and_those_of_a_stranger_nowhere(
+    board: Entry, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    space = build_space("ponas", 32, 10)
+    network = Architecture(space, tuple(labels[0] for labels in space.labels))
+    notes = list[str]()
+    made = export(
+        network, Conditions("box", "onnxruntime", "fp32", 1, 1), out=tmp_path / "a", on_note=notes.append
+    )
+    assert made.manifest.conditions.device == "box"
+    assert "connecting to box ..." in notes
+    with pytest.raises(PonasError, match="'jetson' is not this machine: `ponas devices add jetson"):
+        export(network, Conditions("jetson", "onnxruntime", "fp32", 1, 1), out=tmp_path / "b")
+    assert not (tmp_path / "b").exists()
 
 
 def test_a_model_is_measured_on_a_board(board: Entry, model: bytes, tmp_path: Path) -> None:
