@@ -7,6 +7,7 @@ The process ends with the connection; so does the runner, when its input does.
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import struct
 import subprocess
@@ -14,9 +15,8 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from queue import Empty, Queue
-from tempfile import TemporaryDirectory
-from threading import Thread
+from queue import Empty, Full, Queue
+from threading import Event, Thread
 from time import monotonic
 from typing import IO, Any, TypeVar
 
@@ -40,6 +40,10 @@ ANSWER_S = 600.0
 _MOST_NOISE = 1 << 20
 """What a login shell may print before the first answer."""
 _MOST_REASON = 1000
+_MOST_FRAMES = 2
+"""Of an answer: what a board sends that nobody asked for is not read."""
+_MOST_ERRORS = 64 << 10
+"""Bytes that are kept of what ssh and a login shell say."""
 _ENDED = b""
 
 
@@ -66,34 +70,37 @@ def connected(entry: Entry, connect_s: float = CONNECT_S) -> Iterator[Link]:
     words = [*words_before(entry.board), *command_there(entry.board.python, code)]
     if entry.board.host is None:
         words[-1] = words[-1].strip("'")  # no shell takes the quotes away
-    with TemporaryDirectory() as folder:
-        errors = Path(folder) / "errors"
-        with errors.open("wb") as file:
-            try:
-                process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file)
-            except OSError as error:
-                raise LinkLostError(entry.name, f"{words[0]} cannot be started: {error.strerror}.") from error
-        link = Link(entry.name, process, errors)
-        try:
-            link.begin(code, f"{number}\n".encode(), connect_s)
-            yield link
-        finally:
-            link.close()
+    pipe = subprocess.PIPE
+    try:
+        process = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe)
+    except OSError as error:
+        raise LinkLostError(entry.name, f"{words[0]} cannot be started: {error.strerror}.") from error
+    link = Link(entry.name, process)
+    try:
+        link.begin(code, f"{number}\n".encode(), connect_s)
+        yield link
+    finally:
+        link.close()
 
 
 class Link:
     """Ask the runner of a board, one question at a time."""
 
-    def __init__(self, name: str, process: subprocess.Popen[bytes], errors: Path) -> None:
-        self._name, self._process, self._errors = name, process, errors
-        self._frames: Queue[bytes] = Queue()
+    def __init__(self, name: str, process: subprocess.Popen[bytes]) -> None:
+        self._name, self._process = name, process
+        self._frames: Queue[bytes] = Queue(_MOST_FRAMES)
+        self._closed = Event()
+        self._errors = bytearray()
+        self._reader = Thread(target=_read_end, args=(process.stderr, self._errors), daemon=True)
+        self._reader.start()
         self.sent_bytes = 0
         self.received_bytes = 0
 
     def begin(self, code: bytes, number: bytes, connect_s: float) -> None:
         """Start the runner: send the bootstrap, wait for its mark, send the runner where it is not kept."""
         assert self._process.stdout is not None
-        Thread(target=_read, args=(self._process.stdout, MARK + number, self._frames), daemon=True).start()
+        read = (self._process.stdout, MARK + number, self._frames, self._closed)
+        Thread(target=_read, args=read, daemon=True).start()
         self._write(code)
         if not self._message(connect_s)["runner"]:
             self._send(runner_source())
@@ -142,6 +149,7 @@ class Link:
 
     def close(self) -> None:
         """End the connection, with the process that carries it."""
+        self._closed.set()
         with suppress(OSError):
             if self._process.stdin is not None:
                 self._process.stdin.close()
@@ -189,21 +197,36 @@ class Link:
         """Why there is no connection (any more), by what carried it."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(2)
-        said = self._errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        self._reader.join(2)
+        said = bytes(self._errors).decode("utf-8", "replace").strip().splitlines()
         because = said[-1].strip() if said else f"exit code {self._process.poll()}"
         return LinkLostError(self._name, f"the connection ended ({because}).")
 
 
-def _read(stream: IO[bytes], mark: bytes, frames: Queue[bytes]) -> None:
-    """Hand on every frame behind the mark, then an empty one."""
+def _read_end(stream: IO[bytes], end: bytearray) -> None:
+    """Keep the end of what a stream says, as long as it says something."""
+    with stream:
+        while data := os.read(stream.fileno(), _MOST_ERRORS):
+            end += data
+            del end[:-_MOST_ERRORS]
+
+
+def _read(stream: IO[bytes], mark: bytes, frames: Queue[bytes], closed: Event) -> None:
+    """Hand on every frame behind the mark, then an empty one; no further than somebody takes them."""
+
+    def hand_on(frame: bytes) -> None:
+        while not closed.is_set():
+            with suppress(Full):
+                return frames.put(frame, timeout=1)
+
     with suppress(OSError, ValueError):  # closed by the other thread
         if _skip_to(stream, mark):
-            while (head := stream.read(4)) and len(head) == 4:
+            while not closed.is_set() and len(head := stream.read(4)) == 4:
                 length = struct.unpack(">I", head)[0]
                 if not 0 < length <= MOST_FRAME_BYTES or len(data := stream.read(length)) < length:
                     break
-                frames.put(data)
-    frames.put(_ENDED)
+                hand_on(data)
+    hand_on(_ENDED)
 
 
 def _skip_to(stream: IO[bytes], mark: bytes) -> bool:

@@ -195,7 +195,6 @@ class Job:
         self._gone: BoardError | None = None
         self.under_way = False
         self._stopped = Event()
-        self._there: set[str] = set()
         self._key = secrets.token_hex(4)
         self._step = self._offset = 0
         self._now = ""
@@ -298,10 +297,8 @@ class Job:
     def put(self, contents: Iterable[bytes]) -> tuple[str, ...]:
         """Send what the board lacks of these files: the SHA-256 of each."""
         files = [(sha256(content).hexdigest(), content) for content in contents]
-        asked = {sha: content for sha, content in files if sha not in self._there}
-        if asked:
-            self._over_link(lambda link: _put(link, asked))
-            self._there.update(asked)
+        if files:  # asked for each time: a small disk keeps few of those that it has been sent
+            self._over_link(lambda link: _put(link, dict(files)))
         return tuple(sha for sha, _ in files)
 
     def fetch(self, sha: str) -> bytes:

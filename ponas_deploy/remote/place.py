@@ -96,8 +96,6 @@ class BoardPlace:
     end: Callable[[], None]
     _keys: Iterator[int] = field(default_factory=count)
     _runtimes: dict[str, RuntimeThere] = field(default_factory=dict)
-    _engines: dict[Path, tuple[tuple[str, str], ...]] = field(default_factory=dict)
-    """The files of engines that the board has, by the local path of the one that opens each."""
     _stopped: bool = False
 
     @property
@@ -191,8 +189,8 @@ class BoardPlace:
                 for key, model in models.items()
             }
         made, patterns = parcels(models)
-        self.job.put([*patterns, *made.values()])
-        return dict(zip(made, self.job.put(made.values()), strict=True))
+        shas = self.job.put([*made.values(), *patterns])
+        return dict(zip(made, shas, strict=False))
 
     def build(
         self,
@@ -216,9 +214,7 @@ class BoardPlace:
             raise BoardError(self.name, "names other files of an engine than an engine has.")
         for name, sha in files:
             model.with_name(name).write_bytes(self.job.fetch(sha))
-        first = model.with_name(files[0][0])
-        self._engines[first] = files
-        return first
+        return model.with_name(files[0][0])
 
     def take(self, timed: Timed) -> tuple[Taken, tuple[Snapshot, Snapshot] | None]:
         """Time an engine in a fresh process there."""
@@ -278,12 +274,9 @@ class BoardPlace:
 
     def files_of(self, engine: Path) -> tuple[tuple[str, str], ...]:
         """Name and hash of the files of an engine, which the board has then; the first one opens it."""
-        if engine not in self._engines:
-            others = (path for path in sorted(engine.parent.glob("engine.*")) if path != engine)
-            paths = [engine, *others]
-            shas = self.job.put([path.read_bytes() for path in paths])
-            self._engines[engine] = tuple((path.name, sha) for path, sha in zip(paths, shas, strict=True))
-        return self._engines[engine]
+        paths = [engine, *(path for path in sorted(engine.parent.glob("engine.*")) if path != engine)]
+        shas = self.job.put([path.read_bytes() for path in paths])
+        return tuple((path.name, sha) for path, sha in zip(paths, shas, strict=True))
 
     def session(self, backend: str, settings: RunSettings, **of: Any) -> BoardSession:
         """Open a session of an engine (`files`) or of a model there."""

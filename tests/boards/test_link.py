@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from time import sleep
 
 import pytest
 from typer.testing import CliRunner
@@ -140,6 +141,31 @@ def test_a_hostile_answer_is_refused(home: Path, answer: str, reason: str) -> No
     entry = posing(home, HOSTILE.replace("@mark", repr(MARK)).replace("@answer", answer))
     with pytest.raises((BoardError, FileFormatError), match=reason), connected(entry, 10) as link:
         link.ask("describe", BoardFacts, 10)
+
+
+def test_what_nobody_asked_for_is_not_read(home: Path) -> None:
+    said = home / "said"
+    flood = f"""
+for number in range(300):
+    send(bytes([32]) * (1 << 20))
+    open({str(said)!r}, "w").write(str(number))
+"""
+    code = HOSTILE.replace("@mark", repr(MARK)).replace("@answer", flood)
+    with connected(posing(home, code)) as link:
+        link._send(b"{}")
+        sleep(1)
+        assert int(said.read_text() or 0) < 10
+
+
+def test_of_what_ssh_says_the_end_is_kept(home: Path) -> None:
+    code = "import sys; sys.stderr.write('x' * 5_000_000 + chr(10) + 'no such board'); sys.exit(1)"
+    with (
+        pytest.raises(BoardError, match=r"the connection ended \(no such board\)") as raised,
+        connected(posing(home, code)),
+    ):
+        pass
+    link = next(frame.frame.f_locals["link"] for frame in raised.traceback if "link" in frame.frame.f_locals)
+    assert len(link._errors) == 64 << 10
 
 
 def test_old_pythons_can_read_what_is_sent() -> None:
