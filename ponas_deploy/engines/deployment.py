@@ -450,4 +450,4 @@ def _tables(
     for stored in tables:
         if text := made_while_busy(stored.name, stored.table):
             on_note(f"{text}: its predictions may be off.")
-    return tables, tuple(text for stored in tables for text in inventory.caveats(target, stored))
+    return tables, tuple(text for stored in tables for text in inventory.caveats(target, stored, place))

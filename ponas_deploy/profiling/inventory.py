@@ -230,7 +230,7 @@ def device_of(stored: StoredTable) -> Target:
         return Target(THIS_MACHINE, threads=stored.conditions.threads)
     target = Target(gpu.GPU if stored.device == gpu.this_gpu() else stored.device)
     if target.board:
-        return replace(target, backends=stored.conditions.backend)
+        return replace(target, backends=stored.conditions.backend, threads=stored.conditions.threads)
     if not target.local:
         raise TableMismatchError(
             f"{stored.name} is of {stored.device}, this machine is {this_machine().name}: recheck it there."
@@ -284,14 +284,15 @@ def given(target: Target, spaces: Sequence[Space], named: Sequence[StoredTable])
     return tuple(named)
 
 
-def caveats(target: Target, stored: StoredTable) -> tuple[str, ...]:
-    """Warnings about a table of this machine that was named although it does not serve."""
-    if not target.local or not _has_runtime(HERE, stored):
+def caveats(target: Target, stored: StoredTable, place: Place | None = None) -> tuple[str, ...]:
+    """Warnings about a table that was named although it does not serve at its place, if that is reached."""
+    place = place or (HERE if target.local else None)
+    if place is None or not _has_runtime(place, stored):
         return ()
     advice = f"its predictions may be off (ponas table recheck {stored.name})."
     if stored.shipped:
         return (f"table {stored.name} came with the package, measured on another machine: {advice}",)
-    differ = differences(stored)
+    differ = differences(stored, place)
     return (f"{in_words(stored, differ)}: {advice}",) if differ else ()
 
 

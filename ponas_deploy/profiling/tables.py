@@ -30,7 +30,7 @@ from ponas_deploy.profiling.overtime import overtime_note
 from ponas_deploy.profiling.places import conditions_at, known_at, reached
 from ponas_deploy.profiling.prior import NETWORKS, load_prior
 from ponas_deploy.profiling.progress import OnProgress, with_notes
-from ponas_deploy.profiling.staleness import in_words
+from ponas_deploy.profiling.staleness import differences, in_words
 from ponas_deploy.profiling.trial import middle, select, trial
 from ponas_deploy.tables import store
 from ponas_deploy.tables.files import load_latency_table
@@ -111,7 +111,8 @@ def _profiled(
     made = []
     for named, path in paths.items():
         found, further = (None, False)
-        if not options.overwrite:
+        overwrite = options.overwrite or is_outdated(path, place, on_note)
+        if not overwrite:
             found, further = to_go_on(path, from_prior=prior is not None, on_note=on_note)
         if found is None:
             if known:
@@ -121,7 +122,7 @@ def _profiled(
                 space,
                 options.seconds,
                 path=path,
-                overwrite=options.overwrite,
+                overwrite=overwrite,
                 further=further,
                 accuracy=accuracy,
                 prior=prior,
@@ -336,6 +337,17 @@ def accuracy_of(space: Space, name: str | None = None) -> Path | None:
         if name:
             raise
         return None
+
+
+def is_outdated(path: Path, place: Place, on_note: OnNote = no_note) -> bool:
+    """Whether a table was made with something that is another thing at its place now; a line says what."""
+    if not path.exists():
+        return False
+    found = StoredTable(path, load_latency_table(path))
+    differ = differences(found, place)
+    if differ:
+        on_note(f"{in_words(found, differ)}: measured again")
+    return bool(differ)
 
 
 def to_go_on(path: Path, *, from_prior: bool, on_note: OnNote = no_note) -> tuple[StoredTable | None, bool]:

@@ -39,6 +39,8 @@ Value = TypeVar("Value")
 
 _MOST = 2.0**53
 """No number in an answer is larger: as nanoseconds it is a hundred days."""
+_MOST_FILES = 8
+"""An engine has no more files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +212,9 @@ class BoardPlace:
 
         found = self.job.do("build", on_line, model=sent, backend=backend, settings=asdict(settings))
         files = self.value(found, tuple[tuple[str, str], ...], "build")
-        if not files or any(name != Path(name).name or not name.startswith("engine.") for name, _ in files):
+        if not 0 < len(files) <= _MOST_FILES or any(
+            name != Path(name).name or not name.startswith("engine.") for name, _ in files
+        ):
             raise BoardError(self.name, "names other files of an engine than an engine has.")
         for name, sha in files:
             model.with_name(name).write_bytes(self.job.fetch(sha))
@@ -232,7 +236,8 @@ class BoardPlace:
             reference=reference,
         )
         there = self.value(found, _TakenThere, "take")
-        if not there.taken.runs_ns or min(there.taken.runs_ns) <= 0:
+        taken = there.taken
+        if not taken.runs_ns or min((*taken.runs_ns, *taken.reference_ns)) <= 0:
             raise BoardError(self.name, "says that an engine took no time.")
         return there.taken, (self.snapshot(there.before), self.snapshot(there.after))
 

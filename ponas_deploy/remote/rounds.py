@@ -140,6 +140,7 @@ class Rounds:
         if not order:  # a profile that goes on: the round was taken before
             return None
         place, runs = self.models.place, {key: self.runs[key] for key in order}
+        told = set[str]()
 
         def on_line(line: Mapping[str, Any]) -> None:
             taken = place.value(line.get("samples", ()), tuple[tuple[str, float], ...], "round")
@@ -147,17 +148,20 @@ class Rounds:
                 if key not in runs or not (isfinite(run_ns) and run_ns > 0):
                     raise BoardError(place.name, "tells of a sample that it was not asked for.")
                 self.samples.add(key, number, runs[key], run_ns)
+                told.add(key)
 
         asked = self.models.details(
             order=list(order),
             runs=runs,
             number=number,
             plan=asdict(plan),
-            allowed_redos=allowed_redos,
+            allowed_redos=max(0.0, allowed_redos - self.redone),  # the board counts those of this round
             quiet=quiet,
             sentinel=self.sentinel,
         )
         found = place.job.do("round", on_line, no_output_s=self.models.no_output_s, **asked)
         seen = place.value(found, _Seen, "round")
+        if lacking := sorted(runs.keys() - told):
+            raise BoardError(place.name, f"tells nothing of {lacking[0]} in round {number}, which it took.")
         self.redone += seen.redone
         return place.snapshot(seen.before), place.snapshot(seen.after)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from ponas_deploy.engines.measured_model import measure_model
 from ponas_deploy.errors import BackendError, PonasError, UnknownNameError
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.profiling import tables
-from ponas_deploy.profiling.inventory import Target
+from ponas_deploy.profiling.inventory import Target, caveats, device_of
 from ponas_deploy.profiling.places import conditions_at, known_at, reached, reached_if_possible
 from ponas_deploy.profiling.random_networks import profile_networks
 from ponas_deploy.remote.job import Job, WorkerEnded
@@ -29,6 +30,7 @@ from ponas_deploy.tables.latency import Conditions
 from ponas_deploy.tables.store import StoredTable
 from sample_tables import latency_table
 from searchspace.architecture import Architecture
+from searchspace.space import Space
 from searchspace.spaces import build_space
 from stored_tables import stored
 
@@ -164,6 +166,22 @@ def test_conditions_of_a_board_are_built_there_and_those_of_a_stranger_nowhere(
     with pytest.raises(PonasError, match="'jetson' is not this machine: `ponas devices add jetson"):
         export(network, Conditions("jetson", "onnxruntime", "fp32", 1, 1), out=tmp_path / "b")
     assert not (tmp_path / "b").exists()
+
+
+def test_a_table_of_a_board_that_is_another_thing_now_is_warned_of(board: Entry, tiny: Space) -> None:
+    pytest.importorskip("onnxruntime")
+    made, target = stored(tiny, "box"), Target("box", "onnxruntime")
+    environment = tuple({**dict(made.table.environment), "runtime": "onnxruntime 0.1"}.items())
+    old, notes = stored(tiny, "box", environment=environment), list[str]()
+    with reached(target, "test") as place:
+        (said,) = caveats(target, old, place)
+        assert caveats(target, made, place) == ()
+        assert tables.is_outdated(old.path, place, notes.append)
+    assert "with onnxruntime 0.1, here is " in said
+    assert caveats(target, old) == ()
+    assert notes[0].endswith(": measured again")
+    threads = replace(old.table, conditions=replace(old.conditions, threads=2))
+    assert device_of(StoredTable(old.path, threads)) == Target("box", "onnxruntime", threads=2)
 
 
 def test_a_model_is_measured_on_a_board(board: Entry, model: bytes, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from ponas_deploy.measuring.engine_process import Timed
 from ponas_deploy.measuring.interference import take_snapshot
 from ponas_deploy.measuring.protocol import Plan, Samples
 from ponas_deploy.remote import job as jobs
-from ponas_deploy.remote.job import job_on
+from ponas_deploy.remote.job import Job, job_on
 from ponas_deploy.remote.pack import pack
 from ponas_deploy.remote.place import BoardPlace, BoardSession, place_on
 from ponas_deploy.remote.rounds import Models, Rounds
@@ -157,7 +157,7 @@ TRUE: dict[Ask, tuple[Any, list[dict[str, Any]]]] = {
     ),
     timed: (
         {
-            "taken": {"runs_ns": [10, 11], "core": asdict(CoreReading()), "reference_ns": []},
+            "taken": {"runs_ns": [10, 11], "core": asdict(CoreReading()), "reference_ns": [4, 5]},
             "before": SNAPSHOT,
             "after": SNAPSHOT,
         },
@@ -213,6 +213,7 @@ def test_the_truth_is_taken(board: Liar, ask: Ask) -> None:
         (taken_round, "lines.0.samples.0.0"),
         (taken_round, "lines.0.samples.0.1"),
         (timed, "done.taken.runs_ns.0"),
+        (timed, "done.taken.reference_ns.0"),
         (timed, "done.before.counters.cores"),
         (runs, "done"),
         (layers, "done.0.1"),
@@ -237,6 +238,34 @@ def test_samples_that_were_not_asked_for_are_refused(board: Liar) -> None:
     board.says(*changed(taken_round, "lines.0.samples", [["head", 1.0]])[:1], {"samples": [["head", 1.0]]})
     with pytest.raises(BoardError, match="not asked for"):
         taken_round(board)
+
+
+def test_a_round_that_says_nothing_of_a_model_is_refused(board: Liar) -> None:
+    board.says(TRUE[taken_round][0])
+    with pytest.raises(BoardError, match="tells nothing of stem in round 0"):
+        taken_round(board)
+
+
+def test_all_rounds_together_redo_no_more_than_is_allowed(
+    board: Liar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, done, lines = list[float](), *changed(taken_round, "done.redone", 2)
+    board.says(done, *lines)
+    do = Job.do
+    monkeypatch.setattr(
+        Job, "do", lambda *given, **more: (left.append(more["allowed_redos"]), do(*given, **more))[1]
+    )
+    there = Rounds(models(board), {"stem": 3}, Samples(), "stem")
+    for number in range(3):
+        there.round(["stem"], number, Plan(), 3.0, quiet=True)
+    assert left == [3.0, 1.0, 0.0]
+
+
+def test_an_engine_has_a_few_files(board: Liar, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"")
+    board.says([[f"engine.{number}", board.kept(b"engine")] for number in range(9)])
+    with pytest.raises(BoardError, match="other files of an engine"):
+        board.place.build(tmp_path / "model.onnx", "fake", RunSettings(), None, None)
 
 
 @pytest.mark.parametrize(
