@@ -20,9 +20,9 @@ Comments and order survive `ponas devices add` and `remove`.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ponas_deploy.errors import FileFormatError, PonasError, UnknownNameError
 from ponas_deploy.files.documents import compact, converted
@@ -98,9 +98,7 @@ def read_book() -> tuple[Entry, ...]:
     path = book_path()
     if not path.exists():
         return ()
-    entries = tuple(
-        Entry(name, converted(value, Board, path, name)) for name, value in _parsed(path).unwrap().items()
-    )
+    entries = tuple(_entry(name, value, path) for name, value in _parsed(path).unwrap().items())
     taken: set[str] = set()
     for entry in entries:
         for name in entry.names:
@@ -108,6 +106,13 @@ def read_book() -> tuple[Entry, ...]:
                 raise FileFormatError(path, entry.name, fault)
             taken.add(name)
     return entries
+
+
+def _entry(name: str, value: Any, path: Path) -> Entry:
+    known = [field.name for field in fields(Board)]
+    if unknown := [key for key in (value if isinstance(value, dict) else ()) if key not in known]:
+        raise FileFormatError(path, name, f"unknown key '{unknown[0]}'; known are {', '.join(known)}.")
+    return Entry(name, converted(value, Board, path, name))
 
 
 def find_board(name: str) -> Entry | None:

@@ -138,7 +138,8 @@ def deploy(
         seed=seed,
     )
     refuse_existing(folder, overwrite=overwrite)
-    with reached_if_possible(target, f"a search for {folder}", on_note) as place:
+    searching = f"a search for {folder}"
+    with reached_if_possible(target, searching, on_note, has_tables=bool(wanted.named)) as place:
         task = prepared(
             wanted,
             target,

@@ -151,7 +151,8 @@ def deploy_fleet(
         refuse_unknown(target, known)
 
     def reach(target: Target) -> AbstractContextManager[Place | None]:
-        return reached_if_possible(target, f"a search for {folder}", on_note)
+        has_tables = bool(own_tables[targets.index(target)])
+        return reached_if_possible(target, f"a search for {folder}", on_note, has_tables=has_tables)
 
     with reached_each(targets, reach) as (places, failures):
 

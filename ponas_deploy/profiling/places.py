@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from ponas_deploy.backends import registry
-from ponas_deploy.boards.link import LinkLostError
+from ponas_deploy.boards.link import BoardError, LinkLostError
 from ponas_deploy.errors import PonasError
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.machines.conditions import what_to_lock
 from ponas_deploy.measuring.place import HERE, Place
+from ponas_deploy.profiling.devices import known_devices
 from ponas_deploy.profiling.inventory import Target, missing
 from ponas_deploy.remote.pack import runs_on_boards
 from ponas_deploy.remote.place import BoardPlace, place_on
@@ -44,14 +45,26 @@ def reached(target: Target, title: str, on_note: OnNote = no_note) -> Iterator[P
 
 
 @contextmanager
-def reached_if_possible(target: Target, title: str, on_note: OnNote = no_note) -> Iterator[Place | None]:
-    """The same; None for a device that is not in the book, and where its board cannot be reached now."""
+def reached_if_possible(
+    target: Target, title: str, on_note: OnNote = no_note, *, has_tables: bool = False
+) -> Iterator[Place | None]:
+    """The same; None for a device that is not in the book, and where its board cannot be reached now.
+
+    BoardError for a board that cannot be reached and has no tables in the store, unless it `has_tables` that
+    were named.
+    """
     with ExitStack() as stack:
         place: Place | None = None
         if target.local or target.board:
             try:
                 place = stack.enter_context(reached(target, title, on_note))
             except LinkLostError as error:
+                if not has_tables and target.device_name not in known_devices():
+                    raise BoardError(
+                        error.board,
+                        f"{error.reason} It has no latency table yet: `ponas devices test {error.board}` asks"
+                        " it again, `ponas specialize --estimate BOARD` guesses one from published figures.",
+                    ) from error
                 on_note(f"{error} Its tables are used as they are, and no engine is built.")
         yield place
 

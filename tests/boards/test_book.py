@@ -47,6 +47,7 @@ def test_comments_of_a_person_survive() -> None:
         ('[jetson]\nhost = "a b"\n', "jetson", "no address"),
         ('[jetson]\nhost = "a"\nport = "22"\n', "jetson.port", "expected"),
         ('[jetson]\nhost = "a"\npython = "python3; rm"\n', "jetson", "no plain path"),
+        ('[jetson]\nhost = "a"\npyhton = "p"\n', "jetson", "unknown key 'pyhton'; known are host, "),
         ('[cpu]\nhost = "a"\n', "cpu", "always means this machine"),
         ('[Jet]\nhost = "a"\n', "Jet", "no name of a board"),
         ('[a]\nhost = "a"\n[b]\nhost = "b"\naliases = ["a"]\n', "b", "two boards"),

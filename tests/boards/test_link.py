@@ -215,6 +215,15 @@ def test_a_board_that_does_not_answer_is_not_written_down(home: Path) -> None:
     assert "not asked yet" in invoke("devices", "show", "gone")[1]
 
 
+def test_a_board_on_which_nothing_can_be_measured_is_said_so_at_once(home: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", home / "bare"], check=True)
+    python = str(home / "bare" / "bin" / "python")
+    code, text = invoke("devices", "add", "bare", "--command", "", "--python", python)
+    assert code == 0
+    assert "bare: nothing there can be measured: on the board, pip install onnxruntime numpy" in text
+    assert [entry.name for entry in read_book()] == ["bare"]
+
+
 def test_a_book_that_is_broken_is_said_by_the_commands(home: Path) -> None:
     add_board("here", HERE.board)
     book_path().write_text("[here\n")

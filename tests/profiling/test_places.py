@@ -223,6 +223,15 @@ def test_only_a_board_that_cannot_be_reached_leaves_an_engine_out(
 ) -> None:
     notes: list[str] = []
     add_board("far", Board(command=("/nowhere/ssh",)))
+    with (
+        pytest.raises(
+            BoardError, match=r"^far: /nowhere/ssh cannot .* no latency table yet: `ponas devices test far`"
+        ),
+        reached_if_possible(Target("far"), "test", notes.append),
+    ):
+        pass
+    assert notes == ["connecting to far ..."]
+    stored(build_space("ponas", 64), "far")
     with reached_if_possible(Target("far"), "test", notes.append) as place:
         assert place is None
     assert notes[-1].endswith("Its tables are used as they are, and no engine is built.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from ponas_deploy.commands.output import print_json, show
+from ponas_deploy.commands.output import note, print_json, show
 
 if TYPE_CHECKING:
     from ponas_deploy.boards.book import Entry
@@ -23,6 +23,8 @@ def show_board(entry: Entry, record: BoardRecord | None, *, json: bool) -> None:
     from ponas_deploy.profiling.devices import known_devices
 
     ssh = resolved(entry.board)
+    if record and record.facts.lacks:
+        note(f"{entry.name}: {record.facts.lacks}")
     tables = tuple(stored.name for stored in known_devices().get(entry.name, ()))
     if json:
         from ponas_deploy.commands.documents.devices import board_document
