@@ -32,7 +32,7 @@ from ponas_deploy.errors import MeasurementError
 from ponas_deploy.profiling.on_board import profile_on_board
 from ponas_deploy.profiling.progress import ProfilingProgress
 from ponas_deploy.profiling.worker import Request, make
-from ponas_deploy.remote.job import Job
+from ponas_deploy.remote.job import BoardBusyError, Job
 from ponas_deploy.remote.place import place_on
 from ponas_deploy.tables.files import load_latency_table
 from ponas_deploy.tables.latency import LatencyTable
@@ -170,6 +170,9 @@ def test_a_profile_that_is_interrupted_goes_on(
     request, asked = endless(tiny, tmp_path / "out"), tmp_path / "asked"
     with profiling(BOX, request, asked) as process:
         assert becomes(lambda: measuring(request), 60)
+        with pytest.raises(BoardBusyError, match=r"has been measuring there for \d+ s \(test, job"):  # noqa: SIM117
+            with place_on(BOX, "another"):
+                pass
         process.send_signal(number)
         assert process.wait(60) == {signal.SIGINT: -signal.SIGINT, signal.SIGTERM: 143}[number]
     assert place.is_free()
