@@ -48,6 +48,12 @@ class MachineCheck:
     noise_floor: NoiseFloor | None
     findings: tuple[Finding, ...]
     not_measured: str = ""
+    board: str = ""
+
+    @property
+    def name(self) -> str:
+        """The board's in the book, else that of this machine."""
+        return self.board or self.readings.machine.name
 
     @property
     def severity(self) -> Severity:
@@ -80,7 +86,8 @@ def check_machine(
                 raise
             except MeasurementError as error:
                 not_measured = str(error)
-    return MachineCheck(readings, measured, examine(readings, measured, installed), not_measured)
+    board = place.name if isinstance(place, BoardPlace) else ""
+    return MachineCheck(readings, measured, examine(readings, measured, installed), not_measured, board)
 
 
 def _runtimes(place: Place, target: Target) -> tuple[Runtime, ...]:
@@ -322,4 +329,4 @@ class DoctorDocument:
 def doctor_document(found: MachineCheck) -> DoctorDocument:
     """What `ponas doctor --json` prints."""
     readings = found.readings
-    return DoctorDocument(readings.machine.name, found.severity, found.noise_floor, found.findings, readings)
+    return DoctorDocument(found.name, found.severity, found.noise_floor, found.findings, readings)

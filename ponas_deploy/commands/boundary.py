@@ -61,7 +61,8 @@ class ErrorBoundary(TyperGroup):
             name, code = "interrupted", INTERRUPTED
             if isinstance(interrupt, Ended):
                 name, code = f"ended by {interrupt}", interrupt.exit_code
-            _complain(name, "", typer.colors.YELLOW)
+            goes_on = ": the same command goes on from here." if ctx.invoked_subcommand == "profile" else ""
+            _complain(name, goes_on, typer.colors.YELLOW)
             raise typer.Exit(code) from interrupt
         except Exception as error:
             if not (refused := refusal(error)):

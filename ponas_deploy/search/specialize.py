@@ -269,7 +269,8 @@ def _refuse_impossible(limits: Sequence[_Limited], latency: LatencyTable) -> Non
         if one.limit < smallest and not np.isclose(one.limit, smallest, rtol=1e-12, atol=0):
             where = f" on {latency.conditions.device}" if latency.conditions and column.on_device else ""
             possible = column.shown(smallest, up=True)
-            doubt = budget_doubt(latency.grid, one.limit) if column is LATENCY else ""
+            foreign = column is LATENCY and not latency.measurements  # ours are known to be in milliseconds
+            doubt = budget_doubt(latency.grid, one.limit) if foreign else ""
             raise BudgetError(
                 f"no architecture meets {column.shown(one.limit)}{where}: the {column.superlative} one"
                 f" takes {possible}. Ask for {possible} or more.{doubt and f' But {doubt}'}",

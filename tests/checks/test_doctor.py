@@ -366,6 +366,8 @@ def test_the_command_measures_and_says_one_document() -> None:
 def test_a_board_reads_itself_and_its_own_noise(board: Entry) -> None:
     pytest.importorskip("onnxruntime")
     found = check_machine("onnxruntime", board.name)
+    assert shown(doctor_report(found)).startswith(f"{board.name}: ")
+    assert doctor_document(found).machine == board.name
     assert found.readings.machine.processor == this_machine().processor
     assert found.readings.available_mib
     assert found.noise_floor is not None

@@ -244,6 +244,7 @@ def raising(error: BaseException) -> typer.Typer:
     failing = typer.Typer(cls=ErrorBoundary, pretty_exceptions_enable=False)
 
     @failing.command()
+    @failing.command("profile")
     def fail() -> None:
         raise error
 
@@ -256,6 +257,8 @@ def raising(error: BaseException) -> typer.Typer:
 def test_ctrl_c_is_130_with_a_line() -> None:
     result = CliRunner().invoke(raising(KeyboardInterrupt()), ["fail"])
     assert (result.exit_code, result.stdout, result.stderr) == (130, "", "interrupted\n")
+    result = CliRunner().invoke(raising(KeyboardInterrupt()), ["profile"])
+    assert result.stderr == "interrupted: the same command goes on from here.\n"
 
 
 def test_a_message_of_several_lines_becomes_one() -> None:

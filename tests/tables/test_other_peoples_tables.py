@@ -23,6 +23,7 @@ from ponas_deploy.tables.architectures import read_choices
 from ponas_deploy.tables.grid import Grid
 from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.latency_file import write_latency_table
+from ponas_deploy.tables.measurement import Measurement
 from ponas_deploy.tables.store import find_table
 from ponas_deploy.tables.units import budget_doubt, table_doubt
 from sample_tables import SPACE, accuracy_table, latency_table, write_csv
@@ -75,6 +76,9 @@ def test_an_impossible_budget_far_below_a_table_names_the_unit_too() -> None:
     mine = table("a", "b", step=1000.0)
     with pytest.raises(Exception, match=r"Ask for 3000 ms or more\. But .* is the table in microseconds\?"):
         specialize(mine, AccuracyTable(mine.grid), Budget(latency_ms=3.0))
+    ours = replace(mine, measurements=(("cell", Measurement(1, (1e9,))),))
+    with pytest.raises(Exception, match=r"Ask for 3000 ms or more\.$"):
+        specialize(ours, AccuracyTable(mine.grid), Budget(latency_ms=3.0))
 
 
 def test_an_unknown_device_is_told_what_to_run_there() -> None:

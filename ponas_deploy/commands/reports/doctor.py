@@ -19,6 +19,6 @@ _WORDS: dict[Severity, str] = {
 
 def doctor_report(found: MachineCheck) -> RenderableType:
     """The severity of the whole machine, then every finding."""
-    summary = f"{found.readings.machine.name}: {_WORDS[found.severity]}"
+    summary = f"{found.name}: {_WORDS[found.severity]}"
     style = f"bold {SEVERITY_STYLES[found.severity].removeprefix('bold ')}"
     return Group(Text(summary, style=style), findings_rows(found.findings))
