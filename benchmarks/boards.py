@@ -1,11 +1,12 @@
 """A profile over ssh beside one of this machine: seconds, bytes, and how far the tables agree.
 
-    python benchmarks/boards.py [--backend onnxruntime] [--time 150] [--turns 2]
+    python benchmarks/boards.py --python FILE [--backend onnxruntime] [--time 150] [--turns 2]
 
-Needs root and openssh-server: the board is a server on loopback with a user of its own, which runs this
-interpreter (`tests/ssh_board.py`), so that both are the same processor. In each turn: this machine, the
-board, and the board at a round trip of 50 ms and 2 MB/s (`slow_link.py`), each from nothing and with enough
-time for all rounds. Tables differ by the mean of |ratio - 1| of what they predict for 200 networks.
+Needs root and openssh-server: the board is a server on loopback with a user of its own, which runs an
+interpreter that has the runtime and that it can read (`tests/ssh_board.py`), so that both are the same
+processor. In each turn: this machine, the board, and the board at a round trip of 50 ms and 2 MB/s
+(`slow_link.py`), each from nothing and with enough time for all rounds. Tables differ by the mean of
+|ratio - 1| of what they predict for 200 networks.
 """
 
 from __future__ import annotations
@@ -111,6 +112,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--python", default=sys.executable, help="the interpreter of the board")
     parser.add_argument("--backend", default="onnxruntime")
     parser.add_argument("--space", default="ponas")
     parser.add_argument("--time", type=float, default=150.0, help="seconds each profile may take")
@@ -120,7 +122,7 @@ def main() -> None:
     made: dict[str, list[Made]] = {"this machine": [], "ssh": [], "ssh, 50 ms, 2 MB/s": []}
     with tempfile.TemporaryDirectory() as home, ssh_board() as board:
         os.environ["PONAS_HOME"] = home
-        add_board("board", Board(host="board", python=sys.executable))
+        add_board("board", Board(host="board", python=asked.python))
         slow = f"-oProxyCommand={sys.executable} {ROOT}/benchmarks/slow_link.py %h %p"
         for turn in range(asked.turns):
             made["this machine"].append(profiled("cpu", asked.backend, space, asked.time))
