@@ -103,7 +103,7 @@ STATE = {"a": torch.arange(4096.0)}
         (b"<!DOCTYPE html>\n<html>Sign in", "is a web page (HTML or XML), not the file"),
         (b"\n  <html lang='en'>", "is a web page (HTML or XML), not the file"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "is a Git LFS pointer"),
-        (gzip.compress(b"weights"), "is compressed with gzip: unpack it"),
+        (gzip.compress(b"weights", mtime=0), "is compressed with gzip: unpack it"),
         (tarred(), "is a tar archive: unpack it"),
         (
             zipped(a_txt=b"x", b_pth=b"y"),
