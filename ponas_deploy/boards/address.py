@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ponas_deploy.boards.book import Board
@@ -29,6 +29,12 @@ _WINDOWS = ("-o", "ControlMaster=no", "-o", "ControlPath=none")
 """Its ssh has no shared connections, and fails where the configuration asks for one."""
 _RESOLVED = ("hostname", "user", "port", "identityfile", "proxyjump", "proxycommand", "stricthostkeychecking")
 _TIMEOUT_S = 10
+_MOST_SAID = 200
+"""Characters of the line that says why a connection ended."""
+_REFUSALS = {
+    "Host key verification failed": "run `ssh HOST` once yourself",
+    "Permission denied (": "another user, or --key",
+}
 
 
 def words_before(board: Board, *, asks: bool | None = None) -> list[str]:
@@ -42,6 +48,20 @@ def words_before(board: Board, *, asks: bool | None = None) -> list[str]:
     may_ask = sys.stderr.isatty() if asks is None else asks
     batch = () if may_ask else ("-o", "BatchMode=yes")
     return [*_ssh(board), *_NO_EXTRAS, *batch, "--", board.host]
+
+
+def why_ended(said: Sequence[str]) -> str:
+    """Why a connection ended, by the lines that were written meanwhile; empty where none says anything.
+
+    A refusal of ssh is told by its own line, with what to do about it; else the first line that says
+    something counts: what follows comes of it.
+    """
+    lines = [line.strip()[:_MOST_SAID] for line in said if line.strip() and not line.startswith("Warning: ")]
+    for line in lines:
+        for refusal, advice in _REFUSALS.items():
+            if refusal in line:
+                return f"{line.rstrip('.')}: {advice}"
+    return lines[0] if lines else ""
 
 
 def resolved(board: Board) -> Mapping[str, str]:

@@ -20,7 +20,7 @@ from threading import Event, Thread
 from time import monotonic
 from typing import IO, Any, TypeVar
 
-from ponas_deploy.boards.address import words_before
+from ponas_deploy.boards.address import why_ended, words_before
 from ponas_deploy.boards.book import Entry
 from ponas_deploy.boards.bootstrap import (
     MARK,
@@ -199,7 +199,7 @@ class Link:
             self._process.wait(2)
         self._reader.join(2)
         said = bytes(self._errors).decode("utf-8", "replace").strip().splitlines()
-        because = said[-1].strip() if said else f"exit code {self._process.poll()}"
+        because = why_ended(said) or f"exit code {self._process.poll()}"
         return LinkLostError(self._name, f"the connection ended ({because}).")
 
 

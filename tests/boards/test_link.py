@@ -87,6 +87,13 @@ def test_what_a_login_shell_prints_before_does_not_count(home: Path) -> None:
     ("code", "reason", "most_s"),
     [
         ("import sys; sys.exit('no such board')", r"the connection ended \(no such board\)", 60),
+        ("import sys; sys.exit('Warning: x\\nfirst\\nlast')", r"the connection ended \(first\)", 60),
+        ("import sys; sys.exit('x' * 999)", r"the connection ended \(x{200}\)", 60),
+        (
+            "import sys; sys.exit('Welcome\\nme@host: Permission denied (publickey).')",
+            r"the connection ended \(me@host: Permission denied \(publickey\): another user, or --key\)",
+            60,
+        ),
         ("import sys; sys.exit(255)", r"the connection ended \(exit code 255\)", 60),
         ("import time; time.sleep(60)", "gave no answer for 1 s", 1),
         ("print('x' * 3_000_000, flush=True)", "the connection ended", 60),
