@@ -26,6 +26,8 @@ from searchspace.space import Space
 from searchspace.weights import Weights, random_weights
 
 RANDOM_WEIGHTS = "the weights are random: the latency is real, the answers to images mean nothing."
+RANDOM_WEIGHTS_GUESSED = "the weights are random: the answers to images mean nothing."
+"""The same where the latency is an estimate."""
 """Said wherever an engine with weights that were never trained is made, checked or used."""
 
 
@@ -148,7 +150,12 @@ class Task:
         accuracies = {one.path: one.table for one in (self.accuracy, *(one.accuracy for one in self.further))}
         of_losses = [text for table in accuracies.values() for text in accuracy_warnings(table)]
         of_tables = (*self.warnings, *warnings, *of_losses)
-        said = (*of_tables, *self.weights.warnings)
+        guessed = bool(tables) and all(stored.table.estimated for stored in tables)
+        of_weights = [
+            RANDOM_WEIGHTS_GUESSED if guessed and text == RANDOM_WEIGHTS else text
+            for text in self.weights.warnings
+        ]
+        said = (*of_tables, *of_weights)
         return replace(self, tables=tables, warnings=said, tables_doubted=bool(of_tables))
 
     def reranker(self) -> Reranker | None:

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from ponas_deploy.commands import app
+from ponas_deploy.engines.task import RANDOM_WEIGHTS_GUESSED
 from ponas_deploy.files.home import home
 from ponas_deploy.fitting.board_figures import board_figures
 from ponas_deploy.machines.machine import this_machine
@@ -98,6 +99,8 @@ def test_an_estimate_never_counts_as_met(run: Run) -> None:
     engine = document(found)
     assert engine["predicted_ms"] < 2.5
     assert (engine["verdict"], engine["measured"], engine["files"]) == (None, None, ["model.onnx"])
+    assert not any("the latency is real" in text for text in engine["warnings"])
+    assert RANDOM_WEIGHTS_GUESSED in engine["warnings"]
     assert engine["status"] == "estimated, not measured: build and measure it on orin-nano"
     manifest = json.loads(Path("engine/manifest.json").read_text())
     assert manifest["status"] == engine["status"]
