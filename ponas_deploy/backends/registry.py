@@ -232,11 +232,17 @@ def is_real(name: str) -> bool:
     return all(entry.real for entry in ENTRIES if entry.name == name)
 
 
-def real_backend(name: str) -> Backend:
-    """`get_backend` for what measures a machine: one that is not real is as unknown as any other name."""
-    if not entry_of(name).real:
+def real_entry(name: str) -> BackendEntry:
+    """The row of what measures a machine: one that is not real is as unknown as any other name."""
+    found = entry_of(name)
+    if not found.real:
         raise UnknownNameError("backend", name, known_backends())
-    return get_backend(name)
+    return found
+
+
+def real_backend(name: str) -> Backend:
+    """`get_backend` for what measures a machine."""
+    return get_backend(real_entry(name).name)
 
 
 def runs_on_gpu(backend: Backend) -> bool:

@@ -222,6 +222,15 @@ def test_a_board_that_does_not_answer_is_not_written_down(home: Path) -> None:
     assert "not asked yet" in invoke("devices", "show", "gone")[1]
 
 
+def test_the_backends_of_a_board_need_not_be_installed_here(home: Path) -> None:
+    named = ("devices", "add", "jetson", "--host", "jetson", "--offline", "--backend")
+    for unknown in ("nothing", "fake"):
+        assert invoke(*named, unknown)[0] == 1
+    assert read_book() == ()
+    assert invoke(*named, "tensorrt")[0] == 0
+    assert read_book()[0].board.backends == ("tensorrt",)
+
+
 def test_a_board_on_which_nothing_can_be_measured_is_said_so_at_once(home: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", home / "bare"], check=True)
     python = str(home / "bare" / "bin" / "python")

@@ -74,7 +74,7 @@ def add(
     if (host is None) == (command is None):
         raise typer.BadParameter("name --host ADDRESS, or --command WORDS.")
     for one in backend or ():
-        registry.real_backend(one)
+        registry.real_entry(one)  # the board has the runtime, not this machine
     board = Board(
         host=host,
         command=None if command is None else tuple(shlex.split(command)),
