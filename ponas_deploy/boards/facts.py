@@ -63,17 +63,6 @@ class BoardFacts:
     runtimes: tuple[BoardRuntime, ...]
     programs: Mapping[str, str]
 
-    @property
-    def lacks(self) -> str:
-        """A sentence for a board on which nothing can be measured, as it stands; else empty."""
-        usable = {one.name for one in self.runtimes if not one.problem and one.name != "torch"}
-        if "numpy" in usable and (len(usable) > 1 or self.programs):
-            return ""
-        return (
-            "nothing there can be measured: on the board, pip install onnxruntime numpy"
-            " (or name its interpreter with --python)."
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class BoardRecord:

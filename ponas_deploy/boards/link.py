@@ -199,6 +199,8 @@ class Link:
             self._process.wait(2)
         self._reader.join(2)
         said = bytes(self._errors).decode("utf-8", "replace").strip().splitlines()
+        if len(self._errors) == _MOST_ERRORS:
+            del said[:1]  # its beginning was not kept
         because = why_ended(said) or f"exit code {self._process.poll()}"
         return LinkLostError(self._name, f"the connection ended ({because}).")
 

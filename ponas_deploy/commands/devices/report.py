@@ -10,7 +10,7 @@ from ponas_deploy.commands.output import note, print_json, show
 
 if TYPE_CHECKING:
     from ponas_deploy.boards.book import Entry
-    from ponas_deploy.boards.facts import BoardRecord
+    from ponas_deploy.boards.facts import BoardFacts, BoardRecord
 
 BoardName: TypeAlias = Annotated[
     str, typer.Argument(metavar="NAME", show_default=False, help="A board of the device book, or an alias.")
@@ -19,12 +19,16 @@ BoardName: TypeAlias = Annotated[
 
 def show_board(entry: Entry, record: BoardRecord | None, *, json: bool) -> None:
     """Print an entry, what ssh makes of it, what the board said, and its latency tables."""
+    from ponas_deploy.backends import registry
     from ponas_deploy.boards.address import resolved
     from ponas_deploy.profiling.devices import known_devices
 
     ssh = resolved(entry.board)
-    if record and record.facts.lacks:
-        note(f"{entry.name}: {record.facts.lacks}")
+    if record and not _measures(record.facts):
+        note(
+            f"{entry.name}: nothing there can be measured: on the board, pip install"
+            f" {registry.reference_backend()} numpy (or name its interpreter with --python)."
+        )
     tables = tuple(stored.name for stored in known_devices().get(entry.name, ()))
     if json:
         from ponas_deploy.commands.documents.devices import board_document
@@ -34,3 +38,12 @@ def show_board(entry: Entry, record: BoardRecord | None, *, json: bool) -> None:
     from ponas_deploy.commands.reports.board import board_report
 
     show(*board_report(entry, ssh, record, tables))
+
+
+def _measures(facts: BoardFacts) -> bool:
+    """Whether a board has NumPy and a runtime, or the program of one."""
+    from ponas_deploy.backends import registry
+
+    usable = {one.name for one in facts.runtimes if not one.problem}
+    runtimes = {entry.name for entry in registry.ENTRIES if entry.on_boards}
+    return "numpy" in usable and bool(usable & runtimes or facts.programs)
