@@ -184,7 +184,7 @@ def test_networks_are_predicted_on_the_tables_of_devices() -> None:
         (("pareto",), 2, "name a --latency-table, or a --device that has some"),
         (("pareto", "--latency-table", "t.json", "--batch", "2"), 2, "--batch: only with --device"),
         (("compare", "PONAS-A", *BOTH, "--latency", "4ms"), 2, "--latency: only with --device of this"),
-        (("compare", *BOTH), 1, "is not this machine: run `ponas compare` on it"),
+        (("compare", *BOTH), 1, "is not this machine: `ponas devices add board-a --host"),
     ],
 )
 def test_tables_of_devices_that_are_not_there(arguments: tuple[str, ...], code: int, words: str) -> None:

@@ -22,6 +22,7 @@ from ponas_deploy.engines.preprocessing import Preprocessing, model_metadata, pr
 from ponas_deploy.errors import FileFormatError, PonasError
 from ponas_deploy.files.records import write_bytes
 from ponas_deploy.files.weights import WeightsFile
+from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.tables.latency import Conditions
 from searchspace import SPACES, Architecture
 from searchspace.graph import network_model
@@ -88,7 +89,7 @@ def test_an_engine_of_more_threads_than_there_are_runs_on_those_and_is_not_measu
     with load_engine(folder) as engine:
         expected = engine(given)
     manifest = json.loads((folder / MANIFEST).read_text())
-    manifest["conditions"]["threads"] = 1000
+    manifest["conditions"] |= {"threads": 1000, "device": this_machine().name}
     (folder / MANIFEST).write_text(json.dumps(manifest))
     with load_engine(folder) as engine:
         np.testing.assert_allclose(engine(given), expected, rtol=1e-4, atol=1e-5)

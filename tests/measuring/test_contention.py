@@ -169,7 +169,7 @@ class FromScript(BoardPlace):
     """A board whose processes are scripted; it knows its counters, and nothing of the core."""
 
     def __init__(self, take: Callable[[Timed], Taken]) -> None:
-        super().__init__("box", None, lambda: pytest.fail("it is asked"))  # type: ignore[arg-type]
+        super().__init__("box", None, lambda: pytest.fail("it is asked"), lambda: None)  # type: ignore[arg-type]
         self.take_there = take
 
     def take(self, timed: Timed) -> tuple[Taken, tuple[Snapshot, Snapshot] | None]:

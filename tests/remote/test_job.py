@@ -476,7 +476,7 @@ def test_what_a_killed_host_left_is_ended_by_the_next_one(place: Place) -> None:
 
 
 def test_what_others_have_is_left_to_them(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    with host("count", sys.executable) as other:
+    with host("build", sys.executable, absent_s=10) as other:
         other.kill()
         monkeypatch.setenv("PONAS_HOME", str(place.folder / "another store"))
         with pytest.raises(BoardBusyError), job_on(HERE, title="another"):
