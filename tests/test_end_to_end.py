@@ -157,7 +157,7 @@ def test_the_devices_are_listed(desk: Desk) -> None:
 def test_what_does_not_exist_is_answered_with_what_does(desk: Desk) -> None:
     for arguments, words in (
         (("specialize", "--device", "toaster", "--latency", "3ms"), "unknown device 'toaster': known are"),
-        (("profile", "--backend", "tvm"), "unknown backend 'tvm': known are onnxruntime, "),
+        (("profile", "--backend", "tvm"), "unknown backend 'tvm': known are benchmark_app, "),
         (("profile", "--precision", "int3"), "int3"),
         (("profile", "--space", "moon"), "unknown space 'moon': known are ofa-mbv3"),
         (("export", "PONAS-Z"), "PONAS-A, PONAS-B, PONAS-C"),

@@ -16,7 +16,7 @@ class Away(BoardPlace):
     """A board that is asked nothing."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(name, None, lambda: pytest.fail("it is asked"))  # type: ignore[arg-type]
+        super().__init__(name, None, lambda: pytest.fail("it is asked"), lambda: None)
         self.ended = threading.Event()
 
     def stop(self) -> None:
