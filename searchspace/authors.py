@@ -20,8 +20,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Generic
+from dataclasses import dataclass, field
+from typing import Generic, Literal
 
 from searchspace.architecture import Architecture
 from searchspace.errors import WeightsError
@@ -49,14 +49,18 @@ _AVERAGED = re.compile(r"(?i)(^|[._])(ema|averaged|shadow)([._]|$)")
 _SHOWN, _LONGEST_NAME = 3, 120
 
 Shape = tuple[int, ...]
+Layout = Literal["network", "supernet", "elastic supernet"]
+Named = tuple[str, tuple[Shape, str]]
+"""A name of theirs, its shape, and our name of it (empty where it is not used)."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuthorsNetwork(Generic[Tensor]):
     """A network that was in the authors' layout: its tensors by our names, and their names by ours.
 
-    `prefix` stood before all of theirs, `averaged` before those of networks that were left out. Those of a
-    `supernet` are of its largest network and of its smaller kernels (`searchspace.elastic`).
+    `prefix` stood before all of theirs, `averaged` before those of networks that were left out. `layout` is
+    that of our names: of a supernet all that matters of `architecture` is its space. `fill` are the shapes
+    and the values of tensors that the layout has not, and we have.
     """
 
     architecture: Architecture
@@ -64,7 +68,8 @@ class AuthorsNetwork(Generic[Tensor]):
     theirs: dict[str, str]
     prefix: str
     averaged: tuple[str, ...]
-    supernet: bool = False
+    layout: Layout = "network"
+    fill: Mapping[str, tuple[Shape, float]] = field(default_factory=dict)
 
     @property
     def remark(self) -> str:
@@ -156,8 +161,8 @@ def plain_tensors(
     found = prefixes(tensors, landmarks)
     if not found:
         raise WeightsError(
-            f"{file} is in no layout that is known here, which are the PONAS authors' and Once-for-all's on"
-            f" MobileNetV3: it holds {few(list(tensors))}."
+            f"{file} is in no layout that is known here, which are the PONAS authors', Once-for-all's on"
+            f" MobileNetV3, MMRazor's SPOS and the SPOS authors': it holds {few(list(tensors))}."
         )
     averaged = tuple(prefix for prefix in found if _AVERAGED.search(prefix))
     plain = [prefix for prefix in found if prefix not in averaged] or list(averaged)
@@ -177,8 +182,7 @@ def plain_tensors(
 
 def recognised(shapes: Mapping[str, Shape]) -> Architecture:
     """The network whose names and shapes come closest: in every layer the candidate of the fewest faults."""
-    classes = next((shapes[name][0] for name in _CLASSIFIER if shapes.get(name)), 1000)
-    space = build_space(SPACE, RESOLUTION, max(classes, 1))
+    space = build_space(SPACE, RESOLUTION, classes_in(shapes, _CLASSIFIER))
     return Architecture(space, tuple(_closest(layer, shapes) for layer in space.layers))
 
 
@@ -191,6 +195,20 @@ def _closest(layer: Layer, shapes: Mapping[str, Shape]) -> str:
         return len(found ^ {(key, shape) for key, (shape, _) in _keys(f"layers.{layer.name}", ops)})
 
     return min(layer.labels, key=faults)
+
+
+def classes_in(shapes: Mapping[str, Shape], classifier: Iterable[str]) -> int:
+    """How many classes a `classifier` has, by whichever of its tensors is there; 1000 without any."""
+    return max(next((shapes[name][0] for name in classifier if shapes.get(name)), 1000), 1)
+
+
+def named(prefix: str, ops: tuple[Op, ...], modules: Mapping[str, str]) -> Iterator[Named]:
+    """Every tensor of `ops`, ours below `prefix`, by the name of its module in their words."""
+    for parameter in parameters(ops, prefix):
+        module, _, role = parameter.name.removeprefix(f"{prefix}.").rpartition(".")
+        yield f"{modules[module]}.{role}", (parameter.shape, parameter.name)
+        if parameter.role == "norm_var":
+            yield f"{modules[module]}.num_batches_tracked", ((), "")
 
 
 def by_our_names(

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from searchspace.architecture import Architecture
 from searchspace.ops import (
+    Branches,
     Conv,
     Dropout,
     GlobalPool,
@@ -19,9 +20,11 @@ from searchspace.ops import (
     Op,
     Residual,
     Shape,
+    Shuffle,
     SqueezeExcite,
     assert_never,
-    children,
+    inner_rows,
+    inner_shape,
     output_shape,
     parameters,
 )
@@ -48,7 +51,8 @@ def count_macs(ops: tuple[Op, ...], shape: Shape) -> int:
     total = 0
     for op in ops:
         after = output_shape((op,), shape)
-        total += count_macs(children(op), shape) + _own_macs(op, after)
+        inside = inner_shape(op, shape)
+        total += _own_macs(op, after) + sum(count_macs(row, inside) for row in inner_rows(op))
         shape = after
     return total
 
@@ -61,9 +65,43 @@ def _own_macs(op: Op, shape: Shape) -> int:
         return 2 * op.channels * op.hidden
     if isinstance(op, Linear):
         return op.in_features * op.out_features
-    if isinstance(op, (Residual, GlobalPool, Dropout)):
+    if isinstance(op, (Residual, Branches, Shuffle, GlobalPool, Dropout)):
         return 0
     assert_never(op)
+
+
+def count_mmrazor(ops: tuple[Op, ...], shape: Shape) -> int:
+    """What MMRazor's own counter calls FLOPs: more than MACs, so that published figures can be compared.
+
+    To the MACs come 2 for each output of a batch norm, 1 for each of an activation, and the inputs of a pool.
+    """
+    total = 0
+    for op in ops:
+        after = output_shape((op,), shape)
+        inside = inner_shape(op, shape)
+        total += _own_macs(op, after) + _own_extras(op, shape, after)
+        total += sum(count_mmrazor(row, inside) for row in inner_rows(op))
+        shape = after
+    return total
+
+
+def _own_extras(op: Op, shape: Shape, after: Shape) -> int:
+    """What MMRazor's counter adds to the MACs of an operation without those inside it."""
+    if isinstance(op, Conv):
+        return prod(after) * (2 + (op.activation is not None))
+    if isinstance(op, SqueezeExcite):
+        return prod(shape) + op.hidden + op.channels
+    if isinstance(op, Linear):
+        return op.out_features if op.activation else 0
+    if isinstance(op, GlobalPool):
+        return prod(shape)
+    if isinstance(op, (Residual, Branches, Shuffle, Dropout)):
+        return 0
+    assert_never(op)
+
+
+COUNTERS: dict[str, Count] = {"mmrazor": count_mmrazor}
+"""How other projects count what they call FLOPs, by project."""
 
 
 def network_cost(count: Count, architecture: Architecture) -> int:

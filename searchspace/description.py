@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 
 from searchspace.architecture import Architecture
-from searchspace.cost import count_bytes, count_macs
-from searchspace.ops import Op, Shape, convolutions, count_params
+from searchspace.cost import COUNTERS, count_bytes, count_macs, network_cost
+from searchspace.errors import UnknownNameError
+from searchspace.ops import Op, Shape, count_params, stride_of
 from searchspace.space import HEAD, STEM
 
 
@@ -30,6 +30,12 @@ class Description:
 
     architecture: Architecture
     parts: tuple[Part, ...]
+    counter: str | None = None
+
+    @property
+    def flops(self) -> int | None:
+        """What the `counter` of another project says of the whole network; None without one."""
+        return network_cost(COUNTERS[self.counter], self.architecture) if self.counter else None
 
     @property
     def params(self) -> int:
@@ -47,8 +53,13 @@ class Description:
         return sum(part.bytes for part in self.parts)
 
 
-def describe(architecture: Architecture) -> Description:
-    """Count an architecture part by part; the parts add up to the whole."""
+def describe(architecture: Architecture, counter: str | None = None) -> Description:
+    """Count an architecture part by part; the parts add up to the whole.
+
+    UnknownNameError for a `counter` that is none of `COUNTERS`.
+    """
+    if counter not in (None, *COUNTERS):
+        raise UnknownNameError("counter", str(counter), COUNTERS)
     space = architecture.space
     names = (STEM, *(layer.name for layer in space.layers), HEAD)
     labels = ("", *architecture.choices, "")
@@ -59,12 +70,14 @@ def describe(architecture: Architecture) -> Description:
             _part(name, label, ops, shape)
             for name, label, (_, ops), shape in zip(names, labels, architecture.parts(), shapes, strict=True)
         ),
+        counter,
     )
 
 
 def _part(name: str, label: str, ops: tuple[Op, ...], shape: Shape) -> Part:
-    stride = prod(conv.stride for conv in convolutions(ops))
-    return Part(name, label, shape, stride, count_params(ops), count_macs(ops, shape), count_bytes(ops))
+    return Part(
+        name, label, shape, stride_of(ops), count_params(ops), count_macs(ops, shape), count_bytes(ops)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +95,10 @@ class PartDocument:
 
 @dataclass(frozen=True, slots=True)
 class DescriptionDocument:
-    """What `ponas describe --json` prints: the network, its totals, and its parts in order."""
+    """What `ponas describe --json` prints: the network, its totals, and its parts in order.
+
+    `flops` is what the `counter` of another project says; both are None without one.
+    """
 
     space: str
     fingerprint: str
@@ -94,6 +110,8 @@ class DescriptionDocument:
     macs: int
     bytes: int
     layers: tuple[PartDocument, ...]
+    counter: str | None
+    flops: int | None
 
 
 def description_document(description: Description) -> DescriptionDocument:
@@ -111,6 +129,8 @@ def description_document(description: Description) -> DescriptionDocument:
         description.macs,
         description.bytes,
         tuple(map(_part_document, description.parts)),
+        description.counter,
+        description.flops,
     )
 
 

@@ -15,7 +15,7 @@ A narrower candidate has the first channels of every tensor, the batch norms and
 from __future__ import annotations
 
 from math import isqrt
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from searchspace.ops import Parameter, parameters
 from searchspace.space import Layer, Space
 from searchspace.weights import Weights
 
-ELASTIC = "elastic supernet"
+ELASTIC: Final = "elastic supernet"
 """The layout, as the header of a weights file says it."""
 
 Array = NDArray[np.float32]

@@ -18,6 +18,7 @@ from searchspace.architecture import Architecture
 from searchspace.ops import (
     BATCH_NORM_EPS,
     Activation,
+    Branches,
     Conv,
     Dropout,
     Gate,
@@ -26,8 +27,11 @@ from searchspace.ops import (
     Op,
     Residual,
     Shape,
+    Shuffle,
     SqueezeExcite,
     assert_never,
+    inner_shape,
+    output_shape,
 )
 from searchspace.weights import Weights
 
@@ -54,9 +58,9 @@ def model(
 ) -> onnx.ModelProto:
     """Operations in a row, each part's parameters below its prefix, on an input of `shape`."""
     builder = _Builder(weights)
-    last = INPUT
+    last, inside = INPUT, shape
     for prefix, ops in parts:
-        last = builder.add(ops, prefix, last)
+        last, inside = builder.add(ops, prefix, last, inside)
     if last == INPUT:
         builder.node("Identity", [INPUT], "identity")
     builder.nodes[-1].output[0] = OUTPUT
@@ -93,24 +97,50 @@ class _Builder:
         self.initializers: list[onnx.TensorProto] = []
         self._constants: dict[float, str] = {}
 
-    def add(self, ops: tuple[Op, ...], prefix: str, x: str) -> str:
-        """Append `ops` behind value `x`; the name of their output."""
+    def add(self, ops: tuple[Op, ...], prefix: str, x: str, shape: Shape) -> tuple[str, Shape]:
+        """Append `ops` behind value `x` of `shape`; the name and the shape of their output."""
         for op in ops:
-            if isinstance(op, Residual):
-                body = self.add(op.body, prefix, x)
-                x = self.node("Add", [body, x], f"{prefix}.residual")
-            elif isinstance(op, Conv):
-                x = self.conv(op, f"{prefix}.{op.name}", x)
-            elif isinstance(op, SqueezeExcite):
-                x = self.squeeze_excite(op, f"{prefix}.{op.name}", x)
-            elif isinstance(op, GlobalPool):
-                pooled = self.node("GlobalAveragePool", [x], f"{prefix}.pool")
-                x = self.node("Flatten", [pooled], f"{prefix}.flatten", axis=1)
-            elif isinstance(op, Linear):
-                x = self.linear(op, f"{prefix}.{op.name}", x)
-            elif not isinstance(op, Dropout):
-                assert_never(op)
-        return x
+            x, shape = self.op(op, prefix, x, shape), output_shape((op,), shape)
+        return x, shape
+
+    def op(self, op: Op, prefix: str, x: str, shape: Shape) -> str:
+        if isinstance(op, Residual):
+            body, _ = self.add(op.body, prefix, x, shape)
+            return self.node("Add", [body, x], f"{prefix}.residual")
+        if isinstance(op, Branches):
+            return self.branches(op, prefix, x, shape)
+        if isinstance(op, Shuffle):
+            return self.shuffle(op, f"{prefix}.shuffle", x, shape)
+        if isinstance(op, Conv):
+            return self.conv(op, f"{prefix}.{op.name}", x)
+        if isinstance(op, SqueezeExcite):
+            return self.squeeze_excite(op, f"{prefix}.{op.name}", x)
+        if isinstance(op, GlobalPool):
+            pooled = self.node("GlobalAveragePool", [x], f"{prefix}.pool")
+            return self.node("Flatten", [pooled], f"{prefix}.flatten", axis=1)
+        if isinstance(op, Linear):
+            return self.linear(op, f"{prefix}.{op.name}", x)
+        if isinstance(op, Dropout):
+            return x
+        assert_never(op)
+
+    def branches(self, op: Branches, prefix: str, x: str, shape: Shape) -> str:
+        inputs = [x] * len(op.rows)
+        if op.split:
+            inputs = [f"{prefix}.split.out{row}" for row in range(len(op.rows))]
+            self.nodes.append(helper.make_node("Split", [x], inputs, name=f"{prefix}.split", axis=1))
+        inside = inner_shape(op, shape)
+        ends = [self.add(row, prefix, part, inside)[0] for row, part in zip(op.rows, inputs, strict=True)]
+        return self.node("Concat", ends, f"{prefix}.concat", axis=1)
+
+    def shuffle(self, op: Shuffle, name: str, x: str, shape: Shape) -> str:
+        channels, height, width = shape
+        # A 0 keeps the batch, whatever it is.
+        grouped = self.integers(f"{name}.grouped", (0, op.groups, channels // op.groups, height, width))
+        flat = self.integers(f"{name}.flat", (0, channels, height, width))
+        x = self.node("Reshape", [x, grouped], f"{name}.group")
+        x = self.node("Transpose", [x], f"{name}.transpose", perm=[0, 2, 1, 3, 4])
+        return self.node("Reshape", [x, flat], f"{name}.ungroup")
 
     def conv(self, op: Conv, name: str, x: str) -> str:
         weight, bias = fold_batch_norm(self.weights, name)
@@ -164,6 +194,10 @@ class _Builder:
 
     def tensor(self, name: str, value: NDArray[np.float32]) -> str:
         self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def integers(self, name: str, values: tuple[int, ...]) -> str:
+        self.initializers.append(numpy_helper.from_array(np.array(values, np.int64), name))
         return name
 
     def constant(self, value: float) -> str:

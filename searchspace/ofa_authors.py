@@ -31,11 +31,12 @@ from searchspace.authors import (
     Shape,
     by_our_names,
     check_tensors,
+    classes_in,
     few,
     plain_tensors,
     prefixes,
 )
-from searchspace.elastic import largest_network, matrix_name, with_smaller_kernels
+from searchspace.elastic import ELASTIC, largest_network, matrix_name, with_smaller_kernels
 from searchspace.errors import WeightsError
 from searchspace.ops import Op, parameters
 from searchspace.space import HEAD, STEM, Layer, Space
@@ -81,7 +82,8 @@ def ofa_network(file: str, tensors: Mapping[str, Tensor]) -> AuthorsNetwork[Tens
     wanted = dict(_keys(architecture, key, supernet))
     closest = f"the supernet of space '{space.name}'" if supernet else f"the network {architecture.text}"
     check_tensors(file, closest, {name: shape for name, (shape, _) in wanted.items()}, found, _LAYOUT)
-    return AuthorsNetwork(architecture, *by_our_names(wanted, found, prefix), prefix, averaged, supernet)
+    ours, theirs = by_our_names(wanted, found, prefix)
+    return AuthorsNetwork(architecture, ours, theirs, prefix, averaged, ELASTIC if supernet else "network")
 
 
 def finished(network: AuthorsNetwork[Any], arrays: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,7 +92,7 @@ def finished(network: AuthorsNetwork[Any], arrays: Mapping[str, Any]) -> dict[st
     for prefix, ops in network.architecture.parts():
         for parameter in parameters(ops, prefix):
             found[parameter.name] = arrays[parameter.name].reshape(parameter.shape)
-    if not network.supernet:
+    if network.layout != ELASTIC:
         return found
     space = network.architecture.space
     matrices = {
@@ -111,8 +113,8 @@ def _space(file: str, shapes: Mapping[str, Shape]) -> Space:
             f"{file} is of another family of Once-for-all (ofa_proxyless, or not whole): networks on"
             f" MobileNetV3 have 'final_expand_layer.conv.weight', known are {_known()}."
         )
-    classes = next((shapes[name][0] for name in _CLASSIFIER if shapes.get(name)), 1000)
-    spaces = [build_space(name, 224, max(classes, 1)) for name in _spaces()]
+    classes = classes_in(shapes, _CLASSIFIER)
+    spaces = [build_space(name, 224, classes) for name in _spaces()]
     channels = {_stem_channels(space): space for space in spaces}
     found = next(iter(shapes[_STEM]), 0)
     if found not in channels:

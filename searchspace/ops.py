@@ -80,6 +80,29 @@ class Residual:
 
 
 @dataclass(frozen=True, slots=True)
+class Branches:
+    """Rows of operations side by side, their outputs concatenated: (C, H, W) -> (sum of theirs, H', W').
+
+    Each takes the whole input, or with `split` its own equal share of the channels, in order. An empty row
+    passes on what it gets. SpaceError for less than two rows.
+    """
+
+    rows: tuple[tuple[Op, ...], ...]
+    split: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.rows) < 2:
+            raise SpaceError(f"branches of {len(self.rows)} rows: at least 2 are needed.")
+
+
+@dataclass(frozen=True, slots=True)
+class Shuffle:
+    """Channels a0 a1 ... b0 b1 ... of `groups` equal groups become a0 b0 ... a1 b1 ... (arXiv 1707.01083)."""
+
+    groups: int = 2
+
+
+@dataclass(frozen=True, slots=True)
 class GlobalPool:
     """Average over height and width, flattened: (N, C, H, W) -> (N, C)."""
 
@@ -108,7 +131,7 @@ class Linear:
         _refuse_unknown(self.activation)
 
 
-Op = Conv | SqueezeExcite | Residual | GlobalPool | Dropout | Linear
+Op = Conv | SqueezeExcite | Residual | Branches | Shuffle | GlobalPool | Dropout | Linear
 
 _ACTIVATIONS, _GATES = get_args(Activation), get_args(Gate)
 
@@ -128,25 +151,48 @@ def assert_never(value: NoReturn) -> NoReturn:
     raise UnknownNameError("operation", type(value).__name__, (op.__name__ for op in get_args(Op)))
 
 
-def children(op: Op) -> tuple[Op, ...]:
-    """The operations inside an operation: a residual's body."""
+def inner_rows(op: Op) -> tuple[tuple[Op, ...], ...]:
+    """The rows of operations inside an operation: a residual's body, the branches."""
     if isinstance(op, Residual):
-        return op.body
-    if isinstance(op, (Conv, SqueezeExcite, GlobalPool, Dropout, Linear)):
+        return (op.body,)
+    if isinstance(op, Branches):
+        return op.rows
+    if isinstance(op, (Conv, SqueezeExcite, Shuffle, GlobalPool, Dropout, Linear)):
         return ()
     assert_never(op)
+
+
+def inner_shape(op: Op, shape: Shape) -> Shape:
+    """What each row inside an operation gets of the operation's input.
+
+    SpaceError where its channels cannot be split evenly.
+    """
+    if not isinstance(op, Branches) or not op.split:
+        return shape
+    channels, height, width = shape
+    if channels % len(op.rows):
+        raise SpaceError(f"{channels} channels cannot be split among {len(op.rows)} branches evenly.")
+    return channels // len(op.rows), height, width
 
 
 def walk(ops: tuple[Op, ...]) -> Iterator[Op]:
     """Every operation in order, those inside another one after it."""
     for op in ops:
         yield op
-        yield from walk(children(op))
+        for row in inner_rows(op):
+            yield from walk(row)
 
 
 def convolutions(ops: tuple[Op, ...]) -> Iterator[Conv]:
-    """The convolutions of `ops` in order, those inside a residual too."""
+    """The convolutions of `ops` in order, those inside another operation too."""
     return (op for op in walk(ops) if isinstance(op, Conv))
+
+
+def stride_of(ops: tuple[Op, ...]) -> int:
+    """How many times fewer rows of pixels come out of `ops` than go in; branches have one stride."""
+    own = (op.stride if isinstance(op, Conv) else 1 for op in ops)
+    inside = (stride_of(max(inner_rows(op), key=len, default=())) for op in ops)
+    return prod(own) * prod(inside)
 
 
 def output_shape(ops: tuple[Op, ...], shape: Shape) -> Shape:
@@ -165,8 +211,19 @@ def _output_shape(op: Op, shape: Shape) -> Shape:
         _refuse_other(op.name, op.channels, channels)
         return shape
     if isinstance(op, Residual):
-        if (found := output_shape(op.body, shape)) != shape:
-            raise SpaceError(f"a residual cannot add {found} to its input {shape}: they must be equal.")
+        if (body := output_shape(op.body, shape)) != shape:
+            raise SpaceError(f"a residual cannot add {body} to its input {shape}: they must be equal.")
+        return shape
+    if isinstance(op, Branches):
+        found = [output_shape(row, inner_shape(op, shape)) for row in op.rows]
+        if len({(high, wide) for _, high, wide in found}) > 1:
+            raise SpaceError(
+                f"branches cannot concatenate {' and '.join(map(str, found))}: they differ in size."
+            )
+        return sum(wide for wide, _, _ in found), *found[0][1:]
+    if isinstance(op, Shuffle):
+        if channels % op.groups:
+            raise SpaceError(f"{channels} channels cannot be shuffled in {op.groups} groups of one size.")
         return shape
     if isinstance(op, Dropout):
         return shape
@@ -213,10 +270,9 @@ def parameters(ops: tuple[Op, ...], prefix: str) -> Iterator[Parameter]:
             yield Parameter(f"{name}.weight", (op.out_features, op.in_features), "weight")
             if op.bias:
                 yield Parameter(f"{name}.bias", (op.out_features,), "bias")
-        elif isinstance(op, (Residual, GlobalPool, Dropout)):
-            yield from parameters(children(op), prefix)
         else:
-            assert_never(op)
+            for row in inner_rows(op):
+                yield from parameters(row, prefix)
 
 
 def _conv_parameters(op: Conv, name: str) -> Iterator[Parameter]:
@@ -242,6 +298,12 @@ def as_data(ops: tuple[Op, ...]) -> list[dict[str, Any]]:
     return [_as_data(op) for op in ops]
 
 
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return _as_data(value) if isinstance(value, get_args(Op)) else value
+
+
 _FIRST = frozenset({"Conv", "SqueezeExcite", "Residual", "GlobalPool", "Dropout", "Linear"})
 
 
@@ -251,5 +313,5 @@ def _as_data(op: Op) -> dict[str, Any]:
     for one in fields(op):
         value = getattr(op, one.name)
         if not (one.metadata and value == one.default):
-            data[one.name] = as_data(value) if isinstance(value, tuple) else value
+            data[one.name] = _plain(value)
     return data

@@ -8,7 +8,7 @@ from math import nan
 
 from ponas_deploy.tables.grid import Grid
 from ponas_deploy.tables.latency import LatencyTable
-from searchspace.ops import Op, children
+from searchspace.ops import Op, inner_rows
 from searchspace.space import Space
 
 CLEARLY_CHEAPER = 0.9
@@ -95,8 +95,9 @@ def _contains(larger: tuple[Op, ...], smaller: tuple[Op, ...]) -> bool:
 def _is_at_least(one: Op, other: Op) -> bool:
     if type(one) is not type(other):
         return False
-    if inner := children(one):
-        return _contains(inner, children(other))
+    if rows := inner_rows(one):
+        others = inner_rows(other)
+        return len(rows) == len(others) and all(map(_contains, rows, others))
     values = ((getattr(one, field.name), getattr(other, field.name)) for field in fields(one))
     return all(
         first >= second if isinstance(first, (int, float)) else first == second for first, second in values

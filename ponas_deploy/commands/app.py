@@ -26,6 +26,7 @@ from ponas_deploy.commands.networks import networks
 from ponas_deploy.commands.pareto import pareto
 from ponas_deploy.commands.profile import profile
 from ponas_deploy.commands.schema import schema
+from ponas_deploy.commands.search import search
 from ponas_deploy.commands.specialize import specialize
 from ponas_deploy.commands.table import table_app
 from ponas_deploy.commands.train import train_app
@@ -58,6 +59,7 @@ app.command()(pareto)
 app.command()(compare)
 app.add_typer(table_app, name="table")
 app.add_typer(train_app, name="train")
+app.command()(search)
 app.command()(evaluate)
 app.command()(weights)
 

@@ -57,7 +57,7 @@ SpaceName: TypeAlias = Annotated[
         "--space",
         metavar="NAME",
         show_default="that of the weights or the table that is named, else ofa-mbv3",
-        help="The search space: ofa-mbv3, ofa-mbv3-w1.2 or ponas.",
+        help="The search space: ofa-mbv3, ofa-mbv3-w1.2, ponas, spos-shufflenet or spos-proxyless.",
     ),
 ]
 ArchSpace: TypeAlias = Annotated[
@@ -66,7 +66,7 @@ ArchSpace: TypeAlias = Annotated[
         "--space",
         metavar="NAME",
         show_default="the one that ARCH is of",
-        help="The search space: ofa-mbv3, ofa-mbv3-w1.2 or ponas.",
+        help="The search space: ofa-mbv3, ofa-mbv3-w1.2, ponas, spos-shufflenet or spos-proxyless.",
     ),
 ]
 Resolution: TypeAlias = Annotated[

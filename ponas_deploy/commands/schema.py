@@ -65,6 +65,7 @@ PRINTED: dict[str, tuple[str, ...]] = {
     "networks": ("ponas_deploy.commands.documents.networks:MeasuredNetworks",),
     "evaluate": ("ponas_deploy.commands.documents.evaluation:EvaluationDocument",),
     "weights": ("ponas_deploy.engines.published_weights:PublishedWeights",),
+    "search": ("ponas_deploy.commands.documents.search:SearchDocument",),
     "train": ("ponas_deploy.commands.train.documents:TrainedDocument",),
     "train table": (
         "ponas_deploy.commands.train.documents:FittedRunTable",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, isfinite
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +21,12 @@ from ponas_deploy.files.weights import WeightsFile
 _LARGEST_PX = 1 << 14
 Floats = NDArray[np.float32]
 Rgb = tuple[float, float, float]
-ChannelOrder = Literal["RGB"]
+ChannelOrder = Literal["RGB", "BGR"]
 
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """A pixel value v in [0, 1] reaches the network as (v - mean) / std, channel by channel.
+    """A pixel value v in [0, 1] reaches the network as (v - mean) / std, channel by channel in their order.
 
     The shorter side is resized to `resize_px` before, with a triangle filter, and the centre of the network's
     resolution cut out.
@@ -39,21 +39,24 @@ class Preprocessing:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Preprocessing:
-        """Of `mean`, `std` and `resize_px`; ValueError where one is missing or wrong."""
+        """Of `mean`, `std`, `resize_px` and `channel_order`; ValueError where one is missing or wrong."""
         mean, std, resize_px = document.get("mean"), document.get("std"), document.get("resize_px")
         rgb, deviation = _rgb(mean), _rgb(std)
         if rgb is None or deviation is None or min(deviation) <= 0:
             raise ValueError("three numbers each are expected as mean and std, those of std above zero")
         if not isinstance(resize_px, int) or not 1 <= resize_px <= _LARGEST_PX:
             raise ValueError(f"resize_px is {resize_px!r}, expected 1 to {_LARGEST_PX}")
-        return cls(rgb, deviation, resize_px)
+        order = document.get("channel_order", "RGB")
+        if order not in get_args(ChannelOrder):
+            raise ValueError(f"channel_order is {order!r}, expected one of {get_args(ChannelOrder)}")
+        return cls(rgb, deviation, resize_px, order)
 
     def said(self, crop_px: int) -> dict[str, Any]:
         """All of it by name, as manifests and ONNX models say it; `crop_px` is the network's resolution."""
         return {**encoded(self), "crop_px": crop_px}
 
     def input_of(self, image: NDArray[Any], resolution: int) -> Floats:
-        """The input (3, resolution, resolution) of the network for one image (H, W, 3)."""
+        """The input (3, resolution, resolution) of the network for one image (H, W, 3) in RGB."""
         pixels = image.astype(np.float64) / (255.0 if image.dtype == np.uint8 else 1.0)
         size = max(self.resize_px, resolution)
         shorter = min(pixels.shape[:2])
@@ -61,6 +64,7 @@ class Preprocessing:
         resized = _resized(_resized(pixels, width, 1), height, 0)
         top, left = round((height - resolution) / 2), round((width - resolution) / 2)
         cut = resized[top : top + resolution, left : left + resolution]
+        cut = cut[..., ::-1] if self.channel_order == "BGR" else cut
         return np.ascontiguousarray(((cut - self.mean) / self.std).transpose(2, 0, 1), np.float32)
 
 
@@ -71,14 +75,15 @@ def preprocessing_of(file: WeightsFile, resolution: int | None = None) -> Prepro
     One that says neither that nor `resize_px` was trained on images brought to the resolution itself.
     """
     header = file.metadata
-    if header.get("channel_order", "RGB") != "RGB":
-        return None
     try:
         mean, std = (list(map(float, header.get(key, "").split(","))) for key in ("mean", "std"))
         resize_px = file.number("resize_px") or file.number("resolution")
         if "resize_ratio" in header and resolution:
             resize_px = ceil(resolution / float(header["resize_ratio"]))
-        return Preprocessing.from_document({"mean": mean, "std": std, "resize_px": resize_px})
+        order = header.get("channel_order", "RGB")
+        return Preprocessing.from_document(
+            {"mean": mean, "std": std, "resize_px": resize_px, "channel_order": order}
+        )
     except (ValueError, ZeroDivisionError, OverflowError):
         return None
 

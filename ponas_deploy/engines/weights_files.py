@@ -1,18 +1,20 @@
 """A file that was given for weights, as one in our format: what it is, is told by its content.
 
-Safetensors of ours are read as they are. Weights in the PONAS authors' layout or in one of Once-for-all's, in
+Safetensors of ours are read as they are. Weights in the layout of another project (`_FAMILIES`), in
 safetensors or in a torch checkpoint (whatever its name ends in), are converted once, into the user's store,
 and are a file of ours from there on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
+
+import numpy as np
 
 from ponas_deploy.errors import FileFormatError, MissingExtraError, WeightsError
 from ponas_deploy.files.contents import weights_contents
@@ -29,21 +31,58 @@ from ponas_deploy.files.weights import (
 )
 from ponas_deploy.machines.names import slug
 from searchspace.architecture import layer_prefix
-from searchspace.authors import SPACE, AuthorsNetwork, authors_network, is_authors_layout
-from searchspace.elastic import ELASTIC
+from searchspace.authors import AuthorsNetwork, authors_network, is_authors_layout
+from searchspace.mmrazor import is_mmrazor_layout, mmrazor_network
 from searchspace.ofa_authors import finished, is_ofa_layout, ofa_network
 from searchspace.ops import parameters
 from searchspace.space import STEM
 from searchspace.spaces import SPACES, build_space
+from searchspace.spos_authors import is_spos_authors_layout, spos_authors_network
 
-# Training here and there normalised with ImageNet's mean and deviation (the authors' `config.yml`).
-_MEAN, _STD = "0.485,0.456,0.406", "0.229,0.224,0.225"
+_IMAGENET = {"mean": "0.485,0.456,0.406", "std": "0.229,0.224,0.225", "channel_order": "RGB"}
+# The images of the SPOS authors, in OpenCV's order, are numbers from 0 to 255.
+_BGR_BYTES = {
+    "mean": "0,0,0",
+    "std": ",".join([str(1 / 255)] * 3),
+    "channel_order": "BGR",
+    "style": "spos-authors",
+}
+_AT_224 = {"resolution": "224", "resize_px": "256", "crop_px": "224"}
 _REMARK = "remark"
-_RESIZE_RATIO = "0.875"
-"""Of Once-for-all's resolution to the side that its centre is cut from, at any resolution."""
 
-Read: TypeAlias = Callable[[Path], tuple[AuthorsNetwork[Any], Arrays, str]]
-"""The network of a file in the authors' layout, its tensors by our names, and a remark on the file."""
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """A layout of another project: whether names are of it, how it is read, whose it is.
+
+    `images` is what the header says of a network's input. `finished` makes our tensors of theirs, which are
+    arrays by our names.
+    """
+
+    has: Callable[[Iterable[str]], bool]
+    read: Callable[[str, Mapping[str, Any]], AuthorsNetwork[Any]]
+    whose: str
+    images: Mapping[str, str]
+    finished: Callable[[AuthorsNetwork[Any], Arrays], Arrays]
+
+
+def _filled(network: AuthorsNetwork[Any], arrays: Arrays) -> Arrays:
+    return arrays | {name: np.full(shape, value, np.float32) for name, (shape, value) in network.fill.items()}
+
+
+_FAMILIES = (
+    # Once-for-all's are of any resolution: this is the part of a side that its centre is cut from.
+    _Family(
+        is_ofa_layout, ofa_network, "Once-for-all's authors", {**_IMAGENET, "resize_ratio": "0.875"}, finished
+    ),
+    _Family(is_mmrazor_layout, mmrazor_network, "MMRazor", {**_IMAGENET, **_AT_224}, _filled),
+    _Family(
+        is_spos_authors_layout, spos_authors_network, "the SPOS authors", {**_BGR_BYTES, **_AT_224}, _filled
+    ),
+    _Family(is_authors_layout, authors_network, "the PONAS authors", {**_IMAGENET, **_AT_224}, _filled),
+)
+Read: TypeAlias = Callable[[Path], tuple[_Family, AuthorsNetwork[Any], Arrays, str]]
+"""The family of a file, its network, its tensors by our names, and a remark on the file."""
 
 
 def read_file(path: Path, on_note: OnNote = no_note) -> WeightsFile:
@@ -57,7 +96,7 @@ def read_file(path: Path, on_note: OnNote = no_note) -> WeightsFile:
     if weights_contents(path) != "safetensors":
         return _converted(path, _from_checkpoint, on_note)
     file = read_weights(path)
-    if is_authors_layout(file.tensors) or is_ofa_layout(file.tensors):
+    if any(family.has(file.tensors) for family in _FAMILIES):
         return _converted(path, _from_safetensors, on_note)
     _refuse_not_finite(path, not_finite(file.tensors))
     if "space" in file.metadata or not (space := _space_of(file.tensors)):
@@ -87,12 +126,10 @@ def _converted(path: Path, read: Read, on_note: OnNote) -> WeightsFile:
     target = home() / "weights" / f"{slug(path.stem)}-{sha256(path)[:12]}.safetensors"
     file = _kept(target)
     if file is None:
-        network, tensors, remark = read(path)
+        family, network, tensors, remark = read(path)
         _refuse_not_finite(path, [network.theirs[name] for name in not_finite(tensors)])
-        if network.architecture.space.name != SPACE:
-            tensors = finished(network, tensors)
-        write_weights(target, tensors, _header(network, remark))
-        on_note(f"{path} is {_what(network)} in its authors' layout; converted to {target}")
+        write_weights(target, family.finished(network, tensors), _header(family, network, remark))
+        on_note(f"{path} is {_what(network)} in the layout of {family.whose}; converted to {target}")
         file = read_weights(target)
     if _REMARK in file.metadata:
         on_note(f"{path}: {file.metadata[_REMARK]}")
@@ -106,61 +143,50 @@ def _kept(target: Path) -> WeightsFile | None:
     return None
 
 
-def _from_checkpoint(path: Path) -> tuple[AuthorsNetwork[Any], Arrays, str]:
+def _from_checkpoint(path: Path) -> tuple[_Family, AuthorsNetwork[Any], Arrays, str]:
     if not has_torch():
         raise MissingExtraError("torch, which reading a checkpoint needs,", "train")
     from train.networks import read_checkpoint, to_arrays
 
     checkpoint = read_checkpoint(path)
-    read = ofa_network if is_ofa_layout(checkpoint.tensors) else authors_network
-    found = read(str(path), checkpoint.tensors)
+    family = _family(checkpoint.tensors)
+    found = family.read(str(path), checkpoint.tensors)
     arrays = to_arrays(found.tensors)  # of these alone: a file may hold more than fits into memory as float32
-    return found, arrays, checkpoint.remark
+    return family, found, arrays, checkpoint.remark
 
 
-def _from_safetensors(path: Path) -> tuple[AuthorsNetwork[Any], Arrays, str]:
+def _from_safetensors(path: Path) -> tuple[_Family, AuthorsNetwork[Any], Arrays, str]:
     tensors = read_weights(path).tensors
-    read = ofa_network if is_ofa_layout(tensors) else authors_network
-    found = read(str(path), tensors)
-    return found, found.tensors, ""
+    family = _family(tensors)
+    found = family.read(str(path), tensors)
+    return family, found, found.tensors, ""
+
+
+def _family(names: Iterable[str]) -> _Family:
+    """The family that tensors of these names are of; the last where they are of none, which says so."""
+    names = tuple(names)
+    return next((family for family in _FAMILIES if family.has(names)), _FAMILIES[-1])
 
 
 def _what(network: AuthorsNetwork[Any]) -> str:
     space = network.architecture.space.name
-    if network.supernet:
+    if network.layout != "network":
         return f"the supernet of space '{space}'"
-    return network.name or (
-        f"a network of space '{space}'" if space != SPACE else "a network of the PONAS space"
-    )
+    return network.name or f"a network of space '{space}'"
 
 
-def _header(network: AuthorsNetwork[Any], remark: str) -> dict[str, str]:
-    """The header of a converted file: what a reader must know to use it.
-
-    Once-for-all's are of any resolution.
-    """
+def _header(family: _Family, network: AuthorsNetwork[Any], remark: str) -> dict[str, str]:
+    """The header of a converted file: what a reader must know to use it."""
     space = network.architecture.space
     remarks = "; ".join(filter(None, (network.remark, remark)))
-    sizes = {"resize_ratio": _RESIZE_RATIO}
-    source = f"a checkpoint in the layout of Once-for-all's authors ({space.name})"
-    if space.name == SPACE:
-        sizes = {
-            "resolution": str(space.resolution),
-            "resize_px": str(round(space.resolution * 8 / 7)),
-            "crop_px": str(space.resolution),
-        }
-        source = f"a checkpoint in the layout of the PONAS authors ({network.name or 'another network'})"
     return {
-        "layout": ELASTIC if network.supernet else "network",
+        "layout": network.layout,
         "space": space.name,
         "fingerprint": space.fingerprint,
-        **sizes,
+        **family.images,
         "classes": str(space.classes),
-        "mean": _MEAN,
-        "std": _STD,
-        "channel_order": "RGB",
-        **({} if network.supernet else {"choices": network.architecture.text}),
-        "source": source,
+        **({"choices": network.architecture.text} if network.layout == "network" else {}),
+        "source": f"a checkpoint in the layout of {family.whose} ({network.name or space.name})",
         **({_REMARK: remarks} if remarks else {}),
     }
 

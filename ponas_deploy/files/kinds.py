@@ -32,7 +32,13 @@ _MODEL = OtherKind("an ONNX model", "`ponas measure {path}` times it.")
 _WEIGHTS = OtherKind("a file of weights", "name it with --weights.")
 _ARCHIVE = OtherKind("a zip archive", "unpack it, and name the file in it.")
 _YAML = OtherKind(
-    "YAML", "of YAML only once-for-all's latency tables are read, by `ponas table import {path}`."
+    "YAML",
+    "of YAML only once-for-all's latency tables are read, by `ponas table import {path}`, and MMRazor's"
+    " fix_subnet, where an architecture is asked for.",
+)
+FIX_SUBNET = OtherKind(
+    "MMRazor's fix_subnet, a network of SPOS",
+    "name it where an architecture is asked for: `ponas describe {path}` shows its candidates.",
 )
 ONCE_FOR_ALL = OtherKind(
     "once-for-all's latency table", "`ponas table import {path} --out TABLE.json` makes a table of it."
@@ -47,6 +53,12 @@ _KINDS: tuple[tuple[Callable[[bytes], object], OtherKind], ...] = (
     (re.compile(rb"\x93NUMPY").match, OtherKind("a NumPy array", "write it as CSV, with its labels.")),
     (re.compile(rb"\x08[\x01-\x0f][\x12\x1a\":]").match, _MODEL),
     (re.compile(rb"\xff\xfe|\xfe\xff").match, OtherKind("text in UTF-16", "save it as UTF-8.")),
+    (
+        re.compile(
+            rb"^\s*[\"']?((architecture\.)?backbone\.layers?\.?\d+\.\d+|stage_\d+_block_\d+)[\"']?\s*:", re.M
+        ).search,
+        FIX_SUBNET,
+    ),
     (re.compile(rb"^[\"']?(expanded_conv|Conv(_\d)?|AvgPool2D|Logits)-input:\d", re.M).search, ONCE_FOR_ALL),
 )
 """What the first bytes of a file say; the first that fits counts."""

@@ -1,10 +1,14 @@
 """YAML that somebody else wrote, as plain values. PyYAML reads its grammar, and constructs nothing.
 
 A value that stands once and is meant often (an alias) makes a few lines as large as a memory: it is refused.
+Of Python's own tags only NumPy's strings are read, which searches write in place of text; their characters
+lie in the file (UTF-32 in base64), and are decoded without NumPy's being asked.
 """
 
 from __future__ import annotations
 
+import re
+from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +18,19 @@ from ponas_deploy.files.opening import MIB, read_text
 
 MOST_YAML_BYTES = 16 * MIB
 _NUMBERS = ("tag:yaml.org,2002:float", "tag:yaml.org,2002:int")
+_PYTHON, _BINARY = "tag:yaml.org,2002:python/", "tag:yaml.org,2002:binary"
+_NUMPY_SCALAR = re.compile(rf"{_PYTHON}object/apply:numpy\.(_core|core)\.multiarray\.scalar")
+_NUMPY_DTYPE = f"{_PYTHON}object/apply:numpy.dtype"
+_UTF32 = {"<": "utf-32-le", ">": "utf-32-be"}
+_LONGEST_TEXT, _LONGEST_SHOWN = 1024, 80
 _TOO_DEEP = f"is not YAML that can be read (nested more than {MOST_NESTED} deep)."
 
 
 def read_yaml(path: Path) -> Any:
     """The one document of a file: objects, lists, numbers as floats, and every other scalar as text.
 
-    FileFormatError names the line of what is no YAML, of an alias, and of a key that stands twice;
-    MissingExtraError where PyYAML is not installed.
+    FileFormatError names the line of what is no YAML, of an alias, of a key that stands twice, and of a
+    Python object; MissingExtraError where PyYAML is not installed.
     """
     try:
         import yaml
@@ -45,6 +54,8 @@ def _plain(node: Any, path: Path, seen: set[int], depth: int) -> Any:
     if node is None:
         return None
     where = f"line {node.start_mark.line + 1}"
+    if node.tag.startswith(_PYTHON):
+        return _numpy_text(node, path, where)
     if id(node) in seen:
         raise FileFormatError(path, where, "is meant a second time by an alias (*), write it out there.")
     if depth > MOST_NESTED:
@@ -71,3 +82,24 @@ def _scalar(node: Any) -> float | str:
         return float(text) if node.tag in _NUMBERS else text
     except ValueError:  # YAML's other notations: 0x1f, .inf, 1:30
         return text
+
+
+def _numpy_text(node: Any, path: Path, where: str) -> str:
+    """The characters of a NumPy string: its type says how many there are, and in which byte order."""
+    try:
+        if not _NUMPY_SCALAR.fullmatch(node.tag):
+            raise ValueError
+        dtype, characters = node.value
+        if dtype.tag != _NUMPY_DTYPE or characters.tag != _BINARY:
+            raise ValueError
+        parts = {key.value: [one.value for one in value.value] for key, value in dtype.value}
+        kind, order = parts["args"][0], parts["state"][1]
+        raw = b64decode("".join(characters.value.split()), validate=True)
+        if not re.fullmatch("U[0-9]{1,4}", kind) or not 4 * int(kind[1:]) == len(raw) <= 4 * _LONGEST_TEXT:
+            raise ValueError
+        text = raw.decode(_UTF32[order]).rstrip("\0")
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        what = node.tag.removeprefix(_PYTHON)[:_LONGEST_SHOWN]
+        reason = f"holds a Python object ({what}), of which only NumPy's strings are read; nothing was run."
+        raise FileFormatError(path, where, reason) from error
+    return text

@@ -27,12 +27,14 @@ from ponas_deploy.tables.latency import Certificate, Correction, NetworkLatency
 from ponas_deploy.tables.measurement import Measurement
 from ponas_deploy.tables.statistics import kendall_tau, repeatability
 from searchspace.ops import (
+    Branches,
     Conv,
     Dropout,
     GlobalPool,
     Linear,
     Op,
     Residual,
+    Shuffle,
     SqueezeExcite,
     assert_never,
     convolutions,
@@ -200,7 +202,9 @@ def _trait(op: Op) -> str:
         return "residual"
     if isinstance(op, SqueezeExcite):
         return "squeeze-and-excite"
-    if isinstance(op, (Conv, GlobalPool, Dropout, Linear)):
+    if isinstance(op, Branches):
+        return "branches"
+    if isinstance(op, (Conv, Shuffle, GlobalPool, Dropout, Linear)):
         return ""
     assert_never(op)
 

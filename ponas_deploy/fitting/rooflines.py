@@ -17,6 +17,7 @@ from typing import Literal, TypeAlias, get_args
 from ponas_deploy.errors import UnknownNameError
 from ponas_deploy.fitting.board_figures import BoardFigures, Efficiencies
 from searchspace.ops import (
+    Branches,
     Conv,
     Dropout,
     GlobalPool,
@@ -24,8 +25,10 @@ from searchspace.ops import (
     Op,
     Residual,
     Shape,
+    Shuffle,
     SqueezeExcite,
     assert_never,
+    inner_shape,
     output_shape,
 )
 
@@ -72,6 +75,12 @@ def _works(op: Op, shape: Shape, after: Shape) -> Iterator[Work]:
     elif isinstance(op, Residual):
         yield from works_of(op.body, shape)
         yield Work("dense", 0, 0, before)  # added where the last convolution writes
+    elif isinstance(op, Branches):
+        for row in op.rows:
+            yield from works_of(row, inner_shape(op, shape))
+        yield Work("dense", 1, 0, 2 * behind)
+    elif isinstance(op, Shuffle):
+        yield Work("dense", 1, 0, 2 * before)
     elif isinstance(op, GlobalPool):
         yield Work("head", 1, before, before)
     elif isinstance(op, Linear):

@@ -40,6 +40,11 @@ class CostSource(Protocol):
         """
         ...
 
+    def counted(self, space: Space) -> Grid | None:
+        """The cost of every candidate of a space and of what its networks share; None where it is
+        measured."""
+        ...
+
     def network(self, architecture: Architecture) -> float | None:
         """The cost of a whole network; None where only a measurement tells."""
         ...
@@ -52,6 +57,10 @@ class Measured:
     def cells(self, latency: LatencyTable, space: Space | None) -> Grid | None:
         """The latency table as it is."""
         return latency.grid
+
+    def counted(self, space: Space) -> Grid | None:
+        """Nothing: it is measured."""
+        return None
 
     def network(self, architecture: Architecture) -> float | None:
         """Nothing: a predicted latency is the table's, a measured one the clock's."""
@@ -69,8 +78,7 @@ class Counted:
 
     def cells(self, latency: LatencyTable, space: Space | None) -> Grid | None:
         """Counted over the space."""
-        from ponas_deploy.tables.grid import Grid, SpaceKey
-        from searchspace.cost import cost_table
+        from ponas_deploy.tables.grid import SpaceKey
 
         if space is None:
             return None
@@ -78,10 +86,15 @@ class Counted:
             raise TableMismatchError(
                 f"the latency table is of space '{latency.space.name}', not '{space.name}'."
             )
+        return self.counted(space).aligned_to(latency.grid, f"space '{space.name}'", "the latency table")
+
+    def counted(self, space: Space) -> Grid:
+        """Counted over the space, in its order."""
+        from ponas_deploy.tables.grid import Grid
+        from searchspace.cost import cost_table
+
         fixed, rows = cost_table(self.counter(), space)
-        return Grid.over(space, rows, fixed).aligned_to(
-            latency.grid, f"space '{space.name}'", "the latency table"
-        )
+        return Grid.over(space, rows, fixed)
 
     def network(self, architecture: Architecture) -> float | None:
         """Counted over the network."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from ponas_deploy.search.columns import ExactColumn, Floats, Indices
 from ponas_deploy.search.constrained import solve_constrained
+from ponas_deploy.search.drawing import draw_within
 from ponas_deploy.search.limited import LimitedSpace, smallest_possible
 
 _ATTEMPTS = 50  # at each chromosome of the first population, and at each child that breaks a limit
@@ -72,7 +73,8 @@ def evolve(
     settings = settings or GeneticSettings()
     rng = np.random.default_rng(seed)
     space = LimitedSpace.of(loss, costs, limits, fixed)
-    population, evaluations = _first_population(space, settings.population, rng)
+    attempts = settings.population * _ATTEMPTS
+    population, evaluations = draw_within(space, settings.population, attempts, rng)
     if not population.size and (exact := solve_constrained(loss, costs, limits, fixed)) is not None:
         population = exact[None]
     if not population.size:
@@ -136,40 +138,3 @@ def _breed(
     mutates = rng.random(genes.shape) < mutation
     step = 1 + (rng.random(genes.shape) * (space.sizes - 1)).astype(np.intp)
     return np.where(mutates, (genes + step) % space.sizes, genes)
-
-
-def _first_population(space: LimitedSpace, size: int, rng: np.random.Generator) -> tuple[Indices, int]:
-    """Up to `size` random chromosomes within the limits, and how many were checked.
-
-    Drawn blindly; where limits are so tight that too few fit, the rest is built gene by gene. Fewer come back
-    only under several limits at once, none at all when one of them cannot be met.
-    """
-    if (space.slack < 0).any():
-        return np.empty((0, space.sizes.size), dtype=np.intp), 0
-    attempts = size * _ATTEMPTS
-    drawn = (rng.random((attempts, space.sizes.size)) * space.sizes).astype(np.intp)
-    fitting = drawn[space.fits(drawn)][:size]
-    if len(fitting) == size:
-        return fitting, attempts
-    built = _build(space, attempts, rng)[: size - len(fitting)]
-    return np.concatenate((fitting, built)), 2 * attempts
-
-
-def _build(space: LimitedSpace, count: int, rng: np.random.Generator) -> Indices:
-    """Chromosomes built gene by gene, in a random order of layers, of candidates that the slack still allows.
-
-    Every layer not yet chosen can fall back on its least candidate. Under one limit that always ends well;
-    under several the least candidates differ, and a chromosome with no way on is dropped: (at most count, L).
-    """
-    excess = space.by_layer(space.excess, np.inf)
-    slack = np.repeat(space.slack[:, None], count, axis=1)
-    choices = np.zeros((count, space.sizes.size), dtype=np.intp)
-    alive, row = np.ones(count, dtype=np.bool_), np.arange(count)
-    for layer in rng.permuted(np.tile(np.arange(space.sizes.size), (count, 1)), axis=1).T:
-        options = excess[:, layer]
-        affordable = np.all(options <= slack[:, :, None], axis=0)
-        alive &= affordable.any(axis=1)
-        picked = np.where(affordable, rng.random(affordable.shape), -1.0).argmax(axis=1)
-        choices[row, layer] = picked
-        slack -= options[:, row, picked]
-    return choices[alive]

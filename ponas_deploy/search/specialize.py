@@ -17,9 +17,9 @@ from ponas_deploy.errors import BudgetError, PonasError, TableMismatchError, Unk
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.columns import ROUNDING, cost_of_least_loss, swamping_cell, total
 from ponas_deploy.search.constrained import find_best
-from ponas_deploy.search.costs import LATENCY, CostColumn, cost_column, limit_options
+from ponas_deploy.search.costs import LATENCY, CostColumn, cost_column
 from ponas_deploy.search.genetic import GeneticSettings, evolve
-from ponas_deploy.search.limited import smallest_possible
+from ponas_deploy.search.limits import LimitedCost, limited_costs, refuse_impossible, together_impossible
 from ponas_deploy.search.notation import Limit
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.depth import layer_groups
@@ -60,16 +60,6 @@ class Specialization:
     def compared_pp(self) -> float:
         """The loss as it is compared across resolutions: top-1 below 0 where predicted, else the loss."""
         return -self.predicted_top1.pct if self.predicted_top1 else self.predicted_loss_pp
-
-
-@dataclass(frozen=True, slots=True)
-class _Limited:
-    """A cost column with its limit and its cells, one array a group of layers."""
-
-    column: CostColumn
-    limit: float
-    values: list[NDArray[np.float64]]
-    fixed: float
 
 
 def slowest_useful_ms(latency: LatencyTable, accuracy: AccuracyTable) -> float:
@@ -187,7 +177,7 @@ def shortlist(
         count,
     )
     if not len(found.choices):
-        raise _together_impossible(budget)
+        raise together_impossible(budget)
     solutions = [network_at(latency, accuracy, loss, budget, row) for row in groups.choices(found.choices)]
     gaps = [found.gap(index) for index in range(len(solutions))]
     return tuple(
@@ -243,15 +233,8 @@ def _sum(grid: Grid, row: NDArray[np.intp]) -> float:
 
 def _limited(
     latency: LatencyTable, budget: Budget, space: Space | None, groups: LayerGroups
-) -> list[_Limited]:
-    if not budget:
-        raise PonasError(f"no budget was given: ask for {limit_options()}.")
-    found = []
-    for name, limit in budget.items():
-        column = cost_column(name)
-        cells = cells_of(column, latency, space)
-        found.append(_Limited(column, limit, groups.joined(cells.arrays()), cells.fixed))
-    return found
+) -> list[LimitedCost]:
+    return limited_costs(budget, lambda column: cells_of(column, latency, space), groups)
 
 
 def cells_of(column: CostColumn, latency: LatencyTable, space: Space | None) -> Grid:
@@ -262,33 +245,12 @@ def cells_of(column: CostColumn, latency: LatencyTable, space: Space | None) -> 
     return cells
 
 
-def _refuse_impossible(limits: Sequence[_Limited], latency: LatencyTable) -> None:
-    least = smallest_possible([one.values for one in limits], [one.fixed for one in limits])
-    for one, smallest in zip(limits, least, strict=True):
-        column = one.column
-        if one.limit < smallest and not np.isclose(one.limit, smallest, rtol=1e-12, atol=0):
-            where = f" on {latency.conditions.device}" if latency.conditions and column.on_device else ""
-            possible = column.shown(smallest, up=True)
-            foreign = column is LATENCY and not latency.measurements  # ours are known to be in milliseconds
-            doubt = budget_doubt(latency.grid, one.limit) if foreign else ""
-            raise BudgetError(
-                f"no architecture meets {column.shown(one.limit)}{where}: the {column.superlative} one"
-                f" takes {possible}. Ask for {possible} or more.{doubt and f' But {doubt}'}",
-                column.name,
-                one.limit,
-                smallest,
-            )
+def _refuse_impossible(limits: Sequence[LimitedCost], latency: LatencyTable) -> None:
+    def doubt(one: LimitedCost) -> str:
+        foreign = one.column is LATENCY and not latency.measurements  # ours are known to be in milliseconds
+        return budget_doubt(latency.grid, one.limit) if foreign else ""
 
-
-def _together_impossible(budget: Budget) -> BudgetError:
-    name, limit = budget.limits[0]
-    return BudgetError(
-        f"no architecture meets {' and '.join(budget.texts)} together, though each alone can be met:"
-        " loosen one of them.",
-        name,
-        limit,
-        None,
-    )
+    refuse_impossible(limits, latency.conditions.device if latency.conditions else "", doubt)
 
 
 @dataclass(frozen=True, slots=True)

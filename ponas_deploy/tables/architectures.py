@@ -6,6 +6,7 @@ import csv
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -86,6 +87,8 @@ def named_by(text: str, space: str | None = None) -> Named:
 
     if (path := _file(text)) is None:
         return Named(space or published().get(text.strip().upper()) or space_of_labels(labels_in(text)))
+    if _is_fix_subnet(path):
+        return Named(space or _fix_subnet_space(path))
     content = _content_of_file(path)
     if isinstance(content, str):
         return Named(space or space_of_labels(labels_in(content)))
@@ -129,8 +132,9 @@ def _space_in(document: Mapping[str, Any]) -> str | None:
 def architecture_in(text: str, space: Space) -> Architecture:
     """An architecture of a space: a published name, a text form, or the path of a file that holds either.
 
-    The file is text, JSON with a list `choices` (a manifest has one), or what the authors of Once-for-all
-    write (`ofa_files.py`). ArchitectureError or UnknownNameError say what is wrong with it.
+    The file is text, JSON with a list `choices` (a manifest has one), what the authors of Once-for-all write
+    (`ofa_files.py`), or MMRazor's YAML (`fix_subnet.py`). ArchitectureError or UnknownNameError say what is
+    wrong with it.
     """
     if (path := _file(text)) is not None:
         return Architecture(space, _labels_of_file(path, space))
@@ -151,6 +155,8 @@ def _file(text: str) -> Path | None:
 def _labels_of_file(path: Path, space: Space) -> tuple[str, ...]:
     from ponas_deploy.tables.ofa_files import authors_labels, is_authors
 
+    if _is_fix_subnet(path):
+        return _fix_subnet_labels(path, space)
     content = _content_of_file(path)
     if isinstance(content, str):
         return labels_in(content)
@@ -158,6 +164,32 @@ def _labels_of_file(path: Path, space: Space) -> tuple[str, ...]:
         return _labels_of_document(path, content)
     try:
         return authors_labels(content, path, space)
+    except FileFormatError as error:
+        raise ArchitectureError(str(error)) from error
+
+
+def _is_fix_subnet(path: Path) -> bool:
+    from ponas_deploy.files.kinds import FIX_SUBNET, other_kind
+
+    with suppress(FileFormatError):  # whoever reads it next says it
+        return other_kind(path) is FIX_SUBNET
+    return False
+
+
+def _fix_subnet_space(path: Path) -> str:
+    from ponas_deploy.tables.fix_subnet import chosen_labels, space_of_labels
+
+    try:
+        return space_of_labels(chosen_labels(path))
+    except FileFormatError as error:
+        raise ArchitectureError(str(error)) from error
+
+
+def _fix_subnet_labels(path: Path, space: Space) -> tuple[str, ...]:
+    from ponas_deploy.tables.fix_subnet import labels_of
+
+    try:
+        return labels_of(path, space)
     except FileFormatError as error:
         raise ArchitectureError(str(error)) from error
 
@@ -220,6 +252,8 @@ def read_choices(text: str, table: LatencyTable) -> tuple[str, ...]:
         return architecture_in(text, space).choices
     path, layers = Path(text), len(table.grid.layers)
     is_file = os.path.exists(text) and not os.path.isdir(text)
+    if is_file and _is_fix_subnet(path):
+        raise ArchitectureError(f"{path} is a network of SPOS, and the table is of none of its spaces.")
     content = _content_of_file(path) if is_file else text
     if not isinstance(content, str) and is_authors(content):
         raise ArchitectureError(

@@ -10,12 +10,16 @@ from searchspace.errors import PonasError, UnknownNameError
 from searchspace.space import Space
 from searchspace.spaces.ofa import TRAINED_PX, TRAINED_PX_W12, ofa_mbv3, ofa_mbv3_w12
 from searchspace.spaces.ponas import ponas
+from searchspace.spaces.spos import spos_proxyless, spos_shufflenet, spos_shufflenet_authors
 
 Builder: TypeAlias = Callable[[int, int], Space]
 SPACES: dict[str, Builder] = {
     "ponas": ponas,
     "ofa-mbv3": ofa_mbv3,
     "ofa-mbv3-w1.2": ofa_mbv3_w12,
+    "spos-shufflenet": spos_shufflenet,
+    "spos-proxyless": spos_proxyless,
+    "spos-shufflenet-authors": spos_shufflenet_authors,
 }
 """How each is built, from a resolution (pixels) and a number of classes."""
 
@@ -31,6 +35,9 @@ SUMMARIES = {
     "ponas": "PONAS, whose shipped accuracy table is of fractals at 64 px",
     "ofa-mbv3": "Once-for-all on MobileNetV3, whose shipped accuracy table is of subnets on ImageNet",
     "ofa-mbv3-w1.2": "Once-for-all on MobileNetV3 at width 1.2, without an accuracy table of its own",
+    "spos-shufflenet": "SPOS on ShuffleNetV2 in MMRazor's blocks, without an accuracy table",
+    "spos-proxyless": "SPOS on MobileNet-ProxylessGPU, without an accuracy table",
+    "spos-shufflenet-authors": "SPOS on ShuffleNetV2 in its authors' blocks, without an accuracy table",
 }
 """What each is, and what its networks are chosen by, in a few words."""
 
@@ -69,5 +76,10 @@ def _fingerprint(builder: Builder) -> str:
 
 
 def published() -> dict[str, str]:
-    """The space of each published architecture, by the architecture's name in capitals."""
-    return {name.upper(): space for space in SPACES for name, _ in build_space(space).published}
+    """The space of each published architecture, the first that has it, by the architecture's name in
+    capitals."""
+    found: dict[str, str] = {}
+    for space in SPACES:
+        for name, _ in build_space(space).published:
+            found.setdefault(name.upper(), space)
+    return found

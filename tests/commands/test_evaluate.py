@@ -339,7 +339,7 @@ def test_an_authors_checkpoint_is_converted_once_and_evaluated_and_exported(run:
     torch.save(theirs("PONAS-A", len(COLOURS)).state_dict(), "ponas_a.pth")
     given = ("--weights", "ponas_a.pth", "--data", folder, "--json")
     first = run("evaluate", "PONAS-A", *given)
-    assert "ponas_a.pth is PONAS-A in its authors' layout; converted to" in first.stderr
+    assert "ponas_a.pth is PONAS-A in the layout of the PONAS authors; converted to" in first.stderr
     found = document(first)
     assert (found["images"], found["resolution"], found["top5_pct"]) == (6, 224, 100.0)
     (kept,) = (tmp_path / "home" / "weights").iterdir()

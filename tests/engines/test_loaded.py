@@ -145,7 +145,7 @@ def test_what_images_go_through_and_the_classes_are_in_the_manifest(tmp_path: Pa
         ({"class_names": ["a", "b"]}, "class_names: holds 2 names of 10 classes"),
         ({"class_names": ["a"] * 10}, "class_names: holds class 'a' more than once"),
         ({"preprocessing": {"crop_px": 31}}, "crop_px: is 31, but the network takes images of 32 px"),
-        ({"preprocessing": {"channel_order": "BGR"}}, "channel_order: is 'BGR', none of the values"),
+        ({"preprocessing": {"channel_order": "GBR"}}, "channel_order: is 'GBR', none of the values"),
     ],
 )
 def test_a_manifest_that_contradicts_itself_is_refused(tmp_path: Path, changed: Any, reason: str) -> None:
@@ -237,7 +237,7 @@ def test_the_header_of_weights_says_it() -> None:
     assert preprocessing_of(WeightsFile(Path("w"), {}, cut)) == Preprocessing((0.5,) * 3, (0.25,) * 3, 37)
     for wrong in (
         {},
-        {**header, "channel_order": "BGR"},
+        {**header, "channel_order": "GBR"},
         {**header, "std": "0,1,1"},
         {**header, "mean": "nan,0,0"},
         {**header, "mean": "1"},

@@ -60,7 +60,9 @@ READERS: dict[str, Callable[[tuple[Op, ...]], object]] = {
 @pytest.mark.parametrize("inside", [False, True], ids=["alone", "in a residual"])
 def test_a_foreign_operation_is_refused_by_every_reader(reader: str, inside: bool) -> None:
     foreign: Op = Foreign()  # type: ignore[assignment]
-    with pytest.raises(UnknownNameError, match="unknown operation 'Foreign': known are Conv, Dropout"):
+    with pytest.raises(
+        UnknownNameError, match="unknown operation 'Foreign': known are Branches, Conv, Dropout"
+    ):
         READERS[reader]((Residual((foreign,)) if inside else foreign,))
 
 

@@ -26,7 +26,7 @@ from train.networks import Network, initialise, load_arrays, to_arrays
 from train.progress import TrainingProgress
 from train.settings import MetaSettings
 from train.stages import FairSupernet, evaluate, inherited_weights, meta_architecture, train_fair, train_meta
-from train.stages.fairness import summed
+from train.stages.single_path import smoothed
 
 
 @pytest.fixture(autouse=True)
@@ -119,7 +119,7 @@ def test_gradients_are_the_sum_of_those_of_the_networks_on_the_paths() -> None:
     images, labels = next(splits().train.batches(16))
     seen = watched(supernet)
     tensors = to_arrays(supernet.state_dict())
-    summed(supernet(images), labels, images).backward()
+    smoothed(0.0)(supernet(images), labels, images).backward()
     expected: dict[str, Tensor] = {}
     for path in paths_of(seen):
         network = Network(Architecture(supernet.space, path))

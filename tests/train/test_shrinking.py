@@ -29,7 +29,7 @@ from train.data import TensorImages
 from train.files import read_status
 from train.networks import sort_channels
 from train.progress import OnProgress, TrainingProgress, silent
-from train.runs import TrainResult, shrink_run, train_run
+from train.runs import TrainResult, fitted_run, train_run
 from train.settings import ElasticSettings, ShrinkSettings, TrainSettings, assigned
 from train.stages import Opening, Statistics, Supernet, shrink_steps
 
@@ -57,7 +57,7 @@ def _steady(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def finished(
     folder: Path, on_progress: OnProgress = silent, settings: TrainSettings = SETTINGS
 ) -> TrainResult:
-    result = shrink_run(settings, folder, fit, on_progress)
+    result = fitted_run(settings, folder, fit, on_progress)
     assert result is not None
     return result
 
@@ -152,7 +152,7 @@ def test_an_interrupted_run_ends_like_an_unbroken_one(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        shrink_run(SETTINGS, tmp_path, fit, interrupt)
+        fitted_run(SETTINGS, tmp_path, fit, interrupt)
     seen: list[tuple[str, int]] = []
     result = finished(tmp_path, lambda progress: seen.append((progress.stage, progress.done)))
     assert min((done for stage, done in seen if stage == moment[0]), default=20) > 0
@@ -209,7 +209,7 @@ def test_the_command_says_where_a_stopped_run_goes_on(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        shrink_run(SETTINGS, tmp_path, fit, interrupt)
+        fitted_run(SETTINGS, tmp_path, fit, interrupt)
     status = read_status(tmp_path)
     assert status.stage == "kernel"
     assert status.last is not None
@@ -244,9 +244,9 @@ def test_images_that_are_too_few_or_a_wrong_size_are_refused_before_anything_is_
     few = replace(splits(), validation=TensorImages(torch.zeros(17, 3, 16, 16), torch.zeros(17).long()))
     monkeypatch.setitem(train.data.SOURCES, "few", lambda *_, **__: few)
     with pytest.raises(PonasError, match="17 to compare networks by, which is too few"):
-        shrink_run(replace(SETTINGS, data="few"), tmp_path, fit)
+        fitted_run(replace(SETTINGS, data="few"), tmp_path, fit)
     with pytest.raises(SpaceError, match="multiples of 4 pixels, take 128 or 132"):
-        shrink_run(TrainSettings("no-images", "ofa-mbv3", resolution=130), tmp_path, fit)
+        fitted_run(TrainSettings("no-images", "ofa-mbv3", resolution=130), tmp_path, fit)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -262,7 +262,7 @@ def test_small_images_are_said_before_the_folder_is_claimed(
 
     settings = replace(SETTINGS, data=str(fill(tmp_path / "photos", 50)), resolution=32)
     with pytest.raises(KeyboardInterrupt):
-        shrink_run(settings, tmp_path / "run", fit, interrupt)
+        fitted_run(settings, tmp_path / "run", fit, interrupt)
     assert not (tmp_path / "run" / "run.json").exists()
 
 
@@ -272,7 +272,7 @@ def test_momentum_may_be_zero(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        shrink_run(replace(SETTINGS, shrink=replace(SHRINK, momentum=0.0)), tmp_path, fit, interrupt)
+        fitted_run(replace(SETTINGS, shrink=replace(SHRINK, momentum=0.0)), tmp_path, fit, interrupt)
     assert read_status(tmp_path).asked["shrink.momentum"] == 0
 
 

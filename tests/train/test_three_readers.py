@@ -38,6 +38,12 @@ PUBLISHED = published()
 CELLS = {cell.key: cell for row in build_space("ponas").cells() for cell in row}
 SMALL_CELLS = {cell.key: cell for row in build_space("ponas", 32, 10).cells() for cell in row}
 OFA_CELLS = {cell.key: cell for row in build_space("ofa-mbv3", 132, 10).cells() for cell in row}
+SPOS_CELLS = {
+    cell.key: cell
+    for name in ("spos-shufflenet", "spos-proxyless", "spos-shufflenet-authors")
+    for row in build_space(name, 48, 10).cells()
+    for cell in row
+}
 RANDOM = [np.random.default_rng(seed).integers(0, 12, 19).tolist() for seed in range(3)]
 
 
@@ -97,7 +103,11 @@ def block_of(cell: Cell, weights: Mapping[str, Array]) -> Block:
     return block
 
 
-@pytest.mark.parametrize("cells", [CELLS, SMALL_CELLS, OFA_CELLS], ids=["224 px", "32 px", "OFA, 132 px"])
+@pytest.mark.parametrize(
+    "cells",
+    [CELLS, SMALL_CELLS, OFA_CELLS, SPOS_CELLS],
+    ids=["224 px", "32 px", "OFA, 132 px", "SPOS, 48 px"],
+)
 def test_every_cell_reads_the_same_three_ways(cells: dict[str, Cell]) -> None:
     for seed, (key, cell) in enumerate(cells.items()):
         weights = random_block(cell.ops, "cell", seed)
@@ -126,12 +136,9 @@ def test_a_network_of_once_for_all_reads_the_same_three_ways(space: str, resolut
 
 
 def architecture_of(choice: str | list[int], resolution: int, classes: int) -> Architecture:
-    space = build_space("ponas", resolution, classes)
-    return (
-        parse_architecture(choice, space)
-        if isinstance(choice, str)
-        else Architecture.from_indices(space, choice)
-    )
+    if isinstance(choice, str):
+        return parse_architecture(choice, build_space(PUBLISHED[choice], resolution, classes))
+    return Architecture.from_indices(build_space("ponas", resolution, classes), choice)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from train.data import TensorImages
 from train.errors import OtherProcessError
 from train.networks import to_arrays
 from train.progress import OnProgress, TrainingProgress, silent
-from train.runs import shrink_run, train_run
+from train.runs import fitted_run, train_run
 from train.settings import ElasticSettings, ShrinkSettings
 from train.stages import fine_tune, train_meta
 
@@ -46,7 +46,7 @@ SHRINKING = changed(
 def whole(folder: Path) -> None:
     """A run; then the meta network and a layer with the whole path alone, so that all can show weights."""
     train_run(LEARNING, folder / "run")
-    shrink_run(SHRINKING, folder / "shrunk", fit)
+    fitted_run(SHRINKING, folder / "shrunk", fit)
     space = build_space("tiny", 16, 3)
     with distributed.joined(CPU.device):
         network, _ = train_meta(space, splits(), LEARNING.meta, seed=1, compute=CPU)

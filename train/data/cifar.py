@@ -22,13 +22,11 @@ from ponas_deploy.errors import PonasError
 from ponas_deploy.files.class_names import usable
 from train.compute import WHOLE, Share, generator
 from train.data.cache import default_cache
-from train.data.splits import Batch, Splits
+from train.data.splits import Batch, Rgb, Splits
 
 RESOLUTION = 32
 HELD_OUT = 5000  # images of all classes together
 _PADDING = 4  # pixels an image moves at most when augmented
-
-Rgb = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,6 @@ from train.progress import OnProgress, TrainingProgress, silent
 
 RESOLUTION, HELD_OUT = 224, 50
 SMALL = 5  # at most one image in so many is held out
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, red, green, blue
 
 
 def load(
@@ -57,7 +56,7 @@ def load(
         raise UnknownNameError("style of images", style, STYLES)
     resolution, prepared = resolution or RESOLUTION, STYLES[style]
     reading = Reading(
-        views(resolution, MEAN, STD, prepared),
+        views(resolution, prepared),
         workers or torch.get_num_threads(),
         default_cache() if cache_dir is None else cache_dir,
         on_progress,
@@ -76,14 +75,15 @@ def load(
         classes=len(any_part.classes),
         resolution=resolution,
         seed=seed,
-        mean=MEAN,
-        std=STD,
+        mean=prepared.mean,
+        std=prepared.std,
         train=images(TRAIN),
         validation=images(VALIDATION),
         test=images(TEST),
         resize_px=resized_px(resolution, prepared.ratio),
         class_names=any_part.class_names,
         style="" if style == USUAL else style,
+        channel_order=prepared.channel_order,
     )
 
 

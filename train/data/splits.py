@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from train.compute import WHOLE, Share
 
+Rgb = tuple[float, float, float]
+ChannelOrder = Literal["RGB", "BGR"]
 Batch = tuple[Tensor, Tensor]
 """Normalised images (N, C, H, W) float32 and their labels (N,) int64."""
 
@@ -86,22 +88,23 @@ class Splits:
 
     `resolution` in pixels. The shorter side of an image of another size is brought to `resize_px` (None: to
     the resolution), and its centre cut out. A pixel value v in [0, 1] reaches the network as
-    (v - mean) / std, channel by channel. `class_names` are in the order of the labels, empty where the
-    classes have no names. `style` is how images are prepared, empty for the usual way.
+    (v - mean) / std, channel by channel in `channel_order`. `class_names` are in the order of the labels,
+    empty where the classes have no names. `style` is how images are prepared, empty for the usual way.
     """
 
     name: str
     classes: int
     resolution: int
     seed: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Rgb
+    std: Rgb
     train: Images
     validation: Images
     test: Images
     resize_px: int | None = None
     class_names: tuple[str, ...] = ()
     style: str = ""
+    channel_order: ChannelOrder = "RGB"
 
     def in_order(self, names: Sequence[str]) -> Splits:
         """The same images with their classes numbered as in `names`, which are the same names."""

@@ -9,6 +9,7 @@
     network.safetensors       the network so far, with the finished rows in its header; likewise
     steps/NAME.safetensors    the supernet after a finished step of progressive shrinking, which trains spaces
                               with stages; its state after each epoch beside it; gone when the run ends
+    supernet.state.safetensors  the supernet that trains path by path, after its last finished epoch; likewise
     weights.safetensors       the supernet: stem, head, every candidate of every layer
     accuracy.json             the accuracy table, written last: the run is complete when it is there
 
@@ -58,6 +59,11 @@ class RunPaths:
     def meta(self) -> Path:
         """The meta network's weights."""
         return self.folder / "meta.safetensors"
+
+    @property
+    def supernet_state(self) -> Path:
+        """The state of a supernet that trains path by path."""
+        return self.folder / "supernet.state.safetensors"
 
     @property
     def transfer_states(self) -> dict[StageName, Path]:

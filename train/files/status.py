@@ -80,6 +80,8 @@ def _status(folder: Path) -> Status:
 
 
 def _first_stage(asked: Mapping[str, Setting]) -> str:
+    if "single_path.epochs" in asked:
+        return "supernet"
     return "largest" if "shrink.epochs" in asked else "meta"
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ponas_deploy.errors import SpaceError, WeightsError
 from searchspace import Space
+from searchspace.nesting import foreign_part, is_inside
 from searchspace.ops import Op, parameters
 
 
@@ -20,23 +21,18 @@ def refuse_untrainable(space: Space) -> None:
     if space.stages:
         raise SpaceError(
             f"space '{space.name}' leaves out layers from the end of a stage, and fine-tuning chooses"
-            " layer by layer: train it by progressive shrinking (`train.runs.shrink_run`)."
+            " layer by layer: train it by progressive shrinking (`train.runs.fitted_run`)."
         )
     refuse_no_parts(space)
 
 
 def refuse_no_parts(space: Space) -> None:
     """SpaceError for a space with a candidate that cannot be cut out of the largest of its layer."""
-    for layer in space.layers:
-        full = {parameter.name: parameter.shape for parameter in parameters(layer.largest.ops, "")}
-        for candidate in layer.candidates:
-            for part in parameters(candidate.ops, ""):
-                if not _is_inside(part.shape, full.get(part.name, ())):
-                    raise SpaceError(
-                        f"layer {layer.name} of space '{space.name}': '{layer.largest.label}', its largest"
-                        f" candidate, has no part '{part.name[1:]}' {part.shape} for '{candidate.label}'."
-                        f" Train networks of this space one by one: `ponas train specialized`."
-                    )
+    if text := foreign_part(space):
+        raise SpaceError(
+            f"{text} Train its supernet path by path: `ponas train --space {space.name} --set"
+            " recipe=single-path`."
+        )
 
 
 def crop(source: Mapping[str, Tensor], ops: tuple[Op, ...]) -> dict[str, Tensor]:
@@ -54,14 +50,10 @@ def _cut(source: Mapping[str, Tensor], name: str, want: tuple[int, ...]) -> Tens
         raise WeightsError(f"the largest block has no '{name}' to crop from.")
     tensor = source[name]
     have = tuple(tensor.shape)
-    if not _is_inside(want, have):
+    if not is_inside(want, have):
         raise WeightsError(f"'{name}' of shape {want} cannot be cropped from {have}.")
     cut = []
     for dimension, (full, part) in enumerate(zip(have, want, strict=True)):
         start = (full - part) // 2 if dimension >= 2 else 0  # channels come first, then height and width
         cut.append(slice(start, start + part))
     return tensor.detach()[tuple(cut)].clone()
-
-
-def _is_inside(part: tuple[int, ...], full: tuple[int, ...]) -> bool:
-    return len(part) == len(full) and all(map(int.__le__, part, full))

@@ -20,6 +20,7 @@ from searchspace import Architecture
 from searchspace.ops import (
     BATCH_NORM_EPS,
     Activation,
+    Branches,
     Conv,
     Dropout,
     Gate,
@@ -27,6 +28,7 @@ from searchspace.ops import (
     Linear,
     Op,
     Residual,
+    Shuffle,
     SqueezeExcite,
     assert_never,
     walk,
@@ -78,6 +80,12 @@ class Block(nn.Module):
         for op in ops:
             if isinstance(op, Residual):
                 x = x + self._apply_ops(op.body, x)
+            elif isinstance(op, Branches):
+                parts = x.chunk(len(op.rows), 1) if op.split else [x] * len(op.rows)
+                ends = [self._apply_ops(row, part) for row, part in zip(op.rows, parts, strict=True)]
+                x = torch.cat(ends, 1)
+            elif isinstance(op, Shuffle):
+                x = shuffled(x, op.groups)
             elif isinstance(op, GlobalPool):
                 x = x.mean((2, 3))
             elif isinstance(op, Dropout):
@@ -87,6 +95,13 @@ class Block(nn.Module):
             else:
                 assert_never(op)
         return x
+
+
+def shuffled(x: Tensor, groups: int) -> Tensor:
+    """The channels of (N, C, H, W) taken from each of the groups in turn."""
+    count, channels, height, width = x.shape
+    parts = x.reshape(count, groups, channels // groups, height, width)
+    return parts.transpose(1, 2).reshape(x.shape)
 
 
 class ConvNorm(nn.Module):

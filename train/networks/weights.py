@@ -30,7 +30,7 @@ def describe(layout: str, space: Space, splits: Splits, seed: int) -> dict[str, 
         "std": ",".join(map(str, splits.std)),
         "resize_px": str(splits.resize_px or space.resolution),
         "crop_px": str(space.resolution),
-        "channel_order": "RGB",
+        "channel_order": splits.channel_order,
         "seed": str(seed),
         **({"style": splits.style} if splits.style else {}),
         **({class_names.KEY: class_names.written(splits.class_names)} if splits.class_names else {}),
@@ -66,6 +66,12 @@ def refuse_other_tensors(wanted: Mapping[str, Tensor], arrays: Mapping[str, NDAr
 def refuse_other_images(file: WeightsFile, splits: Splits) -> None:
     """WeightsError when a weights file is for other classes, in another order too, or another resolution."""
     _refuse_other_names(file, splits)
+    order = file.metadata.get("channel_order", splits.channel_order)
+    if order != splits.channel_order:
+        raise WeightsError(
+            f"{file.path} takes images in {order}, and those of {splits.name} are in"
+            f" {splits.channel_order}: name a folder of images, which are prepared as the weights want them."
+        )
     classes = file.number("classes") or _classes(file)
     if classes not in (None, splits.classes):
         raise WeightsError(

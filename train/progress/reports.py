@@ -10,7 +10,18 @@ from ponas_deploy.files.bounds import AtLeastZero, Count, Percent
 from ponas_deploy.files.notes import OnNote
 
 StageName = Literal[
-    "data", "meta", "head", "fine-tune", "largest", "kernel", "depth", "width", "weights", "subnets"
+    "data",
+    "meta",
+    "head",
+    "fine-tune",
+    "largest",
+    "kernel",
+    "depth",
+    "width",
+    "supernet",
+    "weights",
+    "subnets",
+    "search",
 ]
 
 

@@ -4,10 +4,17 @@ result = train_run(preset("quick"), Path("runs/digits"))
 """
 
 from train.runs.enough import too_few
+from train.runs.fitted import fitted_run
 from train.runs.images import data_of, fitting, load_images
-from train.runs.shrinking import shrink_run
 from train.runs.specialized import SpecializedResult, TrainingJob, specialized_run
-from train.runs.subnets import EvaluatedSubnets, Run, SubnetsWanted, evaluated_subnets, open_run
+from train.runs.subnets import (
+    EvaluatedSubnets,
+    Run,
+    SubnetEvaluator,
+    SubnetsWanted,
+    evaluated_subnets,
+    open_run,
+)
 from train.runs.supernet import TrainResult, train_run
 from train.runs.transfer import TransferJob, TransferResult, open_transfer, transfer_run
 
@@ -15,6 +22,7 @@ __all__ = [
     "EvaluatedSubnets",
     "Run",
     "SpecializedResult",
+    "SubnetEvaluator",
     "SubnetsWanted",
     "TrainResult",
     "TrainingJob",
@@ -22,11 +30,11 @@ __all__ = [
     "TransferResult",
     "data_of",
     "evaluated_subnets",
+    "fitted_run",
     "fitting",
     "load_images",
     "open_run",
     "open_transfer",
-    "shrink_run",
     "specialized_run",
     "too_few",
     "train_run",

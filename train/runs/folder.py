@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from ponas_deploy.errors import ArchitectureError, FileFormatError, WeightsError
 from ponas_deploy.files.weights import Arrays, read_weights, write_weights
@@ -49,20 +49,43 @@ def opened(settings: TrainSettings, paths: RunPaths, on_progress: OnProgress) ->
     return RunFolder(paths, space, splits, settings.seed)
 
 
-Train: TypeAlias = Callable[[TrainSettings, "RunFolder", Compute, OnProgress], None]
-"""What a run does after its images are read; it reports as it goes."""
+@dataclass(frozen=True, slots=True)
+class RunJob:
+    """A run at work: what was asked for, where it goes, what computes, and whom it tells."""
+
+    settings: TrainSettings
+    folder: RunFolder
+    compute: Compute
+    on_progress: OnProgress
 
 
-def logged(
-    train: Train, settings: TrainSettings, folder: RunFolder, compute: Compute, on_progress: OnProgress
-) -> None:
-    """Train with what torch draws decided by the run's seed; the first process writes the log."""
-    with compute.seeded(settings.seed):  # what torch draws for new modules is overwritten
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A part of a recipe: `train` makes the file that it `leaves`, and goes on with one that was stopped."""
+
+    leaves: Path
+    train: Callable[[RunJob], None]
+
+
+def run_stages(stages: Sequence[Stage], job: RunJob) -> None:
+    """Train the stages whose file is not there yet, one after the other; the first process writes the log.
+
+    What torch draws is decided by the run's seed.
+    """
+    left = [stage for stage in stages if not job.folder.has(stage.leaves)]
+    if not left:
+        return
+    with job.compute.seeded(job.settings.seed):  # what torch draws for new modules is overwritten
         if distributed.leads():
-            with RunLog(folder.paths.log) as log:
-                train(settings, folder, compute, both(log, on_progress))
+            with RunLog(job.folder.paths.log) as log:
+                _train(left, replace(job, on_progress=both(log, job.on_progress)))
         else:
-            train(settings, folder, compute, silent)
+            _train(left, replace(job, on_progress=silent))
+
+
+def _train(stages: Sequence[Stage], job: RunJob) -> None:
+    for stage in stages:
+        stage.train(job)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +101,8 @@ class RunFolder:
         """Start or continue a run here; RunMismatchError when the folder holds a run of other settings."""
         paths, identity = self.paths, self._identity(settings)
         results = (paths.table, paths.weights, paths.meta)
-        defaults = deciding(replace(TrainSettings(), space=settings.space)) | {"space": TrainSettings().space}
+        usual = replace(TrainSettings(), space=settings.space, recipe=settings.recipe)
+        defaults = deciding(usual) | {"space": TrainSettings().space}
         distributed.first(lambda: claim(paths.folder, RUN, identity, results, _FREE, defaults))
         distributed.first(paths.sweep)
 

@@ -6,12 +6,13 @@ fit`, and the journal it is made from, with which a killed command goes on where
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from time import monotonic
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ponas_deploy.errors import WeightsError
@@ -27,7 +28,7 @@ from train.runs.images import load_images
 if TYPE_CHECKING:
     from train.data import Splits
     from train.progress import OnProgress
-    from train.stages import Side
+    from train.stages import Choices, Side, Supernet
 
 _TOGETHER = 8
 """Networks that see a batch of images before the next one is decoded; a kill loses no more than these."""
@@ -109,10 +110,10 @@ def evaluated_subnets(
     """Evaluate random networks of a run, or read what was evaluated before; see `train.stages.subnets`."""
     path, reports = wanted.beside(run.file.path), _Reports(wanted, on_progress)
     found = EvaluatedSubnets(Networks(path, run.layers, (), (), "accuracy", ()), ())
-    with Journal(path.with_suffix(".journal"), _header(run, wanted)) as journal:
-        if journal.note:
-            on_note(journal.note)
-        for rows in _groups(run, wanted, journal, reports):
+    header = {"what": "subnets", "side": wanted.side}
+    journal = path.with_suffix(".journal")
+    with SubnetEvaluator(run, journal, header, wanted.seed, wanted.device, on_note) as evaluator:
+        for rows in _groups(evaluator, wanted, reports):
             found = _grown(found, rows)
             write_networks(found.networks)
             reports.networks(len(found.networks))
@@ -155,12 +156,10 @@ class _Reports:
         self._on_progress(TrainingProgress("subnets", min(int(done), total), total, f"{self._done} networks"))
 
 
-def _header(run: Run, wanted: SubnetsWanted) -> dict[str, Any]:
-    """Everything that decides the accuracies; a journal of anything else is set aside."""
+def _header(run: Run, seed: int) -> dict[str, Any]:
+    """What decides the accuracy of a network; a journal of anything else is set aside."""
     return {
-        "what": "subnets",
-        "side": wanted.side,
-        "seed": wanted.seed,
+        "seed": seed,
         "weights": sha256(run.file.stored),
         "data": run.splits.name,
         "images": len(run.splits.validation.labels),
@@ -169,27 +168,75 @@ def _header(run: Run, wanted: SubnetsWanted) -> dict[str, Any]:
 
 
 def _groups(
-    run: Run, wanted: SubnetsWanted, journal: Journal, reports: _Reports
+    evaluator: SubnetEvaluator, wanted: SubnetsWanted, reports: _Reports
 ) -> Iterator[list[dict[str, Any]]]:
-    """The journal's entries of the networks to evaluate, group by group; what it lacks is evaluated."""
-    from train.compute import Compute
-    from train.stages import Supernet, evaluate_subnets, sample
+    """The entries of the networks to evaluate, group by group."""
+    from train.stages import sample
 
-    compute = Compute.on(wanted.device, lanes=0)
-    supernet = Supernet(run.space, run.file.tensors, compute, elastic=run.file.elastic)
-    known = {tuple(entry["choices"]): entry for entry in journal.entries}
-    drawn = islice(sample(run.space, wanted.side, wanted.seed), wanted.networks)
+    drawn = islice(sample(evaluator.run.space, wanted.side, wanted.seed), wanted.networks)
     while group := list(islice(drawn, _TOGETHER)):
-        fresh = [choices for choices in group if choices not in known]
-        report = partial(reports.images, len(fresh))
-        evaluated = (
-            evaluate_subnets(supernet, fresh, run.splits, compute, wanted.seed, report) if fresh else ()
-        )
-        for subnet in evaluated:
+        yield evaluator.entries(group, reports.images)
+
+
+class SubnetEvaluator:
+    """Evaluates networks of a finished supernet, each once: what is found is kept in a journal at `path`.
+
+    A context manager. `header` is everything besides the weights and images that decides what the journal
+    holds.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        path: Path,
+        header: Mapping[str, Any],
+        seed: int,
+        device: str,
+        on_note: OnNote = no_note,
+    ) -> None:
+        self.run, self._seed, self._device = run, seed, device
+        self._journal = Journal(path, {**header, **_header(run, seed)})
+        self._known = {tuple(entry["choices"]): entry for entry in self._journal.entries}
+        self._supernet: Supernet | None = None
+        if self._journal.note:
+            on_note(self._journal.note)
+
+    def entries(
+        self, networks: Sequence[Choices], on_images: Callable[[int, int, int], None] | None = None
+    ) -> list[dict[str, Any]]:
+        """The entries of networks (`choices`, `top1_pct`, ...), in their order; unknown ones are evaluated.
+
+        `on_images` is called with how many networks are being evaluated, how many images those have seen, and
+        how many they will.
+        """
+        fresh = [choices for choices in dict.fromkeys(networks) if choices not in self._known]
+        for start in range(0, len(fresh), _TOGETHER):
+            self._evaluate(fresh[start : start + _TOGETHER], on_images)
+        return [self._known[choices] for choices in networks]
+
+    def _evaluate(
+        self, networks: Sequence[Choices], on_images: Callable[[int, int, int], None] | None
+    ) -> None:
+        from train.compute import Compute
+        from train.stages import Supernet, evaluate_subnets
+
+        compute, file = Compute.on(self._device, lanes=0), self.run.file
+        if self._supernet is None:
+            self._supernet = Supernet(self.run.space, file.tensors, compute, elastic=file.elastic)
+        report = partial(on_images, len(networks)) if on_images else None
+        found = evaluate_subnets(self._supernet, networks, self.run.splits, compute, self._seed, report)
+        for subnet in found:
             entry = {"choices": subnet.choices, **asdict(subnet.evaluation), "halves_pct": subnet.halves_pct}
-            journal.append(entry)
-            known[subnet.choices] = entry
-        yield [known[choices] for choices in group]
+            self._journal.append(entry)
+            self._known[subnet.choices] = entry
+
+    def __enter__(self) -> SubnetEvaluator:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._journal.close()
 
 
 def _grown(found: EvaluatedSubnets, rows: Sequence[dict[str, Any]]) -> EvaluatedSubnets:

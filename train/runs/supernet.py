@@ -26,7 +26,7 @@ from train.data import Splits
 from train.files import RunPaths, grid_of, lock
 from train.networks import Network, refuse_untrainable
 from train.progress import LayerRow, OnProgress, TrainingProgress, silent
-from train.runs.folder import RunFolder, logged, opened, space_of
+from train.runs.folder import RunFolder, RunJob, Stage, opened, run_stages, space_of
 from train.settings import FineTuneSettings, TrainSettings, dotted
 from train.stages import evaluate, fine_tune, train_meta
 
@@ -35,14 +35,14 @@ from train.stages import evaluate, fine_tune, train_meta
 class TrainResult:
     """What a run leaves behind: the table, and where the files are.
 
-    `weights` is the supernet (every candidate), `meta` the meta network, `best` the network of each
-    layer's best candidate.
+    `weights` is the supernet (every candidate), `meta` the meta network or None where none was trained,
+    `best` the network of each layer's best candidate.
     """
 
     table: AccuracyTable
     table_path: Path
     weights: Path
-    meta: Path
+    meta: Path | None
     best: Architecture
 
 
@@ -66,37 +66,41 @@ def _run(settings: TrainSettings, paths: RunPaths, compute: Compute, on_progress
     folder = opened(settings, paths, on_progress)
     folder.claim(settings)
     if not folder.has(paths.table):
-        logged(_train, settings, folder, compute, on_progress)
+        stages = (Stage(paths.meta, _meta), Stage(paths.table, _fine_tuned))
+        run_stages(stages, RunJob(settings, folder, compute, on_progress))
     distributed.first(paths.tidy)
     return result_of(folder)
 
 
-def _train(settings: TrainSettings, folder: RunFolder, compute: Compute, on_progress: OnProgress) -> None:
-    paths, space, splits, seed = folder.paths, folder.space, folder.splits, settings.seed
-    if not folder.has(paths.meta):
-        meta, _ = train_meta(
-            space,
-            splits,
-            settings.meta,
-            seed=seed,
-            compute=compute,
-            state=paths.meta_state,
-            on_progress=on_progress,
-        )
-        folder.save_meta(meta)
+def _meta(job: RunJob) -> None:
+    meta, _ = train_meta(
+        job.folder.space,
+        job.folder.splits,
+        job.settings.meta,
+        seed=job.settings.seed,
+        compute=job.compute,
+        state=job.folder.paths.meta_state,
+        on_progress=job.on_progress,
+    )
+    job.folder.save_meta(meta)
+
+
+def _fine_tuned(job: RunJob) -> None:
+    settings, folder, compute = job.settings, job.folder, job.compute
+    space, splits = folder.space, folder.splits
     network, finished = folder.load_network(compute)
     rows = list(finished)
     for row in rows:
-        on_progress(TrainingProgress("fine-tune", 0, 1, f"layer {row.layer}", row=row))
+        job.on_progress(TrainingProgress("fine-tune", 0, 1, f"layer {row.layer}", row=row))
     tuning = fine_tune(
         space,
         network,
         splits,
         settings.fine_tune,
-        seed=seed,
+        seed=settings.seed,
         compute=compute,
         finished=len(rows),
-        on_progress=on_progress,
+        on_progress=job.on_progress,
     )
     with _enough_for_candidates(settings.fine_tune):
         for tuned in tuning:
@@ -104,7 +108,7 @@ def _train(settings: TrainSettings, folder: RunFolder, compute: Compute, on_prog
             folder.save_layer(network, rows, tuned)
     folder.save_supernet(network)
     table = accuracy_table(rows, space, splits, settings, _details(settings, folder, network, compute))
-    distributed.first(partial(write_accuracy_table, table, paths.table))
+    distributed.first(partial(write_accuracy_table, table, folder.paths.table))
 
 
 def _enough_for_candidates(settings: FineTuneSettings) -> AbstractContextManager[None]:
@@ -163,4 +167,5 @@ def result_of(folder: RunFolder) -> TrainResult:
     table = distributed.first(partial(load_accuracy_table, paths.table))
     details = dict(table.origin.details) if table.origin else {}
     best = Architecture.from_text(folder.space, details.get("best", ""))
-    return TrainResult(table, paths.table, paths.weights, paths.meta, best)
+    meta = paths.meta if folder.has(paths.meta) else None
+    return TrainResult(table, paths.table, paths.weights, meta, best)

@@ -3,6 +3,7 @@
 from train.settings.assign import assigned, dotted, known, pairs_of
 from train.settings.recipe import (
     PRESETS,
+    RECIPES,
     FineTuneSettings,
     MetaSettings,
     SpecializedSettings,
@@ -10,16 +11,20 @@ from train.settings.recipe import (
     TransferSettings,
     deciding,
     preset,
+    recipe_of,
 )
 from train.settings.shrinking import Distillation, ElasticSettings, ShrinkSettings
+from train.settings.single_path import SinglePathSettings
 
 __all__ = [
     "PRESETS",
+    "RECIPES",
     "Distillation",
     "ElasticSettings",
     "FineTuneSettings",
     "MetaSettings",
     "ShrinkSettings",
+    "SinglePathSettings",
     "SpecializedSettings",
     "TrainSettings",
     "TransferSettings",
@@ -29,4 +34,5 @@ __all__ = [
     "known",
     "pairs_of",
     "preset",
+    "recipe_of",
 ]

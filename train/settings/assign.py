@@ -34,7 +34,7 @@ def assigned(settings: TrainSettings, pairs: Sequence[str]) -> TrainSettings:
 def _refuse_unused(settings: TrainSettings, pairs: Sequence[str]) -> None:
     """PonasError for a setting of the recipe that the space is not trained by."""
     dotted_pairs = [pair for pair in pairs if "." in pair.partition("=")[0]]
-    left = unused(settings.space) if dotted_pairs else ()
+    left = unused(settings) if dotted_pairs else ()
     for pair in dotted_pairs:
         name = pair.partition("=")[0]
         if name.partition(".")[0] in left:

@@ -11,11 +11,20 @@ from typing import Any, Literal, get_args
 
 from ponas_deploy.files.bounds import Count, Resolution, Seed, Threads
 from searchspace import PonasError, UnknownNameError, build_space
+from searchspace.nesting import foreign_part
 from train.settings.checks import check_start, not_above, not_below
 from train.settings.shrinking import Distillation, ElasticSettings, ShrinkSettings
+from train.settings.single_path import SinglePathSettings
 
 TRAINED_SPACE = "ponas"
 """What a run trains where nobody says: the progressive table is made for it, and no weights are public."""
+
+RECIPES: dict[str, tuple[str, ...]] = {
+    "progressive": ("meta", "fine_tune"),
+    "shrinking": ("shrink",),
+    "single-path": ("single_path",),
+}
+"""The parts of `TrainSettings` that each recipe uses."""
 
 Scope = Literal["candidates", "path"]
 _MOST_DECAY = 1000.0
@@ -135,7 +144,8 @@ class TransferSettings:
 class TrainSettings:
     """A whole run: data -> meta network -> progressive fine-tuning -> accuracy table and weights.
 
-    In a space with stages (Once-for-all) `shrink` takes the place of `meta` and `fine_tune`.
+    `recipe` names the stages (`RECIPES`): "progressive" uses `meta` and `fine_tune`, "shrinking" uses
+    `shrink`, "single-path" uses `single_path`; "auto" is the one of the space (`recipe_of`).
 
     `data` names a data set (`train.data.SOURCES`), whose classes the network takes over.
     `resolution` in pixels; None is the data set's own. `device`: "auto", "cpu" or "cuda"; auto takes
@@ -152,11 +162,15 @@ class TrainSettings:
     device: str = "auto"
     precision: str = "auto"
     workers: int = 0
+    recipe: str = "auto"
     meta: MetaSettings = field(default_factory=MetaSettings)
     fine_tune: FineTuneSettings = field(default_factory=FineTuneSettings)
     shrink: ShrinkSettings = field(default_factory=ShrinkSettings)
+    single_path: SinglePathSettings = field(default_factory=SinglePathSettings)
 
     def __post_init__(self) -> None:
+        if self.recipe not in ("auto", *RECIPES):
+            raise UnknownNameError("recipe", self.recipe, ("auto", *RECIPES))
         not_below(0, workers=self.workers, seed=self.seed)
         not_above(Threads, workers=self.workers)
         not_above(Seed, seed=self.seed)
@@ -184,6 +198,7 @@ PRESETS: dict[str, TrainSettings] = {
             width=ElasticSettings(epochs=4, lr=0.02, epochs_between=2, lr_between=0.02, subnets=2),
             networks=60,
         ),
+        single_path=SinglePathSettings(epochs=60, lr=0.1, batch=64, threads=1, networks=60),
     ),
 }
 
@@ -195,11 +210,31 @@ def preset(name: str, **changes: Any) -> TrainSettings:
     return replace(PRESETS[name], **changes)
 
 
+def recipe_of(settings: TrainSettings) -> str:
+    """The recipe of a run: what it asks for, or that of its space.
+
+    A space that leaves out layers from the end of a stage shrinks; one whose candidates are parts of each
+    other is fine-tuned progressively; others train path by path.
+    """
+    return settings.recipe if settings.recipe != "auto" else _recipe_of_space(settings.space)
+
+
+def _recipe_of_space(name: str) -> str:
+    space = build_space(name)
+    if space.stages:
+        return "shrinking"
+    return "single-path" if foreign_part(space) else "progressive"
+
+
 def deciding(settings: TrainSettings) -> dict[str, Any]:
-    """The settings that decide a run in their space, as plain values: one of its recipes goes unused."""
-    return {name: value for name, value in asdict(settings).items() if name not in unused(settings.space)}
+    """The settings that decide a run, as plain values: those of other recipes go unused."""
+    left = {*unused(settings), "recipe"}
+    found = {name: value for name, value in asdict(settings).items() if name not in left}
+    recipe = recipe_of(settings)
+    return found if recipe == _recipe_of_space(settings.space) else {**found, "recipe": recipe}
 
 
-def unused(space: str) -> tuple[str, ...]:
-    """The parts of TrainSettings that a run in a space does not use."""
-    return ("meta", "fine_tune") if build_space(space).stages else ("shrink",)
+def unused(settings: TrainSettings) -> tuple[str, ...]:
+    """The parts of TrainSettings that a run does not use."""
+    used = RECIPES[recipe_of(settings)]
+    return tuple(name for parts in RECIPES.values() for name in parts if name not in used)

@@ -22,6 +22,7 @@ from train.stages.shrinking import (
     train_largest,
     train_step,
 )
+from train.stages.single_path import train_single_path
 from train.stages.specialized import train_network
 from train.stages.statistics import Statistics
 from train.stages.subnets import Subnet, Supernet, evaluate_subnets
@@ -60,6 +61,7 @@ __all__ = [
     "train_largest",
     "train_meta",
     "train_network",
+    "train_single_path",
     "train_step",
     "train_transfer",
 ]

@@ -15,7 +15,7 @@ from train.compute import Compute, derive, distributed, enough_memory, shuffled,
 from train.data import Splits
 from train.errors import TrainingError
 from train.progress import Evaluation, OnProgress, StageName, TrainingProgress, silent
-from train.settings import MetaSettings, SpecializedSettings
+from train.settings import MetaSettings, SinglePathSettings, SpecializedSettings
 from train.stages.loop import Loss, all_finite, cross_entropy, evaluate, set_lr, train_epoch
 from train.stages.state import load_state, save_state
 
@@ -41,7 +41,7 @@ class TrainingStage:
     name: str
     stage: StageName
     key: str
-    settings: MetaSettings | SpecializedSettings
+    settings: MetaSettings | SpecializedSettings | SinglePathSettings
     lr: Callable[[int], float]
     objective: Loss = cross_entropy
     remedy: str = "a batch of"

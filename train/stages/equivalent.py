@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from searchspace import Layer
 from searchspace.ops import (
+    Branches,
     Conv,
     Dropout,
     GlobalPool,
@@ -18,9 +19,11 @@ from searchspace.ops import (
     Op,
     Residual,
     Shape,
+    Shuffle,
     SqueezeExcite,
     assert_never,
     count_params,
+    inner_shape,
     output_shape,
 )
 from train.networks.convolution import useful_radius
@@ -43,9 +46,12 @@ def _cropped(ops: tuple[Op, ...], shape: Shape) -> tuple[Op, ...]:
     for op in ops:
         if isinstance(op, Residual):
             found.append(Residual(_cropped(op.body, shape)))
+        elif isinstance(op, Branches):
+            inside = inner_shape(op, shape)
+            found.append(replace(op, rows=tuple(_cropped(row, inside) for row in op.rows)))
         elif isinstance(op, Conv):
             found.append(replace(op, kernel=2 * useful_radius(op.kernel, max(shape[1:])) + 1))
-        elif isinstance(op, (SqueezeExcite, GlobalPool, Dropout, Linear)):
+        elif isinstance(op, (SqueezeExcite, Shuffle, GlobalPool, Dropout, Linear)):
             found.append(op)
         else:
             assert_never(op)

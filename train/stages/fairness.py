@@ -11,53 +11,35 @@ Its `state_dict` is a supernet in the layout of `searchspace.weights`: networks 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
-from ponas_deploy.errors import PonasError
 from searchspace import Space
 from train.compute import Compute, generator
 from train.data import Splits
-from train.networks import Block, Network, initialise
+from train.networks import Network, initialise
+from train.networks.paths import PathSupernet
 from train.progress import Evaluation, OnProgress, silent
 from train.settings import MetaSettings
 from train.stages.candidates import cropped
 from train.stages.epochs import TrainingStage, train_epochs
 from train.stages.loop import sgd
 from train.stages.meta import stepped
+from train.stages.paths import FairNas
+from train.stages.single_path import smoothed
 
 
-class FairSupernet(nn.Module):
-    """Stem, head and every candidate of every layer.
+class FairSupernet(PathSupernet):
+    """A supernet of which each step trains every candidate once, on as many paths.
 
-    Images (N, 3, resolution, resolution) -> in training the logits of one path a candidate, (paths, N,
-    classes); in evaluation those of the largest network, (N, classes). The orders are drawn from torch's
-    own generator, as dropout is. A step holds what all paths need for their gradients: several times as
-    much as the meta network with that batch.
+    A step holds what all paths need for their gradients: several times as much as the meta network with that
+    batch.
     """
 
     def __init__(self, space: Space) -> None:
-        super().__init__()
-        counts = {len(layer.candidates) for layer in space.layers}
-        if len(counts) != 1:
-            raise PonasError(
-                f"space '{space.name}' has layers of {min(counts)} to {max(counts)} candidates: strict"
-                f" fairness needs as many in each, so that every path has one."
-            )
-        self.space, self.paths = space, counts.pop()
-        self.stem = Block(space.stem)
-        self.layers = nn.ModuleDict(
-            {
-                layer.name: nn.ModuleDict({each.label: Block(each.ops) for each in layer.candidates})
-                for layer in space.layers
-            }
-        )
-        self.head = Block(space.head)
+        super().__init__(space, FairNas(space))
 
     def crop_from(self, meta: Network, compute: Compute) -> None:
         """Take over a meta network's stem and head, and cut every candidate out of its layer's block."""
@@ -66,25 +48,6 @@ class FairSupernet(nn.Module):
         for layer in self.space.layers:
             blocks = cropped(layer, meta.layers[layer.name], compute)
             self.layers[layer.name] = nn.ModuleDict(dict(zip(layer.labels, blocks, strict=True)))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits of normalised images: see the class."""
-        x = self.stem(images)  # the same for all paths: its gradient is their sum
-        if not self.training:
-            return self._logits(x, [layer.largest.label for layer in self.space.layers])
-        orders = [[labels[index] for index in torch.randperm(self.paths)] for labels in self.space.labels]
-        return torch.stack([self._logits(x, path) for path in zip(*orders, strict=True)])
-
-    def _logits(self, x: Tensor, path: Sequence[str]) -> Tensor:
-        for layer, label in zip(self.space.layers, path, strict=True):
-            x = self.layers[layer.name][label](x)  # type: ignore[index]
-        logits: Tensor = self.head(x)
-        return logits
-
-
-def summed(logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
-    """The sum of the paths' cross entropies; (paths, N, classes) and (N,) -> a scalar."""
-    return len(logits) * F.cross_entropy(logits.flatten(0, 1), labels.repeat(len(logits)))
 
 
 def train_fair(
@@ -110,7 +73,9 @@ def train_fair(
         supernet.crop_from(meta, compute)
     compute.place(supernet)
     optimizer = sgd(supernet.parameters(), settings.lr, settings.momentum, settings.weight_decay)
-    stage = TrainingStage("the supernet", "fine-tune", "fair", settings, partial(stepped, settings), summed)
+    stage = TrainingStage(
+        "the supernet", "fine-tune", "fair", settings, partial(stepped, settings), smoothed(0.0)
+    )
     evaluation = train_epochs(
         supernet, optimizer, splits, stage, seed=seed, compute=compute, state=state, on_progress=on_progress
     )

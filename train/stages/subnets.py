@@ -6,7 +6,7 @@ images (`train.stages.statistics`); then it sees the validation images.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -58,18 +58,20 @@ class Supernet:
 
         Only its batch norm statistics are its own: nothing else may be changed in place.
         """
-        architecture = Architecture(self.space, choices)
-        with torch.device("meta"):  # no memory, no random numbers
-            network = Network(architecture)
-        network.load_state_dict(
-            {name: _own(name, tensor) for name, tensor in inherit(self._tensors, architecture).items()},
-            assign=True,
-        )
-        return network.requires_grad_(False)
+        return sharing(self._tensors, Architecture(self.space, choices))
 
     def statistics(self, splits: Splits, seed: int) -> Statistics:
         """What its networks' batch norm is measured with, the same for each."""
         return Statistics.of_subnets(splits, seed, elastic=self._elastic)
+
+
+def sharing(supernet: Mapping[str, Tensor], architecture: Architecture) -> Network:
+    """A network of a supernet's tensors; see `Supernet.network`."""
+    with torch.device("meta"):  # no memory, no random numbers
+        network = Network(architecture)
+    tensors = {name: _own(name, tensor) for name, tensor in inherit(supernet, architecture).items()}
+    network.load_state_dict(tensors, assign=True)
+    return network.requires_grad_(False)
 
 
 def _own(name: str, tensor: Tensor) -> Tensor:

@@ -22,6 +22,8 @@ def describe_report(description: Description) -> RenderableType:
         report.add_column(name, justify="right")
     _add_parts(report, description)
     total = f"{description.bytes / 1e6:.1f} MB of float32 weights, batch norm folded"
+    if description.flops:
+        total += f", {description.flops:,} FLOPs as {description.counter} counts them"
     return Group(report, Text(total), Text(architecture.text, overflow="fold"))
 
 

@@ -108,7 +108,13 @@ def training_bars(opening: str = "", *, quiet: bool = False) -> Iterator[OnProgr
         yield on_progress
 
 
-_SHORT = {"cross_entropy": "loss", "validation_top1_pct": "top-1 %", "smallest_top1_pct": "of the smallest %"}
+_SHORT = {
+    "cross_entropy": "loss",
+    "validation_top1_pct": "top-1 %",
+    "smallest_top1_pct": "of the smallest %",
+    "mean_top1_pct": "of several %",
+    "best_top1_pct": "best %",
+}
 
 
 def _described(progress: TrainingProgress, speed: Speed) -> str:

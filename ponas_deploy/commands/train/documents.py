@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 class TrainedDocument:
     """What `ponas train --json` prints: where the table and the weights are, and the best network.
 
-    `meta` are the weights of the largest network. After progressive shrinking `best` is the best of the
-    networks that the table was fitted to.
+    `meta` are the weights of the largest network, None where none was trained alone. `best` is the best of
+    the networks that the table was fitted to, where it was.
     """
 
     accuracy_table: str
     weights: str
-    meta: str
+    meta: str | None
     best: tuple[str, ...]
     details: Mapping[str, str]
 
@@ -37,7 +37,11 @@ def trained_document(result: TrainResult) -> TrainedDocument:
     origin = result.table.origin
     details = dict(origin.details) if origin else {}
     return TrainedDocument(
-        str(result.table_path), str(result.weights), str(result.meta), result.best.choices, details
+        str(result.table_path),
+        str(result.weights),
+        str(result.meta) if result.meta else None,
+        result.best.choices,
+        details,
     )
 
 

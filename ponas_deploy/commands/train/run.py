@@ -67,8 +67,9 @@ def train(
     The table says what each of the candidates is worth in each layer (PONAS, section 3.2). A space that
     leaves out layers of a stage (ofa-mbv3) is trained by progressive shrinking instead: the largest
     network, then elastic kernel sizes, depths and widths (settings shrink.*), and the table is fitted to
-    random subnets. The weights name their space, so that `specialize --weights` goes on in it without
-    being told.
+    random subnets. A space whose candidates are no parts of each other (spos-shufflenet) trains path by path
+    (settings single_path.*; --set recipe=single-path asks for it in any space). The weights name their space,
+    so that `specialize --weights` goes on in it without being told.
 
     A run that was interrupted goes on where it stopped when the same command is given again; `ponas train
     status` says how far it is. Started by torchrun, it trains on several GPUs and machines. Needs the
@@ -82,6 +83,7 @@ def train(
       ponas train --data fractal:classes=20,images=500 --resolution 64 --space ponas
       ponas train --data /data/imagenet
       ponas train --space ofa-mbv3 --data digits --preset quick
+      ponas train --space spos-shufflenet --data digits --preset quick
       ponas specialize --device cpu --latency 300us --weights runs/digits-quick/weights.safetensors
     """
     if context.invoked_subcommand:
@@ -90,7 +92,6 @@ def train(
     from ponas_deploy.commands.blas import one_thread
 
     one_thread()
-    from searchspace import build_space
     from train.settings import TrainSettings, assigned
     from train.settings import preset as preset_of
 
@@ -98,7 +99,7 @@ def train(
     typed = preset_of(preset, data=data, space=named, seed=seed, resolution=resolution, device=device)
     folder = out or Path("runs") / _named(data, named, preset)
     chosen = assigned(typed, settings or ())
-    result = _trained(chosen, folder, shrink=bool(build_space(chosen.space).stages))
+    result = _trained(chosen, folder)
     if result is None:
         return
     if json:
@@ -112,10 +113,11 @@ def train(
     note(f"weights: {result.weights}")
 
 
-def _trained(settings: TrainSettings, folder: Path, *, shrink: bool) -> TrainResult | None:
+def _trained(settings: TrainSettings, folder: Path) -> TrainResult | None:
     """Train; None in a process that only helps another one."""
     from train.compute import distributed
-    from train.runs import shrink_run, train_run
+    from train.runs import fitted_run, train_run
+    from train.settings import recipe_of
 
     def fit(run: Run, found: EvaluatedSubnets) -> AccuracyTable:
         from ponas_deploy.commands.train.fitted import fit_subnets, fitted_table
@@ -123,8 +125,8 @@ def _trained(settings: TrainSettings, folder: Path, *, shrink: bool) -> TrainRes
         return fitted_table(fit_subnets(run, found, settings.seed), run, found, ())
 
     with training_in(folder) as on_progress:
-        if shrink:
-            return shrink_run(settings, folder, fit, on_progress, note)
+        if recipe_of(settings) != "progressive":
+            return fitted_run(settings, folder, fit, on_progress, note)
         result = train_run(settings, folder, on_progress)
     return result if distributed.leads() else None
 

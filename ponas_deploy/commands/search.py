@@ -1,0 +1,152 @@
+"""`ponas search`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ponas_deploy.commands.options import Json, Limits, OwnLimits, Seed, with_limits
+from ponas_deploy.commands.output import note, print_json, show
+from ponas_deploy.commands.train.bars import needs_torch, training_bars
+
+if TYPE_CHECKING:
+    from ponas_deploy.tables.latency import LatencyTable
+    from train.runs import Run
+
+
+@with_limits
+def search(
+    limits: Limits,
+    own: OwnLimits,
+    run: Annotated[
+        Path,
+        typer.Option(
+            metavar="FOLDER|FILE",
+            show_default=False,
+            help="A finished run of `ponas train`, or the weights of a supernet.",
+        ),
+    ],
+    space: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", show_default="that of the run", help="The search space, to be sure of it."
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|DIR", show_default="what the run was trained on", help="The images."),
+    ] = None,
+    latency_table: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="The latency table of --latency: JSON, CSV or a stored name."),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The device whose stored table --latency takes."),
+    ] = None,
+    generations: Annotated[int, typer.Option(metavar="N", min=1, help="Generations.")] = 20,
+    population: Annotated[int, typer.Option(metavar="N", min=1, help="Networks of a generation.")] = 50,
+    parents: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Best networks that the next ones are made of.")
+    ] = 10,
+    mutants: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Mutants of a generation; default half of it.")
+    ] = None,
+    mutation: Annotated[
+        float, typer.Option(metavar="SHARE", min=0, max=1, help="How likely a layer of a mutant changes.")
+    ] = 0.1,
+    crossovers: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Crossovers of a generation; default half of it.")
+    ] = None,
+    seed: Seed = 0,
+    on: Annotated[
+        str, typer.Option("--torch-device", metavar="NAME", help="What evaluates: auto, cpu or cuda.")
+    ] = "auto",
+    json: Json = False,
+) -> None:
+    """Search a trained supernet by evolution, with real accuracy as the score.
+
+    Each network inherits its weights; its batch norm is measured again on training images, and its score is
+    top-1 on the validation images, which no training has seen (SPOS, section 3.4). No network is evaluated
+    twice, none is over a limit. What was evaluated is kept beside the weights: the same command goes on after
+    an interruption.
+
+    \b
+    Examples:
+      ponas search --run runs/digits-spos-shufflenet-quick --flops 6M
+      ponas search --space spos-shufflenet --run runs/imagenet --flops 330M --latency 5ms --device jetson
+      ponas search --run runs/imagenet --latency 5ms --latency-table jetson.json --json
+    """
+    needs_torch()
+    from ponas_deploy.commands.blas import one_thread
+
+    one_thread()
+    from ponas_deploy.engines.evolution_search import evolution_search, plain_budget
+    from ponas_deploy.search.evolution import EvolutionSettings
+    from train.runs import open_run
+
+    if own:
+        raise typer.BadParameter("one limit is for all: leave out the name of the device.")
+    half = population // 2
+    settings = EvolutionSettings(
+        generations,
+        population,
+        parents,
+        half if mutants is None else mutants,
+        mutation,
+        half if crossovers is None else crossovers,
+    )
+    weights = _weights(run)
+    with training_bars() as on_progress:
+        opened = open_run(weights, data, on_progress)
+        _refuse_other_space(opened, space)
+        table = _latency(latency_table, device, opened)
+        found = evolution_search(
+            opened,
+            plain_budget(limits),
+            table,
+            settings,
+            seed=seed,
+            device=on,
+            on_progress=on_progress,
+            on_note=note,
+        )
+    from ponas_deploy.commands.documents.search import search_document
+
+    if json:
+        print_json(search_document(found))
+        return
+    from ponas_deploy.commands.reports.search import search_report
+
+    show(search_report(found))
+    note(
+        f"next: ponas train specialized {found.best.architecture.name} --weights {weights}, or"
+        f" ponas export {found.best.architecture.name} --weights {weights} --out engine"
+    )
+
+
+def _weights(run: Path) -> Path:
+    from train.files import finished
+
+    return finished(run) if run.is_dir() else run
+
+
+def _refuse_other_space(run: Run, space: str | None) -> None:
+    from ponas_deploy.tables.architectures import agreed
+
+    agreed("space", space, run.space.name, "weights are")
+
+
+def _latency(file: str | None, device: str | None, run: Run) -> LatencyTable | None:
+    """The latency table that was named, or the stored one of a device at the run's resolution and classes."""
+    from ponas_deploy.profiling.inventory import Target
+    from ponas_deploy.profiling.of_devices import tables_of_devices
+    from ponas_deploy.tables import store
+
+    if file:
+        return store.latency_table(file, note).table
+    if device:
+        return tables_of_devices([Target(device)], run.space, (), note)[0].table
+    return None

@@ -1,0 +1,185 @@
+"""Evolution search over a trained supernet: real accuracy as the score (SPOS, arXiv 1904.00420, section 3.4).
+
+Every network inherits its weights, its batch norm is measured on training images of its own, and its score is
+top-1 on the validation images, the same for all; the test images are never seen. What was evaluated lies in a
+journal beside the weights, so that a killed search goes on where it was. Imported only where the extra
+`train` is installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ponas_deploy.errors import PonasError
+from ponas_deploy.files.notes import OnNote, no_note
+from ponas_deploy.search.budget import Budget
+from ponas_deploy.search.columns import Floats, Indices
+from ponas_deploy.search.constrained import solve_constrained
+from ponas_deploy.search.costs import LATENCY, CostColumn, network_costs
+from ponas_deploy.search.evolution import EvolutionSettings, Scored, evolve, front_of
+from ponas_deploy.search.limited import LimitedSpace
+from ponas_deploy.search.limits import limited_costs, refuse_impossible, together_impossible
+from ponas_deploy.search.notation import Limit
+from ponas_deploy.tables.grid import Grid, SpaceKey
+from ponas_deploy.tables.latency import LatencyTable
+from searchspace.architecture import Architecture
+from searchspace.space import Space
+
+if TYPE_CHECKING:
+    from train.progress import OnProgress
+    from train.runs import Run, SubnetEvaluator
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A network that was evaluated: top-1 in percent, what it costs by column, and its generation (from
+    0)."""
+
+    architecture: Architecture
+    top1_pct: float
+    costs: dict[str, float]
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """All networks that were evaluated, in order; `front` are those that no other beats, by the first
+    limit."""
+
+    evaluated: tuple[Found, ...]
+    front: tuple[Found, ...]
+
+    @property
+    def best(self) -> Found:
+        """The one of the highest top-1."""
+        return max(self.evaluated, key=lambda one: one.top1_pct)
+
+
+def evolution_search(
+    run: Run,
+    budget: Budget,
+    latency: LatencyTable | None = None,
+    settings: EvolutionSettings | None = None,
+    *,
+    seed: int = 0,
+    device: str = "auto",
+    on_progress: OnProgress | None = None,
+    on_note: OnNote = no_note,
+) -> Searched:
+    """Search a run's supernet for networks of high accuracy within the budget.
+
+    BudgetError, before anything is evaluated, for a budget that nothing meets; PonasError for a latency limit
+    without a latency table.
+    """
+    from train.progress import silent
+    from train.runs import SubnetEvaluator
+
+    settings, space = settings or EvolutionSettings(), run.space
+    groups = space.groups
+    limits = limited_costs(budget, lambda column: _cells(column, space, latency), groups)
+    refuse_impossible(limits, latency.conditions.device if latency and latency.conditions else "")
+    nothing = [np.zeros(size) for size in groups.sizes]
+    columns = [one.values for one in limits], [one.limit for one in limits], [one.fixed for one in limits]
+    if solve_constrained(nothing, *columns) is None:
+        raise together_impossible(budget)
+    limited = LimitedSpace.of(nothing, *columns)
+    path = run.file.path.with_name(f"search-{seed}.journal")
+    with SubnetEvaluator(run, path, {"what": "search"}, seed, device, on_note) as evaluator:
+        score = _Scores(space, groups.choices, evaluator, settings, on_progress or silent)
+        found = [one for generation in evolve(limited, score, settings, seed=seed) for one in generation]
+    return _searched(found, space, groups.choices, latency, next(iter(budget)))
+
+
+def plain_budget(limits: Mapping[str, Limit]) -> Budget:
+    """Limits as they are; PonasError for a share of the most that helps, which only an accuracy table
+    tells."""
+    for limit in limits.values():
+        if limit.relative:
+            raise PonasError(f"{limit.text}: a search has no table that tells it, ask for a time or a count.")
+    return Budget(**{name: limit.value(0.0) for name, limit in limits.items()})
+
+
+class _Scores:
+    """Scores networks by their top-1, and reports how far the search is."""
+
+    def __init__(
+        self,
+        space: Space,
+        layers: Callable[[Indices], Indices],
+        evaluator: SubnetEvaluator,
+        settings: EvolutionSettings,
+        on_progress: OnProgress,
+    ) -> None:
+        self._space, self._layers, self._evaluator = space, layers, evaluator
+        self._settings, self._on_progress = settings, on_progress
+        self._generation, self._done, self._best = 0, 0, 0.0
+
+    def __call__(self, networks: Indices) -> Floats:
+        """Groups (n, G) of one generation -> top-1 in percent (n,)."""
+        self._generation += 1
+        before = self._done
+        choices = [_labels(self._space, row) for row in self._layers(networks).tolist()]
+        entries = self._evaluator.entries(choices, self._images)
+        scores = np.array([float(entry["top1_pct"]) for entry in entries])
+        self._done, self._best = before + len(scores), max(self._best, float(scores.max()))
+        self._report(self._done, milestone=True)
+        return scores
+
+    def _images(self, networks: int, seen: int, images: int) -> None:
+        """So many networks have seen so many of their images."""
+        self._report(self._done + networks * seen / images)
+        if seen == images:
+            self._done += networks
+
+    def _report(self, done: float, *, milestone: bool = False) -> None:
+        from train.progress import TrainingProgress
+
+        total = self._settings.evaluations
+        text = f"generation {self._generation} of {self._settings.generations}"
+        best = (("best_top1_pct", self._best),) if self._best else ()
+        done = min(int(done), total)
+        self._on_progress(TrainingProgress("search", done, total, text, best, milestone=milestone))
+
+
+def _labels(space: Space, row: Sequence[int]) -> tuple[str, ...]:
+    return tuple(labels[index] for labels, index in zip(space.labels, row, strict=True))
+
+
+def _cells(column: CostColumn, space: Space, latency: LatencyTable | None) -> Grid:
+    """What each candidate costs, in the order of the space."""
+    if (counted := column.source.counted(space)) is not None:
+        return counted
+    if latency is None:
+        raise PonasError("a limit on the latency needs a latency table: name one, or a device that has one.")
+    if latency.space and latency.space.fingerprint != SpaceKey.of(space).fingerprint:
+        raise PonasError(
+            f"the latency table is of space '{latency.space.name}', and the supernet of '{space.name}':"
+            " name one of the latter."
+        )
+    order = Grid.over(space, [[0.0] * len(labels) for labels in space.labels])
+    return latency.grid.aligned_to(order, "the latency table", f"space '{space.name}'")
+
+
+def _searched(
+    found: Sequence[Scored],
+    space: Space,
+    layers: Callable[[Indices], Indices],
+    latency: LatencyTable | None,
+    first: str,
+) -> Searched:
+    rows = layers(np.array([one.choices for one in found], dtype=np.intp)).tolist()
+    evaluated = []
+    for one, row in zip(found, rows, strict=True):
+        architecture = Architecture(space, _labels(space, row))
+        costs = network_costs(architecture)
+        if latency is not None:
+            costs = {LATENCY.name: latency.predict_ms(architecture.choices), **costs}
+        evaluated.append(Found(architecture, one.score, costs, one.generation))
+    places = front_of(
+        np.array([one.costs[first] for one in evaluated]), np.array([one.top1_pct for one in evaluated])
+    )
+    return Searched(tuple(evaluated), tuple(evaluated[place] for place in places))

@@ -1,0 +1,116 @@
+"""Training a supernet path by path: uniform sampling, or one of the fair rules.
+
+Single path one-shot, arXiv 1904.00420, section 3.2: of each step's gradients those of one path alone.
+Networks inherit from it, with their batch norm measured again (section 3.4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from searchspace import Architecture, Space
+from train.compute import Compute, derive, few_threads, generator
+from train.data import Splits
+from train.networks import BatchNorm, initialise
+from train.networks.paths import PathSupernet
+from train.progress import OnProgress, silent
+from train.settings import SinglePathSettings
+from train.stages.epochs import Measured, TrainingStage, train_epochs
+from train.stages.loop import Loss, evaluate
+from train.stages.paths import RULES
+from train.stages.sampling import sample
+from train.stages.statistics import Statistics
+from train.stages.subnets import sharing
+
+_WATCHED = 4
+"""Random networks whose mean accuracy is told after every epoch, the same ones."""
+
+
+def train_single_path(
+    space: Space,
+    splits: Splits,
+    settings: SinglePathSettings,
+    *,
+    seed: int,
+    compute: Compute,
+    state: Path | None = None,
+    on_progress: OnProgress = silent,
+) -> PathSupernet:
+    """Train a supernet from random weights.
+
+    See `epochs.train_epochs` for `state` and what is raised; PonasError for a space whose layers have
+    different numbers of candidates, where a fair rule was asked for.
+    """
+    supernet = PathSupernet(space, RULES[settings.sampling](space))
+    initialise(supernet, generator(seed, "weights"))
+    compute.place(supernet)
+    stage = TrainingStage(
+        "the supernet",
+        "supernet",
+        "single path",
+        settings,
+        partial(linear, settings),
+        smoothed(settings.label_smoothing),
+        remedy="single_path.batch =",
+        measure=partial(_watched, supernet, splits, seed, compute),
+    )
+    train_epochs(
+        supernet,
+        torch.optim.SGD(list(_groups(supernet, settings)), lr=settings.lr, momentum=settings.momentum),
+        splits,
+        stage,
+        seed=seed,
+        compute=compute,
+        state=state,
+        on_progress=on_progress,
+    )
+    return supernet
+
+
+def linear(settings: SinglePathSettings, epoch: int) -> float:
+    """The learning rate of an epoch (from 0): in a line to 0 (MMRazor's polynomial decay of power 1)."""
+    return settings.lr * (1 - epoch / settings.epochs)
+
+
+def smoothed(label_smoothing: float) -> Loss:
+    """The sum of the paths' cross entropies; (paths, N, classes) and (N,) -> a scalar."""
+
+    def loss(logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
+        paths = len(logits)
+        each = F.cross_entropy(logits.flatten(0, 1), labels.repeat(paths), label_smoothing=label_smoothing)
+        return paths * each
+
+    return loss
+
+
+def _groups(supernet: nn.Module, settings: SinglePathSettings) -> Iterator[dict[str, object]]:
+    """Weights decay; biases and batch norms do not."""
+    norms = {
+        id(each) for one in supernet.modules() if isinstance(one, BatchNorm) for each in one.parameters()
+    }
+    named = dict(supernet.named_parameters())
+    plain = {name for name, each in named.items() if id(each) in norms or name.endswith(".bias")}
+    yield {
+        "params": [each for name, each in named.items() if name not in plain],
+        "weight_decay": settings.weight_decay,
+    }
+    yield {"params": [each for name, each in named.items() if name in plain], "weight_decay": 0.0}
+
+
+def _watched(supernet: PathSupernet, splits: Splits, seed: int, compute: Compute) -> Measured:
+    """The accuracy of random networks as they inherit; that of the first of them stands for the supernet."""
+    space, tensors = supernet.space, supernet.state_dict()
+    chosen = sample(space, "certify", derive(seed, "watched"))
+    networks = [sharing(tensors, Architecture(space, next(chosen))) for _ in range(_WATCHED)]
+    statistics = Statistics.of_subnets(splits, seed, elastic=False)
+    with few_threads(space.resolution):
+        statistics.measure(networks, compute)
+        found = [evaluate(network, splits.validation, compute) for network in networks]
+    mean = sum(one.top1_pct for one in found) / len(found)
+    return Measured(found[0], (("mean_top1_pct", mean),))
