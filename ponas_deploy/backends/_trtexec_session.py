@@ -1,4 +1,4 @@
-"""An engine that trtexec runs: one process a visit, whose runs are handed out until the session rests."""
+"""An engine that trtexec runs, and the record that lies beside it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,6 +15,7 @@ from ponas_deploy.backends import _programs
 from ponas_deploy.backends import _trtexec_output as output
 from ponas_deploy.backends._buffers import check_images
 from ponas_deploy.backends._engine_record import EngineRecord, checked
+from ponas_deploy.backends._programs import TIMEOUT_S, ProgramSession, checked_times
 from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError
 from ponas_deploy.files.documents import RawDocument
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 NAME = "trtexec"
 WARM_UP_MS, TIMED_S = 200, 0.25
 """Of each process. CUDA's event times are 32-bit milliseconds: a second in, they are 60 ns apart."""
-_RUN_TIMEOUT_S = 300
-_MOST_DISAGREEMENT = 0.02
 _MOST_OF_A_SIZE = 1 << 31
 
 
@@ -80,12 +78,11 @@ class TrtexecRecord(EngineRecord):
         return EngineInterface(self.input, self.input_shape, self.dtype, self.output_shape)
 
 
-class TrtexecSession:
-    """An engine file, run by one process a visit; see `backends.Session`.
+class TrtexecSession(ProgramSession):
+    """An engine file that trtexec runs; see `backends.Session`.
 
-    `command` starts trtexec with the engine, `flags` are those of timing, `folder` is removed on closing.
-    `launch_ns` is the median time that the latest process needed to enqueue a run, `visit_s` the seconds
-    that it took: what a visit costs, however few runs are asked for.
+    `command` starts trtexec with the engine, `flags` are those of timing. `launch_ns` is the median time that
+    the latest process needed to enqueue a run. The threads of its settings mean nothing to trtexec.
     """
 
     def __init__(
@@ -96,99 +93,39 @@ class TrtexecSession:
         settings: RunSettings,
         folder: Scratch | None = None,
     ) -> None:
-        self._command: tuple[str, ...] | None = tuple(command)
-        self._flags, self._interface, self._settings, self._folder = tuple(flags), interface, settings, folder
-        self._visit = _programs.RunsOfAVisit(self._timed)
+        super().__init__(NAME, settings, output.failure, folder)
+        self._command, self._flags, self._interface = tuple(command), tuple(flags), interface
         self.launch_ns = 0
-
-    @property
-    def visit_s(self) -> float:
-        """Seconds that the latest process took."""
-        return self._visit.visit_s
-
-    def settings(self) -> RunSettings:
-        """What it was loaded with; the threads mean nothing to trtexec."""
-        self._open()
-        return self._settings
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Outputs for images of the model's input shape, to six digits: trtexec writes them as text."""
-        command, interface = self._open(), self._interface
+        self._open()
+        interface = self._interface
         check_images(NAME, images, interface.input_shape)
         with Scratch(prefix="trtexec-run-") as folder:
             (Path(folder) / "input.bin").write_bytes(images.astype(interface.dtype).tobytes())
             inputs = f"--loadInputs={interface.input_name}:input.bin"
             flags = ("--iterations=1", "--duration=0", "--warmUp=0", inputs, "--exportOutput=output.json")
-            run_program((*command, *flags), Path(folder), _RUN_TIMEOUT_S, "failed while running")
+            run_program((*self._command, *flags), Path(folder), TIMEOUT_S, "failed while running")
             return _outputs(Path(folder) / "output.json", interface.output_shape)
-
-    def time_ns(self, runs: int) -> int:
-        """Nanoseconds that `runs` runs took the GPU, one right after another, in one process."""
-        self._open()
-        return self._visit.time_ns(runs)
-
-    def close(self) -> None:
-        """Remove the engine, unless it was opened from a file."""
-        self._command = None
-        if self._folder is not None:
-            self._folder.cleanup()
-
-    def __enter__(self) -> TrtexecSession:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _timed(self, runs: int) -> list[float]:
         """GPU nanoseconds of each run of a new process: at least `runs`, and TIMED_S of them."""
-        command = self._open()
-        with Scratch(prefix="trtexec-times-") as folder:
-            flags = (
-                *self._flags,
-                f"--warmUp={WARM_UP_MS}",
-                f"--duration={TIMED_S}",
-                f"--iterations={runs}",
-                "--exportTimes=times.json",
-            )
-            printed = run_program(
-                (*command, *flags), Path(folder), _RUN_TIMEOUT_S, "failed while being timed"
-            )
-            times = _times(Path(folder) / "times.json", printed, runs)
-        summaries = output.summaries(printed)
-        self.launch_ns = (
-            round(1e6 * summaries["Enqueue Time"].median_ms) if "Enqueue Time" in summaries else 0
-        )
-        return list(times)
 
-    def _open(self) -> tuple[str, ...]:
-        if self._command is None:
-            raise BackendError(NAME, "the session is closed: load the model again.")
-        return self._command
+        def read(printed: str, folder: Path) -> list[float]:
+            summaries = output.summaries(printed)
+            compute, enqueue = summaries.get("GPU Compute Time"), summaries.get("Enqueue Time")
+            self.launch_ns = round(1e6 * enqueue.median_ms) if enqueue else 0
+            times = output.compute_ns((folder / "times.json").read_text(encoding="utf-8"))
+            return checked_times(times, runs, compute.mean_ms if compute else None)
+
+        given = (f"--warmUp={WARM_UP_MS}", f"--duration={TIMED_S}", f"--iterations={runs}")
+        return self._times((*self._command, *self._flags, *given, "--exportTimes=times.json"), read)
 
 
 def run_program(command: Sequence[str], folder: Path, timeout_s: float, what: str) -> str:
     """What trtexec printed, run in `folder`; BackendError with the reason where it failed."""
     return _programs.run_program(NAME, command, folder, timeout_s, what, output.failure)
-
-
-def _times(path: Path, printed: str, runs: int) -> tuple[float, ...]:
-    """The exported runs, which must be enough and have the mean that was printed."""
-    try:
-        times = output.compute_ns(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BackendError(NAME, f"wrote no times that can be read ({error}).") from error
-    if len(times) < runs or min(times) <= 0:
-        raise BackendError(NAME, f"{runs} runs were asked for, and {len(times)} with a time came back.")
-    summary = output.summaries(printed).get("GPU Compute Time")
-    mean_ms = sum(times) / len(times) / 1e6
-    if summary and abs(mean_ms / summary.mean_ms - 1) > _MOST_DISAGREEMENT:
-        raise BackendError(
-            NAME,
-            f"printed a mean of {summary.mean_ms:g} ms and wrote runs of {mean_ms:g} ms: neither is taken.",
-        )
-    return times
 
 
 def _outputs(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:

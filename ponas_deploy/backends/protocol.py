@@ -170,3 +170,7 @@ class StartsProcesses(Protocol):
 
     visit_s: float
     """Seconds that the latest one took, however few runs were asked for."""
+
+    def begin_visit(self) -> None:
+        """What is asked for next comes from another process: a sample, or one that is taken again."""
+        ...

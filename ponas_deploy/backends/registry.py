@@ -7,14 +7,14 @@ known without the runtime; what only a backend or a session can tell is an optio
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Literal
 
 from ponas_deploy.backends.progress import OnBuildProgress
 from ponas_deploy.backends.protocol import Backend, PicksProcessor, ReportsProgress
-from ponas_deploy.errors import PonasError, UnknownNameError
+from ponas_deploy.errors import BackendError, PonasError, UnknownNameError
 
 Processor = Literal["cpu", "gpu"]
 CPU: Processor = "cpu"
@@ -36,7 +36,8 @@ class BackendEntry:
     its sessions have `TimesLayers`, `strongly_typed` that the precision is that of a model's types: the host
     of a board prepares models for it (`onnx_prepared.py`). Boards are sent those `on_boards`. The one
     `reference` runs the portable network of an engine, and its outputs are what those of the engine are
-    compared with. One that is not `real` measures no machine.
+    compared with. One without `makes_engines` serves for latency tables only: it gives times and no outputs,
+    so that no engine of it could be compared. One that is not `real` measures no machine.
     """
 
     name: str
@@ -51,6 +52,7 @@ class BackendEntry:
     strongly_typed: bool = False
     on_boards: bool = True
     reference: bool = False
+    makes_engines: bool = True
     real: bool = True
 
     @property
@@ -85,6 +87,7 @@ ENTRIES: tuple[BackendEntry, ...] = (
         runs_on=(CPU,),
         stands_in_for="onnxruntime",
         process_a_visit=True,
+        makes_engines=False,
     ),
     BackendEntry(
         "benchmark_app",
@@ -92,6 +95,7 @@ ENTRIES: tuple[BackendEntry, ...] = (
         runs_on=(CPU,),
         stands_in_for="openvino",
         process_a_visit=True,
+        makes_engines=False,
     ),
     BackendEntry(
         "tensorrt",
@@ -196,6 +200,30 @@ def layer_timing_backends() -> tuple[str, ...]:
 def strongly_typed(name: str) -> bool:
     """Whether a runtime runs a model in the precision of its types; False for one without a row."""
     return any(entry.name == name and entry.strongly_typed for entry in ENTRIES)
+
+
+def makes_engines(name: str) -> bool:
+    """Whether a runtime makes engines; True for one without a row."""
+    return all(entry.makes_engines for entry in ENTRIES if entry.name == name)
+
+
+def no_engines(name: str) -> BackendError:
+    """What is raised where an engine is asked for of a runtime that makes none."""
+    entry = entry_of(name)
+    package = entry_of(entry.stands_in_for).install if entry.stands_in_for else ""
+    line = f"pip install {package}" if package else install_line(entry.runs_on[0])
+    return BackendError(
+        name,
+        "times models for latency tables (`ponas profile`) and makes no engines: for those install another"
+        f" runtime beside it ({line}).",
+    )
+
+
+def refuse_without_engines(names: Iterable[str]) -> None:
+    """BackendError for the first of these runtimes that makes no engines."""
+    for name in names:
+        if not makes_engines(name):
+            raise no_engines(name)
 
 
 def install_line(processor: Processor = CPU) -> str:

@@ -6,7 +6,7 @@
 Each visit of a measurement is a process, whose first inferences are not counted. Of benchmark_app the median
 counts, because one slow inference at the start moves its average; single inferences cannot be told apart, and
 a figure that is printed in too coarse steps is refused. Neither gives outputs, so that no engine of theirs
-could be compared with its network: `save` and `open` say which package does it.
+could be compared with its network (`registry.refuse_without_engines`).
 Formats: onnxruntime/test/perftest/performance_result.h; openvino's samples/cpp/benchmark_app and
 tools/benchmark_tool (2026.4 was run; of onnxruntime_perf_test and the C++ benchmark_app none was).
 """
@@ -14,22 +14,19 @@ tools/benchmark_tool (2026.4 was run; of onnxruntime_perf_test and the C++ bench
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, NoReturn
 
-from ponas_deploy.backends import registry
 from ponas_deploy.backends._buffers import check_settings
-from ponas_deploy.backends._programs import RunsOfAVisit, found_program, run_program
+from ponas_deploy.backends._programs import ProgramSession, checked_times, required_program
 from ponas_deploy.backends.onnx_interface import read_interface
 from ponas_deploy.backends.onnxruntime_gpu import ONE_OPERATOR
 from ponas_deploy.backends.protocol import RunSettings
-from ponas_deploy.errors import BackendError
+from ponas_deploy.backends.registry import no_engines
 from ponas_deploy.files.records import sha256
 from ponas_deploy.files.scratch import Scratch
 
@@ -37,10 +34,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_TIMEOUT_S = 600
 _WARM_UP_NS, _TIMED_NS = 0.1e9, 0.25e9
 _LEAST_WARM_UP, _MOST_RUNS = 16, 20_000
-_MOST_DISAGREEMENT = 0.02
 _COARSEST = 0.01
 """Of a printed figure: a step of its last digit, relative to it."""
 _RESULTS, _REPORT = "times.csv", "benchmark_report.json"
@@ -69,12 +64,7 @@ class TimingProgram:
 
     def __init__(self, kind: _Kind) -> None:
         self.name, self._kind = kind.name, kind
-        named = os.environ.get(kind.variable, "")
-        found = found_program(named, kind.name)
-        if found is None:
-            where = f"'{named}' is no program" if named else "it is not on PATH"
-            raise BackendError(kind.name, f"{where}: name the program in ${kind.variable}.")
-        self._program = found
+        self._program = required_program(kind.name, kind.variable)
         self._runtime = self._described()
 
     def precisions(self) -> tuple[str, ...]:
@@ -97,16 +87,13 @@ class TimingProgram:
             raise
         return session
 
-    def save(self, model: bytes, settings: RunSettings, folder: Path) -> tuple[Path, ...]:
-        """BackendError: see the module."""
-        self._refuse()
+    def save(self, model: bytes, settings: RunSettings, folder: Path) -> NoReturn:
+        """BackendError: it makes no engines."""
+        raise no_engines(self.name)
 
-    def open(self, engine: Path, settings: RunSettings) -> TimingSession:
-        """BackendError: see the module."""
-        self._refuse()
-
-    def _refuse(self) -> NoReturn:
-        raise _no_outputs(self._kind.name)
+    def open(self, engine: Path, settings: RunSettings) -> NoReturn:
+        """BackendError: it makes no engines."""
+        raise no_engines(self.name)
 
     def _described(self) -> str:
         """The runtime, after one operator was run: that also tells whether the program works here."""
@@ -118,82 +105,36 @@ class TimingProgram:
         return f"{self.name} (sha256 {sha256(Path(self._program))[:16]})"
 
 
-class TimingSession:
-    """A model that a program times, one process a visit; see `backends.Session`."""
+class TimingSession(ProgramSession):
+    """A model that one of the programs times; `printed` is what the latest process said."""
 
     def __init__(self, kind: _Kind, program: str, model: bytes, settings: RunSettings) -> None:
-        self._kind, self._program, self._settings = kind, program, settings
-        self._visit = RunsOfAVisit(self._timed)
+        folder = Scratch(prefix="timed-")
+        super().__init__(kind.name, settings, _failure, folder)
+        self._kind, self._program, self._model = kind, program, Path(folder.name) / "model.onnx"
+        self._model.write_bytes(model)
         self._run_ns = 0.0
         self.printed = ""
-        self._folder: Scratch | None = Scratch(prefix="timed-")
-        (Path(self._folder.name) / "model.onnx").write_bytes(model)
 
-    @property
-    def visit_s(self) -> float:
-        """Seconds that the latest process took."""
-        return self._visit.visit_s
-
-    def settings(self) -> RunSettings:
-        """What the program is told."""
-        self._open()
-        return self._settings
-
-    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run(self, images: NDArray[np.float32]) -> NoReturn:
         """BackendError: the program gives no outputs."""
-        raise _no_outputs(self._kind.name)
-
-    def time_ns(self, runs: int) -> int:
-        """Nanoseconds that `runs` runs took, one right after another, in one process."""
-        self._open()
-        return self._visit.time_ns(runs)
-
-    def close(self) -> None:
-        """Remove the model."""
-        if self._folder is not None:
-            self._folder.cleanup()
-        self._folder = None
-
-    def __enter__(self) -> TimingSession:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        raise no_engines(self._kind.name)
 
     def _timed(self, runs: int) -> list[float]:
         """Nanoseconds of each run of a new process, without those that warm up."""
-        model, kind = str(self._open() / "model.onnx"), self._kind
         warm_up, wanted = _LEAST_WARM_UP, runs
         if self._run_ns:
             warm_up = min(_MOST_RUNS, max(warm_up, round(_WARM_UP_NS / self._run_ns)))
             wanted = max(runs, min(_MOST_RUNS, round(_TIMED_NS / self._run_ns)))
-        with Scratch(prefix="times-") as folder:
-            command = (self._program, *kind.words(model, self._settings.threads, warm_up, wanted))
-            what = "failed while timing the model"
-            self.printed = run_program(kind.name, command, Path(folder), _TIMEOUT_S, what, _failure)
-            try:
-                times = kind.read(self.printed, Path(folder), warm_up, wanted)
-            except (OSError, ValueError) as error:
-                raise BackendError(kind.name, f"gave no times that can be read ({error}).") from error
+
+        def read(printed: str, folder: Path) -> list[float]:
+            self.printed = printed
+            return self._kind.read(printed, folder, warm_up, wanted)
+
+        words = self._kind.words(str(self._model), self._settings.threads, warm_up, wanted)
+        times = self._times((self._program, *words), read)
         self._run_ns = sum(times) / len(times)
         return times
-
-    def _open(self) -> Path:
-        if self._folder is None:
-            raise BackendError(self._kind.name, "the session is closed: load the model again.")
-        return Path(self._folder.name)
-
-
-def _no_outputs(backend: str) -> BackendError:
-    """What is raised where outputs of a network are needed."""
-    package = registry.entry_of(backend).stands_in_for
-    return BackendError(
-        backend,
-        "gives times and no outputs, so that an engine could not be compared with its network: it serves for"
-        f" latency tables, engines take {package} (pip install {package}).",
-    )
 
 
 def perf_test() -> TimingProgram:
@@ -221,26 +162,14 @@ def _perf_test_words(model: str, threads: int, warm_up: int, runs: int) -> tuple
 
 
 def _perf_test_times(printed: str, folder: Path, warm_up: int, runs: int) -> list[float]:
-    """From lines `model,seconds,memory,load,number`; their average must be the one that was printed."""
-    seconds = list(_seconds((folder / _RESULTS).read_text(encoding="utf-8", errors="replace").splitlines()))
-    if len(seconds) != warm_up + runs:
-        raise ValueError(f"{warm_up + runs} runs were asked for, and {len(seconds)} with a time came back")
+    """From lines `model,seconds,memory,load,number`; their mean must be the one that was printed."""
     average = _AVERAGE.search(printed)
-    mean_ms = 1e3 * sum(seconds) / len(seconds)
-    if average is None or abs(mean_ms / float(average.group(1)) - 1) > _MOST_DISAGREEMENT:
-        said = f"{float(average.group(1)):g} ms" if average else "no average"
-        raise ValueError(f"it printed {said} and wrote runs of {mean_ms:g} ms")
-    return [1e9 * one for one in seconds[warm_up:]]
-
-
-def _seconds(lines: Sequence[str]) -> Iterator[float]:
-    for line in lines:
-        words = line.rsplit(",", 4)
-        if len(words) == 5:
-            value = float(words[1])
-            if not (isfinite(value) and value > 0):
-                raise ValueError(f"a run of {value:g} s")
-            yield value
+    if average is None:
+        raise ValueError("it printed no average")
+    lines = (folder / _RESULTS).read_text(encoding="utf-8", errors="replace").splitlines()
+    rows = [words for words in (line.rsplit(",", 4) for line in lines) if len(words) == 5]
+    times = [1e9 * float(seconds) for _, seconds, *_ in rows]
+    return checked_times(times, warm_up + runs, float(average.group(1)))[warm_up:]
 
 
 def _benchmark_app_words(model: str, threads: int, warm_up: int, runs: int) -> tuple[str, ...]:

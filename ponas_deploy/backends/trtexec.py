@@ -5,14 +5,12 @@ from ONNX whose types are the precision, with one timing cache for all; runs are
 replayed as a CUDA graph, input and output on the GPU. TensorRT 11 does all that by default and calls the
 flags deprecated, so they are given to 10 only (sampleOptions.cpp of 10.0 to 11.1; `flags` below).
 
-A process of trtexec costs a second or more whatever it times, so one process serves one visit: it times
-everything that is asked for at once after another, and what is left of it is thrown away as soon as the
-session rests. Every round therefore has processes of its own, as it has samples of its own.
+A process of trtexec costs a second or more whatever it times, so one process serves one visit (`_programs`):
+every round has processes of its own, as it has samples of its own.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +20,7 @@ from ponas_deploy.backends import _trtexec_output as output
 from ponas_deploy.backends._buffers import check_settings
 from ponas_deploy.backends._engine_record import read_record, write_record
 from ponas_deploy.backends._gpu_protocol import ONE_STREAM
-from ponas_deploy.backends._programs import found_program
+from ponas_deploy.backends._programs import required_program
 from ponas_deploy.backends._trtexec_session import NAME as _NAME
 from ponas_deploy.backends._trtexec_session import EngineInterface, TrtexecRecord, TrtexecSession, run_program
 from ponas_deploy.backends.onnx_interface import FLOAT, HALF, read_interface
@@ -73,7 +71,8 @@ class TrtexecBackend:
     name = _NAME
 
     def __init__(self, path: str | None = None) -> None:
-        self._program = _probe(_find(path))
+        install = f"TensorRT {_OLDEST[0]} or later"
+        self._program = _probe(required_program(_NAME, VARIABLE, path or "", (JETPACK,), install))
 
     def reading(self) -> nvidia.GpuReading:
         """Clocks, power, temperature and throttle reasons of the GPU now."""
@@ -165,17 +164,6 @@ class TrtexecBackend:
         if not engine.is_file():
             raise BackendError(_NAME, "cannot build the engine: trtexec ended well and wrote none.")
         return interface
-
-
-def _find(path: str | None) -> str:
-    named = path or os.environ.get(VARIABLE, "")
-    found = found_program(named, _NAME, (JETPACK,))
-    if found is None:
-        where = f"'{named}' is no program" if named else f"it is neither on PATH nor {JETPACK}"
-        raise BackendError(
-            _NAME, f"{where}: install TensorRT {_OLDEST[0]} or later, or name the program in ${VARIABLE}."
-        )
-    return found
 
 
 @lru_cache(maxsize=None)

@@ -68,17 +68,20 @@ def check_machine(
     """Check whether a machine is a good place to measure; takes about six seconds.
 
     Reads for a second what else uses the cores, clocks, heat, power and memory, then measures the noise floor
-    with `backend` (a name; the first that is installed without one). `device` is this machine or a board of
-    the device book, which does that over its link; `on_note` is called with lines for people. A machine that
-    somebody else is measuring is checked without the noise floor; a board that somebody else measures is not
-    reached. BackendError for a runtime that is unknown or not installed, PonasError for a device that cannot
-    be reached.
+    with `backend` (a name; without one the first installed one that makes engines). `device` is this machine
+    or a board of the device book, which does that over its link; `on_note` is called with lines for people. A
+    machine that somebody else is measuring is checked without the noise floor; a board that somebody else
+    measures is not reached. BackendError for a runtime that is unknown, not installed or makes no engines,
+    PonasError for a device that cannot be reached.
     """
+    if backend:
+        registry.refuse_without_engines((backend,))
     target = Target(device, backend or ())
     with reached(target, "doctor", on_note) as place:
         readings, installed = place.readings(), _runtimes(place, target)
-        chosen = backend or next((one.backend for one in installed if not one.problem), None)
-        measured, not_measured = None, "" if chosen else "no runtime is installed"
+        usable = (one.backend for one in installed if not one.problem)
+        chosen = backend or next(filter(registry.makes_engines, usable), None)
+        measured, not_measured = None, "" if chosen else "no runtime that makes engines is installed"
         if chosen:
             try:
                 measured = measure_noise_floor(chosen, place=place)

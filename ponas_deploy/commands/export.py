@@ -73,7 +73,7 @@ def export(
     from ponas_deploy.engines.published_weights import trained_weights
     from ponas_deploy.engines.weights import open_weights
     from ponas_deploy.profiling.inventory import Target, local_conditions
-    from ponas_deploy.profiling.places import conditions_at, reached
+    from ponas_deploy.profiling.places import conditions_at, for_engines, reached
     from ponas_deploy.tables.architectures import named_by, read_architecture
 
     refuse_threads(threads, device or "cpu")
@@ -93,7 +93,7 @@ def export(
         else:
             target = Target(device, backend or (), precision or (), threads, batch)
             place = stack.enter_context(reached(target, f"an engine of {arch}", note))
-            conditions = conditions_at(place, target)[0]
+            conditions = conditions_at(place, for_engines(place, target, note))[0]
         name = f"{arch.lower() if len(arch) < 40 else 'network'}-{conditions.backend}-{conditions.precision}"
         engine = deployment.export(
             architecture,

@@ -29,7 +29,7 @@ from ponas_deploy.files.notes import OnNote, OpenBar, no_bar, no_note
 from ponas_deploy.files.scratch import Scratch
 from ponas_deploy.measuring.place import Place
 from ponas_deploy.profiling.inventory import Target
-from ponas_deploy.profiling.places import conditions_at, reached
+from ponas_deploy.profiling.places import conditions_at, for_engines, reached
 from ponas_deploy.profiling.progress import OnProgress, ProfilingProgress
 from ponas_deploy.search.costs import LATENCY, Amount, limits_of
 from ponas_deploy.tables import store
@@ -121,6 +121,7 @@ def _compared(
     on_build: OnBuildProgress | None,
     open_bar: OpenBar,
 ) -> tuple[Comparison, ...]:
+    target = for_engines(place, target, on_note)
     wanted = conditions_at(place, target)
     each = each_resolution(asked, target, on_note)
     given, found, failed = given_models(asked, each, target.batch), list[Comparison](), list[PonasError]()

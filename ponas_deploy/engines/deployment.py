@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from ponas_deploy.backends import OnBuildProgress
+from ponas_deploy.backends import OnBuildProgress, registry
 from ponas_deploy.engines import loop
 from ponas_deploy.engines.choice import refuse_impossible
 from ponas_deploy.engines.emit import refuse_existing
@@ -25,7 +25,7 @@ from ponas_deploy.files.records import sha256
 from ponas_deploy.measuring.place import HERE, Place
 from ponas_deploy.profiling import inventory
 from ponas_deploy.profiling.inventory import Target
-from ponas_deploy.profiling.places import conditions_at, reached, reached_if_possible
+from ponas_deploy.profiling.places import conditions_at, for_engines, reached, reached_if_possible
 from ponas_deploy.profiling.progress import OnProgress
 from ponas_deploy.profiling.tables import one_of, tables_over
 from ponas_deploy.search.budget import binds_nothing
@@ -201,6 +201,7 @@ def prepared(
 
     Whatever can be refused before anything is measured is. Raises as `deploy`.
     """
+    target = for_engines(place, target, on_note) if place else target
     carried, space, named = wanted.carried, wanted.space, wanted.named
     spaces = searched_spaces(space, wanted.resolutions, carried, wanted.losses, target, named, on_note)
     for one in spaces:
@@ -336,10 +337,11 @@ def _place_and_conditions(
 ) -> Iterator[tuple[Place, Conditions]]:
     """Where an engine is built, and its conditions; PonasError for what a device cannot give."""
     if not isinstance(target, Target):
+        registry.refuse_without_engines((target.backend,))
         yield given or HERE, target
         return
     with reached(target, what, on_note) as place:
-        yield place, one_of(conditions_at(place, target))
+        yield place, one_of(conditions_at(place, for_engines(place, target, on_note)))
 
 
 def weights_for(
@@ -448,6 +450,8 @@ def _tables(
         )
         return inventory.measured_first(made, on_note), ()
     tables = inventory.measured_first(inventory.given(target, spaces, named), on_note)
+    if place:
+        registry.refuse_without_engines(stored.conditions.backend for stored in tables)
     for stored in tables:
         if text := made_while_busy(stored.name, stored.table):
             on_note(f"{text}: its predictions may be off.")

@@ -21,7 +21,7 @@ from ponas_deploy.measuring.engine_process import SECONDS
 from ponas_deploy.measuring.place import HERE, Place
 from ponas_deploy.profiling import inventory
 from ponas_deploy.profiling.inventory import Target
-from ponas_deploy.profiling.places import conditions_at, reached
+from ponas_deploy.profiling.places import conditions_at, for_engines, reached
 from ponas_deploy.search.pareto import FrontPoint, pareto_front
 from ponas_deploy.tables import store
 from ponas_deploy.tables.latency import Conditions
@@ -105,7 +105,7 @@ def measure_model(
     known = Target(asked.device, asked.backends, asked.precisions, asked.threads, fixed.batch)
     timings = []
     with reached(asked, path.name, on_note) as place:
-        for conditions in conditions_at(place, known):
+        for conditions in conditions_at(place, for_engines(place, known, on_note)):
             on_note(f"building {path.name} for {conditions.text}, then timing in fresh processes ...")
             timing = _timed(fixed, path.name, conditions, seconds / PROCESSES, on_build, place)
             if timing.disturbed:

@@ -19,7 +19,7 @@ from ponas_deploy.backends import RunSettings, Session, get_backend
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
 from ponas_deploy.machines import processes
 from ponas_deploy.measuring.contention import ContentionProbe, CoreReading, probe_for, readings
-from ponas_deploy.measuring.protocol import Plan
+from ponas_deploy.measuring.protocol import Plan, begin_visit
 from ponas_deploy.measuring.retries import RETRIES
 
 SECONDS, WARM_UP_S, REFERENCE_S = 0.6, 0.2, 0.1
@@ -126,6 +126,7 @@ def single_runs(
     With `probe` those while nobody shared the core, unless they are too few. With `in_a_row` each is the mean
     of so many, one right after another.
     """
+    begin_visit(session)
     start = perf_counter_ns()
     while perf_counter_ns() - start < min(WARM_UP_S, seconds) * 1e9:
         session.time_ns(1)

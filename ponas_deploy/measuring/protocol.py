@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from ponas_deploy.backends import Session
+from ponas_deploy.backends.protocol import StartsProcesses
 from ponas_deploy.measuring.retries import RETRIES
 from ponas_deploy.tables.measurement import Measurement
 
@@ -165,8 +166,15 @@ class TakesRounds(Protocol):
         ...
 
 
+def begin_visit(session: Session) -> None:
+    """What is asked of a session next is measured anew, also where a process times runs in advance."""
+    if isinstance(session, StartsProcesses):
+        session.begin_visit()
+
+
 def first_estimate(session: Session, plan: Plan) -> tuple[int, float]:
     """Runs a sample of this session needs, and nanoseconds a run, from a few quick runs."""
+    begin_visit(session)
     session.time_ns(plan.discarded_runs)
     run_ns, runs = float(session.time_ns(1)), 1
     while runs * run_ns < plan.sample_ns / 4:
@@ -187,6 +195,7 @@ def take_sample(session: Session, runs: int, plan: Plan) -> float:
     A sample that was held up (SIGSTOP, a paused machine, sleep) is taken again, and so is one during which
     another process got the core, `plan.retakes` times at most; the fastest counts then.
     """
+    begin_visit(session)
     rough_ns = session.time_ns(plan.discarded_runs) / max(1, plan.discarded_runs)
     most_ns = plan.stalled_ns + 3 * runs * rough_ns
     taken_ns: list[int] = []
@@ -198,6 +207,7 @@ def take_sample(session: Session, runs: int, plan: Plan) -> float:
             return taken_ns[-1] / runs
         if len(taken_ns) > (RETRIES.sample_retakes if held_up else plan.retakes):
             return min(taken_ns) / runs
+        begin_visit(session)
 
 
 def _interruptions() -> int:

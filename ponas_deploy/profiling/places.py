@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 from ponas_deploy.backends import registry
 from ponas_deploy.boards.link import BoardError, LinkLostError
@@ -50,8 +51,8 @@ def reached_if_possible(
 ) -> Iterator[Place | None]:
     """The same; None for a device that is not in the book, and where its board cannot be reached now.
 
-    BoardError for a board that cannot be reached and has no tables in the store, unless it `has_tables` that
-    were named.
+    For an engine: BackendError where no runtime there makes one (`for_engines`). BoardError for a board that
+    cannot be reached and has no tables in the store, unless it `has_tables` that were named.
     """
     with ExitStack() as stack:
         place: Place | None = None
@@ -66,12 +67,34 @@ def reached_if_possible(
                         " it again, `ponas specialize --estimate BOARD` guesses one from published figures.",
                     ) from error
                 on_note(f"{error} Its tables are used as they are, and no engine is built.")
+        if place is not None:
+            for_engines(place, target)
         yield place
 
 
 def conditions_at(place: Place, target: Target) -> tuple[Conditions, ...]:
     """Each runtime of a place that is to be used, at the precisions of the target; see `missing`."""
     return missing(target, (), known=known_at(place, target))
+
+
+def for_engines(place: Place, target: Target, on_note: OnNote = no_note) -> Target:
+    """A target with those runtimes of its place that make engines; others are left out, which is said.
+
+    BackendError where none makes engines, or one does not that was named.
+    """
+    there = known_at(place, target) or target.backends
+    makers = tuple(filter(registry.makes_engines, there))
+    if len(makers) == len(there):
+        return target
+    if not makers or (target.backends and not _by_the_book(target)):
+        registry.refuse_without_engines(there)
+    for name in there:
+        if name not in makers:
+            on_note(
+                f"{name} is left out, it makes no engines (`ponas profile --device {target.device} --backend"
+                f" {name}` makes its latency table)"
+            )
+    return replace(target, backends=makers)
 
 
 def known_at(place: Place, target: Target) -> dict[str, tuple[str, ...]] | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 
-from ponas_deploy.backends import OnBuildProgress
+from ponas_deploy.backends import OnBuildProgress, registry
 from ponas_deploy.boards.link import BoardError
 from ponas_deploy.errors import MeasurementError, PonasError, UnknownNameError
 from ponas_deploy.files.notes import OnNote, no_note
@@ -180,10 +180,15 @@ def tables_for(
     The place is this machine where that is the target, and None for a device that is not reached. What was
     made with another runtime, driver, power mode, ... is named and made again, and so is what was made while
     the machine was busy, where it is not busy now. All of them together take about `time_budget_s`, unless
-    the machine is too slow for a single one.
+    the machine is too slow for a single one. Tables of runtimes that make no engines serve only for a device
+    that is not reached.
     """
     place = place or (HERE if target.local else None)
-    served = serving(target, space, place, on_note)
+    served = tuple(
+        stored
+        for stored in serving(target, space, place, on_note)
+        if place is None or registry.makes_engines(stored.conditions.backend)
+    )
     again = _to_make_again(served, local=target.local, on_note=on_note)
     tables = tuple(stored for stored in served if all(stored is not one for one in again))
     known = known_at(place, target) if place else None

@@ -350,7 +350,7 @@ class BoardBackend:
 
 @dataclass(slots=True)
 class BoardSession:
-    """A compiled model on a board; see `backends.Session`. `visit_s` is as of `StartsProcesses`."""
+    """A compiled model on a board; see `backends.Session` and `StartsProcesses`."""
 
     place: BoardPlace
     backend: str
@@ -359,6 +359,7 @@ class BoardSession:
     launch_ns: int = 0
     visit_s: float = 0.0
     packing: Packing = field(default_factory=Packing)
+    visit_begins: bool = False
 
     def settings(self) -> RunSettings:
         """What the runtime says it was compiled with."""
@@ -381,9 +382,14 @@ class BoardSession:
             raise BoardError(self.place.name, "gives outputs of another form than images have.")
         return np.asarray(found, np.float32)
 
+    def begin_visit(self) -> None:
+        """What is asked for next is measured anew there."""
+        self.visit_begins = True
+
     def time_ns(self, runs: int) -> int:
         """Nanoseconds that `runs` back-to-back runs took together."""
-        found = self.place.job.do("time_runs", key=self.key, runs=runs)
+        begins, self.visit_begins = self.visit_begins, False
+        found = self.place.job.do("time_runs", key=self.key, runs=runs, visit_begins=begins)
         return self.place.value(found, Nanoseconds, "time_runs")
 
     def layer_times_ms(self) -> tuple[tuple[str, float], ...]:

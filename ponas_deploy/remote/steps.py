@@ -26,7 +26,14 @@ from ponas_deploy.measuring.engine_process import Timed, take_in_fresh_process
 from ponas_deploy.measuring.interference import Snapshot, take_snapshot
 from ponas_deploy.measuring.interleaved_process import RoundsDone, TimedTogether, take_together
 from ponas_deploy.measuring.machine_readings import read_machine
-from ponas_deploy.measuring.protocol import Plan, Samples, Visits, first_estimate, no_garbage_collection
+from ponas_deploy.measuring.protocol import (
+    Plan,
+    Samples,
+    Visits,
+    begin_visit,
+    first_estimate,
+    no_garbage_collection,
+)
 from ponas_deploy.remote.images import unpacked as unpacked_images
 from ponas_deploy.remote.parcels import unpacked
 from ponas_deploy.remote.runtimes import ask_runtimes
@@ -265,8 +272,10 @@ def run(state: State, details: Details, write: Write) -> Any:
 
 
 def time_runs(state: State, details: Details, write: Write) -> Any:
-    """Nanoseconds that so many runs of an open session took together."""
+    """Nanoseconds that so many runs of an open session took together, of a new visit if one begins."""
     session: Session = state.values["sessions"][details["key"]]
+    if details["visit_begins"]:
+        begin_visit(session)
     return session.time_ns(details["runs"])
 
 

@@ -73,6 +73,8 @@ def test_what_a_processor_is_profiled_with() -> None:
     assert registry.default_backends("gpu") == ("tensorrt", "onnxruntime-cuda", "torch")
     assert [registry.stand_in_for(name) for name in ("tensorrt", "torch", "")] == ["trtexec", "", ""]
     assert registry.install_line() == "pip install onnxruntime openvino"
+    only_time = [entry.name for entry in registry.ENTRIES if not entry.makes_engines]
+    assert only_time == ["onnxruntime_perf_test", "benchmark_app"]
     assert registry.install_line("gpu").startswith("pip install tensorrt cuda-bindings ")
 
 

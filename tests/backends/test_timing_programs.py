@@ -7,16 +7,18 @@ one, which comes in no package, was not run.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ponas_deploy.backends import RunSettings, _programs, get_backend, timing_programs
+from ponas_deploy.backends import RunSettings, get_backend, timing_programs
 from ponas_deploy.backends.protocol import Backend, StartsProcesses
 from ponas_deploy.errors import BackendError, UnknownNameError
 from ponas_deploy.measuring.plans import plan_for
 from ponas_deploy.measuring.protocol import Plan, first_estimate, take_sample
+from ponas_deploy.measuring.retries import RETRIES
 from ponas_deploy.profiling.models import block_model, blocks_of
 from searchspace import SPACES
 
@@ -89,15 +91,15 @@ def test_single_inferences_of_the_perf_test_without_those_that_warm_up(perf_test
         session.time_ns(1)
 
 
-def test_a_visit_is_one_process(perf_test: Path, model: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 0.0
-    monkeypatch.setattr(_programs, "monotonic", lambda: now)
+def test_a_sample_is_one_process_and_so_is_each_time_it_is_taken_again(perf_test: Path, model: bytes) -> None:
+    plan = plan_for("onnxruntime_perf_test")
+    held_up = replace(plan, stalled_ns=-(10**12))
     with get_backend("onnxruntime_perf_test").load(model, RunSettings()) as session:
-        for at, processes in ((0.0, 1), (100.0, 2), (100.1, 2), (200.0, 3)):
-            now = at
-            session.time_ns(5)
-            session.time_ns(5)
-            assert len(perf_test.read_text().splitlines()) - 2 == processes
+        first_estimate(session, plan)
+        for taken, processes in ((plan, 1), (plan, 1), (held_up, 1 + RETRIES.sample_retakes)):
+            before = len(perf_test.read_text().splitlines())
+            assert take_sample(session, 5, taken) == pytest.approx(123_956, abs=500)
+            assert len(perf_test.read_text().splitlines()) - before == processes
 
 
 @pytest.mark.parametrize(
@@ -106,7 +108,7 @@ def test_a_visit_is_one_process(perf_test: Path, model: bytes, monkeypatch: pyte
         ("fails", r"Load model from model.onnx failed:Unknown opset \(exit code 255\)"),
         ("nothing", "gave no times that can be read"),
         ("few", "17 runs were asked for, and 3 with a time came back"),
-        ("milliseconds", "it printed .* ms and wrote runs of"),
+        ("milliseconds", "it printed a mean of .* ms and wrote runs of"),
     ],
 )
 def test_odd_output_is_refused(
@@ -119,7 +121,7 @@ def test_odd_output_is_refused(
 
 def refusals(backend: Backend, model: bytes, folder: Path, package: str) -> None:
     """What cannot be had of it."""
-    sentence = f"it serves for latency tables, engines take {package}"
+    sentence = rf"makes no engines: for those install another runtime beside it \(pip install {package}\)"
     with pytest.raises(BackendError, match=sentence):
         backend.save(model, RunSettings(), folder)
     with pytest.raises(BackendError, match=sentence):

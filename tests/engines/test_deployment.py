@@ -9,11 +9,16 @@ import pytest
 
 import ponas_deploy as ponas
 from conftest import tiny_space
+from planted_search import accuracy
 from ponas_deploy.engines.deployment import stored_losses
-from ponas_deploy.errors import BudgetError, OverwriteError, PonasError, UnknownNameError
+from ponas_deploy.engines.fleet import deploy_fleet
+from ponas_deploy.errors import BackendError, BudgetError, OverwriteError, PonasError, UnknownNameError
+from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.tables.files import load_accuracy_table
 from sample_tables import accuracy_table, latency_table
 from searchspace import SPACES
+from searchspace.space import Space
+from stored_tables import stored
 
 
 def test_a_choice_by_percent_is_that_by_its_milliseconds() -> None:
@@ -46,6 +51,34 @@ def test_an_engine_is_refused_before_anything_is_measured(tmp_path: Path) -> Non
         ponas.deploy(space, target, out=out, latency="90%")
     with pytest.raises(UnknownNameError, match="percentile"):
         ponas.deploy(space, target, out=out, latency="60%", percentile=42)
+
+
+def test_what_makes_no_engines_is_refused_before_anything_is_measured(
+    tmp_path: Path, tiny: Space, model: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, device, out = "onnxruntime_perf_test", this_machine().name, tmp_path / "engine"
+    monkeypatch.setattr("ponas_deploy.engines.fleet.prepared", lambda *given, **more: pytest.fail("too late"))
+    monkeypatch.setitem(SPACES, "tiny", tiny_space)
+    stored(tiny, "jetson")
+    target, conditions = ponas.Target("cpu", name), ponas.Conditions(device, name, "fp32", 1, 1)
+    named = stored(tiny, device, conditions=conditions)
+    network = ponas.Architecture.from_indices(tiny, (0, 0, 0))
+    losses, path = accuracy(tiny, tmp_path), str(named.path)
+    fleet = (target, ponas.Target("jetson"))
+    (tmp_path / "model.onnx").write_bytes(model)
+    for attempt in (
+        lambda: ponas.deploy(tiny, target, losses, out=out, latency="90%"),
+        lambda: ponas.deploy(tiny, ponas.Target("cpu"), losses, out=out, latency="90%", latency_table=path),
+        lambda: deploy_fleet(tiny, fleet, losses, out=out, latency="90%", robust=True),
+        lambda: ponas.export(network, target, out=out),
+        lambda: ponas.export(network, conditions, out=out),
+        lambda: ponas.measure_model(tmp_path / "model.onnx", target),
+        lambda: ponas.compare_networks(tiny, target, stock=()),
+        lambda: ponas.check_machine(name),
+    ):
+        with pytest.raises(BackendError, match=rf"^{name}: times models for latency tables .* no engines: "):
+            attempt()
+    assert not out.exists()
 
 
 def test_losses_by_value_are_found_in_the_store_or_kept_there(monkeypatch: pytest.MonkeyPatch) -> None:

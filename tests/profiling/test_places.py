@@ -20,9 +20,16 @@ from ponas_deploy.engines.deployment import deploy, export
 from ponas_deploy.engines.measured_model import measure_model
 from ponas_deploy.errors import BackendError, PonasError, UnknownNameError
 from ponas_deploy.machines.machine import this_machine
-from ponas_deploy.profiling import tables
+from ponas_deploy.measuring.place import HERE
+from ponas_deploy.profiling import inventory, tables
 from ponas_deploy.profiling.inventory import Target, caveats, device_of
-from ponas_deploy.profiling.places import conditions_at, known_at, reached, reached_if_possible
+from ponas_deploy.profiling.places import (
+    conditions_at,
+    for_engines,
+    known_at,
+    reached,
+    reached_if_possible,
+)
 from ponas_deploy.profiling.random_networks import profile_networks
 from ponas_deploy.remote.job import Job, WorkerEnded
 from ponas_deploy.remote.place import BoardPlace, RuntimeThere
@@ -92,6 +99,42 @@ def test_the_book_says_which_runtimes_of_a_board_are_used(board: Entry) -> None:
     }
     with pytest.raises(PonasError, match="box has no runtime"):
         known_at(Said(CUDA), Target("box"))
+
+
+def test_engines_are_of_the_runtimes_that_make_them(board: Entry) -> None:
+    notes, (ort, app) = list[str](), ("onnxruntime", "benchmark_app")
+    asked = Target("box", precisions="fp32")
+    assert for_engines(Said(ORT), asked, notes.append) == asked
+    assert for_engines(Said(ORT, BENCHMARK_APP), asked, notes.append) == replace(asked, backends=(ort,))
+    assert notes == [
+        "benchmark_app is left out, it makes no engines (`ponas profile --device box --backend benchmark_app`"
+        " makes its latency table)"
+    ]
+    add_board("box", Board(command=(), python=sys.executable, backends=(app, ort)), overwrite=True)
+    assert for_engines(Said(ORT, BENCHMARK_APP), Target("box")).backends == (ort,)
+    for there, target in (
+        (Said(BENCHMARK_APP), Target("box")),
+        (Said(ORT, BENCHMARK_APP), Target("box", app)),
+        (HERE, Target("cpu", (ort, app))),
+    ):
+        with pytest.raises(BackendError, match=r"^benchmark_app: .* no engines: .*\(pip install openvino\)"):
+            for_engines(there, target)
+
+
+def test_a_table_of_what_makes_no_engines_serves_only_where_none_is_built(
+    tiny: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inventory, "_serves_at", lambda place, stored: True)
+    monkeypatch.setattr(tables, "missing", lambda *given, **options: ())
+    for device, target, served in (
+        (this_machine().name, Target("cpu"), {"onnxruntime"}),
+        ("jetson", Target("jetson"), {"onnxruntime", "benchmark_app"}),
+    ):
+        conditions = Conditions(device, "benchmark_app", "fp32", 1, 1)
+        stored(tiny, device)
+        stored(tiny, device, conditions=conditions)
+        found = tables.tables_for(target, tiny, 1.0)
+        assert {one.conditions.backend for one in found} == served
 
 
 def test_a_board_is_asked_once_and_what_it_lacks_of_the_book_is_said_once(

@@ -210,7 +210,9 @@ def test_the_host_prepares_what_it_sends(
     backend, settings = place.backend("trtexec"), RunSettings("fp16")
     with backend.load(model, settings) as session:
         assert is_near(session.run(images), expected, 0.02)
-        assert session.time_ns(4) == 20_000 * 3 + 30_000
+        for _ in range(2):
+            assert session.time_ns(4) == 20_000 * 3 + 30_000
+            session.begin_visit()
     engine, record = backend.save(model, settings, tmp_path / "engine")
     assert json.loads(record.read_text())["precision"] == "fp16"
     assert b"ponas.prepared_for" in engine.read_bytes()
