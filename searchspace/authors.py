@@ -161,8 +161,8 @@ def plain_tensors(
     found = prefixes(tensors, landmarks)
     if not found:
         raise WeightsError(
-            f"{file} is in no layout that is known here, which are the PONAS authors', Once-for-all's on"
-            f" MobileNetV3, MMRazor's SPOS and the SPOS authors': it holds {few(list(tensors))}."
+            f"{file} is in no layout that is known here, which are MMRazor's SPOS, the SPOS authors', the"
+            f" PONAS authors' and Once-for-all's on MobileNetV3: it holds {few(list(tensors))}."
         )
     averaged = tuple(prefix for prefix in found if _AVERAGED.search(prefix))
     plain = [prefix for prefix in found if prefix not in averaged] or list(averaged)

@@ -179,6 +179,7 @@ def _header(family: _Family, network: AuthorsNetwork[Any], remark: str) -> dict[
     """The header of a converted file: what a reader must know to use it."""
     space = network.architecture.space
     remarks = "; ".join(filter(None, (network.remark, remark)))
+    which = space.name if network.layout != "network" else network.name or "another network"
     return {
         "layout": network.layout,
         "space": space.name,
@@ -186,7 +187,7 @@ def _header(family: _Family, network: AuthorsNetwork[Any], remark: str) -> dict[
         **family.images,
         "classes": str(space.classes),
         **({"choices": network.architecture.text} if network.layout == "network" else {}),
-        "source": f"a checkpoint in the layout of {family.whose} ({network.name or space.name})",
+        "source": f"a checkpoint in the layout of {family.whose} ({which})",
         **({_REMARK: remarks} if remarks else {}),
     }
 

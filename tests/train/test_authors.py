@@ -253,8 +253,8 @@ def without(state: State, *names: str) -> State:
         ),
         (
             lambda s: {"conv1.weight": torch.ones(3)},
-            "is in no layout that is known here, which are the PONAS authors' and Once-for-all's on"
-            " MobileNetV3: it holds conv1.weight.",
+            "is in no layout that is known here, which are MMRazor's SPOS, the SPOS authors',"
+            " the PONAS authors' and Once-for-all's on MobileNetV3: it holds conv1.weight.",
         ),
         (
             lambda s: {**prefixed(s, "student."), **prefixed(s, "teacher."), "step": torch.tensor(1)},
