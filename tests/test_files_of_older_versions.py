@@ -15,7 +15,7 @@ import pytest
 from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.errors import FileFormatError
 from ponas_deploy.files.journal import Journal
-from ponas_deploy.profiling.resume import previous_of
+from ponas_deploy.profiling.resume import WHERE_SAID, previous_of
 from ponas_deploy.tables.files import load_accuracy_table, load_latency_table
 from ponas_deploy.tables.latency_file import write_latency_table
 from ponas_deploy.tables.quality import quality_findings
@@ -88,12 +88,13 @@ def journal(folder: Path) -> Journal:
     path = Path(shutil.copy(WRITTEN / "journal-1.jsonl", folder / "journal"))
     header = json.loads(path.read_text().partition("\n")[0])
     del header["format"]
-    return Journal(path, header)
+    return Journal(path, {**header, "clocks": {"governor": "performance"}}, WHERE_SAID)
 
 
 def test_a_journal_of_version_1(tmp_path: Path) -> None:
     with journal(tmp_path) as book:
         known = previous_of(book.lines)
+    assert book.note.startswith("continuing"), "it says nothing of clocks"
     assert known.networks is not None
     assert known.networks.fit[0] == "k3e6,k3e3,k3e3"
     assert known.samples.rounds["k3e3,k3e6,k3e3"][0] == 64093.8

@@ -33,6 +33,7 @@ from ponas_deploy.errors import BudgetError
 from ponas_deploy.files.documents import compact
 from ponas_deploy.files.journal import Journal
 from ponas_deploy.fitting.correction import LEAST_CHECK, LEAST_FIT
+from ponas_deploy.machines.conditions import read_conditions
 from ponas_deploy.machines.gpu import required_gpu
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.profiling.models import block_model, blocks_of
@@ -133,7 +134,8 @@ def fix_networks(config: Config, backend: Backend, space: Space, journal: Path, 
     networks = choose(space, costs, losses(space, None), count, seed, least_fit=fit)
     conditions = Conditions(device_name(backend), config.backend, config.precision, 1, config.batch)
     environment = (*this_machine().environment(), *backend.environment())
-    wanted = header(SpaceKey.of(space), conditions, environment, config.plan, seed)
+    at_start = dict(read_conditions().conditions())
+    wanted = header(SpaceKey.of(space), conditions, environment, config.plan, seed, at_start=at_start)
     with Journal(journal, wanted) as book:
         book.append({"fit": networks.fit, "check": networks.check})
     return [*networks.fit, *networks.check]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,16 +41,17 @@ class Line:
 class Journal:
     """An open journal: what it held (`entries`), and a place to append. A context manager.
 
-    `note` says what was found: a journal continued, or one set aside; empty for a new one.
+    `note` says what was found: a journal continued, or one set aside; empty for a new one. Of the objects
+    `where_said` in the header only what both the header there and this one say is compared.
     """
 
-    def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, header: Mapping[str, Any], where_said: Sequence[str] = ()) -> None:
         self.path, self.note = path, ""
         self.lines: tuple[Line, ...] = ()
         wanted = json.loads(json.dumps({"format": FORMAT, **header}))
         self._file = _open(path)
         try:
-            self._take_up(wanted)
+            self._take_up(wanted, where_said)
         except BaseException:
             os.close(self._file)
             raise
@@ -100,19 +101,17 @@ class Journal:
                 " make room and start again to go on from there."
             ) from error
 
-    def _take_up(self, wanted: dict[str, Any]) -> None:
+    def _take_up(self, wanted: dict[str, Any], where_said: Sequence[str]) -> None:
         _lock(self._file, self.path)
         lines = _whole_lines(self._file)
         entries = [_entry(self.path, number, line) for number, line in enumerate(lines, start=1)]
-        if entries and (found := entries[0].data) != wanted:
+        if entries and (differs := difference(entries[0].data, wanted, where_said)):
             aside = _free_name(self.path)
             os.replace(self.path, aside)
             os.close(self._file)
             self._file = _open(self.path)
             _lock(self._file, self.path)
-            self.note = (
-                f"{self.path} is of another measurement ({difference(found, wanted)}): kept as {aside}"
-            )
+            self.note = f"{self.path} is of another measurement ({differs}): kept as {aside}"
             entries = []
         if entries:
             self.lines = tuple(entries[1:])
@@ -172,13 +171,30 @@ def _free_name(path: Path) -> Path:
     return aside
 
 
-def difference(found: Mapping[str, Any], wanted: Mapping[str, Any], where: str = "") -> str:
-    """The first value in which two headers differ, in words."""
+def difference(found: Mapping[str, Any], wanted: Mapping[str, Any], where_said: Sequence[str] = ()) -> str:
+    """The first value in which two headers differ, in words; empty where they are the same.
+
+    Of the objects `where_said` what one of the two does not say is not compared.
+    """
+    return _first_difference(_filled(found, wanted, where_said), _filled(wanted, found, where_said))
+
+
+def _filled(header: Mapping[str, Any], other: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """A header with what its objects of these names lack and those of the other one say."""
+    filled = dict(header)
+    for name in names:
+        mine, theirs = header.get(name, {}), other.get(name, {})
+        if isinstance(mine, Mapping) and isinstance(theirs, Mapping):
+            filled[name] = {**theirs, **mine}
+    return filled
+
+
+def _first_difference(found: Mapping[str, Any], wanted: Mapping[str, Any], where: str = "") -> str:
     for key in (*wanted, *(key for key in found if key not in wanted)):
         mine, theirs = wanted.get(key), found.get(key)
-        if mine == theirs:
+        if mine == theirs and (key in wanted) == (key in found):
             continue
         if isinstance(mine, dict) and isinstance(theirs, dict):
-            return difference(theirs, mine, f"{where}{key} ")
+            return _first_difference(theirs, mine, f"{where}{key} ")
         return f"{where}{key} {theirs} there, {mine} here"
-    return "the same values in another order"
+    return ""

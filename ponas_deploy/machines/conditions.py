@@ -20,6 +20,8 @@ _PI_FLAGS = {0x1: "under-voltage", 0x2: "clock capped", 0x4: "throttled", 0x8: "
 _SINCE_BOOT = 16
 """So many bits further up stands what was so since the board was started."""
 _VCGENCMD_S = 5
+CLOCK_SETTINGS = ("governor", "gpu_clocks")
+"""What of `Reading.conditions` says how the clocks are set: it stays so until somebody sets it again."""
 _NO_HEAT = "pmic"
 """In the type of a sensor that says 100 degrees always (PMIC-Die of a Jetson)."""
 
@@ -82,6 +84,11 @@ def _load() -> float | None:
         return os.getloadavg()[0]
     except (AttributeError, OSError):  # Windows; a container without /proc
         return None
+
+
+def clock_settings(conditions: Mapping[str, str]) -> dict[str, str]:
+    """How the clocks are set, out of those of `Reading.conditions`; what could not be read is left out."""
+    return {name: conditions[name] for name in CLOCK_SETTINGS if name in conditions}
 
 
 def what_to_lock(conditions: Mapping[str, str], power_mode: str = "") -> tuple[str, ...]:

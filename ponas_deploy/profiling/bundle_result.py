@@ -12,7 +12,7 @@ import re
 import stat
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -115,6 +115,7 @@ class _Header:
 
     conditions: Conditions
     environment: dict[str, str]
+    clocks: dict[str, str] = field(default_factory=dict)
 
 
 def import_result(
@@ -135,8 +136,7 @@ def import_result(
     for table in tables_of(path, name=name, on_note=on_note):
         assert table.conditions is not None
         assert table.space is not None
-        place = store.latency_path(table.conditions, table.space)
-        place = out / place.name if out else place
+        place = store.latency_path(table.conditions, table.space, table.power_mode, out)
         refuse_file(place, overwrite=overwrite)
         made.append(StoredTable(place, table))
     for stored in made:
@@ -186,7 +186,7 @@ def _table(
     name: str,
 ) -> LatencyTable:
     """The table of one profile, by the way that every profile goes at its end."""
-    known = {field.name for field in fields(_Ended)}
+    known = {one.name for one in fields(_Ended)}
     said = converted({key: value for key, value in ended.items() if key in known}, _Ended, where)
     for texts in (said.at_start, said.at_end, {"not_captured": said.not_captured}):
         _refuse_long(texts, where)
@@ -224,7 +224,7 @@ def _table(
 
 def _checked_plan(document: Any, path: Path) -> _Plan:
     """The plan, which must be one that this version makes."""
-    wanted = {field.name for field in fields(_Plan)}
+    wanted = {one.name for one in fields(_Plan)}
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise FileFormatError(path, "format", f"is not {FORMAT}.")
     plan = converted({key: value for key, value in document.items() if key in wanted}, _Plan, path)
@@ -249,8 +249,9 @@ def _checked_plan(document: Any, path: Path) -> _Plan:
 
 def _checked_header(line: Line, plan: _Plan, asked: _Profile, sha: str, path: Path) -> _Header:
     """What the board says of itself, where all else in a journal's header is as the plan asked for."""
-    kept = {"conditions", "environment"}
-    header = converted({key: line.data.get(key) for key in kept}, _Header, path, "line 1")
+    kept = {one.name for one in fields(_Header)}
+    said = {key: value for key, value in line.data.items() if key in kept}
+    header = converted(said, _Header, path, "line 1")
     rest = {key: value for key, value in line.data.items() if key not in kept}
     if rest.get("bundle") != sha:
         raise FileFormatError(path, "line 1, bundle", "names another plan than the one beside it.")
@@ -263,6 +264,7 @@ def _checked_header(line: Line, plan: _Plan, asked: _Profile, sha: str, path: Pa
     if not re.fullmatch("[a-z0-9]{2,16}", found.precision):
         raise FileFormatError(path, "line 1, conditions.precision", "is none.")
     _refuse_long({**header.environment, "device": found.device}, path)
+    _refuse_long(header.clocks, path)
     return header
 
 

@@ -66,8 +66,7 @@ def estimate_tables(
                 else _scale_by_stored(space, conditions, figures, on_note)
             )
             table = estimated_table(space, conditions, figures, scale)
-            path = store.latency_path(conditions, SpaceKey.of(space))
-            path = out / path.name if out else path
+            path = store.latency_path(conditions, SpaceKey.of(space), folder=out)
             write_latency_table(table, path, overwrite=True)
             made.append(StoredTable(path, table))
     return tuple(made)

@@ -31,7 +31,7 @@ from ponas_deploy.measuring.affordable import NetworkTrial, affordable, round_s
 from ponas_deploy.measuring.interference import Interference, usual_core_ns
 from ponas_deploy.measuring.launches import launch_summary, not_captured
 from ponas_deploy.measuring.protocol import Outcome, Plan, Samples, measure
-from ponas_deploy.profiling.assemble import NetworkSplit, assemble
+from ponas_deploy.profiling.assemble import NetworkSplit, Texts, assemble
 from ponas_deploy.profiling.bench import Bench
 from ponas_deploy.profiling.board_bench import BoardBench
 from ponas_deploy.profiling.build_time import BuildTimes
@@ -40,7 +40,7 @@ from ponas_deploy.profiling.models import WEIGHTS
 from ponas_deploy.profiling.prior import MOST_CHECKS, Prior, assemble_from
 from ponas_deploy.profiling.priority import Floats, Priority, losses
 from ponas_deploy.profiling.progress import OnProgress, OnStep
-from ponas_deploy.profiling.resume import Previous, entries_of, header, previous_of
+from ponas_deploy.profiling.resume import WHERE_SAID, Previous, entries_of, header, previous_of
 from ponas_deploy.profiling.sampling import MOST_CHECK, MOST_FIT, choose, grown
 from ponas_deploy.profiling.spread import spread_networks
 from ponas_deploy.remote.place import BoardPlace
@@ -114,14 +114,15 @@ def profile(
     if prior:
         prior.refuse_same(bench.conditions, space)
     costs = prior.grid(space).arrays() if prior else []
-    job = _Job(bench, seed, losses(space, accuracy), prior, costs)
+    job = _Job(bench, bench.machine_now(), seed, losses(space, accuracy), prior, costs)
+    wanted = job.header()
     if further and not journal:
         raise MeasurementError("rounds are added to a table by way of a journal: name a file for it.")
     if further and journal and not journal.exists():
-        entries = entries_of(further, job.header())
-        write_bytes(journal, Journal.text(job.header(), entries).encode())
+        entries = entries_of(further, wanted)
+        write_bytes(journal, Journal.text(wanted, entries).encode())
     with ExitStack() as stack:
-        book = stack.enter_context(Journal(journal, job.header())) if journal else None
+        book = stack.enter_context(Journal(journal, wanted, WHERE_SAID)) if journal else None
         return job.table(stack, book)
 
 
@@ -133,9 +134,13 @@ def _backend(backend: str | Backend, place: BoardPlace | None) -> Backend:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """One profile: what is asked for, and the steps to it. `prior_costs` are the prior's, layer by layer."""
+    """One profile: what is asked for, and the steps to it. `prior_costs` are the prior's, layer by layer.
+
+    `start` is what the machine works under at the start, as (name, value).
+    """
 
     bench: Bench
+    start: Texts
     seed: int
     loss: Sequence[Floats]
     prior: Prior | None
@@ -146,12 +151,12 @@ class _Job:
         bench = self.bench
         prior = self.prior.document() if self.prior else None
         key = SpaceKey.of(bench.space)
-        return header(key, bench.conditions, bench.environment(), bench.plan, self.seed, prior)
+        of = key, bench.conditions, bench.environment(), bench.plan, self.seed, prior
+        return header(*of, at_start=dict(self.start))
 
     def table(self, stack: ExitStack, book: Journal | None) -> LatencyTable:
         """Build everything and time it, in waves where the memory does not hold all networks at once."""
         bench = self.bench
-        start = bench.machine_now()
         note = book.note if book else ""
         known = previous_of(book.lines if book else ())
         bench.probe_core(usual_core_ns(known.rounds))
@@ -178,7 +183,7 @@ class _Job:
         protocol = replace(
             self._protocol(outcomes),
             launches=launch_summary(blocks, bench.rough_ns),
-            at_start=dict(start),
+            at_start=dict(self.start),
             at_end=dict(end),
             interference=interference.summary(),
             journal=note,

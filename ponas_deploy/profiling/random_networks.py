@@ -26,6 +26,7 @@ import numpy as np
 from ponas_deploy.backends import Backend, RunSettings
 from ponas_deploy.errors import FileFormatError, MeasurementError, TableMismatchError
 from ponas_deploy.files.documents import Format, read_document, write_document
+from ponas_deploy.files.journal import difference
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.files.opening import place_of, refuse_file
 from ponas_deploy.measuring.place import HERE, Place
@@ -38,7 +39,7 @@ from ponas_deploy.profiling.gaps import Measured, in_gaps
 from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.profiling.places import conditions_at, reached
 from ponas_deploy.profiling.progress import OnProgress, ProfilingProgress, with_notes
-from ponas_deploy.profiling.resume import header
+from ponas_deploy.profiling.resume import CLOCKS, WHERE_SAID, header
 from ponas_deploy.remote.place import BoardPlace
 from ponas_deploy.tables import store
 from ponas_deploy.tables.grid import SpaceKey
@@ -56,6 +57,7 @@ class MeasuredAs:
     conditions: Conditions
     environment: Mapping[str, str]
     protocol: Mapping[str, str]
+    clocks: Mapping[str, str] = field(default_factory=dict)
 
 
 FORMAT = Format("ponas.whole-networks", 1, MeasuredAs)
@@ -128,11 +130,12 @@ class _Job:
         """What a file must have been measured as to be gone on with."""
         bench = self.bench
         key = SpaceKey.of(bench.space)
-        said = header(key, bench.conditions, bench.environment(), bench.plan, self.seed, None)
-        return MeasuredAs(key, bench.conditions, said["environment"], said["protocol"])
+        of = key, bench.conditions, bench.environment(), bench.plan, self.seed
+        said = header(*of, at_start=dict(bench.machine_now()))
+        return MeasuredAs(key, bench.conditions, said["environment"], said["protocol"], said[CLOCKS])
 
-    def known(self) -> Networks | None:
-        """The networks measured before; TableMismatchError where that was something else."""
+    def known(self, now: MeasuredAs) -> Networks | None:
+        """The networks measured before; TableMismatchError where that was not as `now`."""
         if not self.path.exists():
             return None
         try:
@@ -142,9 +145,9 @@ class _Job:
                 f"{self.path} is there, and nothing beside it says how it was measured: --force measures it"
                 " again."
             ) from error
-        now = self.measured_as()
         names = [one.name for one in fields(now)]
-        differing = [name for name in names if getattr(was, name) != getattr(now, name)]
+        then, here = ({name: getattr(one, name) for name in names} for one in (was, now))
+        differing = [name for name in names if difference({name: then[name]}, {name: here[name]}, WHERE_SAID)]
         if differing:
             raise TableMismatchError(
                 f"{self.path} was measured otherwise ({', '.join(differing)} differ): --force measures it"
@@ -275,7 +278,8 @@ def measure_networks(
     )
     job = _Job(bench, path, seed, on_progress or (lambda progress: None), count, clock)
     bench.on_progress = job.report
-    known = None if overwrite else job.known()
+    now = job.measured_as()
+    known = None if overwrite else job.known(now)
     layers = tuple(layer.name for layer in space.layers)
     rows = list(zip(known.choices, known.values, strict=True)) if known else []
     have = {",".join(choices) for choices, _ in rows}
@@ -291,7 +295,7 @@ def measure_networks(
     for start in range(0, len(left), GROUP):
         begun, texts = clock(), left[start : start + GROUP]
         rows += job.group(texts)
-        write_document(job.note, FORMAT, job.measured_as(), overwrite=True)
+        write_document(job.note, FORMAT, now, overwrite=True)
         choices, values = zip(*rows, strict=True)
         write_networks(Networks(path, layers, choices, values, "latency", tuple(range(2, len(rows) + 2))))
         job.took_s.append(clock() - begun)

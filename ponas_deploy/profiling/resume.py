@@ -13,6 +13,7 @@ from ponas_deploy.errors import TableMismatchError
 from ponas_deploy.files.bounds import AboveZero, Count, Positive
 from ponas_deploy.files.documents import compact
 from ponas_deploy.files.journal import Line, difference
+from ponas_deploy.machines.conditions import clock_settings
 from ponas_deploy.measuring.interference import superseded
 from ponas_deploy.measuring.protocol import Plan, Samples
 from ponas_deploy.profiling.assemble import NetworkSplit, Texts
@@ -21,6 +22,11 @@ from ponas_deploy.tables.grid import SpaceKey
 from ponas_deploy.tables.latency import Conditions, LatencyTable
 from ponas_deploy.tables.latency_upgrade import renamed
 from ponas_deploy.tables.rounds import Round
+
+CLOCKS = "clocks"
+WHERE_SAID = (CLOCKS,)
+"""Objects of a header of which that is compared which both headers say: older journals lack them, and so do
+machines that do not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +93,21 @@ def header(
     plan: Plan,
     seed: int,
     prior: Mapping[str, str] | None = None,
+    *,
+    at_start: Mapping[str, str],
 ) -> dict[str, Any]:
-    """What a journal must have been written for to be continued."""
+    """What a journal must have been written for to be continued.
+
+    `at_start` are the conditions of the machine as a table records them, of which only how its clocks are set
+    stays as it is. The power mode is in `environment`.
+    """
     return {
         **({"prior": dict(prior)} if prior else {}),
         "space": space.document(),
         "conditions": conditions.document(),
         "environment": dict(environment),
         "protocol": expected_protocol(plan, seed),
+        CLOCKS: clock_settings(at_start),
     }
 
 
@@ -124,10 +137,11 @@ def entries_of(table: LatencyTable, wanted: Mapping[str, Any]) -> Iterator[dict[
             recorded.seed,
             recorded.weights,
         ),
+        CLOCKS: clock_settings(recorded.at_start),
     }
-    if was != wanted:
+    if differs := difference(was, wanted, WHERE_SAID):
         raise TableMismatchError(
-            f"nothing can be added to the table, which is of another measurement ({difference(was, wanted)}):"
+            f"nothing can be added to the table, which is of another measurement ({differs}):"
             " measure it again with --force."
         )
     fit, check = (

@@ -10,7 +10,7 @@ from typing import Any, Mapping, Sequence
 
 from ponas_deploy.backends import Session, get_backend, registry
 from ponas_deploy.errors import BackendError, PonasError
-from ponas_deploy.machines.conditions import read_conditions
+from ponas_deploy.machines.conditions import clock_settings, read_conditions
 from ponas_deploy.machines.gpu import required_gpu
 from ponas_deploy.machines.machine import memory_mib
 from ponas_deploy.measuring.affordable import NetworkTrial, affordable, in_waves, round_s
@@ -66,6 +66,7 @@ def carry_out(plan: Plan, number: int, folder: Path, said: Said) -> dict[str, An
             bundle=plan.sha,
             conditions=conditions,
             environment=dict([*about["machine"], *runtime["environment"]]),
+            clocks=clock_settings(dict(about["conditions"])),
         )
         journal = Journal(folder / journal_name(number), header)
         stack.callback(journal.close)

@@ -139,6 +139,11 @@ class LatencyTable:
     rounds: tuple[Round, ...] = field(default=(), repr=False)
 
     @property
+    def power_mode(self) -> str:
+        """The power mode of the device that was measured; empty where the table does not say."""
+        return dict(self.environment).get("power_mode", "")
+
+    @property
     def estimated(self) -> str:
         """That nobody measured this table and how far it may be off, in words; empty where somebody did."""
         if self.protocol.estimate:

@@ -84,5 +84,5 @@ def as_stored(table: LatencyTable | StoredTable | Path | str) -> StoredTable:
         return StoredTable(path, load_latency_table(path))
     path = Path("the") / "table.json"
     if table.conditions and table.space:
-        path = latency_path(table.conditions, table.space)
+        path = latency_path(table.conditions, table.space, table.power_mode)
     return StoredTable(path, table)

@@ -23,6 +23,8 @@ from ponas_deploy.tables.grid import SpaceKey
 from ponas_deploy.tables.latency import Conditions, LatencyTable
 
 SHIPPED = Path(__file__).resolve().parents[2] / "profiles"
+_MOST_MODE = 32
+"""No more letters of a power mode stand in a file's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +89,31 @@ class StoredAccuracy:
         return f"{made}: {certificate.text if certificate else 'no certificate'}"
 
 
-def latency_path(conditions: Conditions, space: SpaceKey) -> Path:
-    """Where the table of these conditions lies in the user's store."""
-    name = (
+def latency_path(
+    conditions: Conditions, space: SpaceKey, power_mode: str = "", folder: Path | None = None
+) -> Path:
+    """Where the table of these conditions lies in the user's store, or in `folder`: one path a power mode.
+
+    Older versions left the mode out of the name. A table that lies there stays there where it is of this mode
+    or does not say of which, and so does the journal of one that was interrupted.
+    """
+    folder = folder or home() / "latency" / slug(conditions.device)
+    path = folder / (
         f"{conditions.backend}-{conditions.precision}-t{conditions.threads}-b{conditions.batch}"
-        f"-{space.name}-{space.resolution}px-{space.classes}c"
+        f"-{space.name}-{space.resolution}px-{space.classes}c.json"
     )
-    return home() / "latency" / slug(conditions.device) / f"{name}.json"
+    mode = slug(power_mode)[:_MOST_MODE]
+    return path.with_name(f"{path.stem}-{mode}.json") if mode and not _is_of(path, power_mode) else path
+
+
+def _is_of(path: Path, power_mode: str) -> bool:
+    """Whether a table of this power mode lies at a path that does not name it, or begins to."""
+    if not path.exists():
+        return path.with_suffix(".journal").exists()
+    try:
+        return load_latency_table(path).power_mode in ("", power_mode)
+    except PonasError:  # what cannot be read is of no mode
+        return False
 
 
 def lock_path() -> Path:
@@ -104,11 +124,12 @@ def lock_path() -> Path:
 def latency_tables() -> tuple[tuple[StoredTable, ...], tuple[PonasError, ...]]:
     """Every latency table with conditions, by what is in the files; the user's own hide shipped ones.
 
-    Beside them the errors of those files that cannot be read.
+    One of each power mode. Beside them the errors of those files that cannot be read.
     """
-    found: dict[tuple[Conditions, SpaceKey], StoredTable] = {}
+    found: dict[tuple[Conditions, SpaceKey, str], StoredTable] = {}
     problems = []
     for root in (home(), SHIPPED):
+        own = {key[:2] for key in found}
         for path in sorted((root / "latency").rglob("*.json")):
             try:
                 table = load_latency_table(path)
@@ -117,7 +138,8 @@ def latency_tables() -> tuple[tuple[StoredTable, ...], tuple[PonasError, ...]]:
                 continue
             if table.conditions is not None and table.space is not None:
                 named = replace(table.conditions, device=slug(table.conditions.device))
-                found.setdefault((named, table.space), StoredTable(path, table))
+                if (named, table.space) not in own:
+                    found.setdefault((named, table.space, table.power_mode), StoredTable(path, table))
     return tuple(found.values()), tuple(problems)
 
 

@@ -131,3 +131,20 @@ def test_a_disk_that_fails_when_it_is_flushed_is_one_sentence(path: Path) -> Non
         book._file = file
     os.close(reader)
     os.close(writer)
+
+
+def test_of_some_objects_only_what_both_headers_say_is_compared(path: Path) -> None:
+    def opened(*said: dict[str, str]) -> str:
+        header = {**HEADER, **({"clocks": said[0]} if said else {})}
+        with Journal(path, header, ("clocks",)) as book:
+            book.append({"a": 1})
+            return book.note
+
+    opened()
+    assert opened({"governor": "performance"}).startswith("continuing"), "the header there is older"
+    path.unlink()
+    opened({"governor": "performance"})
+    for said in ((), ({},), ({"gpu_clocks": "1020 MHz"},), ({"governor": "performance"},)):
+        assert opened(*said).startswith("continuing")
+    assert "(clocks governor performance there, powersave here)" in opened({"governor": "powersave"})
+    assert path.with_name("profile.journal.old-1").exists()

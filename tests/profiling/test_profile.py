@@ -20,7 +20,10 @@ from ponas_deploy.backends import RunSettings
 from ponas_deploy.backends.fake import FakeBackend, FakeDevice, FakeSession
 from ponas_deploy.errors import BackendError, MeasurementError, TableMismatchError, UnknownNameError
 from ponas_deploy.fitting.correction import LEAST_CHECK, LEAST_FIT
+from ponas_deploy.machines.conditions import Reading
+from ponas_deploy.machines.devfreq import GpuClock
 from ponas_deploy.measuring.protocol import Plan
+from ponas_deploy.profiling import bench
 from ponas_deploy.profiling.models import network_bytes
 from ponas_deploy.profiling.profile import profile
 from ponas_deploy.profiling.progress import ProfilingProgress
@@ -244,6 +247,48 @@ def test_a_journal_of_other_conditions_is_not_mixed_in(tiny: Space, tmp_path: Pa
     assert "environment fake_device" in table.protocol.journal
     assert journal.with_name("profile.journal.old-1").read_bytes() == first
     assert table.grid == profiled(tiny, FakeDevice(node_ns=9_000), device="d").grid
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "what"),
+    [
+        (Reading(governor="ondemand"), Reading(governor="powersave"), "governor ondemand there, powersave"),
+        (
+            Reading(gpu_clock=GpuClock(306, 1020, 1020)),
+            Reading(gpu_clock=GpuClock(306, 306, 1020)),
+            "gpu_clocks 1020 MHz there, 306-1020 MHz",
+        ),
+    ],
+    ids=["governor", "GPU clocks"],
+)
+def test_a_journal_of_other_clocks_is_not_mixed_in(
+    tiny: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: Reading, now: Reading, what: str
+) -> None:
+    journal = tmp_path / "profile.journal"
+    monkeypatch.setattr(bench, "read_conditions", lambda: then)
+    short = profiled(tiny, device="d", journal=journal, time_budget_s=0.0)
+    assert "continuing" in profiled(tiny, device="d", journal=journal, time_budget_s=0.0).protocol.journal
+    first = journal.read_bytes()
+    monkeypatch.setattr(bench, "read_conditions", lambda: now)
+    table = profiled(tiny, device="d", journal=journal)
+    assert f"(clocks {what} here)" in table.protocol.journal
+    assert journal.with_name("profile.journal.old-1").read_bytes() == first
+    with pytest.raises(TableMismatchError, match=f"clocks {what} here"):
+        profiled(tiny, device="d", journal=tmp_path / "another", further=short)
+
+
+def test_a_journal_that_says_nothing_of_clocks_is_gone_on_with(
+    tiny: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = tmp_path / "profile.journal"
+    through = profiled(tiny, device="d", journal=journal)
+    header, _, rest = journal.read_text(encoding="utf-8").partition("\n")
+    older = {key: value for key, value in json.loads(header).items() if key != "clocks"}
+    journal.write_text(f"{json.dumps(older)}\n{rest}", encoding="utf-8")
+    monkeypatch.setattr(bench, "read_conditions", lambda: Reading(governor="powersave"))
+    resumed = profiled(tiny, device="d", journal=journal)
+    assert "continuing" in resumed.protocol.journal
+    assert resumed.measurements == through.measurements
 
 
 def test_launches_are_counted_where_a_runtime_launches(tiny: Space, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -12,7 +13,9 @@ from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.backends.fake import FakeBackend, FakeDevice
 from ponas_deploy.errors import MeasurementError, TableMismatchError
 from ponas_deploy.fitting import fit_networks
+from ponas_deploy.machines.conditions import Reading
 from ponas_deploy.measuring.protocol import Plan
+from ponas_deploy.profiling import bench
 from ponas_deploy.profiling.progress import ProfilingProgress
 from ponas_deploy.profiling.random_networks import GROUP, draws, measure_networks, quick
 from ponas_deploy.tables.networks_csv import Networks, read_networks
@@ -101,6 +104,21 @@ def test_another_measurement_is_not_added(tiny: Space, tmp_path: Path) -> None:
         measured(tiny, Backend(), path, 3)
     with pytest.raises(MeasurementError, match="65 networks were asked for, and 64 different ones"):
         measured(tiny, Backend(), tmp_path / "other.csv", 65)
+
+
+def test_networks_under_another_governor_are_not_added(
+    tiny: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "measured.csv"
+    measured(tiny, Backend(), path, 3)
+    note = path.with_suffix(".measured.json")
+    older = {key: value for key, value in json.loads(note.read_text()).items() if key != "clocks"}
+    note.write_text(json.dumps(older))
+    monkeypatch.setattr(bench, "read_conditions", lambda: Reading(governor="performance"))
+    assert len(measured(tiny, Backend(), path, 4)) == 8, "the note there is older"
+    monkeypatch.setattr(bench, "read_conditions", lambda: Reading(governor="powersave"))
+    with pytest.raises(TableMismatchError, match=r"was measured otherwise \(clocks differ\): --force"):
+        measured(tiny, Backend(), path, 5)
 
 
 def test_on_a_real_runtime(tiny: Space, tmp_path: Path) -> None:

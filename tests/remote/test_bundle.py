@@ -27,6 +27,7 @@ from conftest import tiny_space
 from ponas_deploy.backends.onnx_interface import read_interface
 from ponas_deploy.commands import app
 from ponas_deploy.errors import FileFormatError, OverwriteError, PonasError, TableMismatchError
+from ponas_deploy.machines.conditions import clock_settings
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.profiling.bundle import MAIN, BundleOptions, levels, make_bundle
 from ponas_deploy.profiling.bundle_result import import_result, tables_of
@@ -163,6 +164,12 @@ def test_it_runs_unpacked_and_with_a_clock_that_stands_at_1970(
             assert archive.testzip() is None
             assert set(archive.namelist()) == {"bundle.json", "result.json", "0.journal"}
             assert {member.date_time[0] for member in archive.infolist()} == {1980}
+            (ended,) = (
+                one
+                for one in json.loads(archive.read("result.json"))["profiles"].values()
+                if "at_start" in one
+            )
+            assert entries(archive.read("0.journal"))[0]["clocks"] == clock_settings(ended["at_start"])
         result.unlink()
 
 

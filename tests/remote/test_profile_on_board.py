@@ -33,7 +33,7 @@ from ponas_deploy.profiling.on_board import profile_on_board
 from ponas_deploy.profiling.progress import ProfilingProgress
 from ponas_deploy.profiling.worker import Request, make
 from ponas_deploy.remote.job import BoardBusyError, Job
-from ponas_deploy.remote.place import place_on
+from ponas_deploy.remote.place import BoardPlace, place_on
 from ponas_deploy.tables.files import load_latency_table
 from ponas_deploy.tables.latency import LatencyTable
 from searchspace import SPACES, Space
@@ -120,6 +120,21 @@ def test_a_round_is_one_step_and_few_messages(
     profiled(BOX, request_for(tiny, tmp_path / "there", rounds=20), [])
     assert steps["round"] == 20
     assert messages["round"] == 20
+
+
+def test_a_journal_of_other_gpu_clocks_of_the_board_is_set_aside(
+    tiny: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request, notes = replace(request_for(tiny, tmp_path / "out"), overwrite=True), list[str]()
+    for clocks in ("306-1020 MHz", "306-1020 MHz", "1020 MHz"):
+        now = (("gpu_clocks", clocks),)
+        monkeypatch.setattr(BoardPlace, "conditions", lambda place, now=now: now)
+        table = profiled(BOX, request, [])
+        assert table.protocol.at_start == dict(now)
+        notes.append(table.protocol.journal)
+    assert notes[0] == ""
+    assert notes[1].startswith("continuing")
+    assert "(clocks gpu_clocks 306-1020 MHz there, 1020 MHz here)" in notes[2]
 
 
 # --- whatever ends on the way
