@@ -61,8 +61,9 @@ def choose_over(
     """The best network within a budget over several latency tables, each with its `Side` and its name.
 
     Of networks that lose the same the faster one, with a margin where a `confidence` asks for one. Its
-    warnings are about all tables and about this network alone; `on_note` is called with each. BudgetError,
-    the most hopeful table's, where none fits.
+    warnings are about all tables and about this network alone; `on_note` is called with each. With a
+    `confidence` boards of the device book are asked what they are now. BudgetError, the most hopeful table's,
+    where none fits; MeasurementError where a table is too poor or too old to promise.
     """
     found, refusals, said = list[Choice](), list[BudgetError](), dict[str, None]()
 
@@ -76,15 +77,18 @@ def choose_over(
     if text := binds_nothing([stored.table.grid for stored in kept], budget.latency_ms):
         note_once(text)
     for name, stored, side in rows:
-        named = {name: stored.table}
-        for text in _against(named, side.accuracy, budget, confidence):
+        for text in _against({name: stored.table}, side.accuracy, budget, confidence):
             note_once(text)
+    if confidence:
+        for text in refuse_stale([stored for _, stored, _ in rows], on_note):
+            note_once(text)
+    for name, stored, side in rows:
         try:
             one = _chosen(stored, side, budget, name, method, seed, confidence)
         except BudgetError as error:
             refusals.append(error)
             continue
-        against = doubts(named, side.accuracy)
+        against = doubts({name: stored.table}, side.accuracy)
         found.append(replace(one, doubts=against, table=name if len(latencies) > 1 else ""))
     if not found:
         raise _most_hopeful(refusals)
@@ -120,8 +124,6 @@ def _chosen(
 ) -> Choice:
     """The best network by a table called `name`; its warnings are those about this network."""
     table, accuracy = latency.table, side.accuracy
-    if confidence:
-        refuse_stale(latency)
     left = margin(table, confidence) if confidence else None
     found = choose_within(left, table, accuracy, budget, space=side.space, method=method, seed=seed)
     beyond = beyond_the_rows(table, found.predicted_ms)
@@ -184,7 +186,8 @@ def specialize(
             each, or one that says what other resolutions lose.
         budget: the limits as a value (`Budget`); or name them below.
         confidence: keep this share of networks (0.5 to 0.999) under the budget, by a margin from the
-            table's certificate; None leaves no margin.
+            table's certificate; None leaves no margin. A board of the device book is asked over its link
+            whether its table still holds; one that cannot be reached is a note.
         space: for limits on anything but latency, where the table does not know its space.
         method: "exact" (the optimum) or "ga" (the paper's genetic algorithm, with its gap to the optimum).
         seed: of the genetic algorithm.

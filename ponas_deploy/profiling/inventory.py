@@ -45,9 +45,9 @@ class Target:
 
     `device` is `cpu` or `gpu` of this machine, or the name of a device that has latency tables (see
     `devices`). Without `backends` every runtime that is installed is considered (of a board of the device
-    book those that it names there), without `precisions` every
-    precision they have; lists are kept as tuples, a lone name as a list of one. `threads` is what the runtime
-    may use, `batch` the images of one run.
+    book those that it names there, see `used_backends`), without `precisions` every precision they have;
+    lists are kept as tuples, a lone name as a list of one. `threads` is what the runtime may use, `batch` the
+    images of one run.
 
     Raises PonasError for fewer than one thread or image, and for more threads than this machine has
     processors where it is the device.
@@ -68,8 +68,6 @@ class Target:
                 raise PonasError(f"{what} is {getattr(self, what)}: ask for 1 or more.")
         if (fault := threads_fault(self.threads)) and self.local:
             raise PonasError(fault)
-        if not self.backends and (board := self.board):
-            object.__setattr__(self, "backends", board.board.backends)
 
     @property
     def local(self) -> bool:
@@ -96,6 +94,14 @@ class Target:
     def board(self) -> Entry | None:
         """The board of the device book that the device is, by its name or an alias."""
         return None if self.local else find_board(self.device)
+
+    @property
+    def used_backends(self) -> tuple[str, ...]:
+        """The runtimes that were named, else those that the device book names for the board."""
+        if self.backends:
+            return tuple(self.backends)
+        board = self.board
+        return board.board.backends if board else ()
 
     @property
     def is_known(self) -> bool:
@@ -144,7 +150,22 @@ def serving(
             f"no table of {target.device_name} serves: {mismatch(target, space, tables[0])};"
             f" see `ponas devices`{_with_space(of_other_spaces(target, space))}."
         )
-    return measured_first(found, on_note)
+    return measured_first(_newest(found, on_note), on_note)
+
+
+def _newest(tables: Sequence[StoredTable], on_note: OnNote) -> tuple[StoredTable, ...]:
+    """The newest of tables of the same conditions, which are of several power modes; others are named."""
+    newest = {_named(stored): stored for stored in sorted(tables, key=lambda one: one.table.created)}
+    for stored in tables:
+        if (other := newest[_named(stored)]) is not stored:
+            mode = other.table.power_mode or "unknown"
+            on_note(f"{stored.name} is left out: {other.name}, of power mode {mode}, was made later")
+    return tuple(stored for stored in tables if newest[_named(stored)] is stored)
+
+
+def _named(stored: StoredTable) -> Conditions:
+    """The conditions of a table, with the device by the name that it is asked for by."""
+    return replace(stored.conditions, device=stored.device)
 
 
 def refuse_unknown(target: Target, devices: Mapping[str, object]) -> None:
@@ -194,7 +215,7 @@ def of_conditions(conditions: Conditions) -> tuple[StoredTable, ...]:
     """The user's own tables of this machine in these conditions, of any space, that still serve."""
     named = replace(conditions, device=slug(conditions.device))
     tables = known_devices().get(named.device, ())
-    alike = (one for one in tables if replace(one.conditions, device=one.device) == named)
+    alike = (one for one in tables if _named(one) == named)
     return tuple(stored for stored in alike if _serves_at(HERE, stored))
 
 
@@ -253,8 +274,9 @@ def mismatch(target: Target, space: Space, stored: StoredTable) -> str:
     ):
         if asked != made:
             return f"{stored.name} is of {what} {made}, not {asked}"
+    backends = target.backends if stored.table.estimated else target.used_backends
     for what, wanted, is_of in (
-        ("backend", target.backends, conditions.backend),
+        ("backend", backends, conditions.backend),
         ("precision", target.precisions, conditions.precision),
     ):
         if wanted and is_of not in wanted:
@@ -373,7 +395,7 @@ def make_table(
     from ponas_deploy.tables.files import load_latency_table
 
     key = SpaceKey.of(space)
-    path = path or store.latency_path(conditions, key)
+    path = path or path_at(place, conditions, key)
     refuse_file(path, overwrite=overwrite or further)
     file, journal = path.absolute(), path.with_suffix(".journal").absolute()
     request = Request(
@@ -399,6 +421,11 @@ def make_table(
             profile_in_worker(request, on_progress, timeouts)
     journal.unlink(missing_ok=True)
     return StoredTable(path, load_latency_table(path))
+
+
+def path_at(place: Place, conditions: Conditions, space: SpaceKey, folder: Path | None = None) -> Path:
+    """Where the table of a machine in its power mode of now lies; see `latency_path`."""
+    return store.latency_path(conditions, space, dict(place.environment()).get("power_mode", ""), folder)
 
 
 def built_before(conditions: Conditions) -> BuildTimes | None:

@@ -25,7 +25,7 @@ def tables_of_devices(
     for target in targets:
         sides = resolutions_of(target, space) if resolutions is None else resolutions
         spaces = [at(space, px) for px in sides] or [space]
-        own = [stored for one in spaces for stored in serving(target, one)]
+        own = [stored for one in spaces for stored in serving(target, one, on_note=on_note)]
         if not own:
             raise PonasError(
                 f"no table of '{target.device}' serves space {space.name} at {spaces[0].resolution} px:"

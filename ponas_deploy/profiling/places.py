@@ -38,8 +38,8 @@ def reached(target: Target, title: str, on_note: OnNote = no_note) -> Iterator[P
             raise PonasError(f"{target.board.name}: {about.threads_fault}")
         for text in what_to_lock(dict(about.conditions), dict(about.machine).get("power_mode", "")):
             on_note(f"{place.name}: {text}")
-        if _by_the_book(target):
-            for one in place.runtimes(target.backends):
+        if not target.backends:
+            for one in place.runtimes(target.used_backends):
                 if one.problem:
                     on_note(f"{place.name} is left without {one.backend} of the book: {one.problem}")
         yield place
@@ -86,7 +86,7 @@ def for_engines(place: Place, target: Target, on_note: OnNote = no_note) -> Targ
     makers = tuple(filter(registry.makes_engines, there))
     if len(makers) == len(there):
         return target
-    if not makers or (target.backends and not _by_the_book(target)):
+    if not makers or target.backends:
         registry.refuse_without_engines(there)
     for name in there:
         if name not in makers:
@@ -106,11 +106,11 @@ def known_at(place: Place, target: Target) -> dict[str, tuple[str, ...]] | None:
     """
     if not isinstance(place, BoardPlace):
         return None
-    if target.backends and not _by_the_book(target):
+    if target.backends:
         return {name: place.runtime(name).precisions for name in target.backends}
     there = place.runtimes(asked_of(target))
     usable = {one.backend: one for one in there if not one.problem}
-    if not target.backends:
+    if not target.used_backends:
         on_gpu = any(one.on_gpu for one in usable.values())
         usable = {
             name: one
@@ -123,16 +123,10 @@ def known_at(place: Place, target: Target) -> dict[str, tuple[str, ...]] | None:
     return {name: one.precisions for name, one in usable.items()}
 
 
-def _by_the_book(target: Target) -> bool:
-    """Whether a board's runtimes are those that its entry names."""
-    entry = target.board
-    return entry is not None and bool(target.backends) and target.backends == entry.board.backends
-
-
 def asked_of(target: Target) -> tuple[str, ...]:
-    """The runtimes that a board is asked for: those of the target, else the default ones."""
-    if target.backends:
-        return tuple(target.backends)
+    """The runtimes that a board is asked for: those of the target or the book, else the default ones."""
+    if target.used_backends:
+        return target.used_backends
     default = (*registry.default_backends(registry.GPU), *registry.default_backends(registry.CPU))
     names = (one for name in default for one in (name, registry.stand_in_for(name)))
     return tuple(name for name in names if name and runs_on_boards(name))

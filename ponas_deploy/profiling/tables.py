@@ -24,6 +24,7 @@ from ponas_deploy.profiling.inventory import (
     missing,
     of_other_spaces,
     outdated,
+    path_at,
     serving,
 )
 from ponas_deploy.profiling.overtime import overtime_note
@@ -101,8 +102,7 @@ def _profiled(
     paths = {}
     for conditions in conditions_at(place, target):
         named = replace(conditions, device=options.device_name or conditions.device)
-        path = store.latency_path(named, SpaceKey.of(space))
-        paths[named] = options.out / path.name if options.out else path
+        paths[named] = path_at(place, named, SpaceKey.of(space), options.out)
     prior = store.find_table(options.prior) if options.prior else None
     accuracy = accuracy_of(space, options.accuracy)
     known = load_prior(prior, options.networks or NETWORKS) if prior else None
@@ -199,7 +199,8 @@ def tables_for(
         names = " or ".join(others)
         on_note(f"your tables of this machine are of another space: --space {names} takes them")
     for stale, differ in outdated(target, space, place):
-        on_note(f"{in_words(stale, differ)}: profiled again")
+        if stale.conditions in wanted:
+            on_note(f"{in_words(stale, differ)}: profiled again")
     deadline = monotonic() + time_budget_s
     made: list[StoredTable] = []
     worth = _worth_profiling(wanted, tables, space, time_budget_s, on_note, on_build, place)

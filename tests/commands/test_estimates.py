@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from ponas_deploy.boards.book import Board, Entry, add_board
 from ponas_deploy.commands import app
 from ponas_deploy.engines.task import RANDOM_WEIGHTS_GUESSED
+from ponas_deploy.errors import PonasError
 from ponas_deploy.files.home import home
 from ponas_deploy.fitting.board_figures import board_figures
 from ponas_deploy.machines.machine import this_machine
@@ -216,3 +218,12 @@ def test_a_budget_that_binds_nothing_is_said_of_any_table(run: Run) -> None:
 def test_what_cannot_be_estimated_is_said(run: Run, command: tuple[str, ...], code: int, words: str) -> None:
     result = run(*command)
     assert (result.exit_code, words in result.output) == (code, True), result.output
+
+
+def test_an_estimate_is_of_none_of_the_runtimes_that_the_book_names(run: Run, board: Entry) -> None:
+    add_board(board.name, Board(command=(), backends=("tensorrt",)), overwrite=True)
+    (made,) = estimated(run, "--device", board.name)["tables"]
+    (found,) = serving(Target(board.name), SPACE)
+    assert str(found.path) == made["path"]
+    with pytest.raises(PonasError, match="is of backend estimate, not tensorrt"):
+        serving(Target(board.name, "tensorrt"), SPACE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from ponas_deploy.backends import get_backend
+from ponas_deploy.boards.book import Board, Entry, add_board
 from ponas_deploy.commands import app
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.search.specialize import slowest_useful_ms
@@ -107,6 +109,25 @@ def test_a_table_of_this_machine_as_it_was_is_refused_where_it_would_promise(run
     assert (refused.exit_code, refused.stdout) == (1, "")
     words = f"was made with onnxruntime 0.1, here is {runtime}. No engine is promised by such a table"
     assert words in " ".join(refused.stderr.split())
+
+
+def test_a_table_of_a_board_as_it_was_is_refused_where_it_would_promise(run: Run, board: Entry) -> None:
+    runtime = dict(get_backend("onnxruntime").environment())["runtime"]
+    here = {**dict(this_machine().environment()), "runtime": runtime}
+    for name, made in (("now", here), ("then", {**here, "runtime": "onnxruntime 0.1"})):
+        conditions = Conditions(board.name, "onnxruntime", "fp32", 1, 1)
+        table = replace(certified(1.05), conditions=conditions, environment=tuple(made.items()))
+        write_latency_table(table, Path(f"{name}.json"))
+    assert document(run("now.json", "--json", "--confidence", "0.9"))["warnings"] == []
+    assert "connecting" not in run("then.json").stderr, "nothing is promised"
+    refused = run("then.json", "--json", "--confidence", "0.9")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    words = f"was made with onnxruntime 0.1, here is {runtime}. No engine is promised by such a table"
+    assert words in " ".join(refused.stderr.split())
+    add_board(board.name, Board(command=("false",), python=sys.executable), overwrite=True)
+    (warning,) = document(run("then.json", "--json", "--confidence", "0.9"))["warnings"]
+    assert warning.startswith(f"{board.name}: ")
+    assert warning.endswith("It was not checked whether /then still holds for the board as it is now.")
 
 
 def test_a_budget_that_only_the_margin_refuses_says_so(run: Run) -> None:

@@ -18,7 +18,7 @@ from ponas_deploy.checks.engine import verify
 from ponas_deploy.commands import app
 from ponas_deploy.engines.deployment import deploy, export
 from ponas_deploy.engines.measured_model import measure_model
-from ponas_deploy.errors import BackendError, PonasError, UnknownNameError
+from ponas_deploy.errors import BackendError, MeasurementError, PonasError, UnknownNameError
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.measuring.place import HERE
 from ponas_deploy.profiling import inventory, tables
@@ -31,9 +31,11 @@ from ponas_deploy.profiling.places import (
     reached_if_possible,
 )
 from ponas_deploy.profiling.random_networks import profile_networks
+from ponas_deploy.profiling.staleness import refuse_stale
 from ponas_deploy.remote.job import Job, WorkerEnded
 from ponas_deploy.remote.place import BoardPlace, RuntimeThere
 from ponas_deploy.tables.latency import Conditions
+from ponas_deploy.tables.measured_how import MeasurementProtocol
 from ponas_deploy.tables.store import StoredTable
 from sample_tables import latency_table
 from searchspace.architecture import Architecture
@@ -48,6 +50,7 @@ CUDA = RuntimeThere("onnxruntime-cuda", precisions=("fp32",), on_gpu=True)
 ORT = RuntimeThere("onnxruntime", precisions=("fp32",))
 PERF_TEST = RuntimeThere("onnxruntime_perf_test", precisions=("fp32",))
 BENCHMARK_APP = RuntimeThere("benchmark_app", precisions=("fp32",))
+CLOCKS = (("gpu_clocks", "1020 MHz"),)
 
 
 class Said(BoardPlace):
@@ -90,9 +93,9 @@ def test_a_runtime_that_is_named_and_missing_is_an_error(board: Entry) -> None:
 def test_the_book_says_which_runtimes_of_a_board_are_used(board: Entry) -> None:
     both = ("onnxruntime", "tensorrt")
     add_board("box", Board(command=(), python=sys.executable, backends=both), overwrite=True)
-    assert Target("box").backends == both
-    assert Target("box", "openvino").backends == ("openvino",)
-    assert Target("cpu").backends == ()
+    assert Target("box").used_backends == both
+    assert Target("box", "openvino").used_backends == ("openvino",)
+    assert Target("cpu").used_backends == ()
     assert known_at(Said(TENSORRT, CUDA, ORT), Target("box")) == {
         "onnxruntime": ("fp32",),
         "tensorrt": ("fp16", "fp32"),
@@ -135,6 +138,24 @@ def test_a_table_of_what_makes_no_engines_serves_only_where_none_is_built(
         stored(tiny, device, conditions=conditions)
         found = tables.tables_for(target, tiny, 1.0)
         assert {one.conditions.backend for one in found} == served
+
+
+def test_a_runtime_that_is_named_is_not_that_of_the_book(board: Entry) -> None:
+    add_board("box", Board(command=(), python=sys.executable, backends=("tensorrt",)), overwrite=True)
+    with pytest.raises(PonasError, match="box has no runtime"):
+        known_at(Said(ORT), Target("box"))
+    with pytest.raises(BackendError, match=r"^tensorrt: on box: is not there\.$"):
+        known_at(Said(ORT), Target("box", "tensorrt"))
+    assert replace(Target("box"), threads=2).backends == (), "and stays so"
+
+
+def test_what_the_book_lacks_is_not_said_of_a_runtime_that_is_named(board: Entry) -> None:
+    entry = Board(command=(), python=sys.executable, backends=("trtexec",))
+    add_board("box", entry, overwrite=True)
+    notes = list[str]()
+    with reached(Target("box", "trtexec"), "test", notes.append) as place, pytest.raises(BackendError):
+        conditions_at(place, Target("box", "trtexec"))
+    assert not any("of the book" in note for note in notes)
 
 
 def test_a_board_is_asked_once_and_what_it_lacks_of_the_book_is_said_once(
@@ -225,6 +246,28 @@ def test_a_table_of_a_board_that_is_another_thing_now_is_warned_of(board: Entry,
     assert notes[0].endswith(": measured again")
     threads = replace(old.table, conditions=replace(old.conditions, threads=2))
     assert device_of(StoredTable(old.path, threads)) == Target("box", "onnxruntime", threads=2)
+
+
+def test_a_table_of_a_board_that_is_another_thing_now_makes_no_promise(
+    board: Entry, tiny: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    notes, asked = list[str](), list[str]()
+
+    def conditions(place: BoardPlace) -> tuple[tuple[str, str], ...]:
+        asked.append(place.name)
+        return CLOCKS
+
+    monkeypatch.setattr(BoardPlace, "conditions", conditions)
+    locked = MeasurementProtocol(at_start=dict(CLOCKS))
+    both = stored(tiny, "box", protocol=locked), stored(tiny_space(64), "box")
+    assert refuse_stale(both, notes.append) == ()
+    assert (asked, notes) == (["box"], ["connecting to box ..."]), "once for both"
+    free = stored(tiny, "box", protocol=MeasurementProtocol(at_start={"gpu_clocks": "306-1020 MHz"}))
+    with pytest.raises(MeasurementError, match=r"clocks of 306-1020 MHz, here is .* 1020 MHz.* No engine"):
+        refuse_stale((both[1], free))
+    unknown = replace(both[0].conditions, backend="openvino-of-tomorrow")
+    assert refuse_stale((replace(free, table=replace(free.table, conditions=unknown)),)) == ()
 
 
 def test_a_model_is_measured_on_a_board(board: Entry, model: bytes, tmp_path: Path) -> None:

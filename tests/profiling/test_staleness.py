@@ -18,6 +18,7 @@ from ponas_deploy.profiling import inventory, staleness, tables
 from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.profiling.staleness import Difference, differences, differing, in_words, made_with
 from ponas_deploy.tables import store
+from ponas_deploy.tables.grid import SpaceKey
 from ponas_deploy.tables.latency import Conditions
 from ponas_deploy.tables.measured_how import MeasurementProtocol
 from ponas_deploy.tables.quality import quality_findings
@@ -103,6 +104,28 @@ def test_a_power_mode_that_changed_makes_a_table_stale(tiny: Space, monkeypatch:
     assert devices.this_machine() is not there
 
 
+def test_tables_of_two_power_modes_serve_in_turn(tiny: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes, profiled, notes = ("nvpmodel 0 (MAXN)", "nvpmodel 2 (15W)"), list[str](), list[str]()
+
+    def profile(conditions: Conditions, space: Space, *given: object, **more: object) -> StoredTable:
+        path = inventory.path_at(place.HERE, conditions, SpaceKey.of(space))
+        environment = (*place.HERE.environment(), *get_backend(conditions.backend).environment())
+        made = stored(space, conditions.device, environment=environment)
+        made.path.rename(path)
+        profiled.append(made.table.power_mode)
+        return StoredTable(path, made.table)
+
+    monkeypatch.setattr(tables, "profile_stored", profile)
+    target = Target("cpu", "onnxruntime", "fp32")
+    for mode in (*modes, *modes):
+        monkeypatch.setattr(place, "this_machine", lambda mode=mode: replace(this_machine(), power_mode=mode))
+        (found,) = tables.tables_for(target, tiny, 10.0, on_note=notes.append)
+        assert found.table.power_mode == mode
+        assert not tables.is_outdated(found.path, place.HERE)
+    assert profiled == [*modes]
+    assert [note.endswith("profiled again") for note in notes] == [True], "the first one, for the second mode"
+
+
 def of_older_runtime(space: Space) -> StoredTable:
     made = stored(space, this_machine().name)
     environment = {**dict(made.table.environment), "runtime": "onnxruntime 0.1"}
@@ -173,10 +196,10 @@ def test_a_stale_table_of_this_machines_gpu_makes_no_promise(
     made = stored(tiny, "nvidia-h200")
     environment = {**dict(made.table.environment), "runtime": "onnxruntime 0.1"}
     made = stored(tiny, "nvidia-h200", environment=tuple(environment.items()))
-    staleness.refuse_stale(made)  # of another machine: nothing to compare with
+    assert staleness.refuse_stale([made]) == ()  # of another machine: nothing to compare with
     monkeypatch.setattr(staleness, "this_gpu", lambda: "nvidia-h200")
     with pytest.raises(MeasurementError, match=r"with onnxruntime 0\.1, here is .* No engine is promised"):
-        staleness.refuse_stale(made)
+        staleness.refuse_stale([made])
 
 
 def made_while_busy(space: Space) -> StoredTable:

@@ -16,6 +16,10 @@ from ponas_deploy.profiling import inventory
 from ponas_deploy.profiling.devices import known_devices
 from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.tables import store
+from ponas_deploy.tables.grid import SpaceKey
+from ponas_deploy.tables.latency import Conditions
+from ponas_deploy.tables.latency_file import write_latency_table
+from ponas_deploy.tables.named import as_stored
 from ponas_deploy.tables.store import StoredTable
 from searchspace.space import Space
 from stored_tables import stored
@@ -143,3 +147,59 @@ def test_a_table_that_names_no_device_cannot_make_an_engine(tiny: Space) -> None
     made = stored(tiny, "board")
     with pytest.raises(TableMismatchError, match="names no device"):
         _ = StoredTable(made.path, replace(made.table, conditions=None)).conditions
+
+
+# --- power modes of one device
+
+
+def in_mode(space: Space, mode: str, created: str = "2026-01-01") -> StoredTable:
+    """A table of a board in a power mode, where such a table is stored."""
+    made = stored(space, "jetson", created=created)
+    made.path.unlink()
+    table = replace(made.table, environment=(*made.table.environment, ("power_mode", mode)))
+    path = store.latency_path(made.conditions, SpaceKey.of(space), mode)
+    write_latency_table(table, path)
+    return StoredTable(path, table)
+
+
+def test_tables_of_two_power_modes_lie_side_by_side_and_the_newest_serves(tiny: Space) -> None:
+    slow = in_mode(tiny, "nvpmodel 2 (15W)", "2026-02-02")
+    fast = in_mode(tiny, "nvpmodel 0 (MAXN)")
+    assert slow.path.stem == "onnxruntime-fp32-t1-b1-tiny-32px-10c-nvpmodel-2-15w"
+    assert known_devices()["jetson"] == (fast, slow)
+    assert store.latency_table(fast.name) == fast
+    notes = list[str]()
+    assert inventory.serving(Target("jetson"), tiny, on_note=notes.append) == (slow,)
+    assert notes == [f"{fast.name} is left out: {slow.name}, of power mode nvpmodel 2 (15W), was made later"]
+    assert as_stored(slow.table).path == slow.path
+
+
+def test_a_table_at_the_path_of_older_versions_stays_there(tiny: Space) -> None:
+    of = Conditions("jetson", "onnxruntime", "fp32", 1, 1), SpaceKey.of(tiny)
+    plain, mode = store.latency_path(*of), "nvpmodel 0 (MAXN)"
+    named = plain.with_name(f"{plain.stem}-nvpmodel-0-maxn.json")
+    assert store.latency_path(*of, mode) == named
+    plain.parent.mkdir(parents=True)
+    plain.with_suffix(".journal").touch()
+    assert store.latency_path(*of, mode) == plain, "an interrupted profile goes on"
+    plain.with_suffix(".journal").unlink()
+    older = stored(tiny, "jetson")
+    assert store.latency_path(*of, mode) == older.path, "it does not say its mode"
+    environment = (*older.table.environment, ("power_mode", mode))
+    older = stored(tiny, "jetson", environment=environment)
+    assert store.latency_path(*of, mode) == older.path == plain
+    assert store.latency_path(*of, "nvpmodel 2 (15W)") != plain
+    assert store.latency_path(*of, mode, home()) == home() / named.name
+    assert inventory.serving(Target("jetson"), tiny) == (older,)
+    plain.write_text("{")
+    assert store.latency_path(*of, mode) == named
+
+
+def test_a_shipped_table_is_hidden_by_one_of_the_users_in_any_power_mode(
+    tiny: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored(tiny, "jetson")
+    monkeypatch.setattr(store, "SHIPPED", home())
+    monkeypatch.setenv("PONAS_HOME", str(tmp_path / "second"))
+    mine = in_mode(tiny, "nvpmodel 0 (MAXN)")
+    assert known_devices()["jetson"] == (mine,)
