@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from searchspace.errors import ArchitectureError, UnknownNameError
 from searchspace.ops import Op
 from searchspace.space import HEAD, STEM, Layer, Space
-from searchspace.spaces.registry import published
+from searchspace.spaces.registry import published, published_space
+from searchspace.zoo.registry import published_networks
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,13 @@ class Architecture:
         yield HEAD, self.space.head
 
 
+def only_network(space: Space) -> Architecture | None:
+    """The network of a space with one candidate a layer; None where there is a choice."""
+    if any(len(layer.candidates) > 1 for layer in space.layers):
+        return None
+    return Architecture.from_indices(space, (0,) * len(space.layers))
+
+
 def layer_prefix(layer: Layer) -> str:
     """What the names of a layer's parameters begin with."""
     return f"layers.{layer.name}"
@@ -90,11 +98,10 @@ def parse_architecture(text: str, space: Space) -> Architecture:
     labels = labels_in(text)
     if len(labels) > 1 or (len(space.layers) == 1 and labels):
         return Architecture(space, labels)
-    elsewhere = published()
-    if text.strip().upper() in elsewhere:
-        name = elsewhere[text.strip().upper()]
+    if name := published_space(text):
         raise ArchitectureError(f"{text.strip()} belongs to space '{name}', not '{space.name}'.")
-    raise UnknownNameError("architecture (neither a name, a text form nor a file)", text, elsewhere)
+    names = (*published(), *published_networks())
+    raise UnknownNameError("architecture (neither a name, a text form nor a file)", text, names)
 
 
 def labels_in(text: str) -> tuple[str, ...]:

@@ -116,8 +116,7 @@ class _Builder:
         if isinstance(op, SqueezeExcite):
             return self.squeeze_excite(op, f"{prefix}.{op.name}", x)
         if isinstance(op, GlobalPool):
-            pooled = self.node("GlobalAveragePool", [x], f"{prefix}.pool")
-            return self.node("Flatten", [pooled], f"{prefix}.flatten", axis=1)
+            return self.pool(op, prefix, x, shape)
         if isinstance(op, Linear):
             return self.linear(op, f"{prefix}.{op.name}", x)
         if isinstance(op, Dropout):
@@ -141,6 +140,12 @@ class _Builder:
         x = self.node("Reshape", [x, grouped], f"{name}.group")
         x = self.node("Transpose", [x], f"{name}.transpose", perm=[0, 2, 1, 3, 4])
         return self.node("Reshape", [x, flat], f"{name}.ungroup")
+
+    def pool(self, op: GlobalPool, prefix: str, x: str, shape: Shape) -> str:
+        """One pixel needs no average."""
+        if shape[1:] != (1, 1):
+            x = self.node("GlobalAveragePool", [x], f"{prefix}.pool")
+        return self.node("Flatten", [x], f"{prefix}.flatten", axis=1) if op.flatten else x
 
     def conv(self, op: Conv, name: str, x: str) -> str:
         weight, bias = fold_batch_norm(self.weights, name)

@@ -104,7 +104,9 @@ class Shuffle:
 
 @dataclass(frozen=True, slots=True)
 class GlobalPool:
-    """Average over height and width, flattened: (N, C, H, W) -> (N, C)."""
+    """Average over height and width: (N, C, H, W) -> (N, C), or (N, C, 1, 1) unless it is to `flatten`."""
+
+    flatten: bool = field(default=True, metadata=_ADDED)
 
 
 @dataclass(frozen=True, slots=True)

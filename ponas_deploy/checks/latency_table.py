@@ -52,7 +52,7 @@ from ponas_deploy.tables.rounds import InterferenceSummary, Spread
 from ponas_deploy.tables.store import StoredTable
 from searchspace.architecture import Architecture
 from searchspace.space import HEAD, STEM, Space
-from searchspace.spaces import SPACES, build_space, fingerprint_of
+from searchspace.spaces import build_space, fingerprint_of, is_known
 
 CELLS, NETWORKS, BUDGETS = 20, 6, 10
 TIME_S = 15.0
@@ -123,7 +123,7 @@ def recheck(
 
 def _known_space(stored: StoredTable) -> SpaceKey:
     key = stored.table.space
-    if key is None or key.name not in SPACES or fingerprint_of(key.name) != key.fingerprint:
+    if key is None or not is_known(key.name) or fingerprint_of(key.name) != key.fingerprint:
         raise TableMismatchError(
             f"{stored.name} is of no space that is known here, so its cells cannot be built: profile again."
         )

@@ -30,7 +30,7 @@ from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.quality import quality_findings
 from ponas_deploy.tables.spaces import is_sound, name_of, space_of, values_of
 from searchspace.space import HEAD, STEM, Space
-from searchspace.spaces import SPACES, build_space, fingerprint_of
+from searchspace.spaces import build_space, fingerprint_of, is_known
 
 EXPECTED_SHARE = 0.8
 """A candidate that so many of the layers have is missed in the others (where the space is not known)."""
@@ -119,10 +119,10 @@ def _space_findings(key: SpaceKey | None, grid: Grid, fitted: bool) -> Iterator[
         yield from _missing_by_majority(grid, fitted)
     elif key.resolution < 1 or key.classes < 1:
         yield Finding("error", "space", f"{key.resolution} px and {key.classes} classes must be above zero.")
-    elif key.name not in SPACES and (known_as := name_of(key.fingerprint)):
+    elif not is_known(key.name) and (known_as := name_of(key.fingerprint)):
         message = f"is '{key.name}', but its fingerprint {key.fingerprint} is that of '{known_as}'."
         yield Finding("error", "space", message)
-    elif key.name not in SPACES:
+    elif not is_known(key.name):
         yield Finding("note", "space", f"'{key.name}' is not known here: only its labels can be checked.")
         yield from _missing_by_majority(grid, fitted)
     elif not is_sound(key):

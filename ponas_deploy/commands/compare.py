@@ -115,14 +115,15 @@ def compare(
 
     With --device of this machine (cpu, gpu), or of a board without ARCH, every network is built and timed
     there in the same rounds by the protocol of engines: twenty stock networks (the extra stock builds them;
-    models once built are kept), --onnx models of yours, networks that you name, and the best of the space
-    within each budget by the device's latency table, which is made where it is missing. One table, the
-    fastest first: measured latency, top-1, parameters, MACs, and who is on the front of all. A top-1 is
-    published (with the recipe of its weights), given by you, or predicted: of inherited weights that were
-    not fine-tuned. For each budget a sentence says what specialising gains over the best other network that
-    is as fast. Latencies that differ by less than the noise floor are said to be not resolved; a gain within
-    them or within the error of a prediction is not told. Every runtime of the processor at its first
-    precision, unless --backend or --precision name some; one that fails is left out.
+    models once built are kept), --onnx models of yours, networks that you name (published ones of any
+    family, at the resolution of their top-1), and the best of the space within each budget by the device's
+    latency table, which is made where it is missing. One table, the fastest first: measured latency, top-1,
+    parameters, MACs, and who is on the front of all. A top-1 is published (with the recipe of its weights),
+    given by you, or predicted: of inherited weights that were not fine-tuned. For each budget a sentence
+    says what specialising gains over the best other network that is as fast. Latencies that differ by less
+    than the noise floor are said to be not resolved; a gain within them or within the error of a prediction
+    is not told. Every runtime of the processor at its first precision, unless --backend or --precision name
+    some; one that fails is left out.
 
     \b
     Examples:
@@ -133,6 +134,7 @@ def compare(
       ponas compare --device jetson --stock none --onnx mine.onnx --latency 4ms
       ponas compare --device cpu --latency 4ms,6ms,8ms --onnx mine.onnx --top1 75.3
       ponas compare --device cpu --stock mobilenetv3_large_100 --stock hgnetv2_b0 --json
+      ponas compare MobileNetV3-Large FBNet-C MobileNetV4-Conv-S --device cpu --stock none
     """
     measured = {
         "--backend": backend,
@@ -176,10 +178,13 @@ def compare(
     )
     from ponas_deploy.tables.resolutions import AUTO
     from searchspace import build_space
+    from searchspace.zoo import published_network
 
     for name in devices:
         refuse_threads(threads, name)
-    one = resolution_of(archs or (), space, resolution.px if resolution else None)
+    known = [arch for arch in archs or () if published_network(arch)]
+    archs = [arch for arch in archs or () if arch not in known]
+    one = resolution_of(archs, space, resolution.px if resolution else None)
     one = one or (resolution.one if resolution else None)
     named = named_by(archs[0]).space if archs and not space else space
     built = build_space(named or _MEASURED_SPACE, one or DEFAULT_RESOLUTION, classes or 1000)
@@ -187,7 +192,8 @@ def compare(
     asked = {
         "budgets": budgets if budgets is not None else 0 if limits else _BUDGETS,
         "latencies": limits,
-        "networks": {arch: architecture_in(arch, built).choices for arch in archs or ()},
+        "networks": {arch: architecture_in(arch, built).choices for arch in archs},
+        "published": known,
         "stock": stock or None,
         "models": _models(onnx or [], top1 or []),
         "sizes": open_sizes(size),

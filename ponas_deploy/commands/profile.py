@@ -135,7 +135,7 @@ def profile(
     from ponas_deploy.profiling.inventory import Target
     from ponas_deploy.profiling.tables import ProfileOptions, accuracy_of
     from ponas_deploy.profiling.together import ProfilesError, profile_devices
-    from ponas_deploy.tables.architectures import DEFAULT_RESOLUTION
+    from ponas_deploy.tables.architectures import usual_resolution
     from ponas_deploy.tables.chosen_space import chosen_space
     from ponas_deploy.tables.files import load_accuracy_table
     from ponas_deploy.tables.named import named_tables
@@ -156,8 +156,8 @@ def profile(
         refuse_threads(threads, each)
     if resolution and not resolution.px:
         raise typer.BadParameter("auto is for a search: name the resolutions to profile.")
-    px = resolution.px if resolution else (DEFAULT_RESOLUTION,)
     chosen = chosen_space(space, tables=named_tables(prior, accuracy_table))
+    px = resolution.px if resolution else (usual_resolution(chosen.name),)
     spaces = spaces_at(build_space(chosen.name, px[0], classes), px)
     targets = [Target(each, backend or (), precision or (), threads, batch) for each in devices]
     share = max(time / len(spaces), quantities.LEAST_PROFILE_S)

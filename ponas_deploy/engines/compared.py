@@ -1,6 +1,6 @@
 """Networks side by side, each with its measured latency and its top-1: who is on the front, and what pays.
 
-Pure: values in, values out. A latency is measured, a top-1 is published for weights of a stock network, given
+Pure: values in, values out. A latency is measured, a top-1 is published for weights of a network, given
 for a model of one's own, or predicted for a network of a space, all of them of weights in full precision.
 Two latencies that differ by less than the noise are not resolved: neither is called the faster one. Two top-1
 that differ by less than the error of those that are predicted do not say which network is better either.
@@ -18,7 +18,7 @@ from ponas_deploy.engines.interleaved import Interleaved
 from ponas_deploy.tables.latency import Conditions
 
 Kind = Literal["stock", "own", "space"]
-"""A stock network, a model of one's own, or a network of a search space."""
+"""A stock or published network, a model of one's own, or a network of a search space."""
 Place = Literal["on", "not resolved", "off", "unknown"]
 """Of the front: beaten by none; perhaps beaten, which the noise or the error of predicted top-1 leaves open;
 beaten; without a top-1."""

@@ -53,6 +53,7 @@ def compare_networks(
     stock: Sequence[str] | None = None,
     models: Mapping[Path | str, float | None] | None = None,
     sizes: Mapping[str, int] | None = None,
+    published: Sequence[str] = (),
     resolutions: Sequence[int] | str | None = None,
     losses: Losses | Sequence[Losses] | None = None,
     seconds: float = SECONDS,
@@ -75,6 +76,8 @@ def compare_networks(
         stock: names of stock networks; None for all of them, none of them or "none" for none.
         models: ONNX files with their ImageNet top-1 in percent, None where it is not known.
         sizes: sizes that the models' inputs leave open, by their names or by `input:axis`.
+        published: names of published networks, such as "MobileNetV3-Large" (`searchspace.zoo`), each of which
+            is compared at the resolution of its top-1.
         resolutions: sides of the input in pixels at which the space is searched, or "auto" for those that
             make sense; None for the space's.
         losses: accuracy table of the space, in percentage points of top-1; None for the space's own. Of
@@ -103,6 +106,7 @@ def compare_networks(
         resolutions,
         losses,
         sizes or {},
+        published,
     )
     with reached(target, "comparison", on_note) as place:
         return _compared(

@@ -39,7 +39,7 @@ from ponas_deploy.tables.latency_upgrade import renamed
 from ponas_deploy.tables.measurement import PERCENTILES
 from ponas_deploy.tables.rounds import Round
 from searchspace.architecture import Architecture
-from searchspace.spaces import SPACES, build_space, fingerprint_of
+from searchspace.spaces import SPACES, build_space, fingerprint_of, is_known
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,7 @@ def _timing(found: MeasuredDocument) -> EngineTiming:
 
 
 def _check_space(path: Path, key: SpaceKey) -> None:
-    if key.name not in SPACES:
+    if not is_known(key.name):
         known = ", ".join(sorted(SPACES))
         raise FileFormatError(path, "space.name", f"is {in_words(key.name)}, known spaces are {known}.")
     here = fingerprint_of(key.name)

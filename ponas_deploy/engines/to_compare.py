@@ -37,8 +37,10 @@ from ponas_deploy.tables.grid import Grid
 from ponas_deploy.tables.latency import Conditions
 from ponas_deploy.tables.store import StoredAccuracy, find_table
 from ponas_deploy.tables.top1 import PredictedTop1
-from searchspace.architecture import Architecture
+from searchspace.architecture import Architecture, parse_architecture
 from searchspace.space import Space
+from searchspace.spaces import build_space
+from searchspace.zoo import published_network, published_networks
 
 IMAGES = "ImageNet"
 """The images that published top-1 are of: a top-1 predicted of others is not put beside them."""
@@ -48,7 +50,10 @@ _NO_FILE = Path()
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is to be compared; see `comparison.compare_networks`. `models` are files with their top-1."""
+    """What is to be compared; see `comparison.compare_networks`. `models` are files with their top-1.
+
+    UnknownNameError for a name of `published` that no published network has.
+    """
 
     space: Space
     stock: Sequence[StockNetwork]
@@ -59,12 +64,16 @@ class Asked:
     resolutions: Sequence[int] | str | None
     losses: Losses | Sequence[Losses] | None
     sizes: Mapping[str, int]
+    published: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        for name in self.published:
+            if published_network(name) is None:
+                raise UnknownNameError("published network", name, published_networks())
         for path, top1_pct in self.models.items():
             if top1_pct is not None and (wrong := fault(Percent, top1_pct)):
                 raise PonasError(f"the top-1 of {path} {wrong}")
-        if not (self.stock or self.models or self.networks or self.chooses):
+        if not (self.stock or self.models or self.networks or self.published or self.chooses):
             raise PonasError(
                 "there is nothing to compare: name networks, ONNX files, budgets or stock networks."
             )
@@ -85,7 +94,7 @@ class Model:
 
 def given_models(asked: Asked, each: Sequence[AtResolution], batch: int) -> list[Model]:
     """Models of one's own and networks that were named."""
-    return [*_own(asked, batch), *_given(asked, each, batch)]
+    return [*_own(asked, batch), *_published(asked, batch), *_given(asked, each, batch)]
 
 
 def stock_networks_of(asked: Asked, batch: int, on_note: OnNote, open_bar: OpenBar) -> list[Model]:
@@ -100,6 +109,15 @@ def _own(asked: Asked, batch: int) -> Iterator[Model]:
         top1 = None if top1_pct is None else Top1(top1_pct, "given", "by the user")
         entry = Entry(f"own-{number}", path.name, "own", _side(fixed), top1)
         yield Model(entry, partial(bytes, fixed.data))
+
+
+def _published(asked: Asked, batch: int) -> Iterator[Model]:
+    """Each at the resolution and with the classes that its published top-1 is of."""
+    for network in dict.fromkeys(filter(None, map(published_network, asked.published))):
+        space = build_space(network.name, network.resolution)
+        top1 = Top1(network.top1_pct, "published", network.source)
+        entry = Entry(f"published-{network.name}", network.name, "stock", network.resolution, top1)
+        yield Model(entry, partial(network_bytes, parse_architecture(network.name, space), batch))
 
 
 def _side(model: FixedModel) -> int | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ponas_deploy.errors import MissingExtraError, PonasError, WeightsError
 from ponas_deploy.files.notes import OnNote, OpenBar, no_bar, no_note
-from ponas_deploy.tables.architectures import agreed
+from ponas_deploy.tables.architectures import agreed, usual_resolution
 
 if TYPE_CHECKING:
     from ponas_deploy.engines.loop import WeightsSource
@@ -43,9 +43,10 @@ class Carried:
         """The space of that name that they are used in; PonasError when they are for another."""
         from searchspace import build_space
 
+        chosen = agreed("space", name, self.space_name) or name
         return build_space(
-            agreed("space", name, self.space_name) or name,
-            agreed("resolution", resolution, self.resolution) or _RESOLUTION,
+            chosen,
+            agreed("resolution", resolution, self.resolution) or usual_resolution(chosen),
             agreed("classes", classes, self.classes) or _CLASSES,
         )
 
@@ -116,11 +117,11 @@ def _network(file: WeightsFile) -> str | None:
 
     Empty for a network that is not known. WeightsError for a supernet that lacks a candidate.
     """
-    from searchspace import SPACES, build_space
+    from searchspace.spaces import build_space, is_known
     from searchspace.weights import is_supernet, network_of
 
-    name = file.metadata.get("space")
-    if name not in SPACES:
+    name = file.metadata.get("space", "")
+    if not is_known(name):
         return None if file.supernet else ""
     space = build_space(name, file.number("resolution") or _RESOLUTION, file.number("classes") or _CLASSES)
     if file.supernet or is_supernet(file.tensors, space):

@@ -120,6 +120,19 @@ def correct(
     return grid, Correction(method, parameters, _latencies(networks, isolated, grid, statistic))
 
 
+def scale(isolated: Grid, networks: Sequence[TimedNetwork], statistic: str) -> tuple[Grid, Correction]:
+    """The cells in milliseconds, all times one factor, so that they add up to the only network there is.
+
+    MeasurementError without a network that was timed.
+    """
+    if not networks:
+        raise MeasurementError("the network was not timed as a whole: allow more time.")
+    total = isolated.total(networks[0].choices)
+    slope = networks[0].measurement.value_ms(statistic) / total
+    grid = isolated.scaled(slope)
+    return grid, Correction("scale", (("slope", slope),), _latencies(networks, isolated, grid, statistic))
+
+
 def _strength_figures(found: Strengths) -> tuple[tuple[str, float], ...]:
     """Standard deviations in percent: of each kind's factors, and of what is left."""
     spreads = ((f"{kind}_spread_pct", variance) for kind, variance in sorted(found.variances))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from ponas_deploy.fitting.correction import TimedNetwork, certify, correct
+from ponas_deploy.fitting.correction import TimedNetwork, certify, correct, scale
 from ponas_deploy.measuring.affordable import in_waves
 from ponas_deploy.measuring.detrend import measurements
 from ponas_deploy.measuring.protocol import Plan, Samples, is_settled
@@ -16,6 +16,7 @@ from ponas_deploy.tables.latency import Conditions, LatencyTable
 from ponas_deploy.tables.measured_how import MeasurementProtocol
 from ponas_deploy.tables.measurement import Measurement
 from ponas_deploy.tables.statistics import choose_statistic
+from searchspace.architecture import only_network
 from searchspace.space import HEAD, STEM, Space, is_empty
 
 Measured = Mapping[str, Measurement]
@@ -46,12 +47,18 @@ def assemble(
     environment: Texts,
     protocol: MeasurementProtocol,
 ) -> LatencyTable:
-    """Choose the statistic, correct the cells, certify the result; MeasurementError when that fails."""
+    """Choose the statistic, correct the cells, certify the result; MeasurementError when that fails.
+
+    Of a space that has but one network the cells are scaled to that one, which leaves none to certify them.
+    """
     measured = measurements(samples)
     fit, check = timed(measured, networks.fit), timed(measured, networks.check)
     statistic = choose_statistic(tuple(measured.values()))
     isolated = _isolated(space, measured, statistic)
-    grid, correction = correct(isolated, space.cells(), fit, statistic)
+    alone = only_network(space) is not None
+    grid, correction = (
+        scale(isolated, fit, statistic) if alone else correct(isolated, space.cells(), fit, statistic)
+    )
     blocks = tuple((key, measured[key]) for key in blocks_of(space))
     return LatencyTable(
         grid=grid,
@@ -66,7 +73,7 @@ def assemble(
         cell_keys=tuple(tuple(cell.key for cell in row) for row in space.cells()),
         measurements=blocks,
         correction=correction,
-        certificate=certify(grid, isolated, check, statistic),
+        certificate=None if alone else certify(grid, isolated, check, statistic),
         unsettled=tuple(key for key, m in blocks if not is_settled(m, plan, statistic)),
     )
 

@@ -48,6 +48,7 @@ from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.grid import SpaceKey
 from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.measured_how import MeasurementProtocol
+from searchspace.architecture import only_network
 from searchspace.space import Space, is_network
 
 TIME_BUDGET_S = 75.0
@@ -224,6 +225,8 @@ class _Job:
         """How many networks are built at least, which is known before there is time for more."""
         if known:
             return len(known.fit) + len(known.check)
+        if only_network(self.bench.space):
+            return 1
         return (self.prior.networks if self.prior else LEAST_FIT) + LEAST_CHECK
 
     def _networks(self, trial: NetworkTrial, costs: list[Floats], known: NetworkSplit | None) -> NetworkSplit:

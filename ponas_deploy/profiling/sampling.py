@@ -12,7 +12,7 @@ from ponas_deploy.profiling.assemble import NetworkSplit
 from ponas_deploy.profiling.optimal_design import most_informative
 from ponas_deploy.profiling.spread import Floats, evenly, total, varied_networks
 from ponas_deploy.tables.grid import Grid
-from searchspace.architecture import Architecture
+from searchspace.architecture import Architecture, only_network
 from searchspace.space import Space
 
 MOST_FIT, MOST_CHECK = 32, 40
@@ -35,8 +35,12 @@ def choose(
     least_fit: int = LEAST_FIT,
     least_check: int = LEAST_CHECK,
 ) -> NetworkSplit:
-    """About `count` networks, those to fit on the most informative ones; never fewer than a certificate
-    needs."""
+    """About `count` networks, those to fit on the most informative ones; the only one where there is but one.
+
+    Otherwise never fewer than a certificate needs.
+    """
+    if only := only_network(space):
+        return NetworkSplit((only.text,), ())
     pool, least = _pool(space, costs, losses, seed), least_fit + least_check
     if len(pool) < least:
         raise MeasurementError(

@@ -19,9 +19,10 @@ from searchspace import (
     ArchitectureError,
     build_space,
     parse_architecture,
-    published,
 )
 from searchspace.architecture import labels_in
+from searchspace.spaces import is_known, published_space
+from searchspace.zoo import published_network
 
 if TYPE_CHECKING:
     from ponas_deploy.tables.latency import LatencyTable
@@ -43,14 +44,21 @@ class Named:
 def read_architecture(text: str, space: str | None, resolution: int | None, classes: int) -> Architecture:
     """An architecture from a name, a text form or a file, of the space that is asked for or that it names.
 
-    Without a `resolution` (pixels) the file's, else 224; ArchitectureError where the file names another.
+    Without a `resolution` (pixels) the file's, else the usual one; ArchitectureError where the file names
+    another.
     """
     named = named_by(text, space)
     if resolution and named.resolution and resolution != named.resolution:
         asked = f"{resolution} px were asked for"
         raise ArchitectureError(f"{text} is at {named.resolution} px, and {asked}: take one of them.")
-    size = resolution or named.resolution or DEFAULT_RESOLUTION
+    size = resolution or named.resolution or usual_resolution(named.space)
     return architecture_in(text, build_space(named.space, size, classes))
+
+
+def usual_resolution(space: str) -> int:
+    """The resolution in pixels where nobody says one: that of a published network's figures, else 224."""
+    network = published_network(space)
+    return network.resolution if network else DEFAULT_RESOLUTION
 
 
 def resolution_of(
@@ -86,7 +94,7 @@ def named_by(text: str, space: str | None = None) -> Named:
     from ponas_deploy.tables.ofa_files import authors_resolution, authors_space, is_authors
 
     if (path := _file(text)) is None:
-        return Named(space or published().get(text.strip().upper()) or space_of_labels(labels_in(text)))
+        return Named(space or published_space(text) or space_of_labels(labels_in(text)))
     if _is_fix_subnet(path):
         return Named(space or _fix_subnet_space(path))
     content = _content_of_file(path)
@@ -126,7 +134,7 @@ def _space_in(document: Mapping[str, Any]) -> str | None:
     """The known space that a description or a manifest is of."""
     given = document.get("space")
     name = given.get("name") if isinstance(given, dict) else given
-    return name if isinstance(name, str) and name in SPACES else None
+    return name if isinstance(name, str) and is_known(name) else None
 
 
 def architecture_in(text: str, space: Space) -> Architecture:
@@ -138,7 +146,7 @@ def architecture_in(text: str, space: Space) -> Architecture:
     """
     if (path := _file(text)) is not None:
         return Architecture(space, _labels_of_file(path, space))
-    if text.strip().upper() in published() or not os.path.isdir(text):
+    if published_space(text) or not os.path.isdir(text):
         return parse_architecture(text, space)
     try:
         return parse_architecture(text, space)
@@ -148,7 +156,7 @@ def architecture_in(text: str, space: Space) -> Architecture:
 
 def _file(text: str) -> Path | None:
     """The file of that name; None for a published name, and where there is no such file."""
-    is_file = text.strip().upper() not in published() and os.path.exists(text) and not os.path.isdir(text)
+    is_file = not published_space(text) and os.path.exists(text) and not os.path.isdir(text)
     return Path(text) if is_file else None
 
 

@@ -14,7 +14,8 @@ from ponas_deploy.tables.architectures import agreed
 from ponas_deploy.tables.files import AnyTable
 from ponas_deploy.tables.known import known_space
 from ponas_deploy.tables.spaces import values_of
-from searchspace import DEFAULT_SPACE, SPACES, SUMMARIES
+from searchspace import DEFAULT_SPACE, SUMMARIES
+from searchspace.spaces import is_known
 
 _OTHER = "ponas"
 
@@ -52,6 +53,6 @@ def chosen_space(
 
 def _named_by(table: AnyTable) -> str | None:
     if table.space is not None:
-        return table.space.name if table.space.name in SPACES else None
+        return table.space.name if is_known(table.space.name) else None
     known = known_space(values_of(table))
     return known.name if known else None

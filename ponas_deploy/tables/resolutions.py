@@ -8,7 +8,7 @@ from dataclasses import replace
 from ponas_deploy.errors import PonasError, TableMismatchError
 from ponas_deploy.tables.accuracy import AccuracyTable
 from searchspace.space import Space
-from searchspace.spaces import ELASTIC_PX, SPACES, build_space
+from searchspace.spaces import ELASTIC_PX, build_space, is_known
 
 AUTO = "auto"
 """In place of resolutions: those that make sense."""
@@ -37,7 +37,7 @@ def at(space: Space, resolution: int) -> Space:
     """The space at another resolution in pixels; SpaceError for one that it is not made for."""
     if space.resolution == resolution:
         return space
-    if space.name in SPACES:
+    if is_known(space.name):
         return build_space(space.name, resolution, space.classes)
     return replace(space, resolution=resolution)
 

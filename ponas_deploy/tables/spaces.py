@@ -12,7 +12,7 @@ from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.known import known_space, staged_space
 from ponas_deploy.tables.resolutions import pixels
 from searchspace.space import Space
-from searchspace.spaces import SPACES, build_space, fingerprint_of
+from searchspace.spaces import SPACES, build_space, fingerprint_of, is_known
 
 
 def space_of(table: AnyTable) -> Space | None:
@@ -98,7 +98,7 @@ def resolutions(tables: Iterable[AnyTable]) -> tuple[int, ...]:
 
 def is_sound(key: SpaceKey) -> bool:
     """Whether the space is known and still the one that the table was made for."""
-    known = key.name in SPACES and key.resolution > 0 and key.classes > 0
+    known = is_known(key.name) and key.resolution > 0 and key.classes > 0
     return known and fingerprint_of(key.name) == key.fingerprint
 
 

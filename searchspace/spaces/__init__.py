@@ -8,7 +8,9 @@ from searchspace.spaces.registry import (
     USUAL_PX,
     build_space,
     fingerprint_of,
+    is_known,
     published,
+    published_space,
 )
 
 __all__ = [
@@ -19,5 +21,7 @@ __all__ = [
     "USUAL_PX",
     "build_space",
     "fingerprint_of",
+    "is_known",
     "published",
+    "published_space",
 ]

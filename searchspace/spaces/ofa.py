@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import product
 
-from searchspace.blocks import inverted_bottleneck
+from searchspace.blocks import inverted_bottleneck, rounded_to_8
 from searchspace.errors import SpaceError
 from searchspace.ops import Activation, Conv, GlobalPool, Linear, Op, SqueezeExcite
 from searchspace.space import Candidate, Layer, Space
@@ -86,16 +86,10 @@ def _space(name: str, widths: _Widths, resolution: int, classes: int) -> Space:
 def _candidates(stage: int, inputs: int, outputs: int, stride: int) -> tuple[Candidate, ...]:
     found = []
     for expansion, kernel in product(_EXPANSIONS, _KERNELS):
-        width = _rounded(inputs * expansion)
-        squeeze = SqueezeExcite("se", width, _rounded(width // 4), "hard_sigmoid")
+        width = rounded_to_8(inputs * expansion)
+        squeeze = SqueezeExcite("se", width, rounded_to_8(width // 4), "hard_sigmoid")
         ops: tuple[Op, ...] = inverted_bottleneck(
             inputs, outputs, stride, kernel, width, squeeze if _SQUEEZED[stage] else None, _ACTIVATIONS[stage]
         )
         found.append(Candidate(f"k{kernel}e{expansion}", ops))
     return tuple(found)
-
-
-def _rounded(channels: int) -> int:
-    """The nearest multiple of 8, never less than 8 nor than 90 % (the authors' `make_divisible`)."""
-    nearest = max(8, (channels + 4) // 8 * 8)
-    return nearest if nearest >= 0.9 * channels else nearest + 8

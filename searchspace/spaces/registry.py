@@ -11,6 +11,7 @@ from searchspace.space import Space
 from searchspace.spaces.ofa import TRAINED_PX, TRAINED_PX_W12, ofa_mbv3, ofa_mbv3_w12
 from searchspace.spaces.ponas import ponas
 from searchspace.spaces.spos import spos_proxyless, spos_shufflenet, spos_shufflenet_authors
+from searchspace.zoo.registry import published_network, published_networks
 
 Builder: TypeAlias = Callable[[int, int], Space]
 SPACES: dict[str, Builder] = {
@@ -46,17 +47,30 @@ def build_space(name: str = DEFAULT_SPACE, resolution: int = 224, classes: int =
     """Build the search space called `name`, for images of one size and a number of classes.
 
     Args:
-        name: one of the known spaces, such as "ofa-mbv3" or "ponas".
+        name: one of the known spaces, such as "ofa-mbv3" or "ponas", or a published network, such as
+            "MobileNetV3-Large", whose space has one candidate a layer.
         resolution: side of the square input in pixels.
         classes: how many classes its networks tell apart.
 
     Raises: UnknownNameError that lists the spaces that exist, PonasError for less than a pixel or a class.
     """
-    if name not in SPACES:
-        raise UnknownNameError("space", name, SPACES)
+    builder = _builder(name)
     if resolution < 1 or classes < 1:
         raise PonasError(f"resolution {resolution} px and {classes} classes: both must be at least 1.")
-    return _built(SPACES[name], resolution, classes)
+    return _built(builder, resolution, classes)
+
+
+def is_known(name: str) -> bool:
+    """Whether there is a space of that name, or a published network, which is a space of its own."""
+    return name in SPACES or published_network(name) is not None
+
+
+def _builder(name: str) -> Builder:
+    if name in SPACES:
+        return SPACES[name]
+    if network := published_network(name):
+        return network.build
+    raise UnknownNameError("space", name, (*SPACES, *published_networks()))
 
 
 @lru_cache(maxsize=32)
@@ -67,7 +81,7 @@ def _built(builder: Builder, resolution: int, classes: int) -> Space:
 
 def fingerprint_of(name: str) -> str:
     """The fingerprint of a known space, which is that of all resolutions and classes."""
-    return _fingerprint(SPACES[name])
+    return _fingerprint(_builder(name))
 
 
 @lru_cache(maxsize=32)
@@ -76,10 +90,16 @@ def _fingerprint(builder: Builder) -> str:
 
 
 def published() -> dict[str, str]:
-    """The space of each published architecture, the first that has it, by the architecture's name in
+    """The space of each architecture published of a space to search, the first that has it, by its name in
     capitals."""
     found: dict[str, str] = {}
     for space in SPACES:
         for name, _ in build_space(space).published:
             found.setdefault(name.upper(), space)
     return found
+
+
+def published_space(name: str) -> str | None:
+    """The space of a published architecture, in capitals or not; None where nobody knows it."""
+    network = published_network(name)
+    return network.name if network else published().get(name.strip().upper())

@@ -74,7 +74,7 @@ def test_labels_may_be_separated_as_one_likes(separator: str) -> None:
 
 @pytest.mark.parametrize("text", ["PONAS-D", "", "k5e3", "no/such/file.txt"])
 def test_an_unknown_name_lists_the_published_ones(text: str) -> None:
-    with pytest.raises(UnknownNameError, match=r"known are PONAS-A, PONAS-B, PONAS-C"):
+    with pytest.raises(UnknownNameError, match=r"known are .*PONAS-A, PONAS-B, PONAS-C"):
         parse(text, PONAS)
 
 

@@ -87,7 +87,7 @@ class Block(nn.Module):
             elif isinstance(op, Shuffle):
                 x = shuffled(x, op.groups)
             elif isinstance(op, GlobalPool):
-                x = x.mean((2, 3))
+                x = x.mean((2, 3), keepdim=not op.flatten)
             elif isinstance(op, Dropout):
                 x = synchronised.dropout(x, op.rate, self.training)
             elif isinstance(op, (Conv, SqueezeExcite, Linear)):

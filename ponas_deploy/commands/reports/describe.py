@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from ponas_deploy.commands.reports.style import millions, table
 from searchspace.description import Description
+from searchspace.zoo import published_network
 
 
 def describe_report(description: Description) -> RenderableType:
@@ -24,7 +27,18 @@ def describe_report(description: Description) -> RenderableType:
     total = f"{description.bytes / 1e6:.1f} MB of float32 weights, batch norm folded"
     if description.flops:
         total += f", {description.flops:,} FLOPs as {description.counter} counts them"
-    return Group(report, Text(total), Text(architecture.text, overflow="fold"))
+    lines = [total, *_published(description)]
+    return Group(report, *map(Text, lines), Text(architecture.text, overflow="fold"))
+
+
+def _published(description: Description) -> Iterator[str]:
+    """What the source of a published network states of it."""
+    if network := published_network(description.architecture.name):
+        remark = f" ({network.remark})" if network.remark else ""
+        yield (
+            f"published: {network.params} parameters, {network.macs} MACs, {network.top1_pct} % top-1 at"
+            f" {network.resolution} px, {network.source}{remark}"
+        )
 
 
 def _add_parts(report: Table, description: Description) -> None:
