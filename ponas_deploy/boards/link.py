@@ -30,7 +30,7 @@ from ponas_deploy.boards.bootstrap import (
     runner_source,
 )
 from ponas_deploy.boards.runner import PIECE_BYTES
-from ponas_deploy.errors import MeasurementError, PonasError, printable
+from ponas_deploy.errors import FileFormatError, MeasurementError, PonasError, printable
 from ponas_deploy.files.documents import converted, parse
 
 Answer = TypeVar("Answer")
@@ -40,6 +40,10 @@ ANSWER_S = 600.0
 _MOST_NOISE = 1 << 20
 """What a login shell may print before the first answer."""
 _MOST_REASON = 1000
+MOST_TEXT = 10_000
+"""Characters of a text: no answer of ours has a longer one."""
+_MOST_NUMBER = 2.0**53
+"""No number in an answer is larger: as nanoseconds it is a hundred days."""
 _MOST_FRAMES = 2
 """Of an answer: what a board sends that nobody asked for is not read."""
 _MOST_ERRORS = 64 << 10
@@ -93,6 +97,7 @@ class Link:
         self._errors = bytearray()
         self._reader = Thread(target=_read_end, args=(process.stderr, self._errors), daemon=True)
         self._reader.start()
+        self._questions = zlib.compressobj()  # one stream: what was asked before need not be sent again
         self.sent_bytes = 0
         self.received_bytes = 0
 
@@ -107,32 +112,30 @@ class Link:
 
     def ask(self, question: str, kind: type[Answer], timeout_s: float = ANSWER_S, **details: Any) -> Answer:
         """The runner's answer as a typed value; BoardError where it has none."""
-        self._send(json.dumps({"ask": question, **details}).encode())
-        return converted(self._message(timeout_s).get("answer"), kind, Path(self._name), question)
+        return self.exchange(question, kind, timeout_s, **details)[0]
 
-    def ask_with_data(
-        self, question: str, kind: type[Answer], frames: Iterable[bytes], **details: Any
-    ) -> Answer:
-        """The same of a question that frames belong to, none of them empty."""
-        self._send(json.dumps({"ask": question, "frames": True, **details}).encode())
-        for frame in frames:
-            self._send(frame)
-        self._send(b"")
-        return converted(self._message(ANSWER_S).get("answer"), kind, Path(self._name), question)
+    def exchange(
+        self,
+        question: str,
+        kind: type[Answer],
+        timeout_s: float = ANSWER_S,
+        *,
+        frames: Iterable[bytes] | None = None,
+        pieces: int = 0,
+        **details: Any,
+    ) -> tuple[Answer, tuple[bytes, ...]]:
+        """The same of a question with data in `frames`, none of them empty, and so many pieces in its answer.
 
-    def ask_for_data(
-        self, question: str, kind: type[Answer], timeout_s: float = ANSWER_S, **details: Any
-    ) -> tuple[Answer, bytes]:
-        """The same of a question whose answer has data with it, at most PIECE_BYTES."""
-        answer = self.ask(question, kind, timeout_s, **details)
-        stream = zlib.decompressobj()
-        try:
-            data = stream.decompress(self._frame(timeout_s), PIECE_BYTES + 1)
-        except zlib.error:
-            raise BoardError(self._name, "answers something else than a runner of ours.") from None
-        if not stream.eof or len(data) > PIECE_BYTES:
-            raise BoardError(self._name, f"answers with more than {PIECE_BYTES >> 20} MiB, or half of it.")
-        return answer, data
+        A piece has at most PIECE_BYTES.
+        """
+        asked = json.dumps({"ask": question, "frames": frames is not None, **details}).encode()
+        self._send(self._questions.compress(asked) + self._questions.flush(zlib.Z_SYNC_FLUSH))
+        if frames is not None:
+            for frame in frames:
+                self._send(frame)
+            self._send(b"")
+        answer = converted(self._message(timeout_s).get("answer"), kind, Path(self._name), question)
+        return answer, tuple(self._piece(timeout_s) for _ in range(pieces))
 
     def round_trip_ms(self, times: int = 5) -> float:
         """The least time of an empty question, in milliseconds."""
@@ -175,13 +178,21 @@ class Link:
 
     def _message(self, timeout_s: float) -> Mapping[str, Any]:
         """The next frame as an object; its error is raised here."""
-        frame = self._frame(timeout_s)
-        message = parse(frame.decode("utf-8", "replace"), Path(self._name), "answer")
-        if not isinstance(message, dict):
-            raise BoardError(self._name, "answers something else than a runner of ours.")
+        message = answer_of(self._frame(timeout_s), self._name, "answer")
         if "error" in message:
             raise BoardError(self._name, f"{str(message['error'])[:_MOST_REASON]}.")
         return message
+
+    def _piece(self, timeout_s: float) -> bytes:
+        """The next frame as the data that was compressed in it."""
+        stream = zlib.decompressobj()
+        try:
+            data = stream.decompress(self._frame(timeout_s), PIECE_BYTES + 1)
+        except zlib.error:
+            raise BoardError(self._name, "answers something else than a runner of ours.") from None
+        if not stream.eof or len(data) > PIECE_BYTES:
+            raise BoardError(self._name, f"answers with more than {PIECE_BYTES >> 20} MiB, or half of it.")
+        return data
 
     def _frame(self, timeout_s: float) -> bytes:
         try:
@@ -242,3 +253,33 @@ def _skip_to(stream: IO[bytes], mark: bytes) -> bool:
         if seen == mark:
             return True
     return False
+
+
+def answer_of(data: bytes, board: str, what: str) -> dict[str, Any]:
+    """An object of JSON that a board sent, with text that can be printed: all that one says passes here.
+
+    What has an `error` comes as it is: who raises that cuts it. BoardError for what is too long or no object,
+    FileFormatError for what is no JSON, or holds a number or a text that no answer of ours does.
+    """
+    if len(data) > PIECE_BYTES:
+        raise BoardError(board, f"answers with more than {PIECE_BYTES >> 20} MiB.")
+    path = Path(board)
+    found = parse(data.decode("utf-8", "replace"), path, what)
+    if not isinstance(found, dict):
+        raise BoardError(board, "answers something else than a runner of ours.")
+    return found if "error" in found else dict(bounded(found, path, what))
+
+
+def bounded(value: Any, path: Path, what: str) -> Any:
+    """JSON from a board, its text printable; FileFormatError for a number or a text that none of ours has."""
+    if isinstance(value, str):
+        if len(value) > MOST_TEXT:
+            raise FileFormatError(path, what, f"holds a text of over {MOST_TEXT:,} characters.")
+        return printable(value)
+    if isinstance(value, (int, float)) and not abs(value) <= _MOST_NUMBER:
+        raise FileFormatError(path, what, f"holds a number beyond {_MOST_NUMBER:.0e}.")
+    if isinstance(value, list):
+        return [bounded(inner, path, what) for inner in value]
+    if isinstance(value, dict):
+        return {bounded(key, path, what): bounded(inner, path, what) for key, inner in value.items()}
+    return value

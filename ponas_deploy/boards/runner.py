@@ -57,7 +57,10 @@ GPU_NAMES = re.compile(r"gv11b|gp10b|ga10b|gb10b|gpu")
 MOST_KEPT_BYTES = 512 << 20
 """In `blobs`, where a tenth of the disk's free space is not less."""
 PIECE_BYTES = 4 << 20
-"""The most of a file or a journal in one answer, and the longest line of a journal or of the steps."""
+"""The most of a journal in one answer, and the longest line of a journal or of the steps."""
+GIVEN_BYTES = 1 << 20
+"""The most of a file in one answer: who waits for it sees how far it is."""
+MOST_JOURNAL_BYTES = 512 << 20
 MOST_DEAD_JOBS = 20
 DEAD_JOB_S = 24 * 3600
 ALONE_S = 3600
@@ -80,16 +83,17 @@ class RefusedError(Exception):
 def serve(take: Callable[[], bytes], send: Callable[[Any], None], folder: str) -> None:
     """Answer requests, JSON objects that `take` reads, until the connection ends, or none come for ALONE_S.
 
-    A request with `frames` is followed by frames up to an empty one. An answer with data is followed by one
-    frame of that, compressed.
+    Requests are pieces of one compressed stream. One with `frames` is followed by frames up to an empty one.
+    An answer with data is followed by a frame of each piece, compressed by itself.
     """
+    requests = zlib.decompressobj()
     while True:
         if hasattr(signal, "alarm"):
             signal.alarm(ALONE_S)
-        request = json.loads(take().decode("utf-8"))
+        request = json.loads(requests.decompress(take()).decode("utf-8"))
         if hasattr(signal, "alarm"):
             signal.alarm(0)
-        frames = iter(take, b"") if request.get("frames") else iter(())
+        frames = iter(take, b"") if request["frames"] else iter(())
         request["frames"] = frames
         try:
             found = ANSWERS[request["ask"]](request, folder)
@@ -101,10 +105,10 @@ def serve(take: Callable[[], bytes], send: Callable[[Any], None], folder: str) -
         if found is None:
             send(message)
             continue
-        answer, data = found if isinstance(found, tuple) else (found, None)
+        answer, *pieces = found if isinstance(found, tuple) else (found,)
         send({"answer": answer})
-        if data is not None:
-            send(zlib.compress(data))
+        for piece in pieces:
+            send(zlib.compress(piece))
 
 
 def sentence(error: Exception, folder: str) -> str:
@@ -269,14 +273,19 @@ def put(request: dict[str, Any], folder: str) -> dict[str, Any]:
 
 
 def get(request: dict[str, Any], folder: str) -> tuple[dict[str, Any], bytes]:
-    """A piece of a file, and how large all of it is."""
-    path = os.path.join(folder, "blobs", checked_sha(request["sha"]))
+    """A piece of a file, at most GIVEN_BYTES, and how large all of it is."""
+    size, data = piece_of(folder, request["sha"], int(request["offset"]))
+    return {"size": size}, data
+
+
+def piece_of(folder: str, sha: str, offset: int) -> tuple[int, bytes]:
+    """The size of a file and what it has from an offset on, at most GIVEN_BYTES."""
     try:
-        with open(path, "rb") as file:
-            file.seek(int(request["offset"]))
-            return {"size": os.fstat(file.fileno()).st_size}, file.read(PIECE_BYTES)
+        with open(os.path.join(folder, "blobs", checked_sha(sha)), "rb") as file:
+            file.seek(offset)
+            return os.fstat(file.fileno()).st_size, file.read(GIVEN_BYTES)
     except FileNotFoundError:
-        raise RefusedError(f"it has no file {request['sha'][:12]} (any more)") from None
+        raise RefusedError(f"it has no file {sha[:12]} (any more)") from None
 
 
 class Unpacked:
@@ -441,35 +450,45 @@ def begin(request: dict[str, Any], folder: str, place: str, lock: int) -> None:
     _started.append(process)
 
 
-def resume(request: dict[str, Any], folder: str) -> dict[str, Any]:
-    """Where a job is whose client was lost."""
-    place = job_place(request, folder)
-    lines = read_steps(place)
-    os.utime(os.path.join(place, "seen"))
-    return {
-        "pack": settings_of(place)["pack"],
-        "steps": json.loads(lines[-1])["n"] if lines else 0,
-        "offset": os.path.getsize(os.path.join(place, "journal.jsonl")),
-        "ended": None if alive(folder, request["job"]) else why_ended(place),
-    }
-
-
 def look(request: dict[str, Any], folder: str) -> dict[str, Any]:
     """Tell a worker that has nothing to do that it is still needed."""
     os.utime(os.path.join(job_place(request, folder), "seen"))
     return {}
 
 
-def follow(request: dict[str, Any], folder: str) -> tuple[dict[str, Any], bytes]:
+def follow(request: dict[str, Any], folder: str) -> tuple[Any, ...]:
     """Append a step, if one is given, and answer whole lines of the journal from an offset on.
 
-    It waits for lines: until `wait_s` are over, the step `n` or the worker ended, or some were gathered.
+    It waits for lines: until `wait_s` are over, the step `n` or the worker ended, or some were gathered. The
+    files `blobs`, which the step takes, come along in frames; without frames nothing is done where some are
+    lacking. `lacks` are those that were. With `fetch` the beginning of the file that the step returned is
+    another piece, and `size` that of the whole file.
     """
     place, offset = job_place(request, folder), int(request["offset"])
+    missing = lacks({"shas": [one["sha"] for one in request["blobs"]]}, folder)["lacks"]
+    if missing and not request["sent"]:
+        nothing = (b"",) * (2 if request["fetch"] else 1)
+        return ({"next": offset, "ended": None, "lacks": missing, "size": 0}, *nothing)
+    if missing:
+        put(request, folder)
+    for _ in request["frames"]:  # it has them all
+        pass
     if request.get("step"):
         append_step(place, request["step"])
+    lines, ended = awaited(request, folder, place, offset)
+    answer = {"next": offset + len(lines), "ended": ended, "lacks": missing, "size": 0}
+    if not request["fetch"]:
+        return answer, lines
+    answer["size"], data = made_by(lines, step_end(request["n"], "done"), folder)
+    return answer, lines, data
+
+
+def awaited(
+    request: dict[str, Any], folder: str, place: str, offset: int
+) -> tuple[bytes, dict[str, Any] | None]:
+    """The lines that are waited for, and how the worker ended if it did."""
     os.utime(os.path.join(place, "seen"))
-    ends = tuple(f'{{"step": {int(request["n"])}, "{how}"'.encode() for how in ("done", "error"))
+    ends = tuple(step_end(request["n"], how) for how in ("done", "error"))
     journal = os.path.join(place, "journal.jsonl")
     deadline, pause, first, checked = time.monotonic() + float(request["wait_s"]), 0.002, 0.0, 0.0
     size, lines, last, living = -1, b"", False, True
@@ -483,11 +502,25 @@ def follow(request: dict[str, Any], folder: str) -> tuple[dict[str, Any], bytes]
         news = [line for line in lines.splitlines() if not line.startswith(b'{"beat"')]
         first = first or (now if news else 0.0)
         enough = len(lines) > PIECE_BYTES // 2 or any(line.startswith(ends) for line in news)
-        if enough or now > deadline or (first and now - first > GATHER_S) or not living:
-            ended = why_ended(place) if last and not living else None
-            return {"next": offset + len(lines), "ended": ended}, lines
+        gathered = first and now - first > GATHER_S and not request["fetch"]  # that takes the end alone
+        if enough or now > deadline or gathered or not living:
+            return lines, why_ended(place) if last and not living else None
         time.sleep(pause)
         pause = min(2 * pause, 0.25)
+
+
+def step_end(number: Any, how: str) -> bytes:
+    """What the last line of a step begins with."""
+    return f'{{"step": {int(number)}, "{how}"'.encode()
+
+
+def made_by(lines: bytes, done: bytes, folder: str) -> tuple[int, bytes]:
+    """The size and the beginning of the file that a step returned; nothing where it has not, or none yet."""
+    for line in lines.splitlines():
+        if line.startswith(done):
+            with suppress(RefusedError):
+                return piece_of(folder, str(json.loads(line.decode("utf-8"))["done"]), 0)
+    return 0, b""
 
 
 def stop(request: dict[str, Any], folder: str) -> dict[str, Any]:
@@ -689,7 +722,6 @@ ANSWERS: dict[str, Callable[[dict[str, Any], str], Any]] = {
     "put": put,
     "get": get,
     "start": start,
-    "resume": resume,
     "look": look,
     "follow": follow,
     "stop": stop,

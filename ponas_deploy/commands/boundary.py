@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 
 from ponas_deploy.commands import streams
 from ponas_deploy.commands.signals import Ended, raise_when_ended
+from ponas_deploy.commands.waiting import waiting
 from searchspace.errors import PonasError
 
 FAILED, USAGE, CANNOT_BE_TOLD = 1, 2, 3
@@ -52,6 +53,9 @@ class ErrorBoundary(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:  # typer's context, whose class moved between versions
         """Run the command; errors of ours and of the system, and signals, become an exit code."""
+        from ponas_deploy.files.notes import transfer_bar
+
+        bars = transfer_bar.set(waiting)
         try:
             return super().invoke(ctx)
         except PonasError as error:
@@ -69,6 +73,8 @@ class ErrorBoundary(TyperGroup):
                 raise
             _complain("error: ", refused, typer.colors.RED)
             raise typer.Exit(FAILED) from error
+        finally:
+            transfer_bar.reset(bars)
 
 
 def run(app: Callable[[], object]) -> None:

@@ -22,6 +22,8 @@ SHOWN_AFTER_S = 2.0
 """What takes less shows no bar."""
 SECONDS_A_LINE = 10.0
 """Where no bar is drawn, a line so often says that it goes on."""
+_DRAWN = Lock()
+"""Held by the bars that are drawn: others would overwrite them."""
 
 
 def lines_of_a_build() -> OnBuildProgress:
@@ -56,9 +58,18 @@ def profile_bar() -> Iterator[OnProgress]:
             of = f"{progress.device}: " if progress.device else ""
             note(f"{of}{progress.stage}: {progress.text}, {progress.seconds_left:.0f} s left")
 
+    def end() -> None:
+        nonlocal bars
+        if bars is not None:
+            bars.stop()
+            bars = None
+            _DRAWN.release()
+
     def draw(progress: ProfilingProgress) -> None:
         nonlocal bars
         if bars is None:
+            if not _DRAWN.acquire(blocking=False):  # for the moment that something else takes
+                return
             bars = _profile_bars(console)
             bars.start()
         if progress.device not in tasks:
@@ -76,8 +87,7 @@ def profile_bar() -> Iterator[OnProgress]:
         if progress.stage == "fit" and progress.done == progress.total:
             bars.remove_task(tasks.pop(progress.device))
             if not tasks:
-                bars.stop()
-                bars = None
+                end()
 
     def on_progress(progress: ProfilingProgress) -> None:
         with one_at_a_time:
@@ -89,8 +99,7 @@ def profile_bar() -> Iterator[OnProgress]:
     try:
         yield on_progress
     finally:
-        if bars is not None:
-            bars.stop()
+        end()
 
 
 def _profile_bars(console: Any) -> Bars:
@@ -112,7 +121,7 @@ def _profile_bars(console: Any) -> Bars:
 def waiting() -> Iterator[Advance]:
     """A bar on stderr from the third second on, whether or not it moves; each new text starts it again.
 
-    Nothing where stderr is no terminal.
+    Nothing where stderr is no terminal, or another bar is drawn already.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
@@ -120,7 +129,12 @@ def waiting() -> Iterator[Advance]:
     console = report_console(stderr=True)
     bars = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     tasks: dict[str, Any] = {}
-    shown = Timer(SHOWN_AFTER_S, bars.start)
+
+    def show() -> None:
+        if not bars.disable and _DRAWN.acquire(blocking=False):
+            bars.start()
+
+    shown = Timer(SHOWN_AFTER_S, show)
     shown.daemon = True
     shown.start()
 
@@ -138,3 +152,4 @@ def waiting() -> Iterator[Advance]:
         shown.join()
         if bars.live.is_started:
             bars.stop()
+            _DRAWN.release()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from typing import TypeAlias
 
 OnNote: TypeAlias = Callable[[str], None]
@@ -24,3 +25,7 @@ OpenBar: TypeAlias = Callable[[], AbstractContextManager[Advance]]
 def no_bar() -> Iterator[Advance]:
     """The bar of a caller that wants none."""
     yield lambda done, total, text: None
+
+
+transfer_bar: ContextVar[OpenBar] = ContextVar("transfer_bar", default=no_bar)
+"""Opens the bars of what is sent to a board or fetched; a command that shows bars sets it."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,6 +16,7 @@ from ponas_deploy.machines.conditions import read_conditions
 from ponas_deploy.machines.machine import memory_mib, this_machine
 from ponas_deploy.machines.nvidia import GpuReading
 from ponas_deploy.measuring.affordable import NetworkTrial
+from ponas_deploy.measuring.build_together import build_together, builders_for
 from ponas_deploy.measuring.contention import ContentionProbe, probe_for, readings
 from ponas_deploy.measuring.interference import Interference, take_snapshot
 from ponas_deploy.measuring.protocol import Plan, Samples, TakesRounds, first_estimate
@@ -30,7 +29,6 @@ from ponas_deploy.tables.rounds import Round
 from searchspace.architecture import Architecture
 from searchspace.space import Space, is_network
 
-_MOST_BUILDERS = 4
 _LONG_S = 20.0
 """Building that takes longer than this is said how long beforehand."""
 _TELLING_BUILDS = 16
@@ -219,32 +217,18 @@ class Bench:
 
         `text` says what is built next, of its number (from 1) and its key.
         """
-        sessions, last_s = dict[str, Session](), time.monotonic()
-        under_way = deque[tuple[str, Future[Session]]]()
+        sessions, places = dict[str, Session](), {key: number for number, key in enumerate(models, start=1)}
 
-        def finish() -> None:
-            nonlocal last_s
-            key, built = under_way.popleft()
-            sessions[key] = stack.enter_context(built.result())
-            self.builds.add(time.monotonic() - last_s, network=is_network(key))
-            last_s = time.monotonic()
+        def begins(keys: Sequence[str]) -> None:
+            self.building(text(places[keys[-1]], keys[-1]))
+            self.on_step(BUILDING + " and ".join(map(_named, keys)))
 
-        with ThreadPoolExecutor(self._builders) as pool:
-            # One by one they are built in this thread, where Ctrl-C reaches the runtime.
-            submit = pool.submit if self._builders > 1 else _at_once
-            try:
-                for number, (key, model) in enumerate(models.items(), start=1):
-                    self.building(text(number, key))
-                    names = [*(name for name, _ in under_way), key]
-                    self.on_step(BUILDING + " and ".join(map(_named, names)))
-                    under_way.append((key, submit(self._built, key, model)))
-                    if len(under_way) == self._builders:
-                        finish()
-                while under_way:
-                    finish()
-            finally:
-                for _, built in under_way:
-                    built.add_done_callback(_close)
+        def built(key: str, session: Session, seconds: float) -> None:
+            sessions[key] = stack.enter_context(session)
+            self.builds.add(seconds, network=is_network(key))
+
+        builds = {key: partial(self._built, key, model) for key, model in models.items()}
+        build_together(builds, self._builders, begins, built)
         for key, session in sessions.items():
             self.running(key)
             self.runs[key], self.rough_ns[key] = self._first_estimate(session)
@@ -263,27 +247,13 @@ class Bench:
     @property
     def _builders(self) -> int:
         """How many models are built at once."""
-        on_processor = registry.on_cores_only(self.backend.name) and not self.one_at_a_time
-        return min(_MOST_BUILDERS, this_machine().cores) if on_processor else 1
+        return builders_for(self.backend.name, one_at_a_time=self.one_at_a_time)
 
     def _built(self, key: str, model: Callable[[], bytes]) -> Session:
         try:
             return self.backend.load(model(), self.settings)
         except BackendError as error:
             raise BackendError(self.backend.name, f"{_named(key)} was refused ({error})") from error
-
-
-def _at_once(build: Callable[..., Session], *given: object) -> Future[Session]:
-    """What an executor does, in this thread."""
-    built = Future[Session]()
-    built.set_result(build(*given))
-    return built
-
-
-def _close(built: Future[Session]) -> None:
-    """Of a session that nobody takes, because another one was refused."""
-    if not built.exception():
-        built.result().close()
 
 
 def _named(key: str) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
+from ponas_deploy.boards.link import bounded
 from ponas_deploy.errors import FileFormatError, PonasError, TableMismatchError
 from ponas_deploy.files.bounds import AtLeastZero, Batch, Count, Seed, Threads
 from ponas_deploy.files.documents import converted, parse
@@ -33,7 +34,6 @@ from ponas_deploy.profiling.models import WEIGHTS, blocks_of
 from ponas_deploy.profiling.resume import Previous, previous_of
 from ponas_deploy.profiling.sampling import MOST_CHECK, MOST_FIT
 from ponas_deploy.remote.carried_files import FORMAT, PLAN, RESULT, RESULT_FORMAT, journal_name
-from ponas_deploy.remote.job import shown
 from ponas_deploy.tables import store
 from ponas_deploy.tables.grid import SpaceKey
 from ponas_deploy.tables.latency import Conditions, LatencyTable
@@ -150,7 +150,8 @@ def tables_of(path: Path, *, name: str = "", on_note: OnNote = no_note) -> tuple
         text = members.read(PLAN)
         sha = sha256(text).hexdigest()
         plan = _checked_plan(_json(text, path / PLAN), path / PLAN)
-        result = converted(shown(_json(members.read(RESULT), path / RESULT)), _Result, path / RESULT)
+        found = bounded(_json(members.read(RESULT), path / RESULT), path, RESULT)
+        result = converted(found, _Result, path / RESULT)
         if result.format != RESULT_FORMAT:
             raise FileFormatError(path / RESULT, "format", f"is {result.format}, expected {RESULT_FORMAT}.")
         if result.bundle != sha:
@@ -318,12 +319,12 @@ def _journal(data: bytes, path: Path) -> Iterator[Line]:
         raise FileFormatError(path, "", "is empty.")
     for number, line in enumerate(lines, start=1):
         try:
-            value = shown(parse(line.decode(), path, f"line {number}"))
+            value = parse(line.decode(), path, f"line {number}")
         except UnicodeDecodeError as error:
             raise FileFormatError(path, f"line {number}", "is not text.") from error
         if not isinstance(value, dict):
             raise FileFormatError(path, f"line {number}", "is no entry.")
-        yield Line(path, number, value)
+        yield Line(path, number, bounded(value, path, f"line {number}"))
 
 
 class _Archive:

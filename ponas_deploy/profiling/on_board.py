@@ -6,7 +6,6 @@ from dataclasses import replace
 from time import monotonic
 
 from ponas_deploy.boards.link import BoardError
-from ponas_deploy.errors import PonasError
 from ponas_deploy.profiling.progress import OnProgress, ProfilingProgress
 from ponas_deploy.profiling.supervise import WorkerFailure, refuse_more
 from ponas_deploy.profiling.worker import Request, make
@@ -31,10 +30,10 @@ def profile_on_board(request: Request, place: BoardPlace, on_progress: OnProgres
             failures=tuple(failure.text for failure in failures),
         )
         try:
-            make(attempt, lambda step: None, report, place)
+            with place.renewed_after_errors():
+                make(attempt, lambda step: None, report, place)
             return
         except WorkerEnded as error:
-            place.renew()
             failures.append(WorkerFailure(error.now, error.what))
             refuse_more(failures, request)
             report(ProfilingProgress("build", 0, 1, left_s, f"starting again: its worker {error.what}"))
@@ -44,6 +43,3 @@ def profile_on_board(request: Request, place: BoardPlace, on_progress: OnProgres
                 f"{error.reason} What was measured is kept in {request.journal}, and the same command goes"
                 " on from there.",
             ) from error
-        except PonasError:  # what was open or under way is not for the next profile
-            place.renew()
-            raise

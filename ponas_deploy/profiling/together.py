@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -105,7 +106,9 @@ def each(
     if len(boards) > 1:
         with ThreadPoolExecutor(len(boards)) as threads:
             try:
-                begun: dict[Future[Value], int] = {threads.submit(work, number): number for number in boards}
+                begun: dict[Future[Value], int] = {
+                    threads.submit(copy_context().run, work, number): number for number in boards
+                }
                 for future in as_completed(begun):
                     keep(begun[future], future.result)
             except BaseException:

@@ -15,7 +15,6 @@ import json
 import platform
 import secrets
 import signal
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -27,13 +26,15 @@ from time import monotonic, sleep
 from typing import Any, NoReturn, TypeVar
 
 from ponas_deploy.boards.book import Entry
-from ponas_deploy.boards.link import BoardError, Link, LinkLostError, connected
-from ponas_deploy.boards.runner import PIECE_BYTES
+from ponas_deploy.boards.link import MOST_TEXT, BoardError, Link, LinkLostError, answer_of, connected
+from ponas_deploy.boards.runner import MOST_JOURNAL_BYTES, PIECE_BYTES
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError, printable
-from ponas_deploy.files.documents import converted, parse
+from ponas_deploy.files.bounds import Count
+from ponas_deploy.files.documents import converted
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.remote.claims import claimed, forget, was_ours
 from ponas_deploy.remote.pack import pack
+from ponas_deploy.remote.transfers import Along, compressed, sizes, with_bar
 
 OnLine = Callable[[Mapping[str, Any]], None]
 Answer = TypeVar("Answer")
@@ -49,15 +50,17 @@ LEAVE_S = 10.0
 FOLLOW_S = 5.0
 """How long a question for lines waits on the board."""
 ANSWER_S = 60.0
+SENT_S = 600.0
+"""How long an answer to a question with files may take: a slow link still has some of them."""
 START_S = 180.0
 SILENT_S = 60.0
 MOST_FETCHED_BYTES = 1 << 30
-_MOST_TITLE, _MOST_TEXT = 200, 10_000
-"""Characters that are shown of what others name, and of what they say."""
+_MOST_TITLE = 200
+"""Characters that are shown of what others name."""
 
 
 class BoardBusyError(BoardError):
-    """Somebody measures there already. Attributes: `job` (to take it up again), `title`, `by`, `held_s`."""
+    """Somebody measures there already. Attributes: `job`, `title`, `by`, `held_s`."""
 
     def __init__(self, board: str, holder: _Holder) -> None:
         self.job, self.title, self.by, self.held_s = holder.job, holder.title, holder.by, holder.held_s
@@ -119,17 +122,11 @@ class _Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class _Resumed:
-    pack: str
-    steps: int
-    offset: int
-    ended: _Ended | None
-
-
-@dataclass(frozen=True, slots=True)
 class _Followed:
     next: int
     ended: _Ended | None
+    lacks: tuple[str, ...] = ()
+    size: Count = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,22 +147,17 @@ class _StepError:
 
 
 @contextmanager
-def job_on(
-    entry: Entry, *, title: str, on_note: OnNote = no_note, resume: str = "", idle_s: float = IDLE_S
-) -> Iterator[Job]:
-    """A worker on a board, or with `resume` the one of that job that still lives; it ends with this.
+def job_on(entry: Entry, *, title: str, on_note: OnNote = no_note, idle_s: float = IDLE_S) -> Iterator[Job]:
+    """A worker on a board; it ends with this.
 
     It ends by itself when nobody looks after it for `idle_s` while it has no step. One that waits there for a
     process of this user's that was killed is ended. Raises BoardBusyError where somebody else has one,
     BoardError where the board cannot be reached.
     """
-    job, number = Job(entry, on_note, idle_s), resume or secrets.token_hex(8)
+    job, number = Job(entry, on_note, idle_s), secrets.token_hex(8)
     with claimed(number):
         try:
-            if resume:
-                job.resume(resume)
-            else:
-                job.start(title, number)
+            job.start(title, number)
             with job.attended():
                 yield job
         except BaseException:
@@ -178,7 +170,7 @@ def job_on(
 
 
 class Job:
-    """Steps for a worker on a board, one at a time. `id` is what takes it up again.
+    """Steps for a worker on a board, one at a time. `id` names it there.
 
     `under_way` says that a step was begun whose end was not seen, because something was raised meanwhile.
     When the worker is gone or the board out of reach for too long, no step is tried after that.
@@ -194,6 +186,7 @@ class Job:
         self._asked = monotonic()
         self._gone: BoardError | None = None
         self.under_way = False
+        self._unasked = True  # whether files of steps are sent before the board says that it lacks them
         self._stopped = Event()
         self._key = secrets.token_hex(4)
         self._step = self._offset = 0
@@ -228,16 +221,6 @@ class Job:
             "absent_s": ABSENT_S,
         }
         return self._over_link(lambda link: link.ask("start", _Started, START_S, **asked))
-
-    def resume(self, job: str) -> None:
-        """Take up the steps of a worker that lives; WorkerEnded where it does not."""
-        self._connect()
-        found = self._over_link(lambda link: link.ask("resume", _Resumed, ANSWER_S, job=job))
-        if found.ended:
-            raise WorkerEnded(self._entry.name, found.ended.what, "nobody was connected")
-        if found.pack != sha256(pack()).hexdigest():
-            raise self._error(f"job {job} was started by another version of ponas-deploy: stop it there.")
-        self.id, self._step, self._offset = job, found.steps, found.offset
 
     @contextmanager
     def attended(self) -> Iterator[None]:
@@ -298,30 +281,62 @@ class Job:
         """Send what the board lacks of these files: the SHA-256 of each."""
         files = [(sha256(content).hexdigest(), content) for content in contents]
         if files:  # asked for each time: a small disk keeps few of those that it has been sent
-            self._over_link(lambda link: _put(link, dict(files)))
+            self._over_link(lambda link: self._put(link, dict(files)))
         return tuple(sha for sha, _ in files)
 
-    def fetch(self, sha: str) -> bytes:
-        """A file of the board, which is what its hash says; BoardError where it is not there."""
-        found = bytearray()
+    def _put(self, link: Link, files: Mapping[str, bytes]) -> None:
+        lacking = set(link.ask("lacks", _Lacks, ANSWER_S, shas=list(files)).lacks)
+        if sent := {sha: content for sha, content in files.items() if sha in lacking}:
+            with with_bar(f"sending to {self._entry.name}") as on_bytes:
+                frames = compressed(tuple(sent.values()), on_bytes)
+                link.exchange("put", dict, SENT_S, frames=frames, blobs=sizes(sent))
 
-        def ask(link: Link) -> tuple[_Piece, bytes]:
-            return link.ask_for_data("get", _Piece, ANSWER_S, sha=sha, offset=len(found))
+    def fetch(
+        self, sha: str, most_bytes: int = MOST_FETCHED_BYTES, begun: bytes = b"", size: int = -1
+    ) -> bytes:
+        """A file of the board, which is what its hash says; BoardError where there is none, or a larger one.
 
-        while True:
-            piece, data = self._over_link(ask)
-            found += data
-            if piece.size > MOST_FETCHED_BYTES or len(found) > piece.size:
-                raise self._error(
-                    f"file {sha[:12]} has more than the {MOST_FETCHED_BYTES >> 20} MiB asked for."
-                )
-            if len(found) == piece.size or not data:
-                break
+        `begun` is what came of it already, and `size` what it has, where that is known.
+        """
+        found = bytearray(begun)
+
+        def ask(link: Link) -> tuple[_Piece, tuple[bytes, ...]]:
+            return link.exchange("get", _Piece, ANSWER_S, pieces=1, sha=sha, offset=len(found))
+
+        with with_bar(f"fetching from {self._entry.name}") as on_bytes:
+            while len(found) != size:
+                piece, (data,) = self._over_link(ask)
+                size = piece.size
+                found += data
+                if not data or len(found) > size or size > most_bytes:
+                    break
+                on_bytes(len(found), size)
+        if max(len(found), size) > most_bytes:
+            raise self._error(f"file {sha[:12]} has more than the {most_bytes >> 20} MiB asked for.")
         if sha256(found).hexdigest() != sha:
             raise self._error(f"file {sha[:12]} came as another one.")
         return bytes(found)
 
-    def do(self, do: str, on_line: OnLine | None = None, *, no_output_s: float = inf, **details: Any) -> Any:
+    def do_with_file(self, do: str, content: bytes, most_bytes: int, **details: Any) -> bytes:
+        """Have a step done to a `file`, and return the file that it makes: one round trip where it is quick.
+
+        The file is sent unasked, unless the board had the one before.
+        """
+        sha = sha256(content).hexdigest()
+        along = Along({sha: content}, fetch=True)
+        made = self.do(do, along=along, file=sha, **details)
+        made = converted(made, str, Path(self._entry.name), do)
+        return self.fetch(made, most_bytes, along.begun, along.size)
+
+    def do(
+        self,
+        do: str,
+        on_line: OnLine | None = None,
+        *,
+        no_output_s: float = inf,
+        along: Along | None = None,
+        **details: Any,
+    ) -> Any:
         """Have a step done, and return its value. `on_line` gets every line it writes, in order, once.
 
         A worker whose step writes no line for `no_output_s` counts as ended: native code may hang while a
@@ -331,14 +346,14 @@ class Job:
         traceback for a bug), WorkerEnded where its worker is gone, BoardError where the board is out of reach
         for too long.
         """
-        self._step += 1
+        self._step, along = self._step + 1, along or Along()
         step = json.dumps({"n": self._step, "key": self._key, "do": do, "details": details})
         self._now = f"step {do} was to begin"
         heard = told = monotonic()
         self.under_way = True
         while True:
             try:
-                followed, data = self._follow(step)
+                followed, data = self._follow(step, along)
             except LinkLostError:
                 raise
             except BoardError:  # it did not take the step: the next one has its number
@@ -374,38 +389,60 @@ class Job:
         self._gone = ended = WorkerEnded(self._entry.name, what, self._now)
         return ended
 
-    def _follow(self, step: str) -> tuple[_Followed, bytes]:
-        asked = {"job": self.id, "n": self._step, "offset": self._offset, "wait_s": FOLLOW_S, "step": step}
-        timeout_s = FOLLOW_S + ANSWER_S
-        followed, data = self._over_link(
-            lambda link: link.ask_for_data("follow", _Followed, timeout_s, **asked)
-        )
-        whole = not data or data.endswith(b"\n")
-        if not whole or followed.next != self._offset + len(data):
+    def _follow(self, step: str, along: Along) -> tuple[_Followed, bytes]:
+        files = along.files if step else {}
+        asked: dict[str, Any] = {
+            "job": self.id,
+            "n": self._step,
+            "offset": self._offset,
+            "wait_s": FOLLOW_S,
+            "step": step,
+            "blobs": sizes(files),
+            "fetch": along.fetch,
+        }
+        pieces = 2 if along.fetch else 1
+
+        def ask(link: Link) -> tuple[_Followed, tuple[bytes, ...]]:
+            return link.exchange("follow", _Followed, FOLLOW_S + ANSWER_S, pieces=pieces, sent=False, **asked)
+
+        def send(link: Link) -> tuple[_Followed, tuple[bytes, ...]]:
+            with with_bar(f"sending to {self._entry.name}") as on_bytes:
+                frames = compressed(tuple(files.values()), on_bytes)
+                return link.exchange(
+                    "follow", _Followed, SENT_S, pieces=pieces, frames=frames, sent=True, **asked
+                )
+
+        followed, data = self._over_link(send if files and self._unasked else ask)
+        if followed.lacks and not self._unasked:
+            followed, data = self._over_link(send)
+        if files:
+            self._unasked = bool(followed.lacks)
+        if followed.size:
+            along.size, along.begun = followed.size, data[1]
+        whole = not data[0] or data[0].endswith(b"\n")
+        if not whole or followed.next != self._offset + len(data[0]):
             raise self._error("its journal comes in pieces that do not fit together.")
-        return followed, data
+        if followed.next > MOST_JOURNAL_BYTES + PIECE_BYTES:
+            raise self._error(f"its journal has over {MOST_JOURNAL_BYTES >> 20} MiB.")
+        return followed, data[0]
 
     def _lines(self, data: bytes) -> Iterator[Mapping[str, Any]]:
         """The lines of the step that is done now, printable."""
         for text in data.splitlines():
-            line = parse(text.decode("utf-8", "replace"), Path(self._entry.name), "journal")
-            if not isinstance(line, dict):
-                raise self._error("its journal holds a line that is none of ours.")
+            line = answer_of(text, self._entry.name, "journal")
             if "step" not in line:
                 continue
             if type(line["step"]) is not int or not 1 <= line["step"] <= self._step:
                 raise self._error("its journal tells of a step that it was not given.")
             if line["step"] == self._step:
-                if "error" not in line:
-                    line = shown(line)
                 self._now = str(line.get("now", self._now))[:_MOST_TITLE]
                 yield line
 
     def _raise(self, error: _StepError) -> NoReturn:
         if error.kind == "bug":
-            lines = "\n".join(map(printable, error.text[-_MOST_TEXT:].splitlines()))
+            lines = "\n".join(map(printable, error.text[-MOST_TEXT:].splitlines()))
             raise RuntimeError(f"on the board {self._entry.name}:\n{lines}")
-        text = printable(error.text[:_MOST_TEXT])
+        text = printable(error.text[:MOST_TEXT])
         if error.kind == "BackendError":
             raise BackendError(printable(error.backend[:_MOST_TITLE]), text)
         if error.kind == "MemoryError":
@@ -463,39 +500,6 @@ class Job:
 
     def _error(self, reason: str) -> BoardError:
         return BoardError(self._entry.name, reason)
-
-
-def _put(link: Link, files: Mapping[str, bytes]) -> None:
-    """Ask which of these files are lacking, and send those."""
-    lacking = set(link.ask("lacks", _Lacks, ANSWER_S, shas=list(files)).lacks)
-    sent = {sha: content for sha, content in files.items() if sha in lacking}
-    if sent:
-        blobs = [{"sha": sha, "size": len(content)} for sha, content in sent.items()]
-        link.ask_with_data("put", dict, _compressed(sent.values()), blobs=blobs)
-
-
-def _compressed(contents: Iterable[bytes]) -> Iterator[bytes]:
-    """One compressed stream of all, in frames of at most PIECE_BYTES, none of them empty."""
-    stream, waiting = zlib.compressobj(), bytearray()
-    for content in contents:
-        for begin in range(0, len(content), PIECE_BYTES):
-            waiting += stream.compress(content[begin : begin + PIECE_BYTES])
-            while len(waiting) >= PIECE_BYTES:
-                yield bytes(waiting[:PIECE_BYTES])
-                del waiting[:PIECE_BYTES]
-    waiting += stream.flush()
-    yield from (bytes(waiting[at : at + PIECE_BYTES]) for at in range(0, len(waiting), PIECE_BYTES))
-
-
-def shown(value: Any) -> Any:
-    """The same JSON with text that can be printed."""
-    if isinstance(value, str):
-        return printable(value)
-    if isinstance(value, list):
-        return [shown(inner) for inner in value]
-    if isinstance(value, dict):
-        return {printable(key): shown(inner) for key, inner in value.items()}
-    return value
 
 
 def _oneself() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
@@ -21,7 +21,7 @@ from ponas_deploy.backends.onnx_prepared import prepared_for_board
 from ponas_deploy.backends.progress import BuildProgress
 from ponas_deploy.boards.book import Entry
 from ponas_deploy.boards.link import BoardError
-from ponas_deploy.errors import BackendError, FileFormatError, PonasError, UnknownNameError
+from ponas_deploy.errors import BackendError, PonasError, UnknownNameError
 from ponas_deploy.files.bounds import AtLeastZero, Count, Nanoseconds, Positive
 from ponas_deploy.files.documents import converted
 from ponas_deploy.files.notes import OnNote, no_note
@@ -31,14 +31,14 @@ from ponas_deploy.measuring.interference import Snapshot
 from ponas_deploy.measuring.interleaved_process import OnRounds, RoundsDone, TakenTogether, TimedTogether
 from ponas_deploy.measuring.machine_readings import MachineReadings
 from ponas_deploy.remote.images import Packing
-from ponas_deploy.remote.job import Job, job_on
+from ponas_deploy.remote.job import MOST_FETCHED_BYTES, Job, job_on
 from ponas_deploy.remote.pack import runs_on_boards
 from ponas_deploy.remote.parcels import parcels
 
 Value = TypeVar("Value")
 
-_MOST = 2.0**53
-"""No number in an answer is larger: as nanoseconds it is a hundred days."""
+_MOST_OUTPUTS_BYTES = 256 << 20
+"""What images that travel together can have for outputs: 16 MiB of the smallest ones, of many classes."""
 _MOST_FILES = 8
 """An engine has no more files."""
 
@@ -122,9 +122,7 @@ class BoardPlace:
 
     def value(self, found: Any, kind: type[Value], step: str) -> Value:
         """What a step returned, as a typed value; FileFormatError where it is something else."""
-        path = Path(self.name)
-        _refuse_immense(found, path, step)
-        return converted(found, kind, path, step)
+        return converted(found, kind, Path(self.name), step)
 
     def snapshot(self, found: Snapshot) -> Snapshot:
         """The board at a moment, where it may be that; BoardError where not."""
@@ -216,8 +214,11 @@ class BoardPlace:
             name != Path(name).name or not name.startswith("engine.") for name, _ in files
         ):
             raise BoardError(self.name, "names other files of an engine than an engine has.")
+        left = MOST_FETCHED_BYTES
         for name, sha in files:
-            model.with_name(name).write_bytes(self.job.fetch(sha))
+            content = self.job.fetch(sha, left)
+            left -= len(content)
+            model.with_name(name).write_bytes(content)
         return model.with_name(files[0][0])
 
     def take(self, timed: Timed) -> tuple[Taken, tuple[Snapshot, Snapshot] | None]:
@@ -269,13 +270,24 @@ class BoardPlace:
         keys = {key for key, _, _ in there.samples}
         if not keys.issuperset(timed.engines) or keys.difference(timed.engines, among or ()):
             raise BoardError(self.name, "tells of other engines than it was asked to time.")
-        if any(not 0 < run_ns < _MOST for _, _, run_ns in there.samples):
+        if any(run_ns <= 0 for _, _, run_ns in there.samples):
             raise BoardError(self.name, "says that an engine took no time.")
         return there
 
-    def to_oneself(self, lock: Path, what: str, wait_s: float = 0.0) -> AbstractContextManager[None]:
-        """The job holds the board's own lock as long as it lives."""
-        return nullcontext()
+    @contextmanager
+    def to_oneself(self, lock: Path, what: str, wait_s: float = 0.0) -> Iterator[None]:
+        """The job holds the board's own lock as long as it lives; see `renewed_after_errors`."""
+        with self.renewed_after_errors():
+            yield
+
+    @contextmanager
+    def renewed_after_errors(self) -> Iterator[None]:
+        """What is open or under way when something goes wrong meanwhile is not for what is measured next."""
+        try:
+            yield
+        except PonasError:
+            self.renew()
+            raise
 
     def files_of(self, engine: Path) -> tuple[tuple[str, str], ...]:
         """Name and hash of the files of an engine, which the board has then; the first one opens it."""
@@ -371,9 +383,9 @@ class BoardSession:
 
     def run_many(self, images: NDArray[np.float32], batch: int) -> NDArray[np.float32]:
         """Outputs for images, `batch` of them at once."""
-        (sent,) = self.place.job.put([self.packing.packed(images)])
-        sha = self.place.job.do("run", key=self.key, images=sent, batch=batch)
-        content = self.place.job.fetch(self.place.value(sha, str, "run"))
+        content = self.place.job.do_with_file(
+            "run", self.packing.packed(images), _MOST_OUTPUTS_BYTES, key=self.key, batch=batch
+        )
         try:
             found = read_array(io.BytesIO(content), allow_pickle=False)
         except (ValueError, OSError, MemoryError) as error:
@@ -419,18 +431,3 @@ def _calibration(backend: str, images: NDArray[np.float32] | None) -> Calibratio
     if images is not None and not registry.strongly_typed(backend):
         raise takes_no_images(backend)
     return Calibration(images)
-
-
-def _refuse_immense(value: Any, path: Path, step: str) -> None:
-    """FileFormatError for a number that is none of a measurement, with which nothing can be computed."""
-    if isinstance(value, (int, float)) and not abs(value) <= _MOST:
-        raise FileFormatError(path, step, f"holds a number beyond {_MOST:.0e}.")
-    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        _refuse_immense(inner, path, step)
-
-
-def _saved(array: NDArray[np.float32]) -> bytes:
-    """An array as a file of NumPy's."""
-    file = io.BytesIO()
-    np.save(file, array, allow_pickle=False)
-    return file.getvalue()

@@ -151,7 +151,6 @@ class Rounds:
                 told.add(key)
 
         asked = self.models.details(
-            order=list(order),
             runs=runs,
             number=number,
             plan=asdict(plan),

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Callable, Dict
@@ -21,6 +20,7 @@ from ponas_deploy.machines.conditions import read_conditions
 from ponas_deploy.machines.machine import memory_mib, this_machine, threads_fault
 from ponas_deploy.machines.nvidia import GpuReading
 from ponas_deploy.measuring.build_process import build_in_process
+from ponas_deploy.measuring.build_together import build_together, builders_for
 from ponas_deploy.measuring.contention import ContentionProbe, probe_for, readings
 from ponas_deploy.measuring.engine_process import Timed, take_in_fresh_process
 from ponas_deploy.measuring.interference import Snapshot, take_snapshot
@@ -42,7 +42,6 @@ from ponas_deploy.remote.state import State
 Write = Callable[[Dict[str, Any]], None]
 Details = Dict[str, Any]
 
-_MOST_BUILDERS = 4
 _SAMPLES_A_LINE, _LINE_S = 64, 2.0
 _SAID_EVERY_S = 1.0
 
@@ -84,36 +83,23 @@ def open_models(state: State, details: Details, write: Write) -> Any:
     """
     backend, settings = _backend(state, details["backend"]), RunSettings(**details["settings"])
     sessions: dict[str, Session] = state.values.setdefault("sessions", {})
-    one_at_a_time = details["one_at_a_time"] or not registry.on_cores_only(backend.name)
-    builders = 1 if one_at_a_time else min(_MOST_BUILDERS, this_machine().cores)
-    under_way: deque[tuple[str, Future[Session]]] = deque()
-    last_s = time.monotonic()
 
-    def built(key: str, sha: str) -> Session:
+    def build(key: str, sha: str) -> Session:
         try:
             return backend.load(unpacked(state.blob(sha).read_bytes(), state.blob), settings)
         except BackendError as error:
             raise BackendError(backend.name, f"{key} was refused ({error})") from error
 
-    def finish() -> None:
-        nonlocal last_s
-        key, future = under_way.popleft()
-        sessions[key] = state.stack.enter_context(future.result())
-        write({"built": key, "s": time.monotonic() - last_s})
-        last_s = time.monotonic()
+    def built(key: str, session: Session, seconds: float) -> None:
+        sessions[key] = state.stack.enter_context(session)
+        write({"built": key, "s": seconds})
 
-    with ThreadPoolExecutor(builders) as pool:
-        try:
-            for key, sha in details["models"]:
-                write({"now": "building " + " and ".join([*(name for name, _ in under_way), key])})
-                under_way.append((key, pool.submit(built, key, sha)))
-                if len(under_way) == builders:
-                    finish()
-            while under_way:
-                finish()
-        finally:
-            for _, future in under_way:
-                future.add_done_callback(_close)
+    build_together(
+        {key: partial(build, key, sha) for key, sha in details["models"]},
+        builders_for(backend.name, one_at_a_time=details["one_at_a_time"]),
+        lambda keys: write({"now": f"building {' and '.join(keys)}"}),
+        built,
+    )
     plan, probe = Plan(**details["plan"]), probe_of(state, details)
     write({"now": "running what was built for the first time"})
     for key, _ in details["models"]:
@@ -130,7 +116,7 @@ def open_models(state: State, details: Details, write: Write) -> Any:
 
 
 def take_round(state: State, details: Details, write: Write) -> Any:
-    """Take the samples of a round, in the order asked for; the machine before and after it."""
+    """Take the samples of a round, in the order of `runs`; the machine before and after it."""
     sessions: dict[str, Session] = state.values.get("sessions", {})
     plan = Plan(**details["plan"])
     waiting: list[Any] = []
@@ -154,7 +140,7 @@ def take_round(state: State, details: Details, write: Write) -> Any:
     before = snapshot_of(state, details)
     with no_garbage_collection():
         visits.round(
-            details["order"], details["number"], plan, details["allowed_redos"], quiet=details["quiet"]
+            list(details["runs"]), details["number"], plan, details["allowed_redos"], quiet=details["quiet"]
         )
     after = snapshot_of(state, details)
     send()
@@ -263,7 +249,7 @@ def open_engine(state: State, details: Details, write: Write) -> Any:
 def run(state: State, details: Details, write: Write) -> Any:
     """Run images, a file of NumPy's, through a session that is open; the outputs, another such file."""
     session: Session = state.values["sessions"][details["key"]]
-    images, size = unpacked_images(state.blob(details["images"])), details["batch"]
+    images, size = unpacked_images(state.blob(details["file"])), details["batch"]
     write({"now": f"running {len(images)} images"})
     found = [session.run(images[place : place + size]) for place in range(0, len(images), size)]
     file = state.folder / "outputs.npy"
@@ -341,9 +327,3 @@ def _engine(state: State, details: Details, folder: Path) -> Path:
 def _copied(state: State, sha: str, to: Path) -> Path:
     shutil.copyfile(str(state.blob(sha)), str(to))
     return to
-
-
-def _close(future: Future[Session]) -> None:
-    """Of a session that nobody takes, because another one was refused."""
-    if not future.exception():
-        future.result().close()

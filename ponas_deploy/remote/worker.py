@@ -24,7 +24,7 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any, Callable, Dict, Iterator, NoReturn, Sequence
 
-from ponas_deploy.boards.runner import PIECE_BYTES, read, sentence, sign
+from ponas_deploy.boards.runner import MOST_JOURNAL_BYTES, PIECE_BYTES, read, sentence, sign
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
 from ponas_deploy.remote.state import State
 
@@ -38,7 +38,6 @@ SYNC_S = 1.0
 TICK_S = 1.0
 """How often the keeper looks."""
 MOST_ERRORS_BYTES = 1 << 20
-MOST_JOURNAL_BYTES = 512 << 20
 _SPARE_BYTES = 64 << 10
 
 

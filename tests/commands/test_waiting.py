@@ -75,3 +75,18 @@ def test_each_device_has_a_bar_until_it_is_done(screen: StringIO) -> None:
         shown = screen.getvalue()
         assert "round 4" in shown
         assert "jetson" not in shown[shown.rindex("pi measure") - 20 :]
+
+
+def test_a_bar_inside_another_is_not_drawn_over_it(screen: StringIO) -> None:
+    with waiting.waiting() as advance:
+        advance(0, 3, "images")
+        sleep(0.4)
+        with waiting.waiting() as inner:
+            inner(0, 3, "sending")
+            sleep(0.4)
+    assert "images" in screen.getvalue()
+    assert "sending" not in screen.getvalue()
+    with waiting.waiting() as advance:
+        advance(0, 3, "afterwards")
+        sleep(0.4)
+    assert "afterwards" in screen.getvalue()

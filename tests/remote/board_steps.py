@@ -63,7 +63,7 @@ def keep(state, details, write):
 def fill(state, details, write):
     """Lines until there is no room."""
     while True:
-        write({"text": "x" * 50_000})
+        write({"texts": ["x" * 5000] * 10})
 
 
 STEPS = {one.__name__: one for one in (echo, count, build, fail, no_json, raw, size_of, keep, fill)}

@@ -50,7 +50,7 @@ def main(entry: str, request: str, asked: str) -> None:
     def noted(job: jobs.Job, name: str, *on_line: Any, **details: Any) -> Any:
         if name == "round":
             with open(asked, "a", encoding="utf-8") as file:
-                file.write(json.dumps({"number": details["number"], "order": details["order"]}) + "\n")
+                file.write(json.dumps({"number": details["number"], "order": list(details["runs"])}) + "\n")
         return do(job, name, *on_line, **details)
 
     jobs.Job.do = noted  # type: ignore[method-assign]

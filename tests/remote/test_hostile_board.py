@@ -32,6 +32,7 @@ from ponas_deploy.measuring.engine_process import Timed
 from ponas_deploy.measuring.interference import take_snapshot
 from ponas_deploy.measuring.protocol import Plan, Samples
 from ponas_deploy.remote import job as jobs
+from ponas_deploy.remote import place as places
 from ponas_deploy.remote.job import Job, job_on
 from ponas_deploy.remote.pack import pack
 from ponas_deploy.remote.place import BoardPlace, BoardSession, place_on
@@ -135,6 +136,10 @@ def layers(board: Liar) -> Any:
     return session(board).layer_times_ms()
 
 
+def opened(board: Liar) -> Any:
+    return board.place.session("fake", RunSettings(), model="")
+
+
 Ask = Callable[[Liar], Any]
 TRUE: dict[Ask, tuple[Any, list[dict[str, Any]]]] = {
     about: (
@@ -165,9 +170,11 @@ TRUE: dict[Ask, tuple[Any, list[dict[str, Any]]]] = {
     ),
     runs: (10, []),
     layers: ([["conv", 0.1]], []),
+    opened: (asdict(RunSettings()), []),
 }
 """What a board says when it does not lie, by what is asked of it."""
 TEXT, NEGATIVE, IMMENSE, NOTHING = "text", -1, 10**400, None
+LONG = "x" * 10_001
 
 
 def changed(ask: Ask, path: str, value: Any) -> tuple[Any, list[Any]]:
@@ -227,11 +234,43 @@ def test_answers_that_cannot_be_are_refused(board: Liar, ask: Ask, path: str, va
         done, lines = changed(ask, path, value)
     board.says(done, *lines)
     if ask is built and path == "lines.1.built":
-        with pytest.raises(AssertionError):  # of another model than was asked for: it counts for none
+        refused = (AssertionError, FileFormatError)  # of another model than was asked for: it counts for none
+        with pytest.raises(refused):
             ask(board)
     else:
         with pytest.raises((BoardError, FileFormatError)):
             ask(board)
+
+
+@pytest.mark.parametrize(
+    ("ask", "path"),
+    [
+        (about, "done.name"),
+        (about, "done.threads_fault"),
+        (opened, "done.precision"),
+        (built, "lines.0.now"),
+        (timed, "done.taken"),
+        (layers, "done.0.0"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.__name__,
+)
+def test_texts_of_any_length_are_refused(board: Liar, ask: Ask, path: str) -> None:
+    done, lines = changed(ask, path, LONG)
+    board.says(done, *lines)
+    with pytest.raises(FileFormatError, match="a text of over 10,000 characters"):
+        ask(board)
+
+
+def test_files_of_any_size_are_refused(board: Liar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "_MOST_OUTPUTS_BYTES", 400)
+    board.says(board.kept(saved(IMAGES)))
+    with pytest.raises(BoardError, match="has more than"):
+        session(board).run(IMAGES)
+    monkeypatch.setattr(places, "MOST_FETCHED_BYTES", 10)
+    (tmp_path / "model.onnx").write_bytes(b"")
+    board.says([[name, board.kept(b"engine")] for name in ("engine.one", "engine.two")])
+    with pytest.raises(BoardError, match="has more than"):
+        board.place.build(tmp_path / "model.onnx", "fake", RunSettings(), None, None)
 
 
 def test_samples_that_were_not_asked_for_are_refused(board: Liar) -> None:
@@ -352,7 +391,7 @@ def test_a_board_reads_no_pickle_either(
         assert isinstance(opened, BoardSession)
         (sha,) = place.job.put([saved(np.array([Trap()], dtype=object))])
         with pytest.raises(RuntimeError, match="allow_pickle=False"):
-            place.job.do("run", key=opened.key, images=sha, batch=1)
+            place.job.do("run", key=opened.key, file=sha, batch=1)
     assert not list(tmp_path.rglob("trap"))
 
 
@@ -363,7 +402,7 @@ LIES = {
     "a bomb": ('return {"next": 0, "ended": None}, bytes(8 << 20)', "more than 4 MiB"),
     "a step that was not given": ("return said(request, b'{\"step\": 99}')", "not given"),
     "a number of no step": ("return said(request, b'{\"step\": true}')", "not given"),
-    "no object": ("return said(request, b'[1]')", "none of ours"),
+    "no object": ("return said(request, b'[1]')", "something else"),
     "deep nesting": ("return said(request, b'[' * 100_000 + b']' * 100_000)", "deep"),
     "not a number": ('return said(request, b\'{"step": 1, "x": NaN}\')', "finite"),
     "half a character": ('return said(request, b\'{"step": 1, "x": "\\\\ud800"}\')', "character"),

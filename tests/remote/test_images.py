@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +14,11 @@ from hypothesis.extra.numpy import arrays
 
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.boards.book import Entry
+from ponas_deploy.boards.link import Link
 from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.profiling.places import reached
 from ponas_deploy.remote.images import Packing, grouped, unpacked
+from ponas_deploy.remote.place import place_on
 
 MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
 
@@ -88,3 +91,25 @@ def test_outputs_are_those_of_the_same_engine_here(board: Entry, model: bytes, t
         here = np.concatenate([session.run(images[place : place + 2]) for place in (0, 2, 4)])
     assert (there == here).all()
     assert (alone == here[:2]).all()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="boards run Linux")
+def test_a_group_of_images_is_one_round_trip(
+    board: Entry, model: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, trips, sent_bytes, message = list[float](), list[int](), list[int](), Link._message
+
+    def counted(link: Link, timeout_s: float) -> Any:
+        answers.append(timeout_s)
+        return message(link, timeout_s)
+
+    monkeypatch.setattr(Link, "_message", counted)
+    with place_on(board, "test") as place, place.backend("fake").load(model, RunSettings()) as session:
+        for seed in (0, 1, 2, 2, 2, 3):  # the same again: a board has them still
+            answers.clear()
+            before = place.job.sent_bytes
+            session.run_many(photographs(4, seed=seed), 2)  # type: ignore[attr-defined]
+            trips.append(len(answers))
+            sent_bytes.append(place.job.sent_bytes - before)
+    assert trips == [1, 1, 1, 1, 1, 2]
+    assert sent_bytes[4] < 1000 < sent_bytes[5]

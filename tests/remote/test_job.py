@@ -13,7 +13,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from threading import Timer
@@ -24,9 +24,10 @@ from local_board import Place, archive_with_steps, becomes, host
 
 from ponas_deploy.boards import runner
 from ponas_deploy.boards.book import Board, Entry
-from ponas_deploy.boards.link import BoardError
+from ponas_deploy.boards.link import BoardError, connected
 from ponas_deploy.errors import BackendError, FileFormatError, MeasurementError, PonasError
 from ponas_deploy.files.home import home
+from ponas_deploy.files.notes import Advance, transfer_bar
 from ponas_deploy.remote import job as jobs
 from ponas_deploy.remote.job import BoardBusyError, Job, WorkerEnded, job_on
 
@@ -239,15 +240,8 @@ def test_a_worker_whose_host_is_gone_ends_by_itself(place: Place, step: str, abs
     assert becomes(lambda: not place.processes()), place.processes()
     with job_on(HERE, title="next") as job:
         assert len(place.jobs()) == 2, "what it wrote can still be read"
-        with (
-            pytest.raises(WorkerEnded, match="nobody looked after it for 1 s"),
-            job_on(
-                HERE,
-                title="next",
-                resume=other.job,  # type: ignore[attr-defined]
-            ),
-        ):
-            pass
+        errors = place.folder / "jobs" / other.job / "errors"
+        assert "nobody looked after it for 1 s" in errors.read_text()
         assert job.do("echo") == {}
 
 
@@ -278,19 +272,13 @@ def test_a_second_job_is_told_who_has_the_board(place: Place) -> None:
         assert job.do("echo") == {}
 
 
-def test_a_job_is_taken_up_again(place: Place) -> None:
-    with host("count", sys.executable) as other:
-        other.kill()
-        with job_on(HERE, title="again", resume=other.job) as job:  # type: ignore[attr-defined]
-            assert job.do("count", lines=0, pause_s=0) == 1, "another worker"
-    assert place.jobs() == []
-
-
 def test_two_hosts_do_not_give_steps_to_one_job() -> None:
-    with job_on(HERE, title="one") as job, job_on(HERE, title="two", resume=job.id) as other:
+    step = json.dumps({"n": 1, "key": "another", "do": "echo", "details": {}})
+    with job_on(HERE, title="one") as job, connected(HERE) as link:
         job.do("echo")
+        asked = {"job": job.id, "n": 1, "offset": 0, "wait_s": 0, "step": step, "blobs": [], "fetch": False}
         with pytest.raises(BoardError, match="somebody else gives steps"):
-            other.do("echo")
+            link.exchange("follow", dict, pieces=1, sent=False, **asked)
 
 
 @pytest.mark.parametrize(
@@ -318,7 +306,7 @@ def test_errors_of_steps_are_raised_here(kind: str, raised: type[Exception], tex
     ("text", "times", "reason"),
     [
         ("garbage\n", 1, "not valid JSON"),
-        ("[1]\n", 1, "none of ours"),
+        ("[1]\n", 1, "something else"),
         ('{"step": 7}\n', 1, "was not given"),
         ('{"step": true}\n', 1, "was not given"),
         ('{"step": 1, "value": NaN}\n', 1, "finite"),
@@ -330,6 +318,40 @@ def test_errors_of_steps_are_raised_here(kind: str, raised: type[Exception], tex
 def test_a_journal_that_is_none_is_refused(text: str, times: int, reason: str) -> None:
     with pytest.raises((BoardError, FileFormatError), match=reason), job_on(HERE, title="test") as job:
         job.do("raw", text=text, times=times, seconds=30)
+
+
+def test_a_journal_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "MOST_JOURNAL_BYTES", 100_000 - jobs.PIECE_BYTES)
+    with pytest.raises(BoardError, match="its journal has over"), job_on(HERE, title="test") as job:
+        job.do("fill")
+
+
+def test_a_text_of_any_length_is_not_taken() -> None:
+    with job_on(HERE, title="test") as job:
+        assert job.do("echo", text="x" * 10_000) == {"text": "x" * 10_000}
+        with pytest.raises(FileFormatError, match="a text of over 10,000 characters"):
+            job.do("echo", of=[{"text": "x" * 10_001}])
+
+
+def test_bytes_that_travel_move_a_bar() -> None:
+    moved, large = list[tuple[int, int, str]](), random.Random(0).randbytes(3 << 20)
+
+    @contextmanager
+    def bar() -> Iterator[Advance]:
+        yield lambda done, total, text: moved.append((done, total, text))
+
+    before = transfer_bar.set(bar)
+    try:
+        with job_on(HERE, title="test") as job:
+            moved.clear()
+            (sha,) = job.put([large])
+            assert {text for _, _, text in moved} == {"sending to here (KiB)"}
+            assert [done for done, _, _ in moved] == [*range(0, 3073, 256)]
+            moved.clear()
+            job.fetch(sha)
+            assert moved == [(done, 3072, "fetching from here (KiB)") for done in (1024, 2048, 3072)]
+    finally:
+        transfer_bar.reset(before)
 
 
 def test_escape_codes_in_a_journal_can_be_printed() -> None:
@@ -369,14 +391,6 @@ def test_a_worker_that_cannot_start_is_a_sentence(place: Place, monkeypatch: pyt
     with pytest.raises(BoardError, match=reason), job_on(HERE, title="test"):
         pass
     assert place.jobs() == []
-
-
-def test_a_job_of_another_version_is_not_taken_up(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    with job_on(HERE, title="test") as job:
-        monkeypatch.setattr(jobs, "pack", lambda: b"another")
-        with pytest.raises(BoardError, match="another version"), job_on(HERE, title="test", resume=job.id):
-            pass
-        assert job.do("echo") == {}
 
 
 def test_a_board_that_stays_away_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,14 +26,17 @@ from profiling_host import REFUSED, profiling
 
 from conftest import tiny_space
 from faulty_worker import quick_request, samples
+from ponas_deploy.backends import RunSettings
 from ponas_deploy.boards.book import Board, Entry
 from ponas_deploy.boards.link import BoardError, Link, LinkLostError
 from ponas_deploy.errors import MeasurementError
+from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.profiling.on_board import profile_on_board
 from ponas_deploy.profiling.progress import ProfilingProgress
 from ponas_deploy.profiling.worker import Request, make
 from ponas_deploy.remote.job import BoardBusyError, Job
 from ponas_deploy.remote.place import BoardPlace, place_on
+from ponas_deploy.remote.rounds import Models
 from ponas_deploy.tables.files import load_latency_table
 from ponas_deploy.tables.latency import LatencyTable
 from searchspace import SPACES, Space
@@ -259,6 +262,24 @@ def test_builds_of_a_profile_that_is_refused_are_not_waited_for(
             profile_on_board(request_for(tiny, tmp_path / "out"), there, refuse)
         assert place.jobs() == []
         assert place.is_free()
+        assert there.about().cores > 0
+        assert place.jobs() == [there.job.id] != [before]
+
+
+def test_what_was_open_when_a_build_failed_ends_before_the_next_step(
+    model: bytes, tmp_path: Path, place: Place
+) -> None:
+    def refuse(key: str, seconds: float) -> None:
+        raise MeasurementError("it takes too long.")
+
+    with place_on(BOX, "test") as there:
+        before, models = there.job.id, Models(there, "fake", RunSettings(), Plan())
+        with (
+            pytest.raises(MeasurementError, match="too long"),
+            there.to_oneself(tmp_path / "lock", "recheck"),
+        ):
+            models.build(dict.fromkeys("ab", lambda: model), refuse, lambda now: None, one_at_a_time=True)
+        assert place.jobs() == []
         assert there.about().cores > 0
         assert place.jobs() == [there.job.id] != [before]
 
