@@ -125,7 +125,8 @@ def test_a_device_of_elsewhere_gets_the_portable_network(desk: Desk) -> None:
     given[2] = "jetson"
     found = desk.json(*given)
     assert found["measured"] is None
-    assert found["status"] == "not built: build and measure it on jetson"
+    there = "build and measure it on jetson (in its folder: `ponas measure model.onnx --device jetson`)"
+    assert found["status"] == f"not built: {there}"
     assert [path.name for path in sorted((desk.folder / "for-jetson").iterdir())] == [
         "manifest.json",
         "model.onnx",

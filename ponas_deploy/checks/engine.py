@@ -16,7 +16,7 @@ from ponas_deploy.engines.documents import MeasuredFigures, measured_figures
 from ponas_deploy.engines.manifest import MANIFEST, MODEL, EngineFile, Manifest
 from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.engines.reference import Change, change
-from ponas_deploy.engines.task import RANDOM_WEIGHTS
+from ponas_deploy.engines.task import random_weights_warning
 from ponas_deploy.engines.timing import EngineTiming, time_engine
 from ponas_deploy.engines.verdict import CANNOT_BE_TOLD, MET, TELLING_NOISE_PCT, Verdict, judge, why_not_told
 from ponas_deploy.errors import BackendError, FileFormatError, PonasError
@@ -126,14 +126,18 @@ class Verification:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Random weights, why it was not run, what disturbed it, why that tells nothing, what is slower."""
-        timing, said = self.timing, [] if self.manifest.trained else [RANDOM_WEIGHTS]
+        timing, said = self.timing, list[str]()
+        if not self.manifest.trained:
+            said.append(random_weights_warning(measured=bool(timing or self.manifest.measured)))
         said += [self.unreached] if self.unreached else []
         if timing is None:
             return tuple(said)
-        said += [timing.disturbed] if timing.disturbed else []
+        device = self.manifest.conditions.device
+        if disturbed := timing.disturbed_on(device):
+            said.append(disturbed)
         if self.verdict == CANNOT_BE_TOLD and self.budget_ms is not None:
             measured_ms = timing.percentile_ms(self.percentile)
-            said.append(why_not_told(measured_ms, self.budget_ms, self.noise_pct))
+            said.append(why_not_told(measured_ms, self.budget_ms, self.noise_pct, device))
         if self.change and self.change.text:
             said.append(self.change.text)
         return tuple(said)

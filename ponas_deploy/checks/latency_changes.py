@@ -13,6 +13,7 @@ from statistics import fmean, median
 from typing import Literal, TypeAlias
 
 from ponas_deploy.files.findings import Finding
+from ponas_deploy.machines.advice import doctor_command
 from ponas_deploy.search.frontier import Front, best_within
 from ponas_deploy.search.pareto import front
 from ponas_deploy.tables.accuracy import AccuracyTable
@@ -86,6 +87,7 @@ class Recheck:
     is what all measured cells moved by together. `error_pct` is the mean error of the table on
     the networks now, `rest_pct` what is left of it without a common factor, `allowed_pct` twice what its
     certificate and the noise (`noise_pct`, of now) explain. `interference` is of the rounds: (name, value).
+    `device` is the one that the table is of.
     """
 
     name: str
@@ -99,6 +101,7 @@ class Recheck:
     noise_pct: float
     interference: InterferenceSummary | None = None
     differences: tuple[str, ...] = ()
+    device: str = ""
 
     @property
     def moved(self) -> tuple[RecheckedCell, ...]:
@@ -133,13 +136,13 @@ class Recheck:
             return Finding("ok", self.name, f"holds: {figures}.")
         if self.verdict == "unknown":
             repeated = f"measuring the same networks twice differs by {self.noise_pct:.1f} %"
-            advice = "`ponas doctor` says what disturbs; try again when that is over."
+            advice = f"{doctor_command(self.device)} says what disturbs; try again when that is over."
             return Finding("warning", self.name, f"cannot be checked now: {repeated}.", advice)
         if self.verdict == "shifted":
             message = f"is off by one factor: {figures}, {self.rest_pct:.1f} % without it."
             advice = (
                 "The order of networks holds, and `ponas specialize --device` corrects the rest by measuring;"
-                " see `ponas doctor` for what is different, or profile again."
+                f" see {doctor_command(self.device)} for what is different, or profile again."
             )
             return Finding("warning", self.name, message, advice)
         return Finding("error", self.name, f"no longer holds: {figures}.", "Profile again.")
@@ -190,6 +193,7 @@ def compare(
         fmean(rest),
         2 * max(_LEAST_ALLOWED_PCT / 2, *explained),
         noise_pct,
+        device=table.conditions.device if table.conditions else "",
     )
 
 

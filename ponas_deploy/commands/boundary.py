@@ -18,7 +18,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from ponas_deploy.commands import streams
+from ponas_deploy.commands import output, streams
 from ponas_deploy.commands.signals import Ended, raise_when_ended
 from ponas_deploy.commands.waiting import waiting
 from searchspace.errors import PonasError
@@ -41,6 +41,14 @@ _ADVICE = {
     errno.EAGAIN: "allow more processes and threads (ulimit -u)",
 }
 
+_KEPT = {
+    "profile": "the same command goes on from here.",
+    "networks": "the networks that were measured are kept, and the same command goes on from there.",
+    "specialize": "what was profiled is kept, no engine is: the same command goes on from there.",
+    "export": "nothing was kept, and an engine that was there is as it was: the same command starts again.",
+}
+"""What is left of a command that was ended, and how to go on; `train` names its folder."""
+
 _RUNTIME_ERRORS = (
     ("can't start new thread", "no more threads can be started: allow more (ulimit -u)."),
     ("Symlink loop", "a path's links lead in a circle: name another place."),
@@ -55,6 +63,7 @@ class ErrorBoundary(TyperGroup):
         """Run the command; errors of ours and of the system, and signals, become an exit code."""
         from ponas_deploy.files.notes import transfer_bar
 
+        output.begin()
         bars = transfer_bar.set(waiting)
         try:
             return super().invoke(ctx)
@@ -65,8 +74,8 @@ class ErrorBoundary(TyperGroup):
             name, code = "interrupted", INTERRUPTED
             if isinstance(interrupt, Ended):
                 name, code = f"ended by {interrupt}", interrupt.exit_code
-            goes_on = ": the same command goes on from here." if ctx.invoked_subcommand == "profile" else ""
-            _complain(name, goes_on, typer.colors.YELLOW)
+            kept = _KEPT.get(ctx.invoked_subcommand)
+            _complain(name, f": {kept}" if kept else "", typer.colors.YELLOW)
             raise typer.Exit(code) from interrupt
         except Exception as error:
             if not (refused := refusal(error)):

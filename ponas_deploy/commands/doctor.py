@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ponas_deploy.commands.options import Json, OneDevice
+from ponas_deploy.commands.options import Json, OneDevice, real_backends
 from ponas_deploy.commands.output import note, print_json, show
 
 
@@ -14,7 +14,12 @@ def doctor(
     device: OneDevice = "cpu",
     backend: Annotated[
         str | None,
-        typer.Option(metavar="NAME", show_default="the first installed", help="The runtime to measure with."),
+        typer.Option(
+            metavar="NAME",
+            callback=real_backends,
+            show_default="the first installed",
+            help="The runtime to measure with.",
+        ),
     ] = None,
     json: Json = False,
 ) -> None:

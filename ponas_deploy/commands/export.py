@@ -23,6 +23,7 @@ from ponas_deploy.commands.options import (
     Threads,
     Weights,
     WeightsData,
+    real_backends,
     refuse_threads,
 )
 from ponas_deploy.commands.output import note, print_json, show
@@ -34,7 +35,10 @@ def export(
     backend: Annotated[
         str,
         typer.Option(
-            metavar="NAME", show_default="the device's first", help="The runtime: onnxruntime, openvino, ..."
+            metavar="NAME",
+            callback=real_backends,
+            show_default="the device's first",
+            help="The runtime: onnxruntime, openvino, ...",
         ),
     ] = "",
     precision: Annotated[
@@ -82,7 +86,7 @@ def export(
     built = carried.space(named.space, resolution or named.resolution, classes)
     architecture = read_architecture(arch, built.name, built.resolution, built.classes)
     trained = "" if weights else trained_weights(built.name)
-    if trained:
+    if trained and json:  # else the report says it
         note(trained)
     with ExitStack() as stack:
         place = None

@@ -17,6 +17,7 @@ from ponas_deploy.commands.options import (
     Seed,
     SpaceName,
     Threads,
+    real_backends,
     refuse_threads,
 )
 from ponas_deploy.commands.output import note, print_json
@@ -30,7 +31,10 @@ def networks(
     count: Annotated[int, typer.Option("--count", metavar="N", min=1, help="Networks to measure.")] = 400,
     device: OneDevice = "cpu",
     backend: Annotated[
-        str | None, typer.Option(metavar="NAME", show_default="the device's first", help="The runtime.")
+        str | None,
+        typer.Option(
+            metavar="NAME", callback=real_backends, show_default="the device's first", help="The runtime."
+        ),
     ] = None,
     precision: Annotated[
         str | None, typer.Option(metavar="NAME", show_default="the runtime's first", help="The precision.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar, get_type_hints
 
 import typer
 
@@ -17,6 +17,9 @@ from ponas_deploy.commands.quantities import Resolutions
 if TYPE_CHECKING:
     from ponas_deploy.search.costs import CostColumn, Rate
     from ponas_deploy.search.notation import Limit
+
+
+Named = TypeVar("Named", "str | None", "list[str] | None")
 
 
 def bounded(kind: str) -> Callable[[int | None], int | None]:
@@ -30,6 +33,17 @@ def bounded(kind: str) -> Callable[[int | None], int | None]:
         return value
 
     return check
+
+
+def real_backends(backends: Named) -> Named:
+    """The runtimes of an option; UnknownNameError for one that measures no machine, here or on a board."""
+    if backends:
+        from ponas_deploy.backends import registry
+
+        for name in [backends] if isinstance(backends, str) else backends:
+            if not registry.is_real(name):
+                registry.real_entry(name)
+    return backends
 
 
 def refuse_threads(threads: int, device: str = "cpu") -> None:
@@ -117,7 +131,10 @@ Devices: TypeAlias = Annotated[
 Backends: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
-        "--backend", metavar="NAME", help="A runtime: onnxruntime, openvino, tensorrt, ... May be repeated."
+        "--backend",
+        metavar="NAME",
+        callback=real_backends,
+        help="A runtime: onnxruntime, openvino, tensorrt, ... May be repeated.",
     ),
 ]
 Precisions: TypeAlias = Annotated[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,10 @@ _PIPED_WIDTH = 120
 """Columns of a report that goes to a file or a pipe: wide enough for a whole table."""
 
 
+_said: set[str] = set()
+"""The notes of this command."""
+
+
 def print_json(document: Any) -> None:
     """The one document of a command with --json: a typed value (`commands/schema.py` names the types)."""
     from ponas_deploy.files.documents import encoded
@@ -28,10 +32,32 @@ def print_json(document: Any) -> None:
 
 
 def show(*renderables: RenderableType) -> None:
-    """Print a report on stdout, as wide as the terminal."""
-    console = report_console()
-    for renderable in renderables:
+    """Print a report on stdout, as wide as the terminal.
+
+    Where notes go to the same place, its lines that were a note before are left out.
+    """
+    console, said = report_console(), _said if _in_one_place() else set[str]()
+    for renderable in _not_said(renderables, said):
         console.print(_Neutralised(renderable))
+
+
+def _not_said(parts: Iterable[RenderableType], said: Set[str]) -> Iterator[RenderableType]:
+    from rich.console import Group
+    from rich.text import Text
+
+    for part in parts:
+        if isinstance(part, Group):
+            yield Group(*_not_said(part.renderables, said))
+        elif not (isinstance(part, Text) and part.plain in said):
+            yield part
+
+
+def _in_one_place() -> bool:
+    """Whether stdout and stderr are the same terminal or file."""
+    try:
+        return os.path.sameopenfile(sys.stdout.fileno(), sys.stderr.fileno())
+    except (OSError, ValueError):  # streams that are no files
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +93,23 @@ def plain_column(template: str, **options: Any) -> TextColumn:
     return TextColumn(template, markup=False, **options)
 
 
+def begin() -> None:
+    """A command begins: nothing was said yet."""
+    _said.clear()
+
+
 def note(message: str) -> None:
-    """A line for people on stderr: it never mixes with what another program reads."""
+    """A line for people on stderr: it never mixes with what another program reads.
+
+    Each is said once in a command, but for what is done now (it ends in "..."): that may be done again.
+    """
+    if message not in _said or message.endswith("..."):
+        _said.add(message)
+        progress_line(message)
+
+
+def progress_line(message: str) -> None:
+    """A line on stderr that says how far something is, whether or not it was said before."""
     from ponas_deploy.errors import printable
 
     typer.echo("\n".join(map(printable, message.split("\n"))), err=True)

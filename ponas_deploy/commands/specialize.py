@@ -124,7 +124,13 @@ def specialize(
         ),
     ] = None,
     tries: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Networks that are built and timed at the most.")
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Networks that are built and timed at the most; four times as many while the best one uses"
+            " little of the budget and others may use more.",
+        ),
     ] = 8,
     time: Annotated[
         float, typer.Option(metavar="SECONDS", min=5, help="Time missing profiles may take, all together.")
@@ -241,7 +247,7 @@ def specialize(
         sizes = (resolution.px if resolution else ()) or (built.resolution,)
         estimate_tables(targets[0], spaces_at(built, sizes), estimate, scale_by=scale_by, on_note=note)
     trained = "" if weights else trained_weights(built.name)
-    if trained:
+    if trained and json:  # else the report says it
         note(trained)
     asked = dict.fromkeys(
         limit.text for limits_of_one in (limits, *own.values()) for limit in limits_of_one.values()

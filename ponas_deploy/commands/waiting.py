@@ -8,7 +8,7 @@ from threading import Lock, Timer
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from ponas_deploy.commands.output import note, plain_column, report_console
+from ponas_deploy.commands.output import plain_column, progress_line, report_console
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -34,7 +34,7 @@ def lines_of_a_build() -> OnBuildProgress:
         nonlocal printed
         if monotonic() - printed >= SECONDS_A_LINE:
             printed = monotonic()
-            note(build.text)
+            progress_line(build.text)
 
     return on_build
 
@@ -56,7 +56,8 @@ def profile_bar() -> Iterator[OnProgress]:
         if now - printed.get(progress.device, -SECONDS_A_LINE) >= SECONDS_A_LINE:
             printed[progress.device] = now
             of = f"{progress.device}: " if progress.device else ""
-            note(f"{of}{progress.stage}: {progress.text}, {progress.seconds_left:.0f} s left")
+            parts = filter(None, (f"{progress.stage}: {progress.text}", progress.left))
+            progress_line(f"{of}{', '.join(parts)}")
 
     def end() -> None:
         nonlocal bars
@@ -81,17 +82,22 @@ def profile_bar() -> Iterator[OnProgress]:
             total=progress.total,
             description=progress.text,
             stage=progress.stage,
-            left=f"{progress.seconds_left:3.0f} s left",
+            left=progress.left,
             refresh=True,
         )
-        if progress.stage == "fit" and progress.done == progress.total:
-            bars.remove_task(tasks.pop(progress.device))
+
+    def finish(device: str) -> None:
+        if bars and device in tasks:
+            bars.remove_task(tasks.pop(device))
+            bars.refresh()
             if not tasks:
                 end()
 
     def on_progress(progress: ProfilingProgress) -> None:
         with one_at_a_time:
-            if console.is_terminal:
+            if progress.is_finished:
+                finish(progress.device)
+            elif console.is_terminal:
                 draw(progress)
             else:
                 print_line(progress)

@@ -304,6 +304,6 @@ def missed(budget: Budget, attempts: Sequence[Attempt]) -> BudgetError:
         f" {LATENCY.shown(least, up=True)}."
     )
     if fastest.verdict == CANNOT_BE_TOLD:
-        why = why_not_told(least, asked, fastest.noise_pct)
+        why = why_not_told(least, asked, fastest.noise_pct, fastest.conditions.device)
         return BudgetError(f"{text} {why}", LATENCY.name, asked, least, cannot_be_told=True)
     return BudgetError(f"{text} Ask for that or more, or profile again.", LATENCY.name, asked, least)

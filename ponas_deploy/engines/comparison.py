@@ -30,7 +30,7 @@ from ponas_deploy.files.scratch import Scratch
 from ponas_deploy.measuring.place import Place
 from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.profiling.places import conditions_at, for_engines, reached
-from ponas_deploy.profiling.progress import OnProgress, ProfilingProgress
+from ponas_deploy.profiling.progress import FINISHED, OnProgress, ProfilingProgress
 from ponas_deploy.search.costs import LATENCY, Amount, limits_of
 from ponas_deploy.tables import store
 from ponas_deploy.tables.latency import Conditions
@@ -176,7 +176,10 @@ def _timed(
             raise PonasError("there is nothing to compare: no network could be built.")
         on_note(f"timing in the same rounds ({len(engines)} to compare): {conditions.text}")
         with place.to_oneself(store.lock_path(), f"a comparison, {conditions.text}"):
-            return entries, time_interleaved(engines, conditions, seconds, on_progress, place), refused
+            timing = time_interleaved(engines, conditions, seconds, on_progress, place)
+        if on_progress:
+            on_progress(FINISHED)
+        return entries, timing, refused
 
 
 def _built(

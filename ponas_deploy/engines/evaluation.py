@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ponas_deploy.engines.accuracy import Accuracy, agree, measure
 from ponas_deploy.engines.manifest import Manifest
 from ponas_deploy.engines.manifest_file import read_manifest
-from ponas_deploy.engines.task import RANDOM_WEIGHTS
+from ponas_deploy.engines.task import random_weights_warning
 from ponas_deploy.engines.weights_files import read_file
 from ponas_deploy.errors import (
     MissingExtraError,
@@ -96,7 +96,7 @@ def evaluate(wanted: EvaluationRequest, advance: Advance, on_note: OnNote = no_n
     images = [getattr(splits, name) for name in (SPLITS if wanted.split == "all" else (wanted.split,))]
     if manifest:
         if not manifest.trained:
-            on_note(f"{wanted.engine}: {RANDOM_WEIGHTS}")
+            on_note(f"{wanted.engine}: {random_weights_warning(measured=manifest.measured is not None)}")
         _same_network(manifest, architecture)
         _same_classes(manifest, splits)
     found = _through_torch(wanted, architecture, file, splits, images, advance)

@@ -19,6 +19,7 @@ from ponas_deploy.backends import RunSettings
 from ponas_deploy.engines import reference
 from ponas_deploy.engines.timing import PROCESSES
 from ponas_deploy.files.scratch import Scratch
+from ponas_deploy.machines.advice import doctor_command
 from ponas_deploy.measuring import detrend
 from ponas_deploy.measuring.engine_process import LEAST_RUNS
 from ponas_deploy.measuring.interleaved_process import RoundsDone, TakenTogether, TimedTogether
@@ -112,8 +113,8 @@ def time_interleaved(
         {key: tuple(medians[key] for medians in each) for key in each[0]},
         rounds,
         sum(one.shared_pct for one in taken) / len(taken),
-        f"{wrong} of {rounds} rounds were disturbed ({because}): `ponas doctor` says what to do; then compare"
-        " again."
+        f"{wrong} of {rounds} rounds were disturbed ({because}): {doctor_command(conditions.device)} says"
+        " what to do; then compare again."
         if wrong
         else "",
     )

@@ -16,7 +16,7 @@ from ponas_deploy.backends import RunSettings, Session, get_backend, registry
 from ponas_deploy.engines.engine import Engine
 from ponas_deploy.engines.manifest import MODEL, Manifest
 from ponas_deploy.engines.preprocessing import refused
-from ponas_deploy.engines.task import RANDOM_WEIGHTS
+from ponas_deploy.engines.task import random_weights_warning
 from ponas_deploy.errors import FileFormatError, PonasError
 from ponas_deploy.files.images import read_image
 from ponas_deploy.files.records import sha256
@@ -96,7 +96,8 @@ def load_engine(folder: Path | str) -> LoadedEngine:
     engine = Engine.read(folder)
     manifest = engine.manifest
     if not manifest.trained:
-        warnings.warn(f"{folder}: {RANDOM_WEIGHTS}", UserWarning, stacklevel=2)
+        said = random_weights_warning(measured=manifest.measured is not None)
+        warnings.warn(f"{folder}: {said}", UserWarning, stacklevel=2)
     name = manifest.engine_file or MODEL
     path = engine.folder / name
     expected = next((file.sha256 for file in manifest.files if file.name == name), "")

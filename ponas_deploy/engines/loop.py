@@ -170,7 +170,7 @@ def build_and_measure(
             Manifest.of(architecture, conditions, weights.description, now()),
             engine_file=engine.name,
             measured=timing,
-            warnings=(*weights.warnings, *_said(timing)),
+            warnings=(*weights.warnings, *_said(timing, conditions.device)),
             preprocessing=weights.preprocessing,
             class_names=weights.class_names,
             batch_norm=weights.batch_norm,
@@ -232,7 +232,7 @@ def _manifest(task: Task, attempt: Attempt, tries: int, reranker: Reranker | Non
         warnings=(
             *task.warnings,
             *top1_warnings(task.accuracy.table, [choice.predicted_loss_pp], [task.space.resolution]),
-            *_said(attempt.timing),
+            *_said(attempt.timing, attempt.conditions.device),
         ),
         preprocessing=task.weights.preprocessing,
         class_names=task.weights.class_names,
@@ -241,9 +241,10 @@ def _manifest(task: Task, attempt: Attempt, tries: int, reranker: Reranker | Non
     )
 
 
-def _said(timing: EngineTiming | None) -> tuple[str, ...]:
-    """What disturbed a measurement, as warnings."""
-    return (timing.disturbed,) if timing and timing.disturbed else ()
+def _said(timing: EngineTiming | None, device: str) -> tuple[str, ...]:
+    """What disturbed a measurement on a device, as warnings."""
+    said = timing.disturbed_on(device) if timing else ""
+    return (said,) if said else ()
 
 
 # The optimum is that of the table as the clock corrected it: `expected_ms` is what it then says.

@@ -10,6 +10,7 @@ from ponas_deploy.engines.preprocessing import Preprocessing
 from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.engines.verdict import CANNOT_BE_TOLD, Verdict, judge, why_not_told
 from ponas_deploy.files.bounds import Count
+from ponas_deploy.machines.advice import command_for
 from ponas_deploy.search.costs import LATENCY
 from ponas_deploy.tables.grid import SpaceKey
 from ponas_deploy.tables.latency import ESTIMATE, Conditions
@@ -121,17 +122,18 @@ class Manifest:
             return ""
         percentile = self.percentile
         noise_pct = self.measured.noise_pct(percentile)
-        why = why_not_told(self.measured.percentile_ms(percentile), self.budget_ms, noise_pct)
+        measured_ms = self.measured.percentile_ms(percentile)
+        why = why_not_told(measured_ms, self.budget_ms, noise_pct, self.conditions.device)
         return f"{why} `ponas verify` does that."
 
     @property
     def status(self) -> str:
         """One sentence: is this engine measured, and on what."""
         device = self.conditions.device
-        if self.conditions.backend == ESTIMATE:
-            return f"estimated, not measured: build and measure it on {device}"
         if self.measured is None and not self.engine_file:
-            return f"not built: build and measure it on {device}"
+            command = command_for(f"ponas measure {MODEL}", device)
+            is_so = "estimated, not measured" if self.conditions.backend == ESTIMATE else "not built"
+            return f"{is_so}: build and measure it on {device} (in its folder: {command})"
         return f"measured on {device}" if self.measured else f"built on {device}, not measured"
 
 

@@ -57,6 +57,11 @@ class ModelTiming:
     timing: EngineTiming
     beside: tuple[NetworkBeside, ...]
 
+    @property
+    def disturbed(self) -> str:
+        """What disturbed the measurement, in a sentence; empty where nothing did."""
+        return self.timing.disturbed_on(self.conditions.device)
+
 
 @dataclass(frozen=True, slots=True)
 class MeasuredModel:
@@ -108,10 +113,10 @@ def measure_model(
         for conditions in conditions_at(place, for_engines(place, known, on_note)):
             on_note(f"building {path.name} for {conditions.text}, then timing in fresh processes ...")
             timing = _timed(fixed, path.name, conditions, seconds / PROCESSES, on_build, place)
-            if timing.disturbed:
-                on_note(timing.disturbed)
             beside = _beside(conditions, timing.percentile_ms(50)) if place is HERE else ()
             timings.append(ModelTiming(conditions, timing, beside))
+            if disturbed := timings[-1].disturbed:
+                on_note(disturbed)
     return MeasuredModel(path, sha256(path), fixed.inputs, tuple(timings))
 
 
@@ -183,9 +188,7 @@ class MeasuredModelDocument:
 def measured_model_document(found: MeasuredModel) -> MeasuredModelDocument:
     """A measured model as `ponas measure --json` prints it."""
     timings = (
-        ModelTimingDocument(
-            one.conditions, measured_figures(one.timing, 50), one.timing.disturbed, one.beside
-        )
+        ModelTimingDocument(one.conditions, measured_figures(one.timing, 50), one.disturbed, one.beside)
         for one in found.timings
     )
     return MeasuredModelDocument(str(found.path), found.sha256, found.inputs, tuple(timings))

@@ -118,7 +118,7 @@ class Search:
         """
         while True:
             best = best_of(self.attempts)
-            step = self._next_step(best) if self._is_patient(best, start, tries, timeout_s) else None
+            step = self._step_in_time(best, monotonic() - start, tries, timeout_s)
             if step is None:
                 return
             try:
@@ -136,27 +136,27 @@ class Search:
         again = reconsider(self.attempts, best, self.remeasured) if best else None
         return partial(self.remeasure, again) if again else None
 
-    def _is_patient(self, best: Attempt | None, start: float, tries: int, timeout_s: float) -> bool:
-        """Whether another network may be tried.
+    def _step_in_time(
+        self, best: Attempt | None, taken_s: float, tries: int, timeout_s: float
+    ) -> Callable[[], Attempt] | None:
+        """What is to be measured next; None where nothing is expected of it, or patience is used up.
 
         `tries` and, once one met the budget, `timeout_s` count, but for LEAST_TRIES; PATIENCE times as much
-        while the best one uses little of the budget.
+        while the best one uses little of the budget and another one may use more of it.
         """
-        tried, taken_s = len(self.attempts), monotonic() - start
-        if best is None:
-            return tried < tries
+        tried = len(self.attempts)
         few = tried < LEAST_TRIES and taken_s <= PATIENCE * timeout_s
-        if tried < tries and (few or taken_s <= timeout_s):
-            return True
-        if best.used_pct >= USED_PCT or tried >= PATIENCE * tries or taken_s > PATIENCE * timeout_s:
-            return False
-        if not self.extended:
+        in_time = tried < tries and (best is None or few or taken_s <= timeout_s)
+        if not in_time and not _is_worth_more(best, tried, taken_s, tries, timeout_s):
+            return None
+        step = self._next_step(best)
+        if step and best and not (in_time or self.extended):
             self.extended = True
             self.note(
                 f"the best engine uses {best.used_pct:.0f} % of the budget: the search goes on, up to"
                 f" {PATIENCE * tries} tries or {PATIENCE * timeout_s:.0f} s"
             )
-        return True
+        return step
 
     def _wait_and_remeasure(self) -> None:
         """Wait, and time once more what missed the budget although its table says it fits.
@@ -205,3 +205,9 @@ class Search:
         if not again.meets:
             self.note(f"try {again.number}: {again.measured_ms:.3f} ms measured twice, over the budget")
         return again
+
+
+def _is_worth_more(best: Attempt | None, tried: int, taken_s: float, tries: int, timeout_s: float) -> bool:
+    """Whether a search may go on beyond its tries and seconds: its best engine uses little of the budget."""
+    little = best is not None and best.used_pct < USED_PCT
+    return little and tried < PATIENCE * tries and taken_s <= PATIENCE * timeout_s

@@ -26,9 +26,14 @@ from searchspace.space import Space
 from searchspace.weights import Weights, random_weights
 
 RANDOM_WEIGHTS = "the weights are random: the latency is real, the answers to images mean nothing."
-RANDOM_WEIGHTS_GUESSED = "the weights are random: the answers to images mean nothing."
-"""The same where the latency is an estimate."""
 """Said wherever an engine with weights that were never trained is made, checked or used."""
+RANDOM_WEIGHTS_GUESSED = "the weights are random: the answers to images mean nothing."
+"""The same where the latency is an estimate, or nobody measured it."""
+
+
+def random_weights_warning(*, measured: bool) -> str:
+    """What is said of random weights, where the latency was `measured` or not."""
+    return RANDOM_WEIGHTS if measured else RANDOM_WEIGHTS_GUESSED
 
 
 @dataclass(frozen=True, slots=True)

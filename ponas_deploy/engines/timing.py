@@ -22,6 +22,7 @@ from ponas_deploy.backends import RunSettings
 from ponas_deploy.engines import reference
 from ponas_deploy.engines.decision import Estimate, middle_of
 from ponas_deploy.engines.reference import ReferenceTiming, together
+from ponas_deploy.machines.advice import doctor_command
 from ponas_deploy.measuring.contention import CoreReading
 from ponas_deploy.measuring.engine_process import PLAN, SECONDS, Taken, Timed
 from ponas_deploy.measuring.interference import Interference, Round, take_snapshot
@@ -117,16 +118,15 @@ class EngineTiming:
         """How many inferences in percent met a shared core, those that were discarded among them."""
         return fmean(one.shared_pct for one in self.interference) if self.interference else 0.0
 
-    @property
-    def disturbed(self) -> str:
-        """A sentence where processes were kept although something was wrong; empty where nothing was."""
+    def disturbed_on(self, device: str) -> str:
+        """A sentence where processes on a device were kept although something was wrong; else empty."""
         kept = [one for one in self.interference if not one.discarded]
         wrong = [one.wrong for one in kept if one.wrong]
         if not wrong:
             return ""
         return (
             f"{len(wrong)} of the {len(kept)} processes that timed the engine were disturbed ({wrong[-1]}):"
-            " `ponas doctor` says what to do; then measure again."
+            f" {doctor_command(device)} says what to do; then measure again."
         )
 
     @property

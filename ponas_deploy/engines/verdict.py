@@ -1,4 +1,4 @@
-"""Whether a measured latency meets a budget, where timings of one engine differ by some noise. Pure.
+"""Whether a measured latency meets a budget, where timings of one engine differ by some noise.
 
 The one place that says it, for a search and for a verification. The noise is how far two timings of the same
 engine lie apart, in percent of the smaller one, so what is measured as m may be anything from m / (1 + noise)
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+from ponas_deploy.machines.advice import doctor_command, is_this_processor
 from ponas_deploy.measuring.contention import SHARED_FACTOR
 
 Verdict: TypeAlias = Literal["met", "missed", "cannot_be_told"]
@@ -43,10 +44,13 @@ def judge(measured_ms: float, budget_ms: float | None, noise_pct: float) -> Verd
     return CANNOT_BE_TOLD
 
 
-def why_not_told(measured_ms: float, budget_ms: float, noise_pct: float) -> str:
-    """A sentence for a verdict that cannot be told, and what makes it possible to tell."""
+def why_not_told(measured_ms: float, budget_ms: float, noise_pct: float, device: str) -> str:
+    """A sentence for a verdict that cannot be told on a device, and what makes it possible to tell."""
+    or_wait = "or wait until it is over"
+    if is_this_processor(device):
+        or_wait += ", or keep to a free core (`taskset -c N ponas ...`)"
     return (
         f"Whether {measured_ms:.4g} ms meet {budget_ms:.4g} ms cannot be told: two timings of one engine"
-        f" differ by {noise_pct:.0f} % here. `ponas doctor` says what disturbs this machine; stop that, or"
-        " wait until it is over, or keep to a free core (`taskset -c N ponas ...`), and measure again."
+        f" differ by {noise_pct:.0f} %. {doctor_command(device)} says what disturbs the device; stop that,"
+        f" {or_wait}, and measure again."
     )

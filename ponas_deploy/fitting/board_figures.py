@@ -24,6 +24,13 @@ FILE = SHIPPED / "boards.json"
 DEFAULT_BANDWIDTH_GBS = 12.8
 """Of a processor whose memory nobody named: one 32-bit channel of LPDDR4-3200, as boards have."""
 PROCESSOR_FORM = "CORESxGHZxFLOPS, with @GB/S for its memory (4x2.4x16@17.1)"
+_PROCESSOR_BOUNDS = {
+    "cores": (1, 1024),
+    "GHz": (0.05, 10),
+    "FLOPs a cycle": (0.25, 4096),
+    "GB/s of memory": (0.1, 5000),
+}
+"""Between what a processor may be given as: wider than any that was built, narrower than a slip of a unit."""
 _PROCESSOR = re.compile(r"(\d{1,4})x(\d+(?:\.\d+)?)x(\d+(?:\.\d+)?)(?:@(\d+(?:\.\d+)?))?")
 
 
@@ -107,8 +114,12 @@ def find_figures(name: str) -> BoardFigures:
 
 def _processor(name: str, cores: str, ghz: str, flops: str, memory: str | None) -> BoardFigures:
     values = int(cores), float(ghz), float(flops), float(memory or DEFAULT_BANDWIDTH_GBS)
-    if not all(values):
-        raise PonasError(f"a processor of '{name}' has nothing to reckon with: give {PROCESSOR_FORM}.")
+    for value, (unit, (least, most)) in zip(values, _PROCESSOR_BOUNDS.items(), strict=True):
+        if not least <= value <= most:
+            raise PonasError(
+                f"'{name}' is no processor: {value:g} {unit} are not within {least:g} to {most:g}. Give"
+                f" {PROCESSOR_FORM}."
+            )
     tflops = values[0] * values[1] * values[2] / 1e3
     title = f"a processor of {cores} cores, {ghz} GHz, {flops} FLOPs a cycle, {values[3]:g} GB/s"
     source = "given" if memory else f"given; {DEFAULT_BANDWIDTH_GBS} GB/s assumed"

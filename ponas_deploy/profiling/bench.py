@@ -87,6 +87,11 @@ class Bench:
         return Interference(self.plan, lambda: take_snapshot(read_gpu, read_core), rounds)
 
     @property
+    def board(self) -> str:
+        """The name of the board that it is; empty for this machine, whatever its tables shall be called."""
+        return ""
+
+    @property
     def conditions(self) -> Conditions:
         """What the latencies that come out are latencies of."""
         settings = self.settings

@@ -27,6 +27,11 @@ class BoardBench(Bench):
     place: BoardPlace
     models: Models = field(init=False)
 
+    @property
+    def board(self) -> str:
+        """Its name in the device book."""
+        return self.place.name
+
     def probe_core(self, known_ns: float = 0.0) -> None:
         """The board probes its core itself."""
         self.models = Models(self.place, self.backend.name, self.settings, self.plan, known_ns)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ponas_deploy.backends import Session, registry
+from ponas_deploy.machines.advice import doctor_command
 from ponas_deploy.measuring.disturbed import Extension, take_disturbed_again
 from ponas_deploy.measuring.interference import Disturbed, Interference, Snapshot
 from ponas_deploy.measuring.protocol import Samples, take_round_again
@@ -73,8 +74,8 @@ def _begin(bench: Bench, found: Disturbed, left_s: float) -> None:
     """Say that most rounds were disturbed, what is done about it, and what else can be."""
     note = (
         f"{found.text}: going on for at most {left_s:.0f} s, to take them again in the gaps. Or end this"
-        " (Ctrl-C), stop what disturbs (`ponas doctor` says what), and run the same command again: it goes on"
-        " from here."
+        f" (Ctrl-C), stop what disturbs ({doctor_command(bench.board)} says what), and run the same command"
+        " again: it goes on from here."
     )
     _report(bench, found, left_s, note)
 

@@ -17,6 +17,7 @@ from ponas_deploy.boards.book import Entry, find_board, read_book
 from ponas_deploy.errors import PonasError, TableMismatchError, UnknownNameError
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.machines import gpu
+from ponas_deploy.machines.advice import command_for
 from ponas_deploy.machines.machine import this_machine, threads_fault
 from ponas_deploy.machines.names import slug
 from ponas_deploy.measuring.place import HERE, Place
@@ -233,8 +234,8 @@ def own_tables(target: Target, space: Space, place: Place = HERE) -> tuple[Store
         here = "this machine " if target.local else ""
         raise PonasError(
             f"no table of yours is of {here}({target.device_name}) and space {space.name} and fits:"
-            " `ponas profile` makes one, `ponas devices` lists those there"
-            f" are{_with_space(of_other_spaces(target, space))}."
+            f" {command_for('ponas profile', target.device_name)} makes one, `ponas devices` lists those"
+            f" there are{_with_space(of_other_spaces(target, space))}."
         )
     return found
 

@@ -24,6 +24,19 @@ class ProfilingProgress:
     note: str = ""
     device: str = ""
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing more comes of it, and its bar can go."""
+        return self.stage == FINISHED.stage and self.done == self.total
+
+    @property
+    def left(self) -> str:
+        """The time that is left, in words; empty where nobody knows, or it is over."""
+        return f"{self.seconds_left:.0f} s left" if self.seconds_left >= 1 else ""
+
+
+FINISHED = ProfilingProgress("fit", 1, 1, 0.0, "done")
+
 
 OnProgress = Callable[[ProfilingProgress], None]
 

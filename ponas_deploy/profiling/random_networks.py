@@ -29,6 +29,7 @@ from ponas_deploy.files.documents import Format, read_document, write_document
 from ponas_deploy.files.journal import difference
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.files.opening import place_of, refuse_file
+from ponas_deploy.machines.advice import doctor_command
 from ponas_deploy.measuring.place import HERE, Place
 from ponas_deploy.measuring.plans import plan_for
 from ponas_deploy.measuring.protocol import Plan, Samples, measure
@@ -67,7 +68,7 @@ _STATISTIC = "fastest_quarter"
 _HALVES = (0, 1)
 _ANCHORS = 3
 _MAY_BE_OFF = (
-    "the latencies of these {} networks may be off. `ponas doctor` says what disturbs; --force measures them"
+    "the latencies of these {count} networks may be off. {doctor} says what disturbs; --force measures them"
     " again."
 )
 _REPEATED = 1000
@@ -179,7 +180,8 @@ class _Job:
             measured = Measured(sessions, samples, interference, numbers, outcome.round_s, self.seed)
             in_gaps(bench, measured, RETRIES.extra_time_share * (self.clock() - begun_s), waves=1)
         if interference.disturbed.most:
-            self.report(note=f"{interference.disturbed.text}: {_MAY_BE_OFF.format(len(texts))}")
+            may_be_off = _MAY_BE_OFF.format(count=len(texts), doctor=doctor_command(bench.board))
+            self.report(note=f"{interference.disturbed.text}: {may_be_off}")
         taken_ms = {text: samples.measurement(text).value_ms(_STATISTIC) for text in sessions}
         slower = median([taken_ms[text] / first_ms for text, first_ms in self.anchors_ms.items()] or [1.0])
         if not self.anchors_ms:

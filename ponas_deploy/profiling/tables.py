@@ -30,7 +30,7 @@ from ponas_deploy.profiling.inventory import (
 from ponas_deploy.profiling.overtime import overtime_note
 from ponas_deploy.profiling.places import conditions_at, known_at, reached
 from ponas_deploy.profiling.prior import NETWORKS, load_prior
-from ponas_deploy.profiling.progress import OnProgress, with_notes
+from ponas_deploy.profiling.progress import FINISHED, OnProgress, with_notes
 from ponas_deploy.profiling.staleness import differences, in_words
 from ponas_deploy.profiling.trial import middle, select, trial
 from ponas_deploy.tables import store
@@ -314,24 +314,31 @@ def profile_stored(
         f" {time_budget_s:.0f} s"
     )
     started = monotonic()
-    made = make_table(
-        conditions,
-        space,
-        time_budget_s=time_budget_s,
-        path=path,
-        overwrite=overwrite,
-        further=further,
-        accuracy=accuracy or accuracy_of(space),
-        prior=prior,
-        networks=networks,
-        on_progress=with_notes(on_note, on_progress),
-        seed=seed,
-        place=place,
-    )
+    try:
+        made = make_table(
+            conditions,
+            space,
+            time_budget_s=time_budget_s,
+            path=path,
+            overwrite=overwrite,
+            further=further,
+            accuracy=accuracy or accuracy_of(space),
+            prior=prior,
+            networks=networks,
+            on_progress=with_notes(on_note, on_progress),
+            seed=seed,
+            place=place,
+        )
+    finally:  # one that failed has no bar either
+        if on_progress:
+            on_progress(FINISHED)
     protocol = made.table.protocol
     took_s = monotonic() - started - protocol.extended_s
     if took_s > _OVERTIME * time_budget_s + _STARTING_S:
-        on_note(f"it took {took_s:.0f} s: fewer rounds and networks than these make no certified table")
+        on_note(
+            f"the table is complete, after {took_s:.0f} s: with fewer rounds and networks than these it would"
+            " have no certificate"
+        )
     return made
 
 

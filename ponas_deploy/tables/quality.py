@@ -4,7 +4,7 @@ A certificate holds networks that were predicted, built and timed. Where they do
 says, the table picks networks at random; where they scatter, a network predicted at the budget misses it
 half of the time. `margin` says by how much to stay below a budget for that.
 
-Pure: no clock, no files.
+Nothing here reads a clock or a table file.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from statistics import NormalDist, median
 
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.files.findings import Finding
+from ponas_deploy.machines.advice import command_for
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.accuracy_quality import accuracy_findings
 from ponas_deploy.tables.latency import Certificate, LatencyTable
@@ -52,10 +53,14 @@ def quality_findings(table: LatencyTable) -> tuple[Finding, ...]:
     An "error" makes the predictions useless, with a "warning" they are to be used with care.
     """
     if table.estimated:
-        advice = "`ponas profile` on the device measures it; a few of its networks scale it (--scale-by)."
+        measures = _command("ponas profile", table)
+        advice = f"{measures} measures it; a few of its networks scale it (--scale-by)."
         return (Finding("warning", "latencies", f"{table.estimated}.", advice),)
     fit = table.protocol.fit
-    by_whom = _of_certificate(table.certificate) if table.certificate or not fit else _of_held_out(fit)
+    if fit and not table.certificate:
+        by_whom = _of_held_out(fit)
+    else:
+        by_whom = _of_certificate(table.certificate, table)
     return (*_of_rounds(table), *by_whom, *_of_protocol(table))
 
 
@@ -77,25 +82,32 @@ def made_while_busy(name: str, table: LatencyTable) -> str:
     return f"{name} was made while the machine was busy: {text}{error}"
 
 
+def _command(command: str, table: LatencyTable) -> str:
+    """A command about the device of a table."""
+    return command_for(command, table.conditions.device if table.conditions else "")
+
+
 def _of_rounds(table: LatencyTable) -> Iterator[Finding]:
     """What disturbed the rounds that everything else was measured in."""
     if text := mostly_disturbed(table):
-        advice = "Profile again when that is over (`ponas doctor`)."
+        advice = f"Profile again when that is over ({_command('ponas doctor', table)})."
         yield Finding("warning", "protocol", f"{text}.", advice)
 
 
-def _of_certificate(certificate: Certificate | None) -> Iterator[Finding]:
+def _of_certificate(certificate: Certificate | None, table: LatencyTable) -> Iterator[Finding]:
     if certificate is None:
         message = "is absent: nobody checked how well these sums predict a whole network."
-        yield Finding("note", "certificate", message, "`ponas profile` makes a table with one.")
+        advice = f"{_command('ponas profile', table)} makes a table with one."
+        yield Finding("note", "certificate", message, advice)
         return
-    yield from _of_mean_error(certificate)
-    yield from _of_rank_correlation(certificate)
+    doctor = _command("ponas doctor", table)
+    yield from _of_mean_error(certificate, doctor)
+    yield from _of_rank_correlation(certificate, doctor)
     if certificate.noise_floor_pct > NOISY_PCT:
         message = (
             f"noise floor {certificate.noise_floor_pct:.1f} %: the machine was busy while it was measured."
         )
-        advice = "`ponas doctor` says why; profile again when that is over."
+        advice = f"{doctor} says why; profile again when that is over."
         yield Finding("warning", "certificate", message, advice)
 
 
@@ -122,7 +134,7 @@ def _of_held_out(fit: FitSummary) -> Iterator[Finding]:
         yield Finding("note", "fit", f"{figures}.")
 
 
-def _of_mean_error(certificate: Certificate) -> Iterator[Finding]:
+def _of_mean_error(certificate: Certificate, doctor: str) -> Iterator[Finding]:
     error, bound = certificate.mean_error_pct, certificate.error_bound_pct
     if bound <= CERTIFIED_ERROR_PCT:
         return
@@ -130,7 +142,7 @@ def _of_mean_error(certificate: Certificate) -> Iterator[Finding]:
     figures = f"mean error {error:.1f} %{few if error <= CERTIFIED_ERROR_PCT else ''}"
     message = f"{figures} (noise floor {certificate.noise_floor_pct:.1f} %):"
     if error > HOPELESS_ERROR_PCT:
-        cause, advice = _cause(certificate)
+        cause, advice = _cause(certificate, doctor)
         message = f"{message} sums of blocks do not predict networks here; {cause}."
         yield Finding("error", "certificate", message, advice)
     else:
@@ -139,11 +151,11 @@ def _of_mean_error(certificate: Certificate) -> Iterator[Finding]:
         yield Finding("warning", "certificate", message, advice)
 
 
-def _of_rank_correlation(certificate: Certificate) -> Iterator[Finding]:
+def _of_rank_correlation(certificate: Certificate, doctor: str) -> Iterator[Finding]:
     tau = certificate.kendall_tau
     message = f"rank correlation {tau:.2f} (noise alone allows {certificate.noise_tau:.2f}):"
     if tau < HOPELESS_TAU:
-        cause, advice = _cause(certificate)
+        cause, advice = _cause(certificate, doctor)
         message = f"{message} it hardly tells a fast network from a slow one; {cause}."
         yield Finding("error", "certificate", message, advice)
     elif tau < CERTIFIED_TAU:
@@ -151,7 +163,7 @@ def _of_rank_correlation(certificate: Certificate) -> Iterator[Finding]:
         yield Finding("warning", "certificate", message, "Measure a few of the best.")
 
 
-def _cause(certificate: Certificate) -> tuple[str, str]:
+def _cause(certificate: Certificate, doctor: str) -> tuple[str, str]:
     """The likeliest reason of a hopeless certificate, and what to do."""
     measured = [network.measured_ms for network in certificate.networks]
     if measured and 100 * (max(measured) / min(measured) - 1) < _ALIKE * certificate.noise_floor_pct:
@@ -161,7 +173,7 @@ def _cause(certificate: Certificate) -> tuple[str, str]:
             "Profile larger images or batches.",
         )
     if certificate.noise_tau < CERTIFIED_TAU - 0.1:
-        return "the machine was too noisy to tell", "See `ponas doctor`, and profile again on a quieter one."
+        return "the machine was too noisy to tell", f"See {doctor}, and profile again on a quieter one."
     return "additivity fails on this device", "Measure whole networks and fit them (`ponas table fit`)."
 
 
@@ -174,7 +186,8 @@ def _of_protocol(table: LatencyTable) -> Iterator[Finding]:
             f"drift: the machine became {abs(change_pct):.0f} % {became} from the first third of the rounds"
             " to the last."
         )
-        yield Finding("warning", "protocol", message, "Profile again when it is steady (`ponas doctor`).")
+        advice = f"Profile again when it is steady ({_command('ponas doctor', table)})."
+        yield Finding("warning", "protocol", message, advice)
     prior, fit = table.protocol.prior, table.protocol.fit
     if prior and prior.finding:
         yield Finding("warning", "protocol", prior.finding)

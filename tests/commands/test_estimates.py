@@ -103,12 +103,15 @@ def test_an_estimate_never_counts_as_met(run: Run) -> None:
     assert (engine["verdict"], engine["measured"], engine["files"]) == (None, None, ["model.onnx"])
     assert not any("the latency is real" in text for text in engine["warnings"])
     assert RANDOM_WEIGHTS_GUESSED in engine["warnings"]
-    assert engine["status"] == "estimated, not measured: build and measure it on orin-nano"
+    there = "(in its folder: `ponas measure model.onnx --device orin-nano`)"
+    assert engine["status"] == f"estimated, not measured: build and measure it on orin-nano {there}"
     manifest = json.loads(Path("engine/manifest.json").read_text())
     assert manifest["status"] == engine["status"]
     assert manifest["verdict"] is None
     assert any(MARK in warning for warning in manifest["warnings"])
     assert any(MARK in table["made_on"] for table in manifest["tables"])
+    verified = done(run("verify", "engine"))
+    assert RANDOM_WEIGHTS_GUESSED in " ".join(verified.stdout.split())
     shown = done(
         run(
             "specialize", "--estimate", "orin-nano", "--space", "ponas", "--latency", "2.5ms", "--force", *out
@@ -227,3 +230,13 @@ def test_an_estimate_is_of_none_of_the_runtimes_that_the_book_names(run: Run, bo
     assert str(found.path) == made["path"]
     with pytest.raises(PonasError, match="is of backend estimate, not tensorrt"):
         serving(Target(board.name, "tensorrt"), SPACE)
+
+
+def test_a_device_of_an_estimate_alone_is_shown_with_its_tables(run: Run) -> None:
+    estimated(run)
+    shown = done(run("devices", "show", "orin-nano"))
+    assert NAME in shown.stdout
+    assert MARK in shown.stdout
+    assert "`ponas devices add orin-nano --host user@address` adds it" in shown.stdout
+    found = document(run("devices", "show", "orin-nano", "--json"))
+    assert (found["board"], found["latency_tables"]) == (None, [NAME])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ponas_deploy.commands import app
-from ponas_deploy.commands.output import note, show
+from ponas_deploy.commands.output import begin, note, show
 from ponas_deploy.tables.latency_file import write_latency_table
 from sample_tables import latency_table
 
@@ -52,3 +54,27 @@ def test_a_table_with_hostile_names_is_shown(
         assert r"[/x]\x1b]0;owned" in result.output
     shown = CliRunner().invoke(app, [*command, "hostile.json", "--json"])
     assert json.loads(shown.stdout)
+
+
+def test_a_note_is_said_once_in_a_command_but_for_what_is_done_again(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for _ in range(2):
+        begin()
+        for text in ("the table is old", "waiting ...") * 2:
+            note(text)
+    assert capsys.readouterr().err == "the table is old\nwaiting ...\nwaiting ...\n" * 2
+
+
+def test_a_report_repeats_no_note_that_stands_above_it() -> None:
+    said = (
+        "from rich.console import Group; from rich.text import Text\n"
+        "from ponas_deploy.commands.output import note, show\n"
+        "note('the table is old'); show(Group(Text('the table is old'), Text('chosen: a network')))"
+    )
+    for stderr in (subprocess.STDOUT, subprocess.DEVNULL):
+        found = subprocess.run(
+            [sys.executable, "-c", said], stdout=subprocess.PIPE, stderr=stderr, check=True
+        )
+        assert found.stdout.decode().count("the table is old") == 1
+        assert b"chosen: a network" in found.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import StringIO
 from time import sleep
 
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from ponas_deploy.commands import waiting
 from ponas_deploy.commands.train.bars import training_bars
-from ponas_deploy.profiling.progress import ProfilingProgress
+from ponas_deploy.profiling.progress import FINISHED, ProfilingProgress
 from train.progress import TrainingProgress
 
 
@@ -64,13 +65,20 @@ def test_each_device_has_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -
     ]
 
 
+def test_no_time_is_named_where_none_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    with waiting.profile_bar() as on_progress:
+        on_progress(ProfilingProgress("measure", 3, 9, 0.0, "round 3"))
+        on_progress(FINISHED)
+    assert capsys.readouterr().err == "measure: round 3\n"
+
+
 def test_each_device_has_a_bar_until_it_is_done(screen: StringIO) -> None:
     with waiting.profile_bar() as on_progress:
         for device in ("jetson", "pi"):
             on_progress(ProfilingProgress("measure", 3, 9, 60.0, "round 3", device=device))
         assert "jetson measure" in screen.getvalue()
         screen.truncate(0)
-        on_progress(ProfilingProgress("fit", 1, 1, 0.0, "done", device="jetson"))
+        on_progress(replace(FINISHED, device="jetson"))
         on_progress(ProfilingProgress("measure", 4, 9, 50.0, "round 4", device="pi"))
         shown = screen.getvalue()
         assert "round 4" in shown

@@ -168,6 +168,14 @@ def test_patience_does_not_end_a_search_whose_best_engine_uses_little(tiny: Spac
     assert len(ended.attempts) == 1
 
 
+def test_a_search_that_has_the_best_network_goes_on_for_no_other(tiny: Space, tmp_path: Path) -> None:
+    notes = list[str]()
+    given = task(tiny, tmp_path, 1e6, tables(tiny, tmp_path))
+    done = meet_budget(given, tmp_path / "engine", tries=1, on_note=notes.append)
+    assert len(done.attempts) == 1
+    assert not any("goes on" in note for note in notes)
+
+
 def test_one_try_is_no_search(tiny: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both cores are busy until the third timing; the table's noise makes the first engine the fastest."""
     stored, timings = with_certificate(tables(tiny, tmp_path), noise_floor_pct=60.0), list[Path]()

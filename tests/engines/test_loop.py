@@ -237,7 +237,8 @@ def test_for_another_device_the_portable_network_is_emitted(tiny: Space, tmp_pat
     manifest = emit_portable(given, tmp_path / "engine")
     assert [file.name for file in manifest.files] == [MODEL]
     assert manifest.measured is None
-    assert manifest.status == f"not built: build and measure it on {this_machine().name}"
+    there = f"build and measure it on {this_machine().name}"
+    assert manifest.status == f"not built: {there} (in its folder: `ponas measure model.onnx`)"
     found = verify(tmp_path / "engine")
     assert (found.timing, found.difference, found.changed_files) == (None, None, ())
     images = np.zeros((1, 3, 32, 32), np.float32)

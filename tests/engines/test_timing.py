@@ -112,8 +112,10 @@ def test_processes_that_others_disturb_are_taken_again_and_what_was_kept_is_said
     assert (len(found.processes_ns), len(found.interference)) == (2, 2 + len(discarded))
     assert sum("other processes used" in one.wrong for one in discarded) >= 1
     assert all("other processes used" in one.wrong or "shared the core" in one.wrong for one in discarded)
-    assert found.disturbed.startswith("2 of the 2 processes that timed the engine were disturbed (other")
-    assert found.with_later(found).disturbed.startswith("4 of the 4")
+    said = "2 of the 2 processes that timed the engine were disturbed (other"
+    assert found.disturbed_on("jetson").startswith(said)
+    assert "`ponas doctor --device jetson` says what to do" in found.disturbed_on("jetson")
+    assert found.with_later(found).disturbed_on("").startswith("4 of the 4")
 
 
 def test_what_the_timing_processes_do_themselves_is_nobody_elses() -> None:

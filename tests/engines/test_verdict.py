@@ -21,8 +21,9 @@ from ponas_deploy.engines.loop import meet_budget
 from ponas_deploy.engines.manifest import MANIFEST
 from ponas_deploy.engines.manifest_file import read_manifest, write_manifest
 from ponas_deploy.engines.timing import EngineTiming
-from ponas_deploy.engines.verdict import judge
+from ponas_deploy.engines.verdict import judge, why_not_told
 from ponas_deploy.errors import BudgetError
+from ponas_deploy.machines.machine import this_machine
 from rendered import shown
 from searchspace.space import Space
 
@@ -84,7 +85,7 @@ def test_a_search_waits_for_a_machine_that_can_tell_and_says_when_none_came(
     assert json.loads((tmp_path / "engine" / MANIFEST).read_text())["verdict"] == "cannot_be_told"
     document = engine_document(done.manifest, done.folder)
     assert document.verdict == "cannot_be_told"
-    assert "`ponas doctor` says what disturbs this machine" in document.warnings[-1]
+    assert "`ponas doctor` says what disturbs the device" in document.warnings[-1]
     assert "cannot be told" in shown(deployment_report(done))
 
     waited.clear()
@@ -188,3 +189,11 @@ def test_specialize_ends_with_an_exit_code_of_its_own(emitted: Path, monkeypatch
 
     monkeypatch.setattr("ponas_deploy.engines.deployment.deploy", untold)
     assert CliRunner().invoke(app, asked).exit_code == 3
+
+
+def test_what_cannot_be_told_of_a_board_is_to_be_looked_into_there() -> None:
+    here, there = (why_not_told(3.0, 3.0, 60.0, device) for device in (this_machine().name, "jetson"))
+    assert "`ponas doctor` says" in here
+    assert "taskset" in here
+    assert "`ponas doctor --device jetson` says" in there
+    assert "taskset" not in there

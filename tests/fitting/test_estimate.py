@@ -109,6 +109,9 @@ def test_a_processor_is_given_by_its_figures() -> None:
     assert "12.8 GB/s assumed" in find_figures("2 x 3GHz x 32").source
     with pytest.raises(PonasError, match="CORESxGHZxFLOPS"):
         find_figures("0x2.4x16")
+    for slip in ("4x2400x16", "4x2.4x16@0.001", "4x2.4x16@17100"):
+        with pytest.raises(PonasError, match="are not within"):
+            find_figures(slip)
 
 
 def test_an_unknown_board_lists_those_known_and_how_to_give_a_processor() -> None:

@@ -235,7 +235,7 @@ def test_when_the_time_is_over_quiet_processes_count_and_else_all(
     monkeypatch.setattr(timing, "PLAN", Plan(redone_pct=0, most_others_pct=100, most_stolen_pct=100))
     found = time_engine(Path("engine"), "onnxruntime", RunSettings(), place=place)
     assert found.processes_ns == tuple((number, number) for number in kept)
-    assert bool(found.disturbed) == all(contended)
+    assert bool(found.disturbed_on("")) == all(contended)
     assert [place + 1 for place, one in enumerate(found.interference) if not one.discarded] == list(kept)
 
 

@@ -6,7 +6,6 @@ arithmetic (`backends.fake`) or ONNX Runtime.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -29,15 +28,18 @@ from ponas_deploy.engines.fleet import Fleet, FleetError, deploy_fleet
 from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.files.home import home
+from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.profiling import inventory
 from ponas_deploy.profiling.inventory import Target
+from ponas_deploy.profiling.progress import OnProgress, ProfilingProgress
 from ponas_deploy.profiling.tables import ProfileOptions
 from ponas_deploy.profiling.together import ProfilesError, profile_devices
 from ponas_deploy.remote.job import Job
 from ponas_deploy.remote.place import BoardPlace
 from ponas_deploy.tables.grid import Grid
+from ponas_deploy.tables.store import StoredTable
 from searchspace import SPACES, Space
 from stored_tables import stored
 
@@ -45,7 +47,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="boards run Linu
 NAMES = ("left", "right")
 PLAN = Plan(sample_ns=300_000, min_rounds=3, floor_rounds=3, max_rounds=3, retakes=0, redone_pct=0)
 BOTH = ("--device", "left", "--device", "right")
-PROFILE = ("profile", *BOTH, "--backend", "fake", "--space", "tiny", "--resolution", "32", "--classes", "10")
+PROFILE = ("profile", *BOTH, "--space", "tiny", "--resolution", "32", "--classes", "10")
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +81,13 @@ def before_rounds(monkeypatch: pytest.MonkeyPatch, call: Callable[[str, int], No
     monkeypatch.setattr(Job, "do", told)
 
 
+def profiled(on_note: OnNote = no_note, on_progress: OnProgress | None = None) -> tuple[StoredTable, ...]:
+    """Both, on the device that is arithmetic: the command line takes what measures a machine alone."""
+    targets = [Target(name, "fake") for name in NAMES]
+    options = ProfileOptions(60)
+    return profile_devices(targets, [tiny_space()], options, on_note=on_note, on_progress=on_progress)
+
+
 def run(*arguments: str) -> Any:
     return CliRunner().invoke(app, arguments)
 
@@ -91,15 +100,14 @@ def test_both_are_measured_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> 
             together.wait(60)  # BrokenBarrierError where one is measured after the other
 
     before_rounds(monkeypatch, meet)
-    done = run(*PROFILE, "--json")
-    assert done.exit_code == 0, done.output
-    tables = json.loads(done.stdout)["tables"]
-    assert [one["conditions"]["device"] for one in tables] == list(NAMES)
-    assert all(one["mean_error_pct"] is not None for one in tables)
-    assert [Path(one["path"]).parent for one in tables] == [home() / "latency" / name for name in NAMES]
+    notes, seen = list[str](), list[ProfilingProgress]()
+    tables = profiled(notes.append, seen.append)
+    assert [one.conditions.device for one in tables] == list(NAMES)
+    assert all(one.table.certificate for one in tables)
+    assert [one.path.parent for one in tables] == [home() / "latency" / name for name in NAMES]
     for name in NAMES:
-        assert f"{name}: profiling {name}, fake fp32" in done.stderr
-        assert f"{name}: build: building block" in done.stderr
+        assert any(note.startswith(f"{name}: profiling {name}, fake fp32") for note in notes)
+        assert any(one.device == name and one.text.startswith("building block") for one in seen)
 
 
 def test_what_the_others_measured_is_kept(monkeypatch: pytest.MonkeyPatch, boards: dict[str, Place]) -> None:
@@ -108,12 +116,10 @@ def test_what_the_others_measured_is_kept(monkeypatch: pytest.MonkeyPatch, board
             os.kill(boards["right"].worker, signal.SIGKILL)
 
     before_rounds(monkeypatch, kill)
-    done = run(*PROFILE, "--json")
-    assert done.exit_code == 1
-    (table,) = json.loads(done.stdout)["tables"]
-    assert table["conditions"]["device"] == "left"
-    said = " ".join(done.stderr.split())
-    assert "error: right: fake: its process was killed by signal 9" in said
+    with pytest.raises(ProfilesError, match=r"^right: fake: its process was killed by signal 9") as caught:
+        profiled()
+    (made,) = caught.value.tables
+    assert made.conditions.device == "left"
     assert [path.parent.name for path in (home() / "latency").rglob("*.json")] == ["left"]
     assert [path.parent.name for path in (home() / "latency").rglob("*.journal")] == ["right"]
 
@@ -140,7 +146,7 @@ def test_one_interrupt_ends_all(monkeypatch: pytest.MonkeyPatch, boards: dict[st
     before_rounds(monkeypatch, meet)
     others = set(threading.enumerate())
     with pytest.raises(KeyboardInterrupt):
-        profile_devices([Target(name, "fake") for name in NAMES], [tiny_space()], ProfileOptions(60))
+        profiled()
     assert not [one for one in threading.enumerate() if "ThreadPool" in one.name and one not in others]
     assert all(place.is_free() for place in boards.values())
     assert {path.parent.name for path in (home() / "latency").rglob("*.journal")} == set(NAMES)
@@ -154,6 +160,8 @@ def test_one_interrupt_ends_all(monkeypatch: pytest.MonkeyPatch, boards: dict[st
         (("profile", *BOTH, "--estimate", "orin-nano"), 2, "--estimate: of one device"),
         ((*PROFILE, "--device", "left"), 1, "left is named twice"),
         ((*PROFILE, "--device", "toaster"), 1, "'toaster' is not this machine"),
+        ((*PROFILE, "--backend", "fake"), 1, "unknown backend 'fake': known are benchmark_app"),
+        (("export", "PONAS-A", *BOTH[:2], "--backend", "fake"), 1, "unknown backend 'fake'"),
         (("specialize", *BOTH, "--device", "toaster", "--latency", "3ms"), 1, "unknown device 'toaster'"),
     ],
 )

@@ -10,8 +10,9 @@ from scipy.stats import t
 
 from ponas_deploy.checks.table_file import check_table
 from ponas_deploy.errors import MeasurementError
+from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.tables.grid import Grid
-from ponas_deploy.tables.latency import Certificate, LatencyTable, NetworkLatency
+from ponas_deploy.tables.latency import Certificate, Conditions, LatencyTable, NetworkLatency
 from ponas_deploy.tables.margin import margin
 from ponas_deploy.tables.measured_how import FitSummary, HeldOutLatencies, MeasurementProtocol
 from ponas_deploy.tables.measurement import Measurement
@@ -212,6 +213,16 @@ def test_what_the_protocol_says_of_the_measuring_is_a_warning(
     assert message in found
     sound = replace(fitted(), interference=disturbed(3).interference)
     assert quality_findings(replace(latency_table(), protocol=sound)) == ()
+
+
+def test_a_table_of_a_board_advises_to_look_at_that_board() -> None:
+    conditions = Conditions("jetson", "tensorrt", "fp16", 1, 1)
+    of_a_board = replace(latency_table(), protocol=disturbed(9), conditions=conditions)
+    (finding,) = quality_findings(of_a_board)
+    assert "`ponas doctor --device jetson`" in finding.text
+    here = replace(of_a_board, conditions=replace(conditions, device=this_machine().name))
+    (finding,) = quality_findings(here)
+    assert "`ponas doctor`" in finding.text
 
 
 def test_check_finds_what_the_search_warns_of() -> None:

@@ -11,6 +11,8 @@ from ponas_deploy.commands.output import note, print_json, show
 if TYPE_CHECKING:
     from ponas_deploy.boards.book import Entry
     from ponas_deploy.boards.facts import BoardFacts, BoardRecord
+    from ponas_deploy.profiling.inventory import Target
+    from ponas_deploy.tables.store import StoredTable
 
 BoardName: TypeAlias = Annotated[
     str, typer.Argument(metavar="NAME", show_default=False, help="A board of the device book, or an alias.")
@@ -38,6 +40,21 @@ def show_board(entry: Entry, record: BoardRecord | None, *, json: bool) -> None:
     from ponas_deploy.commands.reports.board import board_report
 
     show(*board_report(entry, ssh, record, tables))
+
+
+def show_without_board(device: Target, tables: tuple[StoredTable, ...], *, json: bool) -> None:
+    """Print the latency tables of a device that is no board of the book."""
+    if json:
+        from ponas_deploy.commands.documents.devices import BoardDocument
+
+        names = tuple(stored.name for stored in tables)
+        print_json(BoardDocument(device.device_name, None, {}, None, names))
+        return
+    from ponas_deploy.commands.reports.devices import tables_report
+
+    show(tables_report(f"Latency tables of {device.device_name}", {device.device_name: tables}))
+    if not device.local:
+        show(device.unreachable)
 
 
 def _measures(facts: BoardFacts) -> bool:

@@ -58,10 +58,13 @@ class DeviceTable:
 
 @dataclass(frozen=True, slots=True)
 class BoardDocument:
-    """A board of the device book, what ssh makes of its address, what it said (None: not asked yet)."""
+    """A board of the device book, what ssh makes of its address, what it said (None: not asked yet).
+
+    `board` is None for a device that has tables and stands not in the book.
+    """
 
     name: str
-    board: Board
+    board: Board | None
     ssh: Mapping[str, str]
     record: BoardRecord | None
     latency_tables: tuple[str, ...]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.console import RenderableType
 from rich.text import Text
@@ -11,6 +11,7 @@ from ponas_deploy.boards.book import Entry, book_path
 from ponas_deploy.boards.facts import BoardRecord
 from ponas_deploy.commands.reports.style import FAINT, WARN, table, titled
 from ponas_deploy.profiling.devices import Inventory, Runtime
+from ponas_deploy.tables.store import StoredTable
 
 
 def devices_report(
@@ -31,14 +32,19 @@ def devices_report(
     if not found.tables:
         yield Text("No latency table is stored yet: ponas profile --device cpu makes one.", style=FAINT)
         return
-    tables = table("Devices with latency tables")
+    yield tables_report("Devices with latency tables", found.tables)
+
+
+def tables_report(title: str, tables: Mapping[str, Sequence[StoredTable]]) -> RenderableType:
+    """The latency tables of devices by their names: a row each, with what it was made on."""
+    rows = table(title)
     for column in ("device", "table", "made on"):
-        tables.add_column(column, overflow="fold")
-    for device, stored in found.tables.items():
+        rows.add_column(column, overflow="fold")
+    for device, stored in tables.items():
         for place, one in enumerate(stored):
             origin = "came with the package: " if one.shipped else ""
-            tables.add_row("" if place else device, one.name, f"{origin}{one.made_on}")
-    yield tables
+            rows.add_row("" if place else device, one.name, f"{origin}{one.made_on}")
+    return rows
 
 
 def _boards(boards: Sequence[tuple[Entry, BoardRecord | None]]) -> RenderableType:
@@ -58,8 +64,8 @@ def _boards(boards: Sequence[tuple[Entry, BoardRecord | None]]) -> RenderableTyp
 
 def _runtimes(title: str, caption: str, runtimes: Sequence[Runtime]) -> RenderableType:
     rows = table("")
-    rows.add_column("runtime")
-    rows.add_column("precisions")
+    for column in ("runtime", "precisions"):
+        rows.add_column(column, overflow="fold")
     for runtime in runtimes:
         known = Text(runtime.problem, style=WARN) if runtime.problem else Text(", ".join(runtime.precisions))
         rows.add_row(runtime.backend, known)

@@ -10,6 +10,8 @@ from rich.text import Text
 
 from ponas_deploy.commands.reports.style import FAINT, WARN, counted, digits, table, titled
 from ponas_deploy.engines.measured_model import MeasuredModel, NetworkBeside
+from ponas_deploy.machines.advice import is_this_processor
+from ponas_deploy.machines.gpu import this_gpu
 from ponas_deploy.tables.measurement import PERCENTILES
 from searchspace.architecture import text_form
 
@@ -36,11 +38,13 @@ def measured_model_report(found: MeasuredModel) -> RenderableType:
 
 def _below(found: MeasuredModel) -> Iterator[RenderableType]:
     for one in found.timings:
-        if one.timing.disturbed:
-            yield Text(one.timing.disturbed, style=WARN)
+        if one.disturbed:
+            yield Text(one.disturbed, style=WARN)
         for beside in one.beside:
             yield Text(_beside(beside, one.timing.percentile_ms(50)))
-    if not any(one.beside for one in found.timings):
+    device = found.timings[0].conditions.device
+    here = is_this_processor(device) or device == this_gpu()
+    if here and not any(one.beside for one in found.timings):
         yield Text(
             "No latency table of this machine serves these conditions: `ponas profile` makes one, and"
             " networks that take as long then stand here.",
