@@ -21,7 +21,7 @@ _PLACES = {
     "shortlist": "ponas_deploy.engines.choice:shortlist",
     "pareto_front": "ponas_deploy.search.pareto:pareto_front",
     "deploy": "ponas_deploy.engines.deployment:deploy",
-    "export": "ponas_deploy.engines.deployment:export",
+    "export": "ponas_deploy.engines.export:export",
     "verify": "ponas_deploy.checks.engine:verify",
     "recheck": "ponas_deploy.checks.latency_table:recheck",
     "fit_table": "ponas_deploy.fitting.networks:fit_table",

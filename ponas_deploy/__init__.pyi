@@ -12,8 +12,8 @@ from ponas_deploy.engines.choice import shortlist as shortlist
 from ponas_deploy.engines.choice import specialize as specialize
 from ponas_deploy.engines.comparison import compare_networks as compare_networks
 from ponas_deploy.engines.deployment import deploy as deploy
-from ponas_deploy.engines.deployment import export as export
 from ponas_deploy.engines.engine import Engine as Engine
+from ponas_deploy.engines.export import export as export
 from ponas_deploy.engines.loaded import load_engine as load_engine
 from ponas_deploy.engines.measured_model import measure_model as measure_model
 from ponas_deploy.engines.task import WeightsSource as WeightsSource

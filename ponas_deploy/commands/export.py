@@ -72,7 +72,7 @@ def export(
     """
     from ponas_deploy.backends import registry
     from ponas_deploy.commands.waiting import lines_of_a_build, waiting
-    from ponas_deploy.engines import deployment
+    from ponas_deploy.engines.export import export as export_engine
     from ponas_deploy.engines.loop import engine_document
     from ponas_deploy.engines.published_weights import trained_weights
     from ponas_deploy.engines.weights import open_weights
@@ -99,7 +99,7 @@ def export(
             place = stack.enter_context(reached(target, f"an engine of {arch}", note))
             conditions = conditions_at(place, for_engines(place, target, note))[0]
         name = f"{arch.lower() if len(arch) < 40 else 'network'}-{conditions.backend}-{conditions.precision}"
-        engine = deployment.export(
+        engine = export_engine(
             architecture,
             conditions,
             out=out or Path("engines") / Path(name).name,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -39,9 +40,8 @@ from ponas_deploy.commands.output import note, print_json, show
 if TYPE_CHECKING:
     from ponas_deploy.commands.quantities import Resolutions
     from ponas_deploy.engines.attempt import Attempt
+    from ponas_deploy.engines.wanted import Deployment
     from ponas_deploy.profiling.inventory import Target
-    from ponas_deploy.tables.store import StoredAccuracy
-    from searchspace.space import Space
 
 
 def _percentile(value: int) -> int:
@@ -223,6 +223,7 @@ def specialize(
         return
     from ponas_deploy.commands.waiting import lines_of_a_build, profile_bar, waiting
     from ponas_deploy.engines.published_weights import trained_weights
+    from ponas_deploy.engines.wanted import Deployment
     from ponas_deploy.engines.weights import open_weights
     from ponas_deploy.profiling.inventory import Target
     from ponas_deploy.tables import store
@@ -249,40 +250,36 @@ def specialize(
     trained = "" if weights else trained_weights(built.name)
     if trained and json:  # else the report says it
         note(trained)
-    asked = dict.fromkeys(
+    said_limits = dict.fromkeys(
         limit.text for limits_of_one in (limits, *own.values()) for limit in limits_of_one.values()
     )
     with profile_bar() as on_progress:
-        how: dict[str, Any] = {
-            "out": out or Path("engines") / _folder_name([one.device_name for one in targets], asked),
-            "percentile": percentile,
-            "confidence": confidence or CONFIDENCE,
-            "weights": carried,
-            "resolutions": (resolution.px or AUTO) if resolution else None,
-            "latency_table": latency_table,
-            "shortlist": shortlist,
-            "method": method,
-            "seed": seed,
-            "tries": tries,
-            "seconds": time,
-            "overwrite": force,
-            "on_note": note,
-            "on_progress": on_progress,
-            "on_build": lines_of_a_build(),
-            "on_attempt": partial(_note_attempt, of_several=len(targets) > 1),
-        }
-        if len(targets) > 1:
-            _fleet(built, targets, accuracies, limits, own, robust, how, (chosen.text, trained), json)
-            return
-        _one(
+        asked = Deployment(
             built,
-            targets[0],
+            out or Path("engines") / _folder_name([one.device_name for one in targets], said_limits),
             accuracies,
-            {**limits, **own.get(devices[0], {})},
-            how,
-            (chosen.text, trained),
-            json,
+            limits,
+            resolutions=(resolution.px or AUTO) if resolution else None,
+            percentile=percentile,
+            confidence=confidence or CONFIDENCE,
+            weights=carried,
+            latency_table=latency_table,
+            shortlist=shortlist,
+            method=method,
+            seed=seed,
+            tries=tries,
+            seconds=time,
+            overwrite=force,
+            on_note=note,
+            on_progress=on_progress,
+            on_build=lines_of_a_build(),
+            on_attempt=partial(_note_attempt, of_several=len(targets) > 1),
         )
+        if len(targets) > 1:
+            _fleet(asked, targets, own, robust, (chosen.text, trained), json)
+        else:
+            asked = replace(asked, budget={**limits, **own.get(devices[0], {})})
+            _one(asked, targets[0], (chosen.text, trained), json)
 
 
 def _refuse_other_devices(own: OwnLimits, devices: Sequence[str]) -> None:
@@ -295,20 +292,12 @@ def _refuse_other_devices(own: OwnLimits, devices: Sequence[str]) -> None:
         )
 
 
-def _one(
-    space: Space,
-    target: Target,
-    losses: Sequence[StoredAccuracy],
-    limits: Limits,
-    how: Mapping[str, Any],
-    said: tuple[str, str],
-    json: bool,
-) -> None:
+def _one(asked: Deployment, target: Target, said: tuple[str, str], json: bool) -> None:
     """One device: the engine, and exit code 3 where nobody can tell whether it meets its budget."""
-    from ponas_deploy.engines.deployment import deploy
+    from ponas_deploy.engines.deployment import deploy_one
     from ponas_deploy.engines.loop import engine_document
 
-    engine = deploy(space, target, losses, limits, **how)
+    engine = deploy_one(asked, target)
     if json:
         print_json(engine_document(engine.manifest, engine.folder))
     else:
@@ -320,13 +309,10 @@ def _one(
 
 
 def _fleet(
-    space: Space,
+    asked: Deployment,
     targets: Sequence[Target],
-    losses: Sequence[StoredAccuracy],
-    limits: Limits,
     own: OwnLimits,
     robust: bool,
-    how: Mapping[str, Any],
     said: tuple[str, str],
     json: bool,
 ) -> None:
@@ -338,7 +324,7 @@ def _fleet(
 
     failed: FleetError | None = None
     try:
-        fleet = deploy_fleet(space, targets, losses, limits, robust=robust, budgets=own, **how)
+        fleet = deploy_fleet(asked, targets, robust=robust, budgets=own)
     except FleetError as error:
         if not error.fleet.engines:
             raise

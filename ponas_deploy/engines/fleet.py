@@ -15,38 +15,26 @@ from pathlib import Path
 
 from ponas_deploy.backends import OnBuildProgress
 from ponas_deploy.backends.progress import BuildProgress
-from ponas_deploy.engines.deployment import (
-    SECONDS,
-    Losses,
-    Wanted,
-    carried_by,
-    emitted,
-    names_of,
-    prepared,
-    stored_losses,
-)
+from ponas_deploy.engines.deployment import emitted, prepared
 from ponas_deploy.engines.emit import refuse_existing
 from ponas_deploy.engines.engine import Engine
-from ponas_deploy.engines.search import OnAttempt
 from ponas_deploy.engines.shared import SharedEngines
-from ponas_deploy.engines.task import Task, WeightsSource
-from ponas_deploy.engines.weights import Carried, one_at_a_time
+from ponas_deploy.engines.task import Task
+from ponas_deploy.engines.wanted import Deployment, Wanted, wanted_of
+from ponas_deploy.engines.weights import one_at_a_time
 from ponas_deploy.errors import PonasError, TableMismatchError, UnknownNameError
-from ponas_deploy.files.notes import OnNote, no_note
+from ponas_deploy.files.notes import OnNote
 from ponas_deploy.machines.names import slug
 from ponas_deploy.measuring.place import Place
 from ponas_deploy.profiling.devices import known_devices
 from ponas_deploy.profiling.inventory import Target, refuse_unknown
 from ponas_deploy.profiling.places import reached_if_possible
-from ponas_deploy.profiling.progress import OnProgress, of_device
+from ponas_deploy.profiling.progress import of_device
 from ponas_deploy.profiling.together import device_names, each, reached_each, said_of, with_name
 from ponas_deploy.search.costs import Amount, limits_of
 from ponas_deploy.search.fleet import Shared
 from ponas_deploy.search.notation import Limit
-from ponas_deploy.tables import store
-from ponas_deploy.tables.margin import CONFIDENCE
 from ponas_deploy.tables.store import StoredTable
-from searchspace.space import Space
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,48 +56,25 @@ class FleetError(PonasError):
 
 
 def deploy_fleet(
-    space: Space,
+    asked: Deployment,
     targets: Sequence[Target],
-    losses: Losses | Sequence[Losses] | None = None,
-    budget: Mapping[str, Amount] | None = None,
     *,
-    out: Path | str,
     robust: bool = False,
     budgets: Mapping[str, Mapping[str, Amount]] | None = None,
-    resolutions: Sequence[int] | str | None = None,
-    percentile: int = 50,
-    confidence: float = CONFIDENCE,
-    weights: WeightsSource | Carried | Path | str | None = None,
-    data: str | None = None,
-    finetune: int = 0,
-    calibration: Path | str | None = None,
-    latency_table: str | Sequence[str] | None = None,
-    shortlist: int = 0,
-    method: str = "exact",
-    seed: int = 0,
-    tries: int = 8,
-    seconds: float = SECONDS,
-    overwrite: bool = False,
-    on_note: OnNote = no_note,
-    on_progress: OnProgress | None = None,
-    on_build: OnBuildProgress | None = None,
-    on_attempt: OnAttempt | None = None,
-    **limits: float | str,
 ) -> Fleet:
     """Emit an engine for each of several devices, with `robust` all of one network.
 
     Boards of the device book are measured at the same time, this machine alone when they are done. A device
     that fails does not stop the others: their tables are kept, and without `robust` their engines too.
 
-    Args: those of `deploy`, but for
+    Args:
+        asked: what is to be deployed. `out` is the folder that holds a folder for each device, called as the
+            device is; a device of which no `latency_table` is named takes all that serve it; `seconds` is
+            what missing profiles of a device may take.
         targets: the devices, each with its runtimes, precisions, threads and batch.
-        out: the folder that holds a folder for each device, called as the device is.
         robust: find the one network of least loss that keeps the budget of every device; else the best of
             each.
-        budgets: limits of single devices by their names, in place of those in `budget`.
-        latency_table: paths or names of the only tables to choose by; a device of which none is named takes
-            all that serve it.
-        seconds: what missing profiles of a device may take.
+        budgets: limits of single devices by their names, in place of those of all.
 
     Returns: the engines, and with `robust` the shared network: what it takes on each device in milliseconds
     by the tables, and what sharing costs against the best network of each.
@@ -118,82 +83,45 @@ def deploy_fleet(
     FleetError where some devices failed without `robust`, with the engines of the others. PonasError for a
     device that is named twice, and for a shortlist or a genetic algorithm with `robust`.
     """
-    folder, names = Path(out), device_names(targets)
-    if robust and (shortlist or method != "exact"):
+    folder, names = asked.folder, device_names(targets)
+    if robust and (asked.shortlist or asked.method != "exact"):
         raise PonasError("one network for several devices is found by the exact search, by the tables alone.")
-    tables = [store.latency_table(name, on_note) for name in names_of(latency_table)]
-    common = Wanted(
-        space,
-        stored_losses(space, losses),
-        limits_of(budget, limits),
-        one_at_a_time(carried_by(weights, data, finetune, seed, calibration, on_note)),
-        own_losses=not losses,
-        resolutions=resolutions,
-        percentile=percentile,
-        confidence=confidence,
-        shortlist=shortlist,
-        method=method,
-        seed=seed,
-    )
-    own_limits = _limits_by_device(budgets or {}, targets)
-    own_tables = _tables_by_device(tables, names)
-    wanted = [
-        replace(common, limits={**common.limits, **own}, named=named)
-        for own, named in zip(own_limits, own_tables, strict=True)
-    ]
+    wanted = _wanted_by_device(asked, targets, names, budgets or {})
     if folder.exists() and not folder.is_dir():
         raise PonasError(f"{folder} is a file, engines of several devices go to a folder: name another one.")
     for name in names:
-        refuse_existing(folder / name, overwrite=overwrite)
+        refuse_existing(folder / name, overwrite=asked.overwrite)
 
     known = known_devices()
     for target in targets:
         refuse_unknown(target, known)
 
     def reach(target: Target) -> AbstractContextManager[Place | None]:
-        has_tables = bool(own_tables[targets.index(target)])
-        return reached_if_possible(target, f"a search for {folder}", on_note, has_tables=has_tables)
+        has_tables = bool(wanted[targets.index(target)].named)
+        return reached_if_possible(target, f"a search for {folder}", asked.on_note, has_tables=has_tables)
 
     with reached_each(targets, reach) as (places, failures):
 
         def prepare(number: int) -> Task:
-            name = names[number]
-            return prepared(
-                wanted[number],
-                targets[number],
-                places[number],
-                seconds=seconds,
-                on_note=with_name(name, on_note),
-                on_progress=of_device(name, on_progress),
-                on_build=_build_of(name, on_build),
-            )
+            return prepared(wanted[number], targets[number], places[number])
 
         def emit(number: int, task: Task, to: Path, *, replacing: bool) -> Engine:
-            name = names[number]
-            return emitted(
-                task,
-                places[number],
-                to / name,
-                tries=tries,
-                overwrite=replacing,
-                on_note=with_name(name, on_note),
-                on_build=_build_of(name, on_build),
-                on_attempt=on_attempt,
-            )
+            there = replace(wanted[number].asked, out=to / names[number], overwrite=replacing)
+            return emitted(there, task, places[number])
 
         if robust:
-            _raise_first(failures, names, on_note)
+            _raise_first(failures, names, asked.on_note)
         tasks, failed = each(places, prepare)
         if robust:
-            _raise_first(failed, names, on_note)
+            _raise_first(failed, names, asked.on_note)
             in_order = [tasks[number] for number in range(len(names))]
-            made_of_one = SharedEngines(places, names, in_order, emit, on_note)
-            return Fleet(*made_of_one.emitted_to(folder, overwrite=overwrite))
+            made_of_one = SharedEngines(places, names, in_order, emit, asked.on_note)
+            return Fleet(*made_of_one.emitted_to(folder, overwrite=asked.overwrite))
         failures |= failed
         engines = dict[int, Engine]()
         for group in _at_once(places, tasks):
             made, failed = each(
-                group, lambda number: emit(number, tasks[number], folder, replacing=overwrite)
+                group, lambda number: emit(number, tasks[number], folder, replacing=asked.overwrite)
             )
             engines |= made
             failures |= failed
@@ -201,6 +129,33 @@ def deploy_fleet(
     if failures:
         raise FleetError(fleet, {names[number]: failures[number] for number in sorted(failures)})
     return fleet
+
+
+def _wanted_by_device(
+    asked: Deployment,
+    targets: Sequence[Target],
+    names: Sequence[str],
+    budgets: Mapping[str, Mapping[str, Amount]],
+) -> list[Wanted]:
+    """What is wanted of each device: its limits and tables; what is said of it carries its name."""
+    common = wanted_of(asked)
+    carried = one_at_a_time(common.carried)
+    own = zip(names, _limits_by_device(budgets, targets), _tables_by_device(common.named, names), strict=True)
+    return [
+        Wanted(
+            replace(
+                asked,
+                on_note=with_name(name, asked.on_note),
+                on_progress=of_device(name, asked.on_progress),
+                on_build=_build_of(name, asked.on_build),
+            ),
+            common.losses,
+            {**common.limits, **limits},
+            carried,
+            tables,
+        )
+        for name, limits, tables in own
+    ]
 
 
 def _at_once(places: Mapping[int, Place | None], tasks: Mapping[int, Task]) -> list[dict[int, Place | None]]:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from ponas_deploy.engines.choice import choose_over
 from ponas_deploy.engines.compared import Entry, Top1, in_ms
-from ponas_deploy.engines.deployment import Losses, carried_by, stored_losses
+from ponas_deploy.engines.losses import Losses, stored_losses
 from ponas_deploy.engines.onnx_files import FixedModel, fixed_models
 from ponas_deploy.engines.resolutions import at_each, searched_spaces, sides_at, warnings_of
 from ponas_deploy.engines.stock import StockNetwork
 from ponas_deploy.engines.stock_models import StockModel, stock_models
 from ponas_deploy.engines.task import AtResolution
+from ponas_deploy.engines.wanted import carried_by
 from ponas_deploy.errors import PonasError, UnknownNameError
 from ponas_deploy.files.bounds import Percent, fault
 from ponas_deploy.files.notes import OnNote, OpenBar

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ponas_deploy.commands.app import app
-from ponas_deploy.engines.deployment import export
+from ponas_deploy.engines.export import export
 from ponas_deploy.errors import PonasError
 from ponas_deploy.files.weights import write_weights
 from ponas_deploy.machines import machine

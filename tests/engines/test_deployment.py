@@ -10,8 +10,9 @@ import pytest
 import ponas_deploy as ponas
 from conftest import tiny_space
 from planted_search import accuracy
-from ponas_deploy.engines.deployment import stored_losses
 from ponas_deploy.engines.fleet import deploy_fleet
+from ponas_deploy.engines.losses import stored_losses
+from ponas_deploy.engines.wanted import Deployment
 from ponas_deploy.errors import BackendError, BudgetError, OverwriteError, PonasError, UnknownNameError
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.tables.files import load_accuracy_table
@@ -69,7 +70,7 @@ def test_what_makes_no_engines_is_refused_before_anything_is_measured(
     for attempt in (
         lambda: ponas.deploy(tiny, target, losses, out=out, latency="90%"),
         lambda: ponas.deploy(tiny, ponas.Target("cpu"), losses, out=out, latency="90%", latency_table=path),
-        lambda: deploy_fleet(tiny, fleet, losses, out=out, latency="90%", robust=True),
+        lambda: deploy_fleet(Deployment(tiny, out, losses, {"latency": "90%"}), fleet, robust=True),
         lambda: ponas.export(network, target, out=out),
         lambda: ponas.export(network, conditions, out=out),
         lambda: ponas.measure_model(tmp_path / "model.onnx", target),

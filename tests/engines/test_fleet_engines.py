@@ -15,6 +15,7 @@ from ponas_deploy.engines.fleet import Fleet, deploy_fleet
 from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.engines.task import random_source
 from ponas_deploy.engines.timing import EngineTiming
+from ponas_deploy.engines.wanted import Deployment
 from ponas_deploy.errors import BudgetError, OverwriteError, PonasError, UnknownNameError
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.profiling.inventory import Target
@@ -56,9 +57,11 @@ def space(tmp_path: Path, planted_clock: None) -> Space:
     return space
 
 
-def deploy(space: Space, folder: Path, **asked: Any) -> Fleet:
-    asked = {"robust": True, "out": folder / "out", "latency": "10ms", **asked}
-    return deploy_fleet(space, TARGETS, accuracy(space, folder), **asked)
+def deploy(
+    space: Space, folder: Path, robust: bool = True, budgets: dict[str, Any] | None = None, **more: Any
+) -> Fleet:
+    asked = Deployment(space, folder / "out", accuracy(space, folder), {"latency": "10ms"})
+    return deploy_fleet(replace(asked, **more), TARGETS, robust=robust, budgets=budgets)
 
 
 def clock(monkeypatch: pytest.MonkeyPatch, first: float, later: float) -> Planted:
@@ -137,7 +140,7 @@ def test_bad_fleets_are_refused_before_anything_is_measured(space: Space, tmp_pa
     with pytest.raises(PonasError, match="exact search"):
         deploy(space, tmp_path, shortlist=3)
     with pytest.raises(PonasError, match="no device was named"):
-        deploy_fleet(space, (), out=tmp_path / "out", latency="9ms")
+        deploy_fleet(Deployment(space, tmp_path / "out", budget={"latency": "9ms"}), ())
     (tmp_path / "file").write_text("x")
     with pytest.raises(PonasError, match="is a file"):
         deploy(space, tmp_path, out=tmp_path / "file")

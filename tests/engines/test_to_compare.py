@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ponas_deploy.engines.deployment import Losses
+from ponas_deploy.engines.losses import Losses
 from ponas_deploy.engines.to_compare import Asked, each_resolution, given_models, warnings_of_spaces
 from ponas_deploy.files.notes import no_note
 from ponas_deploy.profiling.inventory import Target

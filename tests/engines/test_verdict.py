@@ -179,7 +179,7 @@ def test_specialize_ends_with_an_exit_code_of_its_own(emitted: Path, monkeypatch
     asked = ["specialize", "--device", "cpu", "--latency", "3ms"]
     for emitted_as, code, verdict in ((manifest, 0, "met"), (noisy_one, 3, "cannot_be_told")):
         engine = Engine(emitted, emitted_as)
-        monkeypatch.setattr("ponas_deploy.engines.deployment.deploy", lambda *given, e=engine, **more: e)
+        monkeypatch.setattr("ponas_deploy.engines.deployment.deploy_one", lambda *given, e=engine, **more: e)
         done = CliRunner().invoke(app, [*asked, "--json"])
         assert (done.exit_code, json.loads(done.stdout)["verdict"]) == (code, verdict)
         assert ("cannot be told" in CliRunner().invoke(app, asked).stdout) is (code == 3)
@@ -187,7 +187,7 @@ def test_specialize_ends_with_an_exit_code_of_its_own(emitted: Path, monkeypatch
     def untold(*given: object, **more: object) -> None:
         raise BudgetError("no engine met 3 ms", "latency_ms", 3.0, 3.1, cannot_be_told=True)
 
-    monkeypatch.setattr("ponas_deploy.engines.deployment.deploy", untold)
+    monkeypatch.setattr("ponas_deploy.engines.deployment.deploy_one", untold)
     assert CliRunner().invoke(app, asked).exit_code == 3
 
 

@@ -16,7 +16,8 @@ from ponas_deploy.boards.book import Board, Entry, add_board, remove_board
 from ponas_deploy.boards.link import BoardError
 from ponas_deploy.checks.engine import verify
 from ponas_deploy.commands import app
-from ponas_deploy.engines.deployment import deploy, export
+from ponas_deploy.engines.deployment import deploy
+from ponas_deploy.engines.export import export
 from ponas_deploy.engines.measured_model import measure_model
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError, UnknownNameError
 from ponas_deploy.machines.machine import this_machine

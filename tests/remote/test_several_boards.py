@@ -27,6 +27,7 @@ from ponas_deploy.commands.app import app
 from ponas_deploy.engines.fleet import Fleet, FleetError, deploy_fleet
 from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.engines.timing import EngineTiming
+from ponas_deploy.engines.wanted import Deployment
 from ponas_deploy.files.home import home
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.machines.machine import this_machine
@@ -214,10 +215,12 @@ def space(planted_clock: None) -> Space:
     return space
 
 
-def deploy(space: Space, folder: Path, **asked: Any) -> Fleet:
-    asked = {"robust": True, "out": folder / "out", "latency": "10ms", **asked}
+def deploy(
+    space: Space, folder: Path, robust: bool = True, budgets: dict[str, Any] | None = None, **more: Any
+) -> Fleet:
+    asked = Deployment(space, folder / "out", accuracy(space, folder), {"latency": "10ms"}, **more)
     targets = [Target(name, "onnxruntime", "fp32") for name in NAMES]
-    return deploy_fleet(space, targets, accuracy(space, folder), **asked)
+    return deploy_fleet(asked, targets, robust=robust, budgets=budgets)
 
 
 def test_one_network_is_built_and_measured_on_both(

@@ -1,0 +1,65 @@
+"""The accuracy tables that a network is chosen by: as files, which a manifest names by their hash."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from ponas_deploy.errors import PonasError
+from ponas_deploy.files.home import home
+from ponas_deploy.files.records import sha256
+from ponas_deploy.tables import store
+from ponas_deploy.tables.accuracy import AccuracyTable
+from ponas_deploy.tables.accuracy_file import write_accuracy_table
+from ponas_deploy.tables.store import StoredAccuracy
+from searchspace.space import Space
+
+Losses: TypeAlias = AccuracyTable | StoredAccuracy
+RUN_TABLE = "accuracy.json"
+"""The accuracy table in the folder of a run, beside its weights."""
+
+
+def stored_losses(
+    space: Space, losses: Losses | Sequence[Losses] | None = None
+) -> tuple[StoredAccuracy, ...]:
+    """The files of accuracy tables; the space's own without any."""
+    if isinstance(losses, AccuracyTable | StoredAccuracy):
+        return (_in_store(losses),)
+    found = tuple(_in_store(one) for one in losses or ())
+    return found or (store.own_accuracy_table(space.name),)
+
+
+def table_beside(weights: str) -> str:
+    """What is said where a run's own accuracy table lies beside its weights and was not asked for."""
+    beside = Path(weights).parent / RUN_TABLE
+    if not weights or not beside.is_file():
+        return ""
+    return f"{beside} was made with these weights and is not used: name it with --accuracy-table."
+
+
+def _in_store(losses: Losses) -> StoredAccuracy:
+    """The stored table that is equal to a value; else it is stored under its hash."""
+    if isinstance(losses, StoredAccuracy):
+        return losses
+    for root in (store.SHIPPED, home()):
+        for path in sorted((root / "accuracy").glob("*.json")):
+            found = _readable(path)
+            if found is not None and found.table == losses:
+                return found
+    return _stored(losses)
+
+
+def _readable(path: Path) -> StoredAccuracy | None:
+    try:
+        return store.accuracy_table(str(path))
+    except PonasError:  # a broken file in the store is another one's trouble
+        return None
+
+
+def _stored(losses: AccuracyTable) -> StoredAccuracy:
+    draft = home() / "accuracy" / "draft.json"
+    write_accuracy_table(losses, draft, overwrite=True)
+    path = draft.with_name(f"given-{sha256(draft)[:12]}.json")
+    draft.replace(path)
+    return StoredAccuracy(path, losses)
