@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from ponas_deploy.commands.boundary import CANNOT_BE_TOLD
+from ponas_deploy.commands.choosing import choose
+from ponas_deploy.commands.deploying import default_folder, make_one, make_several, note_attempt
 from ponas_deploy.commands.options import (
     AccuracyTableFiles,
     Backends,
@@ -35,13 +36,7 @@ from ponas_deploy.commands.options import (
     refuse_threads,
     with_limits,
 )
-from ponas_deploy.commands.output import note, print_json, show
-
-if TYPE_CHECKING:
-    from ponas_deploy.commands.quantities import Resolutions
-    from ponas_deploy.engines.attempt import Attempt
-    from ponas_deploy.engines.wanted import Deployment
-    from ponas_deploy.profiling.inventory import Target
+from ponas_deploy.commands.output import note
 
 
 def _percentile(value: int) -> int:
@@ -219,7 +214,7 @@ def specialize(
         if idle := [name for name, value in of_engines.items() if value]:
             raise typer.BadParameter(f"{', '.join(idle)}: only with --device, where an engine is emitted.")
         networks = space, resolution, classes
-        _choose(limits, latency_table or [], accuracy_table or [], networks, method, seed, confidence, json)
+        choose(limits, latency_table or [], accuracy_table or [], networks, method, seed, confidence, json)
         return
     from ponas_deploy.commands.waiting import lines_of_a_build, profile_bar, waiting
     from ponas_deploy.engines.published_weights import trained_weights
@@ -256,7 +251,7 @@ def specialize(
     with profile_bar() as on_progress:
         asked = Deployment(
             built,
-            out or Path("engines") / _folder_name([one.device_name for one in targets], said_limits),
+            out or default_folder(targets, said_limits),
             accuracies,
             limits,
             resolutions=(resolution.px or AUTO) if resolution else None,
@@ -273,13 +268,13 @@ def specialize(
             on_note=note,
             on_progress=on_progress,
             on_build=lines_of_a_build(),
-            on_attempt=partial(_note_attempt, of_several=len(targets) > 1),
+            on_attempt=partial(note_attempt, of_several=len(targets) > 1),
         )
         if len(targets) > 1:
-            _fleet(asked, targets, own, robust, (chosen.text, trained), json)
+            make_several(asked, targets, own, robust, (chosen.text, trained), json)
         else:
             asked = replace(asked, budget={**limits, **own.get(devices[0], {})})
-            _one(asked, targets[0], (chosen.text, trained), json)
+            make_one(asked, targets[0], (chosen.text, trained), json)
 
 
 def _refuse_other_devices(own: OwnLimits, devices: Sequence[str]) -> None:
@@ -290,137 +285,3 @@ def _refuse_other_devices(own: OwnLimits, devices: Sequence[str]) -> None:
             if devices
             else f"a limit is of device {other[0]}: only with --device."
         )
-
-
-def _one(asked: Deployment, target: Target, said: tuple[str, str], json: bool) -> None:
-    """One device: the engine, and exit code 3 where nobody can tell whether it meets its budget."""
-    from ponas_deploy.engines.deployment import deploy_one
-    from ponas_deploy.engines.loop import engine_document
-
-    engine = deploy_one(asked, target)
-    if json:
-        print_json(engine_document(engine.manifest, engine.folder))
-    else:
-        from ponas_deploy.commands.reports.engine import engine_report
-
-        show(engine_report(engine, *said))
-    if engine.manifest.not_told:
-        raise typer.Exit(CANNOT_BE_TOLD)
-
-
-def _fleet(
-    asked: Deployment,
-    targets: Sequence[Target],
-    own: OwnLimits,
-    robust: bool,
-    said: tuple[str, str],
-    json: bool,
-) -> None:
-    """Several devices: an engine for each, of one network where it shall be `robust`.
-
-    Where some devices failed, the engines of the others are shown before that is said.
-    """
-    from ponas_deploy.engines.fleet import FleetError, deploy_fleet
-
-    failed: FleetError | None = None
-    try:
-        fleet = deploy_fleet(asked, targets, robust=robust, budgets=own)
-    except FleetError as error:
-        if not error.fleet.engines:
-            raise
-        fleet, failed = error.fleet, error
-    if json:
-        from ponas_deploy.commands.documents.fleet import fleet_document
-
-        print_json(fleet_document(fleet))
-    else:
-        from ponas_deploy.commands.reports.engine import engine_report
-        from ponas_deploy.commands.reports.fleet import sharing_report
-
-        show(*(engine_report(engine, *said) for engine in fleet.engines))
-        if fleet.shared:
-            show(sharing_report(fleet.shared))
-    if failed:
-        raise failed
-    if any(engine.manifest.not_told for engine in fleet.engines):
-        raise typer.Exit(CANNOT_BE_TOLD)
-
-
-def _choose(
-    limits: Limits,
-    latency_tables: list[str],
-    accuracy_tables: list[str],
-    networks: tuple[str | None, Resolutions | None, int | None],
-    method: str,
-    seed: int,
-    confidence: float | None,
-    json: bool,
-) -> None:
-    from ponas_deploy.engines.choice import choose_over
-    from ponas_deploy.search.sides import budget_over, sides_of
-    from ponas_deploy.search.specialize import counted_at
-    from ponas_deploy.tables import store
-    from ponas_deploy.tables.names import short_names
-    from ponas_deploy.tables.spaces import spaces_for
-
-    if not latency_tables:
-        raise typer.BadParameter(
-            "name --device, or a --latency-table and an --accuracy-table to choose from."
-        )
-    stored = [store.latency_table(name, note) for name in latency_tables]
-    space, resolution, classes = networks
-    tables = [one.table for one in stored]
-    spaces = spaces_for(tables, space, resolution.px if resolution else (), classes)
-    one = resolution.one if resolution else None
-    if text := counted_at(tables[0], spaces[0], limits, one, classes):
-        note(text)
-    if not accuracy_tables and spaces[0] is None:
-        raise typer.BadParameter("these labels belong to no space that is known: name an --accuracy-table.")
-    accuracies = [store.accuracy_table(name, note) for name in accuracy_tables]
-    if not accuracies and spaces[0]:
-        accuracies = [store.own_accuracy_table(spaces[0].name, note)]
-    sides = sides_of(tables, [one.table for one in accuracies], spaces)
-    several = len(stored) > 1
-    found = choose_over(
-        stored,
-        sides,
-        budget_over(limits, sides),
-        names=short_names(tables, [one.path for one in stored]) if several else latency_tables,
-        method=method,
-        seed=seed,
-        confidence=confidence,
-        on_note=note,
-    )
-    made_on = "; ".join(one.made_on for one in accuracies)
-    if json:
-        from ponas_deploy.commands.documents.choice import choice_document
-
-        print_json(choice_document(found, confidence, made_on))
-        return
-    from ponas_deploy.commands.reports.engine import specialization_report
-
-    by = [f"Latency table: {found.table}, of {len(stored)}."] if found.table else []
-    by += [f"Latency: {found.estimated}."] if found.estimated else []
-    notes = [*by, f"Accuracy table: {made_on}."]
-    show(specialization_report(found.specialization, found.margin, notes, found.doubts))
-
-
-def _note_attempt(attempt: Attempt, *, of_several: bool) -> None:
-    from ponas_deploy.engines.verdict import CANNOT_BE_TOLD as CANNOT_TELL
-
-    what = f"{f'{attempt.conditions.device}: ' * of_several}try {attempt.number}"
-    runtime = f"{attempt.conditions.backend} {attempt.conditions.precision}{attempt.where}"
-    if attempt.timing is None:
-        note(f"{what}: {runtime}, expected {attempt.expected_ms:.3f} ms; building and timing ...")
-        return
-    verdict = "meets the budget" if attempt.meets else "over the budget"
-    if attempt.verdict == CANNOT_TELL:
-        verdict += f", which cannot be told at a noise of {attempt.noise_pct:.0f} %"
-    note(f"{what}: measured p{attempt.percentile} {attempt.measured_ms:.3f} ms, {verdict}")
-
-
-def _folder_name(devices: Sequence[str], limits: Iterable[str]) -> str:
-    """`jetson-20-ms`; of several devices `jetson-pi-20-ms`."""
-    from ponas_deploy.machines.names import slug
-
-    return f"{'-'.join(devices)}-{slug('-'.join(limits).replace('.', 'p'))}"
