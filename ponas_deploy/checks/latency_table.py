@@ -9,9 +9,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,20 +25,17 @@ from ponas_deploy.checks.latency_changes import (
     best_choice,
     compare,
 )
+from ponas_deploy.checks.rounds import timed_in_rounds
 from ponas_deploy.errors import TableMismatchError
 from ponas_deploy.files.documents import compact
 from ponas_deploy.files.notes import OnNote, no_note
-from ponas_deploy.measuring.contention import probe_for, readings
-from ponas_deploy.measuring.interference import Interference, take_snapshot, usual_core_ns
+from ponas_deploy.measuring.interference import usual_core_ns
 from ponas_deploy.measuring.place import Place
 from ponas_deploy.measuring.plans import plan_for
-from ponas_deploy.measuring.protocol import Samples, first_estimate, measure
 from ponas_deploy.profiling.inventory import device_of
 from ponas_deploy.profiling.models import block_model, blocks_of, network_bytes
 from ponas_deploy.profiling.places import reached
 from ponas_deploy.profiling.staleness import differences
-from ponas_deploy.remote.place import BoardPlace
-from ponas_deploy.remote.rounds import Models, Rounds
 from ponas_deploy.search.pareto import front
 from ponas_deploy.tables import store
 from ponas_deploy.tables.accuracy import AccuracyTable
@@ -132,52 +127,25 @@ def _known_space(stored: StoredTable) -> SpaceKey:
 
 def _measured(
     stored: StoredTable, key: SpaceKey, plan: RecheckPlan, deadline: float, seed: int, place: Place
-) -> tuple[dict[str, Measurement], InterferenceSummary]:
+) -> tuple[dict[str, Measurement], InterferenceSummary | None]:
     """The cells, stem, head and networks (by their text), and the interference while they were measured."""
     conditions = stored.conditions
     protocol = replace(plan_for(conditions.backend), min_rounds=MIN_ROUNDS, max_rounds=MAX_ROUNDS)
     settings = RunSettings(conditions.precision, conditions.threads)
     models = _models(build_space(key.name, key.resolution, key.classes), plan, conditions.batch)
-    known_ns, samples = usual_core_ns(stored.table.rounds), Samples()
-    sentinel = ",".join(plan.networks[len(plan.networks) // 2])
-    if isinstance(place, BoardPlace):
-        there = Models(place, conditions.backend, settings, protocol, known_ns)
-        makers = {name: partial(bytes, model) for name, model in models.items()}
-        first = there.build(makers, lambda key, s: None, lambda text: None, one_at_a_time=False)
-        runs = {name: one.runs for name, one in first.items()}
-        interference = Interference(protocol, there.look)
-        rounds = Rounds(there, runs, samples, sentinel)
-        measure(
-            there.open,
-            runs,
-            samples,
-            protocol,
-            seed=seed,
-            deadline=deadline,
-            interference=interference,
-            taker=rounds,
-        )
-        return {name: samples.measurement(name) for name in models}, interference.summary()
-    backend = place.backend(conditions.backend)
-    with ExitStack() as stack:
-        sessions = {
-            name: stack.enter_context(backend.load(model, settings)) for name, model in models.items()
-        }
-        runs = {name: first_estimate(session, protocol)[0] for name, session in sessions.items()}
-        probe = probe_for(conditions.backend, conditions.threads, known_ns)
-        interference = Interference(protocol, partial(take_snapshot, core=readings(probe)))
-        measure(
-            sessions,
-            runs,
-            samples,
-            protocol,
-            seed=seed,
-            sentinel=sentinel,
-            deadline=deadline,
-            interference=interference,
-            probe=probe,
-        )
-    return {name: samples.measurement(name) for name in models}, interference.summary()
+    samples, interference = timed_in_rounds(
+        place,
+        conditions.backend,
+        models,
+        settings,
+        protocol,
+        sentinel=",".join(plan.networks[len(plan.networks) // 2]),
+        deadline=deadline,
+        seed=seed,
+        known_ns=usual_core_ns(stored.table.rounds),
+        retake=True,
+    )
+    return {name: samples.measurement(name) for name in models}, interference
 
 
 def _models(space: Space, plan: RecheckPlan, batch: int) -> dict[str, bytes]:

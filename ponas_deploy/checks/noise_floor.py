@@ -7,23 +7,18 @@ processes, single inferences: what the promise of an engine can hold.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from ponas_deploy.backends import RunSettings, get_backend
+from ponas_deploy.backends import RunSettings
+from ponas_deploy.checks.rounds import timed_in_rounds
 from ponas_deploy.engines.timing import time_engine
 from ponas_deploy.files.scratch import Scratch
-from ponas_deploy.measuring.contention import probe_for
 from ponas_deploy.measuring.place import HERE, Place
-from ponas_deploy.measuring.protocol import Plan, Samples, first_estimate, measure
+from ponas_deploy.measuring.protocol import Plan, Samples
 from ponas_deploy.profiling.models import network_bytes
-from ponas_deploy.remote.place import BoardPlace
-from ponas_deploy.remote.rounds import Models, Rounds
 from ponas_deploy.tables import store
 from ponas_deploy.tables.statistics import choose_statistic, repeatability
 from searchspace.architecture import Architecture
@@ -62,17 +57,17 @@ def measure_noise_floor(backend: str, space: Space | None = None, place: Place =
     models = {f"network {one}": _model(space, one / (NETWORKS - 1)) for one in range(NETWORKS)}
     with place.to_oneself(store.lock_path(), "the noise floor, for the doctor"):
         deadline = start + _AT_MOST_S
-        if isinstance(place, BoardPlace):
-            rounds_pct = _between_rounds_there(place, backend, models, deadline)
-        else:
-            rounds_pct = _between_rounds(backend, models, deadline)
+        samples, _ = timed_in_rounds(
+            place, backend, models, RunSettings(), _PLAN, sentinel=_FIRST, deadline=deadline
+        )
         with Scratch() as folder:
             model = models[f"network {NETWORKS // 2}"]
             engine = place.backend(backend).save(model, RunSettings(), Path(folder))[0]
             timing = time_engine(engine, backend, RunSettings(), place=place)
     p50_ms = timing.percentile_ms(50)
     tail, seconds = timing.percentile_ms(99) / p50_ms, time.monotonic() - start
-    return NoiseFloor(backend, rounds_pct, timing.noise_floor_pct, p50_ms, tail, seconds, timing.shared_pct)
+    rounds_pct, processes_pct = _repeated_pct(samples), timing.noise_floor_pct
+    return NoiseFloor(backend, rounds_pct, processes_pct, p50_ms, tail, seconds, timing.shared_pct)
 
 
 def _model(space: Space, place: float) -> bytes:
@@ -80,36 +75,6 @@ def _model(space: Space, place: float) -> bytes:
     groups = space.groups
     picked = np.array([round(place * (size - 1)) for size in groups.sizes], dtype=np.intp)
     return network_bytes(Architecture.from_indices(space, groups.choices(picked).tolist()), 1)
-
-
-def _between_rounds(name: str, models: Mapping[str, bytes], deadline: float) -> float:
-    backend, samples = get_backend(name), Samples()
-    with ExitStack() as stack:
-        sessions = {
-            key: stack.enter_context(backend.load(model, RunSettings())) for key, model in models.items()
-        }
-        runs = {key: first_estimate(session, _PLAN)[0] for key, session in sessions.items()}
-        probe = probe_for(name, 1)
-        measure(sessions, runs, samples, _PLAN, seed=0, sentinel=_FIRST, deadline=deadline, probe=probe)
-    return _repeated_pct(samples)
-
-
-def _between_rounds_there(
-    place: BoardPlace, name: str, models: Mapping[str, bytes], deadline: float
-) -> float:
-    """The same on a board."""
-    there, samples = Models(place, name, RunSettings(), _PLAN), Samples()
-    built = there.build(
-        {key: partial(bytes, model) for key, model in models.items()},
-        lambda key, seconds: None,
-        lambda text: None,
-        one_at_a_time=False,
-    )
-    runs = {key: first.runs for key, first in built.items()}
-    rounds = Rounds(there, runs, samples, _FIRST)
-    measure(there.open, runs, samples, _PLAN, seed=0, deadline=deadline, taker=rounds)
-    there.close(list(models))
-    return _repeated_pct(samples)
 
 
 def _repeated_pct(samples: Samples) -> float:
