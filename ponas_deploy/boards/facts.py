@@ -11,6 +11,7 @@ from ponas_deploy.boards.book import Entry
 from ponas_deploy.boards.link import Link
 from ponas_deploy.files.documents import Format, read_document, write_document
 from ponas_deploy.files.home import home
+from ponas_deploy.machines.devfreq import GpuClock
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,21 +22,6 @@ class BoardRuntime:
     version: str
     offers: tuple[str, ...]
     problem: str
-
-
-@dataclass(frozen=True, slots=True)
-class GpuClocks:
-    """The clock of a GPU in MHz; it is locked where least and most are the same."""
-
-    now_mhz: float
-    least_mhz: float
-    most_mhz: float
-    governor: str
-
-    @property
-    def locked(self) -> bool:
-        """Whether the clock cannot change."""
-        return self.least_mhz == self.most_mhz
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +39,7 @@ class BoardFacts:
     os: str
     jetpack: str
     power_mode: str
-    gpu_clocks: GpuClocks | None
+    gpu_clocks: GpuClock | None
     hottest_c: float | None
     python: str
     interpreter: str
