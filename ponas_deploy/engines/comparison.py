@@ -11,8 +11,8 @@ from time import monotonic
 from ponas_deploy.backends.progress import OnBuildProgress
 from ponas_deploy.engines.building import build_model
 from ponas_deploy.engines.compared import Comparison, Entry, compared
-from ponas_deploy.engines.losses import Losses
 from ponas_deploy.engines.interleaved import SECONDS, Interleaved, time_interleaved
+from ponas_deploy.engines.losses import Losses
 from ponas_deploy.engines.onnx_costs import model_costs
 from ponas_deploy.engines.stock import stock_networks
 from ponas_deploy.engines.to_compare import (

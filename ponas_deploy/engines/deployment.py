@@ -24,7 +24,7 @@ from ponas_deploy.profiling import inventory
 from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.profiling.places import for_engines, reached_if_possible
 from ponas_deploy.profiling.progress import OnProgress
-from ponas_deploy.profiling.tables import tables_over
+from ponas_deploy.profiling.tables_for import tables_over
 from ponas_deploy.search.budget import binds_nothing
 from ponas_deploy.search.costs import Amount, limits_of
 from ponas_deploy.tables.margin import CONFIDENCE

@@ -26,7 +26,7 @@ from ponas_deploy.profiling import inventory
 from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.profiling.models import network_bytes
 from ponas_deploy.profiling.progress import OnProgress
-from ponas_deploy.profiling.tables import tables_over
+from ponas_deploy.profiling.tables_for import tables_over
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.comparison import round_budgets
 from ponas_deploy.search.costs import LATENCY

@@ -18,7 +18,7 @@ from ponas_deploy.engines.task import RANDOM_WEIGHTS
 from ponas_deploy.errors import PonasError
 from ponas_deploy.files.records import sha256
 from ponas_deploy.machines.machine import this_machine
-from ponas_deploy.profiling import tables
+from ponas_deploy.profiling import tables_for
 from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.tables.architectures import named_by
 from ponas_deploy.tables.chosen_space import chosen_space
@@ -121,9 +121,9 @@ def test_tables_of_another_space_are_named_and_not_used(
 
     table_of("ponas", this_machine().name)
     notes = list[str]()
-    monkeypatch.setattr(tables, "_worth_profiling", lambda *_: ())
+    monkeypatch.setattr(tables_for, "_worth_profiling", lambda *_: ())
     space, target = build_space("ofa-mbv3", 32, 10), Target("cpu", "onnxruntime")
-    assert tables.tables_for(target, space, 5, on_note=notes.append) == ()
+    assert tables_for.tables_for(target, space, 5, on_note=notes.append) == ()
     assert "your tables of this machine are of another space: --space ponas takes them" in notes
     recheck = CliRunner().invoke(app, ["table", "recheck", *SMALL])
     assert recheck.exit_code == 1

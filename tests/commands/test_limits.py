@@ -76,8 +76,8 @@ def nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     def measured(*given: object, **named: object) -> None:
         raise AssertionError("a profile or a build was started")
 
-    monkeypatch.setattr("ponas_deploy.profiling.tables.profile_stored", measured)
-    monkeypatch.setattr("ponas_deploy.profiling.tables.trial", measured)
+    monkeypatch.setattr("ponas_deploy.profiling.tables_for.profile_stored", measured)
+    monkeypatch.setattr("ponas_deploy.profiling.tables_for.trial", measured)
     monkeypatch.setattr("ponas_deploy.engines.loop.build", measured)
 
 

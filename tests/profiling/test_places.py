@@ -22,7 +22,7 @@ from ponas_deploy.engines.measured_model import measure_model
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError, UnknownNameError
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.measuring.place import HERE
-from ponas_deploy.profiling import inventory, tables
+from ponas_deploy.profiling import inventory, tables, tables_for
 from ponas_deploy.profiling.inventory import Target, caveats, device_of
 from ponas_deploy.profiling.places import (
     conditions_at,
@@ -129,7 +129,7 @@ def test_a_table_of_what_makes_no_engines_serves_only_where_none_is_built(
     tiny: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inventory, "_serves_at", lambda place, stored: True)
-    monkeypatch.setattr(tables, "missing", lambda *given, **options: ())
+    monkeypatch.setattr(tables_for, "missing", lambda *given, **options: ())
     for device, target, served in (
         (this_machine().name, Target("cpu"), {"onnxruntime"}),
         ("jetson", Target("jetson"), {"onnxruntime", "benchmark_app"}),
@@ -137,7 +137,7 @@ def test_a_table_of_what_makes_no_engines_serves_only_where_none_is_built(
         conditions = Conditions(device, "benchmark_app", "fp32", 1, 1)
         stored(tiny, device)
         stored(tiny, device, conditions=conditions)
-        found = tables.tables_for(target, tiny, 1.0)
+        found = tables_for.tables_for(target, tiny, 1.0)
         assert {one.conditions.backend for one in found} == served
 
 
@@ -348,14 +348,14 @@ def test_a_board_that_is_gone_ends_what_makes_tables(
             return StoredTable(tmp_path, latency_table())
         raise BoardError("box", "the connection ended.")
 
-    monkeypatch.setattr(tables, "profile_stored", profiled)
+    monkeypatch.setattr(tables_for, "profile_stored", profiled)
     both = [Conditions("box", name, "fp32", 1, 1) for name in ("onnxruntime", "openvino", "benchmark_app")]
-    monkeypatch.setattr(tables, "_worth_profiling", lambda *given: both)
-    monkeypatch.setattr(tables, "missing", lambda *given, **options: both)
+    monkeypatch.setattr(tables_for, "_worth_profiling", lambda *given: both)
+    monkeypatch.setattr(tables_for, "missing", lambda *given, **options: both)
     space = build_space("ponas", 32, 10)
     with (
         reached(Target("box", "onnxruntime"), "test") as place,
         pytest.raises(BoardError, match="connection ended"),
     ):
-        tables.tables_for(Target("box", "onnxruntime"), space, 1.0, place=place)
+        tables_for.tables_for(Target("box", "onnxruntime"), space, 1.0, place=place)
     assert len(asked) == 2

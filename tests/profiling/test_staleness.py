@@ -14,7 +14,7 @@ from ponas_deploy.machines import machine as devices
 from ponas_deploy.machines.conditions import Reading
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.measuring import place
-from ponas_deploy.profiling import inventory, staleness, tables
+from ponas_deploy.profiling import inventory, staleness, tables_for
 from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.profiling.staleness import Difference, differences, differing, in_words, made_with
 from ponas_deploy.tables import store
@@ -139,14 +139,14 @@ def test_a_stale_table_is_named_and_made_again(tiny: Space, monkeypatch: pytest.
         profiled.append(conditions)
         return old
 
-    monkeypatch.setattr(tables, "profile_stored", profile)
+    monkeypatch.setattr(tables_for, "profile_stored", profile)
     target = Target("cpu", ("onnxruntime",))
-    tables.tables_for(target, tiny, 10.0, on_note=notes.append)
+    tables_for.tables_for(target, tiny, 10.0, on_note=notes.append)
     assert profiled == [old.conditions]
     here = dict(get_backend("onnxruntime").environment())["runtime"]
     assert notes == [f"table {old.name} was made with onnxruntime 0.1, here is {here}: profiled again"]
     stored(tiny, this_machine().name)
-    tables.tables_for(target, tiny, 10.0, on_note=notes.append)
+    tables_for.tables_for(target, tiny, 10.0, on_note=notes.append)
     assert (len(profiled), len(notes)) == (1, 1)
 
 
@@ -157,9 +157,9 @@ def test_resolutions_that_lack_a_table_share_the_time(tiny: Space, monkeypatch: 
         shares.append((space.resolution, share_s))
         return there
 
-    monkeypatch.setattr(tables, "profile_stored", profile)
+    monkeypatch.setattr(tables_for, "profile_stored", profile)
     target = Target("cpu", ("onnxruntime",), ("fp32",))
-    found = tables.tables_over(target, [replace(tiny, resolution=px) for px in (24, 32, 40)], 10.0)
+    found = tables_for.tables_over(target, [replace(tiny, resolution=px) for px in (24, 32, 40)], 10.0)
     assert [(px, round(share)) for px, share in shares] == [(24, 5), (40, 5)]
     assert found == (there,) * 3
 
@@ -216,10 +216,10 @@ def test_a_table_of_a_busy_machine_is_made_again_where_it_is_quiet(
         profiled.append(conditions)
         return replace(busy, path=Path("made-again.json"))
 
-    monkeypatch.setattr(tables, "profile_stored", profile)
-    monkeypatch.setattr(tables, "disturbed_now", lambda: now[0])
+    monkeypatch.setattr(tables_for, "profile_stored", profile)
+    monkeypatch.setattr(tables_for, "disturbed_now", lambda: now[0])
     target = Target("cpu", ("onnxruntime",))
-    (found,) = tables.tables_for(target, tiny, 10.0, on_note=notes.append)
+    (found,) = tables_for.tables_for(target, tiny, 10.0, on_note=notes.append)
     said = f"{busy.name} was made while the machine was busy: 4 of 5 rounds were disturbed (other processes"
     assert notes[0].startswith(said)
     assert notes[0].endswith("The machine is quiet now: it is made again.")
@@ -227,7 +227,7 @@ def test_a_table_of_a_busy_machine_is_made_again_where_it_is_quiet(
 
     notes.clear()
     now[0] = "other processes used 99 % of the cores"
-    assert tables.tables_for(target, tiny, 10.0, on_note=notes.append) == (busy,)
+    assert tables_for.tables_for(target, tiny, 10.0, on_note=notes.append) == (busy,)
     assert len(profiled) == 1, "no use now"
     assert "busy now too (other processes used 99 % of the cores)" in notes[0]
     made_by = "ponas profile --backend onnxruntime --precision fp32 --space tiny --resolution 32 --classes 10"
