@@ -19,6 +19,7 @@ from hypothesis import settings
 
 from ponas_deploy.backends.tensorrt import TensorRtBackend
 from ponas_deploy.boards.book import Board, Entry, add_board
+from ponas_deploy.measuring.retries import RETRIES
 from searchspace import SPACES, Architecture
 from searchspace.blocks import mbconv
 from searchspace.graph import network_model
@@ -61,18 +62,24 @@ def tiny_space(resolution: int = 32, classes: int = 10) -> Space:
     return Space("tiny", stem, tuple(layers), head, resolution, classes)
 
 
+@pytest.fixture(autouse=True)
+def _busy_cores_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests keep the cores busy, and none judges time: nothing is timed again until they are quiet."""
+    at_once = replace(RETRIES, contended_processes_s=0.0, process_pause_s=0.0, later_s=0.0, gap_s=0.0)
+    for user in ("checks.engine", "engines.search", "engines.timing", "measuring.interference"):
+        monkeypatch.setattr(f"ponas_deploy.{user}.RETRIES", at_once)
+    monkeypatch.setattr("ponas_deploy.measuring.contention.RETRIES", replace(RETRIES, quiet_wait_s=0.1))
+    monkeypatch.setattr("ponas_deploy.engines.timing.SECONDS", 0.1)
+
+
 @pytest.fixture
 def planted_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tiny space is known, and engines take what a test plants; `test_loop` has real processes."""
     from planted_clocks import spread
-    from ponas_deploy.measuring.retries import RETRIES
 
     monkeypatch.setitem(SPACES, "tiny", tiny_space)
     for user in ("engines.search", "checks.engine"):
         monkeypatch.setattr(f"ponas_deploy.{user}.time_engine", spread([1.0]))
-    at_once = replace(RETRIES, later_s=0.0)
-    monkeypatch.setattr("ponas_deploy.checks.engine.RETRIES", at_once)
-    monkeypatch.setattr("ponas_deploy.engines.search.RETRIES", at_once)
 
 
 @pytest.fixture

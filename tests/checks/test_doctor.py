@@ -36,6 +36,7 @@ from ponas_deploy.machines.machine import Machine, this_machine
 from ponas_deploy.measuring import machine_readings
 from ponas_deploy.measuring.interference import Round
 from ponas_deploy.measuring.machine_readings import Busy, MachineReadings
+from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.profiling.devices import Runtime
 from ponas_deploy.tables import store
 from rendered import shown
@@ -347,6 +348,14 @@ def test_a_device_without_noise_is_steady(monkeypatch: pytest.MonkeyPatch) -> No
         measure_noise_floor("fake", tiny_space())
 
 
+@pytest.fixture
+def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = Plan(sample_ns=300_000, min_rounds=4, floor_rounds=4, max_rounds=4, retakes=0, redone_pct=0)
+    monkeypatch.setattr("ponas_deploy.checks.noise_floor._PLAN", plan)
+    monkeypatch.setattr("ponas_deploy.engines.timing.PROCESSES", 2)
+
+
+@pytest.mark.usefixtures("few_rounds")
 def test_the_command_measures_and_says_one_document() -> None:
     done = CliRunner().invoke(app, ["doctor", "--backend", "onnxruntime", "--json"])
     assert done.exit_code == 0, done.output
@@ -363,6 +372,7 @@ def test_the_command_measures_and_says_one_document() -> None:
     assert CliRunner().invoke(app, ["doctor", "--backend", "tvm"]).exit_code == 1
 
 
+@pytest.mark.usefixtures("few_rounds")
 def test_a_board_reads_itself_and_its_own_noise(board: Entry) -> None:
     pytest.importorskip("onnxruntime")
     found = check_machine("onnxruntime", board.name)

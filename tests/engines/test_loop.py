@@ -29,7 +29,6 @@ from ponas_deploy.files.home import home
 from ponas_deploy.files.weights import read_weights
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.measuring.protocol import Plan
-from ponas_deploy.measuring.retries import RETRIES
 from searchspace import SPACES, Architecture
 from searchspace.cost import network_cost
 from searchspace.graph import network_model
@@ -44,7 +43,6 @@ def _known_space(monkeypatch: pytest.MonkeyPatch) -> None:
     # The fake device's clock is arithmetic: a few inferences tell as much as a second of them.
     monkeypatch.setattr(timing, "SECONDS", 0.01)
     monkeypatch.setattr(timing, "PROCESSES", 2)
-    monkeypatch.setattr("ponas_deploy.engines.search.RETRIES", replace(RETRIES, later_s=0.0))
     monkeypatch.setattr(timing, "PLAN", Plan(redone_pct=0))
 
 

@@ -54,11 +54,6 @@ def times(*then: float, last: float = USUAL) -> Callable[[], float]:
     return lambda: next(script)
 
 
-@pytest.fixture(autouse=True)
-def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contention, "RETRIES", replace(RETRIES, quiet_wait_s=0.1))
-
-
 def test_the_arithmetic_repeats_and_a_core_that_takes_twice_as_long_is_shared() -> None:
     arithmetic = Arithmetic()
     fastest, second = sorted(arithmetic() for _ in range(200))[:2]
@@ -202,6 +197,7 @@ def test_a_process_whose_core_was_shared_is_taken_again(where: str, monkeypatch:
         return next(script)
 
     place = scripted(where, process, monkeypatch)
+    monkeypatch.setattr(timing, "RETRIES", replace(RETRIES, process_pause_s=0.0))
     monkeypatch.setattr(timing, "PLAN", Plan(redone_pct=50, most_others_pct=100, most_stolen_pct=100))
     found = time_engine(Path("engine"), "onnxruntime", RunSettings(), place=place)
     assert found.processes_ns == ((5, 5), (6, 6), (6, 6))
@@ -231,7 +227,6 @@ def test_when_the_time_is_over_quiet_processes_count_and_else_all(
         for number, bad in enumerate(contended, start=1)
     )
     place = scripted(where, lambda timed: next(script), monkeypatch)
-    monkeypatch.setattr(timing, "RETRIES", replace(RETRIES, contended_processes_s=0.0))
     monkeypatch.setattr(timing, "PLAN", Plan(redone_pct=0, most_others_pct=100, most_stolen_pct=100))
     found = time_engine(Path("engine"), "onnxruntime", RunSettings(), place=place)
     assert found.processes_ns == tuple((number, number) for number in kept)

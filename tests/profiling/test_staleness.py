@@ -14,7 +14,7 @@ from ponas_deploy.machines import machine as devices
 from ponas_deploy.machines.conditions import Reading
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.measuring import place
-from ponas_deploy.profiling import inventory, staleness, tables_for
+from ponas_deploy.profiling import inventory, staleness, tables, tables_for
 from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.profiling.staleness import Difference, differences, differing, in_words, made_with
 from ponas_deploy.tables import store
@@ -115,11 +115,11 @@ def test_tables_of_two_power_modes_serve_in_turn(tiny: Space, monkeypatch: pytes
         profiled.append(made.table.power_mode)
         return StoredTable(path, made.table)
 
-    monkeypatch.setattr(tables, "profile_stored", profile)
+    monkeypatch.setattr(tables_for, "profile_stored", profile)
     target = Target("cpu", "onnxruntime", "fp32")
     for mode in (*modes, *modes):
         monkeypatch.setattr(place, "this_machine", lambda mode=mode: replace(this_machine(), power_mode=mode))
-        (found,) = tables.tables_for(target, tiny, 10.0, on_note=notes.append)
+        (found,) = tables_for.tables_for(target, tiny, 10.0, on_note=notes.append)
         assert found.table.power_mode == mode
         assert not tables.is_outdated(found.path, place.HERE)
     assert profiled == [*modes]
