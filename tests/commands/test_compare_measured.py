@@ -172,3 +172,15 @@ def test_a_space_that_the_table_does_not_name_is_named(tmp_path: Path, tiny: obj
     assert done.exit_code == 0, done.output
     (network,) = json.loads(done.stdout)["networks"]
     assert network["params"] > 1e6
+
+
+def test_published_networks_are_named_beside_networks_of_a_space(model: Path) -> None:
+    done = run(
+        *TINY, *SPACE, "--stock", "none", "--budgets", "0", "mobilenetv3-small", "k3e6,k3e6,k3e6", "--json"
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    networks = {one["key"]: one for one in json.loads(done.stdout)["comparisons"][0]["networks"]}
+    assert networks.keys() == {"published-MobileNetV3-Small", "given-0-32"}
+    small = networks["published-MobileNetV3-Small"]
+    assert (small["name"], small["resolution_px"], small["top1"]["pct"]) == ("MobileNetV3-Small", 224, 67.4)
+    assert small["top1"]["of"].startswith("arXiv 1905.02244")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ponas_deploy.engines.compared import Top1
 from ponas_deploy.engines.losses import Losses
 from ponas_deploy.engines.to_compare import Asked, each_resolution, given_models, warnings_of_spaces
 from ponas_deploy.files.notes import no_note
@@ -16,8 +17,9 @@ from ponas_deploy.tables.accuracy import AccuracyOrigin, AccuracyTable
 from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.store import StoredAccuracy, accuracy_table
 from ponas_deploy.tables.top1 import Top1Scale
-from searchspace import build_space
+from searchspace import UnknownNameError, build_space
 from searchspace.space import Space
+from searchspace.zoo import published_networks
 
 
 def asked(space: Space, losses: Losses | Sequence[Losses] | None, *resolutions: int) -> Asked:
@@ -79,3 +81,18 @@ def test_networks_of_a_space_without_an_accuracy_table_are_compared_at_several_r
     found = [model.entry for model in given_models(one, each, 1)]
     assert [(entry.resolution_px, entry.top1) for entry in found] == [(160, None), (192, None)]
     assert warnings_of_spaces(each) == ()
+
+
+def test_published_networks_of_any_family_are_compared_where_their_top1_is_of(tiny: Space) -> None:
+    one = replace(asked(tiny, None), networks={}, published=("fbnet-a", "MobileNetV4-Conv-M", "FBNet-A"))
+    found = [model.entry for model in given_models(one, (), 1)]
+    assert [(entry.name, entry.kind, entry.resolution_px) for entry in found] == [
+        ("FBNet-A", "stock", 224),
+        ("MobileNetV4-Conv-M", "stock", 256),
+    ]
+    assert [entry.top1 for entry in found] == [
+        Top1(row.top1_pct, "published", row.source)
+        for row in (published_networks()[entry.name] for entry in found)
+    ]
+    with pytest.raises(UnknownNameError, match="unknown published network 'FBNet-D': known are FBNet-A"):
+        replace(one, published=("FBNet-D",))

@@ -32,7 +32,7 @@ from ponas_deploy.tables.grid import SpaceKey
 from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.latency_file import write_latency_table
 from ponas_deploy.tables.measured_how import LaunchSummary
-from searchspace import Architecture, Space
+from searchspace import Architecture, Space, build_space
 from searchspace.space import Layer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,6 +100,25 @@ def test_a_device_that_does_not_add_up_says_so_in_its_certificate(tiny: Space) -
     assert proof is not None
     assert proof.mean_error_pct > 3
     assert proof.mean_error_pct > 10 * proof.noise_floor_pct
+
+
+def test_blocks_of_a_space_with_one_network_are_scaled_to_it_and_nothing_is_certified(tmp_path: Path) -> None:
+    space, device = build_space("MobileNetV3-Small", 32, 10), FakeDevice(interference_pct=30)
+    journal = tmp_path / "profile.journal"
+    profiled(space, device, device="d", journal=journal, time_budget_s=0.0)
+    table = profiled(space, device, device="d", journal=journal)
+    assert table.correction is not None
+    assert table.isolated is not None
+    (network,) = table.correction.networks
+    assert network.choices == tuple(label for (label,) in space.labels)
+    assert table.predict_ms(network.choices) == pytest.approx(network.measured_ms)
+    ((name, factor),) = table.correction.parameters
+    assert (table.correction.method, name) == ("scale", "slope")
+    assert table.grid == table.isolated.scaled(factor)
+    assert table.certificate is None
+    write_latency_table(table, tmp_path / "table.json")
+    again = load_latency_table(tmp_path / "table.json")
+    assert (again.correction and again.correction.method, again.certificate) == ("scale", None)
 
 
 def test_noise_is_in_the_noise_floor(tiny: Space) -> None:
