@@ -62,18 +62,21 @@ Arch: TypeAlias = Annotated[
     typer.Argument(
         metavar="ARCH",
         show_default=False,
-        help="A published name (PONAS-A, MobileNetV3-Large), a text form (k5e6,k5e3,...: one candidate a layer)"
-        " or a file.",
+        help="A published name (PONAS-A, MobileNetV3-Large), a text form (k5e6,k5e3,...: one candidate a"
+        " layer) or a file.",
     ),
 ]
+_SPACE_HELP = (
+    "The search space: ofa-mbv3, ofa-mbv3-w1.2, ponas, spos-shufflenet, spos-proxyless; or the name of a"
+    " published network, such as MobileNetV3-Large."
+)
 SpaceName: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--space",
         metavar="NAME",
         show_default="that of the weights or the table that is named, else ofa-mbv3",
-        help="The search space: ofa-mbv3, ofa-mbv3-w1.2, ponas, spos-shufflenet, spos-proxyless; or the name of a"
-        " published network, such as MobileNetV3-Large.",
+        help=_SPACE_HELP,
     ),
 ]
 ArchSpace: TypeAlias = Annotated[
@@ -82,8 +85,7 @@ ArchSpace: TypeAlias = Annotated[
         "--space",
         metavar="NAME",
         show_default="the one that ARCH is of",
-        help="The search space: ofa-mbv3, ofa-mbv3-w1.2, ponas, spos-shufflenet, spos-proxyless; or the name of a"
-        " published network, such as MobileNetV3-Large.",
+        help=_SPACE_HELP,
     ),
 ]
 Resolution: TypeAlias = Annotated[
