@@ -333,3 +333,10 @@ def test_numbers_of_options_have_the_bounds_of_files(
     result = run(*arguments)
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.split())
+
+
+def test_names_of_tables_stand_whole_in_80_columns() -> None:
+    listed = CliRunner().invoke(app, ["devices"], env={"COLUMNS": "80"})
+    assert listed.exit_code == 0, listed.output
+    assert "amd-epyc-2c/onnxruntime-fp32-t1-b1-ponas-224px-1000c" in listed.stdout
+    assert "…" not in listed.stdout

@@ -47,7 +47,7 @@ def document(*arguments: str) -> Any:
 ROBUST = ("specialize", *BOTH, *PONAS, "--robust")
 
 
-def test_one_network_keeps_the_budget_of_every_device() -> None:
+def test_one_network_keeps_the_budget_of_every_device(monkeypatch: pytest.MonkeyPatch) -> None:
     limits = ("--latency", "board-a=2.5ms", "--latency", "board-b=9ms")
     found = document(*ROBUST, *limits, "--out", "out")
     kind = printed_type("ponas_deploy.commands.documents.fleet:fleet_document_type")
@@ -73,10 +73,12 @@ def test_one_network_keeps_the_budget_of_every_device() -> None:
     again = run(*ROBUST, *limits, "--out", "out")
     assert again.exit_code == 1
     assert "--force" in again.stderr
+    monkeypatch.setenv("COLUMNS", "80")
     report = run(*ROBUST, *limits, "--out", "out", "--force")
     assert report.exit_code == 0, report.output
     for words in ("what sharing costs", "board-a", "openvino bf16", "own best,", "2.500", "9.000"):
         assert words in report.stdout
+    assert "…" not in report.stdout, "80 columns are enough"
     assert sorted(path.name for path in Path("out").iterdir()) == ["board-a", "board-b"]
 
 

@@ -36,14 +36,14 @@ def devices_report(
 
 
 def tables_report(title: str, tables: Mapping[str, Sequence[StoredTable]]) -> RenderableType:
-    """The latency tables of devices by their names: a row each, with what it was made on."""
+    """The latency tables of devices by their names: each name above what the table was made on."""
     rows = table(title)
-    for column in ("device", "table", "made on"):
+    for column in ("device", "table"):
         rows.add_column(column, overflow="fold")
     for device, stored in tables.items():
         for place, one in enumerate(stored):
             origin = "came with the package: " if one.shipped else ""
-            rows.add_row("" if place else device, one.name, f"{origin}{one.made_on}")
+            rows.add_row("" if place else device, f"{one.name}\n{origin}{one.made_on}")
     return rows
 
 
