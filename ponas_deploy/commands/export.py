@@ -91,6 +91,7 @@ def export(
     with ExitStack() as stack:
         place = None
         if device is None:
+            registry.refuse_without_engines((backend,))
             conditions = local_conditions(
                 backend or registry.default_backends()[0], precision, threads, batch
             )
