@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from ponas_deploy.boards.runner import TOGETHER, turns
 from ponas_deploy.files.notes import Advance, transfer_bar
 
 OnBytes = Callable[[int, int], None]
@@ -36,17 +37,26 @@ def sizes(files: Mapping[str, bytes]) -> list[dict[str, Any]]:
 
 
 def compressed(contents: Sequence[bytes], on_bytes: OnBytes) -> Iterator[bytes]:
-    """One compressed stream of all, in frames, none of them empty."""
+    """One compressed stream of all, in the turns that the runner expects, in frames, none of them empty."""
     stream, done, total = zlib.compressobj(), 0, sum(map(len, contents))
     on_bytes(done, total)
-    for content in contents:
-        for begin in range(0, len(content), _STEP_BYTES):
-            piece = content[begin : begin + _STEP_BYTES]
-            if frame := stream.compress(piece):
-                yield frame
-            done += len(piece)
-            on_bytes(done, total)
+    for piece in _pieces(contents):
+        if frame := stream.compress(piece):
+            yield frame
+        done += len(piece)
+        on_bytes(done, total)
     yield stream.flush()
+
+
+def _pieces(contents: Sequence[bytes]) -> Iterator[bytes]:
+    """All bytes of files in the order in which they travel."""
+    for begin in range(0, len(contents), TOGETHER):
+        some = contents[begin : begin + TOGETHER]
+        ends = [0] * len(some)
+        for number, size in turns([len(content) for content in some]):
+            at, ends[number] = ends[number], ends[number] + size
+            for place in range(at, ends[number], _STEP_BYTES):
+                yield some[number][place : min(place + _STEP_BYTES, ends[number])]
 
 
 @contextmanager

@@ -100,5 +100,5 @@ def test_a_whole_profile_sends_few_megabytes_and_fewer_the_next_time(
         with place_on(here, "test") as place:
             send_as_a_profile(place, space, seed)
             sent.append(place.job.sent_bytes)
-    assert sent[0] < 2e6
-    assert sent[1] < 1e6
+    assert sent[0] < 1e6
+    assert sent[1] < 0.25e6
