@@ -44,7 +44,9 @@ def search(
     ] = None,
     device: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="The device whose stored table --latency takes."),
+        typer.Option(
+            metavar="NAME", show_default="this machine", help="The device whose stored table --latency takes."
+        ),
     ] = None,
     generations: Annotated[int, typer.Option(metavar="N", min=1, help="Generations.")] = 20,
     population: Annotated[int, typer.Option(metavar="N", min=1, help="Networks of a generation.")] = 50,
@@ -84,6 +86,7 @@ def search(
 
     one_thread()
     from ponas_deploy.engines.evolution_search import evolution_search, plain_budget
+    from ponas_deploy.profiling.inventory import THIS_MACHINE
     from ponas_deploy.search.evolution import EvolutionSettings
     from train.runs import open_run
 
@@ -98,14 +101,14 @@ def search(
         mutation,
         half if crossovers is None else crossovers,
     )
-    weights = _weights(run)
+    weights, budget = _weights(run), plain_budget(limits)
     with training_bars() as on_progress:
         opened = open_run(weights, data, on_progress)
         _refuse_other_space(opened, space)
-        table = _latency(latency_table, device, opened)
+        table = _latency(latency_table, device or (THIS_MACHINE if budget.latency_ms else None), opened)
         found = evolution_search(
             opened,
-            plain_budget(limits),
+            budget,
             table,
             settings,
             seed=seed,
@@ -147,6 +150,9 @@ def _latency(file: str | None, device: str | None, run: Run) -> LatencyTable | N
 
     if file:
         return store.latency_table(file, note).table
-    if device:
-        return tables_of_devices([Target(device)], run.space, (), note)[0].table
-    return None
+    if device is None:
+        return None
+    first, *others = tables_of_devices([Target(device)], run.space, (), note)
+    more = f"; {len(others)} more serve, name one with --latency-table" if others else ""
+    note(f"latency by table {first.name}{more}")
+    return first.table

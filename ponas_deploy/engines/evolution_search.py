@@ -1,20 +1,20 @@
 """Evolution search over a trained supernet: real accuracy as the score (SPOS, arXiv 1904.00420, section 3.4).
 
-Every network inherits its weights, its batch norm is measured on training images of its own, and its score is
+Every network inherits its weights, its batch norm is measured again on training images, and its score is
 top-1 on the validation images, the same for all; the test images are never seen. What was evaluated lies in a
-journal beside the weights, so that a killed search goes on where it was. Imported only where the extra
-`train` is installed.
+journal beside the weights, so that a killed search goes on where it was. Needs the extra `train`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ponas_deploy.errors import PonasError
+from ponas_deploy.errors import PonasError, TableMismatchError
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.columns import Floats, Indices
@@ -26,6 +26,7 @@ from ponas_deploy.search.limits import limited_costs, refuse_impossible, togethe
 from ponas_deploy.search.notation import Limit
 from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.latency import LatencyTable
+from ponas_deploy.tables.networks_csv import Networks, write_networks
 from searchspace.architecture import Architecture
 from searchspace.space import Space
 
@@ -36,8 +37,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A network that was evaluated: top-1 in percent, what it costs by column, and its generation (from
-    0)."""
+    """A network that was evaluated: top-1 in percent, what it costs by column, and its generation (from 0).
+
+    Its latency is predicted.
+    """
 
     architecture: Architecture
     top1_pct: float
@@ -47,16 +50,19 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Searched:
-    """All networks that were evaluated, in order; `front` are those that no other beats, by the first
-    limit."""
+    """All networks that were evaluated, in order; `front` are those that no other beats, by the first limit.
+
+    `path` is the file of all of them, for `ponas table fit`.
+    """
 
     evaluated: tuple[Found, ...]
     front: tuple[Found, ...]
+    path: Path
 
     @property
     def best(self) -> Found:
-        """The one of the highest top-1."""
-        return max(self.evaluated, key=lambda one: one.top1_pct)
+        """The one of the highest top-1; of equals the cheapest."""
+        return self.front[-1]
 
 
 def evolution_search(
@@ -73,30 +79,37 @@ def evolution_search(
     """Search a run's supernet for networks of high accuracy within the budget.
 
     BudgetError, before anything is evaluated, for a budget that nothing meets; PonasError for a latency limit
-    without a latency table.
+    without a latency table, TableMismatchError for a table of other networks.
     """
     from train.progress import silent
     from train.runs import SubnetEvaluator
 
     settings, space = settings or EvolutionSettings(), run.space
-    groups = space.groups
-    limits = limited_costs(budget, lambda column: _cells(column, space, latency), groups)
+    groups, grid = space.groups, _latency_grid(latency, space)
+    limits = limited_costs(budget, lambda column: _cells(column, space, grid), groups)
     refuse_impossible(limits, latency.conditions.device if latency and latency.conditions else "")
     nothing = [np.zeros(size) for size in groups.sizes]
     columns = [one.values for one in limits], [one.limit for one in limits], [one.fixed for one in limits]
-    if solve_constrained(nothing, *columns) is None:
+    cheapest = solve_constrained(nothing, *columns)
+    if cheapest is None:
         raise together_impossible(budget)
-    limited = LimitedSpace.of(nothing, *columns)
-    path = run.file.path.with_name(f"search-{seed}.journal")
-    with SubnetEvaluator(run, path, {"what": "search"}, seed, device, on_note) as evaluator:
+    limited, path = LimitedSpace.of(nothing, *columns), run.file.path.with_name(f"search-{seed}.csv")
+    with SubnetEvaluator(
+        run, path.with_suffix(".journal"), {"what": "search"}, seed, device, on_note
+    ) as evaluator:
         score = _Scores(space, groups.choices, evaluator, settings, on_progress or silent)
-        found = [one for generation in evolve(limited, score, settings, seed=seed) for one in generation]
-    return _searched(found, space, groups.choices, latency, next(iter(budget)))
+        generations = evolve(limited, score, settings, seed=seed, otherwise=cheapest)
+        scored = [one for generation in generations for one in generation]
+    rows = groups.choices(np.array([one.choices for one in scored], dtype=np.intp)).tolist()
+    found = [_found(space, row, one, grid) for one, row in zip(scored, rows, strict=True)]
+    _write(path, run, found)
+    first = next(iter(budget))
+    front = front_of(np.array([one.costs[first] for one in found]), np.array([one.top1_pct for one in found]))
+    return Searched(tuple(found), tuple(found[place] for place in front), path)
 
 
 def plain_budget(limits: Mapping[str, Limit]) -> Budget:
-    """Limits as they are; PonasError for a share of the most that helps, which only an accuracy table
-    tells."""
+    """Limits as they are; PonasError for a share of the most that helps, which an accuracy table tells."""
     for limit in limits.values():
         if limit.relative:
             raise PonasError(f"{limit.text}: a search has no table that tells it, ask for a time or a count.")
@@ -117,20 +130,23 @@ class _Scores:
         self._space, self._layers, self._evaluator = space, layers, evaluator
         self._settings, self._on_progress = settings, on_progress
         self._generation, self._done, self._best = 0, 0, 0.0
+        self._new = False
 
     def __call__(self, networks: Indices) -> Floats:
         """Groups (n, G) of one generation -> top-1 in percent (n,)."""
         self._generation += 1
-        before = self._done
+        before, self._new = self._done, False
         choices = [_labels(self._space, row) for row in self._layers(networks).tolist()]
         entries = self._evaluator.entries(choices, self._images)
         scores = np.array([float(entry["top1_pct"]) for entry in entries])
         self._done, self._best = before + len(scores), max(self._best, float(scores.max()))
-        self._report(self._done, milestone=True)
+        if self._new or self._generation == self._settings.generations:
+            self._report(self._done, milestone=True)
         return scores
 
     def _images(self, networks: int, seen: int, images: int) -> None:
-        """So many networks have seen so many of their images."""
+        """So many networks have seen so many of their images; those that were known have not."""
+        self._new = True
         self._report(self._done + networks * seen / images)
         if seen == images:
             self._done += networks
@@ -149,37 +165,41 @@ def _labels(space: Space, row: Sequence[int]) -> tuple[str, ...]:
     return tuple(labels[index] for labels, index in zip(space.labels, row, strict=True))
 
 
-def _cells(column: CostColumn, space: Space, latency: LatencyTable | None) -> Grid:
-    """What each candidate costs, in the order of the space."""
-    if (counted := column.source.counted(space)) is not None:
-        return counted
+def _latency_grid(latency: LatencyTable | None, space: Space) -> Grid | None:
+    """Predicted latencies in the order of the space; TableMismatchError for a table of other networks."""
     if latency is None:
-        raise PonasError("a limit on the latency needs a latency table: name one, or a device that has one.")
-    if latency.space and latency.space.fingerprint != SpaceKey.of(space).fingerprint:
-        raise PonasError(
-            f"the latency table is of space '{latency.space.name}', and the supernet of '{space.name}':"
-            " name one of the latter."
+        return None
+    key = SpaceKey.of(space)
+    if latency.space and latency.space != key:
+        made = latency.space
+        raise TableMismatchError(
+            f"the latency table is of space '{made.name}' at {made.resolution} px"
+            f" with {made.classes} classes, the supernet of '{key.name}' at {key.resolution} px with"
+            f" {key.classes}: `ponas profile --space {key.name} --resolution {key.resolution}"
+            f" --classes {key.classes}` makes one that fits."
         )
     order = Grid.over(space, [[0.0] * len(labels) for labels in space.labels])
     return latency.grid.aligned_to(order, "the latency table", f"space '{space.name}'")
 
 
-def _searched(
-    found: Sequence[Scored],
-    space: Space,
-    layers: Callable[[Indices], Indices],
-    latency: LatencyTable | None,
-    first: str,
-) -> Searched:
-    rows = layers(np.array([one.choices for one in found], dtype=np.intp)).tolist()
-    evaluated = []
-    for one, row in zip(found, rows, strict=True):
-        architecture = Architecture(space, _labels(space, row))
-        costs = network_costs(architecture)
-        if latency is not None:
-            costs = {LATENCY.name: latency.predict_ms(architecture.choices), **costs}
-        evaluated.append(Found(architecture, one.score, costs, one.generation))
-    places = front_of(
-        np.array([one.costs[first] for one in evaluated]), np.array([one.top1_pct for one in evaluated])
+def _cells(column: CostColumn, space: Space, latency: Grid | None) -> Grid:
+    """What each candidate costs, in the order of the space."""
+    cells = column.source.counted(space) or latency
+    if cells is None:
+        raise PonasError("a limit on the latency needs a latency table: name one, or a device that has one.")
+    return cells
+
+
+def _found(space: Space, row: Sequence[int], scored: Scored, latency: Grid | None) -> Found:
+    architecture = Architecture(space, _labels(space, row))
+    predicted = {LATENCY.name: latency.total(architecture.choices)} if latency else {}
+    return Found(architecture, scored.score, {**predicted, **network_costs(architecture)}, scored.generation)
+
+
+def _write(path: Path, run: Run, found: Sequence[Found]) -> None:
+    """Keep what was evaluated, as networks with their top-1."""
+    choices = tuple(one.architecture.choices for one in found)
+    lines = tuple(range(2, len(found) + 2))
+    write_networks(
+        Networks(path, run.layers, choices, tuple(one.top1_pct for one in found), "accuracy", lines)
     )
-    return Searched(tuple(evaluated), tuple(evaluated[place] for place in places))

@@ -77,11 +77,17 @@ Score: TypeAlias = Callable[[Indices], Floats]
 
 
 def evolve(
-    space: LimitedSpace, score: Score, settings: EvolutionSettings, *, seed: int = 0
+    space: LimitedSpace,
+    score: Score,
+    settings: EvolutionSettings,
+    *,
+    seed: int = 0,
+    otherwise: Indices | None = None,
 ) -> Iterator[tuple[Scored, ...]]:
     """The networks of one generation after the other; each was scored once.
 
-    The genes are the layers of `space`. PonasError where no network is within the limits.
+    The genes are the layers of `space`. Where no network is drawn within the limits, the search begins with
+    `otherwise` (L,). PonasError where there is none either.
     """
     rng, known = np.random.default_rng(seed), dict[Key, Scored]()
     for generation in range(settings.generations):
@@ -92,6 +98,8 @@ def evolve(
             wanted.breed(settings.mutants, partial(_mutants, space, settings.mutation, parents, rng))
             wanted.breed(settings.crossovers, partial(_crossovers, parents, rng))
         wanted.fill(settings.population)
+        if not known and not wanted.found and otherwise is not None:
+            wanted.take(otherwise[None], 1)
         if not wanted.found:
             break
         scores = score(np.array(wanted.found, dtype=np.intp))
@@ -119,7 +127,7 @@ class _Wanted:
             if len(self.found) == target:
                 break
             children = make(target - len(self.found))
-            self._take(children[self._space.fits(children)], target)
+            self.take(children[self._space.fits(children)], target)
 
     def fill(self, target: int) -> None:
         """Random networks until there are `target`, or no other one is met any more."""
@@ -127,9 +135,10 @@ class _Wanted:
             if len(self.found) == target:
                 break
             drawn, _ = draw_within(self._space, target, target * _ATTEMPTS, self._rng)
-            self._take(drawn, target)
+            self.take(drawn, target)
 
-    def _take(self, networks: Indices, target: int) -> None:
+    def take(self, networks: Indices, target: int) -> None:
+        """Those of `networks` (n, L) that are not known, until there are `target`."""
         for row in networks.tolist():
             key = tuple(row)
             if len(self.found) < target and key not in self._known:

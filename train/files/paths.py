@@ -110,6 +110,7 @@ class RunPaths:
             self.run.name,
             self.table.name,
             "subnets-*.csv",
+            "search-*.csv",
             "*.safetensors",
             "layers/.*.safetensors",
             "steps/.*.safetensors",

@@ -5,6 +5,7 @@ from train.networks.crop import crop, refuse_untrainable
 from train.networks.elastic import ElasticNetwork, refuse_inelastic
 from train.networks.importance import sort_channels
 from train.networks.modules import BatchNorm, Block, Network, frozen, initialise
+from train.networks.prefixes import SharedPrefixes, shared_parts
 from train.networks.weights import (
     describe,
     load_arrays,
@@ -19,6 +20,7 @@ __all__ = [
     "Checkpoint",
     "ElasticNetwork",
     "Network",
+    "SharedPrefixes",
     "crop",
     "describe",
     "frozen",
@@ -29,6 +31,7 @@ __all__ = [
     "refuse_other_images",
     "refuse_other_tensors",
     "refuse_untrainable",
+    "shared_parts",
     "sort_channels",
     "to_arrays",
 ]

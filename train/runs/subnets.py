@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import islice, pairwise
+from math import ceil
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
     from train.progress import OnProgress
     from train.stages import Choices, Side, Supernet
 
-_TOGETHER = 8
-"""Networks that see a batch of images before the next one is decoded; a kill loses no more than these."""
+_TOGETHER, _IN_A_LANE = 8, 6
+"""Networks that see a batch of images before the next one is decoded: so many, or so many for each thread
+that computes. A kill loses no more than these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +176,7 @@ def _groups(
     from train.stages import sample
 
     drawn = islice(sample(evaluator.run.space, wanted.side, wanted.seed), wanted.networks)
-    while group := list(islice(drawn, _TOGETHER)):
+    while group := list(islice(drawn, evaluator.together)):
         yield evaluator.entries(group, reports.images)
 
 
@@ -194,12 +196,19 @@ class SubnetEvaluator:
         device: str,
         on_note: OnNote = no_note,
     ) -> None:
-        self.run, self._seed, self._device = run, seed, device
+        from train.compute import Compute
+
+        self.run, self._seed, self._compute = run, seed, Compute.on(device, lanes=0)
         self._journal = Journal(path, {**header, **_header(run, seed)})
         self._known = {tuple(entry["choices"]): entry for entry in self._journal.entries}
         self._supernet: Supernet | None = None
         if self._journal.note:
             on_note(self._journal.note)
+
+    @property
+    def together(self) -> int:
+        """How many networks are evaluated at a time."""
+        return max(_TOGETHER, _IN_A_LANE * self._compute.lanes)
 
     def entries(
         self, networks: Sequence[Choices], on_images: Callable[[int, int, int], None] | None = None
@@ -209,18 +218,19 @@ class SubnetEvaluator:
         `on_images` is called with how many networks are being evaluated, how many images those have seen, and
         how many they will.
         """
-        fresh = [choices for choices in dict.fromkeys(networks) if choices not in self._known]
-        for start in range(0, len(fresh), _TOGETHER):
-            self._evaluate(fresh[start : start + _TOGETHER], on_images)
+        fresh = sorted({choices for choices in networks if choices not in self._known})
+        count = ceil(len(fresh) / self.together)
+        ends = [place * len(fresh) // count for place in range(count + 1)] if count else []
+        for start, end in pairwise(ends):  # neighbours in sorted order have most in common
+            self._evaluate(fresh[start:end], on_images)
         return [self._known[choices] for choices in networks]
 
     def _evaluate(
         self, networks: Sequence[Choices], on_images: Callable[[int, int, int], None] | None
     ) -> None:
-        from train.compute import Compute
         from train.stages import Supernet, evaluate_subnets
 
-        compute, file = Compute.on(self._device, lanes=0), self.run.file
+        compute, file = self._compute, self.run.file
         if self._supernet is None:
             self._supernet = Supernet(self.run.space, file.tensors, compute, elastic=file.elastic)
         report = partial(on_images, len(networks)) if on_images else None

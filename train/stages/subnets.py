@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, pairwise
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +20,7 @@ from searchspace import Architecture, Space
 from searchspace.weights import inherit
 from train.compute import Compute, threads
 from train.data import Images, Splits
-from train.networks import Network, frozen
+from train.networks import Network, SharedPrefixes, shared_parts
 from train.progress import Evaluation
 from train.stages.loop import EVALUATION_BATCH, Tally
 from train.stages.sampling import Choices
@@ -86,9 +88,9 @@ def evaluate_subnets(
     seed: int,
     on_images: OnImages | None = None,
 ) -> tuple[Subnet, ...]:
-    """Evaluate networks side by side: images are decoded once for all of them.
+    """Evaluate networks side by side: images are decoded once for all, and equal beginnings computed once.
 
-    On a CPU each lane of `compute` works on a network of its own in one thread, so that the result
+    On a CPU each lane of `compute` works on networks of its own in one thread, so that the result
     depends neither on the lanes nor on which networks come together. `on_images` is called with how many
     images all of them have seen, and how many they will.
     """
@@ -100,39 +102,54 @@ def evaluate_subnets(
         if on_images:
             on_images(seen, total)
 
+    groups = _groups(networks, compute.lanes)
     with threads(1):
-        modules = [supernet.network(choices) for choices in networks]
+        modules = [SharedPrefixes.of([supernet.network(networks[i]) for i in group]) for group in groups]
         statistics.measure(modules, compute, report)
-        folded = [compute.place(frozen(module.parts())) for module in modules]
-        tallies = _evaluated(folded, splits.validation, compute, lambda seen: report(measured + seen))
-    return tuple(
-        Subnet(choices, whole.result(), (first.result().top1_pct, second.result().top1_pct))
-        for choices, (whole, first, second) in zip(networks, tallies, strict=True)
-    )
+        folded = [compute.place(module.folded()) for module in modules]
+        found = _evaluated(folded, splits.validation, compute, lambda seen: report(measured + seen))
+    tallies = dict(zip(chain.from_iterable(groups), chain.from_iterable(found), strict=True))
+    return tuple(_subnet(choices, tallies[place]) for place, choices in enumerate(networks))
 
 
-_Tallies = tuple[Tally, Tally, Tally]
+def _groups(networks: Sequence[Choices], lanes: int) -> list[list[int]]:
+    """The places of the networks of each lane: neighbours in sorted order, as many parts in each."""
+    order = sorted(range(len(networks)), key=networks.__getitem__)
+    starts = shared_parts([networks[place] for place in order])
+    work = np.cumsum([len(networks[0]) + 2 - start for start in starts])
+    cuts = np.searchsorted(work, work[-1] * np.arange(1, lanes) / lanes)
+    ends = [0, *cuts.tolist(), len(order)]
+    return [order[start:end] for start, end in pairwise(ends) if start < end]
+
+
+_Tallies: TypeAlias = tuple[Tally, Tally, Tally]
 """Of all images, of those at even places and of those at odd ones."""
+_PARTS = (slice(None), slice(0, None, 2), slice(1, None, 2))
 
 
 def _evaluated(
-    modules: Sequence[torch.nn.Module], images: Images, compute: Compute, on_images: Callable[[int], None]
-) -> list[_Tallies]:
+    modules: Sequence[SharedPrefixes], images: Images, compute: Compute, on_images: Callable[[int], None]
+) -> list[list[_Tallies]]:
+    """What the networks of each module come to."""
     seen = 0
-    tallies = [(Tally(), Tally(), Tally()) for _ in modules]
+    tallies = [[(Tally(), Tally(), Tally()) for _ in module.starts] for module in modules]
     size = _BATCH if compute.device.type == "cpu" else EVALUATION_BATCH
     for batch, labels in images.batches(size):
         x, targets = compute.put(batch), compute.put(labels)
 
-        def add_network(index: int, x: Tensor = x, targets: Tensor = targets) -> None:
+        def add_networks(index: int, x: Tensor = x, targets: Tensor = targets) -> None:
             with torch.inference_mode(), compute.precision():
-                logits = modules[index](x)
-            for tally, part in zip(
-                tallies[index], (slice(None), slice(0, None, 2), slice(1, None, 2)), strict=True
-            ):
-                tally.add(logits[part], targets[part])
+                found = modules[index](x)
+            for logits, own in zip(found, tallies[index], strict=True):
+                for tally, part in zip(own, _PARTS, strict=True):
+                    tally.add(logits[part], targets[part])
 
-        compute.each(add_network, range(len(modules)))
+        compute.each(add_networks, range(len(modules)))
         seen += len(labels)
         on_images(seen)
     return tallies
+
+
+def _subnet(choices: Choices, tallies: _Tallies) -> Subnet:
+    whole, first, second = (tally.result() for tally in tallies)
+    return Subnet(choices, whole, (first.top1_pct, second.top1_pct))

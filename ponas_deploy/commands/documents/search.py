@@ -12,7 +12,7 @@ from ponas_deploy.engines.evolution_search import Found, Searched
 class FoundNetwork:
     """A network of a search: top-1 in percent on the validation images, costs by the names of their columns.
 
-    `generation` counts from 0.
+    The latency among them is predicted. `generation` counts from 0.
     """
 
     choices: tuple[str, ...]
@@ -24,20 +24,26 @@ class FoundNetwork:
 
 @dataclass(frozen=True, slots=True)
 class SearchDocument:
-    """What `ponas search --json` prints: the best network, those that no other beats, how many were
-    evaluated."""
+    """What `ponas search --json` prints: the best network, and the front, from the cheapest on.
+
+    So many `evaluations` lie in the file `networks`, which `ponas table fit` reads.
+    """
 
     space: str
     best: FoundNetwork
     front: tuple[FoundNetwork, ...]
     evaluations: int
+    networks: str
 
 
 def search_document(found: Searched) -> SearchDocument:
     """A finished search."""
-    space = found.best.architecture.space.name
     return SearchDocument(
-        space, _network(found.best), tuple(map(_network, found.front)), len(found.evaluated)
+        found.best.architecture.space.name,
+        _network(found.best),
+        tuple(map(_network, found.front)),
+        len(found.evaluated),
+        str(found.path),
     )
 
 
