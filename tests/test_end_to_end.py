@@ -160,7 +160,7 @@ def test_what_does_not_exist_is_answered_with_what_does(desk: Desk) -> None:
         (("specialize", "--device", "toaster", "--latency", "3ms"), "unknown device 'toaster': known are"),
         (("profile", "--backend", "tvm"), "unknown backend 'tvm': known are benchmark_app, "),
         (("profile", "--precision", "int3"), "int3"),
-        (("profile", "--space", "moon"), "unknown space 'moon': known are ofa-mbv3"),
+        (("profile", "--space", "moon"), "unknown space 'moon': known are FBNet-A"),
         (("export", "PONAS-Z"), "PONAS-A, PONAS-B, PONAS-C"),
         (("export", "PONAS-A", "--backend", "openvino", "--precision", "int3"), "known are"),
         (("export", "PONAS-A", "--backend", "benchmark_app"), "benchmark_app: times models for"),
