@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.fitting.shrink import FREE, Strengths, solve, strengths
 from ponas_deploy.tables.grid import Grid
-from ponas_deploy.tables.latency import Certificate, Correction, NetworkLatency
+from ponas_deploy.tables.latency import SCALED, Certificate, Correction, NetworkLatency
 from ponas_deploy.tables.measurement import Measurement
 from ponas_deploy.tables.statistics import kendall_tau, repeatability
 from searchspace.ops import (
@@ -130,7 +130,7 @@ def scale(isolated: Grid, networks: Sequence[TimedNetwork], statistic: str) -> t
     total = isolated.total(networks[0].choices)
     slope = networks[0].measurement.value_ms(statistic) / total
     grid = isolated.scaled(slope)
-    return grid, Correction("scale", (("slope", slope),), _latencies(networks, isolated, grid, statistic))
+    return grid, Correction(SCALED, (("slope", slope),), _latencies(networks, isolated, grid, statistic))
 
 
 def _strength_figures(found: Strengths) -> tuple[tuple[str, float], ...]:

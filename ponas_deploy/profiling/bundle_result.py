@@ -42,7 +42,7 @@ from ponas_deploy.tables.measured_how import BuildSummary, MeasurementProtocol
 from ponas_deploy.tables.rounds import InterferenceSummary, LaunchSummary
 from ponas_deploy.tables.store import StoredTable
 from searchspace import build_space
-from searchspace.architecture import Architecture
+from searchspace.architecture import Architecture, only_network
 from searchspace.space import Space
 
 MOST_RESULT_BYTES = 256 << 20
@@ -276,7 +276,8 @@ def _checked_networks(
     chosen, samples = previous.networks, previous.samples
     if chosen is None or _Level(chosen.fit, chosen.check) not in plan.levels:
         raise FileFormatError(path, "", "holds other networks than a group of the plan's.")
-    if not LEAST_FIT <= len(chosen.fit) <= MOST_FIT or not LEAST_CHECK <= len(chosen.check) <= MOST_CHECK:
+    enough = LEAST_FIT <= len(chosen.fit) <= MOST_FIT and LEAST_CHECK <= len(chosen.check) <= MOST_CHECK
+    if not enough and only_network(space) is None:
         raise FileFormatError(path, "", "holds more or fewer networks than any plan has.")
     texts = (*chosen.fit, *chosen.check)
     if len(set(texts)) != len(texts):

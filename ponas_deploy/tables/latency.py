@@ -65,12 +65,16 @@ class NetworkLatency:
         return 100 * (self.predicted_ms / self.measured_ms - 1)
 
 
+SCALED = "scale"
+
+
 @dataclass(frozen=True, slots=True)
 class Correction:
     """How isolated cells became the table's values: fitted on whole networks.
 
     `method` names the model; `parameters` are its numbers, for the record. The corrected values
-    themselves stand in the table.
+    themselves stand in the table. With SCALED they are what cells took times one number, by which they add up
+    to the only network of their space.
     """
 
     method: str

@@ -19,7 +19,7 @@ from ponas_deploy.files.findings import Finding
 from ponas_deploy.machines.advice import command_for
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.accuracy_quality import accuracy_findings
-from ponas_deploy.tables.latency import Certificate, LatencyTable
+from ponas_deploy.tables.latency import SCALED, Certificate, LatencyTable
 from ponas_deploy.tables.margin import margin
 from ponas_deploy.tables.measured_how import FitSummary
 from ponas_deploy.tables.measurement import Measurement, quantile
@@ -95,6 +95,11 @@ def _of_rounds(table: LatencyTable) -> Iterator[Finding]:
 
 
 def _of_certificate(certificate: Certificate | None, table: LatencyTable) -> Iterator[Finding]:
+    if certificate is None and table.correction and table.correction.method == SCALED:
+        yield Finding(
+            "note", "certificate", "is absent: its space has one network, which the values add up to."
+        )
+        return
     if certificate is None:
         message = "is absent: nobody checked how well these sums predict a whole network."
         advice = f"{_command('ponas profile', table)} makes a table with one."

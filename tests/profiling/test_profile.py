@@ -32,6 +32,7 @@ from ponas_deploy.tables.grid import SpaceKey
 from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.latency_file import write_latency_table
 from ponas_deploy.tables.measured_how import LaunchSummary
+from ponas_deploy.tables.quality import quality_findings
 from searchspace import Architecture, Space, build_space
 from searchspace.space import Layer
 
@@ -119,6 +120,8 @@ def test_blocks_of_a_space_with_one_network_are_scaled_to_it_and_nothing_is_cert
     write_latency_table(table, tmp_path / "table.json")
     again = load_latency_table(tmp_path / "table.json")
     assert (again.correction and again.correction.method, again.certificate) == ("scale", None)
+    notes = [one.message for one in quality_findings(again) if one.severity == "note"]
+    assert notes == ["is absent: its space has one network, which the values add up to."]
 
 
 def test_noise_is_in_the_noise_floor(tiny: Space) -> None:

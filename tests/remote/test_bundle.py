@@ -37,7 +37,7 @@ from ponas_deploy.remote.parcels import unpacked
 from ponas_deploy.tables.files import load_latency_table
 from running import until
 from sample_tables import write_csv
-from searchspace import SPACES, Architecture
+from searchspace import SPACES, Architecture, build_space
 from searchspace.cost import cost_table, count_macs
 
 pytest.importorskip("onnxruntime")
@@ -108,6 +108,17 @@ def brought(bundle: Path, packages: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 # --- all the way
+
+
+def test_a_published_network_comes_back_with_its_blocks_scaled_to_it(packages: Path, tmp_path: Path) -> None:
+    archive, folder = tmp_path / "one.pyz", tmp_path / "board"
+    folder.mkdir()
+    options = BundleOptions(("onnxruntime",), ("fp32",), seconds=2.0)
+    make_bundle(build_space("MobileNetV3-Small", 32, 10), options, archive)
+    done = run(archive, packages, folder)
+    assert done.returncode == 0, done.stderr
+    (made,) = import_result(next(folder.iterdir()), out=tmp_path)
+    assert (made.table.correction and made.table.correction.method, made.table.certificate) == ("scale", None)
 
 
 def test_its_result_becomes_a_certified_table_that_serves_the_device(brought: Path, tmp_path: Path) -> None:
