@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def test_a_run_that_names_no_space_is_one_of_ponas(tmp_path: Path) -> None:
 def test_an_unknown_space_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["train", "--data", "blobs", "--space", "huge", "--device", "cpu"])
     assert done.exit_code == 1
-    assert "unknown space 'huge': known are ofa-mbv3, ofa-mbv3-w1.2, ponas, " in done.stderr
+    assert re.search(r"unknown space 'huge': known are .*ponas, .*tiny", done.stderr)
     assert list(tmp_path.iterdir()) == []
 
 
