@@ -138,10 +138,10 @@ def test_a_connection_that_ends_loses_no_line_and_doubles_none() -> None:
         for cut_s in (0.0, 0.1, 0.7):
             cut = Timer(cut_s, os.kill, (agent_of(job), signal.SIGKILL))
             cut.start()
-            workers.append(job.do("count", lines.append, lines=200, pause_s=0.01))
+            workers.append(job.do("count", lines.append, lines=100, pause_s=0.01))
             cut.join()
     assert workers == [0, 1, 2, 3]
-    assert [line["number"] for line in lines] == [*range(200)] * 3
+    assert [line["number"] for line in lines] == [*range(100)] * 3
     assert sum("Connecting again" in note for note in notes) == 3
 
 

@@ -142,7 +142,8 @@ def run_board(python: list[str], empty: Path, code: str, packages: str, *argumen
 
 
 IMPORTS = """
-    import importlib
+    import builtins, functools, importlib
+    builtins.compile = functools.lru_cache(None)(compile)  # a source is loaded many times: once is enough
     OURS, seen = ("ponas_deploy", "searchspace"), set()
     for name in sys.argv[3:]:
         for loaded in [one for one in sys.modules if one.split(".")[0] in OURS]:
