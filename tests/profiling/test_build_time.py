@@ -11,6 +11,7 @@ from ponas_deploy.backends import RunSettings
 from ponas_deploy.backends.fake import FakeBackend, FakeSession
 from ponas_deploy.files.home import home
 from ponas_deploy.fitting.correction import LEAST_CHECK, LEAST_FIT
+from ponas_deploy.measuring import build_together
 from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.profiling import bench, build_time, inventory
 from ponas_deploy.profiling.build_time import BuildEstimate, Builds, BuildTimes
@@ -102,7 +103,8 @@ class Clock:
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
     clock = Clock()
-    monkeypatch.setattr(bench, "time", clock)
+    for builder in (bench, build_together):
+        monkeypatch.setattr(builder, "time", clock)
     return Slow(clock)
 
 
