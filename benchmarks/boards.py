@@ -29,8 +29,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from ponas_deploy.boards.book import Board, add_board
-from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.profiling.tables import ProfileOptions, profile_tables
+from ponas_deploy.profiling.target import Target
 from ponas_deploy.remote import place as places
 from ponas_deploy.tables.latency import LatencyTable
 from searchspace import Architecture, Space, build_space

@@ -24,7 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from ponas_deploy.checks.engine import verify
 from ponas_deploy.engines.loop import Deployment, Task, meet_budget, random_source
 from ponas_deploy.errors import BudgetError
-from ponas_deploy.profiling import inventory
+from ponas_deploy.profiling import making, serving_tables
+from ponas_deploy.profiling.target import Target
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.pareto import front
 from ponas_deploy.tables import store
@@ -58,12 +59,12 @@ class Promise:
 def main() -> None:
     options = arguments()
     space = build_space("ponas", options.resolution)
-    target = inventory.Target("cpu", (options.backend,), (options.precision,), options.threads)
-    tables = inventory.serving(target, space)
-    for conditions in inventory.missing(target, tables):
+    target = Target("cpu", (options.backend,), (options.precision,), options.threads)
+    tables = serving_tables.serving(target, space)
+    for conditions in making.missing(target, tables):
         tables = (
             *tables,
-            inventory.make_table(conditions, space, time_budget_s=options.time, overwrite=True),
+            making.make_table(conditions, space, time_budget_s=options.time, overwrite=True),
         )
     stored, accuracy = tables[0], store.accuracy_table(options.accuracy)
     print(f"{stored.made_on}\n")

@@ -34,7 +34,7 @@ _PLACES = {
     "compare_networks": "ponas_deploy.engines.comparison:compare_networks",
     "Space": "searchspace.space:Space",
     "Architecture": "searchspace.architecture:Architecture",
-    "Target": "ponas_deploy.profiling.inventory:Target",
+    "Target": "ponas_deploy.profiling.target:Target",
     "Conditions": "ponas_deploy.tables.latency:Conditions",
     "LatencyTable": "ponas_deploy.tables.latency:LatencyTable",
     "AccuracyTable": "ponas_deploy.tables.accuracy:AccuracyTable",

@@ -33,8 +33,8 @@ from ponas_deploy.files.findings import Finding as Finding
 from ponas_deploy.fitting.networks import fit_table as fit_table
 from ponas_deploy.fitting.networks import predict as predict
 from ponas_deploy.profiling.devices import devices as devices
-from ponas_deploy.profiling.inventory import Target as Target
 from ponas_deploy.profiling.tables import profile as profile
+from ponas_deploy.profiling.target import Target as Target
 from ponas_deploy.search.budget import Budget as Budget
 from ponas_deploy.search.pareto import ParetoFront as ParetoFront
 from ponas_deploy.search.pareto import pareto_front as pareto_front

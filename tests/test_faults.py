@@ -25,7 +25,7 @@ from ponas_deploy.errors import BackendError, MeasurementError, PonasError
 from ponas_deploy.files.lock import machine_to_oneself
 from ponas_deploy.machines.counters import read_counters
 from ponas_deploy.measuring.protocol import Plan
-from ponas_deploy.profiling import inventory, supervise
+from ponas_deploy.profiling import making, supervise
 from ponas_deploy.profiling.models import blocks_of
 from ponas_deploy.profiling.profile import profile
 from ponas_deploy.profiling.supervise import profile_in_worker
@@ -131,7 +131,7 @@ def test_a_sample_during_which_the_machine_stood_still_is_taken_again(
 
 def test_two_profiles_at_once_are_refused_and_a_dead_one_holds_nobody_up(quick: Request, tiny: Space) -> None:
     def make() -> None:
-        inventory.make_table(quick.conditions, tiny, time_budget_s=0.0, path=quick.table)
+        making.make_table(quick.conditions, tiny, time_budget_s=0.0, path=quick.table)
 
     with held(store.lock_path()) as process:
         words = (

@@ -25,8 +25,8 @@ from ponas_deploy.files.records import sha256
 from ponas_deploy.machines.machine import threads_fault
 from ponas_deploy.measuring.place import Place
 from ponas_deploy.measuring.retries import RETRIES
-from ponas_deploy.profiling.inventory import THIS_MACHINE, Target
 from ponas_deploy.profiling.places import reached
+from ponas_deploy.profiling.target import THIS_MACHINE, Target
 from ponas_deploy.tables import store
 from searchspace.weights import network_parameters
 

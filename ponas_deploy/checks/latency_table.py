@@ -32,10 +32,10 @@ from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.measuring.interference import usual_core_ns
 from ponas_deploy.measuring.place import Place
 from ponas_deploy.measuring.plans import plan_for
-from ponas_deploy.profiling.inventory import device_of
 from ponas_deploy.profiling.models import block_model, blocks_of, network_bytes
 from ponas_deploy.profiling.places import reached
 from ponas_deploy.profiling.staleness import differences
+from ponas_deploy.profiling.target import device_of
 from ponas_deploy.search.pareto import front
 from ponas_deploy.tables import store
 from ponas_deploy.tables.accuracy import AccuracyTable

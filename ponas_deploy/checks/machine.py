@@ -20,8 +20,8 @@ from ponas_deploy.measuring.machine_readings import MachineReadings
 from ponas_deploy.measuring.place import Place
 from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.profiling.devices import Runtime, runtimes
-from ponas_deploy.profiling.inventory import THIS_MACHINE, Target
 from ponas_deploy.profiling.places import asked_of, reached
+from ponas_deploy.profiling.target import THIS_MACHINE, Target
 from ponas_deploy.remote.place import BoardPlace
 from ponas_deploy.tables.quality import NOISY_PCT
 

@@ -206,7 +206,7 @@ def compare(
 
 def _elsewhere(devices: Sequence[str], archs: Sequence[str]) -> bool:
     """Whether networks are predicted on the tables of devices, one of which is not this machine."""
-    from ponas_deploy.profiling.inventory import Target
+    from ponas_deploy.profiling.target import Target
 
     return bool(archs) and any(not Target(name).local for name in devices)
 
@@ -218,8 +218,8 @@ def _files_of_devices(
     how: tuple[Any, ...],
 ) -> list[str]:
     """The files of the tables that devices have of the networks' space."""
-    from ponas_deploy.profiling.inventory import Target
     from ponas_deploy.profiling.of_devices import tables_of_devices
+    from ponas_deploy.profiling.target import Target
     from ponas_deploy.tables.architectures import named_by
     from searchspace import build_space
 
@@ -237,7 +237,7 @@ def _measure(
 ) -> None:
     from ponas_deploy.commands.waiting import lines_of_a_build, profile_bar, waiting
     from ponas_deploy.engines.comparison import compare_networks
-    from ponas_deploy.profiling.inventory import Target
+    from ponas_deploy.profiling.target import Target
 
     with profile_bar() as on_progress:
         found = tuple(

@@ -15,7 +15,7 @@ from ponas_deploy.commands.output import note, print_json, show
 if TYPE_CHECKING:
     from ponas_deploy.engines.attempt import Attempt
     from ponas_deploy.engines.wanted import Deployment
-    from ponas_deploy.profiling.inventory import Target
+    from ponas_deploy.profiling.target import Target
 
 
 def make_one(asked: Deployment, target: Target, said: tuple[str, str], json: bool) -> None:

@@ -76,8 +76,9 @@ def export(
     from ponas_deploy.engines.loop import engine_document
     from ponas_deploy.engines.published_weights import trained_weights
     from ponas_deploy.engines.weights import open_weights
-    from ponas_deploy.profiling.inventory import Target, local_conditions
+    from ponas_deploy.profiling.making import local_conditions
     from ponas_deploy.profiling.places import conditions_at, for_engines, reached
+    from ponas_deploy.profiling.target import Target
     from ponas_deploy.tables.architectures import named_by, read_architecture
 
     refuse_threads(threads, device or "cpu")

@@ -68,7 +68,7 @@ def measure(
     """
     from ponas_deploy.commands.waiting import lines_of_a_build
     from ponas_deploy.engines.measured_model import measure_model, measured_model_document
-    from ponas_deploy.profiling.inventory import Target
+    from ponas_deploy.profiling.target import Target
 
     refuse_threads(threads, device)
     found = measure_model(

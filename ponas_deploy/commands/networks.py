@@ -62,8 +62,8 @@ def networks(
       ponas table fit measured.csv --out latency.json
     """
     from ponas_deploy.commands.waiting import profile_bar
-    from ponas_deploy.profiling.inventory import Target
     from ponas_deploy.profiling.random_networks import profile_networks
+    from ponas_deploy.profiling.target import Target
     from ponas_deploy.tables.chosen_space import chosen_space
     from searchspace import build_space
 

@@ -49,7 +49,7 @@ def real_backends(backends: Named) -> Named:
 def refuse_threads(threads: int, device: str = "cpu") -> None:
     """A usage error for more threads than this machine has processors, where `device` is this machine."""
     from ponas_deploy.machines.machine import threads_fault
-    from ponas_deploy.profiling.inventory import Target
+    from ponas_deploy.profiling.target import Target
 
     if (fault := threads_fault(threads)) and Target(device).local:
         raise typer.BadParameter(fault, param_hint="--threads")

@@ -120,8 +120,8 @@ def _of_devices(
     how: tuple[list[str] | None, list[str] | None, int, int],
 ) -> list[str]:
     """The files of the tables of devices, in the space that is named or that a table is of."""
-    from ponas_deploy.profiling.inventory import Target
     from ponas_deploy.profiling.of_devices import tables_of_devices
+    from ponas_deploy.profiling.target import Target
     from ponas_deploy.tables import store
     from ponas_deploy.tables.chosen_space import chosen_space
     from searchspace import build_space

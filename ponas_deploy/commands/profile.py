@@ -132,8 +132,8 @@ def profile(
       ponas profile --backend onnxruntime --prior amd-epyc-2c/openvino-bf16-t1-b1-ponas-224px-1000c
     """
     from ponas_deploy.commands.waiting import profile_bar
-    from ponas_deploy.profiling.inventory import Target
     from ponas_deploy.profiling.tables import ProfileOptions, accuracy_of
+    from ponas_deploy.profiling.target import Target
     from ponas_deploy.profiling.together import ProfilesError, profile_devices
     from ponas_deploy.tables.architectures import usual_resolution
     from ponas_deploy.tables.chosen_space import chosen_space

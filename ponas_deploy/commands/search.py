@@ -144,8 +144,8 @@ def _refuse_other_space(run: Run, space: str | None) -> None:
 
 def _latency(file: str | None, device: str | None, run: Run) -> LatencyTable | None:
     """The latency table that was named, or the stored one of a device at the run's resolution and classes."""
-    from ponas_deploy.profiling.inventory import Target
     from ponas_deploy.profiling.of_devices import tables_of_devices
+    from ponas_deploy.profiling.target import Target
     from ponas_deploy.tables import store
 
     if file:

@@ -220,7 +220,7 @@ def specialize(
     from ponas_deploy.engines.published_weights import trained_weights
     from ponas_deploy.engines.wanted import Deployment
     from ponas_deploy.engines.weights import open_weights
-    from ponas_deploy.profiling.inventory import Target
+    from ponas_deploy.profiling.target import Target
     from ponas_deploy.tables import store
     from ponas_deploy.tables.chosen_space import chosen_space
     from ponas_deploy.tables.margin import CONFIDENCE

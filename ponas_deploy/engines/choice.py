@@ -8,7 +8,7 @@ from math import inf
 
 from ponas_deploy.errors import BudgetError, UnknownNameError
 from ponas_deploy.files.notes import OnNote, no_note
-from ponas_deploy.profiling.inventory import measured_first
+from ponas_deploy.profiling.serving_tables import measured_first
 from ponas_deploy.profiling.staleness import refuse_stale
 from ponas_deploy.search.budget import Budget, binds_nothing
 from ponas_deploy.search.costs import Amount, cost_column, limits_of

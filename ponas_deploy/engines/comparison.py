@@ -28,9 +28,9 @@ from ponas_deploy.errors import BackendError, PonasError
 from ponas_deploy.files.notes import OnNote, OpenBar, no_bar, no_note
 from ponas_deploy.files.scratch import Scratch
 from ponas_deploy.measuring.place import Place
-from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.profiling.places import conditions_at, for_engines, reached
 from ponas_deploy.profiling.progress import FINISHED, OnProgress, ProfilingProgress
+from ponas_deploy.profiling.target import Target
 from ponas_deploy.search.costs import LATENCY, Amount, limits_of
 from ponas_deploy.tables import store
 from ponas_deploy.tables.latency import Conditions

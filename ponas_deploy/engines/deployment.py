@@ -20,11 +20,11 @@ from ponas_deploy.engines.weights import Carried, refuse_for_search
 from ponas_deploy.errors import PonasError
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.measuring.place import Place
-from ponas_deploy.profiling import inventory
-from ponas_deploy.profiling.inventory import Target
+from ponas_deploy.profiling import serving_tables
 from ponas_deploy.profiling.places import for_engines, reached_if_possible
 from ponas_deploy.profiling.progress import OnProgress
 from ponas_deploy.profiling.tables_for import tables_over
+from ponas_deploy.profiling.target import Target
 from ponas_deploy.search.budget import binds_nothing
 from ponas_deploy.search.costs import Amount, limits_of
 from ponas_deploy.tables.margin import CONFIDENCE
@@ -224,11 +224,11 @@ def _tables(
             on_build=asked.on_build,
             place=place,
         )
-        return inventory.measured_first(made, asked.on_note), ()
-    tables = inventory.measured_first(inventory.given(target, spaces, wanted.named), asked.on_note)
+        return serving_tables.measured_first(made, asked.on_note), ()
+    tables = serving_tables.measured_first(serving_tables.given(target, spaces, wanted.named), asked.on_note)
     if place:
         registry.refuse_without_engines(stored.conditions.backend for stored in tables)
     for stored in tables:
         if text := made_while_busy(stored.name, stored.table):
             asked.on_note(f"{text}: its predictions may be off.")
-    return tables, tuple(text for stored in tables for text in inventory.caveats(target, stored, place))
+    return tables, tuple(text for stored in tables for text in serving_tables.caveats(target, stored, place))

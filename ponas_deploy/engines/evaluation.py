@@ -28,8 +28,8 @@ from ponas_deploy.errors import (
 from ponas_deploy.files.class_names import difference
 from ponas_deploy.files.notes import Advance, OnNote, no_note
 from ponas_deploy.files.weights import WeightsFile
-from ponas_deploy.profiling.inventory import THIS_MACHINE, Target
 from ponas_deploy.profiling.places import reached
+from ponas_deploy.profiling.target import THIS_MACHINE, Target
 from ponas_deploy.tables.grid import SpaceKey
 from searchspace.architecture import Architecture
 from searchspace.weights import Weights

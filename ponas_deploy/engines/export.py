@@ -16,9 +16,9 @@ from ponas_deploy.engines.weights import refuse_other_network
 from ponas_deploy.errors import PonasError
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.measuring.place import HERE, Place
-from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.profiling.places import conditions_at, for_engines, reached
 from ponas_deploy.profiling.tables import one_of
+from ponas_deploy.profiling.target import Target
 from ponas_deploy.tables.latency import Conditions
 from searchspace.architecture import Architecture
 from searchspace.space import Space

@@ -27,9 +27,9 @@ from ponas_deploy.files.notes import OnNote
 from ponas_deploy.machines.names import slug
 from ponas_deploy.measuring.place import Place
 from ponas_deploy.profiling.devices import known_devices
-from ponas_deploy.profiling.inventory import Target, refuse_unknown
 from ponas_deploy.profiling.places import reached_if_possible
 from ponas_deploy.profiling.progress import of_device
+from ponas_deploy.profiling.target import Target, refuse_unknown
 from ponas_deploy.profiling.together import device_names, each, reached_each, said_of, with_name
 from ponas_deploy.search.costs import Amount, limits_of
 from ponas_deploy.search.fleet import Shared

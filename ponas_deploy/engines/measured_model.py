@@ -19,9 +19,9 @@ from ponas_deploy.files.records import sha256
 from ponas_deploy.files.scratch import Scratch
 from ponas_deploy.measuring.engine_process import SECONDS
 from ponas_deploy.measuring.place import HERE, Place
-from ponas_deploy.profiling import inventory
-from ponas_deploy.profiling.inventory import Target
+from ponas_deploy.profiling import serving_tables
 from ponas_deploy.profiling.places import conditions_at, for_engines, reached
+from ponas_deploy.profiling.target import THIS_MACHINE, Target
 from ponas_deploy.search.pareto import FrontPoint, pareto_front
 from ponas_deploy.tables import store
 from ponas_deploy.tables.latency import Conditions
@@ -105,7 +105,7 @@ def measure_model(
     cannot be reached, UnknownNameError for a runtime or precision that is not here, BackendError when a
     runtime refuses the model or fails, MeasurementError when somebody else is measuring.
     """
-    path, asked = Path(model), target or Target(inventory.THIS_MACHINE)
+    path, asked = Path(model), target or Target(THIS_MACHINE)
     fixed = fixed_model(path, sizes or {}, batch)
     known = Target(asked.device, asked.backends, asked.precisions, asked.threads, fixed.batch)
     timings = []
@@ -136,7 +136,7 @@ def _timed(
 
 
 def _beside(conditions: Conditions, measured_ms: float) -> tuple[NetworkBeside, ...]:
-    found = (_of_table(stored, measured_ms) for stored in inventory.of_conditions(conditions))
+    found = (_of_table(stored, measured_ms) for stored in serving_tables.of_conditions(conditions))
     return tuple(one for one in found if one is not None)
 
 

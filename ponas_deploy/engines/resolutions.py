@@ -9,7 +9,8 @@ from ponas_deploy.engines.task import AtResolution
 from ponas_deploy.engines.weights import Carried
 from ponas_deploy.errors import PonasError
 from ponas_deploy.files.notes import OnNote
-from ponas_deploy.profiling.inventory import Target, resolutions_of
+from ponas_deploy.profiling.serving_tables import resolutions_of
+from ponas_deploy.profiling.target import Target
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.notation import Limit
 from ponas_deploy.search.sides import Side, budget_over

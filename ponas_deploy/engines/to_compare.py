@@ -22,11 +22,10 @@ from ponas_deploy.files.notes import OnNote, OpenBar
 from ponas_deploy.machines import gpu
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.measuring.place import Place
-from ponas_deploy.profiling import inventory
-from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.profiling.models import network_bytes
 from ponas_deploy.profiling.progress import OnProgress
 from ponas_deploy.profiling.tables_for import tables_over
+from ponas_deploy.profiling.target import THIS_MACHINE, Target
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.comparison import round_budgets
 from ponas_deploy.search.costs import LATENCY
@@ -253,7 +252,7 @@ def _only(conditions: Conditions) -> Target:
     """A target that leaves nothing open but these conditions."""
     device = conditions.device
     if device in (this_machine().name, gpu.this_gpu()):
-        device = gpu.GPU if device == gpu.this_gpu() else inventory.THIS_MACHINE
+        device = gpu.GPU if device == gpu.this_gpu() else THIS_MACHINE
     return Target(device, conditions.backend, conditions.precision, conditions.threads, conditions.batch)
 
 

@@ -16,7 +16,7 @@ from ponas_deploy.fitting.estimate import (
     scale_by_table,
 )
 from ponas_deploy.profiling.devices import known_devices
-from ponas_deploy.profiling.inventory import Target
+from ponas_deploy.profiling.target import Target
 from ponas_deploy.tables import store
 from ponas_deploy.tables.csv_import import read_lines
 from ponas_deploy.tables.files import load_latency_table

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from ponas_deploy.errors import PonasError
 from ponas_deploy.files.notes import OnNote, no_note
-from ponas_deploy.profiling.inventory import Target, measured_first, resolutions_of, serving
+from ponas_deploy.profiling.serving_tables import measured_first, resolutions_of, serving
+from ponas_deploy.profiling.target import Target
 from ponas_deploy.tables.resolutions import at
 from ponas_deploy.tables.store import StoredTable
 from searchspace.space import Space

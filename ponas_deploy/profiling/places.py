@@ -13,7 +13,8 @@ from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.machines.conditions import what_to_lock
 from ponas_deploy.measuring.place import HERE, Place
 from ponas_deploy.profiling.devices import known_devices
-from ponas_deploy.profiling.inventory import Target, missing
+from ponas_deploy.profiling.making import missing
+from ponas_deploy.profiling.target import Target
 from ponas_deploy.remote.pack import runs_on_boards
 from ponas_deploy.remote.place import BoardPlace, place_on
 from ponas_deploy.tables.latency import Conditions

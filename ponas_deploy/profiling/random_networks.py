@@ -37,10 +37,10 @@ from ponas_deploy.measuring.retries import RETRIES
 from ponas_deploy.profiling.bench import Bench
 from ponas_deploy.profiling.board_bench import BoardBench
 from ponas_deploy.profiling.gaps import Measured, in_gaps
-from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.profiling.places import conditions_at, reached
 from ponas_deploy.profiling.progress import OnProgress, ProfilingProgress, with_notes
 from ponas_deploy.profiling.resume import CLOCKS, WHERE_SAID, header
+from ponas_deploy.profiling.target import Target
 from ponas_deploy.remote.place import BoardPlace
 from ponas_deploy.tables import store
 from ponas_deploy.tables.grid import SpaceKey

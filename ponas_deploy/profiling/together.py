@@ -19,10 +19,10 @@ from typing import TypeVar
 from ponas_deploy.errors import PonasError
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.measuring.place import Place
-from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.profiling.places import reached
 from ponas_deploy.profiling.progress import OnProgress, of_device
 from ponas_deploy.profiling.tables import ProfileOptions, profile_tables
+from ponas_deploy.profiling.target import Target
 from ponas_deploy.remote.place import BoardPlace
 from ponas_deploy.tables.store import StoredTable
 from searchspace.space import Space

@@ -19,7 +19,7 @@ from ponas_deploy.errors import PonasError
 from ponas_deploy.files.records import sha256
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.profiling import tables_for
-from ponas_deploy.profiling.inventory import Target
+from ponas_deploy.profiling.target import Target
 from ponas_deploy.tables.architectures import named_by
 from ponas_deploy.tables.chosen_space import chosen_space
 from ponas_deploy.tables.grid import Grid

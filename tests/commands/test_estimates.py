@@ -18,8 +18,9 @@ from ponas_deploy.errors import PonasError
 from ponas_deploy.files.home import home
 from ponas_deploy.fitting.board_figures import board_figures
 from ponas_deploy.machines.machine import this_machine
-from ponas_deploy.profiling.inventory import Target, serving
 from ponas_deploy.profiling.prior import Prior, with_stored
+from ponas_deploy.profiling.serving_tables import serving
+from ponas_deploy.profiling.target import Target
 from ponas_deploy.tables.files import load_latency_table
 from ponas_deploy.tables.latency_file import write_latency_table
 from ponas_deploy.tables.networks_csv import Networks, write_networks

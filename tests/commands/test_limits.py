@@ -16,7 +16,8 @@ from ponas_deploy.errors import PonasError
 from ponas_deploy.files.weights import write_weights
 from ponas_deploy.machines import machine
 from ponas_deploy.machines.machine import this_machine, threads_fault
-from ponas_deploy.profiling.inventory import Target, local_conditions
+from ponas_deploy.profiling.making import local_conditions
+from ponas_deploy.profiling.target import Target
 from ponas_deploy.profiling.trial import middle
 from ponas_deploy.tables.latency import Conditions
 from searchspace import build_space, parse_architecture

@@ -18,7 +18,7 @@ from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.engines.wanted import Deployment
 from ponas_deploy.errors import BudgetError, OverwriteError, PonasError, UnknownNameError
 from ponas_deploy.machines.machine import this_machine
-from ponas_deploy.profiling.inventory import Target
+from ponas_deploy.profiling.target import Target
 from ponas_deploy.tables.grid import Grid
 from searchspace.architecture import Architecture
 from searchspace.space import Space

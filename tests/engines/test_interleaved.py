@@ -13,10 +13,10 @@ from ponas_deploy.engines.building import build_model
 from ponas_deploy.engines.interleaved import time_interleaved
 from ponas_deploy.engines.timing import PROCESSES
 from ponas_deploy.errors import BackendError
-from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.profiling.models import network_bytes
 from ponas_deploy.profiling.places import conditions_at, reached
 from ponas_deploy.profiling.progress import ProfilingProgress
+from ponas_deploy.profiling.target import Target
 from ponas_deploy.tables.latency import Conditions
 from searchspace import Architecture
 from searchspace.space import Space

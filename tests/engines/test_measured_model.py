@@ -28,7 +28,7 @@ from ponas_deploy.files.documents import encoded
 from ponas_deploy.files.records import sha256
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.measuring.engine_process import LEAST_RUNS
-from ponas_deploy.profiling.inventory import Target
+from ponas_deploy.profiling.target import Target
 from ponas_deploy.search.pareto import FrontPoint
 from ponas_deploy.tables.latency import Conditions
 from rendered import shown

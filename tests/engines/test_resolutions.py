@@ -19,7 +19,7 @@ from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.engines.resolutions import at_each, searched_spaces
 from ponas_deploy.engines.weights import Carried, open_weights
 from ponas_deploy.errors import PonasError, TableMismatchError
-from ponas_deploy.profiling.inventory import Target
+from ponas_deploy.profiling.target import Target
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.tables.grid import SpaceKey
 from ponas_deploy.tables.resolution_terms import ResolutionTerm, ResolutionTerms

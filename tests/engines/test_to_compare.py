@@ -12,7 +12,7 @@ from ponas_deploy.engines.compared import Top1
 from ponas_deploy.engines.losses import Losses
 from ponas_deploy.engines.to_compare import Asked, each_resolution, given_models, warnings_of_spaces
 from ponas_deploy.files.notes import no_note
-from ponas_deploy.profiling.inventory import Target
+from ponas_deploy.profiling.target import Target
 from ponas_deploy.tables.accuracy import AccuracyOrigin, AccuracyTable
 from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.store import StoredAccuracy, accuracy_table

@@ -13,7 +13,7 @@ from ponas_deploy.files.home import home
 from ponas_deploy.fitting.correction import LEAST_CHECK, LEAST_FIT
 from ponas_deploy.measuring import build_together
 from ponas_deploy.measuring.protocol import Plan
-from ponas_deploy.profiling import bench, build_time, inventory
+from ponas_deploy.profiling import bench, build_time, making
 from ponas_deploy.profiling.build_time import BuildEstimate, Builds, BuildTimes
 from ponas_deploy.profiling.prior import Prior
 from ponas_deploy.profiling.profile import profile
@@ -136,15 +136,13 @@ def test_a_profile_says_early_what_all_its_builds_take(tiny: Space, slow: Slow) 
 
 def test_what_the_last_profile_recorded_is_told_before_the_first_build(tiny: Space, slow: Slow) -> None:
     conditions = Conditions("bench", "fake", "fp32", 1, 1)
-    assert inventory.built_before(conditions) is None
+    assert making.built_before(conditions) is None
     table = profiled(tiny, slow, [], device="bench")
     write_latency_table(table, home() / "latency/bench/table.json")
-    assert inventory.built_before(conditions) == BuildTimes(BLOCK_S, NETWORK_S)
-    assert inventory.built_before(Conditions("bench", "fake", "bf16", 1, 32)) == BuildTimes(
-        BLOCK_S, NETWORK_S
-    )
-    assert inventory.built_before(Conditions("bench", "other", "fp32", 1, 1)) is None
-    assert inventory.built_before(Conditions("other", "fake", "fp32", 1, 1)) is None
+    assert making.built_before(conditions) == BuildTimes(BLOCK_S, NETWORK_S)
+    assert making.built_before(Conditions("bench", "fake", "bf16", 1, 32)) == BuildTimes(BLOCK_S, NETWORK_S)
+    assert making.built_before(Conditions("bench", "other", "fp32", 1, 1)) is None
+    assert making.built_before(Conditions("other", "fake", "fp32", 1, 1)) is None
     seen: list[ProfilingProgress] = []
     profiled(tiny, slow, seen, built_before=BuildTimes(BLOCK_S, NETWORK_S))
     assert seen[0].seconds_left == pytest.approx(BLOCKS * BLOCK_S + (NETWORKS + 1) * NETWORK_S)

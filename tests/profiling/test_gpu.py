@@ -18,11 +18,11 @@ from ponas_deploy.machines import gpu
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.measuring.plans import plan_for
 from ponas_deploy.measuring.protocol import Plan
-from ponas_deploy.profiling import inventory
+from ponas_deploy.profiling import making
 from ponas_deploy.profiling.devices import Inventory, Runtime, runtimes
-from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.profiling.profile import profile
 from ponas_deploy.profiling.supervise import Timeouts
+from ponas_deploy.profiling.target import Target
 from ponas_deploy.tables.latency import Conditions
 from registered import use_factory
 from searchspace import Space
@@ -86,18 +86,18 @@ def test_a_target_on_a_gpu_that_is_not_there(tiny: Space, monkeypatch: pytest.Mo
     target = Target("gpu")
     assert target.local
     with pytest.raises(PonasError, match="no NVIDIA GPU answers here"):
-        inventory.missing(target, ())
+        making.missing(target, ())
     assert not Target("").on_gpu
 
 
 def test_what_a_gpu_is_profiled_with(h200: str, tiny: Space) -> None:
     names = [(runtime.backend, bool(runtime.problem)) for runtime in runtimes(on_gpu=True)]
     assert names == [("tensorrt", True), ("trtexec", False), ("onnxruntime-cuda", False), ("torch", True)]
-    assert inventory.missing(Target("gpu"), ()) == (
+    assert making.missing(Target("gpu"), ()) == (
         Conditions(h200, "trtexec", "fp32", 1, 1),
         Conditions(h200, "onnxruntime-cuda", "fp32", 1, 1),
     )
-    assert inventory.missing(Target("gpu", ("onnxruntime-cuda",), ("bf16",), 1, 8), ()) == (
+    assert making.missing(Target("gpu", ("onnxruntime-cuda",), ("bf16",), 1, 8), ()) == (
         Conditions(h200, "onnxruntime-cuda", "bf16", 1, 8),
     )
 
@@ -105,11 +105,11 @@ def test_what_a_gpu_is_profiled_with(h200: str, tiny: Space) -> None:
 def test_a_table_is_never_named_after_the_other_processor(h200: str, tiny: Space) -> None:
     why = r"torch runs on the CPU here \(torch 2.15 sees no GPU\): .* one of tensorrt, onnxruntime-cuda\."
     with pytest.raises(PonasError, match=why):
-        inventory.missing(Target("gpu", ("torch",)), ())
+        making.missing(Target("gpu", ("torch",)), ())
     with pytest.raises(PonasError, match="onnxruntime-cuda runs on the GPU here: ask for --device gpu"):
-        inventory.missing(Target("cpu", ("onnxruntime-cuda",)), ())
-    assert inventory.local_conditions("onnxruntime-cuda", None, 1, 1).device == h200
-    assert inventory.local_conditions("torch", None, 1, 1).device == this_machine().name
+        making.missing(Target("cpu", ("onnxruntime-cuda",)), ())
+    assert making.local_conditions("onnxruntime-cuda", None, 1, 1).device == h200
+    assert making.local_conditions("torch", None, 1, 1).device == this_machine().name
 
 
 def test_a_gpu_is_measured_in_samples_of_two_milliseconds(
@@ -131,7 +131,7 @@ def test_a_gpu_is_measured_in_samples_of_two_milliseconds(
         ("onnxruntime", 1_000_000, 0.0),
     ):
         with pytest.raises(PonasError, match="enough"):
-            inventory.make_table(
+            making.make_table(
                 Conditions(h200, backend, "fp32", 1, 1),
                 tiny,
                 time_budget_s=1,

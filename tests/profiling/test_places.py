@@ -22,8 +22,7 @@ from ponas_deploy.engines.measured_model import measure_model
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError, UnknownNameError
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.measuring.place import HERE
-from ponas_deploy.profiling import inventory, tables, tables_for
-from ponas_deploy.profiling.inventory import Target, caveats, device_of
+from ponas_deploy.profiling import serving_tables, tables, tables_for
 from ponas_deploy.profiling.places import (
     conditions_at,
     for_engines,
@@ -32,7 +31,9 @@ from ponas_deploy.profiling.places import (
     reached_if_possible,
 )
 from ponas_deploy.profiling.random_networks import profile_networks
+from ponas_deploy.profiling.serving_tables import caveats
 from ponas_deploy.profiling.staleness import refuse_stale
+from ponas_deploy.profiling.target import Target, device_of
 from ponas_deploy.remote.job import Job, WorkerEnded
 from ponas_deploy.remote.place import BoardPlace, RuntimeThere
 from ponas_deploy.tables.latency import Conditions
@@ -133,7 +134,7 @@ def test_engines_are_of_the_runtimes_that_make_them(board: Entry) -> None:
 def test_a_table_of_what_makes_no_engines_serves_only_where_none_is_built(
     tiny: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inventory, "_serves_at", lambda place, stored: True)
+    monkeypatch.setattr(serving_tables, "_serves_at", lambda place, stored: True)
     monkeypatch.setattr(tables_for, "missing", lambda *given, **options: ())
     for device, target, served in (
         (this_machine().name, Target("cpu"), {"onnxruntime"}),

@@ -14,9 +14,9 @@ from ponas_deploy.machines import machine as devices
 from ponas_deploy.machines.conditions import Reading
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.measuring import place
-from ponas_deploy.profiling import inventory, staleness, tables, tables_for
-from ponas_deploy.profiling.inventory import Target
+from ponas_deploy.profiling import making, serving_tables, staleness, tables, tables_for
 from ponas_deploy.profiling.staleness import Difference, differences, differing, in_words, made_with
+from ponas_deploy.profiling.target import Target, device_of
 from ponas_deploy.tables import store
 from ponas_deploy.tables.grid import SpaceKey
 from ponas_deploy.tables.latency import Conditions
@@ -83,10 +83,10 @@ def test_the_governor_stands_in_the_protocol(tiny: Space, monkeypatch: pytest.Mo
         tiny, this_machine().name, protocol=MeasurementProtocol(at_start={"governor": "performance"})
     )
     assert made_with(made.table)["governor"] == "performance"
-    assert inventory.serving(Target("cpu"), tiny) == (made,)  # not readable here: not compared
+    assert serving_tables.serving(Target("cpu"), tiny) == (made,)  # not readable here: not compared
     monkeypatch.setattr(place, "read_conditions", lambda: Reading(governor="powersave"))
-    assert inventory.serving(Target("cpu"), tiny) == ()
-    ((found, differ),) = inventory.outdated(Target("cpu"), tiny)
+    assert serving_tables.serving(Target("cpu"), tiny) == ()
+    ((found, differ),) = serving_tables.outdated(Target("cpu"), tiny)
     assert in_words(found, differ) == (
         f"table {made.name} was made with governor performance, here is governor powersave"
     )
@@ -97,9 +97,9 @@ def test_a_power_mode_that_changed_makes_a_table_stale(tiny: Space, monkeypatch:
     made = stored(tiny, there.name)
     environment = (*made.table.environment, ("power_mode", "nvpmodel 2 (15W)"))
     made = stored(tiny, there.name, environment=environment)
-    assert inventory.serving(Target("cpu"), tiny) == (made,)
+    assert serving_tables.serving(Target("cpu"), tiny) == (made,)
     monkeypatch.setattr(place, "this_machine", lambda: there)
-    ((_, (differ,)),) = inventory.outdated(Target("cpu"), tiny)
+    ((_, (differ,)),) = serving_tables.outdated(Target("cpu"), tiny)
     assert differ == Difference("power_mode", "nvpmodel 2 (15W)", "nvpmodel 0 (MAXN)")
     assert devices.this_machine() is not there
 
@@ -108,7 +108,7 @@ def test_tables_of_two_power_modes_serve_in_turn(tiny: Space, monkeypatch: pytes
     modes, profiled, notes = ("nvpmodel 0 (MAXN)", "nvpmodel 2 (15W)"), list[str](), list[str]()
 
     def profile(conditions: Conditions, space: Space, *given: object, **more: object) -> StoredTable:
-        path = inventory.path_at(place.HERE, conditions, SpaceKey.of(space))
+        path = making.path_at(place.HERE, conditions, SpaceKey.of(space))
         environment = (*place.HERE.environment(), *get_backend(conditions.backend).environment())
         made = stored(space, conditions.device, environment=environment)
         made.path.rename(path)
@@ -168,26 +168,26 @@ def test_a_stale_table_that_is_named_is_used_with_a_caveat(
     tiny: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old, target = of_older_runtime(tiny), Target("cpu")
-    assert inventory.given(target, (tiny,), (old,)) == (old,)
-    (sentence,) = inventory.caveats(target, old)
+    assert serving_tables.given(target, (tiny,), (old,)) == (old,)
+    (sentence,) = serving_tables.caveats(target, old)
     assert "was made with onnxruntime 0.1, here is onnxruntime" in sentence
     assert sentence.endswith(f"its predictions may be off (ponas table recheck {old.name}).")
     fresh = stored(tiny, this_machine().name)
-    assert inventory.caveats(target, fresh) == ()
+    assert serving_tables.caveats(target, fresh) == ()
     monkeypatch.setattr(store, "SHIPPED", home())
-    assert "came with the package" in inventory.caveats(target, fresh)[0]
-    assert inventory.caveats(Target("jetson"), old) == ()
+    assert "came with the package" in serving_tables.caveats(target, fresh)[0]
+    assert serving_tables.caveats(Target("jetson"), old) == ()
 
 
 def test_what_can_be_rechecked_here(tiny: Space, tmp_path: Path) -> None:
     old = of_older_runtime(tiny)
-    assert inventory.own_tables(Target("cpu"), tiny) == (old,)
-    assert inventory.device_of(old) == Target("cpu")
+    assert serving_tables.own_tables(Target("cpu"), tiny) == (old,)
+    assert device_of(old) == Target("cpu")
     assert [difference.what for difference in differences(old)] == ["runtime"]
     with pytest.raises(PonasError, match=r"no table of yours is of this machine .* and fits"):
-        inventory.own_tables(Target("cpu", threads=2), tiny)
+        serving_tables.own_tables(Target("cpu", threads=2), tiny)
     with pytest.raises(TableMismatchError, match=r"is of jetson, this machine is .*: recheck it there"):
-        inventory.device_of(stored(tiny, "jetson"))
+        device_of(stored(tiny, "jetson"))
 
 
 def test_a_stale_table_of_this_machines_gpu_makes_no_promise(

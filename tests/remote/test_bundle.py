@@ -31,8 +31,9 @@ from ponas_deploy.machines.conditions import clock_settings
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.profiling.bundle import MAIN, BundleOptions, levels, make_bundle
 from ponas_deploy.profiling.bundle_result import import_result, tables_of
-from ponas_deploy.profiling.inventory import Target, serving
 from ponas_deploy.profiling.models import blocks_of
+from ponas_deploy.profiling.serving_tables import serving
+from ponas_deploy.profiling.target import Target
 from ponas_deploy.remote.parcels import unpacked
 from ponas_deploy.tables.files import load_latency_table
 from running import until

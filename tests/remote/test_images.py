@@ -15,8 +15,8 @@ from hypothesis.extra.numpy import arrays
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.boards.book import Entry
 from ponas_deploy.boards.link import Link
-from ponas_deploy.profiling.inventory import Target
 from ponas_deploy.profiling.places import reached
+from ponas_deploy.profiling.target import Target
 from ponas_deploy.remote.images import Packing, grouped, unpacked
 from ponas_deploy.remote.place import place_on
 

@@ -98,4 +98,4 @@ def test_a_profile_sends_less_than_a_megabyte_and_far_less_the_next_time(
             send_as_a_profile(place, space, seed)
             sent.append(place.job.sent_bytes)
     assert sent[0] < 1e6
-    assert sent[1] < 125_000
+    assert sent[1] < 35_000

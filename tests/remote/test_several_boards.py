@@ -32,10 +32,10 @@ from ponas_deploy.files.home import home
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.measuring.protocol import Plan
-from ponas_deploy.profiling import inventory
-from ponas_deploy.profiling.inventory import Target
+from ponas_deploy.profiling import making
 from ponas_deploy.profiling.progress import OnProgress, ProfilingProgress
 from ponas_deploy.profiling.tables import ProfileOptions
+from ponas_deploy.profiling.target import Target
 from ponas_deploy.profiling.together import ProfilesError, profile_devices
 from ponas_deploy.remote.job import Job
 from ponas_deploy.remote.place import BoardPlace
@@ -55,7 +55,7 @@ PROFILE = ("profile", *BOTH, "--space", "tiny", "--resolution", "32", "--classes
 def boards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Place]]:
     """Their private folders; at the end nothing runs there, and nobody holds a lock."""
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
-    monkeypatch.setattr(inventory, "plan_for", lambda backend: PLAN)
+    monkeypatch.setattr(making, "plan_for", lambda backend: PLAN)
     monkeypatch.setitem(SPACES, "tiny", tiny_space)
     monkeypatch.chdir(tmp_path)
     found = {}
@@ -143,7 +143,7 @@ def test_one_interrupt_ends_all(monkeypatch: pytest.MonkeyPatch, boards: dict[st
             together.wait(60)
         assert number < 3, "it goes on"
 
-    monkeypatch.setattr(inventory, "plan_for", lambda backend: replace(PLAN, max_rounds=50, floor_rounds=50))
+    monkeypatch.setattr(making, "plan_for", lambda backend: replace(PLAN, max_rounds=50, floor_rounds=50))
     before_rounds(monkeypatch, meet)
     others = set(threading.enumerate())
     with pytest.raises(KeyboardInterrupt):

@@ -14,7 +14,8 @@ from ponas_deploy.commands import app
 from ponas_deploy.engines.deployment import deploy
 from ponas_deploy.engines.task import random_source
 from ponas_deploy.errors import BudgetError, FileFormatError, UnknownNameError
-from ponas_deploy.profiling.inventory import Target, profile_there, serving
+from ponas_deploy.profiling.serving_tables import serving
+from ponas_deploy.profiling.target import Target, profile_there
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.specialize import specialize
 from ponas_deploy.tables.accuracy import AccuracyTable

@@ -12,9 +12,9 @@ from ponas_deploy.backends import get_backend
 from ponas_deploy.errors import OverwriteError, PonasError, TableMismatchError, UnknownNameError
 from ponas_deploy.files.home import home
 from ponas_deploy.machines.machine import this_machine
-from ponas_deploy.profiling import inventory
+from ponas_deploy.profiling import making, serving_tables
 from ponas_deploy.profiling.devices import known_devices
-from ponas_deploy.profiling.inventory import Target
+from ponas_deploy.profiling.target import Target
 from ponas_deploy.tables import store
 from ponas_deploy.tables.grid import SpaceKey
 from ponas_deploy.tables.latency import Conditions
@@ -50,15 +50,15 @@ def test_the_users_own_tables_hide_shipped_ones(
 def test_this_machine_is_served_by_its_own_fresh_tables(tiny: Space) -> None:
     target = Target("cpu")
     assert target.local
-    assert inventory.serving(target, tiny) == ()
-    runtimes = [conditions.backend for conditions in inventory.missing(target, ())]
+    assert serving_tables.serving(target, tiny) == ()
+    runtimes = [conditions.backend for conditions in making.missing(target, ())]
     assert runtimes == ["onnxruntime", "openvino"]
     native = [(runtime, precision) for runtime in runtimes for precision in get_backend(runtime).precisions()]
-    every = inventory.missing(target, (), every_precision=True)
+    every = making.missing(target, (), every_precision=True)
     assert [(conditions.backend, conditions.precision) for conditions in every] == native
     made = stored(tiny, this_machine().name)
-    assert inventory.serving(target, tiny) == (made,)
-    assert [conditions.backend for conditions in inventory.missing(target, (made,))] == ["openvino"]
+    assert serving_tables.serving(target, tiny) == (made,)
+    assert [conditions.backend for conditions in making.missing(target, (made,))] == ["openvino"]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_this_machine_is_served_by_its_own_fresh_tables(tiny: Space) -> None:
 def test_a_table_of_another_processor_or_runtime_does_not_serve(tiny: Space, changes: dict[str, str]) -> None:
     environment = {**dict(stored(tiny, this_machine().name).table.environment), **changes}
     stored(tiny, this_machine().name, environment=tuple(environment.items()))
-    assert inventory.serving(Target("cpu"), tiny) == ()
+    assert serving_tables.serving(Target("cpu"), tiny) == ()
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_a_table_of_another_processor_or_runtime_does_not_serve(tiny: Space, cha
 )
 def test_tables_of_other_conditions_do_not_serve(tiny: Space, other: Target, space: Space) -> None:
     stored(tiny, this_machine().name)
-    assert inventory.serving(other, space) == ()
+    assert serving_tables.serving(other, space) == ()
 
 
 def test_a_target_takes_lists_and_refuses_nothing_to_run() -> None:
@@ -95,12 +95,12 @@ def test_a_target_takes_lists_and_refuses_nothing_to_run() -> None:
 
 def test_another_device_is_served_as_it_was_measured_there(tiny: Space) -> None:
     foreign = stored(tiny, "jetson", environment=(("processor", "a Jetson"), ("runtime", "older")))
-    assert inventory.serving(Target("jetson"), tiny) == (foreign,)
-    assert inventory.missing(Target("jetson"), ()) == ()
+    assert serving_tables.serving(Target("jetson"), tiny) == (foreign,)
+    assert making.missing(Target("jetson"), ()) == ()
     with pytest.raises(PonasError, match=r"no table of jetson serves: .* is of threads 1, not 4"):
-        inventory.serving(Target("jetson", threads=4), tiny)
+        serving_tables.serving(Target("jetson", threads=4), tiny)
     with pytest.raises(UnknownNameError, match="unknown device 'raspberry': known are"):
-        inventory.serving(Target("raspberry"), tiny)
+        serving_tables.serving(Target("raspberry"), tiny)
 
 
 def test_a_table_may_lie_under_any_name_and_a_broken_one_stops_nobody(tiny: Space) -> None:
@@ -109,7 +109,7 @@ def test_a_table_may_lie_under_any_name_and_a_broken_one_stops_nobody(tiny: Spac
     moved.parent.mkdir()
     made.path.rename(moved)
     moved.with_name("broken.json").write_text("{")
-    (found,) = inventory.serving(Target("Pi 5 (lab)"), tiny)
+    (found,) = serving_tables.serving(Target("Pi 5 (lab)"), tiny)
     assert (found.path, found.device) == (moved, "pi-5-lab")
     (problem,) = store.latency_tables()[1]
     assert "broken.json" in str(problem)
@@ -117,7 +117,7 @@ def test_a_table_may_lie_under_any_name_and_a_broken_one_stops_nobody(tiny: Spac
 
 def test_a_named_table_of_something_else_is_refused(tiny: Space) -> None:
     made = stored(tiny, "jetson")
-    assert inventory.given(Target("jetson"), (tiny,), (made,)) == (made,)
+    assert serving_tables.given(Target("jetson"), (tiny,), (made,)) == (made,)
     for target, space, words in (
         (Target("cpu"), tiny, "is of device jetson"),
         (Target("jetson"), tiny_space(resolution=64), "is of resolution 32, not 64"),
@@ -125,22 +125,22 @@ def test_a_named_table_of_something_else_is_refused(tiny: Space) -> None:
         (Target("jetson", precisions=("bf16",)), tiny, "is of precision fp32, not bf16"),
     ):
         with pytest.raises(TableMismatchError, match=words):
-            inventory.given(target, (space,), (made,))
+            serving_tables.given(target, (space,), (made,))
 
 
 def test_unknown_runtimes_and_precisions_are_listed(tiny: Space) -> None:
     with pytest.raises(UnknownNameError, match=r"onnxruntime, .*openvino, "):
-        inventory.missing(Target("cpu", backends=("tvm",)), ())
+        making.missing(Target("cpu", backends=("tvm",)), ())
     with pytest.raises(UnknownNameError, match="fp32"):
-        inventory.missing(Target("cpu", backends=("onnxruntime",), precisions=("int4",)), ())
+        making.missing(Target("cpu", backends=("onnxruntime",), precisions=("int4",)), ())
     with pytest.raises(UnknownNameError, match="int4"):
-        inventory.missing(Target("cpu", precisions=("int4",)), ())
+        making.missing(Target("cpu", precisions=("int4",)), ())
 
 
 def test_a_measurement_is_not_overwritten(tiny: Space) -> None:
     made = stored(tiny, this_machine().name)
     with pytest.raises(OverwriteError):
-        inventory.make_table(made.conditions, tiny, time_budget_s=5)
+        making.make_table(made.conditions, tiny, time_budget_s=5)
 
 
 def test_a_table_that_names_no_device_cannot_make_an_engine(tiny: Space) -> None:
@@ -169,7 +169,7 @@ def test_tables_of_two_power_modes_lie_side_by_side_and_the_newest_serves(tiny: 
     assert known_devices()["jetson"] == (fast, slow)
     assert store.latency_table(fast.name) == fast
     notes = list[str]()
-    assert inventory.serving(Target("jetson"), tiny, on_note=notes.append) == (slow,)
+    assert serving_tables.serving(Target("jetson"), tiny, on_note=notes.append) == (slow,)
     assert notes == [f"{fast.name} is left out: {slow.name}, of power mode nvpmodel 2 (15W), was made later"]
     assert as_stored(slow.table).path == slow.path
 
@@ -190,7 +190,7 @@ def test_a_table_at_the_path_of_older_versions_stays_there(tiny: Space) -> None:
     assert store.latency_path(*of, mode) == older.path == plain
     assert store.latency_path(*of, "nvpmodel 2 (15W)") != plain
     assert store.latency_path(*of, mode, home()) == home() / named.name
-    assert inventory.serving(Target("jetson"), tiny) == (older,)
+    assert serving_tables.serving(Target("jetson"), tiny) == (older,)
     plain.write_text("{")
     assert store.latency_path(*of, mode) == named
 

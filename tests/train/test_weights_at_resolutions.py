@@ -17,7 +17,7 @@ from photos import picture
 from ponas_deploy.engines.deployment import deploy
 from ponas_deploy.engines.engine import Engine
 from ponas_deploy.errors import PonasError
-from ponas_deploy.profiling.inventory import Target
+from ponas_deploy.profiling.target import Target
 from ponas_deploy.tables import store
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.grid import Grid, SpaceKey

@@ -11,7 +11,7 @@ from ponas_deploy.commands.output import note, print_json, show
 if TYPE_CHECKING:
     from ponas_deploy.boards.book import Entry
     from ponas_deploy.boards.facts import BoardFacts, BoardRecord
-    from ponas_deploy.profiling.inventory import Target
+    from ponas_deploy.profiling.target import Target
     from ponas_deploy.tables.store import StoredTable
 
 BoardName: TypeAlias = Annotated[

@@ -18,7 +18,7 @@ def show(name: BoardName, json: Json = False) -> None:
     from ponas_deploy.boards.book import find_board, required_board
     from ponas_deploy.boards.facts import kept_record
     from ponas_deploy.profiling.devices import known_devices
-    from ponas_deploy.profiling.inventory import Target
+    from ponas_deploy.profiling.target import Target
 
     if find_board(name) is None and (tables := known_devices().get(Target(name).device_name)):
         show_without_board(Target(name), tables, json=json)

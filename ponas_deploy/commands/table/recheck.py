@@ -72,8 +72,9 @@ def recheck(
     from ponas_deploy.checks.latency_table import recheck as recheck_table
     from ponas_deploy.checks.latency_table import rechecks_document
     from ponas_deploy.commands.output import note, print_json, show
-    from ponas_deploy.profiling import inventory
+    from ponas_deploy.profiling import serving_tables
     from ponas_deploy.profiling.places import reached
+    from ponas_deploy.profiling.target import Target
     from ponas_deploy.tables import store
     from ponas_deploy.tables.chosen_space import chosen_space
     from searchspace import build_space
@@ -86,9 +87,9 @@ def recheck(
         refuse_threads(threads, device)
         chosen = chosen_space(space, tables=[losses])
         built = build_space(chosen.name, resolution, classes)
-        target = inventory.Target(device, tuple(backend or ()), tuple(precision or ()), threads, batch)
+        target = Target(device, tuple(backend or ()), tuple(precision or ()), threads, batch)
         with reached(target, "recheck", note) as place:
-            tables = inventory.own_tables(target, built, place)
+            tables = serving_tables.own_tables(target, built, place)
     found = []
     for stored in tables:
         found.append(recheck_table(stored, losses, seconds=time, seed=seed, on_note=note))
