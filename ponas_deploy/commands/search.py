@@ -86,7 +86,7 @@ def search(
 
     one_thread()
     from ponas_deploy.engines.evolution_search import evolution_search, plain_budget
-    from ponas_deploy.profiling.inventory import THIS_MACHINE
+    from ponas_deploy.profiling.target import THIS_MACHINE
     from ponas_deploy.search.evolution import EvolutionSettings
     from train.runs import open_run
 
