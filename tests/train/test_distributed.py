@@ -17,6 +17,7 @@ if not torch.distributed.is_available() or not hasattr(os, "fork"):
     pytest.skip("needs torch.distributed and fork", allow_module_level=True)
 from forked import PATH, ROOT, script
 from tiny_elastic import known
+from tiny_paths import known as known_paths
 from tiny_training import splits
 
 from ponas_deploy.files.weights import read_weights
@@ -73,16 +74,23 @@ def test_two_processes_come_to_the_table_and_the_weights_of_one(
         assert difference(two / f"{stage}-0-of-2.safetensors", own) < TOLERANCE
 
 
+@pytest.mark.parametrize(
+    ("run", "files"),
+    [("shrunk", ["meta.safetensors", "weights.safetensors"]), ("paths", ["weights.safetensors"])],
+)
 def test_two_processes_come_to_the_supernet_of_one(
-    alone: tuple[Path, dict[str, list[object]]], two: Path, monkeypatch: pytest.MonkeyPatch
+    alone: tuple[Path, dict[str, list[object]]],
+    two: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    run: str,
+    files: list[str],
 ) -> None:
     known(monkeypatch)
+    known_paths(monkeypatch)
     one, _ = alone
-    for name in ("meta.safetensors", "weights.safetensors"):
-        assert difference(two / "shrunk" / name, one / "shrunk" / name) < TOLERANCE
-    mine, other = (
-        (folder / "shrunk" / "subnets-fit-1.csv").read_text().splitlines() for folder in (one, two)
-    )
+    for name in files:
+        assert difference(two / run / name, one / run / name) < TOLERANCE
+    mine, other = ((folder / run / "subnets-fit-1.csv").read_text().splitlines() for folder in (one, two))
     assert len(mine) == len(other) == 21
     assert [line.rpartition(",")[0] for line in mine] == [line.rpartition(",")[0] for line in other]
 

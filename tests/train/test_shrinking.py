@@ -196,7 +196,7 @@ def test_the_command_ends_with_a_fitted_table_that_other_commands_read(
     other = ["train", "table", "--run", "run", "--device", "cpu"]
     refused = CliRunner().invoke(app, [*other, "--method", "progressive"])
     assert refused.exit_code == 1
-    assert "run was trained by progressive shrinking: it has no table" in refused.stderr
+    assert "run has no progressive table, because its layers were not fine-tuned" in refused.stderr
     fitted = CliRunner().invoke(app, [*other, "--networks", "20", "--json"], catch_exceptions=False)
     assert json.loads(fitted.stdout)["table"] == "run/accuracy-fitted.json"
 

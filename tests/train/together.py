@@ -20,6 +20,8 @@ import pytest
 import torch
 from forked import child, ended
 from tiny_elastic import fit, known
+from tiny_paths import SETTINGS as PATHS
+from tiny_paths import known as known_paths
 from tiny_training import CPU, FINE_TUNE, META, changed, splits
 
 from ponas_deploy.errors import PonasError
@@ -47,6 +49,7 @@ def whole(folder: Path) -> None:
     """A run; then the meta network and a layer with the whole path alone, so that all can show weights."""
     train_run(LEARNING, folder / "run")
     fitted_run(SHRINKING, folder / "shrunk", fit)
+    fitted_run(PATHS, folder / "paths", fit)
     space = build_space("tiny", 16, 3)
     with distributed.joined(CPU.device):
         network, _ = train_meta(space, splits(), LEARNING.meta, seed=1, compute=CPU)
@@ -133,6 +136,7 @@ def two(work: Callable[[Path], None], folder: Path) -> tuple[list[int], str]:
 
 if __name__ == "__main__":
     known(pytest.MonkeyPatch())
+    known_paths(pytest.MonkeyPatch())
     place = Path(sys.argv[1])
     if distributed.launched():
         ending(whole, place)

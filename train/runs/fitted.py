@@ -22,7 +22,6 @@ from ponas_deploy.tables.accuracy_file import write_accuracy_table
 from searchspace import Space
 from train.compute import Compute, distributed
 from train.files import RunLog, RunPaths, lock
-from train.networks import refuse_inelastic
 from train.progress import OnProgress, TrainingProgress, both, silent
 from train.runs import shrinking, single_path
 from train.runs.enough import refuse_few, too_small
@@ -34,13 +33,13 @@ from train.settings import RECIPES, TrainSettings, dotted, recipe_of
 
 @dataclass(frozen=True, slots=True)
 class _Recipe:
-    """The stages of a recipe, the last of which leaves the supernet; how many networks its table is fitted
-    to.
+    """The stages of a recipe, the last of which leaves the supernet; its table is fitted to `networks`.
 
-    `refuse` raises for a space that it cannot train. `epochs` are those of the table's origin, by stage.
+    `refuse` raises for a space that it cannot train as it is asked to. `epochs` are those of the table's
+    origin, by stage.
     """
 
-    refuse: Callable[[Space], None]
+    refuse: Callable[[Space, TrainSettings], None]
     stages: Callable[[RunFolder, TrainSettings], Sequence[Stage]]
     networks: Callable[[TrainSettings], int]
     epochs: Callable[[Space, TrainSettings], tuple[tuple[str, int], ...]]
@@ -48,10 +47,10 @@ class _Recipe:
 
 _RECIPES = {
     "shrinking": _Recipe(
-        refuse_inelastic, shrinking.stages, lambda asked: asked.shrink.networks, shrinking.epochs
+        shrinking.refuse, shrinking.stages, lambda asked: asked.shrink.networks, shrinking.epochs
     ),
     "single-path": _Recipe(
-        lambda space: None,
+        single_path.refuse,
         single_path.stages,
         lambda asked: asked.single_path.networks,
         single_path.epochs,
@@ -73,7 +72,7 @@ def fitted_run(
     recipe cannot train or that is not made for the resolution, PonasError for too few images.
     """
     recipe = _RECIPES[recipe_of(settings)]
-    recipe.refuse(space_of(settings))  # before an image is read
+    recipe.refuse(space_of(settings), settings)  # before an image is read
     leads = distributed.leads()
     compute = Compute.on(settings.device, settings.workers, settings.precision)
     paths = RunPaths(run_dir)

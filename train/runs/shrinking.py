@@ -10,7 +10,7 @@ from ponas_deploy.files.weights import read_weights, write_weights
 from searchspace import Space
 from searchspace.elastic import ELASTIC
 from train.compute import distributed
-from train.networks import ElasticNetwork, Network, describe
+from train.networks import ElasticNetwork, Network, describe, refuse_inelastic
 from train.runs.folder import RunFolder, RunJob, Stage
 from train.settings import TrainSettings
 from train.stages import (
@@ -21,6 +21,11 @@ from train.stages import (
     train_largest,
     train_step,
 )
+
+
+def refuse(space: Space, settings: TrainSettings) -> None:
+    """SpaceError for a space whose candidates are no parts of one network."""
+    refuse_inelastic(space)
 
 
 def stages(folder: RunFolder, settings: TrainSettings) -> tuple[Stage, ...]:

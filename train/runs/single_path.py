@@ -11,6 +11,12 @@ from train.networks import describe, to_arrays
 from train.runs.folder import RunFolder, RunJob, Stage
 from train.settings import TrainSettings
 from train.stages import train_single_path
+from train.stages.paths import RULES
+
+
+def refuse(space: Space, settings: TrainSettings) -> None:
+    """PonasError for layers of different numbers of candidates, where a fair rule was asked for."""
+    RULES[settings.single_path.sampling](space)
 
 
 def stages(folder: RunFolder, settings: TrainSettings) -> tuple[Stage, ...]:

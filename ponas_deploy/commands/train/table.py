@@ -103,13 +103,13 @@ def table(
 
 
 def _refuse_fitted(table: AccuracyTable, run: Path) -> None:
-    """PonasError for a run in a space with stages: nothing was fine-tuned layer by layer there."""
+    """PonasError for a run of another recipe: nothing was fine-tuned layer by layer there."""
     from ponas_deploy.errors import PonasError
 
     if table.origin and table.origin.method == "fitted":
         raise PonasError(
-            f"{run} was trained by progressive shrinking: it has no table of layers that were fine-tuned one"
-            " after the other. Its accuracy.json is fitted to subnets; --method fitted makes another."
+            f"{run} has no progressive table, because its layers were not fine-tuned one after the other. Its"
+            " accuracy.json is fitted to subnets; --method fitted makes another."
         )
 
 
