@@ -1,7 +1,7 @@
 """The exact front of a fitted accuracy table beside evolution search, on the same supernet.
 
     python -m benchmarks.spos --run runs/digits-spos-shufflenet-quick
-    python -m benchmarks.spos --networks 40 --epochs 1 --seeds 1
+    python -m benchmarks.spos --networks 80 --epochs 1 --seeds 1
 
 A table for people, then one JSON line. Each way picks a network within each of five ceilings on MACs, and
 may evaluate --networks networks of the supernet for all five together:
@@ -43,6 +43,7 @@ from searchspace import Architecture
 from train.compute import Compute
 from train.progress import silent
 from train.runs import Run, SubnetEvaluator, SubnetsWanted, evaluated_subnets
+from train.settings.shrinking import LEAST_NETWORKS
 from train.stages import Choices, Supernet, evaluate_subnets
 
 SHARES = (0.2, 0.35, 0.5, 0.65, 0.8)
@@ -165,6 +166,8 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=1000, help="that each way may evaluate")
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
+    if options.networks < (least := LEAST_NETWORKS + SHORTLIST * len(SHARES)):
+        parser.error(f"a table and its shortlists need {least} networks")
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
         opened(folder, options.run, options.space, options.epochs)

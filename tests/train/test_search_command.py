@@ -294,10 +294,7 @@ def test_what_cannot_be_met_is_refused_before_anything_is_evaluated(run: Run, fo
         run("--latency", "2ms", "--device", "board"),
         "no architecture meets 2 ms on board: the fastest one takes 6.5 ms. Ask for 6.5 ms or more.",
     )
-    cheapest_large = min(macs(choices) for choices in EVERY if latency_ms(choices) <= 6.6)
-    assert cheapest_large == min(map(macs, EVERY)), "the fastest is the smallest here, so"
-    reversed_ms = tuple(row[::-1] for row in MS)
-    stored(space(), "other", grid=Grid.over(space(), reversed_ms, 0.5))
+    stored(space(), "other", grid=Grid.over(space(), [row[::-1] for row in MS], 0.5))
     least = int(min(map(macs, EVERY)))
     refused(
         run("--latency", "6.5ms", "--flops", least, "--device", "other"),
