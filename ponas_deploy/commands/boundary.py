@@ -44,6 +44,7 @@ _ADVICE = {
 _KEPT = {
     "profile": "the same command goes on from here.",
     "networks": "the networks that were measured are kept, and the same command goes on from there.",
+    "search": "the networks that were evaluated are kept, and the same command goes on from there.",
     "specialize": "what was profiled is kept, no engine is: the same command goes on from there.",
     "export": "nothing was kept, and an engine that was there is as it was: the same command starts again.",
 }

@@ -115,15 +115,15 @@ def compare(
 
     With --device of this machine (cpu, gpu), or of a board without ARCH, every network is built and timed
     there in the same rounds by the protocol of engines: twenty stock networks (the extra stock builds them;
-    models once built are kept), --onnx models of yours, networks that you name (published ones of any
-    family, at the resolution of their top-1), and the best of the space within each budget by the device's
-    latency table, which is made where it is missing. One table, the fastest first: measured latency, top-1,
-    parameters, MACs, and who is on the front of all. A top-1 is published (with the recipe of its weights),
-    given by you, or predicted: of inherited weights that were not fine-tuned. For each budget a sentence
-    says what specialising gains over the best other network that is as fast. Latencies that differ by less
-    than the noise floor are said to be not resolved; a gain within them or within the error of a prediction
-    is not told. Every runtime of the processor at its first precision, unless --backend or --precision name
-    some; one that fails is left out.
+    models once built are kept), --onnx models of yours, networks that you name (only here also published
+    ones of any family, at the resolution of their top-1), and the best of the space within each budget by the
+    device's latency table, which is made where it is missing. One table, the fastest first: measured
+    latency, top-1, parameters, MACs, and who is on the front of all. A top-1 is published (with the recipe
+    of its weights), given by you, or predicted: of inherited weights that were not fine-tuned. For each
+    budget a sentence says what specialising gains over the best other network that is as fast. Latencies
+    that differ by less than the noise floor are said to be not resolved; a gain within them or within the
+    error of a prediction is not told. Every runtime of the processor at its first precision, unless
+    --backend or --precision name some; one that fails is left out.
 
     \b
     Examples:

@@ -54,13 +54,19 @@ def search(
         int, typer.Option(metavar="N", min=1, help="Best networks that the next ones are made of.")
     ] = 10,
     mutants: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="Mutants of a generation; default half of it.")
+        int | None,
+        typer.Option(
+            metavar="N", min=0, show_default="half of it or what is left", help="Mutants of a generation."
+        ),
     ] = None,
     mutation: Annotated[
         float, typer.Option(metavar="SHARE", min=0, max=1, help="How likely a layer of a mutant changes.")
     ] = 0.1,
     crossovers: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="Crossovers of a generation; default half of it.")
+        int | None,
+        typer.Option(
+            metavar="N", min=0, show_default="half of it or what is left", help="Crossovers of a generation."
+        ),
     ] = None,
     seed: Seed = 0,
     on: Annotated[
@@ -92,14 +98,13 @@ def search(
 
     if own:
         raise typer.BadParameter("one limit is for all: leave out the name of the device.")
-    half = population // 2
     settings = EvolutionSettings(
         generations,
         population,
         parents,
-        half if mutants is None else mutants,
+        _children(population, mutants, crossovers),
         mutation,
-        half if crossovers is None else crossovers,
+        _children(population, crossovers, mutants),
     )
     weights, budget = _weights(run), plain_budget(limits)
     with training_bars() as on_progress:
@@ -128,6 +133,11 @@ def search(
         f"next: ponas train specialized {found.best.architecture.name} --weights {weights}, or"
         f" ponas export {found.best.architecture.name} --weights {weights} --out engine"
     )
+
+
+def _children(population: int, asked: int | None, others: int | None) -> int:
+    """So many as are asked for, else half of a generation, or what the `others` that are asked for leave."""
+    return min(population // 2, max(population - (others or 0), 0)) if asked is None else asked
 
 
 def _weights(run: Path) -> Path:

@@ -137,7 +137,7 @@ def _open(path: Path) -> int:
 def _lock(file: int, path: Path) -> None:
     if not lock(file):
         raise MeasurementError(
-            f"{path} is being written by another profile: wait for it, two at once spoil both."
+            f"{path} is being written by another command: wait for it, two at once spoil both."
         )
 
 

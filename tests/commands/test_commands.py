@@ -246,6 +246,7 @@ def raising(error: BaseException) -> typer.Typer:
     @failing.command()
     @failing.command("profile")
     @failing.command("export")
+    @failing.command("search")
     def fail() -> None:
         raise error
 
@@ -260,6 +261,8 @@ def test_ctrl_c_is_130_with_a_line() -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (130, "", "interrupted\n")
     result = CliRunner().invoke(raising(KeyboardInterrupt()), ["profile"])
     assert result.stderr == "interrupted: the same command goes on from here.\n"
+    result = CliRunner().invoke(raising(KeyboardInterrupt()), ["search"])
+    assert result.stderr.startswith("interrupted: the networks that were evaluated are kept")
     result = CliRunner().invoke(raising(KeyboardInterrupt()), ["export"])
     assert result.stderr.startswith("interrupted: nothing was kept")
     assert result.stderr.endswith("the same command starts again.\n")

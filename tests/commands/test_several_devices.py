@@ -173,6 +173,15 @@ def test_networks_are_predicted_on_the_tables_of_devices() -> None:
     assert "bf16" not in report.stdout
 
 
+def test_published_networks_of_other_families_are_compared_only_where_they_are_measured() -> None:
+    done = run("compare", "MobileNetV3-Large", *BOTH)
+    assert done.exit_code == 1
+    table = str(min((home() / "latency").rglob("*.json")))
+    done = run("compare", "MobileNetV3-Large", "--latency-table", table)
+    assert (done.exit_code, "belongs to space" in done.output) == (1, True)
+    assert "only here also published ones of any" in " ".join(run("compare", "--help").output.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

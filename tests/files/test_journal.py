@@ -85,7 +85,7 @@ def test_a_line_that_is_no_entry_is_named(path: Path, line: bytes) -> None:
 
 
 def test_two_at_once_are_refused(path: Path) -> None:
-    with Journal(path, HEADER), pytest.raises(MeasurementError, match="another profile"):
+    with Journal(path, HEADER), pytest.raises(MeasurementError, match="another command"):
         Journal(path, HEADER)
     with Journal(path, HEADER) as book:
         assert book.entries == ()

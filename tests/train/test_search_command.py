@@ -263,6 +263,19 @@ def test_the_front_and_what_is_printed_are_as_declared(run: Run) -> None:
     assert f"next: ponas train specialized {found['best']['text']} --weights" in shown.stderr
 
 
+def test_a_line_of_the_journal_without_a_network_is_named(run: Run, folder: Path) -> None:
+    entries = document(run("--flops", middle(), "--json"))["evaluations"]
+    with (folder / "search-0.journal").open("a") as journal:
+        journal.write('{"foo": 1}\n')
+    refused(run("--flops", middle()), f"search-0.journal, line {entries + 2}, choices: is missing")
+
+
+@pytest.mark.parametrize(("asked", "other"), [("--mutants", "crossovers"), ("--crossovers", "mutants")])
+def test_children_of_one_kind_fill_what_those_of_the_other_leave(run: Run, asked: str, other: str) -> None:
+    document(run("--params", "1G", asked, "7", "--json"))
+    refused(run("--params", "1G", asked, "9"), f"0 {other}" if other == "crossovers" else f"0 {other} and 9")
+
+
 @pytest.mark.parametrize("source", ["csv", "named", "device", "this machine"])
 def test_latency_is_limited_by_a_table(run: Run, tmp_path: Path, source: str) -> None:
     """Of a file whose layers and candidates come in another order, of one of ours, of a device's own."""
@@ -283,7 +296,8 @@ def test_latency_is_limited_by_a_table(run: Run, tmp_path: Path, source: str) ->
     for choices in evaluated(found):
         assert latency_ms(choices) <= 12.0
     best = found["best"]
-    assert best["costs"]["latency_ms"] == pytest.approx(latency_ms(tuple(best["choices"])))
+    assert best["predicted_ms"] == pytest.approx(latency_ms(tuple(best["choices"])))
+    assert "latency_ms" not in best["costs"], "what is predicted does not stand among what is counted"
     assert "predicted latency" in run("--latency", "12ms", *given).stdout
 
 
@@ -310,7 +324,7 @@ def test_what_does_not_belong_together_is_refused(run: Run, folder: Path, tmp_pa
     refused(
         run("--flops", "1G", "--space", "ponas"), "--space ponas was asked for, but the weights are for tiny"
     )
-    refused(run("--flops", "1G", "--population", "4", "--mutants", "5"), "5 mutants and 2 crossovers")
+    refused(run("--flops", "1G", "--population", "4", "--mutants", "5"), "5 mutants and 0 crossovers")
     refused(run("--latency", "board=5ms"), "one limit is for all", 2)
     other = replace(stored(space(), "board").table, space=SpaceKey.of(space(32, 10)))
     write_latency_table(other, tmp_path / "other.json")

@@ -16,7 +16,7 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ponas_deploy.errors import WeightsError
+from ponas_deploy.errors import FileFormatError, WeightsError
 from ponas_deploy.files.journal import Journal
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.files.records import sha256
@@ -200,7 +200,7 @@ class SubnetEvaluator:
 
         self.run, self._seed, self._compute = run, seed, Compute.on(device, lanes=0)
         self._journal = Journal(path, {**header, **_header(run, seed)})
-        self._known = {tuple(entry["choices"]): entry for entry in self._journal.entries}
+        self._known = _by_choices(self._journal)
         self._supernet: Supernet | None = None
         if self._journal.note:
             on_note(self._journal.note)
@@ -247,6 +247,24 @@ class SubnetEvaluator:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._journal.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What every line of the journal says of a network."""
+
+    choices: tuple[str, ...]
+    top1_pct: float
+    halves_pct: tuple[float, float]
+
+
+def _by_choices(journal: Journal) -> dict[Choices, dict[str, Any]]:
+    """What a journal held, by network; it is closed before the FileFormatError of a line without one."""
+    try:
+        return {line.read(_Entry).choices: line.data for line in journal.lines}
+    except FileFormatError:
+        journal.close()
+        raise
 
 
 def _grown(found: EvaluatedSubnets, rows: Sequence[dict[str, Any]]) -> EvaluatedSubnets:

@@ -6,18 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ponas_deploy.engines.evolution_search import Found, Searched
+from ponas_deploy.search.costs import LATENCY
 
 
 @dataclass(frozen=True, slots=True)
 class FoundNetwork:
-    """A network of a search: top-1 in percent on the validation images, costs by the names of their columns.
+    """A network of a search: top-1 in percent on the validation images, counted costs by their columns.
 
-    The latency among them is predicted. `generation` counts from 0.
+    `predicted_ms` is None without a latency table. `generation` counts from 0.
     """
 
     choices: tuple[str, ...]
     text: str
     top1_pct: float
+    predicted_ms: float | None
     costs: Mapping[str, float]
     generation: int
 
@@ -48,7 +50,8 @@ def search_document(found: Searched) -> SearchDocument:
 
 
 def _network(found: Found) -> FoundNetwork:
-    architecture = found.architecture
+    architecture, costs = found.architecture, dict(found.costs)
+    predicted_ms = costs.pop(LATENCY.name, None)
     return FoundNetwork(
-        architecture.choices, architecture.text, found.top1_pct, found.costs, found.generation
+        architecture.choices, architecture.text, found.top1_pct, predicted_ms, costs, found.generation
     )
