@@ -8,8 +8,8 @@ supernets.
     head.classifier
 
 `i` is a place in a row of convolutions, batch norms and ReLUs. A network's file does not name its candidates:
-each is told by its shapes. Batch norms of a supernet have no weight and no bias, which is the same as 1 and
-0.
+each is told by its shapes. The batch norms of a supernet have no weight and no bias, which is the same as 1
+and 0; where one of them has, all of them must.
 """
 
 from __future__ import annotations
@@ -88,11 +88,12 @@ def spos_authors_network(file: str, tensors: Mapping[str, Tensor]) -> AuthorsNet
 def _filled(
     wanted: Mapping[str, tuple[Shape, str]], found: Mapping[str, Tensor]
 ) -> Iterator[tuple[str, tuple[Shape, float]]]:
-    """The shapes and values of what a file does not have, and its batch norms need not, by our names."""
-    for name, (shape, ours) in wanted.items():
-        value = next((value for end, value in _FILLED.items() if ours.endswith(end)), None)
-        if value is not None and name not in found:
-            yield ours, (shape, value)
+    """The shapes and values of batch norms' weights and biases by our names; none where a file has any."""
+    filled = {name: end for name, (_, ours) in wanted.items() for end in _FILLED if ours.endswith(end)}
+    if filled.keys().isdisjoint(found):
+        for name, end in filled.items():
+            shape, ours = wanted[name]
+            yield ours, (shape, _FILLED[end])
 
 
 def _closest(layer: Layer, place: int, shapes: Mapping[str, Shape]) -> str:

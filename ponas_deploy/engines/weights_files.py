@@ -35,7 +35,7 @@ from searchspace.authors import AuthorsNetwork, authors_network, is_authors_layo
 from searchspace.mmrazor import is_mmrazor_layout, mmrazor_network
 from searchspace.ofa_authors import finished, is_ofa_layout, ofa_network
 from searchspace.ops import parameters
-from searchspace.space import STEM
+from searchspace.space import STEM, Space
 from searchspace.spaces import SPACES, build_space
 from searchspace.spos_authors import is_spos_authors_layout, spos_authors_network
 
@@ -105,15 +105,31 @@ def read_file(path: Path, on_note: OnNote = no_note) -> WeightsFile:
 
 
 def _space_of(tensors: Arrays) -> str:
-    """The first known space whose layers tensors are called after and whose stem is as wide; else empty."""
+    """The known space whose layers tensors are called after and whose stem is as wide; else empty.
+
+    Of several the one that most tensors fit.
+    """
+    spaces = [space for name in SPACES if _has_same_names(space := build_space(name), tensors)]
+    return max(spaces, key=lambda space: _fitting(space, tensors)).name if spaces else ""
+
+
+def _has_same_names(space: Space, tensors: Arrays) -> bool:
     layers = {".".join(name.split(".")[:2]) for name in tensors if name.startswith("layers.")}
-    for name in SPACES:
-        space = build_space(name)
-        stem = [one for one in parameters(space.stem, STEM) if one.name in tensors]
-        same = stem and all(tensors[one.name].shape == one.shape for one in stem)
-        if same and layers and layers <= set(map(layer_prefix, space.layers)):
-            return name
-    return ""
+    stem = [one for one in parameters(space.stem, STEM) if one.name in tensors]
+    same = bool(stem) and all(tensors[one.name].shape == one.shape for one in stem)
+    return same and bool(layers) and layers <= set(map(layer_prefix, space.layers))
+
+
+def _fitting(space: Space, tensors: Arrays) -> int:
+    """How many tensors are those of candidates, of a network or a supernet of the space."""
+    known = {
+        (one.name, one.shape)
+        for layer in space.layers
+        for candidate in layer.candidates
+        for before in (layer_prefix(layer), f"{layer_prefix(layer)}.{candidate.label}")
+        for one in parameters(candidate.ops, before)
+    }
+    return len(known & {(name, tensor.shape) for name, tensor in tensors.items()})
 
 
 def has_torch() -> bool:

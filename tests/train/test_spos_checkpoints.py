@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from ponas_deploy.engines.preprocessing import preprocessing_of
 from ponas_deploy.engines.weights_files import read_file
 from ponas_deploy.errors import FileFormatError, WeightsError
+from ponas_deploy.files.weights import write_weights
 from searchspace import Architecture, build_space, parse_architecture
+from searchspace.weights import random_weights
 from spos_layout import (
     MOBILE_LABELS,
     SHUFFLE_LABELS,
@@ -24,7 +26,9 @@ from spos_layout import (
     MMRazorNetwork,
     lively,
 )
-from train.networks import Network, load_arrays
+from train.networks import Network, load_arrays, to_arrays
+from train.networks.paths import PathSupernet
+from train.stages.paths import Uniform
 
 CLASSES, PX = 7, 64
 NAMES = {"spos-shufflenet": ["SPOS-MMRAZOR", "SPOS-PAPER"], "spos-proxyless": ["SPOS-ANGLENAS"]}
@@ -111,6 +115,33 @@ def test_the_authors_supernet_has_no_weights_in_its_batch_norms(tmp_path: Path) 
     space = build_space("spos-shufflenet-authors", PX, CLASSES)
     with torch.inference_mode():
         assert same(ours(path, Architecture(space, ("shuffle_3x3",) * 20), images()), theirs(images()))
+
+
+def test_a_batch_norm_of_a_supernet_without_what_the_others_have_is_named(tmp_path: Path) -> None:
+    state = dict(AuthorsNetwork((), CLASSES, supernet=True).state_dict())
+    widths = {name.removesuffix("running_mean"): mean for name, mean in state.items() if "_mean" in name}
+    for name, mean in widths.items():
+        state |= {f"{name}weight": torch.full_like(mean, 2.0), f"{name}bias": torch.ones_like(mean)}
+    found = read_file(saved(state, tmp_path / "affine.pth")).tensors
+    assert found["stem.conv.norm.weight"].tolist() == [2.0] * 16
+    del state["features.3.1.branch_main.4.weight"]
+    with pytest.raises(WeightsError, match=r"lacks features\.3\.1\.branch_main\.4\.weight\."):
+        read_file(saved(state, tmp_path / "lacking.pth"))
+
+
+@pytest.mark.parametrize("layout", ["network", "supernet"])
+@pytest.mark.parametrize("name", ["spos-shufflenet", "spos-shufflenet-authors", "spos-proxyless"])
+def test_tensors_without_a_header_are_of_the_space_that_they_fit(
+    name: str, layout: str, tmp_path: Path
+) -> None:
+    space = build_space(name, PX, CLASSES)
+    path = tmp_path / "weights.safetensors"
+    if layout == "network":
+        first = Architecture(space, tuple(layer.labels[0] for layer in space.layers))
+        write_weights(path, random_weights(first), {})
+    else:
+        write_weights(path, to_arrays(PathSupernet(space, Uniform(space)).state_dict()), {})
+    assert read_file(path).metadata["space"] == name
 
 
 def test_what_the_authors_networks_see_is_bgr_from_0_to_255(tmp_path: Path) -> None:
