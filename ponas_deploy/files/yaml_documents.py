@@ -2,7 +2,8 @@
 
 A value that stands once and is meant often (an alias) makes a few lines as large as a memory: it is refused.
 Of Python's own tags only NumPy's strings are read, which searches write in place of text; their characters
-lie in the file (UTF-32 in base64), and are decoded without NumPy's being asked.
+lie in the file (UTF-32 in base64), and are decoded without NumPy's being asked. Tags of anything else are
+refused, of keys as of values.
 """
 
 from __future__ import annotations
@@ -17,8 +18,13 @@ from ponas_deploy.files.documents import MOST_NESTED
 from ponas_deploy.files.opening import MIB, read_text
 
 MOST_YAML_BYTES = 16 * MIB
-_NUMBERS = ("tag:yaml.org,2002:float", "tag:yaml.org,2002:int")
-_PYTHON, _BINARY = "tag:yaml.org,2002:python/", "tag:yaml.org,2002:binary"
+_YAML = "tag:yaml.org,2002:"
+_NUMBERS = (f"{_YAML}float", f"{_YAML}int")
+_CORE = ("bool", "float", "int", "map", "null", "seq", "str")
+_UNTAGGED = ("timestamp", "value")
+"""What PyYAML calls dates and '=', which have no tag in the file."""
+_KNOWN = {f"{_YAML}{kind}" for kind in (*_CORE, *_UNTAGGED)}
+_PYTHON, _BINARY = f"{_YAML}python/", f"{_YAML}binary"
 _NUMPY_SCALAR = re.compile(rf"{_PYTHON}object/apply:numpy\.(_core|core)\.multiarray\.scalar")
 _NUMPY_DTYPE = f"{_PYTHON}object/apply:numpy.dtype"
 _UTF32 = {"<": "utf-32-le", ">": "utf-32-be"}
@@ -29,8 +35,8 @@ _TOO_DEEP = f"is not YAML that can be read (nested more than {MOST_NESTED} deep)
 def read_yaml(path: Path) -> Any:
     """The one document of a file: objects, lists, numbers as floats, and every other scalar as text.
 
-    FileFormatError names the line of what is no YAML, of an alias, of a key that stands twice, and of a
-    Python object; MissingExtraError where PyYAML is not installed.
+    FileFormatError names the line of what is no YAML, of an alias, of a key that stands twice, of a Python
+    object, and of any other tag that is not in YAML's core; MissingExtraError where PyYAML is not installed.
     """
     try:
         import yaml
@@ -56,6 +62,11 @@ def _plain(node: Any, path: Path, seen: set[int], depth: int) -> Any:
     where = f"line {node.start_mark.line + 1}"
     if node.tag.startswith(_PYTHON):
         return _numpy_text(node, path, where)
+    if node.tag not in _KNOWN:
+        reason = (
+            f"has the tag '{node.tag[:_LONGEST_SHOWN]}', which is not one of YAML's own; nothing was run."
+        )
+        raise FileFormatError(path, where, reason)
     if id(node) in seen:
         raise FileFormatError(path, where, "is meant a second time by an alias (*), write it out there.")
     if depth > MOST_NESTED:
@@ -67,12 +78,13 @@ def _plain(node: Any, path: Path, seen: set[int], depth: int) -> Any:
         return [_plain(inner, path, seen, depth + 1) for inner in node.value]
     found: dict[str, Any] = {}
     for key, value in node.value:
-        if not isinstance(key.value, str):
-            raise FileFormatError(path, where, "has a key that is no text.")
-        if key.value in found:
-            place = f"line {key.start_mark.line + 1}"
-            raise FileFormatError(path, place, f"the key '{key.value}' stands here a second time.")
-        found[key.value] = _plain(value, path, seen, depth + 1)
+        name, place = _plain(key, path, seen, depth + 1), f"line {key.start_mark.line + 1}"
+        name = key.value if isinstance(name, float) else name
+        if not isinstance(name, str):
+            raise FileFormatError(path, place, "has a key that is no text.")
+        if name in found:
+            raise FileFormatError(path, place, f"the key '{name}' stands here a second time.")
+        found[name] = _plain(value, path, seen, depth + 1)
     return found
 
 

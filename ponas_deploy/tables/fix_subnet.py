@@ -21,9 +21,12 @@ from ponas_deploy.files.yaml_documents import read_yaml
 from searchspace import Architecture
 from searchspace.mmrazor import FIXED, SPACES_OF_MMRAZOR, Fixed, module_of
 from searchspace.space import Space
+from searchspace.spos_authors import SPACE as AUTHORS_SPACE
 
 _SEARCHED = "architecture."
 _OLD = "stage_"
+_READ_IN = (*SPACES_OF_MMRAZOR, AUTHORS_SPACE)
+"""Candidates of the authors' space have the same labels: a file does not say that it is of that one."""
 
 
 def chosen_labels(path: Path) -> dict[str, str]:
@@ -38,7 +41,13 @@ def chosen_labels(path: Path) -> dict[str, str]:
         document = document["modules"]
     if not isinstance(document, dict) or not document:
         raise FileFormatError(path, "", "is no fix_subnet of MMRazor: one entry a layer is expected.")
-    return {key.removeprefix(_SEARCHED): _label(path, key, value) for key, value in document.items()}
+    found: dict[str, str] = {}
+    for key, value in document.items():
+        name = key.removeprefix(_SEARCHED)
+        if name in found:
+            raise FileFormatError(path, name, f"stands there with and without '{_SEARCHED}' before it.")
+        found[name] = _label(path, key, value)
+    return found
 
 
 def _label(path: Path, key: str, value: Any) -> str:
@@ -66,7 +75,7 @@ def space_of_labels(labels: Mapping[str, str]) -> str:
 def labels_of(path: Path, space: Space) -> tuple[str, ...]:
     """One label a layer of a space; FileFormatError names the key of what is missing, too much or wrong."""
     found = chosen_labels(path)
-    if not _is_spos(space):
+    if space.name not in _READ_IN:
         reason = f"is a network of MMRazor's SPOS, and space '{space.name}' is another: name one of its own."
         raise FileFormatError(path, "", reason)
     keys = _keys(space, old=all(key.startswith(_OLD) for key in found))
@@ -84,20 +93,20 @@ def labels_of(path: Path, space: Space) -> tuple[str, ...]:
 
 
 def fix_subnet(architecture: Architecture) -> str:
-    """The text of a `fix_subnet` file of MMRazor 1.x; ArchitectureError for one of another space."""
+    """The text of a `fix_subnet` file of MMRazor 1.x; ArchitectureError for one of another space.
+
+    That of the SPOS authors is another: nothing in a file would tell their blocks from MMRazor's.
+    """
     space = architecture.space
-    if not _is_spos(space):
+    if space.name not in SPACES_OF_MMRAZOR:
         known = " and ".join(SPACES_OF_MMRAZOR)
         raise ArchitectureError(
-            f"{architecture.name} is of space '{space.name}', and MMRazor's YAML is of {known}."
+            f"{architecture.name} is of space '{space.name}', and MMRazor's YAML is of {known}: write it as"
+            " JSON, which names the space."
         )
     fixed = FIXED.get(space.name)
     labels = (*((fixed.label,) if fixed else ()), *architecture.choices)
     return "".join(f"{key}:\n  chosen: {label}\n" for key, label in zip(_keys(space), labels, strict=True))
-
-
-def _is_spos(space: Space) -> bool:
-    return space.name.startswith(SPACES_OF_MMRAZOR)
 
 
 def _keys(space: Space, *, old: bool = False) -> dict[str, tuple[str, ...]]:

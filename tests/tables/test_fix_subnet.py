@@ -82,6 +82,12 @@ def test_the_authors_blocks_have_the_same_labels(tmp_path: Path) -> None:
     assert (found.space.name, found.choices) == ("spos-shufflenet-authors", network("SPOS-PAPER").choices)
 
 
+def test_a_network_in_the_authors_blocks_is_not_written_as_mmrazors() -> None:
+    network = parse_architecture("SPOS-PAPER", build_space("spos-shufflenet-authors"))
+    with pytest.raises(ArchitectureError, match="space 'spos-shufflenet-authors', and MMRazor's YAML is of"):
+        fix_subnet(network)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
@@ -93,6 +99,11 @@ def test_the_authors_blocks_have_the_same_labels(tmp_path: Path) -> None:
         ("shuffle_7x7", "!!python/object/apply:os.system ['touch ran']", "holds a Python object"),
         ("shuffle_7x7", "!!python/name:os.system", "holds a Python object"),
         ("  chosen: shuffle_7x7", "  chosen: &a shuffle_7x7\n  again: *a", "by an alias"),
+        ("backbone.layers.0.1", "!!python/name:os.system backbone.layers.0.1", "holds a Python object"),
+        ("shuffle_7x7", "!ruby/object:Gem shuffle_7x7", "line 2: has the tag '!ruby/object:Gem'"),
+        ("backbone.layers.0.1", "!foo/bar backbone.layers.0.1", "line 3: has the tag '!foo/bar'"),
+        ("  chosen: shuffle_7x7", "  !!set {chosen: }", "has the tag 'tag:yaml.org,2002:set'"),
+        ("backbone.layers.0.1", "architecture.backbone.layers.0.0", "with and without 'architecture.'"),
     ],
 )
 def test_what_is_wrong_is_named_and_nothing_is_run(
