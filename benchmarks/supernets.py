@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from ponas_deploy.files.weights import write_weights
+from ponas_deploy.files.weights import read_weights, write_weights
 from ponas_deploy.search.costs import MACS
 from ponas_deploy.tables.grid import Grid
 from searchspace import Space, build_space
@@ -28,7 +28,7 @@ def opened(folder: Path, run: Path | None, space: str, epochs: int) -> Run:
         weights.write_bytes(finished(run).read_bytes())
     else:
         _train(weights, space, epochs)
-    return open_run(weights, None, silent)
+    return open_run(read_weights(weights), None, silent)
 
 
 def _train(weights: Path, name: str, epochs: int) -> None:

@@ -77,9 +77,9 @@ def search(
     """Search a trained supernet by evolution, with real accuracy as the score.
 
     Each network inherits its weights; its batch norm is measured again on training images, and its score is
-    top-1 on the validation images, which no training has seen (SPOS, section 3.4). No network is evaluated
-    twice, none is over a limit. What was evaluated is kept beside the weights: the same command goes on after
-    an interruption.
+    top-1 on the validation images (SPOS, section 3.4), which `ponas train` holds out of training; whether a
+    supernet of others has seen them is not known. No network is evaluated twice, none is over a limit. What
+    was evaluated is kept beside the weights: the same command goes on after an interruption.
 
     \b
     Examples:
@@ -92,6 +92,7 @@ def search(
 
     one_thread()
     from ponas_deploy.engines.evolution_search import evolution_search, plain_budget
+    from ponas_deploy.engines.weights_files import read_file
     from ponas_deploy.profiling.target import THIS_MACHINE
     from ponas_deploy.search.evolution import EvolutionSettings
     from train.runs import open_run
@@ -107,8 +108,9 @@ def search(
         _children(population, crossovers, mutants),
     )
     weights, budget = _weights(run), plain_budget(limits)
+    file = read_file(weights, note)
     with training_bars() as on_progress:
-        opened = open_run(weights, data, on_progress)
+        opened = open_run(file, data, on_progress)
         _refuse_other_space(opened, space)
         table = _latency(latency_table, device or (THIS_MACHINE if budget.latency_ms else None), opened)
         found = evolution_search(

@@ -28,6 +28,7 @@ import train.data
 from ponas_deploy.commands import app
 from ponas_deploy.commands.schema import PRINTED, printed_type
 from ponas_deploy.engines.evolution_search import evolution_search
+from ponas_deploy.engines.weights_files import read_file
 from ponas_deploy.files.journal import Journal
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.search.budget import Budget
@@ -37,9 +38,10 @@ from ponas_deploy.tables.latency_file import write_latency_table
 from ponas_deploy.tables.networks_csv import read_networks
 from searchspace import Architecture
 from searchspace.cost import count_macs, network_cost
+from spos_layout import SHUFFLE_LABELS, MMRazorNetwork, lively
 from stored_tables import stored
 from train.compute import WHOLE, Share
-from train.data import Batch, Images
+from train.data import Batch, Images, TensorImages
 from train.progress import Pace, TrainingProgress
 from train.runs import SubnetEvaluator, open_run, train_run
 
@@ -151,7 +153,7 @@ def test_a_score_is_what_evaluate_says_of_the_network(run: Run, folder: Path) ->
 
 def test_no_candidate_leaves_statistics_to_the_next(run: Run, folder: Path, tmp_path: Path) -> None:
     scores = evaluated(document(run("--params", "1G", "--json")))
-    opened = open_run(folder / "weights.safetensors", None, lambda progress: None)
+    opened = open_run(read_file(folder / "weights.safetensors"), None, lambda progress: None)
     with SubnetEvaluator(opened, tmp_path / "other.journal", {}, 0, "cpu") as evaluator:
         for choices in reversed(scores):
             assert evaluator.entries([choices])[0]["top1_pct"] == scores[choices]
@@ -337,8 +339,28 @@ def test_what_does_not_belong_together_is_refused(run: Run, folder: Path, tmp_pa
     assert not list(folder.glob("search-*"))
 
 
+def test_a_supernet_of_mmrazors_is_searched_and_its_images_are_not_known_to_be_held_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random, parts = torch.Generator().manual_seed(0), []
+    for count in (4, 6, 2):
+        images = torch.randn(count, 3, 224, 224, generator=random)
+        parts.append(TensorImages(images, torch.arange(count) % 3, lambda images, random: images))
+    few = replace(splits(), train=parts[0], validation=parts[1], test=parts[2], resolution=224)
+    monkeypatch.setitem(train.data.SOURCES, "few", lambda resolution, seed, workers: few)
+    theirs, path = lively(MMRazorNetwork([SHUFFLE_LABELS] * 20, 3)), tmp_path / "sup.pth"
+    torch.save({"state_dict": {f"architecture.{k}": v for k, v in theirs.state_dict().items()}}, path)
+    given = ("--run", str(path), "--data", "few")
+    size = ("--generations", "1", "--population", "2", "--parents", "1", "--json")
+    done = CliRunner().invoke(app, ["search", *given, "--flops", "330M", *size])
+    found = document(done)
+    assert (found["space"], len(evaluated(found))) == ("spos-shufflenet", 2)
+    assert Path(found["networks"]).parent == tmp_path
+    assert "does not say which images its training held out" in " ".join(done.stderr.split())
+
+
 def test_a_search_says_how_far_it_is(folder: Path) -> None:
-    opened = open_run(folder / "weights.safetensors", None, lambda progress: None)
+    opened = open_run(read_file(folder / "weights.safetensors"), None, lambda progress: None)
     how = EvolutionSettings(generations=3, population=6, parents=3, mutants=3, crossovers=3)
     reports: list[TrainingProgress] = []
     found = evolution_search(opened, Budget(params=1e9), None, how, device="cpu", on_progress=reports.append)

@@ -20,7 +20,7 @@ from ponas_deploy.errors import FileFormatError, WeightsError
 from ponas_deploy.files.journal import Journal
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.files.records import sha256
-from ponas_deploy.files.weights import WeightsFile, read_weights
+from ponas_deploy.files.weights import WeightsFile
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.networks_csv import Networks, write_networks
 from searchspace import Space, build_space
@@ -28,7 +28,7 @@ from train.runs.images import load_images
 
 if TYPE_CHECKING:
     from train.data import Splits
-    from train.progress import OnProgress
+    from train.progress import OnProgress, TrainingProgress
     from train.stages import Choices, Side, Supernet
 
 _TOGETHER, _IN_A_LANE = 8, 6
@@ -91,19 +91,30 @@ class SubnetsWanted:
         return weights.with_name(f"subnets-{self.side}-{self.seed}.csv")
 
 
-def open_run(weights: Path, data: str | None, on_progress: OnProgress) -> Run:
-    """Read a supernet, and the images of `data` or those it names.
+def open_run(file: WeightsFile, data: str | None, on_progress: OnProgress) -> Run:
+    """A supernet with the images of `data` or those it names; nobody knows which ones another's has seen.
 
     WeightsError when the file holds one network only, or belongs to another space or number of classes.
     """
-    file = read_weights(weights)
     if not file.supernet:
-        raise WeightsError(f"{weights} holds one network: random ones need a supernet's weights.safetensors.")
+        raise WeightsError(f"{file.path} holds one network: others need the weights of a supernet.")
     splits = load_images((file,), data=data, resolution=None, seed=0, on_progress=on_progress)
     space = build_space(file.metadata.get("space", ""), splits.resolution, splits.classes)
     if file.metadata.get("fingerprint") != space.fingerprint:
-        raise WeightsError(f"{weights} belongs to another version of space '{space.name}': train again.")
+        raise WeightsError(f"{file.path} belongs to another version of space '{space.name}': train again.")
+    if file.number("seed") is None:
+        on_progress(_not_held_out(file.path))
     return Run(file, space, splits)
+
+
+def _not_held_out(weights: Path) -> TrainingProgress:
+    from train.progress import TrainingProgress
+
+    text = (
+        f"{weights} does not say which images its training held out: it may have seen those that networks are"
+        " evaluated on here, and whether it has is not known"
+    )
+    return TrainingProgress("data", 1, 1, text, note=True)
 
 
 def evaluated_subnets(

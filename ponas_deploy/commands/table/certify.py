@@ -124,11 +124,13 @@ def _by_run(
     from ponas_deploy.fitting.certify import certify_accuracy, noise_of_halves
 
     needs_torch()
+    from ponas_deploy.engines.weights_files import read_file
     from train.files import finished
     from train.runs import SubnetsWanted, evaluated_subnets, open_run
 
+    file = read_file(finished(run) if run else weights or Path(), note)
     with training_bars() as on_progress:
-        source = open_run(finished(run) if run else weights or Path(), data, on_progress)
+        source = open_run(file, data, on_progress)
         _refuse_another_space(table, path, source)
         wanted = SubnetsWanted("certify", networks, None, 0, seed, device)
         found = evaluated_subnets(source, wanted, on_progress, note)

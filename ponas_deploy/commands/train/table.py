@@ -125,13 +125,15 @@ def _fitted(
     """The fitted table, the fit, and the file of networks that it is fitted to."""
     from ponas_deploy.commands.output import note
     from ponas_deploy.commands.train.fitted import fit_subnets, fitted_table
+    from ponas_deploy.engines.weights_files import read_file
     from ponas_deploy.fitting import LEAST_ROWS
     from train.runs import SubnetsWanted, evaluated_subnets, open_run
 
     if networks is None and seconds is None:
         seconds = _SECONDS
+    file = read_file(weights, note)
     with training_bars() as on_progress:
-        source = open_run(weights, data, on_progress)
+        source = open_run(file, data, on_progress)
         wanted = SubnetsWanted("fit", networks, seconds, LEAST_ROWS, seed, device)
         found = evaluated_subnets(source, wanted, on_progress, note)
     fit = fit_subnets(source, found, seed)
