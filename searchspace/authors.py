@@ -19,14 +19,14 @@ module put before every name (`module.`, `_orig_mod.`, `model.`, anything) is le
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, Literal
 
-from searchspace.architecture import Architecture
+from searchspace.architecture import Architecture, layer_prefix
 from searchspace.errors import WeightsError
 from searchspace.ops import Op, parameters
-from searchspace.space import Layer
+from searchspace.space import Candidate, Layer
 from searchspace.spaces import build_space
 from searchspace.weights import Shaped, Tensor
 
@@ -187,14 +187,26 @@ def recognised(shapes: Mapping[str, Shape]) -> Architecture:
 
 
 def _closest(layer: Layer, shapes: Mapping[str, Shape]) -> str:
-    inside = f"stages.{layer.name}."
-    found = {(key, shape) for key, shape in shapes.items() if key.startswith(inside)}
+    prefix = layer_prefix(layer)
+    return closest(layer, f"stages.{layer.name}.", shapes, lambda candidate: _keys(prefix, candidate.ops))
 
-    def faults(label: str) -> int:
-        ops = layer.candidate(label).ops
-        return len(found ^ {(key, shape) for key, (shape, _) in _keys(f"layers.{layer.name}", ops)})
 
-    return min(layer.labels, key=faults)
+def closest(
+    layer: Layer,
+    inside: str,
+    shapes: Mapping[str, Shape],
+    tensors_of: Callable[[Candidate], Iterable[Named]],
+) -> str:
+    """The candidate with the fewest tensors that a file has not, or has in another shape.
+
+    `inside` begins the names of all its tensors of the layer; `tensors_of` are those that a candidate has.
+    """
+    found = {(name, shape) for name, shape in shapes.items() if name.startswith(inside)}
+
+    def faults(candidate: Candidate) -> int:
+        return len(found ^ {(name, shape) for name, (shape, _) in tensors_of(candidate)})
+
+    return min(layer.candidates, key=faults).label
 
 
 def classes_in(shapes: Mapping[str, Shape], classifier: Iterable[str]) -> int:

@@ -25,6 +25,7 @@ from searchspace.authors import (
     by_our_names,
     check_tensors,
     classes_in,
+    closest,
     named,
     plain_tensors,
     prefixes,
@@ -76,10 +77,10 @@ def spos_authors_network(file: str, tensors: Mapping[str, Tensor]) -> AuthorsNet
     wanted = dict(_keys(architecture, supernet))
     fill = dict(_filled(wanted, found)) if supernet else {}
     wanted = {name: (shape, ours) for name, (shape, ours) in wanted.items() if ours not in fill}
-    closest = (
+    against = (
         f"the supernet of space '{SPACE}'" if supernet else f"the network closest to it ({architecture.name})"
     )
-    check_tensors(file, closest, {name: shape for name, (shape, _) in wanted.items()}, found, _LAYOUT)
+    check_tensors(file, against, {name: shape for name, (shape, _) in wanted.items()}, found, _LAYOUT)
     ours, theirs = by_our_names(wanted, found, prefix)
     layout: Layout = "supernet" if supernet else "network"
     return AuthorsNetwork(architecture, ours, theirs, prefix, averaged, layout, fill)
@@ -97,15 +98,12 @@ def _filled(
 
 
 def _closest(layer: Layer, place: int, shapes: Mapping[str, Shape]) -> str:
-    """The candidate with the fewest tensors that the file has not, or has in another shape."""
     inside = f"features.{place}."
-    found = {(name, shape) for name, shape in shapes.items() if name.startswith(inside)}
 
-    def faults(candidate: Candidate) -> int:
-        keys = named(layer_prefix(layer), candidate.ops, _modules(_block(candidate), inside))
-        return len(found ^ {(name, shape) for name, (shape, _) in keys})
+    def tensors_of(candidate: Candidate) -> Iterator[Named]:
+        return named(layer_prefix(layer), candidate.ops, _modules(_block(candidate), inside))
 
-    return min(layer.candidates, key=faults).label
+    return closest(layer, inside, shapes, tensors_of)
 
 
 def _keys(architecture: Architecture, supernet: bool) -> Iterator[Named]:

@@ -24,7 +24,7 @@ from ponas_deploy.engines.manifest import (
     Shortlisted,
     TableUsed,
 )
-from ponas_deploy.engines.preprocessing import ChannelOrder, Preprocessing
+from ponas_deploy.engines.preprocessing import Preprocessing
 from ponas_deploy.engines.reference import ReferenceTiming
 from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.engines.verdict import Verdict
@@ -32,6 +32,7 @@ from ponas_deploy.errors import FileFormatError, PonasError
 from ponas_deploy.files.bounds import AboveZero, Count, Nanoseconds, Resolution
 from ponas_deploy.files.class_names import ClassNames, checked
 from ponas_deploy.files.documents import Format, compact, encoded, read_raw, refuse_unknown
+from ponas_deploy.files.normalisation import ChannelOrder
 from ponas_deploy.files.records import in_words, write_json
 from ponas_deploy.tables.grid import SpaceKey
 from ponas_deploy.tables.latency import Conditions

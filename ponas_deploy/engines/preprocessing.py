@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, isfinite
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from ponas_deploy.errors import PonasError
 from ponas_deploy.files import class_names
 from ponas_deploy.files.documents import encoded
+from ponas_deploy.files.normalisation import ChannelOrder, Rgb
 from ponas_deploy.files.weights import WeightsFile
 
 _LARGEST_PX = 1 << 14
 Floats = NDArray[np.float32]
-Rgb = tuple[float, float, float]
-ChannelOrder = Literal["RGB", "BGR"]
 
 
 @dataclass(frozen=True, slots=True)

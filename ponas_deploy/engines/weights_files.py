@@ -19,6 +19,7 @@ import numpy as np
 from ponas_deploy.errors import FileFormatError, MissingExtraError, WeightsError
 from ponas_deploy.files.contents import weights_contents
 from ponas_deploy.files.home import home
+from ponas_deploy.files.normalisation import BGR_BYTES, IMAGENET
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.files.records import sha256
 from ponas_deploy.files.weights import (
@@ -39,14 +40,8 @@ from searchspace.space import STEM, Space
 from searchspace.spaces import SPACES, build_space
 from searchspace.spos_authors import is_spos_authors_layout, spos_authors_network
 
-_IMAGENET = {"mean": "0.485,0.456,0.406", "std": "0.229,0.224,0.225", "channel_order": "RGB"}
-# The images of the SPOS authors, in OpenCV's order, are numbers from 0 to 255.
-_BGR_BYTES = {
-    "mean": "0,0,0",
-    "std": ",".join([str(1 / 255)] * 3),
-    "channel_order": "BGR",
-    "style": "spos-authors",
-}
+_IMAGENET = IMAGENET.header
+_BGR_BYTES = {**BGR_BYTES.header, "style": "spos-authors"}
 _AT_224 = {"resolution": "224", "resize_px": "256", "crop_px": "224"}
 _REMARK = "remark"
 
@@ -73,7 +68,11 @@ def _filled(network: AuthorsNetwork[Any], arrays: Arrays) -> Arrays:
 _FAMILIES = (
     # Once-for-all's are of any resolution: this is the part of a side that its centre is cut from.
     _Family(
-        is_ofa_layout, ofa_network, "Once-for-all's authors", {**_IMAGENET, "resize_ratio": "0.875"}, finished
+        is_ofa_layout,
+        ofa_network,
+        "Once-for-all's authors",
+        {**_IMAGENET, "resize_ratio": "0.875"},
+        finished,
     ),
     _Family(is_mmrazor_layout, mmrazor_network, "MMRazor", {**_IMAGENET, **_AT_224}, _filled),
     _Family(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -103,10 +103,8 @@ def named_by(text: str, space: str | None = None) -> Named:
     if not is_authors(content):
         known = space or _space_in(content)
         return Named(known or space_of_labels(_labels_of_document(path, content)))
-    try:
+    with _as_architecture_error():
         return Named(space or authors_space(content, path), authors_resolution(content, path))
-    except FileFormatError as error:
-        raise ArchitectureError(str(error)) from error
 
 
 def space_of_labels(labels: Sequence[str]) -> str:
@@ -161,19 +159,19 @@ def _file(text: str) -> Path | None:
 
 
 def _labels_of_file(path: Path, space: Space) -> tuple[str, ...]:
+    from ponas_deploy.tables.fix_subnet import labels_of
     from ponas_deploy.tables.ofa_files import authors_labels, is_authors
 
     if _is_fix_subnet(path):
-        return _fix_subnet_labels(path, space)
+        with _as_architecture_error():
+            return labels_of(path, space)
     content = _content_of_file(path)
     if isinstance(content, str):
         return labels_in(content)
     if not is_authors(content):
         return _labels_of_document(path, content)
-    try:
+    with _as_architecture_error():
         return authors_labels(content, path, space)
-    except FileFormatError as error:
-        raise ArchitectureError(str(error)) from error
 
 
 def _is_fix_subnet(path: Path) -> bool:
@@ -187,17 +185,15 @@ def _is_fix_subnet(path: Path) -> bool:
 def _fix_subnet_space(path: Path) -> str:
     from ponas_deploy.tables.fix_subnet import chosen_labels, space_of_labels
 
-    try:
+    with _as_architecture_error():
         return space_of_labels(chosen_labels(path))
-    except FileFormatError as error:
-        raise ArchitectureError(str(error)) from error
 
 
-def _fix_subnet_labels(path: Path, space: Space) -> tuple[str, ...]:
-    from ponas_deploy.tables.fix_subnet import labels_of
-
+@contextmanager
+def _as_architecture_error() -> Iterator[None]:
+    """ArchitectureError says what FileFormatError says: the file was given as an architecture."""
     try:
-        return labels_of(path, space)
+        yield
     except FileFormatError as error:
         raise ArchitectureError(str(error)) from error
 

@@ -20,9 +20,10 @@ from torchvision.transforms.v2.functional import normalize
 
 from ponas_deploy.errors import PonasError
 from ponas_deploy.files.class_names import usable
+from ponas_deploy.files.normalisation import Rgb
 from train.compute import WHOLE, Share, generator
 from train.data.cache import default_cache
-from train.data.splits import Batch, Rgb, Splits
+from train.data.splits import Batch, Splits
 
 RESOLUTION = 32
 HELD_OUT = 5000  # images of all classes together

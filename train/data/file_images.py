@@ -29,9 +29,10 @@ from torchvision.transforms import v2
 from ponas_deploy.errors import FileFormatError, PonasError
 from ponas_deploy.files.documents import Format, read_document, write_document
 from ponas_deploy.files.images import decoded, reason, size_px
+from ponas_deploy.files.normalisation import BGR_BYTES, IMAGENET, Normalisation
 from train.compute import WHOLE, Share, derive, threads
 from train.data.layout import Part
-from train.data.splits import Batch, ChannelOrder, Rgb
+from train.data.splits import Batch
 from train.progress import OnProgress, TrainingProgress
 
 
@@ -66,17 +67,12 @@ class Views:
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How a network's authors prepare images: see `resized_px`, and `views` for the ranges of the jitter.
-
-    A value v in [0, 1] becomes (v - mean) / std, channel by channel in their order.
-    """
+    """How a network's authors prepare images: see `resized_px`, and `views` for the ranges of the jitter."""
 
     ratio: float | None = None
     brightness: float = 0.0
     saturation: float = 0.0
-    mean: Rgb = (0.485, 0.456, 0.406)
-    std: Rgb = (0.229, 0.224, 0.225)
-    channel_order: ChannelOrder = "RGB"
+    normalisation: Normalisation = IMAGENET
 
     @property
     def jitters(self) -> bool:
@@ -88,10 +84,10 @@ USUAL = "imagenet"
 STYLES = {
     USUAL: Style(),
     "ofa": Style(0.875, 32 / 255, 0.5),
-    "spos-authors": Style(mean=(0.0,) * 3, std=(1 / 255,) * 3, channel_order="BGR"),
+    "spos-authors": Style(normalisation=BGR_BYTES),
 }
 """By name; ImageNet's mean and deviation, "ofa" as github.com/mit-han-lab/once-for-all @f03b267 does it,
-"spos-authors" as github.com/megvii-model/SinglePathOneShot: numbers from 0 to 255, blue first."""
+"spos-authors" as github.com/megvii-model/SinglePathOneShot."""
 
 
 def resized_px(resolution: int, ratio: float | None = None) -> int:
@@ -108,8 +104,8 @@ def views(resolution: int, style: Style = STYLES[USUAL]) -> Views:
     The crop covers 8 to 100 % of the image at ratios of 3/4 to 4/3 (arXiv 1409.4842, section 6). A `style`
     may have another size, and random brightness and saturation to train on.
     """
-    order = (_blue_first,) if style.channel_order == "BGR" else ()
-    normal = v2.Normalize(list(style.mean), list(style.std))
+    order = (_blue_first,) if style.normalisation.channel_order == "BGR" else ()
+    normal = v2.Normalize(list(style.normalisation.mean), list(style.normalisation.std))
     numbers = (v2.ToImage(), v2.ToDtype(torch.float32, scale=True), *order, normal)
     centre = (v2.Resize(resized_px(resolution, style.ratio)), v2.CenterCrop(resolution))
     jitter = v2.ColorJitter(brightness=style.brightness, saturation=style.saturation)

@@ -75,15 +75,15 @@ def load(
         classes=len(any_part.classes),
         resolution=resolution,
         seed=seed,
-        mean=prepared.mean,
-        std=prepared.std,
+        mean=prepared.normalisation.mean,
+        std=prepared.normalisation.std,
         train=images(TRAIN),
         validation=images(VALIDATION),
         test=images(TEST),
         resize_px=resized_px(resolution, prepared.ratio),
         class_names=any_part.class_names,
         style="" if style == USUAL else style,
-        channel_order=prepared.channel_order,
+        channel_order=prepared.normalisation.channel_order,
     )
 
 

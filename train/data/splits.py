@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from ponas_deploy.files.normalisation import ChannelOrder, Rgb
 from train.compute import WHOLE, Share
 
-Rgb = tuple[float, float, float]
-ChannelOrder = Literal["RGB", "BGR"]
 Batch = tuple[Tensor, Tensor]
 """Normalised images (N, C, H, W) float32 and their labels (N,) int64."""
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ponas_deploy.errors import WeightsError
 from ponas_deploy.files import class_names
+from ponas_deploy.files.normalisation import Normalisation
 from ponas_deploy.files.weights import Arrays, WeightsFile
 from searchspace import Space
 from searchspace.space import HEAD
@@ -26,11 +27,9 @@ def describe(layout: str, space: Space, splits: Splits, seed: int) -> dict[str, 
         "resolution": str(space.resolution),
         "classes": str(space.classes),
         "data": splits.name,
-        "mean": ",".join(map(str, splits.mean)),
-        "std": ",".join(map(str, splits.std)),
+        **Normalisation(splits.mean, splits.std, splits.channel_order).header,
         "resize_px": str(splits.resize_px or space.resolution),
         "crop_px": str(space.resolution),
-        "channel_order": splits.channel_order,
         "seed": str(seed),
         **({"style": splits.style} if splits.style else {}),
         **({class_names.KEY: class_names.written(splits.class_names)} if splits.class_names else {}),
