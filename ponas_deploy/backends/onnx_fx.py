@@ -64,7 +64,11 @@ class _Converter:
                     node, f"is an operator this backend does not run: take another one; it runs {known}"
                 )
             attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
-            self.values[node.output[0]] = writer(self, node, attributes)
+            written = writer(self, node, attributes)
+            for name, value in zip(
+                node.output, written if isinstance(written, list) else [written], strict=True
+            ):
+                self.values[name] = value
         self.graph.output(self.value(self.onnx_graph.output[0].name))
         return self.fx.GraphModule(self.root, self.graph)
 
@@ -156,6 +160,25 @@ class _Converter:
     def multiply(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Node:
         return self.call(operator.mul, self.value(node.input[0]), self.value(node.input[1]))
 
+    def split(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> list[Node]:
+        if len(node.input) > 1:
+            raise self.error(node, "names the sizes of its parts; only equal parts are run")
+        parts = len(node.output)
+        found = self.call(self.torch.chunk, self.value(node.input[0]), parts, attributes.get("axis", 0))
+        return [self.call(operator.getitem, found, part) for part in range(parts)]
+
+    def concat(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Node:
+        return self.call(self.torch.cat, [self.value(name) for name in node.input], attributes["axis"])
+
+    def reshape(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Node:
+        first, *others = map(int, self.constants.get(node.input[1], [-1]))
+        if first != 0 or min(others, default=0) < 1:
+            raise self.error(node, "changes the batch or leaves a size open; only other sizes are changed")
+        return self.call(self.torch.reshape, self.value(node.input[0]), (-1, *others))
+
+    def transpose(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Node:
+        return self.call(self.torch.permute, self.value(node.input[0]), list(attributes["perm"]))
+
 
 _WRITERS = {
     "Conv": _Converter.conv,
@@ -169,4 +192,8 @@ _WRITERS = {
     "HardSwish": _Converter.hard_swish,
     "HardSigmoid": _Converter.hard_sigmoid,
     "Mul": _Converter.multiply,
+    "Split": _Converter.split,
+    "Concat": _Converter.concat,
+    "Reshape": _Converter.reshape,
+    "Transpose": _Converter.transpose,
 }

@@ -24,7 +24,7 @@ import pytest
 from local_board import Place, becomes
 from profiling_host import REFUSED, profiling
 
-from conftest import tiny_space
+from conftest import children, tiny_space
 from faulty_worker import quick_request, samples
 from ponas_deploy.backends import RunSettings
 from ponas_deploy.boards.book import Board, Entry
@@ -225,7 +225,7 @@ def test_a_worker_that_is_killed_while_it_measures_is_told_so(
     with place_on(BOX, "test") as there:
         profile_on_board(request, there, kill)
         assert len(place.jobs()) == 1, "the job of the worker that is gone was kept"
-        assert len(psutil.Process().children()) == 1, "its connection was kept"
+        assert len(children()) == 1, "its connection was kept"
     because = load_latency_table(request.table).protocol.restarted_because
     assert because.startswith("was killed by signal 9, SIGKILL while ")
     assert "round" in because, "what it did last is hidden"
