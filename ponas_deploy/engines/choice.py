@@ -108,9 +108,19 @@ def _against(
 
     MeasurementError for a latency table too poor to promise with `confidence`.
     """
+    return (*latency_warnings(named, budget, confidence), *accuracy_warnings(accuracy))
+
+
+def latency_warnings(
+    named: Mapping[str, LatencyTable], budget: Budget, confidence: float | None = None
+) -> tuple[str, ...]:
+    """What speaks against latency tables, by their names, and against their unit.
+
+    MeasurementError for a table too poor to promise with `confidence`.
+    """
     _, against = usable_tables(named, confidence=confidence, promise=confidence is not None)
     units = [budget_doubt(table.grid, budget.latency_ms) for table in named.values() if budget.latency_ms]
-    return (*against, *accuracy_warnings(accuracy), *filter(None, units))
+    return (*against, *filter(None, units))
 
 
 def _chosen(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ponas_deploy.engines.choice import latency_warnings
 from ponas_deploy.errors import PonasError, TableMismatchError
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.search.budget import Budget
@@ -87,22 +88,22 @@ def evolution_search(
     settings, space = settings or EvolutionSettings(), run.space
     groups, grid = space.groups, _latency_grid(latency, space)
     limits = limited_costs(budget, lambda column: _cells(column, space, grid), groups)
-    refuse_impossible(limits, latency.conditions.device if latency and latency.conditions else "")
+    refuse_impossible(limits, latency)
+    for text in latency_warnings({"the latency table": latency}, budget) if latency else ():
+        on_note(text)
     nothing = [np.zeros(size) for size in groups.sizes]
     columns = [one.values for one in limits], [one.limit for one in limits], [one.fixed for one in limits]
     cheapest = solve_constrained(nothing, *columns)
     if cheapest is None:
         raise together_impossible(budget)
-    limited, path = LimitedSpace.of(nothing, *columns), run.file.path.with_name(f"search-{seed}.csv")
-    with SubnetEvaluator(
-        run, path.with_suffix(".journal"), {"what": "search"}, seed, device, on_note
-    ) as evaluator:
+    limited, path, found = LimitedSpace.of(nothing, *columns), _path(run, budget, seed), list[Found]()
+    journal = run.file.path.with_name(f"search-{seed}.journal")
+    with SubnetEvaluator(run, journal, {"what": "search"}, seed, device, on_note) as evaluator:
         score = _Scores(space, groups.choices, evaluator, settings, on_progress or silent)
-        generations = evolve(limited, score, settings, seed=seed, otherwise=cheapest)
-        scored = [one for generation in generations for one in generation]
-    rows = groups.choices(np.array([one.choices for one in scored], dtype=np.intp)).tolist()
-    found = [_found(space, row, one, grid) for one, row in zip(scored, rows, strict=True)]
-    _write(path, run, found)
+        for scored in evolve(limited, score, settings, seed=seed, otherwise=cheapest):
+            rows = groups.choices(np.array([one.choices for one in scored], dtype=np.intp)).tolist()
+            found += [_found(space, row, one, grid) for one, row in zip(scored, rows, strict=True)]
+            _write(path, run, found)
     first = next(iter(budget))
     front = front_of(np.array([one.costs[first] for one in found]), np.array([one.top1_pct for one in found]))
     return Searched(tuple(found), tuple(found[place] for place in front), path)
@@ -175,8 +176,7 @@ def _latency_grid(latency: LatencyTable | None, space: Space) -> Grid | None:
         raise TableMismatchError(
             f"the latency table is of space '{made.name}' at {made.resolution} px"
             f" with {made.classes} classes, the supernet of '{key.name}' at {key.resolution} px with"
-            f" {key.classes}: `ponas profile --space {key.name} --resolution {key.resolution}"
-            f" --classes {key.classes}` makes one that fits."
+            f" {key.classes}: `ponas profile {key.options}` makes one that fits."
         )
     order = Grid.over(space, [[0.0] * len(labels) for labels in space.labels])
     return latency.grid.aligned_to(order, "the latency table", f"space '{space.name}'")
@@ -194,6 +194,12 @@ def _found(space: Space, row: Sequence[int], scored: Scored, latency: Grid | Non
     architecture = Architecture(space, _labels(space, row))
     predicted = {LATENCY.name: latency.total(architecture.choices)} if latency else {}
     return Found(architecture, scored.score, {**predicted, **network_costs(architecture)}, scored.generation)
+
+
+def _path(run: Run, budget: Budget, seed: int) -> Path:
+    """The file of a search: each budget and seed has its own, while all of a seed share what is evaluated."""
+    limits = "-".join(f"{name}-{limit:.15g}" for name, limit in budget.items())
+    return run.file.path.with_name(f"search-{limits}-{seed}.csv")
 
 
 def _write(path: Path, run: Run, found: Sequence[Found]) -> None:

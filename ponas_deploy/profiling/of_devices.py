@@ -8,6 +8,7 @@ from ponas_deploy.errors import PonasError
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.profiling.serving_tables import measured_first, resolutions_of, serving
 from ponas_deploy.profiling.target import Target
+from ponas_deploy.tables.grid import SpaceKey
 from ponas_deploy.tables.resolutions import at
 from ponas_deploy.tables.store import StoredTable
 from searchspace.space import Space
@@ -30,7 +31,7 @@ def tables_of_devices(
         if not own:
             raise PonasError(
                 f"no table of '{target.device}' serves space {space.name} at {spaces[0].resolution} px:"
-                f" `ponas profile --device {target.device} --space {space.name}` makes one."
+                f" `ponas profile --device {target.device} {SpaceKey.of(spaces[0]).options}` makes one."
             )
         found += [stored for stored in measured_first(own, on_note) if stored not in found]
     return tuple(found)

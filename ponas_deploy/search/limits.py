@@ -11,9 +11,11 @@ import numpy as np
 from ponas_deploy.errors import BudgetError, PonasError
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.columns import Floats
-from ponas_deploy.search.costs import CostColumn, cost_column, limit_options
+from ponas_deploy.search.costs import LATENCY, CostColumn, cost_column, limit_options
 from ponas_deploy.search.limited import smallest_possible
 from ponas_deploy.tables.grid import Grid
+from ponas_deploy.tables.latency import LatencyTable
+from ponas_deploy.tables.units import budget_doubt
 from searchspace.depth import LayerGroups
 
 
@@ -41,19 +43,19 @@ def limited_costs(
     return found
 
 
-def refuse_impossible(
-    limits: Sequence[LimitedCost], device: str = "", doubt: Callable[[LimitedCost], str] = lambda one: ""
-) -> None:
+def refuse_impossible(limits: Sequence[LimitedCost], latency: LatencyTable | None = None) -> None:
     """BudgetError for a limit that no network meets, with the least that is possible.
 
-    `device` is the one of the costs that depend on a device; `doubt` may say why a limit looks mistaken.
+    `latency` is the table of the latency limit: its device is named, and its unit asked for where it may be
+    another one.
     """
+    device = latency.conditions.device if latency and latency.conditions else ""
     least = smallest_possible([one.values for one in limits], [one.fixed for one in limits])
     for one, smallest in zip(limits, least, strict=True):
         column = one.column
         if one.limit < smallest and not np.isclose(one.limit, smallest, rtol=1e-12, atol=0):
             where = f" on {device}" if device and column.on_device else ""
-            possible, but = column.shown(smallest, up=True), doubt(one)
+            possible, but = column.shown(smallest, up=True), _unit_doubt(one, latency)
             raise BudgetError(
                 f"no architecture meets {column.shown(one.limit)}{where}: the {column.superlative} one"
                 f" takes {possible}. Ask for {possible} or more.{but and f' But {but}'}",
@@ -61,6 +63,12 @@ def refuse_impossible(
                 one.limit,
                 smallest,
             )
+
+
+def _unit_doubt(one: LimitedCost, latency: LatencyTable | None) -> str:
+    """Why a latency limit looks mistaken; empty for a table with our measurements: those are in ms."""
+    foreign = latency is not None and one.column is LATENCY and not latency.measurements
+    return budget_doubt(latency.grid, one.limit) if latency and foreign else ""
 
 
 def together_impossible(budget: Budget) -> BudgetError:

@@ -27,7 +27,6 @@ from ponas_deploy.tables.grid import Grid
 from ponas_deploy.tables.latency import LatencyTable
 from ponas_deploy.tables.spaces import ruling_space, space_of
 from ponas_deploy.tables.top1 import PredictedTop1
-from ponas_deploy.tables.units import budget_doubt
 from searchspace.depth import LayerGroups
 from searchspace.space import Space
 
@@ -168,7 +167,7 @@ def shortlist(
     loss, groups = matched_loss(latency, accuracy), groups_of(latency, accuracy)
     refuse_swamping(loss, "accuracy table")
     limits = _limited(latency, budget, space, groups)
-    _refuse_impossible(limits, latency)
+    refuse_impossible(limits, latency)
     found = find_best(
         groups.joined(loss.arrays()),
         [one.values for one in limits],
@@ -243,14 +242,6 @@ def cells_of(column: CostColumn, latency: LatencyTable, space: Space | None) -> 
     if cells is None:
         raise PonasError(f"a limit on {column.name} needs a space that is known: name it with --space.")
     return cells
-
-
-def _refuse_impossible(limits: Sequence[LimitedCost], latency: LatencyTable) -> None:
-    def doubt(one: LimitedCost) -> str:
-        foreign = one.column is LATENCY and not latency.measurements  # ours are known to be in milliseconds
-        return budget_doubt(latency.grid, one.limit) if foreign else ""
-
-    refuse_impossible(limits, latency.conditions.device if latency.conditions else "", doubt)
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ def latency_from_lines(path: Path, lines: Lines, faults: Faults) -> LatencyTable
         faults.note(
             "the space",
             f"layers and candidates are those of {' and '.join(spaces)}: parameters and MACs are counted for"
-            f" {spaces[0]}, unless --space names another.",
+            f" {spaces[0]} where neither --space nor weights name another.",
         )
     if spaces and not has_constant:
         faults.note(

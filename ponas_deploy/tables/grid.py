@@ -28,6 +28,11 @@ class SpaceKey:
         """The key of a space."""
         return cls(space.name, space.fingerprint, space.resolution, space.classes)
 
+    @property
+    def options(self) -> str:
+        """What a person adds to a command for it to be about this space."""
+        return f"--space {self.name} --resolution {self.resolution} --classes {self.classes}"
+
     def document(self) -> dict[str, str | int]:
         """The key as JSON."""
         return {

@@ -190,7 +190,7 @@ def test_published_networks_of_other_families_are_compared_only_where_they_are_m
         (
             ("pareto", "--device", "cpu", "--batch", "3", *PONAS),
             1,
-            "`ponas profile --device cpu --space ponas`",
+            "`ponas profile --device cpu --space ponas --resolution 224 --classes 1000`",
         ),
         (("pareto",), 2, "name a --latency-table, or a --device that has some"),
         (("pareto", "--latency-table", "t.json", "--batch", "2"), 2, "--batch: only with --device"),

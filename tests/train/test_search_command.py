@@ -34,6 +34,7 @@ from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.evolution import EvolutionSettings
 from ponas_deploy.tables.grid import Grid, SpaceKey
+from ponas_deploy.tables.latency import ESTIMATE, Conditions
 from ponas_deploy.tables.latency_file import write_latency_table
 from ponas_deploy.tables.networks_csv import read_networks
 from searchspace import Architecture
@@ -193,7 +194,8 @@ def test_all_networks_see_the_same_images_and_none_those_of_the_test(
 
 def test_a_search_that_was_killed_ends_like_an_unbroken_one(run: Run, folder: Path, tmp_path: Path) -> None:
     given = ("--flops", str(middle()), "--seed", "3", "--json")
-    rng, kills, finished = random.Random(2), 0, False
+    rng, kills, finished, grown = random.Random(2), 0, False, [0]
+    networks = folder / f"search-macs-{middle()}-3.csv"
     while not finished:
         done = subprocess.run(
             [
@@ -216,11 +218,13 @@ def test_a_search_that_was_killed_ends_like_an_unbroken_one(run: Run, folder: Pa
             kills += 1
             assert done.returncode == -9, done.stderr
             assert (folder / "search-3.journal").read_bytes().endswith(b'"k3')
-            assert not (folder / "search-3.csv").exists()
+            grown.append(len(read_networks(networks)) if networks.exists() else 0)
     assert kills >= 2
+    assert grown == sorted(grown)
+    assert 0 < grown[-1] < len(read_networks(networks)), "written after each generation"
     unbroken = Path(shutil.copytree(_trained(), tmp_path / "unbroken"))
     wanted = document(CliRunner().invoke(app, ["search", "--run", str(unbroken), *SIZE, *given]))
-    assert json.loads(done.stdout) == {**wanted, "networks": str(folder / "search-3.csv")}
+    assert json.loads(done.stdout) == {**wanted, "networks": str(networks)}
     lines = [json.loads(line) for line in (folder / "search-3.journal").read_text().splitlines()[1:]]
     choices = [tuple(line["choices"]) for line in lines]
     assert len(set(choices)) == len(choices) == wanted["evaluations"], "nothing was evaluated twice"
@@ -243,6 +247,8 @@ def test_a_search_within_other_limits_takes_what_is_known(
     wider = evaluated(document(run("--params", "1G", "--json")))
     assert not set(appended) & set(first)
     assert set(appended) == set(wider) - set(first)
+    kept = read_networks(folder / f"search-macs-{middle()}-0.csv")
+    assert dict(zip(kept.choices, kept.values, strict=True)) == first, "each budget has a file of its own"
 
 
 def test_the_front_and_what_is_printed_are_as_declared(run: Run) -> None:
@@ -319,10 +325,24 @@ def test_what_cannot_be_met_is_refused_before_anything_is_evaluated(run: Run, fo
     assert not list(folder.glob("search-*"))
 
 
+def test_what_speaks_against_a_latency_table_is_said_as_by_specialize(run: Run, tmp_path: Path) -> None:
+    foreign = tmp_path / "latency.csv"
+    cells = [(layer, place) for layer in range(3) for place in range(4)]
+    rows = [f"{layer + 1},{LABELS[place]},{1000 * MS[layer][place]}" for layer, place in cells]
+    foreign.write_text("\n".join(["layer,candidate,latency_ms", ",fixed,500", *rows]) + "\n")
+    given = ("--latency-table", str(foreign))
+    refused(run("--latency", "12ms", *given), "is the table in microseconds?")
+    assert "is the table in seconds?" in run("--latency", "100000000ms", *given).stderr
+    estimate = Conditions("board", ESTIMATE, "fp32", 1, 1)
+    made = stored(space(), "board", grid=Grid.over(space(), MS, 0.5), conditions=estimate)
+    done = run("--latency", "12ms", "--latency-table", str(made.path))
+    assert "estimated" in done.stderr
+
+
 def test_what_does_not_belong_together_is_refused(run: Run, folder: Path, tmp_path: Path) -> None:
     refused(run(), "no budget was given: ask for --latency")
     refused(run("--latency", "60%"), "a search has no table that tells it, ask for a time or a count")
-    refused(run("--latency", "5ms"), "`ponas profile --device cpu --space tiny`")
+    refused(run("--latency", "5ms"), "`ponas profile --device cpu --space tiny --resolution 16 --classes 3`")
     refused(
         run("--flops", "1G", "--space", "ponas"), "--space ponas was asked for, but the weights are for tiny"
     )
