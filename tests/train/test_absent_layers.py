@@ -66,4 +66,4 @@ def test_a_space_that_cannot_be_cut_from_its_largest_blocks_is_refused_before_tr
 
     monkeypatch.setitem(SPACES, "absent", foreign)
     with pytest.raises(SpaceError, match=r"has no part 'mine\.conv\.weight'"):
-        train_run(changed(space="absent"), tmp_path / "run")
+        train_run(changed(space="absent", recipe="progressive"), tmp_path / "run")

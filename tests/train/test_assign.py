@@ -108,6 +108,25 @@ def test_an_unknown_name_lists_those_that_exist(name: str) -> None:
         assigned(TrainSettings(), [f"{name}=3"])
 
 
+@pytest.mark.parametrize(
+    ("space", "pair", "remedy"),
+    [
+        ("ponas", "single_path.epochs=1", "Set recipe=single-path as well, which single_path.epochs is"),
+        ("ofa-mbv3", "single_path.epochs=1", ""),
+        ("spos-shufflenet", "meta.epochs=1", ""),
+    ],
+)
+def test_a_setting_of_another_recipe_names_that_one_where_it_trains_the_space(
+    space: str, pair: str, remedy: str
+) -> None:
+    with pytest.raises(PonasError, match=f"changes nothing in space '{space}'") as error:
+        assigned(TrainSettings(space=space), [pair])
+    assert remedy in str(error.value)
+    assert ("Set recipe=" in str(error.value)) == bool(remedy)
+    if remedy:
+        assert assigned(TrainSettings(space=space), [pair, "recipe=single-path"]).single_path.epochs == 1
+
+
 def test_the_command_line_refuses_it_before_anything_else() -> None:
     pytest.importorskip("torch", reason="needs the train extra (torch)")
     done = CliRunner().invoke(app, ["train", "--data", "nowhere", "--set", "meta.speed=3"])

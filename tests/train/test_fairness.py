@@ -23,9 +23,18 @@ from searchspace.ops import Dropout
 from searchspace.weights import inherit
 from train.compute import generator
 from train.networks import Network, initialise, load_arrays, to_arrays
+from train.networks.paths import PathSupernet
 from train.progress import TrainingProgress
 from train.settings import MetaSettings
-from train.stages import FairSupernet, evaluate, inherited_weights, meta_architecture, train_fair, train_meta
+from train.stages import (
+    crop_from,
+    evaluate,
+    fair_supernet,
+    inherited_weights,
+    meta_architecture,
+    train_fair,
+    train_meta,
+)
 from train.stages.single_path import smoothed
 
 
@@ -40,10 +49,10 @@ def _meta() -> Network:
     return train_meta(space(), splits(), replace(META, epochs=20), seed=1, compute=CPU)[0]
 
 
-def untrained(seed: int = 3) -> FairSupernet:
+def untrained(seed: int = 3) -> PathSupernet:
     """Without dropout, and with bodies of residuals that have a say."""
     plain = space()
-    supernet = FairSupernet(
+    supernet = fair_supernet(
         replace(plain, head=tuple(op for op in plain.head if not isinstance(op, Dropout)))
     )
     initialise(supernet, generator(seed, "weights"))
@@ -53,11 +62,11 @@ def untrained(seed: int = 3) -> FairSupernet:
     return supernet
 
 
-def trained(settings: MetaSettings = META, meta: Network | None = None, **more: object) -> FairSupernet:
+def trained(settings: MetaSettings = META, meta: Network | None = None, **more: object) -> PathSupernet:
     return train_fair(space(), splits(), settings, seed=1, compute=CPU, meta=meta, **more)[0]  # type: ignore[arg-type]
 
 
-def candidates(supernet: FairSupernet) -> dict[tuple[str, str], nn.Module]:
+def candidates(supernet: PathSupernet) -> dict[tuple[str, str], nn.Module]:
     return {
         (layer, label): block
         for layer, blocks in supernet.layers.items()
@@ -74,7 +83,7 @@ def weights_of(block: nn.Module) -> list[Tensor]:
     return [parameter.detach().clone() for parameter in block.parameters()]
 
 
-def watched(supernet: FairSupernet) -> list[tuple[str, str]]:
+def watched(supernet: PathSupernet) -> list[tuple[str, str]]:
     """The candidates in the order in which images go through them from now on."""
     seen: list[tuple[str, str]] = []
     for key, block in candidates(supernet).items():
@@ -89,7 +98,7 @@ def paths_of(seen: list[tuple[str, str]]) -> list[tuple[str, ...]]:
 def test_every_candidate_gets_exactly_one_update_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seen from outside: what images go through between two steps, and what changes with each."""
     supernet = untrained()
-    monkeypatch.setattr("train.stages.fairness.FairSupernet", lambda _: supernet)
+    monkeypatch.setattr("train.stages.fairness.fair_supernet", lambda _: supernet)
     monkeypatch.setattr("train.stages.fairness.initialise", lambda *_: None)
     seen = watched(supernet)
     blocks = candidates(supernet)
@@ -159,8 +168,8 @@ def test_in_evaluation_it_is_its_largest_network() -> None:
 
 def test_from_a_meta_network_every_candidate_is_cropped() -> None:
     meta = _meta()
-    supernet = FairSupernet(space())
-    supernet.crop_from(meta, CPU)
+    supernet = fair_supernet(space())
+    crop_from(supernet, meta, CPU)
     assert evaluate(supernet, splits().validation, CPU) == evaluate(meta, splits().validation, CPU)
     small = candidates(supernet)["2", "k3e3"].get_submodule("depthwise.conv").weight
     large = meta.layers["2"].get_submodule("depthwise.conv").weight
@@ -197,4 +206,4 @@ def test_layers_of_different_numbers_of_candidates_are_refused() -> None:
     fewer = Layer("3", tuple(Candidate(c.label, c.ops) for c in plain.layers[2].candidates[:3]))
     uneven = Space("uneven", plain.stem, (*plain.layers[:2], fewer), plain.head, 16, 3)
     with pytest.raises(PonasError, match="space 'uneven' has layers of 3 to 4 candidates: strict fairness"):
-        FairSupernet(uneven)
+        fair_supernet(uneven)

@@ -234,7 +234,7 @@ def test_each_space_has_its_recipe(tmp_path: Path) -> None:
     with pytest.raises(PonasError, match=r"shrink\.batch changes nothing in space 'ponas'.*meta\.epochs"):
         assigned(TrainSettings(), ["shrink.batch=8"])
     with pytest.raises(SpaceError, match="train it by progressive shrinking"):
-        train_run(SETTINGS, tmp_path)
+        train_run(replace(SETTINGS, recipe="progressive"), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

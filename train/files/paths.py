@@ -121,8 +121,8 @@ class RunPaths:
 
     def tidy(self) -> None:
         """Remove what a finished run no longer needs."""
-        self.network.unlink(missing_ok=True)
-        self.meta_state.unlink(missing_ok=True)
+        for file in (self.network, self.meta_state, self.supernet_state):
+            file.unlink(missing_ok=True)
         for finished_parts in ("layers", "steps"):
             shutil.rmtree(self.folder / finished_parts, ignore_errors=True)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from ponas_deploy.errors import PonasError
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.files.weights import read_weights
 from ponas_deploy.tables.accuracy import AccuracyTable
@@ -69,9 +70,15 @@ def fitted_run(
 
     `best` of the result is the best of those subnets. None in a process that only helps another one. See
     `train.runs.supernet.train_run` for what is raised, and what is kept; SpaceError for a space that the
-    recipe cannot train or that is not made for the resolution, PonasError for too few images.
+    recipe cannot train or that is not made for the resolution, PonasError for too few images, and for the
+    progressive recipe, which is that of `train_run`.
     """
-    recipe = _RECIPES[recipe_of(settings)]
+    if (name := recipe_of(settings)) not in _RECIPES:
+        raise PonasError(
+            f"space '{settings.space}' is asked to train by the recipe {name}, and fitted_run knows only"
+            f" {' and '.join(_RECIPES)}: call train.runs.train_run."
+        )
+    recipe = _RECIPES[name]
     recipe.refuse(space_of(settings), settings)  # before an image is read
     leads = distributed.leads()
     compute = Compute.on(settings.device, settings.workers, settings.precision)

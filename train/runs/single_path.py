@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from ponas_deploy.files.weights import write_weights
-from searchspace import Space
+from searchspace import Space, SpaceError
 from train.compute import distributed
 from train.networks import describe, to_arrays
 from train.runs.folder import RunFolder, RunJob, Stage
@@ -15,7 +15,15 @@ from train.stages.paths import RULES
 
 
 def refuse(space: Space, settings: TrainSettings) -> None:
-    """PonasError for layers of different numbers of candidates, where a fair rule was asked for."""
+    """SpaceError for a space of one network or with stages.
+
+    PonasError for layers of different numbers of candidates, where a fair rule was asked for.
+    """
+    if all(len(labels) == 1 for labels in space.labels):
+        raise SpaceError(
+            f"space '{space.name}' is one network, which leaves no path to choose: `ponas train specialized"
+            f" {space.name}` trains it."
+        )
     RULES[settings.single_path.sampling](space)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from ponas_deploy.errors import PonasError
 from ponas_deploy.tables.accuracy import AccuracyOrigin, AccuracyTable
 from ponas_deploy.tables.accuracy_file import write_accuracy_table
 from ponas_deploy.tables.files import load_accuracy_table
@@ -27,7 +28,7 @@ from train.files import RunPaths, grid_of, lock
 from train.networks import Network, refuse_untrainable
 from train.progress import LayerRow, OnProgress, TrainingProgress, silent
 from train.runs.folder import RunFolder, RunJob, Stage, opened, run_stages, space_of
-from train.settings import FineTuneSettings, TrainSettings, dotted
+from train.settings import FineTuneSettings, TrainSettings, dotted, recipe_of
 from train.stages import evaluate, fine_tune, train_meta
 
 
@@ -49,12 +50,17 @@ class TrainResult:
 def train_run(settings: TrainSettings, run_dir: Path, on_progress: OnProgress = silent) -> TrainResult:
     """Train the meta network, fine-tune it progressively, write accuracy table and weights.
 
-    Raises UnknownNameError (data set, space, device), RunMismatchError (the folder holds another
-    run), TrainingError (the loss is not finite), OutOfMemoryError, PonasError (another process trains in
-    the folder), OtherProcessError (another of the processes that train together failed). After any of
-    them, and after Ctrl-C, the last finished epoch or layer is kept, and the same call continues from
-    there.
+    Raises PonasError for another recipe than the progressive one (`train.runs.fitted_run` trains by those),
+    UnknownNameError (data set, space, device), RunMismatchError (the folder holds another run), TrainingError
+    (the loss is not finite), OutOfMemoryError, PonasError (another process trains in the folder),
+    OtherProcessError (another of the processes that train together failed). After any of them, and after
+    Ctrl-C, the last finished epoch or layer is kept, and the same call continues from there.
     """
+    if (recipe := recipe_of(settings)) != "progressive":
+        raise PonasError(
+            f"space '{settings.space}' is asked to train by the recipe {recipe}, and train_run knows only"
+            " progressive: call train.runs.fitted_run."
+        )
     leads = distributed.leads()
     compute = Compute.on(settings.device, settings.workers, settings.precision)
     with distributed.joined(compute.device), lock.held(run_dir) if leads else nullcontext():

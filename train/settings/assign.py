@@ -9,7 +9,7 @@ from types import NoneType
 from typing import Any, get_args, get_type_hints
 
 from ponas_deploy.errors import PonasError, UnknownNameError
-from train.settings.recipe import TrainSettings, unused
+from train.settings.recipe import RECIPES, TrainSettings, recipes_for, unused
 
 _SWITCH = {"yes": True, "true": True, "no": False, "false": False}
 
@@ -37,11 +37,14 @@ def _refuse_unused(settings: TrainSettings, pairs: Sequence[str]) -> None:
     left = unused(settings) if dotted_pairs else ()
     for pair in dotted_pairs:
         name = pair.partition("=")[0]
-        if name.partition(".")[0] in left:
+        part = name.partition(".")[0]
+        if part in left:
             used = [one for one in known() if "." in one and one.partition(".")[0] not in left]
+            others = [one for one in recipes_for(settings.space) if part in RECIPES[one]]
+            remedy = "".join(f" Set recipe={one} as well, which {name} is a setting of." for one in others)
             raise PonasError(
                 f"{name} changes nothing in space '{settings.space}', which is trained by another recipe:"
-                f" its settings are {', '.join(used)}."
+                f" its settings are {', '.join(used)}.{remedy}"
             )
 
 

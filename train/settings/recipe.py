@@ -216,14 +216,15 @@ def recipe_of(settings: TrainSettings) -> str:
     A space that leaves out layers from the end of a stage shrinks; one whose candidates are parts of each
     other is fine-tuned progressively; others train path by path.
     """
-    return settings.recipe if settings.recipe != "auto" else _recipe_of_space(settings.space)
+    return settings.recipe if settings.recipe != "auto" else recipes_for(settings.space)[0]
 
 
-def _recipe_of_space(name: str) -> str:
+def recipes_for(name: str) -> tuple[str, ...]:
+    """The recipes that the space called `name` can be trained by, its own first."""
     space = build_space(name)
     if space.stages:
-        return "shrinking"
-    return "single-path" if foreign_part(space) else "progressive"
+        return ("shrinking",)
+    return ("single-path",) if foreign_part(space) else tuple(RECIPES)
 
 
 def deciding(settings: TrainSettings) -> dict[str, Any]:
@@ -231,7 +232,7 @@ def deciding(settings: TrainSettings) -> dict[str, Any]:
     left = {*unused(settings), "recipe"}
     found = {name: value for name, value in asdict(settings).items() if name not in left}
     recipe = recipe_of(settings)
-    return found if recipe == _recipe_of_space(settings.space) else {**found, "recipe": recipe}
+    return found if recipe == recipes_for(settings.space)[0] else {**found, "recipe": recipe}
 
 
 def unused(settings: TrainSettings) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """The recipe of single path one-shot training (SPOS, arXiv 1904.00420): plain values, readable without torch.
 
 The defaults are MMRazor's for ImageNet: SGD with momentum, the learning rate falls in a line to 0, weight
-decay on convolutions and linear layers alone, label smoothing. Left out of theirs: colour jitter.
+decay on convolutions and linear layers alone, label smoothing. Not as theirs: no colour jitter; the rate
+falls epoch by epoch; depthwise convolutions decay too, as in MMRazor 0.x, but not in 1.x.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ class SinglePathSettings:
     """Training a supernet whose candidates share no weights, one path a time.
 
     `sampling` says which paths: "uniform" draws one independent candidate a layer and step; "strict-fairness"
-    takes every candidate of a layer once in as many steps, in a random order; "fairnas" takes them all in one
-    step, whose gradients add up (arXiv 1907.01845). `networks` are evaluated in the end, and the accuracy
-    table is fitted to them. `threads` and `augment` as in MetaSettings.
+    takes every candidate of a layer once in as many steps, in a random order, and begins again with each
+    epoch: where an epoch's steps are no multiple of the candidates, some train once less than others in it;
+    "fairnas" takes them all in one step, whose gradients add up (arXiv 1907.01845). `networks` are evaluated
+    in the end, and the accuracy table is fitted to them. `threads` and `augment` as in MetaSettings.
     """
 
     epochs: int = 300

@@ -2,7 +2,7 @@
 
 from train.stages.distill import load_teacher
 from train.stages.evaluation import evaluate_weights
-from train.stages.fairness import FairSupernet, train_fair
+from train.stages.fairness import crop_from, fair_supernet, train_fair
 from train.stages.inherit import (
     inherited_network,
     inherited_weights,
@@ -30,7 +30,6 @@ from train.stages.transfer import classifier_names, new_classifier, train_transf
 
 __all__ = [
     "Choices",
-    "FairSupernet",
     "Opening",
     "ShrinkStep",
     "Side",
@@ -39,11 +38,13 @@ __all__ = [
     "Supernet",
     "TunedLayer",
     "classifier_names",
+    "crop_from",
     "draw",
     "elastic_of",
     "evaluate",
     "evaluate_subnets",
     "evaluate_weights",
+    "fair_supernet",
     "fine_tune",
     "finished_supernet",
     "inherited_network",

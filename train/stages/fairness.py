@@ -31,23 +31,22 @@ from train.stages.paths import FairNas
 from train.stages.single_path import smoothed
 
 
-class FairSupernet(PathSupernet):
+def fair_supernet(space: Space) -> PathSupernet:
     """A supernet of which each step trains every candidate once, on as many paths.
 
     A step holds what all paths need for their gradients: several times as much as the meta network with that
-    batch.
+    batch. Raises as `paths.FairNas`.
     """
+    return PathSupernet(space, FairNas(space))
 
-    def __init__(self, space: Space) -> None:
-        super().__init__(space, FairNas(space))
 
-    def crop_from(self, meta: Network, compute: Compute) -> None:
-        """Take over a meta network's stem and head, and cut every candidate out of its layer's block."""
-        self.stem.load_state_dict(meta.stem.state_dict())
-        self.head.load_state_dict(meta.head.state_dict())
-        for layer in self.space.layers:
-            blocks = cropped(layer, meta.layers[layer.name], compute)
-            self.layers[layer.name] = nn.ModuleDict(dict(zip(layer.labels, blocks, strict=True)))
+def crop_from(supernet: PathSupernet, meta: Network, compute: Compute) -> None:
+    """Take over a meta network's stem and head, and cut every candidate out of its layer's block."""
+    supernet.stem.load_state_dict(meta.stem.state_dict())
+    supernet.head.load_state_dict(meta.head.state_dict())
+    for layer in supernet.space.layers:
+        blocks = cropped(layer, meta.layers[layer.name], compute)
+        supernet.layers[layer.name] = nn.ModuleDict(dict(zip(layer.labels, blocks, strict=True)))
 
 
 def train_fair(
@@ -60,17 +59,16 @@ def train_fair(
     meta: Network | None = None,
     state: Path | None = None,
     on_progress: OnProgress = silent,
-) -> tuple[FairSupernet, Evaluation]:
+) -> tuple[PathSupernet, Evaluation]:
     """Train a supernet, from random weights or from those of `meta`; it and its largest network's accuracy.
 
-    See `epochs.train_epochs` for `state` and what is raised; PonasError for a space whose layers have
-    different numbers of candidates.
+    See `epochs.train_epochs` for `state` and what is raised; `paths.FairNas` refuses spaces.
     """
-    supernet = FairSupernet(space)
+    supernet = fair_supernet(space)
     if meta is None:
         initialise(supernet, generator(seed, "weights"))
     else:
-        supernet.crop_from(meta, compute)
+        crop_from(supernet, meta, compute)
     compute.place(supernet)
     optimizer = sgd(supernet.parameters(), settings.lr, settings.momentum, settings.weight_decay)
     stage = TrainingStage(

@@ -8,25 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from searchspace import Architecture, Space
-from train.compute import Compute, derive, few_threads, generator
+from searchspace import Space
+from train.compute import Compute, derive, generator
 from train.data import Splits
 from train.networks import BatchNorm, initialise
 from train.networks.paths import PathSupernet
 from train.progress import OnProgress, silent
 from train.settings import SinglePathSettings
 from train.stages.epochs import Measured, TrainingStage, train_epochs
-from train.stages.loop import Loss, evaluate
+from train.stages.loop import Loss
 from train.stages.paths import RULES
 from train.stages.sampling import sample
-from train.stages.statistics import Statistics
-from train.stages.subnets import sharing
+from train.stages.subnets import Supernet, evaluate_subnets
 
 _WATCHED = 4
 """Random networks whose mean accuracy is told after every epoch, the same ones."""
@@ -44,8 +45,7 @@ def train_single_path(
 ) -> PathSupernet:
     """Train a supernet from random weights.
 
-    See `epochs.train_epochs` for `state` and what is raised; PonasError for a space whose layers have
-    different numbers of candidates, where a fair rule was asked for.
+    See `epochs.train_epochs` for `state` and what is raised; the rules of `train.stages.paths` refuse spaces.
     """
     supernet = PathSupernet(space, RULES[settings.sampling](space))
     initialise(supernet, generator(seed, "weights"))
@@ -105,12 +105,9 @@ def _groups(supernet: nn.Module, settings: SinglePathSettings) -> Iterator[dict[
 
 def _watched(supernet: PathSupernet, splits: Splits, seed: int, compute: Compute) -> Measured:
     """The accuracy of random networks as they inherit; that of the first of them stands for the supernet."""
-    space, tensors = supernet.space, supernet.state_dict()
-    chosen = sample(space, "certify", derive(seed, "watched"))
-    networks = [sharing(tensors, Architecture(space, next(chosen))) for _ in range(_WATCHED)]
-    statistics = Statistics.of_subnets(splits, seed, elastic=False)
-    with few_threads(space.resolution):
-        statistics.measure(networks, compute)
-        found = [evaluate(network, splits.validation, compute) for network in networks]
-    mean = sum(one.top1_pct for one in found) / len(found)
-    return Measured(found[0], (("mean_top1_pct", mean),))
+    space, drawn_by = supernet.space, derive(seed, "watched")
+    either_side = chain.from_iterable(sample(space, side, drawn_by) for side in ("certify", "fit"))
+    chosen = tuple(islice(either_side, _WATCHED))  # a small space has fewer
+    found = evaluate_subnets(Supernet(space, supernet.state_dict(), compute), chosen, splits, compute, seed)
+    mean = fmean(one.evaluation.top1_pct for one in found)
+    return Measured(found[0].evaluation, (("mean_top1_pct", mean),))

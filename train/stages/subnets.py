@@ -18,7 +18,7 @@ from torch import Tensor
 from ponas_deploy.files.weights import Arrays
 from searchspace import Architecture, Space
 from searchspace.weights import inherit
-from train.compute import Compute, threads
+from train.compute import Compute, distributed, threads
 from train.data import Images, Splits
 from train.networks import Network, SharedPrefixes, shared_parts
 from train.progress import Evaluation
@@ -51,29 +51,27 @@ class Supernet:
     `elastic`: those of a layer's candidates are parts of one another (Once-for-all).
     """
 
-    def __init__(self, space: Space, tensors: Arrays, compute: Compute, *, elastic: bool = False) -> None:
+    def __init__(
+        self, space: Space, tensors: Arrays | Mapping[str, Tensor], compute: Compute, *, elastic: bool = False
+    ) -> None:
         self.space, self._elastic = space, elastic
-        self._tensors = {name: compute.put(torch.from_numpy(array)) for name, array in tensors.items()}
+        self._tensors = {name: compute.put(torch.as_tensor(each)) for name, each in tensors.items()}
 
     def network(self, choices: Choices) -> Network:
         """A network with inherited weights; WeightsError when the supernet is of another space or size.
 
         Only its batch norm statistics are its own: nothing else may be changed in place.
         """
-        return sharing(self._tensors, Architecture(self.space, choices))
+        architecture = Architecture(self.space, choices)
+        with torch.device("meta"):  # no memory, no random numbers
+            network = Network(architecture)
+        tensors = inherit(self._tensors, architecture)
+        network.load_state_dict({name: _own(name, each) for name, each in tensors.items()}, assign=True)
+        return network.requires_grad_(False)
 
     def statistics(self, splits: Splits, seed: int) -> Statistics:
         """What its networks' batch norm is measured with, the same for each."""
         return Statistics.of_subnets(splits, seed, elastic=self._elastic)
-
-
-def sharing(supernet: Mapping[str, Tensor], architecture: Architecture) -> Network:
-    """A network of a supernet's tensors; see `Supernet.network`."""
-    with torch.device("meta"):  # no memory, no random numbers
-        network = Network(architecture)
-    tensors = {name: _own(name, tensor) for name, tensor in inherit(supernet, architecture).items()}
-    network.load_state_dict(tensors, assign=True)
-    return network.requires_grad_(False)
 
 
 def _own(name: str, tensor: Tensor) -> Tensor:
@@ -92,7 +90,7 @@ def evaluate_subnets(
 
     On a CPU each lane of `compute` works on networks of its own in one thread, so that the result
     depends neither on the lanes nor on which networks come together. `on_images` is called with how many
-    images all of them have seen, and how many they will.
+    images all of them have seen, and how many they will. Several processes share the images.
     """
     statistics = supernet.statistics(splits, seed)
     measured = len(statistics.order)
@@ -134,7 +132,7 @@ def _evaluated(
     seen = 0
     tallies = [[(Tally(), Tally(), Tally()) for _ in module.starts] for module in modules]
     size = _BATCH if compute.device.type == "cpu" else EVALUATION_BATCH
-    for batch, labels in images.batches(size):
+    for batch, labels in images.batches(size, distributed.own_images(len(images.labels))):
         x, targets = compute.put(batch), compute.put(labels)
 
         def add_networks(index: int, x: Tensor = x, targets: Tensor = targets) -> None:
@@ -151,5 +149,5 @@ def _evaluated(
 
 
 def _subnet(choices: Choices, tallies: _Tallies) -> Subnet:
-    whole, first, second = (tally.result() for tally in tallies)
+    whole, first, second = (tally.everywhere().result() for tally in tallies)
     return Subnet(choices, whole, (first.top1_pct, second.top1_pct))

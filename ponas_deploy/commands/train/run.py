@@ -68,8 +68,8 @@ def train(
     leaves out layers of a stage (ofa-mbv3) is trained by progressive shrinking instead: the largest
     network, then elastic kernel sizes, depths and widths (settings shrink.*), and the table is fitted to
     random subnets. A space whose candidates are no parts of each other (spos-shufflenet) trains path by path
-    (settings single_path.*; --set recipe=single-path asks for it in any space). The weights name their space,
-    so that `specialize --weights` goes on in it without being told.
+    (settings single_path.*; --set recipe=single-path asks for it in any space without stages). The weights
+    name their space, so that `specialize --weights` goes on in it without being told.
 
     A run that was interrupted goes on where it stopped when the same command is given again; `ponas train
     status` says how far it is. Started by torchrun, it trains on several GPUs and machines. Needs the
