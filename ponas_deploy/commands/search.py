@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from ponas_deploy.tables.latency import LatencyTable
     from train.runs import Run
 
+_LONGEST = 80
+"""Characters of an architecture that stands in a command to be typed."""
+
 
 @with_limits
 def search(
@@ -131,9 +134,11 @@ def search(
     from ponas_deploy.commands.reports.search import search_report
 
     show(search_report(found))
+    name = found.best.architecture.name
+    arch, which = (name, "") if len(name) <= _LONGEST else ("ARCH", ", ARCH the best one above")
     note(
-        f"next: ponas train specialized {found.best.architecture.name} --weights {weights}, or"
-        f" ponas export {found.best.architecture.name} --weights {weights} --out engine"
+        f"next: ponas train specialized {arch} --weights {weights}, or"
+        f" ponas export {arch} --weights {weights} --out engine{which}"
     )
 
 

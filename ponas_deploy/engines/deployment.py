@@ -165,7 +165,7 @@ def prepared(wanted: Wanted, target: Target, place: Place | None) -> Task:
     if asked.shortlist:
         refuse_shortlist(asked.method, source.validate, source.description, source.too_few)
     refuse_for_search(source)
-    if not asked.losses and (note := table_beside(source.file)):
+    if not asked.losses and (note := table_beside(source.file, wanted.losses)):
         asked.on_note(note)
     refuse_impossible([(one.space, one.accuracy.table) for one in each], wanted.limits, asked.method)
     tables, warnings = _tables(wanted, spaces, target, place)

@@ -21,21 +21,34 @@ RUN_TABLE = "accuracy.json"
 
 
 def stored_losses(
-    space: Space, losses: Losses | Sequence[Losses] | None = None
+    space: Space, losses: Losses | Sequence[Losses] | None = None, weights: str = ""
 ) -> tuple[StoredAccuracy, ...]:
-    """The files of accuracy tables; the space's own without any."""
+    """The files of accuracy tables; without any the space's own, else the one beside a file of weights."""
     if isinstance(losses, AccuracyTable | StoredAccuracy):
         return (_in_store(losses),)
     found = tuple(_in_store(one) for one in losses or ())
-    return found or (store.own_accuracy_table(space.name),)
+    if found:
+        return found
+    try:
+        return (store.own_accuracy_table(space.name),)
+    except PonasError:
+        if (beside := _beside(weights)) is None:
+            raise
+        return (store.accuracy_table(str(beside)),)
 
 
-def table_beside(weights: str) -> str:
-    """What is said where a run's own accuracy table lies beside its weights and was not asked for."""
-    beside = Path(weights).parent / RUN_TABLE
-    if not weights or not beside.is_file():
+def table_beside(weights: str, used: Sequence[StoredAccuracy]) -> str:
+    """What is said of a run's own accuracy table, which lies beside its weights and was not asked for."""
+    if (beside := _beside(weights)) is None:
         return ""
+    if beside in [one.path for one in used]:
+        return f"the accuracy table is {beside}, which was made with these weights."
     return f"{beside} was made with these weights and is not used: name it with --accuracy-table."
+
+
+def _beside(weights: str) -> Path | None:
+    path = Path(weights).parent / RUN_TABLE
+    return path if weights and path.is_file() else None
 
 
 def _in_store(losses: Losses) -> StoredAccuracy:

@@ -82,11 +82,14 @@ class Wanted:
 
 def wanted_of(asked: Deployment) -> Wanted:
     """Read the files that a deployment names; raises as `deploy` where one cannot be used."""
+    carried = carried_by(
+        asked.weights, asked.data, asked.finetune, asked.seed, asked.calibration, asked.on_note
+    )
     return Wanted(
         asked,
-        stored_losses(asked.space, asked.losses),
+        stored_losses(asked.space, asked.losses, carried.file),
         limits_of(asked.budget),
-        carried_by(asked.weights, asked.data, asked.finetune, asked.seed, asked.calibration, asked.on_note),
+        carried,
         tuple(store.latency_table(name, asked.on_note) for name in _names_of(asked.latency_table)),
     )
 
@@ -104,7 +107,7 @@ def carried_by(
         return weights
     if isinstance(weights, WeightsSource):
         given = weights
-        return Carried(lambda resolution: given)
+        return Carried(lambda resolution: given, file=given.file)
     path, images = weights and Path(weights), calibration and Path(calibration)
     return open_weights(path or None, data, finetune, seed, images or None, on_note)
 

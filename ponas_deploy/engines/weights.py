@@ -30,7 +30,8 @@ NOT_RECALIBRATED = (
 class Carried:
     """Weights and what they are for; None is what they do not fix. `source` takes a resolution in pixels.
 
-    Where `images_of_one`, INT8 scales come from images in a file, which are of one resolution.
+    Where `images_of_one`, INT8 scales come from images in a file, which are of one resolution. `file` is that
+    of the weights, empty for random ones.
     """
 
     source: Callable[[int], WeightsSource]
@@ -38,6 +39,7 @@ class Carried:
     resolution: int | None = None
     classes: int | None = None
     images_of_one: bool = False
+    file: str = ""
 
     def space(self, name: str, resolution: int | None, classes: int | None) -> Space:
         """The space of that name that they are used in; PonasError when they are for another."""
@@ -109,7 +111,7 @@ def open_weights(
         found = _source(file, data, finetune, seed, on_note, resolution, bar)
         return replace(scaled(found, resolution), file=str(path), network=network)
 
-    return Carried(source, *named, images_of_one=of_one)
+    return Carried(source, *named, images_of_one=of_one, file=str(path))
 
 
 def _network(file: WeightsFile) -> str | None:

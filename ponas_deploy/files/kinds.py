@@ -55,7 +55,8 @@ _KINDS: tuple[tuple[Callable[[bytes], object], OtherKind], ...] = (
     (re.compile(rb"\xff\xfe|\xfe\xff").match, OtherKind("text in UTF-16", "save it as UTF-8.")),
     (
         re.compile(
-            rb"^\s*[\"']?((architecture\.)?backbone\.layers?\.?\d+\.\d+|stage_\d+_block_\d+)[\"']?\s*:", re.M
+            rb"^[\s{]*[\"']?((architecture\.)?backbone\.layers?\.?\d+\.\d+|stage_\d+_block_\d+)[\"']?\s*:",
+            re.M,
         ).search,
         FIX_SUBNET,
     ),

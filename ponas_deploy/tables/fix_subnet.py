@@ -7,7 +7,8 @@
     architecture.backbone.layers.0.0: {chosen: !!python...}  as its search writes it, labels as NumPy's
     strings
 
-Every layer stands there once, the fixed first block of MobileNet included.
+What stands beside a label as `meta` is left out. Every layer stands there once, the fixed first block of
+MobileNet included.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def chosen_labels(path: Path) -> dict[str, str]:
 
 def _label(path: Path, key: str, value: Any) -> str:
     if isinstance(value, dict):
-        if set(value) != {"chosen"}:
+        if set(value) - {"meta"} != {"chosen"}:
             raise FileFormatError(
                 path, key, f"holds {', '.join(sorted(value)) or 'nothing'}, expected 'chosen'."
             )

@@ -15,6 +15,7 @@ from ponas_deploy.engines.losses import stored_losses
 from ponas_deploy.engines.wanted import Deployment
 from ponas_deploy.errors import BackendError, BudgetError, OverwriteError, PonasError, UnknownNameError
 from ponas_deploy.machines.machine import this_machine
+from ponas_deploy.tables.accuracy_file import write_accuracy_table
 from ponas_deploy.tables.files import load_accuracy_table
 from sample_tables import accuracy_table, latency_table
 from searchspace import SPACES
@@ -92,6 +93,16 @@ def test_losses_by_value_are_found_in_the_store_or_kept_there(monkeypatch: pytes
     assert kept.path.name.startswith("given-")
     assert load_accuracy_table(kept.path) == mine
     assert stored_losses(space, [mine]) == (kept,)
+
+
+def test_a_space_without_a_table_takes_the_one_beside_the_weights(tmp_path: Path) -> None:
+    space, beside = ponas.space("spos-shufflenet"), tmp_path / "accuracy.json"
+    weights = str(tmp_path / "weights.safetensors")
+    with pytest.raises(PonasError, match="has no accuracy table of its own"):
+        stored_losses(space, None, weights)
+    write_accuracy_table(accuracy_table(), beside)
+    assert [one.path for one in stored_losses(space, None, weights)] == [beside]
+    assert stored_losses(ponas.space("ponas"), None, weights)[0].path != beside
 
 
 def test_the_devices_begin_with_this_machine() -> None:

@@ -75,6 +75,14 @@ def test_the_first_lines_say_what_it_is() -> None:
         fix_subnet(parse_architecture("PONAS-A", build_space("ponas")))
 
 
+def test_what_stands_beside_a_label_as_meta_is_left_out_and_flow_style_is_read(tmp_path: Path) -> None:
+    asked = network("SPOS-ANGLENAS")
+    path = tmp_path / "subnet.yaml"
+    labels = {key: {"chosen": label, "meta": {"all_choices": ["a"]}} for key, label in entries(asked).items()}
+    path.write_text(str(yaml.safe_dump(labels, default_flow_style=True)))
+    assert read_architecture(str(path), None, None, 1000) == asked
+
+
 def test_the_authors_blocks_have_the_same_labels(tmp_path: Path) -> None:
     path = tmp_path / "subnet.yaml"
     path.write_text(written(network("SPOS-PAPER"), "1.x"))

@@ -13,7 +13,7 @@ from ponas_deploy.search.costs import LATENCY
 class FoundNetwork:
     """A network of a search: top-1 in percent on the validation images, counted costs by their columns.
 
-    `predicted_ms` is None without a latency table. `generation` counts from 0.
+    `predicted_ms` is None without a latency table. `generation` counts from 1.
     """
 
     choices: tuple[str, ...]
@@ -53,5 +53,5 @@ def _network(found: Found) -> FoundNetwork:
     architecture, costs = found.architecture, dict(found.costs)
     predicted_ms = costs.pop(LATENCY.name, None)
     return FoundNetwork(
-        architecture.choices, architecture.text, found.top1_pct, predicted_ms, costs, found.generation
+        architecture.choices, architecture.text, found.top1_pct, predicted_ms, costs, found.generation + 1
     )
