@@ -12,6 +12,7 @@ from ponas_deploy.files.download import Remote, download, downloaded
 from ponas_deploy.files.home import home
 from ponas_deploy.files.notes import Advance
 from searchspace.spaces import SPACES, build_space
+from searchspace.zoo import published_network
 
 _OFA = "https://raw.githubusercontent.com/han-cai/files/master/ofa/ofa_nets/ofa_mbv3_d234_e346_k357"
 
@@ -65,7 +66,8 @@ def trained_weights(space: str) -> str:
     """How an engine of a space gets trained weights, in one line for people."""
     found = published_weights(space)
     if found.url is None:
-        return f"trained weights: `ponas train --space {space}` makes some, then --weights FILE"
+        how = f"train specialized {space}" if published_network(space) else f"train --space {space}"
+        return f"trained weights: `ponas {how}` makes some, then --weights FILE"
     extra = "" if has_torch() else " (reading it needs the extra 'train')"
     if found.file:
         return f"trained weights are downloaded already: --weights {found.file}{extra}"

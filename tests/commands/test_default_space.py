@@ -152,6 +152,7 @@ def test_downloaded_weights_are_offered_with_their_path() -> None:
     text = published_weights.trained_weights("ofa-mbv3")
     assert text.startswith(f"trained weights are downloaded already: --weights {file}")
     assert "`ponas train --space ponas` makes some" in published_weights.trained_weights("ponas")
+    assert "`ponas train specialized FBNet-A` makes some" in published_weights.trained_weights("FBNet-A")
 
 
 @pytest.mark.usefixtures("planted_clock")

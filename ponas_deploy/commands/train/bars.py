@@ -42,7 +42,10 @@ def training_in(folder: Path) -> Iterator[OnProgress]:
     except OtherProcessError as error:
         raise typer.Exit(1) from error
     except KeyboardInterrupt:
-        note(f"what is finished is kept in {folder}: the same command goes on from there")
+        if (folder / "run.json").exists():
+            note(f"what is finished is kept in {folder}: the same command goes on from there")
+        else:
+            note("nothing was finished yet: the same command begins again")
         raise
 
 
