@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
@@ -30,7 +31,7 @@ Failure = Callable[[str, int], str]
 _Session = TypeVar("_Session", bound="ProgramSession")
 
 
-class ProgramSession:
+class ProgramSession(ABC):
     """A model that a program times, one process a visit; see `backends.Session`.
 
     Runs that a process has timed are handed out in their order, until a visit begins or they are too few. A
@@ -79,9 +80,9 @@ class ProgramSession:
     ) -> None:
         self.close()
 
+    @abstractmethod
     def _timed(self, runs: int) -> list[float]:
         """Nanoseconds of each run of a new process, at least so many."""
-        raise NotImplementedError
 
     def _times(self, command: Sequence[str], read: Callable[[str, Path], list[float]]) -> list[float]:
         """What `read` finds in the text that a process printed and in the folder it ran in.
