@@ -301,7 +301,8 @@ def struck(
 
 def test_kills_and_dropped_links_lose_and_double_no_sample(tiny: Space, tmp_path: Path, place: Place) -> None:
     request, asked, rng = endless(tiny, tmp_path / "out"), tmp_path / "asked", random.Random(7)
-    strikes = ["link", "worker", "link", "host", "worker", "host"]
+    strikes = ["link"] * 5 + ["worker"] * 10 + ["host"] * 10
+    random.Random(11).shuffle(strikes)
     struck(BOX, request, asked, place, strikes, rng)
     with profiling(BOX, replace(request, seconds=0.0), asked) as process:
         assert process.wait(120) == 0, asked.with_suffix(".log").read_text()
