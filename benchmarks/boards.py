@@ -5,8 +5,9 @@
 Needs root and openssh-server: the board is a server on loopback with a user of its own, which runs an
 interpreter that has the runtime and that it can read (`tests/ssh_board.py`), so that both are the same
 processor. In each turn: this machine, the board, and the board at a round trip of 50 ms and 2 MB/s
-(`slow_link.py`), each from nothing and with enough time for all rounds. Tables differ by the mean of
-|ratio - 1| of what they predict for 200 networks.
+(`slow_link.py`), each from nothing and with enough time for all rounds. A table of this machine is made
+before and after each table of the board, so that the machine's own change in the meantime is seen. Tables
+differ by the mean of |ratio - 1| of what they predict for 200 networks.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from searchspace import Architecture, Space, build_space
 from ssh_board import SshBoard, ssh_board
 
 ROOT, NETWORKS = Path(__file__).resolve().parents[1], 200
+LINKS: dict[str, tuple[str, ...]] = {"ssh": (), "ssh, 50 ms, 2 MB/s": ("slow",)}
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,18 @@ def apart_pct(one: LatencyTable, other: LatencyTable, space: Space) -> float:
     return 100 * statistics.fmean(abs(one.predict_ms(each) / other.predict_ms(each) - 1) for each in choices)
 
 
+def beside(runs: list[tuple[str, Made]], place: int, space: Space) -> str:
+    """What a table lies from those of this machine before and after it, in words."""
+    others = {"the local one before": place - 1, "after": place + 1}
+    if runs[place][0] == "this machine":
+        others = {"the local one before": place - 2, "after": place + 2}
+    return ", ".join(
+        f"{name} {apart_pct(runs[place][1].table, runs[other][1].table, space):.2f} %"
+        for name, other in others.items()
+        if 0 <= other < len(runs)
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -119,29 +133,27 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=2)
     asked = parser.parse_args()
     space = build_space(asked.space, 224)
-    made: dict[str, list[Made]] = {"this machine": [], "ssh": [], "ssh, 50 ms, 2 MB/s": []}
     with tempfile.TemporaryDirectory() as home, ssh_board() as board:
         os.environ["PONAS_HOME"] = home
         add_board("board", Board(host="board", python=asked.python))
         slow = f"-oProxyCommand={sys.executable} {ROOT}/benchmarks/slow_link.py %h %p"
+        runs = [("this machine", profiled("cpu", asked.backend, space, asked.time))]
         for turn in range(asked.turns):
-            made["this machine"].append(profiled("cpu", asked.backend, space, asked.time))
-            for name, options in (("ssh", ()), ("ssh, 50 ms, 2 MB/s", (slow,))):
+            for name, options in LINKS.items():
                 if turn == 0:
                     shutil.rmtree(board.home / ".cache", ignore_errors=True)
-                with reached_by(board, *options):
-                    made[name].append(profiled("board", asked.backend, space, asked.time))
-    first = made["this machine"][0].table
-    for name, runs in made.items():
-        for turn, one in enumerate(runs):
-            known = one.table.certificate
-            print(
-                f"{name}, turn {turn + 1}: {one.seconds:.0f} s, {one.rounds} rounds, sent"
-                f" {one.sent / 1e6:.2f} MB, received {one.received / 1e6:.2f} MB, noise floor"
-                f" {known.noise_floor_pct if known else float('nan'):.2f} %, error"
-                f" {known.mean_error_pct if known else float('nan'):.2f} %, apart from this machine's first"
-                f" {apart_pct(one.table, first, space):.2f} %"
-            )
+                with reached_by(board, *(slow if option == "slow" else option for option in options)):
+                    runs.append((name, profiled("board", asked.backend, space, asked.time)))
+                runs.append(("this machine", profiled("cpu", asked.backend, space, asked.time)))
+    for place, (name, one) in enumerate(runs):
+        known = one.table.certificate
+        print(
+            f"{name}: {one.seconds:.0f} s, {one.rounds} rounds, sent {one.sent / 1e6:.2f} MB, received"
+            f" {one.received / 1e6:.2f} MB, noise floor"
+            f" {known.noise_floor_pct if known else float('nan'):.2f} %, error"
+            f" {known.mean_error_pct if known else float('nan'):.2f} %, apart from"
+            f" {beside(runs, place, space)}"
+        )
 
 
 if __name__ == "__main__":
