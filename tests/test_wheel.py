@@ -9,6 +9,9 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+import tomlkit
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -47,3 +50,15 @@ def test_an_installed_wheel_finds_the_shipped_tables(wheel: Path, tmp_path: Path
         text=True,
     )
     assert Path(done.stdout.strip()) == site / "profiles" / "accuracy" / "ponas.json"
+
+
+@pytest.mark.parametrize(("machine", "cuda"), [("x86_64", "13.5.0"), ("aarch64", "12.9.10")])
+def test_a_board_with_cuda_12_is_not_given_bindings_for_13(machine: str, cuda: str) -> None:
+    project = tomlkit.parse((ROOT / "pyproject.toml").read_text(encoding="utf-8")).unwrap()["project"]
+    wanted = [Requirement(text) for text in project["optional-dependencies"]["tensorrt"]]
+    here = [one for one in wanted if not one.marker or one.marker.evaluate({"platform_machine": machine})]
+    [bindings] = [one for one in here if one.name == "cuda-bindings"]
+    newest = max(bindings.specifier.filter(["12.8.0", "12.9.10", "13.5.0"]), key=Version)
+    assert newest == cuda
+    assert ("tensorrt" in {one.name for one in here}) == (machine == "x86_64")
+    assert "nvidia-ml-py" in {one.name for one in here}

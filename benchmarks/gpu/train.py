@@ -81,7 +81,7 @@ def speed(options: argparse.Namespace) -> dict[str, Any]:
         "tflops": flops / 1e12,
         "matrix_product_tflops": product_flops / 1e12,
         "share_pct": 100 * flops / product_flops,
-        "time_pct": _shares(step, compute.device.type),
+        "time_pct": shares(step, compute.device.type),
     }
     for name, value in found.items():
         print(f"{name.replace('_', ' '):22} {value}")
@@ -98,7 +98,7 @@ def _seconds_each(work: Callable[[], None], times: int) -> float:
     return (time.perf_counter() - start) / times
 
 
-def _shares(step: Callable[[], None], device: str) -> dict[str, float]:
+def shares(step: Callable[[], None], device: str) -> dict[str, float]:
     """Percent of the device's time for each kind of operation, the largest first."""
     from torch.profiler import ProfilerActivity, profile
 
@@ -107,7 +107,9 @@ def _shares(step: Callable[[], None], device: str) -> dict[str, float]:
         step()
     spent = Counter[str]()
     for event in profiled.key_averages(group_by_input_shape=True):
-        spent[_kind(event.key, event.input_shapes)] += getattr(event, f"self_{device}_time_total")
+        # The profiler calls whatever is not the CPU "device".
+        time_us = event.self_cpu_time_total if device == "cpu" else event.self_device_time_total
+        spent[_kind(event.key, event.input_shapes)] += time_us
     total_us = sum(spent.values()) or 1.0
     return {kind: round(100 * time_us / total_us, 1) for kind, time_us in spent.most_common()}
 

@@ -7,6 +7,7 @@ imports on a machine without a driver, which is asked for before anything else i
 from __future__ import annotations
 
 import ctypes
+import platform
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,11 @@ from ponas_deploy.machines.gpu import driver_library
 
 INSTALL = "pip install 'ponas-deploy[tensorrt]'"
 _LONGEST_WAIT_US = 999_999
+_NO_DRIVER = "there is no NVIDIA driver here: install one, or run this on the machine with the GPU"
+_THROUGH_DRIVER = "12.8"
+"""The last CUDA whose cuda-bindings bring no CUDA runtime of their own."""
+_DRIVER_OF_13 = 580
+"""The first driver that knows CUDA 13."""
 
 
 @dataclass(frozen=True)
@@ -87,19 +93,18 @@ class Cuda:
 
     def _refuse_without_gpu(self) -> None:
         api = self.api
-        code, count = api.cudaGetDeviceCount()
-        if not int(code) and count:
-            return
-        driver = _version(api.cudaDriverGetVersion()[1] or 0)
-        runtime = _version(api.cudaRuntimeGetVersion()[1] or 0)
+        try:
+            code, count = api.cudaGetDeviceCount()
+            if not int(code) and count:
+                return
+            driver = _version(api.cudaDriverGetVersion()[1] or 0)
+            runtime = _version(api.cudaRuntimeGetVersion()[1] or 0)
+        except RuntimeError as error:  # 12.8 raises where it does not find the driver's library
+            raise BackendError(self._backend, f"{_NO_DRIVER} ({error}).") from error
         if driver == "0.0":
-            reason = "there is no NVIDIA driver here: install one, or run this on the machine with the GPU."
+            reason = f"{_NO_DRIVER}."
         elif code == api.cudaError_t.cudaErrorInsufficientDriver:
-            major = driver.split(".")[0]
-            reason = (
-                f"the driver knows CUDA {driver}, and cuda-bindings is for {runtime}: install a newer driver,"
-                f" or pip install 'cuda-bindings=={major}.*'."
-            )
+            reason = _older_driver(driver, runtime, tensorrt=self._backend == "tensorrt")
         else:
             reason = (
                 f"CUDA shows no GPU ({self._text(code)}): check `nvidia-smi` and CUDA_VISIBLE_DEVICES, and"
@@ -147,6 +152,29 @@ class Cuda:
             return "0 devices"
         words = self.api.cudaGetErrorString(code)[1]
         return words.decode() if isinstance(words, bytes) else str(words)
+
+
+def _older_driver(driver: str, runtime: str, tensorrt: bool) -> str:
+    """What to do where cuda-bindings is for a `runtime` that the `driver` does not serve, CUDA both.
+
+    Where their majors agree it is the CUDA runtime inside the package that is refused: since 12.9 that of
+    servers is part of it on ARM; 12.8 goes through the driver's own library alone.
+    """
+    known, wanted = driver.split(".")[0], runtime.split(".")[0]
+    said = f"the driver knows CUDA {driver}, and cuda-bindings is for {runtime}: install a newer driver"
+    if (known, wanted) == ("12", "12") and runtime != _THROUGH_DRIVER:
+        return f"{said}, or pip install 'cuda-bindings=={_THROUGH_DRIVER}.*'."
+    if known == wanted:
+        return f"{said}."
+    bindings = f"'cuda-bindings=={known}.*'"
+    # On ARM boards TensorRT is the system's.
+    if tensorrt and platform.machine() in ("x86_64", "AMD64"):
+        newer = f" ({_DRIVER_OF_13} or later for CUDA 13)" if wanted == "13" else ""
+        return (
+            f"{said}{newer}, or replace both packages that are for CUDA {wanted}: pip uninstall tensorrt"
+            f" tensorrt-cu{wanted}, then pip install tensorrt-cu{known} {bindings}."
+        )
+    return f"{said}, or pip install {bindings}."
 
 
 def _version(number: int) -> str:

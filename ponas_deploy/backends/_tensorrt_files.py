@@ -21,12 +21,7 @@ from ponas_deploy.files.records import sha256, write_bytes
 from ponas_deploy.machines.names import slug
 
 FORMAT = Format("ponas.tensorrt-engine", 1, BuiltRecord)
-ENGINE, RECORD, FED, TIMING_CACHE = (
-    "engine.plan",
-    "engine.tensorrt.json",
-    "engine.onnx",
-    "engine.timing-cache",
-)
+ENGINE, RECORD, FED = "engine.plan", "engine.tensorrt.json", "engine.onnx"
 
 
 @dataclass(frozen=True)
@@ -100,13 +95,12 @@ def write_engine(
     folder: Path,
     engine: bytes,
     fed: bytes,
-    timings: bytes,
     settings: RunSettings,
     identity: Identity,
     plan: str,
 ) -> tuple[Path, ...]:
-    """Write an engine, the ONNX it was built from, the kernel timings and its record; it comes first."""
-    files = {ENGINE: engine, FED: fed, TIMING_CACHE: timings}
+    """Write an engine, the ONNX it was built from and its record; the engine comes first."""
+    files = {ENGINE: engine, FED: fed}
     for name, content in files.items():
         write_bytes(folder / name, content, overwrite=True)
     record = BuiltRecord(settings.precision, dict(identity), sha256(folder / ENGINE), plan)

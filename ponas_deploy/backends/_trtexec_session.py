@@ -119,7 +119,8 @@ class TrtexecSession(ProgramSession):
             times = output.compute_ns((folder / "times.json").read_text(encoding="utf-8"))
             return checked_times(times, runs, compute.mean_ms if compute else None)
 
-        given = (f"--warmUp={WARM_UP_MS}", f"--duration={TIMED_S}", f"--iterations={runs}")
+        # A run that begins in the warm-up and ends after it is counted, not written: one more is asked for.
+        given = (f"--warmUp={WARM_UP_MS}", f"--duration={TIMED_S}", f"--iterations={runs + 1}")
         return self._times((*self._command, *self._flags, *given, "--exportTimes=times.json"), read)
 
 

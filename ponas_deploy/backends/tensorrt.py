@@ -116,10 +116,10 @@ class TensorRtBackend:
         return TensorRtSession(self._shared, engine, settings, f"the engine kept in {self._cache.folder}")
 
     def save(self, model: bytes, settings: RunSettings, folder: Path) -> tuple[Path, ...]:
-        """Write the engine that `load` times, the ONNX it was built from, and the kernel timings."""
+        """Write the engine that `load` times, and the ONNX it was built from."""
         engine, fed = self._engine(model, settings)
         plan = self._plan(settings.precision).text
-        return write_engine(folder, engine, fed, self._cache.timings(), settings, self._identity, plan)
+        return write_engine(folder, engine, fed, settings, self._identity, plan)
 
     def open(self, engine: Path, settings: RunSettings) -> TensorRtSession:
         """A session of an engine that `save` wrote on this GPU, with this driver and TensorRT."""
@@ -178,7 +178,11 @@ def _checked_version() -> str:
             " JetPack, make the environment with --system-site-packages.",
         ) from error
     if int(version.split(".")[0]) < _OLDEST:
-        raise BackendError(_NAME, f"TensorRT {version} is too old: install {_OLDEST}.0 or later.")
+        raise BackendError(
+            _NAME,
+            f"TensorRT {version} is too old: install {_OLDEST}.0 or later; on a Jetson that is JetPack 6.1 or"
+            " later.",
+        )
     return version
 
 

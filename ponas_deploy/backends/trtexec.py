@@ -176,7 +176,9 @@ def _probe(path: str) -> Program:
     program = Program(path, version)
     if version < _OLDEST:
         raise BackendError(
-            _NAME, f"{path} is of {program.text}, and {_OLDEST[0]}.0 is the oldest supported (JetPack 6)."
+            _NAME,
+            f"{path} is of {program.text}, and {_OLDEST[0]}.0 is the oldest supported: on a Jetson install"
+            " JetPack 6.1 or later.",
         )
     return program
 

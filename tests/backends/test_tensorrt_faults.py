@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,62 @@ def test_a_driver_that_is_missing_or_too_old_is_distinguished(machine: Machine) 
     machine.driver = 0
     with pytest.raises(BackendError, match="no NVIDIA driver here: install one"):
         TensorRtBackend()
+
+
+@pytest.mark.parametrize(
+    ("driver", "runtime", "advice"),
+    [
+        (12060, 12090, r"for 12\.9: .* newer driver, or pip install 'cuda-bindings==12\.8\.\*'\.$"),
+        (12060, 12080, r"for 12\.8: install a newer driver\.$"),
+        (13000, 13020, r"for 13\.2: install a newer driver\.$"),
+        (
+            12080,
+            13020,
+            r"newer driver \(580 or later for CUDA 13\), or replace both packages .*: pip uninstall tensorrt"
+            r" tensorrt-cu13, then pip install tensorrt-cu12 'cuda-bindings==12\.\*'\.$",
+        ),
+    ],
+)
+def test_what_replaces_packages_that_the_driver_is_too_old_for(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, driver: int, runtime: int, advice: str
+) -> None:
+    machine.refuse["cudaGetDeviceCount"] = Code.cudaErrorInsufficientDriver
+    machine.driver = driver
+    api = sys.modules["cuda.bindings.runtime"]
+    monkeypatch.setattr(api, "cudaRuntimeGetVersion", lambda: (Code.cudaSuccess, runtime))
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    with pytest.raises(BackendError, match=advice):
+        TensorRtBackend()
+
+
+def test_a_board_replaces_the_bindings_alone(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.refuse["cudaGetDeviceCount"] = Code.cudaErrorInsufficientDriver
+    machine.driver = 12060
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    with pytest.raises(BackendError, match=r"for 13\.5: .*, or pip install 'cuda-bindings==12\.\*'\.$"):
+        TensorRtBackend()
+
+
+def test_bindings_that_raise_without_a_driver_are_one_sentence(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As cuda-bindings 12.8.0 does."""
+
+    def raises() -> None:
+        raise RuntimeError("Failed to dlopen libcuda.so.1")
+
+    monkeypatch.setattr(sys.modules["cuda.bindings.runtime"], "cudaGetDeviceCount", raises)
+    with pytest.raises(BackendError, match=r"no NVIDIA driver here: install one.*\(Failed to dlopen"):
+        TensorRtBackend()
+
+
+def test_a_tensorrt_of_an_older_jetpack_is_refused_by_version(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["tensorrt"], "__version__", "8.6.2")
+    with pytest.raises(BackendError, match=r"TensorRT 8\.6\.2 is too old: .* JetPack 6\.1 or later"):
+        TensorRtBackend()
+    assert "Runtime" not in machine.calls
 
 
 def test_what_is_not_installed_comes_with_the_install_line(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from benchmarks.gpu import networks, one, profile
+from benchmarks.gpu import networks, one, profile, train
 from benchmarks.gpu.networks import Config
 from ponas_deploy.backends.fake import FakeBackend
 from ponas_deploy.measuring.protocol import Plan
@@ -69,3 +71,19 @@ def test_a_model_that_does_not_compile_ends_nothing(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out == ""
     networks.compile_ahead(Config.of("fake:int4:1", 32), [architecture], blocks=False)
     assert "failed: UnknownNameError: unknown precision of fake" in capsys.readouterr().out
+
+
+def test_where_the_time_of_a_step_goes_is_read_by_the_profilers_own_names() -> None:
+    """The attributes are those of the real profiler, on a GPU too; without one nothing is spent there."""
+    convolution = torch.nn.Conv2d(4, 4, 3, groups=4)
+
+    def step() -> None:
+        convolution(torch.ones(1, 4, 8, 8))
+
+    on_cpu = train.shares(step, "cpu")
+    assert on_cpu["depthwise convolutions"] > 0
+    assert sum(on_cpu.values()) == pytest.approx(100, abs=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that there is no GPU to profile
+        on_gpu = train.shares(step, "cuda")
+    assert on_gpu.keys() == on_cpu.keys()
