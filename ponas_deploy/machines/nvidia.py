@@ -117,14 +117,14 @@ def read_gpu(uuid: str = "") -> GpuReading:
         return GpuReading()
     try:
         pynvml.nvmlInit()
-        handle = _handle(pynvml, uuid)
+        handle = handle_of(pynvml, uuid)
         name = _text(pynvml.nvmlDeviceGetName(handle))
     except pynvml.NVMLError:
         return GpuReading()
     return _read(pynvml, handle, name)
 
 
-def _handle(nvml: Any, uuid: str) -> Any:
+def handle_of(nvml: Any, uuid: str) -> Any:
     """By UUID, since NVML counts GPUs that CUDA_VISIBLE_DEVICES hides; by index where only one is there."""
     try:
         if uuid:
