@@ -16,6 +16,7 @@ from ponas_deploy.checks.noise_floor import NoiseFloor, measure_noise_floor
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.files.findings import SEVERITIES, Finding, Severity, most_severe
 from ponas_deploy.files.notes import OnNote, no_note
+from ponas_deploy.machines.conditions import is_jetson
 from ponas_deploy.measuring.machine_readings import MachineReadings
 from ponas_deploy.measuring.place import Place
 from ponas_deploy.measuring.protocol import Plan
@@ -218,6 +219,21 @@ def governor(readings: MachineReadings) -> Finding | None:
     return Finding("warning", "governor", f"{message}: the clock follows the load, with a delay", advice)
 
 
+def gpu_clock(readings: MachineReadings) -> Finding | None:
+    """Whether the clock of a GPU that the kernel governs, a Jetson's, follows the load."""
+    clock = readings.reading.gpu_clock
+    if clock is None:
+        return None
+    message = f"{clock.now_mhz:.0f} MHz now, {'locked' if clock.locked else clock.range}"
+    if clock.locked:
+        return Finding("ok", "GPU clock", message)
+    governed = f"{message}, governor {clock.governor}" if clock.governor else message
+    jetson = is_jetson(dict(readings.reading.conditions()), readings.machine.power_mode)
+    command = "sudo jetson_clocks" if jetson else "raise min_freq to max_freq in /sys/class/devfreq"
+    advice = f"{command}: without it networks and single blocks are timed at different clocks"
+    return Finding("warning", "GPU clock", f"{governed}: the clock follows the load", advice)
+
+
 def turbo(readings: MachineReadings) -> Finding | None:
     """Whether clocks depend on heat and neighbours."""
     if readings.turbo is None:
@@ -312,6 +328,7 @@ CHECKS: tuple[Check, ...] = (
     battery,
     power_mode,
     governor,
+    gpu_clock,
     turbo,
     shared_cores,
     memory,

@@ -91,24 +91,32 @@ def clock_settings(conditions: Mapping[str, str]) -> dict[str, str]:
     return {name: conditions[name] for name in CLOCK_SETTINGS if name in conditions}
 
 
-def what_to_lock(conditions: Mapping[str, str], power_mode: str = "") -> tuple[str, ...]:
-    """What of a board's clocks follows its load, a sentence each, with the command that ends it.
+def is_jetson(conditions: Mapping[str, str], power_mode: str = "") -> bool:
+    """Whether these are of a Jetson: by its power mode, or where a container hides that by its governor."""
+    return power_mode.startswith("nvpmodel") or conditions.get("gpu_governor", "").startswith("nvhost")
 
-    `conditions` are those of `Reading.conditions`. The commands take root: they are for people.
+
+def what_to_lock(
+    conditions: Mapping[str, str], power_mode: str = "", *, where: str = " there", gpu_only: bool = False
+) -> tuple[str, ...]:
+    """What of a machine's clocks follows its load, a sentence each, with the command that ends it.
+
+    `conditions` are those of `Reading.conditions`. The commands take root: they are for people. `where` is
+    the word for the machine in them, `gpu_only` leaves the processor out.
     """
-    jetson = power_mode.startswith("nvpmodel")
+    jetson = is_jetson(conditions, power_mode)
     found: list[str] = []
     governor, gpu = conditions.get("governor", ""), conditions.get("gpu_clocks", "")
     if "-" in gpu and jetson:
         found.append(
             f"the GPU's clock is not locked ({gpu}, governor {conditions.get('gpu_governor', 'unknown')}), so"
-            " that latencies follow the load: `sudo jetson_clocks` there locks it, at the highest clock of"
-            f" power mode {power_mode}."
+            f" that latencies follow the load: `sudo jetson_clocks`{where} locks it, at the highest clock of"
+            f" {f'power mode {power_mode}' if power_mode else 'the power mode'}."
         )
-    if governor not in ("", "performance"):
+    if governor not in ("", "performance") and not gpu_only:
         command = "sudo jetson_clocks" if jetson else "sudo cpupower frequency-set -g performance"
         found.append(
-            f"the governor is {governor}, so that the clock follows the load: `{command}` there ends that."
+            f"the governor is {governor}, so that the clock follows the load: `{command}`{where} ends that."
         )
     return tuple(found)
 

@@ -67,7 +67,11 @@ def between(number: int, before: Snapshot, after: Snapshot) -> Round:
     heat = ("heat",) if end.hot > start.hot else ()
     since = tuple(f"{one} meanwhile" for one in after.reading.throttled_before if one not in known)
     gpu = tuple(f"GPU {reason}" for reason in after.gpu.throttle if reason not in _ASKED_FOR)
-    clock = after.reading.gpu_clock
+    clock, clock_before = after.reading.gpu_clock, before.reading.gpu_clock
+    gpu_c = after.gpu.temperature_c  # a Jetson's NVML has a name and no heat
+    mean_mhz = None
+    if after.gpu.present and clock and clock_before and not clock.locked:
+        mean_mhz = clock.mean_since(clock_before)
     return Round(
         number,
         others_pct=share_pct(others_s, _TICKS_S * end.cores),
@@ -79,9 +83,10 @@ def between(number: int, before: Snapshot, after: Snapshot) -> Round:
         contended_pct=round(core.contended_pct, 1),
         clock_mhz=after.reading.frequency_mhz,
         gpu_clock_mhz=after.gpu.sm_clock_mhz or (clock.now_mhz if clock else None),
+        gpu_mean_clock_mhz=None if mean_mhz is None else round(mean_mhz, 1),
         gpu_memory_clock_mhz=after.gpu.memory_clock_mhz,
         gpu_power_w=after.gpu.power_w,
-        temperature_c=after.gpu.temperature_c if after.gpu.present else after.reading.temperature_c,
+        temperature_c=after.reading.temperature_c if gpu_c is None else gpu_c,
         load=None if after.reading.load is None else round(after.reading.load, 2),
         governor=after.reading.governor,
         affinity=after.reading.affinity,
@@ -108,8 +113,8 @@ def complaints(now: Round, rounds: Sequence[Round], plan: Plan) -> str:
         if value > most:
             found.append(text.format(value))
     watched = {"clock": "clock_mhz", "GPU's clock": "gpu_clock_mhz"}
-    if "-" in now.gpu_clocks:  # its governor may choose, and does so between rounds
-        del watched["GPU's clock"]
+    if "-" in now.gpu_clocks:  # its governor may choose, and does so between rounds: the mean of each counts
+        watched["GPU's clock"] = "gpu_mean_clock_mhz"
     for what, field in watched.items():
         clock, before = getattr(now, field), [getattr(one, field) or 0.0 for one in rounds]
         highest = max(before, default=0.0)

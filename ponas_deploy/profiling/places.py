@@ -11,6 +11,7 @@ from ponas_deploy.boards.link import BoardError, LinkLostError
 from ponas_deploy.errors import PonasError
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.machines.conditions import what_to_lock
+from ponas_deploy.machines.machine import power_mode
 from ponas_deploy.measuring.place import HERE, Place
 from ponas_deploy.profiling.devices import known_devices
 from ponas_deploy.profiling.making import missing
@@ -28,6 +29,9 @@ def reached(target: Target, title: str, on_note: OnNote = no_note) -> Iterator[P
     asked for; BoardError where it cannot be reached or somebody else measures there.
     """
     if target.local:
+        if target.on_gpu:
+            for text in what_to_lock(dict(HERE.conditions()), power_mode(), where="", gpu_only=True):
+                on_note(text)
         yield HERE
         return
     if target.board is None:

@@ -19,8 +19,9 @@ class Round:
     `shared_pct` how many samples met a shared core, `contended_pct` how many were kept although it still was.
     `held` names what throttled processor or GPU. `wrong` says what was too much, empty where nothing was.
     Load, governor, affinity, power mode and `gpu_clocks`, those that a GPU's governor may choose from
-    (`306-1020 MHz`, `1020 MHz` where it is locked), are those at its end. One that was taken `again` stands
-    in place of those before of its number.
+    (`306-1020 MHz`, `1020 MHz` where it is locked), are those at its end. `gpu_mean_clock_mhz` is the mean
+    over the round, where the governor may choose and the kernel counts the time at each clock. One that was
+    taken `again` stands in place of those before of its number.
     """
 
     number: int
@@ -33,6 +34,7 @@ class Round:
     contended_pct: float = 0.0
     clock_mhz: float | None = None
     gpu_clock_mhz: float | None = None
+    gpu_mean_clock_mhz: float | None = None
     gpu_memory_clock_mhz: float | None = None
     gpu_power_w: float | None = None
     temperature_c: float | None = None
@@ -85,6 +87,7 @@ class InterferenceSummary:
     contended_pct: Spread | None = None
     clock_mhz: Spread | None = None
     gpu_clock_mhz: Spread | None = None
+    gpu_mean_clock_mhz: Spread | None = None
     gpu_memory_clock_mhz: Spread | None = None
     gpu_power_w: Spread | None = None
     temperature_c: Spread | None = None

@@ -32,6 +32,7 @@ from ponas_deploy.files.documents import encoded
 from ponas_deploy.files.findings import Finding
 from ponas_deploy.files.lock import machine_to_oneself
 from ponas_deploy.machines.conditions import Reading
+from ponas_deploy.machines.devfreq import GpuClock
 from ponas_deploy.machines.machine import Machine, this_machine
 from ponas_deploy.measuring import machine_readings
 from ponas_deploy.measuring.interference import Round
@@ -138,6 +139,23 @@ def test_a_quiet_machine_has_nothing_wrong() -> None:
         ),
         ("governor", {"governors": ("powersave",)}, "warning", "powersave: the clock follows", "cpupower"),
         ("governor", {"governors": ()}, "warning", "cannot be read here", "inside one run"),
+        (
+            "GPU clock",
+            {
+                "reading": Reading(gpu_clock=GpuClock(306, 306, 1020, "nvhost_podgov")),
+                "machine": replace(MACHINE, power_mode="nvpmodel 0 (MAXN)"),
+            },
+            "warning",
+            "306 MHz now, 306-1020 MHz, governor nvhost_podgov: the clock follows the load",
+            "sudo jetson_clocks",
+        ),
+        (
+            "GPU clock",
+            {"reading": Reading(gpu_clock=GpuClock(200, 200, 800, "simple_ondemand"))},
+            "warning",
+            "200-800 MHz, governor simple_ondemand",
+            "raise min_freq",
+        ),
         ("turbo", {"turbo": True}, "warning", "depends on heat", "switch it off"),
         ("cores", {"siblings": ("0-1",)}, "warning", "share a physical core: 0-1", "physical cores"),
         ("memory", {"available_mib": 300, "swapped_mib": 900}, "error", "900 MiB are swapped out", "close"),
@@ -155,6 +173,8 @@ def test_what_disturbs_is_named_with_what_to_do(
 def test_what_is_right_is_not_found_fault_with() -> None:
     for mode in ("nvpmodel 0 (MAXN)", "performance"):
         assert found("power mode", machine=replace(MACHINE, power_mode=mode)).severity == "ok"
+    locked = found("GPU clock", reading=Reading(gpu_clock=GpuClock(1020, 1020, 1020)))
+    assert (locked.severity, locked.message) == ("ok", "1020 MHz now, locked")
     unknown = examine(replace(QUIET, turbo=None, battery_pct=None, available_mib=None), STEADY, RUNTIMES)
     assert {"turbo", "battery", "memory"}.isdisjoint(finding.about for finding in unknown)
 

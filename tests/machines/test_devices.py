@@ -179,6 +179,32 @@ def test_the_gpu_clock_of_a_jetson(tmp_path: Path) -> None:
     assert read_gpu_clock(tmp_path) is None
 
 
+TRANSITIONS = """     From  :   To
+           : 306000000 612000000 1020000000   time(ms)
+  306000000:         0         3          9     {}
+  612000000:         2         0          4     {}
+*1020000000:        10         3          0     {}
+Total transition : 31
+"""
+
+
+def test_the_mean_clock_between_two_readings(tmp_path: Path) -> None:
+    """The kernel counts the time at each clock (drivers/devfreq/devfreq.c, trans_stat_show)."""
+    jetson(tmp_path, 1020000000, 306000000, 1020000000)
+    table = tmp_path / "sys/class/devfreq/17000000.ga10b/trans_stat"
+    found = []
+    for spent_ms in ((5000, 100, 300), (5000, 600, 1800), (5000, 600, 1800)):
+        table.write_text(TRANSITIONS.format(*spent_ms), encoding="utf-8")
+        found.append(read_gpu_clock(tmp_path))
+    first, second, third = found
+    assert first.spent_ms == ((306, 5000), (612, 100), (1020, 300))
+    assert second.mean_since(first) == pytest.approx((612 * 500 + 1020 * 1500) / 2000)
+    assert third.mean_since(second) is None, "no time has passed"
+    table.write_text("Not Supported.\n", encoding="utf-8")
+    assert read_gpu_clock(tmp_path).mean_since(third) is None
+    assert second.mean_since(read_gpu_clock(tmp_path)) is None
+
+
 def test_a_sensor_that_always_says_100_degrees_is_no_heat(tmp_path: Path) -> None:
     for number, (kind, temp) in enumerate(
         (("PMIC-Die", 100000), ("tj-thermal", 48500), ("CPU-therm", 47000))
@@ -203,6 +229,8 @@ def test_what_follows_the_load_is_said_with_the_command_that_ends_it() -> None:
     (pi,) = what_to_lock({"governor": "ondemand"})
     assert "`sudo cpupower frequency-set -g performance` there ends that" in pi
     assert what_to_lock({}) == ()
+    (hidden,) = what_to_lock(free, where="", gpu_only=True)
+    assert hidden.endswith("`sudo jetson_clocks` locks it, at the highest clock of the power mode.")
 
 
 def test_the_power_mode(tmp_path: Path) -> None:

@@ -125,6 +125,27 @@ def test_the_gpu_clock_that_the_kernel_governs() -> None:
     assert complaints(capped, rounds, PLAN) == wrong
 
 
+def test_a_round_whose_mean_clock_fell_is_taken_again_where_the_governor_may_choose() -> None:
+    """The clock between two rounds says nothing there; the time at each clock during the round does."""
+
+    def at(slow_ms: float, fast_ms: float, *, gpu: bool = True) -> Snapshot:
+        clock = GpuClock(306, 306, 1020, "nvhost_podgov", ((306, slow_ms), (1020, fast_ms)))
+        return after(later(), Reading(gpu_clock=clock), GpuReading("Orin" if gpu else ""))
+
+    steady = between(0, at(0, 100), at(100, 1000))
+    assert (steady.gpu_clock_mhz, steady.gpu_mean_clock_mhz) == (306, 948.6)
+    assert complaints(between(1, at(100, 1000), at(210, 1900)), [steady], PLAN) == ""
+    slower = between(1, at(100, 1000), at(700, 1400))
+    assert complaints(slower, [steady], PLAN) == "the GPU's clock fell from 949 to 592 MHz"
+    on_the_processor = between(1, at(100, 1000, gpu=False), at(700, 1400, gpu=False))
+    assert on_the_processor.gpu_mean_clock_mhz is None
+
+
+def test_the_heat_of_a_board_counts_where_its_gpu_tells_none() -> None:
+    warm = after(later(), Reading(temperature_c=61.0), GpuReading("Orin (nvgpu)"))
+    assert between(0, START, warm).temperature_c == 61.0
+
+
 def test_what_held_a_board_back_during_a_round_counts_although_it_is_over() -> None:
     old = replace(START, reading=Reading(throttled_before=("under-voltage",)))
     both = Reading(throttled_before=("under-voltage", "throttled"))

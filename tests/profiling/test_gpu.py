@@ -16,10 +16,12 @@ from ponas_deploy.backends.fake import FakeBackend
 from ponas_deploy.errors import BackendError, PonasError
 from ponas_deploy.machines import gpu
 from ponas_deploy.machines.machine import this_machine
+from ponas_deploy.measuring.place import HERE
 from ponas_deploy.measuring.plans import plan_for
 from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.profiling import making
 from ponas_deploy.profiling.devices import Inventory, Runtime, runtimes
+from ponas_deploy.profiling.places import reached
 from ponas_deploy.profiling.profile import profile
 from ponas_deploy.profiling.supervise import Timeouts
 from ponas_deploy.profiling.target import Target
@@ -183,3 +185,17 @@ def test_a_profile_through_trtexec(tiny: Space, tmp_path: Path, monkeypatch: pyt
     proof = table.certificate
     assert proof is not None
     assert proof.mean_error_pct < 1
+
+
+def test_a_jetson_that_profiles_itself_is_told_of_its_clock(
+    h200: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a board is that is reached over a link; the processor is not the GPU's table's business."""
+    free = (("governor", "schedutil"), ("gpu_clocks", "306-1020 MHz"), ("gpu_governor", "nvhost_podgov"))
+    monkeypatch.setattr(HERE, "conditions", lambda: free)
+    for device, said in (("gpu", 1), ("cpu", 0)):
+        notes: list[str] = []
+        with reached(Target(device), "profile", notes.append) as place:
+            assert place is HERE
+        assert len(notes) == said
+        assert all("`sudo jetson_clocks` locks it" in note for note in notes)
