@@ -6,6 +6,11 @@ The rest of the tree is in `ponas_deploy/errors.py`, which draws it whole.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from difflib import SequenceMatcher
+
+_ALIKE, _MOST_GUESSED, _LONGEST_GUESSED = 0.7, 3, 60
+"""How alike a name must be to be guessed (`difflib`), how many are named that are as alike, and how many
+characters a name has at most."""
 
 
 def printable(text: str) -> str:
@@ -24,7 +29,7 @@ class PonasError(Exception):
 
 
 class UnknownNameError(PonasError):
-    """A name that nobody knows; the message lists the names that exist.
+    """A name that nobody knows; the message lists the names that exist, and which of them may be meant.
 
     Attributes: `kind` ("space", "backend", ...), `name`, `known` (sorted). `advice` is said behind them.
     """
@@ -32,7 +37,21 @@ class UnknownNameError(PonasError):
     def __init__(self, kind: str, name: str, known: Iterable[str], *, advice: str = "") -> None:
         self.kind, self.name, self.known = kind, name, tuple(sorted(known))
         there_are = ", ".join(self.known) or "none yet"
-        super().__init__(f"unknown {kind} '{name}': known are {there_are}.{advice and f' {advice}'}")
+        guess = _guess(name, self.known)
+        super().__init__(f"unknown {kind} '{name}': known are {there_are}.{guess}{advice and f' {advice}'}")
+
+
+def _guess(name: str, known: Iterable[str]) -> str:
+    """A question for the names that come closest, in capitals or not; empty where none comes close."""
+    typed = name.strip().lower()
+    if len(typed) > _LONGEST_GUESSED:
+        return ""
+    alike = {one: SequenceMatcher(None, typed, one.lower()).ratio() for one in known}
+    closest = [one for one, ratio in alike.items() if ratio >= _ALIKE and ratio == max(alike.values())]
+    if not 0 < len(closest) <= _MOST_GUESSED:
+        return ""
+    *others, last = closest
+    return f" Did you mean {', '.join(others)}{' or ' if others else ''}{last}?"
 
 
 class ArchitectureError(PonasError):

@@ -21,6 +21,7 @@ from ponas_deploy.commands.options import (
     SeveralResolutions,
     Threads,
     open_sizes,
+    own_name,
     refuse_threads,
 )
 from ponas_deploy.commands.output import note, print_json, show
@@ -57,6 +58,7 @@ def compare(
         str | None,
         typer.Option(
             metavar="NAME",
+            callback=own_name,
             show_default=f"the table's; with --device that of ARCH, else {_MEASURED_SPACE}",
             help="The search space.",
         ),

@@ -46,6 +46,13 @@ def real_backends(backends: Named) -> Named:
     return backends
 
 
+def own_name(space: str | None) -> str | None:
+    """The name of a space as it is written, for one in capitals or not."""
+    from searchspace.spaces import space_named
+
+    return space_named(space) if space else space
+
+
 def refuse_threads(threads: int, device: str = "cpu") -> None:
     """A usage error for more threads than this machine has processors, where `device` is this machine."""
     from ponas_deploy.machines.machine import threads_fault
@@ -76,6 +83,7 @@ SpaceName: TypeAlias = Annotated[
         "--space",
         metavar="NAME",
         show_default="that of the weights or the table that is named, else ofa-mbv3",
+        callback=own_name,
         help=_SPACE_HELP,
     ),
 ]
@@ -85,6 +93,7 @@ ArchSpace: TypeAlias = Annotated[
         "--space",
         metavar="NAME",
         show_default="the one that ARCH is of",
+        callback=own_name,
         help=_SPACE_HELP,
     ),
 ]

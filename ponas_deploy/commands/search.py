@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ponas_deploy.commands.options import Json, Limits, OwnLimits, Seed, with_limits
+from ponas_deploy.commands.options import Json, Limits, OwnLimits, Seed, own_name, with_limits
 from ponas_deploy.commands.output import note, print_json, show
 from ponas_deploy.commands.train.bars import needs_torch, training_bars
 
@@ -34,7 +34,10 @@ def search(
     space: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", show_default="that of the run", help="The search space, to be sure of it."
+            metavar="NAME",
+            show_default="that of the run",
+            callback=own_name,
+            help="The search space, to be sure of it.",
         ),
     ] = None,
     data: Annotated[

@@ -6,13 +6,16 @@ from typing import Annotated
 
 import typer
 
-from ponas_deploy.commands.options import Json
+from ponas_deploy.commands.options import Json, own_name
 from ponas_deploy.commands.output import print_json, show
 
 
 def weights(
     space: Annotated[
-        str, typer.Option("--space", metavar="NAME", help="The search space, such as ofa-mbv3.")
+        str,
+        typer.Option(
+            "--space", metavar="NAME", callback=own_name, help="The search space, such as ofa-mbv3."
+        ),
     ] = "ofa-mbv3",
     download: Annotated[
         bool, typer.Option("--download", help="Download the file into the store; else nothing is fetched.")

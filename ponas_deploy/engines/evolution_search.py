@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ import numpy as np
 from ponas_deploy.engines.choice import latency_warnings
 from ponas_deploy.errors import PonasError, TableMismatchError
 from ponas_deploy.files.notes import OnNote, no_note
+from ponas_deploy.machines.names import slug
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.columns import Floats, Indices
 from ponas_deploy.search.constrained import solve_constrained
@@ -34,6 +36,9 @@ from searchspace.space import Space
 if TYPE_CHECKING:
     from train.progress import OnProgress
     from train.runs import Run, SubnetEvaluator
+
+_DIGITS = 8
+"""Hexadecimal ones, that tell latency tables apart in the names of files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +101,9 @@ def evolution_search(
     cheapest = solve_constrained(nothing, *columns)
     if cheapest is None:
         raise together_impossible(budget)
-    limited, path, found = LimitedSpace.of(nothing, *columns), _path(run, budget, seed), list[Found]()
+    limited, found = LimitedSpace.of(nothing, *columns), list[Found]()
+    table = _table_tag(latency, grid) if latency and grid and budget.latency_ms else ""
+    path = _path(run, budget, table, seed)
     journal = run.file.path.with_name(f"search-{seed}.journal")
     with SubnetEvaluator(run, journal, {"what": "search"}, seed, device, on_note) as evaluator:
         score = _Scores(space, groups.choices, evaluator, settings, on_progress or silent)
@@ -196,10 +203,20 @@ def _found(space: Space, row: Sequence[int], scored: Scored, latency: Grid | Non
     return Found(architecture, scored.score, {**predicted, **network_costs(architecture)}, scored.generation)
 
 
-def _path(run: Run, budget: Budget, seed: int) -> Path:
-    """The file of a search: each budget and seed has its own, while all of a seed share what is evaluated."""
-    limits = "-".join(f"{name}-{limit:.15g}" for name, limit in budget.items())
-    return run.file.path.with_name(f"search-{limits}-{seed}.csv")
+def _path(run: Run, budget: Budget, table: str, seed: int) -> Path:
+    """The file of a search: each budget, latency table (by its tag) and seed has its own.
+
+    All searches of a seed share what is evaluated.
+    """
+    limits = [f"{name}-{limit:.15g}" for name, limit in budget.items()]
+    parts = [*limits, table, str(seed)] if table else [*limits, str(seed)]
+    return run.file.path.with_name(f"search-{'-'.join(parts)}.csv")
+
+
+def _table_tag(latency: LatencyTable, grid: Grid) -> str:
+    """A latency table in a file's name: its device where it says one, and a digest of its latencies."""
+    digest = sha256(repr((grid.values, grid.fixed)).encode()).hexdigest()[:_DIGITS]
+    return f"{slug(latency.conditions.device)}-{digest}" if latency.conditions else digest
 
 
 def _write(path: Path, run: Run, found: Sequence[Found]) -> None:

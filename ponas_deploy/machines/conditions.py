@@ -31,6 +31,7 @@ class Reading:
     """The state of the machine at one moment; what it does not report is empty or None.
 
     `affinity` are the cores this process may run on, as in "0-3,6"; the clock is the fastest of theirs.
+    `governor` is that of all cores, or each of them, as in "performance, schedutil", where they differ.
     `throttle` names what holds the processor back at this moment, `throttled_before` what did so at any time
     since the machine was started, where it tells. `gpu_clock` is that of a GPU which the kernel governs.
     """
@@ -64,11 +65,10 @@ class Reading:
 
 def read_conditions(root: Path = ROOT) -> Reading:
     """Read the state of the machine now."""
-    governor = root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
     flags = _pi_flags(root)
     return Reading(
         load=_load(),
-        governor=read_text(governor),
+        governor=", ".join(_governors(root)),
         frequency_mhz=_frequency_mhz(root),
         temperature_c=_temperature_c(root),
         affinity=_ranges(own_cores()),
@@ -76,6 +76,13 @@ def read_conditions(root: Path = ROOT) -> Reading:
         throttled_before=_named(flags >> _SINCE_BOOT),
         gpu_clock=read_gpu_clock(root),
     )
+
+
+def _governors(root: Path) -> list[str]:
+    """Those of the processor's clocks, each once: big and little cores have a policy of their own."""
+    cores = root / "sys/devices/system/cpu"
+    files = [*cores.glob("cpufreq/policy*/scaling_governor")] or cores.glob("cpu*/cpufreq/scaling_governor")
+    return sorted({text for text in map(read_text, files) if text})
 
 
 def _load() -> float | None:
@@ -115,9 +122,11 @@ def what_to_lock(
         )
     if governor not in ("", "performance") and not gpu_only:
         command = "sudo jetson_clocks" if jetson else "sudo cpupower frequency-set -g performance"
-        found.append(
-            f"the governor is {governor}, so that the clock follows the load: `{command}`{where} ends that."
-        )
+        if ", " in governor:
+            is_so = f"the cores' governors differ ({governor}), so that the clock of some follows the load"
+        else:
+            is_so = f"the governor is {governor}, so that the clock follows the load"
+        found.append(f"{is_so}: `{command}`{where} ends that.")
     return tuple(found)
 
 

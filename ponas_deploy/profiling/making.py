@@ -61,7 +61,12 @@ def missing(
 
 def path_at(place: Place, conditions: Conditions, space: SpaceKey, folder: Path | None = None) -> Path:
     """Where the table of a machine in its power mode of now lies; see `latency_path`."""
-    return store.latency_path(conditions, space, dict(place.environment()).get("power_mode", ""), folder)
+    return store.latency_path(conditions, space, power_mode_at(place), folder)
+
+
+def power_mode_at(place: Place) -> str:
+    """The power mode of a machine now; empty where it has none."""
+    return dict(place.environment()).get("power_mode", "")
 
 
 def _precisions(backends: Sequence[str], *, on_gpu: bool) -> dict[str, tuple[str, ...]]:

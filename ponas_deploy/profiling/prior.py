@@ -100,9 +100,12 @@ class Prior:
             return named[self.name], {}
         return found.grid, {name: round(share, 4) for name, share in shares.items() if share > 0}
 
-    def refuse_same(self, conditions: Conditions, space: Space) -> None:
-        """TableMismatchError when it is a table of what is to be measured, and so no prior of it."""
-        if (self.table.conditions, self.table.space) == (conditions, SpaceKey.of(space)):
+    def refuse_same(self, conditions: Conditions, space: Space, power_mode: str = "") -> None:
+        """TableMismatchError when it is a table of what is to be measured, and so no prior of it.
+
+        Of a board in another power mode it is one.
+        """
+        if _is_of(self.table, conditions, SpaceKey.of(space), power_mode):
             raise TableMismatchError(
                 f"the prior {self.name} is a table of these very conditions ({conditions.text}): use it as it"
                 " is, `ponas table recheck` says whether it still holds; or profile without --prior."
@@ -114,20 +117,27 @@ def load_prior(path: Path, networks: int = NETWORKS) -> Prior:
     return Prior(f"{path.parent.name}/{path.stem}", sha256(path), load_latency_table(path), networks)
 
 
-def with_stored(prior: Prior, conditions: Conditions, space: Space) -> Prior:
+def _is_of(table: LatencyTable, conditions: Conditions | None, space: SpaceKey | None, mode: str) -> bool:
+    """Whether a table is of these conditions in this power mode; modes are compared where both are known."""
+    other_mode = table.power_mode != mode and bool(table.power_mode and mode)
+    return (table.conditions, table.space) == (conditions, space) and not other_mode
+
+
+def with_stored(prior: Prior, conditions: Conditions, space: Space, power_mode: str = "") -> Prior:
     """The same prior with the other stored tables of the space, but for those of these very conditions.
 
-    A table that its own certificate calls hopeless is left out, and so is an estimate.
+    `power_mode` is that of the device now. A table that its own certificate calls hopeless is left out, and
+    so is an estimate.
     """
-    own = (prior.table.conditions, prior.table.space)
+    own = prior.table
     others = tuple(
         (stored.name, stored.table)
         for stored in latency_tables()[0]
         if stored.table.space is not None
         and stored.table.space.fingerprint == space.fingerprint
         and not stored.table.estimated
-        and (stored.table.conditions, stored.table.space) != own
-        and (stored.table.conditions, stored.table.space) != (conditions, SpaceKey.of(space))
+        and not _is_of(stored.table, own.conditions, own.space, own.power_mode)
+        and not _is_of(stored.table, conditions, SpaceKey.of(space), power_mode)
         and not any(finding.severity == "error" for finding in quality_findings(stored.table))
     )
     return replace(prior, others=others)

@@ -14,7 +14,7 @@ from time import monotonic
 from ponas_deploy.errors import PonasError, UnknownNameError
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.measuring.place import HERE, Place
-from ponas_deploy.profiling.making import make_table, missing, path_at
+from ponas_deploy.profiling.making import make_table, missing, path_at, power_mode_at
 from ponas_deploy.profiling.places import conditions_at, reached
 from ponas_deploy.profiling.prior import NETWORKS, load_prior
 from ponas_deploy.profiling.progress import FINISHED, OnProgress, with_notes
@@ -102,7 +102,7 @@ def _profiled(
             found, further = to_go_on(path, from_prior=prior is not None, on_note=on_note)
         if found is None:
             if known:
-                known.refuse_same(named, space)
+                known.refuse_same(named, space, power_mode_at(place))
             found = profile_stored(
                 named,
                 space,

@@ -17,9 +17,11 @@ from pathlib import Path
 from ponas_deploy.backends import RunSettings
 from ponas_deploy.errors import TableMismatchError
 from ponas_deploy.machines import processes
+from ponas_deploy.measuring.place import HERE, Place
 from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.profiling.build_time import BuildTimes
-from ponas_deploy.profiling.prior import NETWORKS, load_prior, with_stored
+from ponas_deploy.profiling.making import power_mode_at
+from ponas_deploy.profiling.prior import NETWORKS, Prior, load_prior, with_stored
 from ponas_deploy.profiling.profile import profile
 from ponas_deploy.profiling.progress import OnProgress, OnStep
 from ponas_deploy.remote.place import BoardPlace
@@ -27,6 +29,7 @@ from ponas_deploy.tables.files import load_accuracy_table, load_latency_table
 from ponas_deploy.tables.grid import SpaceKey
 from ponas_deploy.tables.latency import Conditions
 from ponas_deploy.tables.latency_file import write_latency_table
+from searchspace.space import Space
 from searchspace.spaces import build_space
 
 STEP_BYTES = 4096
@@ -122,9 +125,7 @@ def make(request: Request, on_step: OnStep, on_progress: OnProgress, place: Boar
         journal=request.journal,
         further=load_latency_table(request.table) if request.further else None,
         accuracy=load_accuracy_table(request.accuracy) if request.accuracy else None,
-        prior=with_stored(load_prior(request.prior, request.networks), conditions, space)
-        if request.prior
-        else None,
+        prior=_prior(request, space, place or HERE),
         built_before=request.built_before,
         one_at_a_time=bool(request.failures),
         on_progress=on_progress,
@@ -137,3 +138,11 @@ def make(request: Request, on_step: OnStep, on_progress: OnProgress, place: Boar
         because = "; ".join(request.failures)
         table = replace(table, protocol=replace(table.protocol, restarted_because=because))
     write_latency_table(table, request.table, overwrite=request.overwrite or request.further)
+
+
+def _prior(request: Request, space: Space, place: Place) -> Prior | None:
+    """The table that was named, and those of the store that it may be mixed with."""
+    if not request.prior:
+        return None
+    prior = load_prior(request.prior, request.networks)
+    return with_stored(prior, request.conditions, space, power_mode_at(place))

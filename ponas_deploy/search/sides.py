@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import fsum
+from math import ceil, fsum
 
 import numpy as np
 
-from ponas_deploy.errors import TableMismatchError
+from ponas_deploy.errors import BudgetError, TableMismatchError
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.columns import Floats
 from ponas_deploy.search.comparison import NamedFront, Predict
@@ -20,7 +20,7 @@ from ponas_deploy.search.costs import CostColumn, cost_column
 from ponas_deploy.search.frontier import Front
 from ponas_deploy.search.notation import FPS, Limit
 from ponas_deploy.search.pareto import front
-from ponas_deploy.search.specialize import groups_of, matched_loss, most_useful
+from ponas_deploy.search.specialize import groups_of, least_possible, matched_loss, most_useful
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.accuracy_quality import accuracy_warnings, top1_warnings
 from ponas_deploy.tables.latency import LatencyTable
@@ -57,6 +57,10 @@ class Side:
         """What the network that loses least costs at least, in the column's unit."""
         return most_useful(column, self.latency, self.accuracy, self.space)
 
+    def least_possible(self, column: CostColumn) -> float:
+        """What the network that costs least costs, in the column's unit."""
+        return least_possible(column, self.latency, self.accuracy, self.space)
+
 
 def _resolution(latency: LatencyTable, space: Space | None) -> int | None:
     known = latency.space or space
@@ -82,7 +86,8 @@ def budget_over(limits: Mapping[str, Limit], sides: Sequence[Side]) -> Budget:
 
     Frames per second are at the batch of the tables; one of unknown conditions (a CSV) counts as batch 1.
     TableMismatchError for frames per second of a table whose runs overlap on several streams: a latency there
-    is not the time between two results.
+    is not the time between two results. BudgetError for a percentage that no network meets on any side, with
+    the least that one does.
     """
     latencies = [side.latency for side in sides]
     if any(limit.unit == FPS for limit in limits.values()):
@@ -95,7 +100,27 @@ def budget_over(limits: Mapping[str, Limit], sides: Sequence[Side]) -> Budget:
             least = min(side.least_pp for side in sides)
             most = min(side.most_useful(column) for side in sides if side.least_pp <= least + _EQUAL_PP)
         found[name] = limit.value(most, batch)
+        if limit.relative:
+            _refuse_below_all(column, limit, most, sides)
     return Budget(**found)
+
+
+def _refuse_below_all(column: CostColumn, limit: Limit, most: float, sides: Sequence[Side]) -> None:
+    """BudgetError for a percentage of `most` that is less than the least of every side."""
+    least, cheapest = min(((side.least_possible(column), side) for side in sides), key=lambda one: one[0])
+    asked = limit.value(most)
+    if asked >= least or np.isclose(asked, least, rtol=1e-12, atol=0):
+        return
+    conditions = cheapest.latency.conditions
+    where = f" on {conditions.device}" if conditions and column.on_device else ""
+    percent = f"{ceil(1e3 * least / most) / 10:g}"
+    raise BudgetError(
+        f"no architecture meets {limit.text}, {column.shown(asked)}{where}: the {column.superlative} one"
+        f" takes {column.shown(least, up=True)}, {percent} % of it. Ask for {percent}% or more.",
+        column.name,
+        asked,
+        least,
+    )
 
 
 def budget_from(

@@ -19,6 +19,7 @@ from ponas_deploy.search.columns import ROUNDING, cost_of_least_loss, swamping_c
 from ponas_deploy.search.constrained import find_best
 from ponas_deploy.search.costs import LATENCY, CostColumn, cost_column
 from ponas_deploy.search.genetic import GeneticSettings, evolve
+from ponas_deploy.search.limited import smallest_possible
 from ponas_deploy.search.limits import LimitedCost, limited_costs, refuse_impossible, together_impossible
 from ponas_deploy.search.notation import Limit
 from ponas_deploy.tables.accuracy import AccuracyTable
@@ -76,6 +77,15 @@ def most_useful(
     return cost_of_least_loss(
         groups.joined(cells.arrays()), groups.joined(loss.arrays()), fixed_cost=cells.fixed
     )
+
+
+def least_possible(
+    column: CostColumn, latency: LatencyTable, accuracy: AccuracyTable, space: Space | None = None
+) -> float:
+    """What the network that costs least costs, in the column's unit: no budget below can be met."""
+    cells = cells_of(column, latency, space)
+    joined = groups_of(latency, accuracy).joined(cells.arrays())
+    return smallest_possible([joined], [cells.fixed])[0]
 
 
 def counted_at(

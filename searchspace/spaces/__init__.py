@@ -11,6 +11,7 @@ from searchspace.spaces.registry import (
     is_known,
     published,
     published_space,
+    space_named,
 )
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "is_known",
     "published",
     "published_space",
+    "space_named",
 ]

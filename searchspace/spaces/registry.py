@@ -48,7 +48,7 @@ def build_space(name: str = DEFAULT_SPACE, resolution: int = 224, classes: int =
 
     Args:
         name: one of the known spaces, such as "ofa-mbv3" or "ponas", or a published network, such as
-            "MobileNetV3-Large", whose space has one candidate a layer.
+            "MobileNetV3-Large", whose space has one candidate a layer; in capitals or not.
         resolution: side of the square input in pixels.
         classes: how many classes its networks tell apart.
 
@@ -62,12 +62,21 @@ def build_space(name: str = DEFAULT_SPACE, resolution: int = 224, classes: int =
 
 def is_known(name: str) -> bool:
     """Whether there is a space of that name, or a published network, which is a space of its own."""
-    return name in SPACES or published_network(name) is not None
+    return space_named(name) in SPACES or published_network(name) is not None
+
+
+def space_named(name: str) -> str:
+    """A space's own name for one that is written in capitals or not; any other name as it is."""
+    lower = name.strip().lower()
+    if own := next((one for one in (name, lower) if one in SPACES), None):
+        return own
+    network = published_network(name)
+    return network.name if network else name
 
 
 def _builder(name: str) -> Builder:
-    if name in SPACES:
-        return SPACES[name]
+    if (own := space_named(name)) in SPACES:
+        return SPACES[own]
     if network := published_network(name):
         return network.build
     raise UnknownNameError("space", name, (*SPACES, *published_networks()))

@@ -103,6 +103,17 @@ def test_conditions_are_read_where_they_can_be(tmp_path: Path) -> None:
     assert found["temperature_c"] == "63"
 
 
+def test_governors_of_big_and_little_cores_are_all_told(tmp_path: Path) -> None:
+    for policy, governor in ((0, "schedutil"), (4, "performance"), (7, "performance")):
+        write(tmp_path, f"sys/devices/system/cpu/cpufreq/policy{policy}/scaling_governor", f"{governor}\n")
+    found = dict(read_conditions(tmp_path).conditions())
+    assert found["governor"] == "performance, schedutil"
+    (text,) = what_to_lock(found)
+    assert text.startswith(
+        "the cores' governors differ (performance, schedutil), so that the clock of some follows the load: `"
+    )
+
+
 def test_what_cannot_be_read_is_left_out(tmp_path: Path) -> None:
     assert set(dict(read_conditions(tmp_path).conditions())) <= {"load", "affinity"}
     assert power_mode(tmp_path) == ""

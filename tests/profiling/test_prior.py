@@ -293,6 +293,31 @@ def test_other_stored_tables_are_mixed_in_where_they_predict_better(deeper: Spac
     assert np.mean(errors_pct(mixed, deeper, HERE)) < 2.5
 
 
+def in_mode(table: LatencyTable, mode: str) -> LatencyTable:
+    return replace(table, environment=(*table.environment, ("power_mode", mode)))
+
+
+def test_a_table_of_another_power_mode_is_a_prior(
+    deeper: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PONAS_HOME", str(tmp_path))
+    prior = prior_of(deeper)
+    conditions = prior.table.conditions
+    assert conditions is not None
+    slow = replace(prior, table=in_mode(prior.table, "nvpmodel 1 (7W)"))
+    for known, mode in ((prior, ""), (prior, "nvpmodel 0 (15W)"), (slow, ""), (slow, "nvpmodel 1 (7W)")):
+        with pytest.raises(TableMismatchError, match="a table of these very conditions"):
+            known.refuse_same(conditions, deeper, mode)
+    slow.refuse_same(conditions, deeper, "nvpmodel 0 (15W)")
+    write_latency_table(slow.table, tmp_path / "latency" / "there" / "slow.json")
+    write_latency_table(
+        in_mode(prior.table, "nvpmodel 2 (5W)"), tmp_path / "latency" / "there" / "slower.json"
+    )
+    mixed = with_stored(slow, conditions, deeper, "nvpmodel 0 (15W)")
+    assert [name for name, _ in mixed.others] == ["there/slower"]
+    assert with_stored(slow, conditions, deeper, "nvpmodel 2 (5W)").others == ()
+
+
 def test_the_others_are_the_stored_tables_of_the_space(
     deeper: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

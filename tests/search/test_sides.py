@@ -90,6 +90,18 @@ def test_percent_is_of_where_least_is_lost() -> None:
     assert budget_over(limits_of({"latency": "50%"}), sides).latency_ms == 5.0
 
 
+def test_a_percentage_below_every_network_names_the_least_that_one_meets() -> None:
+    sides = sides_of([latency(FAST, 24), latency(SLOW, 32)], [accuracy(LOSSES, SCALES[1])])
+    with pytest.raises(BudgetError) as refused:
+        budget_over(limits_of({"latency": "15%"}), sides)
+    assert str(refused.value) == (
+        "no architecture meets 15 % of the most that helps, 1.5 ms: the fastest one takes 2 ms, 20 % of it."
+        " Ask for 20% or more."
+    )
+    assert (refused.value.constraint, refused.value.asked, refused.value.least) == ("latency_ms", 1.5, 2.0)
+    assert budget_over(limits_of({"latency": "20%"}), sides).latency_ms == 2.0
+
+
 def test_a_table_that_knows_no_other_resolution_is_refused() -> None:
     bare = AccuracyTable(grid(LOSSES), origin=ORIGIN)
     with pytest.raises(TableMismatchError, match="and nothing says what networks lose at 24 px"):

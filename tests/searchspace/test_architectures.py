@@ -84,6 +84,28 @@ def test_an_unknown_candidate_lists_the_layers_own() -> None:
         parse(",".join(labels), PONAS)
 
 
+@pytest.mark.parametrize(
+    ("text", "guess"),
+    [
+        ("ponas-d", "PONAS-A, PONAS-B or PONAS-C"),
+        ("SPOS-MMRASOR", "SPOS-MMRAZOR"),
+        ("mobilenet-v3-large", "MobileNetV3-Large"),
+        (",".join(["k3e3"] * 18 + ["K3E3"]), "k3e3"),
+    ],
+)
+def test_what_may_be_meant_is_asked(text: str, guess: str) -> None:
+    with pytest.raises(UnknownNameError) as unknown:
+        parse(text, PONAS)
+    assert str(unknown.value).endswith(f". Did you mean {guess}?")
+
+
+@pytest.mark.parametrize("text", ["", "resnet", "x" * 10_000])
+def test_nothing_is_guessed_where_nothing_is_alike(text: str) -> None:
+    with pytest.raises(UnknownNameError) as unknown:
+        parse(text, PONAS)
+    assert "Did you mean" not in str(unknown.value)
+
+
 def test_too_many_choices_are_refused() -> None:
     with pytest.raises(ArchitectureError, match="has 19 layers, but 20 choices"):
         parse(",".join(["k3e3"] * 20), PONAS)

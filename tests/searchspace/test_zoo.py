@@ -22,7 +22,7 @@ from searchspace.architecture import only_network
 from searchspace.cost import count_macs, network_cost
 from searchspace.ops import convolutions, count_params
 from searchspace.space import Space
-from searchspace.spaces import published_space, registry
+from searchspace.spaces import published_space, registry, space_named
 from searchspace.zoo import fairnas, published_network, published_networks
 from searchspace.zoo.chain import Style, bottlenecks, chain, first_conv, pooled_head
 
@@ -110,6 +110,8 @@ def test_names_are_taken_in_capitals_or_not_and_unknown_ones_are_refused() -> No
     assert build_space("mobilenetv3-LARGE") is build_space("MobileNetV3-Large")
     assert published_space("MNASNET-a1") == "MnasNet-A1"
     assert published_network("MnasNet") is None
+    assert build_space("SPOS-ShuffleNet") is build_space("spos-shufflenet")
+    assert [space_named(name) for name in ("PONAS", "fbnet-a", "Moon")] == ["ponas", "FBNet-A", "Moon"]
     with pytest.raises(
         UnknownNameError, match=r"unknown space 'MobileNetV5': known are .*MobileNetV4-Conv-S"
     ):

@@ -88,9 +88,10 @@ def test_the_papers_recipe_needs_no_pairs() -> None:
         ("meta.decay_at=0.1,x", "meta.decay_at is 'x': write a number"),
         ("meta.augment=maybe", "meta.augment is 'maybe': write yes or no"),
         ("meta.batch=1", "a batch of 1 in meta training: batch norm needs at least 2 images"),
-        ("meta.momentum=-1", "momentum is -1: it must be 0 or more"),
+        ("meta.batch=1", "meta.batch: a batch of 1"),
+        ("meta.momentum=-1", "meta.momentum is -1: it must be 0 or more"),
         ("workers=-2", "workers is -2: it must be 0 or more"),
-        ("fine_tune.pass_images=0", "pass_images is 0: it must be 1 or more"),
+        ("fine_tune.pass_images=0", "fine_tune.pass_images is 0: it must be 1 or more"),
         ("fine_tune.scope=world", "unknown scope of fine-tuning 'world': known are candidates, path"),
     ],
 )

@@ -309,6 +309,18 @@ def test_latency_is_limited_by_a_table(run: Run, tmp_path: Path, source: str) ->
     assert "predicted latency" in run("--latency", "12ms", *given).stdout
 
 
+def test_searches_by_different_latency_tables_keep_files_of_their_own(run: Run, folder: Path) -> None:
+    files = []
+    for name, grid in (("board", MS), ("board", MS), ("other", MS), ("board", [row[::-1] for row in MS])):
+        stored(space(), name, grid=Grid.over(space(), grid, 0.5))
+        found = document(run("--latency", "12ms", "--device", name, "--json"))
+        assert len(read_networks(Path(found["networks"]))) == found["evaluations"]
+        files.append(Path(found["networks"]).name)
+    assert files[0] == files[1]
+    assert len(set(files)) == 3
+    assert [name.startswith("search-latency_ms-12-board-") for name in files] == [True, True, False, True]
+
+
 def test_what_cannot_be_met_is_refused_before_anything_is_evaluated(run: Run, folder: Path) -> None:
     stored(space(), "board", grid=Grid.over(space(), MS, 0.5))
     refused(run("--flops", "1K"), "no architecture meets 0.001 M MACs: the cheapest one takes")

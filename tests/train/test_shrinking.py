@@ -220,8 +220,8 @@ def test_the_command_says_where_a_stopped_run_goes_on(
     ("pair", "words"),
     [
         ("meta.epochs=3", "meta.epochs changes nothing in space 'ofa-mbv3'"),
-        ("shrink.networks=3", "networks is 3: it must be 20 or more"),
-        ("shrink.depth.subnets=0", "subnets is 0: it must be 1 or more"),
+        ("shrink.networks=3", "shrink.networks is 3: it must be 20 or more"),
+        ("shrink.depth.subnets=0", "shrink.depth.subnets is 0: it must be 1 or more"),
         ("shrink.depth.lr_between=-1", "a learning rate of -1 in an elastic dimension"),
     ],
 )

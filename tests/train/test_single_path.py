@@ -374,7 +374,7 @@ def test_a_run_of_an_older_version_goes_on(tmp_path: Path, settings: TrainSettin
     ("pair", "words"),
     [
         ("meta.epochs=3", "meta.epochs changes nothing in space 'spos-shufflenet'"),
-        ("single_path.networks=3", "networks is 3: it must be 20 or more"),
+        ("single_path.networks=3", "single_path.networks is 3: it must be 20 or more"),
         ("single_path.label_smoothing=1", "label smoothing of 1: it must be from 0 to below 1"),
         ("single_path.sampling=random", "unknown sampling of paths 'random': known are fairnas,"),
         ("single_path.batch=1", "a batch of 1 in training the supernet"),

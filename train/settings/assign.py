@@ -26,9 +26,25 @@ def assigned(settings: TrainSettings, pairs: Sequence[str]) -> TrainSettings:
             raise PonasError(f"'{pair}' sets nothing: write NAME=VALUE, such as meta.epochs=30.")
         if name not in known():
             raise UnknownNameError("setting", name, known())
-        settings = _put(settings, name.split("."), name, value)
+        settings = _set(settings, name, value)
     _refuse_unused(settings, pairs)
     return settings
+
+
+def _set(settings: TrainSettings, name: str, value: str) -> TrainSettings:
+    """One setting put in; what is wrong with it is said by its dotted name."""
+    *_, field = path = name.split(".")
+    try:
+        changed: TrainSettings = _put(settings, path, name, value)
+    except UnknownNameError:
+        raise
+    except PonasError as error:
+        text = str(error)
+        if text.startswith(f"{name} is "):
+            raise
+        rest = text.removeprefix(f"{field} is ")
+        raise PonasError(f"{name} is {rest}" if rest != text else f"{name}: {text}") from error
+    return changed
 
 
 def _refuse_unused(settings: TrainSettings, pairs: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ponas_deploy.commands.options import Json, Seed
+from ponas_deploy.commands.options import Json, Seed, own_name
 from ponas_deploy.commands.output import note, print_json, show
 from ponas_deploy.commands.train.bars import needs_torch, training_in
 
@@ -36,6 +36,7 @@ def train(
             "--space",
             metavar="NAME",
             show_default="ponas",
+            callback=own_name,
             help="The search space.",
         ),
     ] = None,
