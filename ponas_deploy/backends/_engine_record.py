@@ -24,6 +24,7 @@ _WORDS = {
     "compute_capability": "compute capability",
     "driver": "driver",
     "tensorrt": "TensorRT",
+    "tensorrt_rtx": "TensorRT for RTX",
     "onnxruntime": "ONNX Runtime",
     "cuda": "a driver for CUDA",
 }

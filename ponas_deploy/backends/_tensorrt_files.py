@@ -1,6 +1,7 @@
 """What of TensorRT lies on disk: engines with their record, and the user's cache of engines and timings.
 
-An engine belongs to the GPU, the driver and the TensorRT that it was built with (`_engine_record`). Kernels
+An engine belongs to the GPU, the driver and the TensorRT that it was built with (`_engine_record`), one of
+TensorRT for RTX to a compute capability and the TensorRT. Kernels
 are picked by timing, so that building the same model again gives another engine: what was built is kept, and
 is what is opened, timed and saved from then on.
 """
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ponas_deploy.backends._engine_record import BuiltRecord, Identity, read_record, write_record
+from ponas_deploy.backends._tensorrt_library import Library
 from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.files.documents import Format
 from ponas_deploy.files.home import home
@@ -21,14 +23,14 @@ from ponas_deploy.files.records import sha256, write_bytes
 from ponas_deploy.machines.names import slug
 
 FORMAT = Format("ponas.tensorrt-engine", 1, BuiltRecord)
-ENGINE, RECORD, FED = "engine.plan", "engine.tensorrt.json", "engine.onnx"
+ENGINE, FED = "engine.plan", "engine.onnx"
 
 
 @dataclass(frozen=True)
 class Cache:
     """The user's engines and kernel timings of one GPU with one TensorRT and driver.
 
-    It lies in the user's store, below `tensorrt/`. Engines that were not used for longest go when all
+    It lies in the user's store, below the library's name. Engines that were not used for longest go when all
     together take more than `limit_bytes`.
     """
 
@@ -36,10 +38,10 @@ class Cache:
     limit_bytes: int = 4 << 30
 
     @classmethod
-    def of(cls, identity: Identity) -> Cache:
-        """The cache of this GPU, TensorRT and driver."""
+    def of(cls, identity: Identity, library: Library) -> Cache:
+        """The cache of what engines are bound to."""
         name = slug("-".join(identity.values()))
-        return cls(home() / "tensorrt" / name)
+        return cls(home() / library.backend / name)
 
     def engine(self, key: str) -> bytes | None:
         """The engine kept under this key, if there is one."""
@@ -92,6 +94,7 @@ def engine_key(model: bytes, settings: RunSettings, plan: str) -> str:
 
 
 def write_engine(
+    library: Library,
     folder: Path,
     engine: bytes,
     fed: bytes,
@@ -104,11 +107,11 @@ def write_engine(
     for name, content in files.items():
         write_bytes(folder / name, content, overwrite=True)
     record = BuiltRecord(settings.precision, dict(identity), sha256(folder / ENGINE), plan)
-    write_record(folder / RECORD, FORMAT, record)
-    return tuple(folder / name for name in (*files, RECORD))
+    write_record(folder / library.record, FORMAT, record)
+    return tuple(folder / name for name in (*files, library.record))
 
 
-def read_engine(backend: str, engine: Path, settings: RunSettings, identity: Identity) -> bytes:
+def read_engine(library: Library, engine: Path, settings: RunSettings, identity: Identity) -> bytes:
     """The bytes of an engine that was built for this machine; BackendError says what it was built for."""
-    read_record(backend, engine.with_name(RECORD), FORMAT, engine, settings, identity)
+    read_record(library.backend, engine.with_name(library.record), FORMAT, engine, settings, identity)
     return engine.read_bytes()

@@ -18,7 +18,8 @@ import numpy as np
 from ponas_deploy.backends._buffers import check_images, static_shape
 from ponas_deploy.backends._cuda import Cuda
 from ponas_deploy.backends._gpu_protocol import EventClock
-from ponas_deploy.backends._tensorrt_build import import_tensorrt, reason_of
+from ponas_deploy.backends._tensorrt_build import reason_of
+from ponas_deploy.backends._tensorrt_library import Library
 from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError
 
@@ -36,7 +37,7 @@ class SharedGpu:
     `uncaptured` holds why engines run without a CUDA graph, one reason for each.
     """
 
-    backend: str
+    library: Library
     cuda: Cuda
     log: trt.ILogger
     runtime: trt.Runtime
@@ -68,7 +69,7 @@ class TensorRtSession:
 
     def __init__(self, shared: SharedGpu, serialized: bytes, settings: RunSettings, what: str) -> None:
         self._shared, self._cuda, self._settings = shared, shared.cuda, settings
-        self._backend = shared.backend
+        self._backend = shared.library.backend
         self._graph: Any = None
         self._clock: EventClock | None = None
         self._addresses: list[int] = []
@@ -126,7 +127,7 @@ class TensorRtSession:
         With a profiler every layer waits for the one before: the sum is more than a run takes.
         """
         self._open()
-        trt = import_tensorrt()
+        trt = self._shared.library.load()
         times: dict[str, list[float]] = defaultdict(list)
 
         class Profiler(trt.IProfiler):  # type: ignore[misc, name-defined]
@@ -195,7 +196,7 @@ class TensorRtSession:
 
     def _tensors(self, engine: trt.ICudaEngine) -> tuple[_Tensor, _Tensor]:
         """The one input and the one output, with device memory of their own."""
-        trt = import_tensorrt()
+        trt = self._shared.library.load()
 
         assert self._context is not None
         dtypes: dict[Any, type[np.floating[Any]]] = {

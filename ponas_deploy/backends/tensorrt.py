@@ -1,5 +1,7 @@
 """TensorRT on an NVIDIA GPU or a Jetson, 10.0 to 11, with `cuda-bindings` for the CUDA runtime and no torch.
 
+TensorRT for RTX goes the same way (`for_rtx`); `_tensorrt_library.py` has what differs.
+
     fp32   TF32 switched off          fp16   half precision, input and output too
     tf32   TF32 where it is faster    int8   explicit Q/DQ with symmetric scales, the rest in half precision
 
@@ -21,18 +23,12 @@ import numpy as np
 from ponas_deploy.backends._buffers import check_settings
 from ponas_deploy.backends._cuda import Cuda
 from ponas_deploy.backends._gpu_protocol import GRAPH, ONE_STREAM
-from ponas_deploy.backends._tensorrt_build import (
-    BuildPlan,
-    build_engine,
-    import_tensorrt,
-    make_log,
-    reason_of,
-)
-from ponas_deploy.backends._tensorrt_files import Cache, engine_key, read_engine, write_engine
+from ponas_deploy.backends._tensorrt_build import BuildPlan, make_log, reason_of
+from ponas_deploy.backends._tensorrt_builder import EngineBuilder, precisions_of
+from ponas_deploy.backends._tensorrt_files import read_engine
+from ponas_deploy.backends._tensorrt_library import TENSORRT, TENSORRT_RTX, Library
 from ponas_deploy.backends._tensorrt_session import SharedGpu, TensorRtSession
 from ponas_deploy.backends.onnx_calibration import INT8_SCALES, Calibration
-from ponas_deploy.backends.onnx_interface import read_interface
-from ponas_deploy.backends.onnx_prepared import prepared
 from ponas_deploy.backends.progress import OnBuildProgress
 from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError
@@ -42,10 +38,6 @@ if TYPE_CHECKING:
     import tensorrt as trt
     from numpy.typing import NDArray
 
-_NAME = "tensorrt"
-_OLDEST = 10
-_FIRST_WITH_TF32 = (8, 0)
-
 
 class TensorRtBackend:
     """TensorRT on the first GPU that CUDA shows this process (CUDA_VISIBLE_DEVICES picks another).
@@ -54,8 +46,6 @@ class TensorRtBackend:
     whatever thread TensorRT builds on. `RunSettings.threads` has no meaning here and is kept as it was given.
     """
 
-    name = _NAME
-
     def __init__(
         self,
         *,
@@ -63,21 +53,36 @@ class TensorRtBackend:
         optimization_level: int = BuildPlan().optimization_level,
         calibration: Calibration | None = None,
         on_progress: OnBuildProgress | None = None,
+        library: Library = TENSORRT,
     ) -> None:
-        self._version = _checked_version()
+        self.name, self._library = library.backend, library
+        self._version = library.checked_version()
         # Without a driver TensorRT does not fail but takes the process down: CUDA is asked first.
-        cuda = Cuda(_NAME)
-        log = make_log()
-        self._shared = SharedGpu(_NAME, cuda, log, _runtime(log))
-        self._workspace_mib, self._level = workspace_mib, optimization_level
-        self._calibration = calibration or Calibration()
+        cuda = Cuda(self.name)
+        capability = ".".join(map(str, cuda.gpu.capability))
+        if library.by_capability:
+            library.check_capability(capability)
+        log = make_log(library)
+        self._shared = SharedGpu(library, cuda, log, _runtime(library, log))
         self.on_progress = on_progress
-        self._identity = self._identify()
-        self._cache = Cache.of(self._identity)
+        plan = BuildPlan(
+            workspace_mib,
+            optimization_level,
+            compute_capability=capability if library.by_capability else "",
+        )
+        self._builder = EngineBuilder(
+            library,
+            log,
+            self._identify(),
+            plan,
+            precisions_of(cuda.gpu.capability),
+            calibration or Calibration(),
+        )
+        self._cache = self._builder.cache
 
     def calibrate(self, images: NDArray[np.float32]) -> None:
         """Take INT8 scales from these images from now on, see `Calibration`."""
-        self._calibration = replace(self._calibration, images=images)
+        self._builder.calibration = replace(self._builder.calibration, images=images)
 
     def reading(self) -> nvidia.GpuReading:
         """Clocks, power, temperature and throttle reasons of this backend's GPU now."""
@@ -85,23 +90,22 @@ class TensorRtBackend:
 
     def precisions(self) -> tuple[str, ...]:
         """fp32 (TF32 off) first."""
-        has_tf32 = self._shared.cuda.gpu.capability >= _FIRST_WITH_TF32
-        return ("fp32", *(("tf32",) if has_tf32 else ()), "fp16", "int8")
+        return self._builder.precisions
 
     def environment(self) -> tuple[tuple[str, str], ...]:
         """Versions and settings that a latency depends on; clocks and heat are `reading`'s."""
-        filled = self._shared.cuda.fills_queue
+        filled, gpu = self._shared.cuda.fills_queue, self._gpu()
         return (
-            ("runtime", f"tensorrt {self._version}"),
+            ("runtime", f"{self.name} {self._version}"),
             ("execution", GRAPH),
             ("queue", "filled before the clock starts (a host function sleeps)" if filled else "not filled"),
             ONE_STREAM,
-            ("build", self._plan("fp32").text),
-            (INT8_SCALES, self._calibration.text),
-            ("gpu", self._identity["gpu"]),
-            ("gpu_driver", self._identity["driver"]),
-            ("compute_capability", self._identity["compute_capability"]),
-            ("cuda", self._identity["cuda"]),
+            ("build", self._builder.plan.text),
+            (INT8_SCALES, self._builder.calibration.text),
+            ("gpu", gpu["gpu"]),
+            ("gpu_driver", gpu["driver"]),
+            ("compute_capability", gpu["compute_capability"]),
+            ("cuda", gpu["cuda"]),
             ("python", platform.python_version()),
         )
 
@@ -112,50 +116,30 @@ class TensorRtBackend:
 
     def load(self, model: bytes, settings: RunSettings) -> TensorRtSession:
         """Build the engine of an ONNX model, or take the one that was built for it before."""
-        engine, _ = self._engine(model, settings)
+        engine, _ = self._builder.engine(model, settings, self.on_progress)
         return TensorRtSession(self._shared, engine, settings, f"the engine kept in {self._cache.folder}")
 
     def save(self, model: bytes, settings: RunSettings, folder: Path) -> tuple[Path, ...]:
         """Write the engine that `load` times, and the ONNX it was built from."""
-        engine, fed = self._engine(model, settings)
-        plan = self._plan(settings.precision).text
-        return write_engine(folder, engine, fed, settings, self._identity, plan)
+        return self._builder.save(model, settings, folder, self.on_progress)
 
     def open(self, engine: Path, settings: RunSettings) -> TensorRtSession:
         """A session of an engine that `save` wrote on this GPU, with this driver and TensorRT."""
-        check_settings(_NAME, self.precisions(), settings)
-        serialized = read_engine(_NAME, engine, settings, self._identity)
+        check_settings(self.name, self.precisions(), settings)
+        serialized = read_engine(self._library, engine, settings, self._builder.identity)
         return TensorRtSession(self._shared, serialized, settings, str(engine))
 
     def fed_model(self, model: bytes, precision: str) -> bytes:
         """The ONNX that TensorRT is given for a precision."""
-        ends = read_interface(_NAME, model)
-        ends.input.static_shape(_NAME, "input")
-        ends.output.static_shape(_NAME, "output")
-        return prepared(_NAME, model, precision, self._calibration)
-
-    def _engine(self, model: bytes, settings: RunSettings) -> tuple[bytes, bytes]:
-        """The engine of a model and the ONNX it is built from, built only where the cache has none."""
-        check_settings(_NAME, self.precisions(), settings)
-        fed, plan = self.fed_model(model, settings.precision), self._plan(settings.precision)
-        key = engine_key(fed, settings, plan.text)
-        if (kept := self._cache.engine(key)) is not None:
-            return kept, fed
-        built = build_engine(
-            _NAME,
-            fed,
-            plan,
-            self._shared.log,
-            timing_cache=self._cache.timings(),
-            on_progress=self.on_progress,
-        )
-        self._cache.keep(key, built.engine, built.timing_cache)
-        return built.engine, fed
-
-    def _plan(self, precision: str) -> BuildPlan:
-        return BuildPlan(self._workspace_mib, self._level, tf32=precision == "tf32")
+        return self._builder.fed_model(model, precision)
 
     def _identify(self) -> dict[str, str]:
+        """What an engine of this GPU is bound to."""
+        gpu = self._gpu()
+        known = {"compute_capability": gpu["compute_capability"]} if self._library.by_capability else gpu
+        return {**known, self._library.key: self._version}
+
+    def _gpu(self) -> dict[str, str]:
         gpu = self._shared.cuda.gpu
         major, minor = gpu.capability
         return {
@@ -163,37 +147,22 @@ class TensorRtBackend:
             "compute_capability": f"{major}.{minor}",
             "driver": self.reading().driver or "unknown",
             "cuda": gpu.cuda,
-            "tensorrt": self._version,
         }
 
 
-def _checked_version() -> str:
-    """TensorRT's version; BackendError where it is missing, its library is, or it is too old."""
-    try:
-        version = str(import_tensorrt().__version__)
-    except (ImportError, OSError, RuntimeError, AttributeError) as error:
-        raise BackendError(
-            _NAME,
-            f"cannot be imported ({error}): pip install tensorrt cuda-bindings; on a Jetson it comes with"
-            " JetPack, make the environment with --system-site-packages.",
-        ) from error
-    if int(version.split(".")[0]) < _OLDEST:
-        raise BackendError(
-            _NAME,
-            f"TensorRT {version} is too old: install {_OLDEST}.0 or later; on a Jetson that is JetPack 6.1 or"
-            " later.",
-        )
-    return version
+def for_rtx() -> TensorRtBackend:
+    """The backend of TensorRT for RTX."""
+    return TensorRtBackend(library=TENSORRT_RTX)
 
 
-def _runtime(log: trt.ILogger) -> trt.Runtime:
-    trt = import_tensorrt()
+def _runtime(library: Library, log: trt.ILogger) -> trt.Runtime:
+    trt = library.load()
 
     try:
         return trt.Runtime(log)
     except TypeError as error:  # what pybind11 makes of a null pointer
         raise BackendError(
-            _NAME,
+            library.backend,
             f"the runtime does not start: {reason_of(log)}; see `nvidia-smi`, and whether this TensorRT is"
             " for the driver's CUDA.",
         ) from error

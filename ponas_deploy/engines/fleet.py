@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ponas_deploy.backends import OnBuildProgress
-from ponas_deploy.backends.progress import BuildProgress
 from ponas_deploy.engines.deployment import emitted, prepared
 from ponas_deploy.engines.emit import refuse_existing
 from ponas_deploy.engines.engine import Engine
@@ -183,7 +182,7 @@ def _build_of(name: str, on_build: OnBuildProgress | None) -> OnBuildProgress | 
     if on_build is None:
         return None
     report = on_build
-    return lambda build: report(BuildProgress(f"{name}: {build.phase}", build.done, build.steps))
+    return lambda build: report(replace(build, phase=f"{name}: {build.phase}"))
 
 
 def _limits_by_device(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Callable
-from enum import IntEnum
+from enum import Enum, IntEnum
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -34,6 +34,17 @@ class Code(IntEnum):
     cudaErrorInsufficientDriver = 35  # noqa: N815
     cudaErrorNoDevice = 100  # noqa: N815
     cudaErrorStreamCaptureUnsupported = 900  # noqa: N815
+
+
+class ErrorCode(Enum):
+    """Of the parser, by names alone."""
+
+    INVALID_NODE = 1
+    INTERNAL_ERROR = 2
+    UNSUPPORTED_GRAPH = 3
+    UNSUPPORTED_NODE = 4
+    UNSUPPORTED_NODE_ATTR = 5
+    UNSUPPORTED_NODE_DYNAMIC = 6
 
 
 class Machine:
@@ -270,7 +281,10 @@ def tensorrt(machine: Machine) -> Any:
         def get_error(self, index: int) -> Any:
             code, name, operator, text = machine.errors_of_the_parser[index]
             return SimpleNamespace(
-                code=lambda: code, node_name=lambda: name, node_operator=lambda: operator, desc=lambda: text
+                code=lambda: ErrorCode[code],
+                node_name=lambda: name,
+                node_operator=lambda: operator,
+                desc=lambda: text,
             )
 
         def parse(self, model: bytes) -> bool:
@@ -353,7 +367,7 @@ def tensorrt(machine: Machine) -> Any:
         NetworkDefinitionCreationFlag=SimpleNamespace(STRONGLY_TYPED=1),
         MemoryPoolType=SimpleNamespace(WORKSPACE="workspace"),
         BuilderFlag=SimpleNamespace(TF32="TF32"),
-        ErrorCode=SimpleNamespace(UNSUPPORTED_NODE="unsupported node", UNSUPPORTED_GRAPH="unsupported graph"),
+        ErrorCode=ErrorCode,
         TensorIOMode=SimpleNamespace(INPUT="input"),
         DataType=SimpleNamespace(FLOAT="tensor(float)", HALF="tensor(float16)"),
     )

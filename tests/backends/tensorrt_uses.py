@@ -19,7 +19,10 @@ FILES = tuple(
         "_cuda",
         "_gpu_protocol",
         "_tensorrt_build",
+        "_tensorrt_builder",
         "_tensorrt_files",
+        "_tensorrt_library",
+        "_tensorrt_progress",
         "_tensorrt_session",
         "tensorrt",
     )

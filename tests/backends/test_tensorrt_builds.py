@@ -14,6 +14,7 @@ from tensorrt_standin import Machine
 from ponas_deploy.backends import RunSettings
 from ponas_deploy.backends._tensorrt_build import BuildPlan
 from ponas_deploy.backends._tensorrt_files import Cache
+from ponas_deploy.backends._tensorrt_progress import Phases
 from ponas_deploy.backends.onnx_calibration import Calibration
 from ponas_deploy.backends.progress import BuildProgress
 from ponas_deploy.backends.tensorrt import TensorRtBackend
@@ -150,13 +151,52 @@ def test_progress_is_that_of_the_outermost_phase(machine: Machine, model: bytes)
     assert seen == [BuildProgress("Building", done, 2) for done in (0, 1, 2, 2)]
 
 
-def test_ctrl_c_in_a_build_ends_it(machine: Machine, model: bytes) -> None:
-    def interrupt(progress: BuildProgress) -> None:
-        raise KeyboardInterrupt
+def test_progress_says_how_much_of_the_next_step_is_done_by_the_phases_in_it() -> None:
+    seen: list[str] = []
+    phases = Phases(lambda progress: seen.append(progress.text))
+    phases.begin("Building", None, 2)
+    phases.step("Building", 1)
+    phases.begin("Timing", "Building", 2)
+    phases.begin("Kernels", "Timing", 10)
+    for done in range(1, 11):
+        phases.step("Kernels", done)
+    phases.end("Kernels")
+    phases.step("Timing", 1)  # no more than was told
+    phases.begin("Kernels", "Timing", 400)
+    phases.step("Kernels", 1)  # less than a percent
+    phases.step("Kernels", 200)
+    phases.end("Kernels")
+    phases.end("Timing")
+    phases.step("Building", 2)
+    phases.end("Building")
+    phases.step("Never begun", 1)
+    inside = [f"Building: 1 of 2, {percent} % of the next" for percent in (*range(5, 55, 5), 75)]
+    ends = ["Building: 2 of 2", "Building: 2 of 2"]
+    assert seen == ["Building: 0 of 2", "Building: 1 of 2", *inside, *ends]
 
-    with pytest.raises(KeyboardInterrupt):
+
+def test_phases_that_name_each_other_as_parents_end() -> None:
+    phases = Phases(lambda progress: None)
+    phases.begin("a", "b", 1)
+    phases.begin("b", "a", 1)
+    phases.step("a", 1)
+    phases.end("a")
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt(), ValueError("of whoever shows it")])
+def test_what_is_raised_in_a_build_ends_it_and_is_raised_after_it(
+    machine: Machine, model: bytes, raised: BaseException
+) -> None:
+    told: list[BuildProgress] = []
+
+    def interrupt(progress: BuildProgress) -> None:
+        told.append(progress)
+        raise raised
+
+    with pytest.raises(type(raised)) as caught:
         TensorRtBackend(on_progress=interrupt).load(model, RunSettings())
-    assert machine.builds == 0
+    assert caught.value is raised
+    assert (machine.builds, len(told)) == (0, 1)
 
 
 def test_a_profile_says_how_far_a_long_build_is(

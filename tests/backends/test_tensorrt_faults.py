@@ -110,10 +110,10 @@ def test_what_is_not_installed_comes_with_the_install_line(
 def test_a_tensorrt_that_is_missing_or_lacks_its_library_is_one_sentence(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def missing() -> None:
+    def missing(name: str) -> None:
         raise error
 
-    monkeypatch.setattr("ponas_deploy.backends.tensorrt.import_tensorrt", missing)
+    monkeypatch.setattr("ponas_deploy.backends._tensorrt_library.import_module", missing)
     with pytest.raises(BackendError) as caught:
         get_backend("tensorrt")
     assert f"cannot be imported ({error}): pip install tensorrt" in str(caught.value)
@@ -192,10 +192,21 @@ def test_a_corrupt_engine_is_a_backend_error_before_and_in_tensorrt(
     ("error", "words"),
     [
         (
-            ("unsupported node", "n1", "NonMaxSuppression", "no importer\nfor it"),
-            r"TensorRT 10\.3\.0 does not run node 'n1' \(NonMaxSuppression\): no importer for it\. Take",
-        ),
-        (("other", "", "", "bad"), "the model cannot be read at the graph: bad. Check it with"),
+            (code, "n1", "NonMaxSuppression", f"{words}\nfor it"),
+            rf"TensorRT 10\.3\.0 does not run node 'n1' \(NonMaxSuppression\): {words} for it\. Take",
+        )
+        for code, words in (
+            ("UNSUPPORTED_NODE", "no"),
+            ("UNSUPPORTED_NODE_ATTR", "an attribute"),
+            ("UNSUPPORTED_NODE_DYNAMIC", "a shape"),
+            ("UNSUPPORTED_GRAPH", "a graph"),
+            ("INVALID_NODE", "No importer registered for op: X. Attempting to import as plugin."),
+            ("INTERNAL_ERROR", "Plugin not found, are the plugin name, version, and namespace correct"),
+        )
+    ]
+    + [
+        (("INVALID_NODE", "", "", "bad"), "the model cannot be read at the graph: bad. Check it with"),
+        (("INTERNAL_ERROR", "n1", "Conv", "bad"), r"cannot be read at node 'n1' \(Conv\): bad. Check it"),
     ],
 )
 def test_a_model_that_is_not_parsed_names_the_operator(
@@ -211,11 +222,32 @@ def test_a_build_that_fails_says_why_and_leaves_nothing(
     tensorrt: TensorRtBackend, machine: Machine, model: bytes
 ) -> None:
     machine.build_fails = "Error Code 2: OutOfMemory\n(no further information)"
-    with pytest.raises(BackendError, match=r"cannot be built: Error Code 2: OutOfMemory .*less workspace"):
+    with pytest.raises(
+        BackendError, match=r"cannot be built: Error Code 2: OutOfMemory .*less workspace than 1024"
+    ):
         tensorrt.load(model, RunSettings())
     assert not tensorrt._cache.folder.exists()
     machine.build_fails = ""
     tensorrt.load(model, RunSettings()).close()
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        ("no tactics within workspace limit. Consider increase the allowed workspace size", "Allow more wor"),
+        ("requires workspace memory greater than 0. Please increase the workspace memory", "Allow more work"),
+        ("Requested amount of GPU memory could not be allocated: out of memory", "Allow less workspace than"),
+        ("Could not find any implementation for node n1", "Take another precision, another backend, or a n"),
+    ],
+)
+def test_what_to_do_about_a_failed_build_follows_from_the_log(
+    tensorrt: TensorRtBackend, machine: Machine, model: bytes, said: str, advice: str
+) -> None:
+    machine.build_fails = said
+    with pytest.raises(BackendError) as caught:
+        tensorrt.load(model, RunSettings())
+    assert f"{said}. {advice}" in str(caught.value)
+    assert str(caught.value).count("workspace than") == advice.startswith("Allow")
 
 
 @pytest.mark.parametrize("step", ["cudaMalloc", "cudaMemcpyAsync", "cudaStreamSynchronize"])
