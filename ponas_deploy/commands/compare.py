@@ -256,7 +256,7 @@ def _measure(
             )
         )
     if json:
-        from ponas_deploy.commands.documents.comparison import comparisons_document
+        from ponas_deploy.engines.comparison_document import comparisons_document
 
         print_json(comparisons_document(found))
         return

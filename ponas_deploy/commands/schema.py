@@ -59,7 +59,7 @@ PRINTED: dict[str, tuple[str, ...]] = {
     "export": ("ponas_deploy.engines.documents:engine_document_type",),
     "compare": (
         "ponas_deploy.search.predictions:compared_networks_type",
-        "ponas_deploy.commands.documents.comparison:ComparisonsDocument",
+        "ponas_deploy.engines.comparison_document:ComparisonsDocument",
     ),
     "measure": ("ponas_deploy.engines.measured_model:MeasuredModelDocument",),
     "networks": ("ponas_deploy.commands.documents.networks:MeasuredNetworks",),

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from conftest import tiny_space
 from ponas_deploy.boards.book import Entry
 from ponas_deploy.commands.app import app
-from ponas_deploy.commands.documents.comparison import ComparisonsDocument
+from ponas_deploy.engines.comparison_document import ComparisonsDocument
 from ponas_deploy.files.documents import encoded
 from ponas_deploy.files.home import home
 from ponas_deploy.machines.machine import this_machine

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from ponas_deploy.commands.documents.comparison import comparisons_document
 from ponas_deploy.commands.reports.comparison import measured_comparison_report
 from ponas_deploy.engines.compared import Comparison, Entry, Kind, Top1, compared
+from ponas_deploy.engines.comparison_document import comparisons_document
 from ponas_deploy.engines.interleaved import Interleaved
 from ponas_deploy.tables.latency import Conditions
 from rendered import shown
