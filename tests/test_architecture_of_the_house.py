@@ -32,7 +32,7 @@ FLOORS = (
     ("ponas_deploy.remote",),
     ("ponas_deploy.profiling",),
     ("ponas_deploy.engines",),
-    ("ponas_deploy.checks",),
+    ("ponas_deploy.checks", "ponas_deploy.charts"),
     ("ponas_deploy.commands",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -72,6 +72,7 @@ PACKAGES = {
     "tomlkit": (["ponas_deploy/boards/book.py"], []),
     "yaml": (["ponas_deploy/files/yaml_documents.py"], []),
     "msgspec": (["ponas_deploy/*", "train/*"], ["ponas_deploy/*", "train/*"]),
+    "vl_convert": (["ponas_deploy/charts/drawing.py"], []),
     "platformdirs": (["ponas_deploy/files/home.py", "train/*"], ["train/*"]),
 }
 

@@ -25,6 +25,7 @@ from ponas_deploy.commands.measure import measure
 from ponas_deploy.commands.networks import networks
 from ponas_deploy.commands.pareto import pareto
 from ponas_deploy.commands.profile import profile
+from ponas_deploy.commands.report import report
 from ponas_deploy.commands.schema import schema
 from ponas_deploy.commands.search import search
 from ponas_deploy.commands.specialize import specialize
@@ -57,6 +58,7 @@ app.command()(export)
 app.command()(verify)
 app.command()(pareto)
 app.command()(compare)
+app.command()(report)
 app.add_typer(table_app, name="table")
 app.add_typer(train_app, name="train")
 app.command()(search)

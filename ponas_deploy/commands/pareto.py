@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from ponas_deploy.commands.device_tables import files_of_devices
 from ponas_deploy.commands.options import (
     AccuracyTableFiles,
     Backends,
@@ -17,12 +18,8 @@ from ponas_deploy.commands.options import (
     SeveralResolutions,
     SpaceName,
     Threads,
-    refuse_threads,
 )
 from ponas_deploy.commands.output import note, print_json, show
-
-if TYPE_CHECKING:
-    from ponas_deploy.commands.quantities import Resolutions
 
 
 def pareto(
@@ -67,7 +64,9 @@ def pareto(
     """
     files = list(latency_tables or ())
     if device:
-        files += _of_devices(device, files, space, resolution, classes, (backend, precision, threads, batch))
+        files += files_of_devices(
+            device, files, space, resolution, classes, (backend, precision, threads, batch)
+        )
     elif idle := [
         name
         for name, value in {
@@ -109,32 +108,3 @@ def pareto(
         show(comparison_report(compare_fronts(fronts), fronts, predict))
     else:
         show(front_report(fronts[0], predict))
-
-
-def _of_devices(
-    devices: list[str],
-    files: list[str],
-    space: str | None,
-    resolution: Resolutions | None,
-    classes: int | None,
-    how: tuple[list[str] | None, list[str] | None, int, int],
-) -> list[str]:
-    """The files of the tables of devices, in the space that is named or that a table is of."""
-    from ponas_deploy.profiling.of_devices import tables_of_devices
-    from ponas_deploy.profiling.target import Target
-    from ponas_deploy.tables import store
-    from ponas_deploy.tables.chosen_space import chosen_space
-    from searchspace import build_space
-
-    chosen = chosen_space(space, None, [store.latency_table(name).table for name in files])
-    note(f"search space {chosen.text}")
-    backend, precision, threads, batch = how
-    for one in devices:
-        refuse_threads(threads, one)
-    targets = [Target(one, backend or (), precision or (), threads, batch) for one in devices]
-    sizes = {"classes": classes} if classes else {}
-    sides = (resolution.px or None) if resolution else ()
-    return [
-        str(stored.path)
-        for stored in tables_of_devices(targets, build_space(chosen.name, **sizes), sides, note)
-    ]

@@ -61,6 +61,7 @@ PRINTED: dict[str, tuple[str, ...]] = {
         "ponas_deploy.search.predictions:compared_networks_type",
         "ponas_deploy.engines.comparison_document:ComparisonsDocument",
     ),
+    "report": ("ponas_deploy.charts.written:ReportDocument",),
     "measure": ("ponas_deploy.engines.measured_model:MeasuredModelDocument",),
     "networks": ("ponas_deploy.commands.documents.networks:MeasuredNetworks",),
     "evaluate": ("ponas_deploy.commands.documents.evaluation:EvaluationDocument",),
