@@ -118,8 +118,8 @@ class Axis:
     def axis(self, width: int) -> Spec:
         """Ticks and labels for so many pixels."""
         if not self.log:
-            return {"tickCount": max(3, width // 80), "format": "~g", "labelOverlap": True}
-        return {"values": self.ticks(max(3, width // 60)), "format": "~g", "labelOverlap": True}
+            return {"tickCount": max(3, width // 70), "format": ".6~g", "labelOverlap": True}
+        return {"values": self.ticks(max(3, width // 60)), "format": ".6~g", "labelOverlap": True}
 
     def ticks(self, most: int) -> list[float]:
         """Round numbers on a log axis, at most so many where fewer will do."""
@@ -155,6 +155,7 @@ def legend(width: int, names: Sequence[str]) -> Spec:
         "columns": max(1, min(len(names), width // longest)),
         "labelLimit": width - 40,
         "offset": 6,
+        "columnPadding": 30,
     }
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from ponas_deploy.charts.chart import (
     DESCRIPTION,
     INK,
+    PAPER,
     Axis,
     Cell,
     Chart,
@@ -159,10 +160,14 @@ def _summary(
             f"{named.name}: from {number(float(named.front.cost[0]))} ms ({cheap:.2f} {unit}) to"
             f" {number(float(named.front.cost[-1]))} ms ({dear:.2f} {unit})"
         )
-    counts = [f"{sum(point.series == name for point in points)} {name}" for name in others]
+    counts = [_counted(sum(point.series == name for point in points), name) for name in others]
     better = "higher is better" if predict(0.0) else "lower is better"
     beside = f" Beside them: {', '.join(counts)}." if counts else ""
     return f"{'; '.join(parts)}. To the left is faster, {better}.{beside}"
+
+
+def _counted(count: int, name: str) -> str:
+    return name if name.startswith("the ") else f"{count} {name}"
 
 
 def _drawing(
@@ -188,7 +193,7 @@ def _drawing(
             "type": "quantitative",
             "title": title,
             "scale": y.scale(),
-            "axis": y.axis(_HEIGHT),
+            "axis": y.axis(int(1.4 * _HEIGHT)),
         },
         "color": {
             "field": "series",
@@ -215,9 +220,9 @@ def _drawing(
         },
     ]
     if others:
-        big = {"type": "point", "filled": True, "size": 90, "opacity": 1, "stroke": "#ffffff"}
+        big = {"type": "point", "filled": True, "size": 90, "opacity": 1, "stroke": PAPER, "strokeWidth": 0.8}
         layers.append({"mark": big, "transform": [beside], "encoding": marked})
-        layers += [_label(one, x, y) for one in _placed(points, x, y, width)]
+        layers += [_label(one, x, y) for one in _placed(points, others, x, y, width)]
     return framed({"width": width, "height": _HEIGHT, "layer": layers}, values)
 
 
@@ -242,10 +247,16 @@ class _Label:
     left: bool
 
 
-def _placed(points: Sequence[_Point], x: Axis, y: Axis, width: int) -> Iterator[_Label]:
+def _placed(
+    points: Sequence[_Point], others: Sequence[str], x: Axis, y: Axis, width: int
+) -> Iterator[_Label]:
     """Names of measured networks, as far as none lies on another one, or on another one's point."""
     wide = width - 70
-    taken = [(x.place(p.ms) * wide - 6, y.place(p.y) * _HEIGHT - 6, 12.0, 12.0) for p in points if p.label]
+    taken = [
+        (x.place(p.ms) * wide - 6, y.place(p.y) * _HEIGHT - 6, 12.0, 12.0)
+        for p in points
+        if p.series in others
+    ]
     for point in points:
         if not point.label or (width < _NARROW and len(point.label) > 24):
             continue

@@ -10,6 +10,7 @@ from ponas_deploy.charts.chart import (
     DESCRIPTION,
     ON_DARK,
     ON_LIGHT,
+    Axis,
     Cell,
     Chart,
     Spec,
@@ -21,7 +22,7 @@ from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.grid import Grid
 from ponas_deploy.tables.latency import LatencyTable
 
-_ROW, _DIGIT = 19, 5.6
+_ROW = 19
 
 
 def latency_map(key: str, name: str, table: LatencyTable) -> Chart:
@@ -71,7 +72,7 @@ def loss_map(key: str, name: str, table: AccuracyTable) -> Chart:
         ("layer", "candidate", "loss (percentage points)", "top-1 (%)", "note"),
         tuple(rows),
         lambda width: _drawing(
-            width, grid, grid.values, "loss (percentage points)", _linear_heat(flat), "{:.2f}".format
+            width, grid, grid.values, "loss (percentage points)", _root_heat(flat), "{:.2f}".format
         ),
     )
 
@@ -101,8 +102,8 @@ def _log_heat(values: Sequence[Sequence[float]]) -> Spec:
     return {"type": "log", "domain": [low, high if high > low else 2 * low]}
 
 
-def _linear_heat(values: Sequence[float]) -> Spec:
-    return {"type": "linear", "domain": [0, max(values) or 1.0]}
+def _root_heat(values: Sequence[float]) -> Spec:
+    return {"type": "sqrt", "domain": [0, max(values) or 1.0]}
 
 
 def _heat(value: float, scale: Spec) -> float:
@@ -110,7 +111,7 @@ def _heat(value: float, scale: Spec) -> float:
     low, high = scale["domain"]
     if scale["type"] == "log":
         return log(max(value, low) / low) / log(high / low)
-    return float((value - low) / (high - low))
+    return float(((value - low) / (high - low)) ** 0.5)
 
 
 def _plain(values: Sequence[Sequence[float]]) -> Callable[[float], str]:
@@ -133,8 +134,9 @@ def _drawing(
     names = min(max(map(len, grid.layers)), 16) * 7 + 18
     cell = max(8, (width - names - 12) // len(columns))
     texts = [write(value) for row in values for value in row if not isnan(value)]
-    written = max(map(len, texts), default=0) * _DIGIT <= cell - 3
-    low = scale["domain"][0]
+    longest_text = max(map(len, texts), default=0)
+    size = next((size for size in (10, 9, 8) if longest_text * 0.58 * size <= cell - 4), 0)
+    low, log = scale["domain"][0], scale["type"] == "log"
     data: list[Spec] = []
     for index, (layer, label, value) in enumerate(_cells(grid, values)):
         known = not isnan(value)
@@ -143,7 +145,7 @@ def _drawing(
             {
                 "layer": layer,
                 "candidate": label,
-                "value": (max(value, low) if scale["type"] == "log" else value) if known else None,
+                "value": (max(value, low) if log else value) if known else None,
                 "text": write(value) if known else "?",
                 "dark": dark,
                 "mark": mark(index),
@@ -174,6 +176,9 @@ def _drawing(
         "axis": {"labelLimit": 120, "ticks": False, "domain": False, "labelOverlap": False},
         "scale": {"paddingInner": 0.06, "paddingOuter": 0},
     }
+    ticks: Spec = (
+        {"values": Axis(scale["domain"][0], scale["domain"][1], True).ticks(4)} if log else {"tickCount": 4}
+    )
     colour = {
         "field": "value",
         "type": "quantitative",
@@ -185,8 +190,8 @@ def _drawing(
             "gradientLength": min(260, width - 80),
             "gradientThickness": 10,
             "titleOrient": "top",
-            "format": "~g",
-            "tickCount": 4,
+            "format": ".6~g",
+            **ticks,
         },
     }
     layers: list[Spec] = [
@@ -195,11 +200,11 @@ def _drawing(
             "encoding": {"x": x, "y": y, "color": colour, "description": DESCRIPTION},
         }
     ]
-    if written:
+    if size:
         ink = {"condition": {"test": "datum.dark", "value": ON_DARK}, "value": ON_LIGHT}
         layers.append(
             {
-                "mark": {"type": "text", "fontSize": 10, "baseline": "middle"},
+                "mark": {"type": "text", "fontSize": size, "baseline": "middle"},
                 "encoding": {
                     "x": x,
                     "y": y,

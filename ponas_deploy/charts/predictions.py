@@ -98,7 +98,7 @@ def _pane(width: int, x: Axis, y: Axis, field: tuple[str, str], band: Sequence[S
         "scale": x.scale(),
         "axis": x.axis(width),
     }
-    up = {"type": "quantitative", "title": title, "scale": y.scale(), "axis": y.axis(_HEIGHT)}
+    up = {"type": "quantitative", "title": title, "scale": y.scale(), "axis": y.axis(int(1.6 * _HEIGHT))}
     return {
         "width": width,
         "height": _HEIGHT,

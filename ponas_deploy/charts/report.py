@@ -164,7 +164,7 @@ def _front(
         without = [one.name for where in kept for one in where.networks if one.top1_pct is None]
         if without:
             parts.left_out.append(f"Without a known top-1, so on no chart: {', '.join(without)}.")
-        parts.warnings += [text for where in kept for text in where.notes]
+        notes = (*notes, *(text for where in kept for text in where.notes))
     grids = [stored.table.grid for _, stored in group]
     engine = _engine_point(asked.engine, space, sides)
     title = space or "the given table"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from ponas_deploy.charts.chart import number
 from ponas_deploy.engines.engine import Engine
@@ -36,7 +37,7 @@ def latency_source(name: str, stored: StoredTable) -> Source:
         "search space": _space(table),
         "processor": environment.get("processor", ""),
         "power mode": table.power_mode,
-        "made": table.created or NOT_SAID,
+        "made": _date(table.created),
         "certificate": _certificate(table),
         "file": stored.path.name,
     }
@@ -84,7 +85,7 @@ def accuracy_source(name: str, stored: StoredAccuracy) -> Source:
         "weights": origin.weights if origin else "",
         "search space": _space(table),
         "predicts": f"top-1 of {scale.of}" if scale else "losses only, no top-1",
-        "made": table.created or NOT_SAID,
+        "made": _date(table.created),
         "certificate": f"rank correlation {proof.text}" if proof else "none: nobody checked how it ranks",
         "file": stored.path.name,
     }
@@ -113,11 +114,22 @@ def engine_source(engine: Engine) -> Source:
         "verdict": manifest.verdict or "",
         "weights": manifest.weights,
         "top-1": f"{engine.top1_pct:.2f} % on {manifest.top1_on}" if engine.top1_pct is not None else "",
-        "made": manifest.created,
+        "made": _date(manifest.created),
     }
     marks = () if manifest.trained else ("random weights: its latency is real, its answers are not",)
     unmeasured = () if figures else ("not measured",)
     return Source("engine", engine.folder.resolve().name, _given(facts), (*marks, *unmeasured))
+
+
+def _date(created: str) -> str:
+    """A date of ISO 8601 to the minute; any other as it stands there."""
+    try:
+        found = datetime.fromisoformat(created)
+    except ValueError:
+        return created or NOT_SAID
+    known = f"{found:%Y-%m-%d}" if len(created) == len("2025-01-01") else f"{found:%Y-%m-%d %H:%M}"
+    zone = found.tzname()
+    return f"{known} {zone}" if zone else known
 
 
 def _given(facts: dict[str, str]) -> tuple[tuple[str, str], ...]:

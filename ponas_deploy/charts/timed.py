@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ponas_deploy.backends import RunSettings
+from ponas_deploy.backends.onnxruntime import OnnxRuntimeBackend
 from ponas_deploy.backends.onnxruntime_layers import layer_times_ms
 from ponas_deploy.engines.onnx_files import fixed_model
 from ponas_deploy.engines.stock import stock_networks
@@ -37,7 +38,8 @@ def timed_network(model: str, threads: int = 1, on_note: OnNote = no_note) -> Ti
     data = fixed_model(path, {}, 1).data
     settings = RunSettings("fp32", threads)
     on_note(f"timing the layers of {name} by ONNX Runtime's profiler ...")
+    runtime = dict(OnnxRuntimeBackend().environment())["runtime"]
     many = f"{threads} thread{'s' if threads > 1 else ''}"
     return TimedNetwork(
-        name, f"{this_machine().name}, onnxruntime fp32, {many}, batch 1", layer_times_ms(data, settings)
+        name, f"{this_machine().name}, {runtime} fp32, {many}, batch 1", layer_times_ms(data, settings)
     )
