@@ -203,7 +203,8 @@ def _timed(engine: Path, found: Verification, place: Place) -> Verification:
     """With the latency of the engine, measured twice where the first time does not meet the budget."""
     manifest = found.manifest
     backend, known = manifest.conditions.backend, manifest.measured
-    timing = time_engine(engine, backend, manifest.settings, known.core_ns if known else 0.0, place=place)
+    core_ns = known.core_ns if known else 0.0
+    timing = time_engine(engine, backend, manifest.settings, core_ns, place=place, energy=True)
     found = replace(found, timing=timing)
     if found.meets_budget:
         return found
@@ -297,7 +298,7 @@ def verification_document(
         machine_factor=found.change.machine if found.change else None,
         engine_factor=found.change.engine if found.change else None,
         warnings=found.warnings,
-        measured=measured_figures(timing, found.percentile) if timing else None,
+        measured=measured_figures(timing, found.percentile, found.manifest.conditions) if timing else None,
         layers=tuple(LayerTime(name, ms) for name, ms in layers) or None,
     )
 

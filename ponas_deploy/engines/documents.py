@@ -18,11 +18,40 @@ from ponas_deploy.tables.measurement import PERCENTILES
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryFigures:
+    """Peak resident set in bytes: of a process with the engine, of one that only imported the runtime, and
+    the difference; `gpu_bytes` is None where nothing says it."""
+
+    peak_bytes: int
+    runtime_bytes: int
+    engine_bytes: int
+    gpu_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class EnergyFigures:
+    """Millijoules an inference, with what the machine takes idle and without it, and the idle watts.
+
+    `source` is what counts; all it counts is in it, whoever worked there. `noise_pct` is how far processes
+    lie apart, `inferences` how many were counted in one.
+    """
+
+    mj: float
+    above_idle_mj: float
+    idle_w: float
+    noise_pct: float
+    inferences: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class MeasuredFigures:
     """Latency of single inferences in ms by percentile, the noise floor, and what it was measured in.
 
     `span_s` is from the start of the first process to that of the last, `shared_pct` the share of samples
-    taken while somebody shared the core.
+    taken while somebody shared the core. `images_per_s` is there where throughput was measured: then the
+    percentiles are of means of inferences one right after another. What was not measured is None, and
+    `no_energy` says why where energy was asked for.
     """
 
     p50_ms: float
@@ -34,6 +63,10 @@ class MeasuredFigures:
     processes: int
     span_s: float
     shared_pct: float
+    images_per_s: float | None = None
+    memory: MemoryFigures | None = None
+    energy: EnergyFigures | None = None
+    no_energy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +135,9 @@ def engine_document(manifest: Manifest, folder: Path) -> EngineDocument:
         choices=manifest.choices,
         resolution=manifest.space.resolution,
         engine=str(folder),
-        measured=measured_figures(manifest.measured, manifest.percentile) if manifest.measured else None,
+        measured=measured_figures(manifest.measured, manifest.percentile, manifest.conditions)
+        if manifest.measured
+        else None,
         verdict=manifest.verdict,
         device=manifest.conditions,
         status=manifest.status,
@@ -118,8 +153,9 @@ def engine_document(manifest: Manifest, folder: Path) -> EngineDocument:
     )
 
 
-def measured_figures(timing: EngineTiming, percentile: int) -> MeasuredFigures:
+def measured_figures(timing: EngineTiming, percentile: int, conditions: Conditions) -> MeasuredFigures:
     """The figures of a measurement; the noise floor is that of the percentile."""
+    memory, energy = timing.most_memory, timing.middle_energy
     p50_ms, p90_ms, p95_ms, p99_ms = map(timing.percentile_ms, PERCENTILES)
     return MeasuredFigures(
         p50_ms,
@@ -131,4 +167,19 @@ def measured_figures(timing: EngineTiming, percentile: int) -> MeasuredFigures:
         len(timing.processes_ns),
         timing.span_s,
         timing.shared_pct,
+        timing.images_per_s(conditions.batch, conditions.streams),
+        MemoryFigures(memory.peak_bytes, memory.runtime_bytes, memory.engine_bytes, memory.gpu_bytes or None)
+        if memory
+        else None,
+        EnergyFigures(
+            energy.mj,
+            energy.above_idle_mj,
+            energy.idle_w,
+            timing.energy_noise_pct,
+            energy.inferences,
+            energy.source,
+        )
+        if energy
+        else None,
+        timing.no_energy,
     )

@@ -165,7 +165,9 @@ def build_and_measure(
         metadata = weights.metadata(architecture)
         engine = build(architecture, tensors, conditions, source, images, on_build, metadata, place)
         with place.to_oneself(store.lock_path(), f"an engine for {folder}"):
-            timing = time_engine(engine, conditions.backend, run_settings(conditions), place=place)
+            timing = time_engine(
+                engine, conditions.backend, run_settings(conditions), place=place, energy=True
+            )
         manifest = replace(
             Manifest.of(architecture, conditions, weights.description, now()),
             engine_file=engine.name,

@@ -11,6 +11,8 @@ from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.engines.verdict import CANNOT_BE_TOLD, Verdict, judge, why_not_told
 from ponas_deploy.files.bounds import Count
 from ponas_deploy.machines.advice import command_for
+from ponas_deploy.machines.energy import EnergyTaken
+from ponas_deploy.machines.process_memory import MemoryTaken
 from ponas_deploy.search.costs import LATENCY
 from ponas_deploy.tables.grid import SpaceKey
 from ponas_deploy.tables.latency import ESTIMATE, Conditions
@@ -142,7 +144,9 @@ class EngineFigures:
     """The figures of a measurement, as `--json` and the manifest print them.
 
     Percentiles are of single inferences, the noise floor is that of the budget's percentile, `shared_pct` how
-    many inferences met a shared core; `span_s` is from the first process to the last.
+    many inferences met a shared core; `span_s` is from the first process to the last. `memory` is that of the
+    process that took most, `energy` that of the one in the middle; None where it was not measured, and
+    `no_energy` says why where it was asked for.
     """
 
     p50_ms: float
@@ -154,6 +158,10 @@ class EngineFigures:
     processes: int
     span_s: float
     shared_pct: float
+    memory: MemoryTaken | None = None
+    energy: EnergyTaken | None = None
+    no_energy: str = ""
+    back_to_back: bool = False
 
     @classmethod
     def of(cls, timing: EngineTiming, percentile: int = 50) -> EngineFigures:
@@ -168,4 +176,8 @@ class EngineFigures:
             processes=len(timing.processes_ns),
             span_s=timing.span_s,
             shared_pct=timing.shared_pct,
+            memory=timing.most_memory,
+            energy=timing.middle_energy,
+            no_energy=timing.no_energy,
+            back_to_back=timing.back_to_back,
         )

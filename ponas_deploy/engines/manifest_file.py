@@ -34,6 +34,8 @@ from ponas_deploy.files.class_names import ClassNames, checked
 from ponas_deploy.files.documents import Format, compact, encoded, read_raw, refuse_unknown
 from ponas_deploy.files.normalisation import ChannelOrder
 from ponas_deploy.files.records import in_words, write_json
+from ponas_deploy.machines.energy import EnergyTaken
+from ponas_deploy.machines.process_memory import MemoryTaken
 from ponas_deploy.tables.grid import SpaceKey
 from ponas_deploy.tables.latency import Conditions
 from ponas_deploy.tables.latency_upgrade import renamed
@@ -54,6 +56,10 @@ class MeasuredDocument:
     interference: tuple[Round, ...] = ()
     reproducibility_pct: float = 0.0
     reference: ReferenceTiming | None = None
+    memory: tuple[MemoryTaken, ...] = ()
+    energy: tuple[EnergyTaken, ...] = ()
+    no_energy: str = ""
+    back_to_back: bool = False
     p50_ms: float | UnsetType = UNSET
     p90_ms: float | UnsetType = UNSET
     p95_ms: float | UnsetType = UNSET
@@ -176,6 +182,10 @@ def _timing(found: MeasuredDocument) -> EngineTiming:
         found.interference,
         found.reproducibility_pct,
         found.reference,
+        found.memory,
+        found.energy,
+        found.no_energy,
+        found.back_to_back,
     )
 
 
@@ -250,5 +260,7 @@ def _measured(timing: EngineTiming, percentile: int) -> dict[str, Any]:
         "reproducibility_pct": timing.reproducibility_pct,
         "reference": timing.reference and encoded(timing.reference),
         "interference": [compact(one) for one in timing.interference],
+        "memory": [encoded(one) for one in timing.memory],
+        "energy": [encoded(one) for one in timing.energy],
         "processes_ns": [list(process) for process in timing.processes_ns],
     }

@@ -132,7 +132,7 @@ def _timed(
     with Scratch() as folder:
         engine = build_model(model.data, conditions, Path(folder), on_build, place)
         with place.to_oneself(store.lock_path(), name):
-            return time_engine(engine, conditions.backend, settings, seconds=each_s, place=place)
+            return time_engine(engine, conditions.backend, settings, seconds=each_s, place=place, energy=True)
 
 
 def _beside(conditions: Conditions, measured_ms: float) -> tuple[NetworkBeside, ...]:
@@ -188,7 +188,9 @@ class MeasuredModelDocument:
 def measured_model_document(found: MeasuredModel) -> MeasuredModelDocument:
     """A measured model as `ponas measure --json` prints it."""
     timings = (
-        ModelTimingDocument(one.conditions, measured_figures(one.timing, 50), one.disturbed, one.beside)
+        ModelTimingDocument(
+            one.conditions, measured_figures(one.timing, 50, one.conditions), one.disturbed, one.beside
+        )
         for one in found.timings
     )
     return MeasuredModelDocument(str(found.path), found.sha256, found.inputs, tuple(timings))

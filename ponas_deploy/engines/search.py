@@ -103,12 +103,12 @@ class Search:
         self.attempts.append(done)
         return done
 
-    def _timed(self, attempt: Attempt) -> EngineTiming:
-        """Time the engine of an attempt in fresh processes."""
+    def _timed(self, attempt: Attempt, *, energy: bool = False) -> EngineTiming:
+        """Time the engine of an attempt in fresh processes; `energy` is read where it is likely emitted."""
         conditions = attempt.conditions
         settings = run_settings(conditions)
         engine, core_ns = self.engine(attempt), self._core_ns(attempt)
-        return time_engine(engine, conditions.backend, settings, core_ns, place=self.place)
+        return time_engine(engine, conditions.backend, settings, core_ns, place=self.place, energy=energy)
 
     def _try(self, start: float, tries: int, timeout_s: float) -> None:
         """Build and time networks until nothing is expected of another one, or patience is used up.
@@ -199,7 +199,7 @@ class Search:
         if attempt.timing is None:
             raise PonasError("this attempt was not measured yet.")
         self.note(f"timing the engine of try {attempt.number} once more ...")
-        again = replace(attempt, timing=attempt.timing.with_later(self._timed(attempt)))
+        again = replace(attempt, timing=attempt.timing.with_later(self._timed(attempt, energy=True)))
         self.attempts[attempt.number - 1] = again
         self.remeasured.add(attempt.number)
         if not again.meets:

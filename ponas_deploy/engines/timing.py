@@ -23,6 +23,8 @@ from ponas_deploy.engines import reference
 from ponas_deploy.engines.decision import Estimate, middle_of
 from ponas_deploy.engines.reference import ReferenceTiming, together
 from ponas_deploy.machines.advice import doctor_command
+from ponas_deploy.machines.energy import EnergyTaken
+from ponas_deploy.machines.process_memory import MemoryTaken
 from ponas_deploy.measuring.contention import CoreReading
 from ponas_deploy.measuring.engine_process import PLAN, SECONDS, Taken, Timed
 from ponas_deploy.measuring.interference import Interference, Round, take_snapshot
@@ -41,7 +43,10 @@ class EngineTiming:
     where it was not recorded. `interference` is what the machine did besides, a round a process, those that
     were taken again among them. `reproducibility_pct` is how far two measurements at two moments are known to
     lie apart on this machine (`quality.reproducibility_pct`). `reference` is what the reference network took
-    in the same processes, None where it was not timed.
+    in the same processes, None where it was not timed. `memory` is that of each process, `energy` what
+    inferences took in each; empty where it was not measured, and `no_energy` says why where it was asked
+    for. With `back_to_back` each value is the mean of inferences one right after another, as throughput is
+    measured.
     """
 
     processes_ns: tuple[tuple[int, ...], ...]
@@ -49,6 +54,10 @@ class EngineTiming:
     interference: tuple[Round, ...] = ()
     reproducibility_pct: float = 0.0
     reference: ReferenceTiming | None = None
+    memory: tuple[MemoryTaken, ...] = ()
+    energy: tuple[EnergyTaken, ...] = ()
+    no_energy: str = ""
+    back_to_back: bool = False
 
     def percentile_ms(self, percent: float) -> float:
         """A percentile of all inferences, in milliseconds."""
@@ -143,7 +152,32 @@ class EngineTiming:
             (*self.interference, *later.interference),
             max(self.reproducibility_pct, later.reproducibility_pct),
             together(self.reference, later.reference),
+            (*self.memory, *later.memory),
+            (*self.energy, *later.energy),
+            self.no_energy or later.no_energy,
+            self.back_to_back,
         )
+
+    def images_per_s(self, batch: int, streams: int = 1) -> float | None:
+        """Throughput at the batch and streams that were timed, by the median; None for single inferences."""
+        return 1e3 * batch * streams / self.percentile_ms(50) if self.back_to_back else None
+
+    @property
+    def most_memory(self) -> MemoryTaken | None:
+        """That of the process in which the engine took most; None where it was not measured."""
+        return max(self.memory, key=lambda one: one.engine_bytes, default=None)
+
+    @property
+    def middle_energy(self) -> EnergyTaken | None:
+        """That of the process in the middle; None where it was not measured."""
+        ordered = sorted(self.energy, key=lambda one: one.mj)
+        return ordered[(len(ordered) - 1) // 2] if ordered else None
+
+    @property
+    def energy_noise_pct(self) -> float:
+        """How far the processes' millijoules an inference lie apart, in percent of the least."""
+        own = [one.mj for one in self.energy]
+        return 100 * (max(own) / min(own) - 1) if own else 0.0
 
 
 def time_engine(
@@ -154,6 +188,8 @@ def time_engine(
     *,
     seconds: float | None = None,
     place: Place = HERE,
+    back_to_back: bool = False,
+    energy: bool = False,
 ) -> EngineTiming:
     """Time an engine in PROCESSES fresh processes of some `seconds` each (SECONDS).
 
@@ -162,14 +198,15 @@ def time_engine(
     One under wrong conditions is discarded and taken again while that is seldom and helps, one whose core was
     shared for some seconds after the first of them (`Retries`). Two quiet ones are enough then; where any was
     quiet, the contended ones do not count. `core_ns` is what the core's arithmetic takes on this machine
-    while nobody shares the core, where that is known. `place` is the machine that it is for.
+    while nobody shares the core, where that is known. `place` is the machine that it is for. `back_to_back`
+    measures throughput in place of single inferences; with `energy` that is read too, where it is counted.
     """
     with TemporaryDirectory() as folder:
         beside = Path(folder) / "reference.onnx" if reference.serves(backend) else None
         if beside:
             beside.write_bytes(reference.reference_model())
         each_s = SECONDS if seconds is None else seconds
-        timed = Timed(engine, backend, settings, each_s, core_ns, beside)
+        timed = Timed(engine, backend, settings, each_s, core_ns, beside, back_to_back, energy)
         return _in_processes(timed, place)
 
 
@@ -203,6 +240,10 @@ def _in_processes(timed: Timed, place: Place) -> EngineTiming:
         tuple(one.started_s for one in kept),
         tuple(interference.rounds),
         reference=_reference([one.taken for one in kept]),
+        memory=tuple(one.taken.memory for one in kept if one.taken.memory),
+        energy=tuple(one.taken.energy for one in kept if one.taken.energy),
+        no_energy=next((one.taken.no_energy for one in kept), ""),
+        back_to_back=timed.back_to_back,
     )
 
 

@@ -30,12 +30,14 @@ _MONITORS = "sys/bus/i2c/drivers/ina3221*/*"
 class EnergyCounter:
     """What counts energy: `joules` only goes up, from anywhere.
 
-    With `watts` instead, the power of the moment is all that is known.
+    With `watts` instead, the power of the moment is all that is known. Within `window_s` seconds it moves
+    often enough for a percent or two.
     """
 
     source: str
     joules: Callable[[], float] | None = None
     watts: Callable[[], float] | None = None
+    window_s: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,10 @@ class EnergyTaken:
     joules: float
     seconds: float
     idle_w: float
+
+    def __post_init__(self) -> None:
+        if not (self.inferences > 0 and self.joules > 0 and self.seconds > 0 and self.idle_w >= 0):
+            raise ValueError("energy: expected inferences, joules and seconds above 0, and idle_w from 0 on.")
 
     @property
     def mj(self) -> float:
@@ -174,7 +180,11 @@ def _gpu_counter() -> EnergyCounter | None:
         nvml.nvmlDeviceGetTotalEnergyConsumption(handle)
     except nvml.NVMLError:
         return None
-    return EnergyCounter("NVML", lambda: nvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3)
+    return EnergyCounter(
+        "NVML",
+        lambda: nvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3,
+        window_s=2.0,  # it moves every 20 to 100 ms
+    )
 
 
 def _board_counter(root: Path) -> EnergyCounter | None:
@@ -185,7 +195,7 @@ def _board_counter(root: Path) -> EnergyCounter | None:
     if not used or any(rails[name]() is None for name in used):
         return None
     return EnergyCounter(
-        f"INA3221 {', '.join(used)}", watts=lambda: sum(rails[name]() or 0.0 for name in used)
+        f"INA3221 {', '.join(used)}", watts=lambda: sum(rails[name]() or 0.0 for name in used), window_s=1.0
     )
 
 

@@ -8,12 +8,35 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from ponas_deploy.machines.nvidia import handle_of
 from ponas_deploy.machines.system_files import ROOT, read_text
+
+
+@dataclass(frozen=True)
+class MemoryTaken:
+    """The memory of a process that ran an engine, in bytes: its peak resident set when it had run it.
+
+    `runtime_bytes` is the peak of the same process when it had imported the runtime and opened nothing.
+    `gpu_bytes` is what it then held of the GPU's memory, 0 where nothing says that.
+    """
+
+    peak_bytes: int
+    runtime_bytes: int
+    gpu_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.runtime_bytes, self.gpu_bytes) < 0 or not 0 < self.peak_bytes < 1 << 53:
+            raise ValueError("memory: expected a peak above 0 bytes, and nothing below 0.")
+
+    @property
+    def engine_bytes(self) -> int:
+        """What the engine takes beyond the runtime: the peak with it less the peak without it."""
+        return max(0, self.peak_bytes - self.runtime_bytes)
 
 
 def peak_resident_bytes(root: Path = ROOT) -> int:

@@ -15,9 +15,20 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
-from ponas_deploy.backends import RunSettings, Session, get_backend
+from ponas_deploy.backends import Backend, RunSettings, Session, get_backend
+from ponas_deploy.backends.protocol import PicksProcessor, ReadsGpu, StartsProcesses
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
 from ponas_deploy.machines import processes
+from ponas_deploy.machines.energy import (
+    EnergyCounter,
+    EnergyMeter,
+    EnergyTaken,
+    energy_counter,
+    idle_watts,
+    no_counter,
+)
+from ponas_deploy.machines.nvidia import visible_uuid
+from ponas_deploy.machines.process_memory import MemoryTaken, gpu_memory_bytes, peak_resident_bytes
 from ponas_deploy.measuring.contention import ContentionProbe, CoreReading, probe_for, readings
 from ponas_deploy.measuring.protocol import Plan, begin_visit
 from ponas_deploy.measuring.retries import RETRIES
@@ -26,6 +37,10 @@ SECONDS, WARM_UP_S, REFERENCE_S = 0.6, 0.2, 0.1
 LEAST_RUNS, MOST_RUNS = 30, 2000
 REFERENCE_RUNS, REFERENCE_MOST_NS = 10, 20e6
 """Samples of the reference network at least, and how long one is at most: longer than a turn on the core."""
+BACK_TO_BACK_NS = 20e6
+"""Inferences in a row of which the mean is one sample, where throughput is measured."""
+_FIRST_RUNS = 3
+"""Inferences after which an engine has taken the memory that it takes."""
 PLAN = Plan(redone_pct=RETRIES.redone_processes_pct)
 _TIMEOUT_S = 300
 _MODULE = "ponas_deploy.measuring.engine_process"
@@ -36,7 +51,9 @@ class Timed:
     """What is timed: the file that opens an engine, its runtime and settings, for about so many `seconds`.
 
     `core_ns` is what the core's arithmetic takes on this machine while nobody shares the core, 0 where that
-    is not known. `reference` is the ONNX file of the network that is timed beside it, None for none.
+    is not known. `reference` is the ONNX file of the network that is timed beside it, None for none. With
+    `back_to_back` a sample is the mean of many inferences, one right after another, as throughput is
+    measured; with `energy` that is read beside it, where the machine counts it.
     """
 
     engine: Path
@@ -45,6 +62,8 @@ class Timed:
     seconds: float = SECONDS
     core_ns: float = 0.0
     reference: Path | None = None
+    back_to_back: bool = False
+    energy: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,11 +71,16 @@ class Taken:
     """What a fresh process measured: nanoseconds of single inferences, and how its core was.
 
     `reference_ns` are those of the reference network, half of them before and half after; empty without one.
+    `memory` is that of this process before the reference network was opened, `energy` what inferences took;
+    None where it was not measured, and `no_energy` says why where it was asked for.
     """
 
     runs_ns: tuple[int, ...]
     core: CoreReading
     reference_ns: tuple[int, ...] = ()
+    memory: MemoryTaken | None = None
+    energy: EnergyTaken | None = None
+    no_energy: str = ""
 
     @property
     def is_contended(self) -> bool:
@@ -70,8 +94,15 @@ class Taken:
     @classmethod
     def of(cls, document: dict[str, Any]) -> Taken:
         """Read what `document` gave."""
-        reference_ns = tuple(document["reference_ns"])
-        return cls(tuple(document["runs_ns"]), CoreReading(**document["core"]), reference_ns)
+        memory, energy = document["memory"], document["energy"]
+        return cls(
+            tuple(document["runs_ns"]),
+            CoreReading(**document["core"]),
+            tuple(document["reference_ns"]),
+            MemoryTaken(**memory) if memory else None,
+            EnergyTaken(**energy) if energy else None,
+            document["no_energy"],
+        )
 
 
 def take_in_fresh_process(timed: Timed, empty: Path) -> Taken:
@@ -88,12 +119,16 @@ def take_in_fresh_process(timed: Timed, empty: Path) -> Taken:
 
 
 def _taken_once(timed: Timed, empty: Path) -> Taken:
-    numbers = map(str, (timed.settings.threads, timed.seconds, timed.core_ns))
-    reference = str(timed.reference.resolve()) if timed.reference else ""
-    request = [str(timed.engine.resolve()), timed.backend, timed.settings.precision, *numbers, reference]
+    request = json.dumps(
+        {
+            **asdict(timed),
+            "engine": str(timed.engine.resolve()),
+            "reference": str(timed.reference.resolve()) if timed.reference else None,
+        }
+    )
     try:
         done = subprocess.run(
-            processes.command(_MODULE, *request),
+            processes.command(_MODULE, request),
             capture_output=True,
             text=True,
             timeout=_TIMEOUT_S,
@@ -151,23 +186,78 @@ def single_runs(
 
 def main(arguments: Sequence[str]) -> None:
     """The fresh process: print what it measured as JSON, or end with the reason."""
-    engine, backend, precision, threads, seconds, core_ns, reference = arguments
-    settings, core = RunSettings(precision, int(threads)), float(core_ns)
+    (request,) = arguments
+    asked = json.loads(request)
+    reference = asked.pop("reference")
+    timed = Timed(
+        **{**asked, "engine": Path(asked["engine"]), "settings": RunSettings(**asked["settings"])},
+        reference=Path(reference) if reference else None,
+    )
     try:
-        with ExitStack() as open_sessions:
-            session = open_sessions.enter_context(get_backend(backend).open(Path(engine), settings))
-            model = Path(reference).read_bytes() if reference else b""
-            beside = reference_session(model, backend, settings, open_sessions)
-            probe = probe_for(backend, settings.threads, core)
-            before = reference_runs(beside, session, backend, settings, core)
-            runs = single_runs(session, float(seconds), probe)
-            seen = readings(probe)()
-            if len(runs) < seen.kept:  # those that were shared are not among them
-                seen = replace(seen, contended=0)
-            after = reference_runs(beside, session, backend, settings, core)
-        print(json.dumps(Taken(tuple(runs), seen, (*before, *after)).document()))
+        print(json.dumps(_take(timed).document()))
     except PonasError as failure:
         sys.exit(str(failure))
+
+
+def _take(timed: Timed) -> Taken:
+    """What this process measures. Before it opens an engine, it has imported the runtime and no more."""
+    name, settings, core = timed.backend, timed.settings, timed.core_ns
+    backend = get_backend(name)
+    on_gpu = _runs_on_gpu(backend)
+    runtime_bytes = peak_resident_bytes()
+    counter = energy_counter(on_gpu=on_gpu) if timed.energy else None
+    idle_w = idle_watts(counter, counter.window_s / 2) if counter else 0.0
+    with ExitStack() as open_sessions:
+        session = open_sessions.enter_context(backend.open(timed.engine, settings))
+        memory = _memory_of(session, runtime_bytes, on_gpu=on_gpu)
+        model = timed.reference.read_bytes() if timed.reference else b""
+        beside = reference_session(model, name, settings, open_sessions)
+        probe = probe_for(name, settings.threads, core)
+        before = reference_runs(beside, session, name, settings, core)
+        in_a_row = _in_a_row(session) if timed.back_to_back else 1
+        runs = single_runs(session, timed.seconds, probe, in_a_row=in_a_row)
+        seen = readings(probe)()
+        if len(runs) < seen.kept:  # those that were shared are not among them
+            seen = replace(seen, contended=0)
+        after = reference_runs(beside, session, name, settings, core)
+        energy = _energy_of(session, counter, idle_w) if counter else None
+    no_energy = ""
+    if timed.energy and energy is None:
+        no_energy = f"{counter.source} did not move." if counter else no_counter(on_gpu=on_gpu)
+    return Taken(tuple(runs), seen, (*before, *after), memory, energy, no_energy)
+
+
+def _runs_on_gpu(backend: Backend) -> bool:
+    return isinstance(backend, ReadsGpu) and (not isinstance(backend, PicksProcessor) or backend.on_gpu)
+
+
+def _memory_of(session: Session, runtime_bytes: int, *, on_gpu: bool) -> MemoryTaken | None:
+    """After a few inferences; None where the system does not say it, or another process holds the engine."""
+    if not runtime_bytes or isinstance(session, StartsProcesses):
+        return None
+    session.time_ns(_FIRST_RUNS)
+    return MemoryTaken(
+        peak_resident_bytes(), runtime_bytes, gpu_memory_bytes(visible_uuid()) if on_gpu else 0
+    )
+
+
+def _in_a_row(session: Session) -> int:
+    """How many inferences make one sample of throughput."""
+    session.time_ns(1)
+    return max(1, round(BACK_TO_BACK_NS / min(session.time_ns(1) for _ in range(3))))
+
+
+def _energy_of(session: Session, counter: EnergyCounter, idle_w: float) -> EnergyTaken | None:
+    """Of inferences one right after another for as long as the counter needs; None where it did not move."""
+    inferences, in_a_row = 0, _in_a_row(session)
+    with EnergyMeter(counter) as meter:
+        end_ns = perf_counter_ns() + counter.window_s * 1e9
+        while inferences == 0 or perf_counter_ns() < end_ns:
+            session.time_ns(in_a_row)
+            inferences += in_a_row
+    if meter.joules <= 0:
+        return None
+    return EnergyTaken(counter.source, inferences, meter.joules, meter.seconds, idle_w)
 
 
 def reference_session(

@@ -235,6 +235,8 @@ class BoardPlace:
             seconds=timed.seconds,
             core_ns=timed.core_ns,
             reference=reference,
+            back_to_back=timed.back_to_back,
+            energy=timed.energy,
         )
         there = self.value(found, _TakenThere, "take")
         taken = there.taken

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -191,6 +191,7 @@ def take(state: State, details: Details, write: Write) -> Any:
         before = take_snapshot()
         settings = RunSettings(**details["settings"])
         timed = Timed(engine, details["backend"], settings, details["seconds"], details["core_ns"], reference)
+        timed = replace(timed, back_to_back=details["back_to_back"], energy=details["energy"])
         taken = take_in_fresh_process(timed, empty)
         return {"taken": taken.document(), "before": asdict(before), "after": asdict(take_snapshot())}
 

@@ -129,3 +129,9 @@ DURATIONS = Notation(
     "s",
     cased=True,
 )
+
+
+def in_megabytes(count: float) -> str:
+    """Bytes for people, three digits: `37.2 MB`."""
+    value = count / 1e6
+    return f"{value:.0f} MB" if value >= 100 else f"{value:.1f} MB" if value >= 10 else f"{value:.2f} MB"

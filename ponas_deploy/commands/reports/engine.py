@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ponas_deploy.checks.engine import Verification
+from ponas_deploy.commands.reports.costs import measured_rows
 from ponas_deploy.commands.reports.style import BAD, BEST, FAINT, GOOD, WARN, digits, table
 from ponas_deploy.engines.engine import Engine
 from ponas_deploy.engines.loop import Deployment
@@ -59,7 +60,7 @@ def deployment_report(deployment: Deployment, space: str = "", trained: str = ""
         rows.add_row("margin before measuring", chosen.margin.text)
     rows.add_row("predicted latency", f"{digits(chosen.choice.predicted_ms)} ms")
     if chosen.timing:
-        _measured(rows, chosen.timing, chosen.choice.budget.latency_ms, manifest.percentile)
+        _measured(rows, chosen.timing, chosen.choice.budget.latency_ms, manifest)
     rows.add_row("tries", str(manifest.tries))
     _chosen(rows, chosen.choice, doubted=deployment.tables_doubted)
     _identity(rows, manifest, trained)
@@ -96,7 +97,7 @@ def manifest_report(manifest: Manifest, folder: Path, space: str = "", trained: 
         top1 = PredictedTop1(predicted["predicted_top1_pct"], predicted["predicted_top1_of"])
         rows.add_row("predicted top-1", top1.text)
     if manifest.measured:
-        _measured(rows, manifest.measured, budget.latency_ms, manifest.percentile)
+        _measured(rows, manifest.measured, budget.latency_ms, manifest)
     _identity(rows, manifest, trained)
     rows.add_row("status", Text(manifest.status, style=GOOD if manifest.measured else WARN))
     rows.add_row("engine", str(folder))
@@ -127,6 +128,8 @@ def verification_report(found: Verification) -> RenderableType:
         limit = f"at most {digits(found.budget_ms)} ms" if found.budget_ms is not None else "no budget"
         _check(rows, "latency", f"{now} (noise {found.noise_pct:.1f} %)", limit, found.verdict or MET)
     said = [Text(warning, style=WARN) for warning in found.warnings]
+    costs = measured_rows(found.timing, manifest.conditions) if found.timing else ()
+    said = [*(Text(f"{title}: {value}") for title, value in costs), *said]
     return Group(rows, Text(manifest.status, style=FAINT), *said)
 
 
@@ -146,7 +149,8 @@ def _asked(rows: Table, budget: Budget, percentile: int = 50) -> None:
         rows.add_row("asked", ", ".join(limits))
 
 
-def _measured(rows: Table, timing: EngineTiming, limit_ms: float | None, percentile: int) -> None:
+def _measured(rows: Table, timing: EngineTiming, limit_ms: float | None, manifest: Manifest) -> None:
+    percentile = manifest.percentile
     shown = sorted({50, 95, 99, percentile})
     verdict = Text(", ".join(f"p{percent} {digits(timing.percentile_ms(percent))} ms" for percent in shown))
     if limit_ms is not None:
@@ -166,6 +170,8 @@ def _measured(rows: Table, timing: EngineTiming, limit_ms: float | None, percent
     if timing.shared_pct >= _SHARED_PCT:
         shared = f"{timing.shared_pct:.0f} % of the inferences met one that something else shared"
         rows.add_row("core", f"{shared}: they take 1.3 to 1.8 times as long; most were taken again")
+    for title, value in measured_rows(timing, manifest.conditions):
+        rows.add_row(title, value)
 
 
 def _chosen(rows: Table, solution: Specialization, *, doubted: bool) -> None:

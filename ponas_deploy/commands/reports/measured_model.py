@@ -8,6 +8,7 @@ from msgspec import UNSET
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from ponas_deploy.commands.reports.costs import measured_rows
 from ponas_deploy.commands.reports.style import FAINT, WARN, counted, digits, table, titled
 from ponas_deploy.engines.measured_model import MeasuredModel, NetworkBeside
 from ponas_deploy.machines.advice import is_this_processor
@@ -40,6 +41,8 @@ def _below(found: MeasuredModel) -> Iterator[RenderableType]:
     for one in found.timings:
         if one.disturbed:
             yield Text(one.disturbed, style=WARN)
+        for title, value in measured_rows(one.timing, one.conditions):
+            yield Text(f"{one.conditions.backend} {one.conditions.precision}, {title}: {value}")
         for beside in one.beside:
             yield Text(_beside(beside, one.timing.percentile_ms(50)))
     device = found.timings[0].conditions.device
