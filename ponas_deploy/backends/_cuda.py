@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Any
 
 from ponas_deploy.errors import BackendError
-from ponas_deploy.machines.gpu import driver_library
+from ponas_deploy.machines.gpu import cuda_version, driver_library
 
 INSTALL = "pip install 'ponas-deploy[tensorrt]'"
 _LONGEST_WAIT_US = 999_999
@@ -34,6 +34,7 @@ class Gpu:
     capability: tuple[int, int]
     uuid: str
     cuda: str
+    multiprocessors: int
 
 
 class Cuda:
@@ -97,8 +98,8 @@ class Cuda:
             code, count = api.cudaGetDeviceCount()
             if not int(code) and count:
                 return
-            driver = _version(api.cudaDriverGetVersion()[1] or 0)
-            runtime = _version(api.cudaRuntimeGetVersion()[1] or 0)
+            driver = cuda_version(api.cudaDriverGetVersion()[1] or 0)
+            runtime = cuda_version(api.cudaRuntimeGetVersion()[1] or 0)
         except RuntimeError as error:  # 12.8 raises where it does not find the driver's library
             raise BackendError(self._backend, f"{_NO_DRIVER} ({error}).") from error
         if driver == "0.0":
@@ -117,7 +118,8 @@ class Cuda:
         driver = self.call("the driver cannot be read", self.api.cudaDriverGetVersion)
         name = found.name.decode() if isinstance(found.name, bytes) else str(found.name)
         number = uuid.UUID(bytes=bytes(found.uuid.bytes))
-        return Gpu(name.rstrip("\0"), (found.major, found.minor), f"GPU-{number}", _version(driver))
+        capability, units = (found.major, found.minor), int(found.multiProcessorCount)
+        return Gpu(name.rstrip("\0"), capability, f"GPU-{number}", cuda_version(driver), units)
 
     def _find_hold(self) -> Callable[[float], int] | None:
         """Holds the stream for some nanoseconds and returns an error code; None where that cannot be done.
@@ -175,8 +177,3 @@ def _older_driver(driver: str, runtime: str, tensorrt: bool) -> str:
             f" tensorrt-cu{wanted}, then pip install tensorrt-cu{known} {bindings}."
         )
     return f"{said}, or pip install {bindings}."
-
-
-def _version(number: int) -> str:
-    """CUDA's number of a version in words: 13020 is "13.2"."""
-    return f"{number // 1000}.{number % 1000 // 10}"

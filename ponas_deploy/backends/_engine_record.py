@@ -17,18 +17,22 @@ from ponas_deploy.files.documents import Format, RawDocument, read_raw
 from ponas_deploy.files.records import in_words, sha256, write_json
 
 Identity = Mapping[str, str]
-"""What an engine is bound to, by the names below; what is not known is empty or "unknown"."""
+"""What an engine is bound to, by the names below; what is not known is empty or "unknown", and what a machine
+has not is left out."""
 
 _WORDS = {
+    "board": "the board",
     "gpu": "the GPU",
+    "multiprocessors": "multiprocessors:",
     "compute_capability": "compute capability",
+    "l4t": "Jetson Linux",
     "driver": "driver",
     "tensorrt": "TensorRT",
     "tensorrt_rtx": "TensorRT for RTX",
     "onnxruntime": "ONNX Runtime",
     "cuda": "a driver for CUDA",
 }
-_UNKNOWN = ("", "unknown")
+_UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,8 @@ def read_record(
         )
     if differ := _different(built_for, identity):
         was, here = (
-            ", ".join(f"{_WORDS[name]} {one[name]}" for name in differ) for one in (built_for, identity)
+            ", ".join(f"{_WORDS[name]} {one.get(name) or _UNKNOWN}" for name in differ)
+            for one in (built_for, identity)
         )
         raise BackendError(
             backend, f"{engine} was built for {was}, and here is {here}: build it again on this machine."
@@ -117,11 +122,10 @@ def read_record(
 
 
 def _different(built_for: Identity, here: Identity) -> tuple[str, ...]:
-    """In what an engine's machine and this one differ; what one of them does not know is not compared."""
+    """In what an engine's machine and this one differ; what is not known of either is equal to nothing."""
     return tuple(
         name
         for name in _WORDS
-        if (was := built_for.get(name, "")) not in _UNKNOWN
-        and (now := here.get(name, "")) not in _UNKNOWN
-        and was != now
+        if (name in built_for or name in here)
+        and (built_for.get(name) != here.get(name) or here[name] in ("", _UNKNOWN))
     )

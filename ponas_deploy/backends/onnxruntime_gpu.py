@@ -34,6 +34,7 @@ from ponas_deploy.files.documents import Format
 from ponas_deploy.files.home import home
 from ponas_deploy.files.records import sha256
 from ponas_deploy.machines import nvidia
+from ponas_deploy.machines.gpu import first_gpu_identity, read_first_gpu
 
 _PACKAGE = "'onnxruntime-gpu[cuda,cudnn]'"
 _NOT_ALONE = "but fallback to CPU EP has been explicitly disabled"
@@ -95,7 +96,7 @@ class OnnxRuntimeGpuBackend:
 
     def reading(self) -> nvidia.GpuReading:
         """Clocks, power, temperature and throttle reasons of the GPU now."""
-        return nvidia.read_gpu(nvidia.visible_uuid())
+        return read_first_gpu()
 
     def precisions(self) -> tuple[str, ...]:
         """The CUDA provider has fp32 with TF32 off; TensorRT's has TF32 unless the environment forbids it."""
@@ -163,8 +164,7 @@ class OnnxRuntimeGpuBackend:
         return self._session(str(engine), options, settings)
 
     def _identity(self) -> dict[str, str]:
-        reading = self.reading()
-        return {"gpu": reading.name, "driver": reading.driver, "onnxruntime": self._runtime.__version__}
+        return {**first_gpu_identity(self.reading()), "onnxruntime": self._runtime.__version__}
 
     def _find_provider(self) -> None:
         kind, known = self._kind, self._runtime.get_available_providers()

@@ -33,6 +33,7 @@ from ponas_deploy.backends.progress import OnBuildProgress
 from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError
 from ponas_deploy.machines import nvidia
+from ponas_deploy.machines.gpu import DriverGpu, engine_identity, read_gpu
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -86,7 +87,8 @@ class TensorRtBackend:
 
     def reading(self) -> nvidia.GpuReading:
         """Clocks, power, temperature and throttle reasons of this backend's GPU now."""
-        return nvidia.read_gpu(self._shared.cuda.gpu.uuid)
+        gpu = self._shared.cuda.gpu
+        return read_gpu(gpu.uuid, gpu.name)
 
     def precisions(self) -> tuple[str, ...]:
         """fp32 (TF32 off) first."""
@@ -103,7 +105,7 @@ class TensorRtBackend:
             ("build", self._builder.plan.text),
             (INT8_SCALES, self._builder.calibration.text),
             ("gpu", gpu["gpu"]),
-            ("gpu_driver", gpu["driver"]),
+            ("gpu_driver", gpu.get("driver", "unknown")),
             ("compute_capability", gpu["compute_capability"]),
             ("cuda", gpu["cuda"]),
             ("python", platform.python_version()),
@@ -141,13 +143,8 @@ class TensorRtBackend:
 
     def _gpu(self) -> dict[str, str]:
         gpu = self._shared.cuda.gpu
-        major, minor = gpu.capability
-        return {
-            "gpu": gpu.name,
-            "compute_capability": f"{major}.{minor}",
-            "driver": self.reading().driver or "unknown",
-            "cuda": gpu.cuda,
-        }
+        found = DriverGpu(gpu.name, gpu.uuid, gpu.multiprocessors, gpu.capability, gpu.cuda)
+        return engine_identity(found, self.reading().driver)
 
 
 def for_rtx() -> TensorRtBackend:

@@ -29,6 +29,7 @@ from ponas_deploy.errors import BackendError, FileFormatError
 from ponas_deploy.files.documents import Format, read_document, write_document
 from ponas_deploy.files.records import sha256, write_bytes
 from ponas_deploy.machines import nvidia
+from ponas_deploy.machines.gpu import read_gpu
 
 NAMES = ("torch", "torch-eager", "torch-compile")
 LAYOUTS = ("channels_last", "contiguous")
@@ -106,7 +107,7 @@ class TorchBackend:
 
     def reading(self) -> nvidia.GpuReading:
         """Clocks, power, temperature and throttle reasons of this backend's GPU now; empty on a CPU."""
-        return nvidia.read_gpu(self._uuid()) if self.on_gpu else nvidia.GpuReading()
+        return read_gpu(self._uuid(), self.device_name) if self.on_gpu else nvidia.GpuReading()
 
     def layout(self, precision: str) -> str:
         """The memory layout of images, weights and everything between."""

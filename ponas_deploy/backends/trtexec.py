@@ -32,6 +32,7 @@ from ponas_deploy.files.home import home
 from ponas_deploy.files.records import sha256
 from ponas_deploy.files.scratch import Scratch
 from ponas_deploy.machines import nvidia
+from ponas_deploy.machines.gpu import first_gpu_identity, read_first_gpu
 from ponas_deploy.machines.names import slug
 
 VARIABLE = "PONAS_TRTEXEC"
@@ -76,7 +77,7 @@ class TrtexecBackend:
 
     def reading(self) -> nvidia.GpuReading:
         """Clocks, power, temperature and throttle reasons of the GPU now."""
-        return nvidia.read_gpu(nvidia.visible_uuid())
+        return read_first_gpu()
 
     def precisions(self) -> tuple[str, ...]:
         """fp32 (TF32 off) first; half precision by the types of the model."""
@@ -124,9 +125,8 @@ class TrtexecBackend:
         return self._session(engine.resolve(), record.interface, settings, None)
 
     def _identity(self) -> dict[str, str]:
-        reading = self.reading()
         version = self._program.text[len("TensorRT ") :]
-        return {"gpu": reading.name, "driver": reading.driver, "tensorrt": version}
+        return {**first_gpu_identity(self.reading()), "tensorrt": version}
 
     def _session(
         self,

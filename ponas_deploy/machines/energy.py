@@ -15,7 +15,8 @@ from threading import Event, Thread
 from time import perf_counter, sleep
 from typing import Any, Callable
 
-from ponas_deploy.machines.nvidia import handle_of, visible_uuid
+from ponas_deploy.machines.gpu import first_uuid
+from ponas_deploy.machines.nvidia import handle_of
 from ponas_deploy.machines.system_files import ROOT, read_text
 
 _SAMPLE_S = 0.01
@@ -176,7 +177,7 @@ def _gpu_counter() -> EnergyCounter | None:
         return None
     try:
         nvml.nvmlInit()
-        handle = handle_of(nvml, visible_uuid())
+        handle = handle_of(nvml, first_uuid())
         nvml.nvmlDeviceGetTotalEnergyConsumption(handle)
     except nvml.NVMLError:
         return None

@@ -87,23 +87,12 @@ def has_tf32(gpu: GpuReading) -> bool:
 
 
 def visible_uuid() -> str:
-    """The UUID of the first GPU that `CUDA_VISIBLE_DEVICES` leaves to this process; empty where it is unset.
+    """The UUID that `CUDA_VISIBLE_DEVICES` begins with; empty where it is unset or begins with a number.
 
-    A number there is taken for NVML's, which is CUDA's own with CUDA_DEVICE_ORDER=PCI_BUS_ID, and where
-    there is one GPU or several of a kind.
+    A number there is CUDA's, which counts the fastest GPU first; NVML counts by slot.
     """
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
-    if not first.isdigit():
-        return first if first.startswith("GPU-") else ""
-    try:
-        pynvml: Any = import_module("pynvml")
-    except ImportError:
-        return ""
-    try:
-        pynvml.nvmlInit()
-        return _text(pynvml.nvmlDeviceGetUUID(pynvml.nvmlDeviceGetHandleByIndex(int(first))))
-    except pynvml.NVMLError:
-        return ""
+    return first if first.startswith("GPU-") else ""
 
 
 def read_gpu(uuid: str = "") -> GpuReading:

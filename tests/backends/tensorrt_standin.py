@@ -61,7 +61,7 @@ class Machine:
         self.build_fails = ""
         self.context_fails = False
         self.name, self.driver, self.version = "NVIDIA Stand-in", 13020, "10.3.0"
-        self.capability = (8, 7)
+        self.capability, self.multiprocessors = (8, 7), 8
         self.flags: list[str] = []
         self.cache_refused: bytes | None = None
 
@@ -160,6 +160,7 @@ def cuda_runtime(machine: Machine) -> Any:
     def describe(device: int) -> tuple[Code, Any]:
         properties.name = machine.name.encode()
         properties.major, properties.minor = machine.capability
+        properties.multiProcessorCount = machine.multiprocessors
         return machine.did("cudaGetDeviceProperties"), properties
 
     names = ("cudaSetDevice", "cudaStreamSynchronize", "cudaEventSynchronize", "cudaEventDestroy")

@@ -214,14 +214,19 @@ def test_an_engine_of_another_machine_or_content_is_refused_in_words(
     engine, record = backend.save(model, RunSettings(), tmp_path)
     opened = len(gpu.sessions)
     here = "NVIDIA Stand-in"
-    for reading, sentence in (
-        (nvidia.GpuReading("Other", "580.1"), f"for the GPU {here}, and here is the GPU Other: build it"),
-        (nvidia.GpuReading(here, "590.2"), "for driver 580.1, and here is driver 590.2: build it"),
+    for name, driver, sentence in (
+        ("Other", "580.1", f"for the GPU {here}, and here is the GPU Other: build it"),
+        (here, "590.2", "for driver 580.1, and here is driver 590.2: build it"),
     ):
+        reading = nvidia.GpuReading(name, driver, compute_capability=(9, 0))
         monkeypatch.setattr(nvidia, "read_gpu", lambda uuid="", reading=reading: reading)
         with pytest.raises(BackendError, match=sentence):
             backend.open(engine, RunSettings())
     monkeypatch.setattr(nvidia, "read_gpu", lambda uuid="": nvidia.GpuReading())
+    with pytest.raises(BackendError, match=r"and here is the GPU unknown, .*driver unknown"):
+        backend.open(engine, RunSettings())
+    reading = nvidia.GpuReading(here, "580.1", compute_capability=(9, 0))
+    monkeypatch.setattr(nvidia, "read_gpu", lambda uuid="": reading)
     backend.open(engine, RunSettings()).close()
     assert len(gpu.sessions) == opened + 1
     with pytest.raises(BackendError, match="is for fp32, not fp16"):

@@ -141,6 +141,7 @@ def test_a_runtime_that_does_not_start_is_a_backend_error(
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
+        ({"multiprocessors": 16}, "built for multiprocessors: 8, and here is multiprocessors: 16: build it"),
         ({"name": "Orin"}, "built for the GPU NVIDIA Stand-in, and here is the GPU Orin"),
         ({"capability": (9, 0)}, "compute capability 8.7, and here is compute capability 9.0"),
         ({"driver": 12060}, r"a driver for CUDA 13\.2, and here is a driver for CUDA 12\.6"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -237,6 +238,7 @@ def test_an_engine_of_another_precision_version_gpu_or_content_is_refused(
 ) -> None:
     backend = TrtexecBackend()
     engine, _ = backend.save(model, RunSettings(), tmp_path / "engine")
+    orin = backend.reading()
     with pytest.raises(BackendError, match="is for fp32, not fp16: open it with fp32"):
         backend.open(engine, RunSettings("fp16"))
     with monkeypatch.context() as patch:
@@ -247,8 +249,9 @@ def test_an_engine_of_another_precision_version_gpu_or_content_is_refused(
         ):
             TrtexecBackend().open(engine, RunSettings())
     for reading, sentence in (
-        (nvidia.GpuReading("Xavier"), r"for the GPU Orin \(nvgpu\), and here is the GPU Xavier: build"),
-        (nvidia.GpuReading("Orin (nvgpu)", "999.9"), "for driver .*, and here is driver 999.9: build"),
+        (replace(orin, name="Xavier"), r"for the GPU Orin \(nvgpu\), and here is the GPU Xavier: build"),
+        (replace(orin, driver="999.9"), "for driver .*, and here is driver 999.9: build"),
+        (replace(orin, driver=""), r"for driver 540\.4, and here is driver unknown: build"),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(nvidia, "read_gpu", lambda uuid="", reading=reading: reading)
