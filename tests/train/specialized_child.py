@@ -35,7 +35,13 @@ MOMENTS = (
 
 def job(**more: Any) -> TrainingJob:
     return TrainingJob(
-        Architecture(space(), LABELS[:3]), splits(), **{"settings": SETTINGS, "seed": 1, **more}
+        **{
+            "architecture": Architecture(space(), LABELS[:3]),
+            "splits": splits(),
+            "settings": SETTINGS,
+            "seed": 1,
+            **more,
+        }
     )
 
 

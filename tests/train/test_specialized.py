@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -34,9 +35,10 @@ from train.files import read_log
 from train.networks import Network, describe, initialise, load_arrays, to_arrays
 from train.progress import TrainingProgress
 from train.runs import SpecializedResult, specialized_run
-from train.settings import Distillation, SpecializedSettings
+from train.settings import Distillation, SpecializedSettings, retraining
 from train.stages import evaluate, inherited_weights, load_teacher, train_meta, train_network
 from train.stages.distill import taught
+from train.stages.loop import smoothed_cross_entropy
 from train.stages.specialized import cosine
 
 SMALL = Architecture(space(), LABELS[:3])
@@ -109,6 +111,112 @@ def test_training_is_that_of_plain_torch() -> None:
     train_network(ours, images, settings, seed=1, compute=CPU)
     expected, found = plain.state_dict(), ours.state_dict()
     assert all(torch.allclose(found[name], expected[name], atol=1e-5) for name in expected)
+
+
+def test_the_published_recipe_of_spos_is_that_of_plain_torch() -> None:
+    """Against torch's own SGD without Nesterov, label smoothing, a line to 0; norms do not decay."""
+    settings = retraining("spos-shufflenet", epochs=3, batch=16, lr=0.05)
+    settings = replace(settings, augment=False, weight_decay=0.02)
+    images, plain, ours = splits(), untrained(), untrained()
+    decaying = [each for each in plain.parameters() if each.dim() > 1]
+    others = [each for each in plain.parameters() if each.dim() == 1]
+    assert others
+    groups = [{"params": decaying, "weight_decay": 0.02}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.SGD(groups, 0.05, 0.9)
+    for epoch in range(3):
+        torch.manual_seed(derive(1, "dropout", epoch))
+        plain.train()
+        for group in optimizer.param_groups:
+            group["lr"] = 0.05 * (1 - epoch / 3)
+        for batch, labels in images.train.batches(16, shuffled(70, 16, "finetune", epoch, seed=1)):
+            optimizer.zero_grad()
+            logits = plain(CPU.put(batch))
+            torch.nn.functional.cross_entropy(logits, labels, label_smoothing=0.1).backward()
+            optimizer.step()
+    train_network(ours, images, settings, seed=1, compute=CPU)
+    expected, found = plain.state_dict(), ours.state_dict()
+    assert all(torch.allclose(found[name], expected[name], atol=1e-5) for name in expected)
+
+
+def test_networks_of_spos_are_trained_as_published_and_others_as_in_the_paper() -> None:
+    assert retraining("ponas") == retraining("SPOS-PAPER") == retraining("FBNet-A") == SpecializedSettings()
+    found = retraining("spos-proxyless", lr=None, batch=256)
+    assert (found.epochs, found.batch, found.lr, found.momentum, found.weight_decay) == (
+        300,
+        256,
+        0.5,
+        0.9,
+        4e-5,
+    )
+    assert (found.label_smoothing, found.decay, found.nesterov, found.norm_decay) == (
+        0.1,
+        "linear",
+        False,
+        False,
+    )
+    assert found == retraining("spos-shufflenet-authors", batch=256)
+    assert retraining("spos-shufflenet", decay="cosine", label_smoothing=0.0).decay == "cosine"
+
+
+def test_labels_are_smoothed_beside_a_teacher_too() -> None:
+    logits, labels, images = torch.randn(5, 3), torch.tensor([0, 2, 1, 1, 0]), torch.zeros(5)
+    answers = torch.randn(5, 3)
+    half = Distillation(4.0, 0.5)
+    hard, smooth = (
+        taught(lambda images: answers, half, smoothed_cross_entropy(share))  # type: ignore[arg-type]
+        for share in (0.0, 0.1)
+    )
+    cross_entropy = torch.nn.functional.cross_entropy
+    apart = cross_entropy(logits, labels, label_smoothing=0.1) - cross_entropy(logits, labels)
+    found = smooth(logits, labels, images) - hard(logits, labels, images)
+    assert float(found) == pytest.approx(0.5 * float(apart), rel=1e-4)
+
+
+def test_top1_of_inherited_weights_is_told_as_they_are_used(tmp_path: Path, meta: Path) -> None:
+    """Running statistics lag behind in few steps: with them the same weights are at chance."""
+    file = read_weights(meta)
+    stale = {
+        name: np.full_like(tensor, 100) if name.endswith("running_var") else tensor
+        for name, tensor in file.tensors.items()
+    }
+    write_weights(tmp_path / "stale.safetensors", stale, dict(file.metadata))
+    told: list[TrainingProgress] = []
+    network = Architecture.from_text(space(), file.metadata["choices"])
+    settings = replace(SETTINGS, epochs=1, batch=64, lr=1e-5)
+    work = job(
+        architecture=network, settings=settings, inherited=read_weights(tmp_path / "stale.safetensors")
+    )
+    found = specialized_run(work, tmp_path / "run", device="cpu", on_progress=told.append)
+    shown = [dict(one.metrics)["validation_top1_pct"] for one in told if one.metrics]
+    assert found.validation.top1_pct > 70
+    assert max(abs(one - found.validation.top1_pct) for one in shown) < 10
+
+
+def test_measuring_batch_norm_for_what_is_told_changes_no_training() -> None:
+    networks = [untrained(), untrained()]
+    for network, remeasured in zip(networks, (False, True), strict=True):
+        train_network(network, splits(), SETTINGS, seed=1, compute=CPU, remeasured=remeasured)
+    one, other = (network.state_dict() for network in networks)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_run_of_before_goes_on(tmp_path: Path, unbroken: SpecializedResult) -> None:
+    """Its `run.json` names no label smoothing and no decay."""
+    folder = Path(shutil.copytree(unbroken.path.parent, tmp_path / "run"))
+    document = json.loads((folder / "run.json").read_text())
+    added = ("label_smoothing", "decay", "nesterov", "norm_decay")
+    for name in added:
+        del document["settings"][f"training.{name}"]
+    (folder / "run.json").write_text(json.dumps(document))
+    result = json.loads((folder / "result.json").read_text())
+    for name in added:
+        del result["training"][name]
+    (folder / "result.json").write_text(json.dumps(result))
+    again = trained(folder)
+    assert again.document == unbroken.document
+    smoothed = replace(SETTINGS, label_smoothing=0.1)
+    with pytest.raises(RunMismatchError, match=r"training.label_smoothing was 0.0, now 0.1"):
+        specialized_run(job(settings=smoothed), folder, device="cpu")
 
 
 def test_it_learns_from_scratch() -> None:
@@ -369,6 +477,11 @@ def test_a_state_of_another_network_is_named(tmp_path: Path) -> None:
     ("wrong", "message"),
     [
         (lambda: SpecializedSettings(epochs=0), "0 epochs of training one network: at least 1 is needed"),
+        (
+            lambda: SpecializedSettings(label_smoothing=1.0),
+            "label smoothing of 1: it must be from 0 to below 1",
+        ),
+        (lambda: SpecializedSettings(decay="line"), "'line': known are cosine, linear. Did you mean linear?"),  # type: ignore[arg-type]
         (lambda: SpecializedSettings(batch=1), "a batch of 1 in training one network"),
         (lambda: SpecializedSettings(lr=-1.0), "a learning rate of -1 in training one network"),
         (lambda: Distillation(temperature=0.0), "a distillation temperature of 0: it must be above 0"),

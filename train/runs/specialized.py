@@ -43,6 +43,8 @@ from train.stages import (
 
 RUN, STATE, WEIGHTS, RESULT = "run.json", "state.safetensors", "weights.safetensors", "result.json"
 LOG = "log.csv"
+_BEFORE = {"label_smoothing": 0.0, "decay": "cosine", "nesterov": True, "norm_decay": True}
+"""The settings of runs that do not name them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,8 @@ def _run(job: TrainingJob, folder: Path, compute: Compute, on_progress: OnProgre
 
 def _claim(folder: Path, identity: Mapping[str, Any]) -> None:
     """Make sure that the folder is this run's, and remove what a killed process has half written."""
-    claim(folder, SPECIALIZED_RUN, identity, (folder / WEIGHTS, folder / RESULT))
+    results = folder / WEIGHTS, folder / RESULT
+    claim(folder, SPECIALIZED_RUN, identity, results, defaults={"training": _BEFORE})
     for name in (RUN, STATE, WEIGHTS, RESULT):
         for half_written in folder.glob(f".{name}.*"):
             half_written.unlink(missing_ok=True)
@@ -179,6 +182,7 @@ def _train(
         seed=seed,
         compute=compute,
         teacher=teacher,
+        remeasured=job.inherited is not None,
         state=state,
         on_progress=on_progress,
     )

@@ -13,6 +13,7 @@ from train.settings.recipe import (
     preset,
     recipe_of,
 )
+from train.settings.retraining import retraining
 from train.settings.shrinking import Distillation, ElasticSettings, ShrinkSettings
 from train.settings.single_path import SinglePathSettings
 
@@ -35,4 +36,5 @@ __all__ = [
     "pairs_of",
     "preset",
     "recipe_of",
+    "retraining",
 ]

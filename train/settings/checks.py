@@ -24,6 +24,12 @@ def not_above(kind: Any, **values: float) -> None:
             raise PonasError(f"{name} is {in_words(value)}: it must be {most} or less.")
 
 
+def check_smoothing(label_smoothing: float) -> None:
+    """Raise PonasError for a share of a label's weight that cannot be spread over all classes."""
+    if not 0 <= label_smoothing < 1:
+        raise PonasError(f"label smoothing of {label_smoothing:g}: it must be from 0 to below 1.")
+
+
 def check_start(stage: str, epochs: int, batch: int, lr: float) -> None:
     """Raise PonasError where training could not even start."""
     if epochs < 1:

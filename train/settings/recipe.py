@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from ponas_deploy.files.bounds import Count, Resolution, Seed, Threads
 from searchspace import PonasError, UnknownNameError, build_space
 from searchspace.nesting import foreign_part
-from train.settings.checks import check_start, not_above, not_below
+from train.settings.checks import check_smoothing, check_start, not_above, not_below
 from train.settings.shrinking import Distillation, ElasticSettings, ShrinkSettings
 from train.settings.single_path import SinglePathSettings
 
@@ -27,6 +27,7 @@ RECIPES: dict[str, tuple[str, ...]] = {
 """The parts of `TrainSettings` that each recipe uses."""
 
 Scope = Literal["candidates", "path"]
+Decay = Literal["cosine", "linear"]
 _MOST_DECAY = 1000.0
 
 
@@ -95,7 +96,9 @@ class SpecializedSettings:
     """Training one network, from scratch or from weights it inherits.
 
     SGD with Nesterov momentum; the learning rate falls along half a cosine, epoch by epoch (section 4.1;
-    150 epochs in section 4.3). `augment` and `threads` as in MetaSettings.
+    150 epochs in section 4.3). `augment` and `threads` as in MetaSettings. Other recipes
+    (`train.settings.retraining`): `decay` "linear" lets the rate fall in a line to 0, `nesterov` off leaves
+    plain momentum, `norm_decay` off keeps weight decay from biases and batch norms.
     """
 
     epochs: int = 150
@@ -106,8 +109,15 @@ class SpecializedSettings:
     augment: bool = True
     threads: int = 1
     distillation: Distillation | None = None
+    label_smoothing: float = 0.0
+    decay: Decay = "cosine"
+    nesterov: bool = True
+    norm_decay: bool = True
 
     def __post_init__(self) -> None:
+        check_smoothing(self.label_smoothing)
+        if self.decay not in get_args(Decay):
+            raise UnknownNameError("decay of the learning rate", self.decay, get_args(Decay))
         check_start("training one network", self.epochs, self.batch, self.lr)
         not_below(0, momentum=self.momentum, weight_decay=self.weight_decay, threads=self.threads)
         not_above(Threads, threads=self.threads)

@@ -13,7 +13,7 @@ from train.compute import Compute
 from train.data import Splits
 from train.networks import Network, frozen, load_arrays, refuse_other_images
 from train.settings import Distillation
-from train.stages.loop import Loss
+from train.stages.loop import Loss, cross_entropy
 
 
 def load_teacher(file: WeightsFile, splits: Splits, compute: Compute) -> nn.Module:
@@ -34,9 +34,10 @@ def load_teacher(file: WeightsFile, splits: Splits, compute: Compute) -> nn.Modu
     return frozen(compute.place(network).parts())
 
 
-def taught(teacher: nn.Module, settings: Distillation) -> Loss:
+def taught(teacher: nn.Module, settings: Distillation, from_labels: Loss = cross_entropy) -> Loss:
     """The loss of learning from labels and from `teacher`, which sees the very same images.
 
+    `from_labels` is the loss of the labels, CE.
     (1 - w) CE(labels, student) + w T^2 KL(teacher / T || student / T); T^2 keeps the size of the soft
     gradients independent of the temperature (arXiv 1503.02531, section 2).
     """
@@ -50,6 +51,6 @@ def taught(teacher: nn.Module, settings: Distillation) -> Loss:
         answers = last[1]
         student = F.log_softmax(logits.float() / softness, dim=1)
         soft = F.kl_div(student, answers, reduction="batchmean", log_target=True)
-        return (1 - weight) * F.cross_entropy(logits, labels) + weight * softness**2 * soft
+        return (1 - weight) * from_labels(logits, labels, images) + weight * softness**2 * soft
 
     return loss

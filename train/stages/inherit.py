@@ -44,7 +44,9 @@ def inherited_weights(
     network = inherited_network(architecture, file.tensors, compute)
     if finetune_epochs:
         settings = SpecializedSettings(finetune_epochs, batch, lr)
-        train_network(network, splits, settings, seed=seed, compute=compute, on_progress=on_progress)
+        train_network(
+            network, splits, settings, seed=seed, compute=compute, remeasured=True, on_progress=on_progress
+        )
     if file.elastic and not finetune_epochs:
         _recalibrate_elastic(network, splits, seed, compute, on_progress)
     else:

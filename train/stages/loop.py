@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,17 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 def cross_entropy(logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
     """The loss of every stage that has labels alone to learn from."""
     return F.cross_entropy(logits, labels)
+
+
+def smoothed_cross_entropy(label_smoothing: float) -> Loss:
+    """The loss of labels of which that share is spread over all classes (arXiv 1512.00567, section 7)."""
+    if not label_smoothing:
+        return cross_entropy
+
+    def loss(logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+
+    return loss
 
 
 def train_epoch(
@@ -185,8 +197,18 @@ def _pass_through(images: Tensor, compute: Compute, network: nn.Module) -> None:
         network(images)
 
 
+def decay_groups(network: nn.Module, weight_decay: float) -> Iterator[dict[str, Any]]:
+    """The parameters of an optimizer: weights decay; biases and batch norms do not."""
+    norms = {id(each) for one in network.modules() if isinstance(one, BatchNorm) for each in one.parameters()}
+    decaying, plain = list[nn.Parameter](), list[nn.Parameter]()
+    for name, each in network.named_parameters():
+        (plain if id(each) in norms or name.endswith(".bias") else decaying).append(each)
+    yield {"params": decaying, "weight_decay": weight_decay}
+    yield {"params": plain, "weight_decay": 0.0}
+
+
 def sgd(
-    parameters: Iterable[nn.Parameter],
+    parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
     lr: float,
     momentum: float,
     weight_decay: float,
