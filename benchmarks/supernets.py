@@ -16,7 +16,7 @@ from train.networks import describe, to_arrays
 from train.progress import silent
 from train.runs import Run, open_run
 from train.settings import preset
-from train.stages import train_single_path
+from train.stages import path_supernet, train_single_path
 
 SEED = 0
 
@@ -34,9 +34,9 @@ def opened(folder: Path, run: Path | None, space: str, epochs: int) -> Run:
 def _train(weights: Path, name: str, epochs: int) -> None:
     splits, settings = load("digits", seed=SEED), preset("quick").single_path
     space = build_space(name, splits.resolution, splits.classes)
-    supernet = train_single_path(
-        space, splits, replace(settings, epochs=epochs), seed=SEED, compute=Compute.on("cpu")
-    )
+    compute = Compute.on("cpu")
+    supernet = path_supernet(space, settings, seed=SEED, compute=compute)
+    train_single_path(supernet, splits, replace(settings, epochs=epochs), seed=SEED, compute=compute)
     write_weights(weights, to_arrays(supernet.state_dict()), describe("supernet", space, splits, SEED))
 
 

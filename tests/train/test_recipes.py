@@ -27,7 +27,7 @@ from train.progress import TrainingProgress
 from train.runs import TrainResult, fitted_run, train_run
 from train.settings import TrainSettings
 from train.settings.single_path import Sampling
-from train.stages import train_single_path
+from train.stages import path_supernet, train_single_path
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +80,8 @@ def test_single_paths_refuse_a_space_of_one_network_before_anything_is_written(t
 @pytest.mark.parametrize("label", ["k3e3", "k5e3", "k3e6se"])
 def test_a_space_of_two_networks_trains_path_by_path(label: str) -> None:
     reports = list[TrainingProgress]()
-    train_single_path(_of_two(label), splits(), SINGLE, seed=1, compute=CPU, on_progress=reports.append)
+    supernet = path_supernet(_of_two(label), SINGLE, seed=1, compute=CPU)
+    train_single_path(supernet, splits(), SINGLE, seed=1, compute=CPU, on_progress=reports.append)
     assert 0 <= dict(reports[-1].metrics)["mean_top1_pct"] <= 100
 
 
@@ -117,7 +118,8 @@ def test_the_networks_shown_after_an_epoch_are_evaluated_on_images_that_are_read
     assert isinstance(plain.validation, TensorImages)
     validation = Decoded(plain.validation)
     settings = replace(SINGLE, epochs=2)
-    train_single_path(space(), replace(plain, validation=validation), settings, seed=1, compute=CPU)
+    supernet = path_supernet(space(), settings, seed=1, compute=CPU)
+    train_single_path(supernet, replace(plain, validation=validation), settings, seed=1, compute=CPU)
     assert sum(validation.counts) == 3 * len(validation.labels), "before the first epoch and after each"
 
 

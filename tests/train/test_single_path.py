@@ -34,7 +34,7 @@ from train.progress import OnProgress, TrainingProgress, silent
 from train.runs import TrainResult, fitted_run, train_run
 from train.settings import SinglePathSettings, TrainSettings, assigned
 from train.settings.single_path import Sampling
-from train.stages import train_single_path
+from train.stages import path_supernet, train_single_path
 from train.stages.single_path import linear, smoothed
 
 Key = tuple[str, str]
@@ -50,7 +50,9 @@ def _steady(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def trained(settings: SinglePathSettings, **more: object) -> PathSupernet:
-    return train_single_path(space(), splits(), settings, seed=1, compute=CPU, **more)  # type: ignore[arg-type]
+    supernet = path_supernet(space(), settings, seed=1, compute=CPU)
+    train_single_path(supernet, splits(), settings, seed=1, compute=CPU, **more)  # type: ignore[arg-type]
+    return supernet
 
 
 def seen_by(monkeypatch: pytest.MonkeyPatch, look: Callable[[PathSupernet], None]) -> None:

@@ -8,7 +8,9 @@
     layers/NAME.safetensors   a finished layer's candidates; gone when the run ends
     network.safetensors       the network so far, with the finished rows in its header; likewise
     steps/NAME.safetensors    the supernet after a finished step of progressive shrinking, which trains spaces
-                              with stages; its state after each epoch beside it; gone when the run ends
+                              with stages; its state after each epoch beside it; gone when the run ends.
+                              Likewise the first network, and the supernet whose candidates imitate it, of a
+                              run that trains path by path
     supernet.state.safetensors  the supernet that trains path by path, after its last finished epoch; likewise
     weights.safetensors       the supernet: stem, head, every candidate of every layer
     accuracy.json             the accuracy table, written last: the run is complete when it is there
@@ -91,7 +93,7 @@ class RunPaths:
         return self.folder / "layers" / f"{name}.safetensors"
 
     def step(self, name: str) -> Path:
-        """The supernet after a step of progressive shrinking."""
+        """What a finished step of the supernet has left."""
         return self.folder / "steps" / f"{name}.safetensors"
 
     def step_state(self, name: str) -> Path:

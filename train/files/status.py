@@ -81,7 +81,7 @@ def _status(folder: Path) -> Status:
 
 def _first_stage(asked: Mapping[str, Setting]) -> str:
     if "single_path.epochs" in asked:
-        return "supernet"
+        return "first" if asked.get("single_path.first_epochs") else "supernet"
     return "largest" if "shrink.epochs" in asked else "meta"
 
 

@@ -18,6 +18,8 @@ StageName = Literal[
     "kernel",
     "depth",
     "width",
+    "first",
+    "imitation",
     "supernet",
     "weights",
     "subnets",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ponas_deploy.errors import ArchitectureError, FileFormatError, WeightsError
-from ponas_deploy.files.weights import Arrays, read_weights, write_weights
+from ponas_deploy.files.weights import Arrays, WeightsFile, read_weights, write_weights
 from searchspace import Architecture, Space, build_space
 from train.compute import Compute, distributed
 from train.data import Splits, load
@@ -112,8 +112,27 @@ class RunFolder:
 
     def save_meta(self, network: Network) -> None:
         """Keep the meta network; its training state is no longer needed."""
-        self._write(self.paths.meta, to_arrays(network.state_dict()), self._header("network", network))
+        self.save_network(self.paths.meta, network)
         distributed.first(partial(self.paths.meta_state.unlink, missing_ok=True))
+
+    def save_network(self, path: Path, network: Network) -> None:
+        """Keep a whole network."""
+        self._write(path, to_arrays(network.state_dict()), self._header("network", network))
+
+    def load_network(self, path: Path, compute: Compute) -> Network:
+        """A network that was kept."""
+        return self._load(path, compute)[0]
+
+    def save_weights(self, path: Path, layout: str, tensors: Arrays) -> None:
+        """Keep a supernet, or what has become of it so far."""
+        self._write(path, tensors, describe(layout, self.space, self.splits, self.seed))
+
+    def load_weights(self, path: Path, load: Callable[[WeightsFile], None]) -> None:
+        """Let `load` take over a supernet that was kept; FileFormatError where it raises WeightsError."""
+        try:
+            load(distributed.first(partial(read_weights, path)))
+        except WeightsError as error:
+            raise FileFormatError(path, "", f"is not a supernet of this run: {error}") from error
 
     def save_layer(self, network: Network, rows: Sequence[LayerRow], tuned: TunedLayer) -> None:
         """Keep a finished layer, then the network with its best candidate and all rows so far."""
@@ -127,13 +146,13 @@ class RunFolder:
         header = {**self._header("network", network), "rows": rows_text(rows)}
         self._write(self.paths.network, to_arrays(network.state_dict()), header)
 
-    def load_network(self, compute: Compute) -> tuple[Network, tuple[LayerRow, ...]]:
+    def load_unfinished(self, compute: Compute) -> tuple[Network, tuple[LayerRow, ...]]:
         """The network so far and the finished rows; the meta network when there are none yet."""
         return self._load(self.paths.network if self.has(self.paths.network) else self.paths.meta, compute)
 
     def load_meta(self, compute: Compute) -> Network:
         """The meta network."""
-        return self._load(self.paths.meta, compute)[0]
+        return self.load_network(self.paths.meta, compute)
 
     def _load(self, path: Path, compute: Compute) -> tuple[Network, tuple[LayerRow, ...]]:
         file = distributed.first(partial(read_weights, path))

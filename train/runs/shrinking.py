@@ -5,12 +5,10 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from ponas_deploy.errors import FileFormatError, WeightsError
-from ponas_deploy.files.weights import read_weights, write_weights
 from searchspace import Space
 from searchspace.elastic import ELASTIC
 from train.compute import distributed
-from train.networks import ElasticNetwork, Network, describe, refuse_inelastic
+from train.networks import ElasticNetwork, Network, refuse_inelastic
 from train.runs.folder import RunFolder, RunJob, Stage
 from train.settings import TrainSettings
 from train.stages import (
@@ -78,14 +76,14 @@ def _step(step: ShrinkStep, before: Path | None, job: RunJob) -> None:
         state=paths.step_state(step.name),
         on_progress=job.on_progress,
     )
-    _save(network, job.folder, paths.step(step.name))
+    job.folder.save_weights(paths.step(step.name), ELASTIC, network.arrays())
     distributed.first(partial(paths.step_state(step.name).unlink, missing_ok=True))
 
 
 def _finish(last: Path | None, job: RunJob) -> None:
     _, network = _supernet(last, job)
     finished_supernet(network, job.folder.splits, job.settings.seed, job.compute)
-    _save(network, job.folder, job.folder.paths.weights)
+    job.folder.save_weights(job.folder.paths.weights, ELASTIC, network.arrays())
 
 
 def _supernet(file: Path | None, job: RunJob) -> tuple[Network, ElasticNetwork]:
@@ -93,18 +91,5 @@ def _supernet(file: Path | None, job: RunJob) -> tuple[Network, ElasticNetwork]:
     teacher = job.folder.load_meta(job.compute)
     network = elastic_of(teacher, job.compute)
     if file is not None:
-        _load(network, file)
+        job.folder.load_weights(file, lambda held: network.load(held.shared))
     return teacher, network
-
-
-def _save(network: ElasticNetwork, folder: RunFolder, path: Path) -> None:
-    header = describe(ELASTIC, folder.space, folder.splits, folder.seed)
-    distributed.first(lambda: write_weights(path, network.arrays(), header))
-
-
-def _load(network: ElasticNetwork, path: Path) -> None:
-    file = distributed.first(partial(read_weights, path))
-    try:
-        network.load(file.shared)
-    except WeightsError as error:
-        raise FileFormatError(path, "", f"is not a supernet of this run: {error}") from error

@@ -94,7 +94,7 @@ def _meta(job: RunJob) -> None:
 def _fine_tuned(job: RunJob) -> None:
     settings, folder, compute = job.settings, job.folder, job.compute
     space, splits = folder.space, folder.splits
-    network, finished = folder.load_network(compute)
+    network, finished = folder.load_unfinished(compute)
     rows = list(finished)
     for row in rows:
         job.on_progress(TrainingProgress("fine-tune", 0, 1, f"layer {row.layer}", row=row))

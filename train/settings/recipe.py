@@ -208,7 +208,9 @@ PRESETS: dict[str, TrainSettings] = {
             width=ElasticSettings(epochs=4, lr=0.02, epochs_between=2, lr_between=0.02, subnets=2),
             networks=60,
         ),
-        single_path=SinglePathSettings(epochs=60, lr=0.1, batch=64, threads=1, networks=60),
+        single_path=SinglePathSettings(
+            epochs=30, first_epochs=16, imitation_epochs=20, lr=0.05, batch=64, threads=1, networks=60
+        ),
     ),
 }
 

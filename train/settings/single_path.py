@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from ponas_deploy.files.bounds import Count, Threads
+from ponas_deploy.files.bounds import Count, Epochs, Threads
 from searchspace import PonasError, UnknownNameError
 from train.settings.checks import check_start, not_above, not_below
 from train.settings.shrinking import LEAST_NETWORKS
@@ -27,9 +27,15 @@ class SinglePathSettings:
     epoch: where an epoch's steps are no multiple of the candidates, some train once less than others in it;
     "fairnas" takes them all in one step, whose gradients add up (arXiv 1907.01845). `networks` are evaluated
     in the end, and the accuracy table is fitted to them. `threads` and `augment` as in MetaSettings.
+
+    Before that the candidates may get a common start (`train.stages.imitation`): the network of each layer's
+    first candidate trains for `first_epochs`, as the supernet does afterwards, then the others learn to
+    imitate its layers for `imitation_epochs`. Both are 0, or neither.
     """
 
     epochs: int = 300
+    first_epochs: int = 0
+    imitation_epochs: int = 0
     lr: float = 0.5
     batch: int = 1024
     momentum: float = 0.9
@@ -44,6 +50,13 @@ class SinglePathSettings:
         check_start("training the supernet", self.epochs, self.batch, self.lr)
         not_below(0, momentum=self.momentum, weight_decay=self.weight_decay, threads=self.threads)
         not_above(Threads, threads=self.threads)
+        not_below(0, first_epochs=self.first_epochs, imitation_epochs=self.imitation_epochs)
+        not_above(Epochs, first_epochs=self.first_epochs, imitation_epochs=self.imitation_epochs)
+        if bool(self.first_epochs) != bool(self.imitation_epochs):
+            raise PonasError(
+                f"first_epochs is {self.first_epochs} and imitation_epochs is {self.imitation_epochs}: the"
+                " candidates imitate the first network, so give epochs to both, or to neither."
+            )
         not_below(LEAST_NETWORKS, networks=self.networks)
         not_above(Count, networks=self.networks)
         if not 0 <= self.label_smoothing < 1:

@@ -3,6 +3,7 @@
 from train.stages.distill import load_teacher
 from train.stages.evaluation import evaluate_weights
 from train.stages.fairness import crop_from, fair_supernet, train_fair
+from train.stages.imitation import train_first, train_imitation
 from train.stages.inherit import (
     inherited_network,
     inherited_weights,
@@ -22,7 +23,7 @@ from train.stages.shrinking import (
     train_largest,
     train_step,
 )
-from train.stages.single_path import train_single_path
+from train.stages.single_path import path_supernet, train_single_path
 from train.stages.specialized import train_network
 from train.stages.statistics import Statistics
 from train.stages.subnets import Subnet, Supernet, evaluate_subnets
@@ -52,6 +53,7 @@ __all__ = [
     "load_teacher",
     "meta_architecture",
     "new_classifier",
+    "path_supernet",
     "recalibrate_batch_norm",
     "refuse_other_space",
     "sample",
@@ -59,6 +61,8 @@ __all__ = [
     "side_of",
     "smallest",
     "train_fair",
+    "train_first",
+    "train_imitation",
     "train_largest",
     "train_meta",
     "train_network",

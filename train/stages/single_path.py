@@ -33,8 +33,16 @@ _WATCHED = 4
 """Random networks whose mean accuracy is told after every epoch, the same ones."""
 
 
+def path_supernet(space: Space, settings: SinglePathSettings, *, seed: int, compute: Compute) -> PathSupernet:
+    """A supernet with random weights on the device; the rules of `train.stages.paths` refuse spaces."""
+    supernet = PathSupernet(space, RULES[settings.sampling](space))
+    initialise(supernet, generator(seed, "weights"))
+    compute.place(supernet)
+    return supernet
+
+
 def train_single_path(
-    space: Space,
+    supernet: PathSupernet,
     splits: Splits,
     settings: SinglePathSettings,
     *,
@@ -42,14 +50,11 @@ def train_single_path(
     compute: Compute,
     state: Path | None = None,
     on_progress: OnProgress = silent,
-) -> PathSupernet:
-    """Train a supernet from random weights.
+) -> None:
+    """Train a supernet that lies on the device.
 
-    See `epochs.train_epochs` for `state` and what is raised; the rules of `train.stages.paths` refuse spaces.
+    See `epochs.train_epochs` for `state` and what is raised.
     """
-    supernet = PathSupernet(space, RULES[settings.sampling](space))
-    initialise(supernet, generator(seed, "weights"))
-    compute.place(supernet)
     stage = TrainingStage(
         "the supernet",
         "supernet",
@@ -58,7 +63,7 @@ def train_single_path(
         partial(linear, settings),
         smoothed(settings.label_smoothing),
         remedy="single_path.batch =",
-        measure=partial(_watched, supernet, splits, seed, compute),
+        measure=partial(watched, supernet, splits, seed, compute),
     )
     train_epochs(
         supernet,
@@ -70,7 +75,6 @@ def train_single_path(
         state=state,
         on_progress=on_progress,
     )
-    return supernet
 
 
 def linear(settings: SinglePathSettings, epoch: int) -> float:
@@ -103,7 +107,8 @@ def _groups(supernet: nn.Module, settings: SinglePathSettings) -> Iterator[dict[
     yield {"params": [each for name, each in named.items() if name in plain], "weight_decay": 0.0}
 
 
-def _watched(supernet: PathSupernet, splits: Splits, seed: int, compute: Compute) -> Measured:
+def watched(supernet: PathSupernet, splits: Splits, seed: int, compute: Compute) -> Measured:
+    """The accuracy of a random network as it inherits, and the mean of that and some others."""
     """The accuracy of random networks as they inherit; that of the first of them stands for the supernet."""
     space, drawn_by = supernet.space, derive(seed, "watched")
     either_side = chain.from_iterable(sample(space, side, drawn_by) for side in ("certify", "fit"))

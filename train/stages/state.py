@@ -1,8 +1,9 @@
-"""The state of a stage that trains one network by SGD: weights, momentum and how many epochs are done."""
+"""The state of a stage that trains one network: weights, averages of the optimizer, epochs that are done."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,11 @@ from ponas_deploy.files.weights import read_weights, write_weights
 from train.compute import Compute, distributed
 from train.networks import load_arrays, refuse_other_tensors, to_arrays
 
-_MOMENTUM = "momentum/"
+_AVERAGES = {
+    torch.optim.SGD: {"momentum/": "momentum_buffer"},
+    torch.optim.Adam: {name + "/": name for name in ("exp_avg", "exp_avg_sq", "step")},
+}
+"""What each optimizer keeps for a parameter, by its name in the file and in torch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +45,7 @@ def save_state(
 ) -> None:
     """Write the state after an epoch, over the one before; `scaler` is that of fp16."""
     tensors: dict[str, Tensor] = dict(network.state_dict())
-    for name, parameter in network.named_parameters():
-        momentum = optimizer.state[parameter].get("momentum_buffer")  # none before the first step
-        tensors[_MOMENTUM + name] = torch.zeros_like(parameter) if momentum is None else momentum
+    tensors |= {name: each for name, _, _, each in _averages(network, optimizer)}
     scale = json.dumps(scaler.state_dict() if scaler else {})
     header = {"layout": "training state", "epochs_done": str(epochs_done), "gradient_scale": scale}
     write_weights(path, to_arrays(tensors), header)
@@ -63,15 +66,25 @@ def load_state(
     file = distributed.first(partial(read_weights, path))
     weights = network.state_dict()
     try:
-        momenta = {_MOMENTUM + name: parameter for name, parameter in network.named_parameters()}
-        refuse_other_tensors({**weights, **momenta}, file.tensors)
+        averages = list(_averages(network, optimizer))
+        refuse_other_tensors({**weights, **{name: each for name, _, _, each in averages}}, file.tensors)
         load_arrays(network, {name: file.tensors[name] for name in weights})
-        for name, parameter in momenta.items():
-            momentum = torch.from_numpy(file.tensors[name]).clone()
-            optimizer.state[parameter]["momentum_buffer"] = compute.put(momentum)
+        for name, parameter, kept, _ in averages:
+            average = torch.from_numpy(file.tensors[name]).clone()
+            optimizer.state[parameter][kept] = compute.put(average) if average.dim() else average
         if scaler and scaler.is_enabled():
             scale = parse(file.metadata["gradient_scale"], path, "gradient_scale")
             scaler.load_state_dict(asdict(converted(scale, GradientScale, path, "gradient_scale")))
         return converted(parse(file.metadata["epochs_done"], path, "epochs_done"), int, path, "epochs_done")
     except (WeightsError, KeyError) as error:
         raise FileFormatError(path, "", f"is not the state of this run: {error}") from error
+
+
+def _averages(
+    network: nn.Module, optimizer: torch.optim.Optimizer
+) -> Iterator[tuple[str, nn.Parameter, str, Tensor]]:
+    """Each one's name in the file, its parameter, its name in torch, its value: 0 before the first step."""
+    for prefix, kept in _AVERAGES[type(optimizer)].items():
+        for name, parameter in network.named_parameters():
+            none = torch.zeros(()) if kept == "step" else torch.zeros_like(parameter)
+            yield prefix + name, parameter, kept, optimizer.state[parameter].get(kept, none)
