@@ -83,6 +83,13 @@ class Cuda:
         """Forget the last error, so that the next call does not report it again."""
         self.api.cudaGetLastError()
 
+    def is_done(self, event: Any) -> bool:
+        """Whether the GPU has reached an event; "not yet" is no error and is forgotten."""
+        code = int(self.api.cudaEventQuery(event)[0])
+        if code:
+            self.clear_error()
+        return not code
+
     def hold_stream(self, time_ns: float) -> None:
         """Keep the stream from what is enqueued next, for about `time_ns` (a second at most).
 

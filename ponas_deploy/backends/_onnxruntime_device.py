@@ -40,8 +40,8 @@ class DeviceSession:
 
     `cuda` has the stream that the runtime was given; without it every run waits. `captured` says whether the
     runtime replays a CUDA graph. `launch_ns` is what the host needs to enqueue one run: a run that takes the
-    GPU less is bound by its launches when it stands alone. It is 0 where every run waits, because launch and
-    run cannot be told apart there.
+    GPU less is bound by its launches when it stands alone. It is 0 where every run waits (`waits`), because
+    launch and run cannot be told apart there.
     """
 
     launch_ns = 0
@@ -80,6 +80,11 @@ class DeviceSession:
             self._clock = EventClock(cuda)
             self._clock.time_launches(self._enqueue)
             self.launch_ns = self._clock.launch_ns
+
+    @property
+    def waits(self) -> bool:
+        """Whether every run waits for the device: without a stream, or where the runtime does so anyway."""
+        return self._clock is None or self._clock.waits
 
     def settings(self) -> RunSettings:
         """What it was loaded with."""

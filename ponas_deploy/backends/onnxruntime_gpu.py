@@ -15,7 +15,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -92,7 +92,7 @@ class OnnxRuntimeGpuBackend:
         self._find_provider()
         self._cuda = _cuda_with_stream(kind.name)
         self._without_graph: list[str] = []
-        self._start()
+        self._waits = self._start()
 
     def reading(self) -> nvidia.GpuReading:
         """Clocks, power, temperature and throttle reasons of the GPU now."""
@@ -110,7 +110,7 @@ class OnnxRuntimeGpuBackend:
             ("runtime", f"{self.name} {self._runtime.__version__}"),
             ("provider", self._kind.provider),
             ("execution", GRAPH),
-            ("timed", _TIMED[self._cuda is not None]),
+            ("timed", _TIMED[self._cuda is not None, self._waits]),
             ONE_STREAM,
             *self.reading().environment(),
             ("cuda", str(getattr(self._runtime, "cuda_version", "") or "unknown")),
@@ -178,9 +178,18 @@ class OnnxRuntimeGpuBackend:
             with redirect_stdout(io.StringIO()):
                 self._runtime.preload_dlls()
 
-    def _start(self) -> None:
-        """Try the provider on one operator: that it was compiled in says nothing about the machine."""
+    def _start(self) -> bool:
+        """Try the provider on one operator: that it was compiled in says nothing about the machine.
+
+        Returns whether every run waits, although the provider was given a stream and told not to. The
+        TensorRT provider does so after each replay, the CUDA provider did (microsoft/onnxruntime#28686).
+        """
         settings = RunSettings()
+        if self._cuda is not None:
+            with suppress(BackendError), self._bound(
+                ONE_OPERATOR, self._options(settings), settings, graph=True
+            ) as session:
+                return session.waits
         try:
             with _translated(self.name, "cannot start"):
                 self._compile(ONE_OPERATOR, self._options(settings), settings, graph=False)
@@ -190,6 +199,7 @@ class OnnxRuntimeGpuBackend:
                 f"{self._kind.provider} does not start here ({error.reason}) It needs {self._kind.needs},"
                 f" each of the major version that onnxruntime {self._runtime.__version__} was built for.",
             ) from error
+        return self._cuda is None
 
     def _session(self, model: bytes | str, options: Any, settings: RunSettings) -> DeviceSession:
         """With a CUDA graph, else without one, which is remembered."""
@@ -263,9 +273,15 @@ class OnnxRuntimeGpuBackend:
 
 
 _TIMED = {
-    True: "K launches between two CUDA events, the stream held while they are enqueued",
-    False: "every run waited for, by the host's clock: launch and wait are in it (no stream: cuda-bindings)",
+    (True, False): "K launches between two CUDA events, the stream held while they are enqueued",
+    (
+        True,
+        True,
+    ): "K launches between two CUDA events, every one waited for by the runtime: launch and wait are in it",
+    (False, True): "every run waited for, by the host's clock: launch and wait are in it (no stream:"
+    " cuda-bindings)",
 }
+"""How runs are timed, by whether the provider was given a stream and whether every run waits."""
 
 
 def _cuda_with_stream(name: str) -> Cuda | None:

@@ -6,6 +6,7 @@ It computes, writes down what it was asked, and refuses options that the real pr
 from __future__ import annotations
 
 from pathlib import Path
+from time import perf_counter_ns, sleep
 from types import SimpleNamespace
 from typing import Any
 
@@ -79,6 +80,12 @@ class Gpu:
         self.runs: list[dict[str, str]] = []
         self.inputs: list[str] = []
         self.calls: list[str] = []
+        self.replay_waits, self._held_until_ns = False, 0
+
+    def hold(self, time_ns: float) -> None:
+        """Keep the stream, by the host's clock, from what is enqueued next."""
+        self.calls.append("hold")
+        self._held_until_ns = perf_counter_ns() + round(time_ns)
 
     def cuda(self) -> SimpleNamespace:
         """As `_cuda.Cuda`: a stream, and events 0.75 ms apart for each run between them."""
@@ -99,7 +106,8 @@ class Gpu:
             stream=4711,
             fills_queue=True,
             call=call,
-            hold_stream=lambda time_ns: self.calls.append("hold"),
+            hold_stream=self.hold,
+            is_done=lambda event: False,
             synchronize=lambda what: self.calls.append("wait"),
         )
 
@@ -152,6 +160,11 @@ class Gpu:
         def run(binding: Any, options: RunOptions) -> None:
             self.runs.append(dict(options.entries))
             self.calls.append("run")
+            if self.replay_waits and "1" in (
+                chosen.get("enable_cuda_graph"),
+                chosen.get("trt_cuda_graph_enable"),
+            ):
+                sleep(max(0, self._held_until_ns - perf_counter_ns()) / 1e9)
             compiled.run_with_iobinding(binding, options.real)
 
         return SimpleNamespace(

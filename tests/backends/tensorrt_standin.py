@@ -33,6 +33,7 @@ class Code(IntEnum):
     cudaErrorMemoryAllocation = 2  # noqa: N815
     cudaErrorInsufficientDriver = 35  # noqa: N815
     cudaErrorNoDevice = 100  # noqa: N815
+    cudaErrorNotReady = 600  # noqa: N815
     cudaErrorStreamCaptureUnsupported = 900  # noqa: N815
 
 
@@ -63,6 +64,7 @@ class Machine:
         self.name, self.driver, self.version = "NVIDIA Stand-in", 13020, "10.3.0"
         self.capability, self.multiprocessors = (8, 7), 8
         self.flags: list[str] = []
+        self.queue_length, self.enqueued = 10**9, 0
         self.cache_refused: bytes | None = None
 
     def did(self, what: str) -> Code:
@@ -106,6 +108,7 @@ def driver(machine: Machine) -> Any:
 
     def hold(stream: int, function: object, wait_us: int) -> int:
         machine.now_ms += wait_us / 1e3
+        machine.enqueued = 0
         return machine.did("cuLaunchHostFunc")
 
     return SimpleNamespace(cuLaunchHostFunc=hold)
@@ -148,9 +151,16 @@ def cuda_runtime(machine: Machine) -> Any:
         code = machine.did("cudaStreamEndCapture")
         return code, None if code else graph
 
+    def query(event: Any) -> tuple[Code]:
+        """Whoever enqueues more than the queue takes has waited until the GPU began."""
+        machine.calls.append("cudaEventQuery")
+        began = machine.enqueued > machine.queue_length
+        return (Code.cudaSuccess if began else Code.cudaErrorNotReady,)
+
     def launch(graph: list[Callable[[], None]], stream: object) -> tuple[Code]:
         for work in graph:
             work()
+        machine.enqueued += 1
         return (machine.did("cudaGraphLaunch"),)
 
     properties = SimpleNamespace(
@@ -182,6 +192,7 @@ def cuda_runtime(machine: Machine) -> Any:
         cudaMemcpyAsync=copy,
         cudaEventCreate=lambda: (machine.did("cudaEventCreate"), SimpleNamespace(at=0.0)),
         cudaEventRecord=record,
+        cudaEventQuery=query,
         cudaEventElapsedTime=lambda start, end: (Code.cudaSuccess, end.at - start.at),
         cudaStreamBeginCapture=begin,
         cudaStreamEndCapture=end,

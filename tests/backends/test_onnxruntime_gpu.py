@@ -134,6 +134,35 @@ def test_runs_are_enqueued_behind_a_held_stream_and_timed_by_events(gpu: Gpu, mo
     assert gpu.calls[-2:] == ["destroy"] * 2
 
 
+@pytest.mark.parametrize(
+    ("name", "precision"), [("onnxruntime-cuda", "fp32"), ("onnxruntime-tensorrt", "tf32")]
+)
+def test_where_a_replay_waits_nothing_is_held_and_that_is_said(
+    gpu: Gpu, model: bytes, name: str, precision: str
+) -> None:
+    """As the TensorRT provider does in every version, whatever it is told."""
+    gpu.replay_waits = True
+    backend = get_backend(name)
+    assert "every one waited for by the runtime: launch and wait" in dict(backend.environment())["timed"]
+    with backend.load(model, RunSettings(precision)) as session:
+        gpu.calls.clear()
+        assert session.time_ns(4) == 3_000_000
+        assert gpu.calls == ["record", *["run"] * 4, "record", "wait", "elapsed"]
+        assert (session.waits, session.launch_ns) == (True, 0)  # type: ignore[attr-defined]
+
+
+def test_a_launch_that_is_slow_and_does_not_wait_is_held(
+    gpu: Gpu, model: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes longer than the hold, which is not what makes it take so long."""
+    monkeypatch.setattr("ponas_deploy.backends._gpu_protocol.LAUNCHES_HOLD_NS", 1)
+    with get_backend("onnxruntime-cuda").load(model, RunSettings()) as session:
+        session._clock._launched_ns = lambda launch, held_ns: 3_000_000  # type: ignore[attr-defined]
+        monkeypatch.setattr("ponas_deploy.backends._gpu_protocol.LAUNCHES_HOLD_NS", 2_000_000)
+        session._clock.time_launches(session._enqueue)  # type: ignore[attr-defined]
+        assert not session.waits  # type: ignore[attr-defined]
+
+
 def test_without_a_stream_every_run_waits_and_that_is_said(
     gpu: Gpu, model: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

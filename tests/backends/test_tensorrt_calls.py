@@ -16,6 +16,7 @@ from rich.console import Console
 from tensorrt_standin import MS_A_RUN, Code, Machine
 
 from ponas_deploy.backends import RunSettings, _cuda
+from ponas_deploy.backends._gpu_protocol import MOST_ENQUEUED
 from ponas_deploy.backends.tensorrt import TensorRtBackend
 from ponas_deploy.checks.engine import layer_times_ms
 from ponas_deploy.commands.reports.layers import layers_report
@@ -52,6 +53,8 @@ def test_a_session_runs_captures_and_then_replays(
             "cudaEventRecord",
             *launches,
             "cudaEventRecord",
+            "cudaEventQuery",
+            "cudaGetLastError",
             "cudaStreamSynchronize",
         ]
         assert session.launch_ns > 0
@@ -90,6 +93,26 @@ def test_without_host_functions_the_queue_is_not_filled_and_that_is_reported(
     assert dict(backend.environment())["queue"] == "not filled"
     with backend.load(model, RunSettings()) as session:
         assert session.time_ns(2) == round(2 * MS_A_RUN * 1e6)
+
+
+def test_more_launches_than_the_queue_takes_are_timed_in_parts(
+    backend: TensorRtBackend, machine: Machine, model: bytes
+) -> None:
+    """A part for which the GPU began too early does not count: it would hold the host's gaps."""
+    with backend.load(model, RunSettings()) as session:
+        assert session._clock is not None
+        assert session._clock.most == MOST_ENQUEUED
+        machine.queue_length = 41
+        machine.calls.clear()
+        assert session.time_ns(100) == round(100 * MS_A_RUN * 1e6)
+        assert session._clock.most == 25
+        tried = [(100, 2), (50, 2), (25, 4)]
+        holds = sum(times for _, times in tried)
+        assert machine.calls.count("cuLaunchHostFunc") == holds
+        assert machine.calls.count("cudaGraphLaunch") == sum((count + 1) * times for count, times in tried)
+        machine.queue_length = 0
+        assert session.time_ns(3) == round(3 * MS_A_RUN * 1e6), "fewer are not tried"
+        assert session._clock.most == 25
 
 
 DRIVER = """
