@@ -11,7 +11,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from ponas_deploy.charts.chart import BAND, FAINT, GRID, INK, PAPER, SERIES, Spec
-from ponas_deploy.errors import MissingExtraError
+from ponas_deploy.errors import MissingExtraError, printable
 
 EXTRA = "report"
 _SVG = "http://www.w3.org/2000/svg"
@@ -41,12 +41,21 @@ def require() -> Any:
 
 def svg(spec: Spec) -> str:
     """A drawing as SVG, on white."""
-    return str(require().vegalite_to_svg(spec, allowed_base_urls=[]))
+    return str(require().vegalite_to_svg(_printable(spec), allowed_base_urls=[]))
 
 
 def png(spec: Spec) -> bytes:
     """A drawing as PNG, on white, two pixels for one."""
-    return bytes(require().vegalite_to_png(spec, scale=_PNG_SCALE, allowed_base_urls=[]))
+    return bytes(require().vegalite_to_png(_printable(spec), scale=_PNG_SCALE, allowed_base_urls=[]))
+
+
+def _printable(part: Any) -> Any:
+    """A specification without what no XML can hold: control characters, halves of characters."""
+    if isinstance(part, dict):
+        return {key: _printable(value) for key, value in part.items()}
+    if isinstance(part, list):
+        return [_printable(value) for value in part]
+    return printable(part) if isinstance(part, str) else part
 
 
 def page_svg(spec: Spec, prefix: str) -> str:

@@ -65,7 +65,8 @@ def report_of(asked: Asked, created: str) -> Report:
     nothing to show.
     """
     parts = _Parts()
-    names = short_names([one.table for one in asked.latencies], [one.path for one in asked.latencies])
+    tables, paths = [one.table for one in asked.latencies], [one.path for one in asked.latencies]
+    names = short_names(tables, paths) if tables else ()
     named = list(zip(names, asked.latencies, strict=True))
     parts.sources += [latency_source(*one) for one in named]
     _fronts(parts, named, asked)

@@ -121,6 +121,17 @@ def report(
     from ponas_deploy.tables import store
 
     kinds = _kinds(formats)
+    idle = {
+        "--backend": backend,
+        "--precision": precision,
+        "--threads": threads > 1 and not stock_layers,
+        "--batch": batch > 1,
+        "--resolution": resolution,
+        "--classes": classes,
+        "--space": space and (latency_tables or engine),
+    }
+    if not device and (named := [name for name, value in idle.items() if value]):
+        raise typer.BadParameter(f"{', '.join(named)}: only with --device, whose tables they choose.")
     if out.suffix.lower() != ".html":
         raise typer.BadParameter("the page is HTML: name it .html.", param_hint="--out")
     drawing.require()
