@@ -27,11 +27,30 @@ from ponas_deploy.measuring.place import Place
 from ponas_deploy.measuring.retries import RETRIES
 from ponas_deploy.profiling.places import reached
 from ponas_deploy.profiling.target import THIS_MACHINE, Target
+from ponas_deploy.search.costs import BYTES, MEMORY
 from ponas_deploy.tables import store
 from searchspace.weights import network_parameters
 
 # Largest difference from ONNX Runtime's float32 output, relative to the largest output.
 TOLERANCE = {"fp32": 1e-3, "tf32": 1e-2, "fp16": 2e-2, "bf16": 1e-1, "int8": 3e-1}
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedNow:
+    """A limit besides latency, by its column: what the engine takes now, and what it may.
+
+    `noise_pct` is how far two measurements of it lie apart.
+    """
+
+    name: str
+    measured: float
+    limit: float
+    noise_pct: float = 0.0
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the limit is kept, within the noise."""
+        return self.measured <= self.limit * (1 + self.noise_pct / 100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +113,19 @@ class Verification:
         return judge(self.timing.percentile_ms(self.percentile), self.budget_ms, self.noise_pct)
 
     @property
+    def checked(self) -> tuple[CheckedNow, ...]:
+        """The limits that were checked when it was emitted, with what the engine takes now."""
+        now, then, budget = self.timing, self.manifest.measured, dict(self.manifest.budget)
+        found = []
+        for name in self.manifest.checked:
+            if name == BYTES.name and not self.changed_files:
+                found.append(CheckedNow(name, self.manifest.engine_bytes, budget[name]))
+            if name == MEMORY.name and now and now.most_memory:
+                noise_pct = max(one.memory_noise_pct for one in (now, then or now))
+                found.append(CheckedNow(name, now.most_memory.engine_bytes, budget[name], noise_pct))
+        return tuple(found)
+
+    @property
     def meets_budget(self) -> bool:
         """Whether the budget is met, or there is none to meet; False too where that cannot be told."""
         return not self.unreached and self.verdict in (MET, None)
@@ -109,9 +141,10 @@ class Verification:
 
     @property
     def holds_otherwise(self) -> bool:
-        """Whether everything but the latency holds."""
+        """Whether everything but the latency holds, other limits among it."""
         portable = self.architecture_agrees is not False and self.portable_answers is not False
-        return not self.changed_files and portable and self.outputs_agree
+        keeps = all(one.keeps for one in self.checked)
+        return not self.changed_files and portable and self.outputs_agree and keeps
 
     @property
     def passed(self) -> bool:
@@ -207,7 +240,7 @@ def _timed(engine: Path, found: Verification, place: Place) -> Verification:
     timing = time_engine(engine, backend, manifest.settings, core_ns, place=place, energy=True)
     found = replace(found, timing=timing)
     if found.meets_budget:
-        return found
+        return found  # what other limits are on is no matter of the moment
     sleep(RETRIES.later_s)
     later = time_engine(engine, backend, manifest.settings, timing.core_ns, place=place)
     alone = replace(found, timing=later)
@@ -272,6 +305,8 @@ class VerificationDocument:
     warnings: tuple[str, ...]
     measured: MeasuredFigures | None
     layers: tuple[LayerTime, ...] | None
+    engine_bytes: int | None
+    checked: tuple[CheckedNow, ...]
 
 
 def verification_document(
@@ -300,6 +335,8 @@ def verification_document(
         warnings=found.warnings,
         measured=measured_figures(timing, found.percentile, found.manifest.conditions) if timing else None,
         layers=tuple(LayerTime(name, ms) for name, ms in layers) or None,
+        engine_bytes=found.manifest.engine_bytes or None,
+        checked=found.checked,
     )
 
 

@@ -81,7 +81,8 @@ def note_attempt(attempt: Attempt, *, of_several: bool) -> None:
     if attempt.timing is None:
         note(f"{what}: {runtime}, expected {attempt.expected_ms:.3f} ms; building and timing ...")
         return
-    verdict = "meets the budget" if attempt.meets else "over the budget"
+    over = ", ".join(one.text for one in attempt.over)
+    verdict = "meets the budget" if attempt.meets else f"over the budget{over and f' ({over})'}"
     if attempt.verdict == CANNOT_TELL:
         verdict += f", which cannot be told at a noise of {attempt.noise_pct:.0f} %"
     note(f"{what}: measured p{attempt.percentile} {attempt.measured_ms:.3f} ms, {verdict}")

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from math import hypot, sqrt
 from statistics import NormalDist
 
+from ponas_deploy.engines.checked import CheckedCost
 from ponas_deploy.engines.decision import Estimate
 from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.engines.verdict import Verdict, judge
 from ponas_deploy.errors import PonasError
 from ponas_deploy.measuring.interference import usual_core_ns
+from ponas_deploy.search.costs import BYTES, MEMORY
 from ponas_deploy.search.specialize import Specialization
 from ponas_deploy.tables.latency import Conditions
 from ponas_deploy.tables.margin import Margin
@@ -27,7 +29,8 @@ class Attempt:
     `choice.predicted_ms` is what the table says by itself, `expected_ms` what is likely after its
     certificate and the attempts before. `margin` is the certificate's, None without one. The budget is on
     the `percentile` of single inferences. `validation_top1_pct` is there where a shortlist was evaluated.
-    `reproducibility_pct` is how far the machine's speed varied while the table was measured.
+    `reproducibility_pct` is how far the machine's speed varied while the table was measured. `file_bytes` is
+    what the files of the engine take together, `foreseen` what the search said of checked costs, by name.
     """
 
     number: int
@@ -40,6 +43,24 @@ class Attempt:
     percentile: int = 50
     margin: Margin | None = None
     reproducibility_pct: float = 0.0
+    file_bytes: int = 0
+    foreseen: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def checked(self) -> tuple[CheckedCost, ...]:
+        """The costs of the engine that were measured and had been foreseen, beside their limits."""
+        memory = self.timing.most_memory if self.timing else None
+        found = {BYTES.name: self.file_bytes, MEMORY.name: memory.engine_bytes if memory else 0}
+        return tuple(
+            CheckedCost(name, foreseen, found[name], self.choice.budget.get(name))
+            for name, foreseen in self.foreseen
+            if found[name]
+        )
+
+    @property
+    def over(self) -> tuple[CheckedCost, ...]:
+        """The checked costs that are over their limits."""
+        return tuple(one for one in self.checked if one.is_over)
 
     @property
     def objective(self) -> tuple[float, float]:
@@ -94,6 +115,11 @@ class Attempt:
 
     @property
     def meets(self) -> bool:
+        """Whether the measured percentile is at or under the latency budget, and nothing over its limit."""
+        return self.is_in_time and not self.over
+
+    @property
+    def is_in_time(self) -> bool:
         """Whether the measured percentile is at or under the latency budget."""
         limit = self.choice.budget.latency_ms
         return limit is None or self.measured_ms <= limit

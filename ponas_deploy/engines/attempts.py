@@ -14,6 +14,7 @@ from statistics import median
 
 from ponas_deploy.engines import decision
 from ponas_deploy.engines.attempt import Attempt
+from ponas_deploy.engines.checked import TITLES, corrected, shown
 from ponas_deploy.engines.decision import (
     Estimate,
     Observation,
@@ -166,12 +167,18 @@ def _untried(task: Task, stored: StoredTable, attempts: Sequence[Attempt], measu
         scales = [certified.factor if certified else 1.0]
     else:
         scales = [expected.quantile(room) for room in (_ROOMS if _is_cheap(task) else _ONE_ROOM)]
-    found = {one.choices: one for one in _choices(task, stored, tried, scales, measured)}
+    limits = _searched_budget(task, stored, attempts)
+    found = {one.choices: one for one in _choices(task, stored, tried, scales, measured, limits)}
     reproducibility = reproducibility_pct(stored.table)
     return [
         _attempt(task, stored, one, expected.value, len(attempts) + 1, certified, reproducibility)
         for one in found.values()
     ]
+
+
+def _searched_budget(task: Task, stored: StoredTable, attempts: Sequence[Attempt]) -> Budget:
+    """The budget, with what engines of a table took of checked costs in it."""
+    return corrected(task.budget, [one.checked for one in _on_table(stored, attempts)])
 
 
 def _is_cheap(task: Task) -> bool:
@@ -211,12 +218,13 @@ def _between(task: Task, attempts: Sequence[Attempt]) -> Attempt | None:
     if best is None or not _is_cheap(task) or best.used_pct >= USED_PCT:
         return None
     low_ms = best.choice.predicted_ms
-    over = [one.choice.predicted_ms for one in _on_table(best.stored, attempts) if not one.meets]
+    over = [one.choice.predicted_ms for one in _on_table(best.stored, attempts) if not one.is_in_time]
     edge_ms = min((one for one in over if one > low_ms), default=low_ms * 100 / best.used_pct)
     if edge_ms < low_ms * _NARROWEST:
         return None
     task = task.of(best.stored)
-    halfway = task.budget.with_limits(latency_ms=sqrt(low_ms * edge_ms))
+    searched = _searched_budget(task, best.stored, attempts)
+    halfway = searched.with_limits(latency_ms=sqrt(low_ms * edge_ms))
     tried = {attempt.choice.choices for attempt in _on_table(best.stored, attempts)}
     found = _best_untried(task, best.stored.table, tried, halfway)
     if not found or found[0].compared_pp >= best.lost_pp:
@@ -231,7 +239,7 @@ def reconsider(attempts: Sequence[Attempt], best: Attempt | None, remeasured: Se
     Where a `best` met the budget: the one from which most is expected by all that is known now, once (those
     in `remeasured` were). Where none did: the fastest of those that meet it by their tables alone.
     """
-    over = [attempt for attempt in attempts if not attempt.meets]
+    over = [attempt for attempt in attempts if not (attempt.is_in_time or attempt.over)]
     if best is None:
         hopeful = [attempt for attempt in over if _by_table_ms(attempt) <= _limit_ms(attempt)]
         return min(hopeful, key=lambda attempt: attempt.measured_ms, default=None)
@@ -258,13 +266,18 @@ def _on_table(stored: StoredTable, attempts: Sequence[Attempt]) -> list[Attempt]
 
 
 def _choices(
-    task: Task, stored: StoredTable, tried: Set[Choices], scales: Sequence[float], measured: bool
+    task: Task,
+    stored: StoredTable,
+    tried: Set[Choices],
+    scales: Sequence[float],
+    measured: bool,
+    budget: Budget,
 ) -> list[Specialization]:
     """The best untried networks by a table times each of `scales`; where nothing fits, the fastest."""
     found, refused = list[Specialization](), None
     for scale in scales:
         try:
-            found += _best_untried(task, stored.table.scaled(scale), tried, task.budget)
+            found += _best_untried(task, stored.table.scaled(scale), tried, budget)
         except BudgetError as error:
             refused = error
     if found or refused is None:
@@ -272,11 +285,11 @@ def _choices(
     if refused.least is None or refused.constraint != LATENCY.name or not (measured or tried):
         raise refused
     if not tried:
-        task.choose(stored.table, 1)
+        task.choose(stored.table, 1, budget)
     # By margin or residuals nothing fits: let the clock say so of the fastest network there is, and of others
     # that are nearly as fast.
     slower = (1.0, _NEARLY) if tried else (1.0,)
-    nearly = (task.budget.with_limits(latency_ms=refused.least * factor) for factor in slower)
+    nearly = (budget.with_limits(latency_ms=refused.least * factor) for factor in slower)
     table = stored.table.scaled(scales[-1])
     return [one for least in nearly for one in _best_untried(task, table, tried, least)]
 
@@ -297,6 +310,8 @@ def _best_untried(
 
 def missed(budget: Budget, attempts: Sequence[Attempt]) -> BudgetError:
     """That no attempt met the budget, or that noise keeps anybody from telling; with the fastest latency."""
+    if of_checked := _missed_checked(attempts):
+        return of_checked
     asked, fastest = budget.latency_ms or 0.0, min(attempts, key=lambda attempt: attempt.measured_ms)
     least = fastest.measured_ms
     text = (
@@ -307,3 +322,20 @@ def missed(budget: Budget, attempts: Sequence[Attempt]) -> BudgetError:
         why = why_not_told(least, asked, fastest.noise_pct, fastest.conditions.device)
         return BudgetError(f"{text} {why}", LATENCY.name, asked, least, cannot_be_told=True)
     return BudgetError(f"{text} Ask for that or more, or profile again.", LATENCY.name, asked, least)
+
+
+def _missed_checked(attempts: Sequence[Attempt]) -> BudgetError | None:
+    """That engines in time were over another limit, with the least that any took; None where none was."""
+    in_time = [one for one in attempts if one.is_in_time and one.over]
+    if not in_time:
+        return None
+    name = in_time[-1].over[0].name
+    least = min(
+        (cost for one in in_time for cost in one.over if cost.name == name), key=lambda cost: cost.measured
+    )
+    limit = least.limit or 0.0
+    text = (
+        f"no engine met {shown(name, limit)} of {TITLES[name]} in {len(attempts)} tries: the smallest one"
+        f" measured {shown(name, least.measured)}. Ask for that or more, or for another latency."
+    )
+    return BudgetError(text, name, limit, least.measured)

@@ -85,7 +85,8 @@ class EngineDocument:
     The keys up to `margin` are the search's, and absent where an architecture was given; those of top-1 where
     the accuracy table only ranks, too. Weights that were not `trained` are random. `resolution` is that of
     the input in pixels, `engine` is the folder, `verdict` says whether the measured latency meets the budget.
-    The costs of the network follow, by the names of their columns.
+    The costs of the network follow, by the names of their columns. `engine_bytes` is what the engine's files
+    take, `checked` the limits besides latency that were checked on the engine.
     """
 
     method: str | UnsetType = UNSET
@@ -99,6 +100,7 @@ class EngineDocument:
     expected_ms: float | UnsetType = UNSET
     confidence: float | UnsetType = UNSET
     margin: float | UnsetType | None = UNSET
+    predicted_memory_bytes: float | UnsetType = UNSET
     budget: Mapping[str, float]
     percentile: int
     choices: tuple[str, ...]
@@ -117,6 +119,8 @@ class EngineDocument:
     warnings: tuple[str, ...]
     tables: tuple[TableNamed, ...]
     files: tuple[str, ...]
+    engine_bytes: int | None
+    checked: tuple[str, ...]
 
 
 def engine_document_type() -> type[EngineDocument]:
@@ -150,6 +154,8 @@ def engine_document(manifest: Manifest, folder: Path) -> EngineDocument:
         warnings=(*manifest.warnings, *filter(None, (manifest.not_told,))),
         tables=tuple(TableNamed(one.kind, one.name, one.made_on) for one in manifest.tables),
         files=tuple(file.name for file in manifest.files),
+        engine_bytes=manifest.engine_bytes or None,
+        checked=manifest.checked,
     )
 
 

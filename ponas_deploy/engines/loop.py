@@ -31,6 +31,7 @@ from ponas_deploy.files.records import sha256, write_bytes
 from ponas_deploy.files.weights import write_weights
 from ponas_deploy.measuring.place import HERE, Place
 from ponas_deploy.measuring.retries import RETRIES
+from ponas_deploy.search.costs import MEMORY
 from ponas_deploy.search.specialize import specialization_document
 from ponas_deploy.tables import store
 from ponas_deploy.tables.accuracy_quality import top1_warnings
@@ -226,9 +227,11 @@ def _manifest(task: Task, attempt: Attempt, tries: int, reranker: Reranker | Non
             ("expected_ms", attempt.expected_ms),
             ("confidence", task.confidence),
             ("margin", attempt.margin and attempt.margin.factor),
+            *((f"predicted_{name}", value) for name, value in attempt.foreseen if name == MEMORY.name),
         ),
         measured=attempt.timing,
         tries=tries,
+        checked=tuple(one.name for one in attempt.checked if one.limit is not None),
         tables=(_used(attempt.stored), _used(task.accuracy)),
         shortlist=reranker.entries(choice.choices) if reranker else (),
         warnings=(

@@ -62,7 +62,8 @@ class Manifest:
     against the tables. `preprocessing` is how images become the network's input, and
     `class_names` are in the order of its outputs, where the weights say it. `batch_norm` says whether the
     statistics were recalibrated for this network; empty for weights that are its own. Weights that were not
-    `trained` are random ones.
+    `trained` are random ones. `checked` are the limits besides latency that were checked on the engine, by
+    the names of their columns.
     """
 
     space: SpaceKey
@@ -87,6 +88,7 @@ class Manifest:
     class_names: tuple[str, ...] = ()
     batch_norm: str = ""
     trained: bool = True
+    checked: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, architecture: Architecture, conditions: Conditions, weights: str, created: str) -> Manifest:
@@ -103,6 +105,11 @@ class Manifest:
         """The network of the engine."""
         space = build_space(self.space.name, self.space.resolution, self.space.classes)
         return Architecture(space, self.choices)
+
+    @property
+    def engine_bytes(self) -> int:
+        """What the files of the engine take, without the portable network; 0 where it is not built."""
+        return sum(file.bytes for file in self.files if file.name != MODEL)
 
     @property
     def budget_ms(self) -> float | None:

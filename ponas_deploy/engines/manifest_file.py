@@ -118,6 +118,7 @@ class ManifestDocument:
     trained: bool | UnsetType = UNSET
     status: str = ""
     verdict: Verdict | None = None
+    checked: tuple[str, ...] = ()
 
 
 def upgraded(document: dict[str, Any]) -> dict[str, Any]:

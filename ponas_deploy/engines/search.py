@@ -14,7 +14,9 @@ from ponas_deploy.boards.link import BoardError
 from ponas_deploy.engines.attempt import Attempt
 from ponas_deploy.engines.attempts import USED_PCT, best_of, missed, next_attempt, reconsider
 from ponas_deploy.engines.building import run_settings
+from ponas_deploy.engines.checked import foreseen
 from ponas_deploy.engines.emit import build
+from ponas_deploy.engines.manifest import MODEL
 from ponas_deploy.engines.reranker import Reranker
 from ponas_deploy.engines.task import Task
 from ponas_deploy.engines.timing import EngineTiming, time_engine
@@ -22,6 +24,7 @@ from ponas_deploy.engines.verdict import CANNOT_BE_TOLD
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
 from ponas_deploy.measuring.place import HERE, Place
 from ponas_deploy.measuring.retries import RETRIES
+from ponas_deploy.search.costs import MEMORY
 from searchspace.architecture import Architecture
 from searchspace.weights import Weights
 
@@ -96,8 +99,18 @@ class Search:
         metadata = task.weights.metadata(architecture)
         on_build, place = self.on_build, self.place
         engine = build(architecture, weights, conditions, folder, images, on_build, metadata, place)
-        attempt = replace(attempt, engine_file=engine.name)
+        attempt = replace(
+            attempt,
+            engine_file=engine.name,
+            file_bytes=sum(path.stat().st_size for path in folder.iterdir() if path.name != MODEL),
+            foreseen=foreseen(attempt.choice, attempt.stored.table, task.space),
+        )
         timing = replace(self._timed(attempt), reproducibility_pct=attempt.reproducibility_pct)
+        if MEMORY.name in attempt.choice.budget and not timing.memory:
+            raise MeasurementError(
+                f"the memory of an engine of {conditions.backend} on {conditions.device} cannot be measured:"
+                " that takes Linux, and a runtime in the process that times it. Search without --memory."
+            )
         done = replace(attempt, timing=timing)
         self.report(done)
         self.attempts.append(done)
@@ -203,7 +216,8 @@ class Search:
         self.attempts[attempt.number - 1] = again
         self.remeasured.add(attempt.number)
         if not again.meets:
-            self.note(f"try {again.number}: {again.measured_ms:.3f} ms measured twice, over the budget")
+            what = ", ".join(one.text for one in again.over) or f"{again.measured_ms:.3f} ms"
+            self.note(f"try {again.number}: {what} measured twice, over the budget")
         return again
 
 

@@ -168,6 +168,12 @@ class EngineTiming:
         return max(self.memory, key=lambda one: one.engine_bytes, default=None)
 
     @property
+    def memory_noise_pct(self) -> float:
+        """How far the processes' memory lies apart, in percent of the least."""
+        own = [one.engine_bytes for one in self.memory if one.engine_bytes]
+        return 100 * (max(own) / min(own) - 1) if own else 0.0
+
+    @property
     def middle_energy(self) -> EnergyTaken | None:
         """That of the process in the middle; None where it was not measured."""
         ordered = sorted(self.energy, key=lambda one: one.mj)

@@ -9,7 +9,7 @@ when it starts.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass, make_dataclass, replace
 from functools import cache
 from math import ceil, floor, inf, log10
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
@@ -101,6 +101,46 @@ class Counted:
         from searchspace.cost import network_cost
 
         return network_cost(self.counter(), architecture)
+
+
+@dataclass(frozen=True, slots=True)
+class PeakMemory:
+    """What the weights and the activations of a network take, as a bound that adds up over layers.
+
+    The weights are counted in the precision of the latency table, four bytes each where it is not known. The
+    largest activations that any network of the space holds at once, at the batch of the table, count for all
+    of them: the largest does not add up, and its bound keeps the limit. What a runtime takes besides, and how
+    often it holds the weights, is measured on engines.
+    """
+
+    def cells(self, latency: LatencyTable, space: Space | None) -> Grid | None:
+        """The weights of every candidate; the activations with what all networks share."""
+        from ponas_deploy.tables.spaces import space_of
+
+        known = space or space_of(latency)
+        weights = Counted(_bytes).cells(latency, known)
+        if weights is None or known is None:
+            return None
+        from searchspace.activations import most_of_space
+
+        conditions = latency.conditions
+        share = _SHARE_OF_FLOAT32.get(conditions.precision, 1.0) if conditions else 1.0
+        batch = conditions.batch if conditions else 1
+        fixed = share * weights.fixed + _FLOAT32_BYTES * batch * most_of_space(known)
+        values = tuple(tuple(share * value for value in row) for row in weights.values)
+        return replace(weights, values=values, fixed=fixed)
+
+    def counted(self, space: Space) -> Grid | None:
+        """Nothing: it takes a batch and a precision."""
+        return None
+
+    def network(self, architecture: Architecture) -> float | None:
+        """Nothing: the same."""
+        return None
+
+
+_FLOAT32_BYTES = 4
+_SHARE_OF_FLOAT32 = {"fp16": 0.5, "bf16": 0.5, "int8": 0.25}
 
 
 def _macs() -> Count:
@@ -210,8 +250,21 @@ BYTES = CostColumn(
     "--size",
     "SIZE",
     SIZES,
-    "At most so many bytes: 12MB, 11.5MiB.",
+    "The files of the engine take at most so many bytes: 12MB, 11.5MiB. Before it is built that is four bytes"
+    " a parameter.",
     scale=1e6,
+)
+# No row in reports, and no key in the JSON of a network: it is known of an engine alone.
+MEMORY = CostColumn(
+    "memory_bytes",
+    "MB",
+    PeakMemory(),
+    "--memory",
+    "SIZE",
+    SIZES,
+    "A process with the engine takes at most so much memory beyond the runtime: 100MB, 64MiB.",
+    scale=1e6,
+    on_device=True,
 )
 
 
@@ -236,7 +289,7 @@ FRAMES = Rate(
     "At least so many frames per second instead of --latency: a batch of B may take 1000 B / COUNT ms.",
 )
 
-COSTS: tuple[CostColumn, ...] = (LATENCY, MACS, PARAMS, BYTES)
+COSTS: tuple[CostColumn, ...] = (LATENCY, MACS, PARAMS, BYTES, MEMORY)
 """All of them; of networks that lose the same, the one is chosen that has least of the first limited cost."""
 
 
@@ -266,7 +319,12 @@ def network_costs(architecture: Architecture) -> dict[str, float]:
 
 def costs_document(costs: Mapping[str, float]) -> dict[str, float | None]:
     """What a network costs besides latency, as JSON: by name, None for what is not known."""
-    return {column.name: costs.get(column.name) for column in COSTS if column is not LATENCY}
+    return {column.name: costs.get(column.name) for column in _of_networks()}
+
+
+def _of_networks() -> tuple[CostColumn, ...]:
+    """The columns that are known of a network without an engine of it."""
+    return tuple(column for column in COSTS if column not in (LATENCY, MEMORY))
 
 
 def with_costs(document: type[Document]) -> type[Document]:
@@ -274,7 +332,7 @@ def with_costs(document: type[Document]) -> type[Document]:
 
     A cost that is one more row of `COSTS` is so in the JSON and in its schema.
     """
-    names = tuple(column.name for column in COSTS if column is not LATENCY)
+    names = tuple(column.name for column in _of_networks())
     plain: Any = document
     made: type[Document] = _with_fields(plain, names)
     return made

@@ -12,6 +12,7 @@ from rich.text import Text
 from ponas_deploy.checks.engine import Verification
 from ponas_deploy.commands.reports.costs import measured_rows
 from ponas_deploy.commands.reports.style import BAD, BEST, FAINT, GOOD, WARN, digits, table
+from ponas_deploy.engines.checked import TITLES
 from ponas_deploy.engines.engine import Engine
 from ponas_deploy.engines.loop import Deployment
 from ponas_deploy.engines.manifest import Manifest
@@ -19,6 +20,7 @@ from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.engines.verdict import CANNOT_BE_TOLD, MET, MISSED, Verdict, judge
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.costs import network_costs, report_rows
+from ponas_deploy.search.notation import in_megabytes
 from ponas_deploy.search.specialize import Specialization
 from ponas_deploy.tables.latency import ESTIMATE
 from ponas_deploy.tables.margin import Margin
@@ -127,6 +129,10 @@ def verification_report(found: Verification) -> RenderableType:
         now = f"p{found.percentile} {digits(found.timing.percentile_ms(found.percentile))} ms"
         limit = f"at most {digits(found.budget_ms)} ms" if found.budget_ms is not None else "no budget"
         _check(rows, "latency", f"{now} (noise {found.noise_pct:.1f} %)", limit, found.verdict or MET)
+    for one in found.checked:
+        noise = f" (noise {one.noise_pct:.1f} %)" * bool(one.noise_pct)
+        taken = f"{in_megabytes(one.measured)}{noise}"
+        _check(rows, TITLES[one.name], taken, f"at most {in_megabytes(one.limit)}", one.keeps)
     said = [Text(warning, style=WARN) for warning in found.warnings]
     costs = measured_rows(found.timing, manifest.conditions) if found.timing else ()
     said = [*(Text(f"{title}: {value}") for title, value in costs), *said]
@@ -203,6 +209,8 @@ def _space(rows: Table, manifest: Manifest, why: str) -> None:
 def _identity(rows: Table, manifest: Manifest, trained: str) -> None:
     for title, value in report_rows(network_costs(manifest.architecture)):
         rows.add_row(title, value)
+    if manifest.engine_bytes:
+        rows.add_row("engine size", in_megabytes(manifest.engine_bytes))
     for used in manifest.tables:
         rows.add_row(f"{used.kind} table", f"{used.name}\n{used.made_on}")
     if manifest.top1_pct is not None:
