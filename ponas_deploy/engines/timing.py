@@ -27,7 +27,7 @@ from ponas_deploy.machines.energy import EnergyTaken
 from ponas_deploy.machines.process_memory import MemoryTaken
 from ponas_deploy.measuring.contention import CoreReading
 from ponas_deploy.measuring.engine_process import PLAN, SECONDS, Taken, Timed
-from ponas_deploy.measuring.interference import Interference, Round, take_snapshot
+from ponas_deploy.measuring.interference import Interference, Round, Snapshot, take_snapshot
 from ponas_deploy.measuring.place import HERE, Place
 from ponas_deploy.measuring.retries import RETRIES
 from ponas_deploy.tables.measurement import quantile
@@ -219,14 +219,14 @@ def time_engine(
 def _in_processes(timed: Timed, place: Place) -> EngineTiming:
     core_ns = timed.core_ns
     kept, core = list[_Process](), CoreReading(core_ns)
-    interference, give_up_s = Interference(PLAN, lambda: take_snapshot(core=lambda: core)), inf
+    interference, give_up_s = Interference(PLAN), inf
     while len(kept) < PROCESSES:
         start_s = round(monotonic(), 3)
-        interference.begin()
-        taken, seen = place.take(replace(timed, core_ns=core.usual_ns))
+        before = take_snapshot()
+        taken, there = place.take(replace(timed, core_ns=core.usual_ns))
+        around = there or (before, take_snapshot())
         earlier, core = core, core + taken.core
-        if seen:  # another machine knows nothing of the core that its process probed
-            seen = replace(seen[0], core=earlier), replace(seen[1], core=core)
+        seen = _as_seen_in_process(around, (earlier, core), taken)
         if taken.is_contended:
             give_up_s = min(give_up_s, monotonic() + RETRIES.contended_processes_s)
         in_time = monotonic() < give_up_s
@@ -251,6 +251,20 @@ def _in_processes(timed: Timed, place: Place) -> EngineTiming:
         no_energy=next((one.taken.no_energy for one in kept), ""),
         back_to_back=timed.back_to_back,
     )
+
+
+def _as_seen_in_process(
+    around: tuple[Snapshot, Snapshot], core: tuple[CoreReading, CoreReading], taken: Taken
+) -> tuple[Snapshot, Snapshot]:
+    """The machine before and after a process, with its core and its GPU, which that process alone could see.
+
+    When it has ended the GPU idles, at a clock that says nothing of its inferences.
+    """
+    before, after = (replace(one, core=probed) for one, probed in zip(around, core, strict=True))
+    if gpu := taken.gpu:
+        before = replace(before, reading=replace(before.reading, gpu_clock=gpu.before))
+        after = replace(after, gpu=gpu.reading, reading=replace(after.reading, gpu_clock=gpu.after))
+    return before, after
 
 
 def _reference(kept: Sequence[Taken]) -> ReferenceTiming | None:

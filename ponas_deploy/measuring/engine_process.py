@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from ponas_deploy.backends import Backend, RunSettings, Session, get_backend
 from ponas_deploy.backends.protocol import PicksProcessor, ReadsGpu, StartsProcesses
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
 from ponas_deploy.machines import processes
+from ponas_deploy.machines.devfreq import GpuClock, read_gpu_clock
 from ponas_deploy.machines.energy import (
     EnergyCounter,
     EnergyMeter,
@@ -27,7 +28,8 @@ from ponas_deploy.machines.energy import (
     idle_watts,
     no_counter,
 )
-from ponas_deploy.machines.nvidia import visible_uuid
+from ponas_deploy.machines.gpu import first_uuid
+from ponas_deploy.machines.nvidia import GpuReading
 from ponas_deploy.machines.process_memory import MemoryTaken, gpu_memory_bytes, peak_resident_bytes
 from ponas_deploy.measuring.contention import ContentionProbe, CoreReading, probe_for, readings
 from ponas_deploy.measuring.protocol import Plan, begin_visit
@@ -39,6 +41,8 @@ REFERENCE_RUNS, REFERENCE_MOST_NS = 10, 20e6
 """Samples of the reference network at least, and how long one is at most: longer than a turn on the core."""
 BACK_TO_BACK_NS = 20e6
 """Inferences in a row of which the mean is one sample, where throughput is measured."""
+CLOCK_AGREES_PCT, CLOCK_WARM_UP_S = 2.0, 3.0
+"""A GPU is warm when its clock is what it was WARM_UP_S ago, within so much; so long is waited at most."""
 _FIRST_RUNS = 3
 """Inferences after which an engine has taken the memory that it takes."""
 PLAN = Plan(redone_pct=RETRIES.redone_processes_pct)
@@ -67,12 +71,35 @@ class Timed:
 
 
 @dataclass(frozen=True)
+class GpuTaken:
+    """A GPU at the end of the inferences on it, and the clock that the kernel governs before and after."""
+
+    reading: GpuReading
+    before: GpuClock | None = None
+    after: GpuClock | None = None
+
+    @classmethod
+    def of(cls, document: dict[str, Any]) -> GpuTaken:
+        """Read what `asdict` and JSON made of it."""
+        reading, clocks = dict(document["reading"]), (document["before"], document["after"])
+        reading["throttle"] = tuple(reading["throttle"])
+        if reading["compute_capability"]:
+            reading["compute_capability"] = tuple(reading["compute_capability"])
+        before, after = (
+            GpuClock(**{**one, "spent_ms": tuple(map(tuple, one["spent_ms"]))}) if one else None
+            for one in clocks
+        )
+        return cls(GpuReading(**reading), before, after)
+
+
+@dataclass(frozen=True)
 class Taken:
     """What a fresh process measured: nanoseconds of single inferences, and how its core was.
 
     `reference_ns` are those of the reference network, half of them before and half after; empty without one.
     `memory` is that of this process before the reference network was opened, `energy` what inferences took;
-    None where it was not measured, and `no_energy` says why where it was asked for.
+    None where it was not measured, and `no_energy` says why where it was asked for. `gpu` is None where
+    nothing ran on one.
     """
 
     runs_ns: tuple[int, ...]
@@ -81,6 +108,7 @@ class Taken:
     memory: MemoryTaken | None = None
     energy: EnergyTaken | None = None
     no_energy: str = ""
+    gpu: GpuTaken | None = None
 
     @property
     def is_contended(self) -> bool:
@@ -102,6 +130,7 @@ class Taken:
             MemoryTaken(**memory) if memory else None,
             EnergyTaken(**energy) if energy else None,
             document["no_energy"],
+            GpuTaken.of(document["gpu"]) if document["gpu"] else None,
         )
 
 
@@ -155,16 +184,15 @@ def single_runs(
     *,
     in_a_row: int = 1,
     least: int = LEAST_RUNS,
+    clock_mhz: Callable[[], float | None] = lambda: None,
 ) -> list[int]:
     """Nanoseconds of single inferences after a warm-up, for `seconds` and at least as many as `least`.
 
     With `probe` those while nobody shared the core, unless they are too few. With `in_a_row` each is the mean
-    of so many, one right after another.
+    of so many, one right after another. `clock_mhz` reads the clock of the GPU that they run on, if any.
     """
     begin_visit(session)
-    start = perf_counter_ns()
-    while perf_counter_ns() - start < min(WARM_UP_S, seconds) * 1e9:
-        session.time_ns(1)
+    _warm_up(session, min(WARM_UP_S, seconds), clock_mhz)
 
     def once() -> int:
         if probe and probe.changes_core:
@@ -182,6 +210,21 @@ def single_runs(
         if len(runs) == MOST_RUNS:
             break
     return quiet_runs if len(quiet_runs) >= least else runs
+
+
+def _warm_up(session: Session, seconds: float, clock_mhz: Callable[[], float | None]) -> None:
+    """Run for some seconds, and on a GPU until its clock is what it was then: it may climb for longer."""
+    give_up_ns, before_mhz = perf_counter_ns() + CLOCK_WARM_UP_S * 1e9, 0.0
+    while True:
+        start = perf_counter_ns()
+        while perf_counter_ns() - start < seconds * 1e9:
+            session.time_ns(1)
+        now_mhz = clock_mhz()
+        if not now_mhz or perf_counter_ns() > give_up_ns:
+            return
+        if before_mhz and abs(now_mhz / before_mhz - 1) <= CLOCK_AGREES_PCT / 100:
+            return
+        before_mhz = now_mhz
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -215,7 +258,13 @@ def _take(timed: Timed) -> Taken:
         probe = probe_for(name, settings.threads, core)
         before = reference_runs(beside, session, name, settings, core)
         in_a_row = _in_a_row(session) if timed.back_to_back else 1
-        runs = single_runs(session, timed.seconds, probe, in_a_row=in_a_row)
+        clock_before = read_gpu_clock() if on_gpu else None
+        runs = single_runs(
+            session, timed.seconds, probe, in_a_row=in_a_row, clock_mhz=_clock_of(backend, session)
+        )
+        gpu = None
+        if isinstance(backend, ReadsGpu) and on_gpu:
+            gpu = GpuTaken(backend.reading(), clock_before, read_gpu_clock())
         seen = readings(probe)()
         if len(runs) < seen.kept:  # those that were shared are not among them
             seen = replace(seen, contended=0)
@@ -224,7 +273,15 @@ def _take(timed: Timed) -> Taken:
     no_energy = ""
     if timed.energy and energy is None:
         no_energy = f"{counter.source} did not move." if counter else no_counter(on_gpu=on_gpu)
-    return Taken(tuple(runs), seen, (*before, *after), memory, energy, no_energy)
+    return Taken(tuple(runs), seen, (*before, *after), memory, energy, no_energy, gpu)
+
+
+def _clock_of(backend: Backend, session: Session) -> Callable[[], float | None]:
+    """What reads the GPU's clock while a session warms up; nothing where each process warms up itself."""
+    if isinstance(backend, ReadsGpu) and _runs_on_gpu(backend) and not isinstance(session, StartsProcesses):
+        reading = backend.reading
+        return lambda: reading().sm_clock_mhz
+    return lambda: None
 
 
 def _runs_on_gpu(backend: Backend) -> bool:
@@ -236,9 +293,7 @@ def _memory_of(session: Session, runtime_bytes: int, *, on_gpu: bool) -> MemoryT
     if not runtime_bytes or isinstance(session, StartsProcesses):
         return None
     session.time_ns(_FIRST_RUNS)
-    return MemoryTaken(
-        peak_resident_bytes(), runtime_bytes, gpu_memory_bytes(visible_uuid()) if on_gpu else 0
-    )
+    return MemoryTaken(peak_resident_bytes(), runtime_bytes, gpu_memory_bytes(first_uuid()) if on_gpu else 0)
 
 
 def _in_a_row(session: Session) -> int:
