@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +21,8 @@ from typing import Any
 # The script's own folder would hide the standard library's `profile` behind this file.
 ROOT = str(Path(__file__).resolve().parents[2])
 sys.path[:] = [ROOT, *(entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).parent)]
+
+from benchmarks.gpu.children import last_line, run_child, write_document  # noqa: E402
 
 CONFIGS = ("torch:fp16:1", "torch:fp32:1", "torch:fp16:32", "torch:fp32:32")
 CHOOSE_SHARE, PROFILE_SHARE = 0.8, 0.6
@@ -74,11 +74,11 @@ def _stage(options: argparse.Namespace) -> None:
             options.out,
             options.accuracy,
             options.headroom,
-            keep=lambda result: _write(options.result, result),
+            keep=lambda result: write_document(options.result, result),
         )
     else:
         picks = json.loads(options.result.read_text())["picks"]
-        _write(options.result, remeasured(config, picks))
+        write_document(options.result, remeasured(config, picks))
 
 
 def _all(options: argparse.Namespace) -> None:
@@ -90,7 +90,7 @@ def _all(options: argparse.Namespace) -> None:
         seconds = (deadline - time.monotonic()) / (len(configs) - number)
         print(f"{config}: {seconds:.0f} s", flush=True)
         results.append(_one(config, seconds, options))
-        _write(options.out / "summary.json", {"results": results})
+        write_document(options.out / "summary.json", {"results": results})
     print(_table(results))
     print(json.dumps({"benchmark": "gpu-profile", "results": [_brief(result) for result in results]}))
 
@@ -114,34 +114,21 @@ def _one(config: str, seconds: float, options: argparse.Namespace) -> dict[str, 
 def _run(
     stage: str, config: str, seconds: float, file: Path, options: argparse.Namespace, errors: list[str]
 ) -> bool:
-    """One stage in a process group of its own, ended with all it started when its time is up."""
+    """One stage in a process of its own, ended with all it started when its time is up."""
     command = [sys.executable, "-m", "benchmarks.gpu.profile", "--stage", stage, "--configs", config]
     command += ["--out", str(options.out.resolve()), "--result", str(file)]
     command += ["--seconds", str(PROFILE_SHARE * seconds), "--headroom", str(options.headroom)]
     command += ["--resolution", str(options.resolution)]
     command += ["--accuracy", str(options.accuracy.resolve())] if options.accuracy else []
     with tempfile.TemporaryFile("w+", errors="replace") as log:
-        child = subprocess.Popen(command, cwd=ROOT, stderr=log, start_new_session=True)
-        try:
-            if child.wait(timeout=seconds) == 0:
-                return True
-            reason = f"ended with {child.returncode}"
-        except subprocess.TimeoutExpired:
-            os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
-            reason = f"stopped after {seconds:.0f} s"
+        reason = run_child(command, seconds, stderr=log).fault
+        if not reason:
+            return True
         log.seek(0)
         said = log.read().strip()
     print(f"{stage} {reason}\n{said[-1500:]}", flush=True)
-    errors.append(": ".join([f"{stage} {reason}", *(line[:300] for line in said.splitlines()[-1:])]))
+    errors.append(f"{stage} {reason}: {last_line(said)}".rstrip(": "))
     return False
-
-
-def _write(path: Path, document: Any) -> None:
-    """Whole or not at all."""
-    beside = path.with_name(f".{path.name}.part")
-    beside.write_text(json.dumps(document, indent=1) + "\n")
-    beside.replace(path)
 
 
 def _brief(result: dict[str, Any]) -> dict[str, Any]:

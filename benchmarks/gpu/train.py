@@ -16,8 +16,6 @@ import argparse
 import json
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -27,6 +25,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:] = [str(ROOT), *(one for one in sys.path if Path(one or ".").resolve() != Path(__file__).parent)]
+
+from benchmarks.gpu.children import run_child  # noqa: E402
 
 DATA = "fractal:classes=60,images=1000,validation=100,test=50,perturbation=0.1"
 _SAVING_S = 30.0
@@ -159,16 +159,11 @@ _HUNDRED = ("--networks", "100")
 
 def _within(seconds: float, arguments: list[str]) -> bool:
     """Run one of our commands; interrupt it when the time is over. Exits with its code where it failed."""
-    process = subprocess.Popen([sys.executable, str(ROOT / "cli.py"), *arguments])
-    try:
-        code = process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)
-        process.wait(2 * _SAVING_S)
-        return False
+    command = [sys.executable, str(ROOT / "cli.py"), *arguments]
+    code = run_child(command, seconds, saving_s=2 * _SAVING_S).code
     if code:
         sys.exit(code)
-    return True
+    return code == 0
 
 
 def _options() -> argparse.Namespace:

@@ -1,0 +1,61 @@
+"""GPU providers for the real ONNX Runtime: their sessions go to the stand-in, all others stay as they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def dress(real: Any) -> None:
+    on_cpu = real.InferenceSession
+
+    class Options(real.SessionOptions):
+        def __init__(self) -> None:
+            super().__init__()
+            self.entries: dict[str, str] = {}
+
+        def add_session_config_entry(self, key: str, value: str) -> None:
+            self.entries[key] = value
+            if key != "session.disable_cpu_ep_fallback":
+                super().add_session_config_entry(key, value)
+
+    class RunOptions(real.RunOptions):
+        def __init__(self) -> None:
+            super().__init__()
+            self.entries: dict[str, str] = {}
+            self.real = self
+
+        def add_run_config_entry(self, key: str, value: str) -> None:
+            self.entries[key] = value
+
+    class OrtValue:
+        @staticmethod
+        def ortvalue_from_numpy(array: Any, device: str = "cpu", number: int = 0) -> Any:
+            return real_value.ortvalue_from_numpy(array, "cpu", 0)
+
+        @staticmethod
+        def ortvalue_from_shape_and_type(shape: Any, kind: Any, device: str = "cpu", number: int = 0) -> Any:
+            return real_value.ortvalue_from_shape_and_type(shape, kind, "cpu", 0)
+
+    def session(model: Any, sess_options: Any = None, providers: Any = None, **more: Any) -> Any:
+        if not providers or isinstance(providers[0], str):
+            return on_cpu(model, sess_options, providers=providers, **more)
+        # These import ONNX Runtime themselves.
+        from onnxruntime_standin import Gpu
+        from stand_in_machine import MACHINE
+        from tensorrt_standin import MS_A_RUN
+
+        made = Gpu().session(model, sess_options, providers, more["enable_fallback"])
+        run = made.run_with_iobinding
+
+        def timed(binding: Any, options: Any) -> None:
+            MACHINE.now_ms += MS_A_RUN
+            run(binding, options)
+
+        made.run_with_iobinding = timed
+        return made
+
+    real_value, available = real.OrtValue, real.get_available_providers()
+    real.SessionOptions, real.RunOptions, real.OrtValue = Options, RunOptions, OrtValue
+    real.InferenceSession = session
+    real.get_available_providers = lambda: ["CUDAExecutionProvider", "TensorrtExecutionProvider", *available]
+    real.cuda_version = "13.0"
