@@ -18,7 +18,7 @@ from ponas_deploy.machines.nvidia import read_gpu
 PONAS = (sys.executable, str(ROOT / "cli.py"))
 PYTHON_M = (sys.executable, "-m")
 CONFIGS = ("torch:fp16:1", "onnxruntime-cuda:fp16:1", "torch:fp16:32", "onnxruntime-cuda:fp16:32")
-LATENCIES = ("60%", "40%", "80%", "20%", "100%")
+LATENCIES = ("60%", "80%", "100%", "50%", "70%")
 _KINDS = ("cuda", "nvidia", "onnx", "openvino", "tensorrt", "torch", "numpy", "ponas")
 _ASKED = {
     "nvidia-smi": ("nvidia-smi", "-q"),

@@ -1,0 +1,132 @@
+"""The first half hour on a GPU, on the stand-ins: real processes, real commands, no GPU.
+
+`gpu_standins/` is put before everything else on the path of all processes: `tensorrt`, `cuda.bindings` and
+`pynvml` are played there, ONNX Runtime gets GPU providers beside its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from benchmarks.gpu import first
+from benchmarks.gpu.children import run_child
+
+ROOT = Path(__file__).resolve().parents[2]
+ON_TIME = ("stopped after", "no time was left", "there was no time")
+
+
+@pytest.fixture
+def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    places = (Path(__file__).parent / "gpu_standins", ROOT / "tests" / "backends", ROOT)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, places)))
+    trtexec = tmp_path / "trtexec"
+    source = (ROOT / "tests" / "backends" / "stand_in_trtexec.py").read_text(encoding="utf-8")
+    trtexec.write_text(f"#!{sys.executable} -SE\n{source}", encoding="utf-8")
+    trtexec.chmod(0o755)
+    monkeypatch.setenv("PONAS_TRTEXEC", str(trtexec))
+    monkeypatch.setenv("STAND_IN_LOG", str(tmp_path / "log"))
+    return tmp_path / "out"
+
+
+def run(out: Path, *more: str) -> tuple[dict[str, dict[str, Any]], subprocess.CompletedProcess[str]]:
+    """The rows of the summary by step, and what the command printed."""
+    command = [sys.executable, "-m", "benchmarks.gpu.first", "--out", str(out), "--resolution", "32", *more]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads((out / "summary.json").read_text())
+    last = json.loads(done.stdout.splitlines()[-1])
+    assert last["steps"] == {row["step"]: row["state"] for row in summary["steps"]}
+    return {row["step"]: row for row in summary["steps"]}, done
+
+
+def result(out: Path, step: str) -> dict[str, Any]:
+    [folder] = out.glob(f"*-{step}")
+    return dict(json.loads((folder / "result.json").read_text()))
+
+
+def test_a_step_that_crashes_or_hangs_costs_itself_and_is_gone_on_with(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAND_IN_MISHAP", "layers:crash,clocks:hang")
+    asked = ("--steps", "cuda,layers,clocks", "--minutes", "0.8")
+    rows, done = run(out, *asked)
+    assert rows["cuda"]["state"] == "done"
+    assert (rows["layers"]["state"], rows["layers"]["reason"][:16]) == ("failed", "ended by SIGKILL")
+    assert (rows["clocks"]["state"], rows["clocks"]["reason"][:13]) == ("failed", "stopped after")
+    assert "15 other machines" in done.stdout
+    assert "unlike GPUs" in " ".join(done.stdout.split())
+    before = rows["cuda"]
+    monkeypatch.delenv("STAND_IN_MISHAP")
+    rows, done = run(out, *asked)
+    assert [rows[name]["state"] for name in ("cuda", "layers", "clocks")] == ["done"] * 3
+    assert rows["cuda"] == before, "what is done is not run again"
+    assert "01-cuda" not in done.stdout.split("NVIDIA Stand-in")[0]
+    assert result(out, "cuda")["gpu"] == "NVIDIA Stand-in"
+    assert {row["key"] for row in result(out, "layers")["rows"]} == {"fp16", "int8"}
+    assert {row["sm_mhz"] for row in result(out, "clocks")["rows"]} == {1000}
+
+
+@pytest.mark.slow
+def test_it_runs_to_its_end(out: Path) -> None:
+    """Every step, in so little time that some are stopped by it: nothing else may stop one."""
+    rows, done = run(out, "--minutes", "1.5")
+    assert list(rows) == [step.name for step in first.STEPS]
+    for row in rows.values():
+        late = any(words in row["reason"] for words in ON_TIME)
+        assert row["state"] in ("done", "unfinished") or late, (row, done.stdout)
+    quick = ("cuda", "layers", "memory", "clocks", "builds", "rebuilt")
+    assert {name: rows[name]["state"] for name in quick} == dict.fromkeys(quick, "done")
+
+
+def test_results_of_another_device_or_of_something_else_are_refused(out: Path) -> None:
+    out.mkdir()
+    for text, words in (
+        (
+            '{"device": "nvidia-h200", "steps": []}',
+            "results of nvidia-h200, and this is nvidia-stand-in",
+        ),
+        ("[]", "summary.json is no summary of this command"),
+    ):
+        (out / "summary.json").write_text(text)
+        command = [sys.executable, "-m", "benchmarks.gpu.first", "--out", str(out), "--minutes", "0.5"]
+        done = subprocess.run(
+            [*command, "--steps", "record"], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+        assert words in done.stderr
+        assert (out / "summary.json").read_text() == text
+    done = subprocess.run(
+        [*command, "--steps", "what"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "no step is called what: there are record, cuda, tests" in done.stderr
+
+
+def test_nothing_that_a_child_started_outlives_it(tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    starts = (
+        "import subprocess, sys; started = subprocess.Popen([sys.executable, '-c', 'import time;"
+        f" time.sleep(60)'], start_new_session=True); open({str(note)!r}, 'w').write(str(started.pid));"
+    )
+    ended = run_child([sys.executable, "-c", f"{starts} started.wait()"], 2.0)
+    assert (ended.code, ended.fault) == (None, f"stopped after {ended.seconds:.0f} s")
+    assert not psutil.pid_exists(int(note.read_text()))
+    assert run_child([sys.executable, "-c", "raise SystemExit(3)"], 20.0).fault == "ended with 3"
+
+
+def test_a_child_that_is_interrupted_may_save(tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    saves = (
+        "import time\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n"
+        f"    open({str(note)!r}, 'w').write('saved')\n"
+    )
+    assert run_child([sys.executable, "-c", saves], 1.5, saving_s=20.0).code is None
+    assert note.read_text() == "saved"
