@@ -11,13 +11,14 @@ from typing import Any
 
 from benchmarks.gpu.children import ROOT
 from benchmarks.gpu.first_task import StepError, Task
+from benchmarks.gpu.networks import fastest_precision
 from ponas_deploy.backends._cuda import Cuda
 from ponas_deploy.machines.gpu import this_gpu
 from ponas_deploy.machines.nvidia import read_gpu
 
 PONAS = (sys.executable, str(ROOT / "cli.py"))
 PYTHON_M = (sys.executable, "-m")
-CONFIGS = ("torch:fp16:1", "onnxruntime-cuda:fp16:1", "torch:fp16:32", "onnxruntime-cuda:fp16:32")
+BACKENDS, BATCHES = ("torch", "onnxruntime-cuda"), (1, 32)
 LATENCIES = ("60%", "80%", "100%", "50%", "70%")
 _KINDS = ("cuda", "nvidia", "onnx", "openvino", "tensorrt", "torch", "numpy", "ponas")
 _ASKED = {
@@ -127,10 +128,12 @@ def torch(task: Task) -> None:
 
 def tables(task: Task) -> None:
     """Certified tables, fronts and budgets met through torch and ONNX Runtime, batch 1 and 32."""
-    waiting = list(CONFIGS)
+    names = [f"{backend}:{batch}" for batch in BATCHES for backend in BACKENDS]
 
-    def certified(config: str) -> dict[str, Any]:
-        share_s = task.left_s / len(waiting[waiting.index(config) :])
+    def certified(wanted: str) -> dict[str, Any]:
+        share_s = task.left_s / len(names[names.index(wanted) :])
+        backend, batch = wanted.split(":")
+        config = f"{backend}:{fastest_precision(backend)}:{batch}"
         name = config.replace(":", "-")
         out = ("--out", str(task.folder / name), "--minutes", f"{max(20.0, share_s) / 60:.3f}")
         asked = ("--configs", config, "--resolution", str(task.resolution))
@@ -140,7 +143,7 @@ def tables(task: Task) -> None:
             raise StepError(result["errors"][-1])
         return {"result": result}
 
-    rows = task.each(CONFIGS, certified)
+    rows = task.each(names, certified)
     said = [
         f"{row['key']} {row['result']['met_again']}/{row['result']['budgets']} met"
         for row in rows

@@ -72,6 +72,12 @@ class Config:
         return replace(self.plan, min_rounds=_FRESH_ROUNDS, max_rounds=_FRESH_ROUNDS)
 
 
+def fastest_precision(backend: str, device: str | None = None) -> str:
+    """The fastest kind of precision that a backend has here."""
+    there = Config(backend, "fp32", 1).build(device).precisions()
+    return "fp16" if "fp16" in there else there[-1]
+
+
 def open_network(backend: Backend, config: Config, architecture: Architecture) -> Session:
     return backend.load(network_bytes(architecture, config.batch), config.settings)
 

@@ -9,7 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.gpu.networks import STOCK, Config, interleaved, open_network, open_stock, quick_ms
+from benchmarks.gpu.networks import (
+    STOCK,
+    Config,
+    fastest_precision,
+    interleaved,
+    open_network,
+    open_stock,
+    quick_ms,
+)
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.backends.torch import LAYOUTS
 from ponas_deploy.profiling.models import block_model, blocks_of
@@ -51,12 +59,6 @@ def _lines(value: Any) -> str:
     )
 
 
-def _best(device: str | None) -> str:
-    """The fastest kind of precision that is there."""
-    there = Config("torch", "fp32", 1).build(device).precisions()
-    return "fp16" if "fp16" in there else there[-1]
-
-
 def versions(resolution: int, device: str | None) -> dict[str, str]:
     backend = Config("torch", "fp32", 1).build(device)
     return {**dict(backend.environment()), **dict(backend.reading().conditions())}
@@ -92,7 +94,7 @@ def layouts(resolution: int, device: str | None) -> dict[str, float]:
 
 def cells(resolution: int, device: str | None) -> dict[str, Any]:
     """Seconds to load a cell, first and again, and the range of what cells take."""
-    space, precision = build_space("ponas", resolution), _best(device)
+    space, precision = build_space("ponas", resolution), fastest_precision("torch", device)
     backend, seconds, taken = Config("torch", precision, 1).build(device), [], []
     blocks = blocks_of(space)
     for key in list(blocks)[:: len(blocks) // CELLS]:
@@ -111,7 +113,7 @@ def timing(resolution: int, device: str | None) -> dict[str, Any]:
     architecture = parse_architecture("PONAS-A", build_space("ponas", resolution))
     found: dict[str, Any] = {}
     for name in ("torch", "torch-eager"):
-        config = Config(name, _best(device), 1, resolution)
+        config = Config(name, fastest_precision("torch", device), 1, resolution)
         with open_network(config.build(device), config, architecture) as session:
             found[f"{name} ms"] = round(quick_ms(session), 4)
             found[f"{name} launch_us"] = round(session.launch_ns / 1e3, 1)
@@ -123,14 +125,17 @@ def timing(resolution: int, device: str | None) -> dict[str, Any]:
 
 def noise(resolution: int, device: str | None) -> dict[str, Any]:
     """The published networks in rounds: their medians, and how well those repeat."""
-    space, config = build_space("ponas", resolution), Config("torch", _best(device), 1, resolution)
+    space, config = (
+        build_space("ponas", resolution),
+        Config("torch", fastest_precision("torch", device), 1, resolution),
+    )
     backend = config.build(device)
     sessions = {n: open_network(backend, config, parse_architecture(n, space)) for n in published()}
     return {"sample_ns": config.plan.sample_ns, **interleaved(sessions, config.second_plan)}
 
 
 def stock(resolution: int, device: str | None) -> dict[str, float]:
-    config = Config("torch", _best(device), 1, resolution)
+    config = Config("torch", fastest_precision("torch", device), 1, resolution)
     backend, found = config.build(device), {}
     for name in STOCK:
         with open_stock(backend, config, name) as session:
@@ -144,8 +149,8 @@ def compiled(resolution: int, device: str | None) -> dict[str, Any]:
     key, found = space.cell(3, 4).key, {}
     proto = block_model(key, blocks_of(space)[key], 1)
     for name in ("torch", "torch-compile"):
-        backend, start = Config(name, _best(device), 1).build(device), time.monotonic()
-        with backend.load(proto, RunSettings(_best(device))) as session:
+        backend, start = Config(name, fastest_precision("torch", device), 1).build(device), time.monotonic()
+        with backend.load(proto, RunSettings(fastest_precision("torch", device))) as session:
             loaded = time.monotonic() - start
             found[name] = f"{1e3 * quick_ms(session):.2f} us, loaded in {loaded:.1f} s"
     return found

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from ponas_deploy.backends import registry
 from ponas_deploy.boards.link import BoardError
+from ponas_deploy.checks.gpu import GPU_CHECKS
 from ponas_deploy.checks.noise_floor import NoiseFloor, measure_noise_floor
 from ponas_deploy.errors import MeasurementError
 from ponas_deploy.files.findings import SEVERITIES, Finding, Severity, most_severe
@@ -329,6 +330,7 @@ CHECKS: tuple[Check, ...] = (
     power_mode,
     governor,
     gpu_clock,
+    *GPU_CHECKS,
     turbo,
     shared_cores,
     memory,

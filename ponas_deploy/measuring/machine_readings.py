@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ponas_deploy.machines.conditions import Reading, read_conditions
+from ponas_deploy.machines.gpu_state import GpuState, read_gpu_state
 from ponas_deploy.machines.machine import Machine, memory_mib, this_machine
 from ponas_deploy.machines.system_files import ROOT
 from ponas_deploy.measuring.interference import Round, between, take_snapshot
@@ -56,6 +57,7 @@ class MachineReadings:
     battery_pct: float | None = None
     available_mib: int | None = None
     swapped_mib: int = 0
+    gpu: GpuState | None = None
 
 
 def read_machine(seconds: float = 1.0, root: Path = ROOT) -> MachineReadings:
@@ -77,6 +79,7 @@ def read_machine(seconds: float = 1.0, root: Path = ROOT) -> MachineReadings:
         battery_pct=battery_pct(root),
         available_mib=memory_mib("available"),
         swapped_mib=swapped_mib(root),
+        gpu=read_gpu_state(root),
     )
 
 
