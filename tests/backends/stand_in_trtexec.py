@@ -15,6 +15,8 @@ from pathlib import Path
 VERSION = int(os.environ.get("STAND_IN_VERSION", "100300"))
 MISHAP = os.environ.get("STAND_IN", "")
 MAGIC = b"ptrt"
+# Engines of `tensorrt_standin.py` too: the real ones are of one format.
+MARKS = (MAGIC, b"plan of the stand-in\n")
 STAMP = "[11/20/2026-12:00:00]"
 BOTH = (
     *("--onnx", "--saveEngine", "--loadEngine", "--timingCacheFile", "--maxAuxStreams", "--skipInference"),
@@ -77,7 +79,7 @@ def build(found: dict[str, str]) -> None:
 
 def infer(found: dict[str, str]) -> None:
     content = Path(found["--loadEngine"]).read_bytes()
-    if not content.startswith(MAGIC):
+    if not content.startswith(MARKS):
         say(OTHER_ENGINE)
         finish("FAILED")
     if "--exportOutput" in found:

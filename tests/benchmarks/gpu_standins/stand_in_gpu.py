@@ -6,6 +6,20 @@ from pathlib import Path
 from typing import Any
 
 
+class Binding:
+    """Knows whether there is an input that was not computed yet: a thousand runs of one are the same."""
+
+    def __init__(self, real: Any) -> None:
+        self.real, self.is_new = real, True
+
+    def synchronize_inputs(self) -> None:
+        self.is_new = True
+        self.real.synchronize_inputs()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+
 def dress(real: Any) -> None:
     on_cpu = real.InferenceSession
 
@@ -51,9 +65,12 @@ def dress(real: Any) -> None:
 
         def timed(binding: Any, options: Any) -> None:
             MACHINE.now_ms += took_ms
-            run(binding, options)
+            if binding.is_new:
+                run(binding.real, options)
+                binding.is_new = False
 
-        made.run_with_iobinding = timed
+        bind = made.io_binding
+        made.run_with_iobinding, made.io_binding = timed, lambda: Binding(bind())
         return made
 
     real_value, available = real.OrtValue, real.get_available_providers()
