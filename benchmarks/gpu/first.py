@@ -48,7 +48,7 @@ STEPS = (
     Step(1, "cuda", "first_machine.cuda", 15),
     Step(2, "tests", "first_machine.tests", 90),
     Step(3, "linearity", "first_timing.linearity", 60),
-    Step(4, "capture", "first_engines.capture", 180),
+    Step(4, "capture", "first_engines.capture", 150),
     Step(5, "numbers", "first_engines.numbers", 75),
     Step(6, "layers", "first_engines.layers", 45),
     Step(7, "memory", "first_engines.memory", 75),
@@ -56,10 +56,10 @@ STEPS = (
     Step(9, "builds", "first_engines.builds", 75),
     Step(10, "trtexec", "first_timing.against_trtexec", 45),
     Step(11, "rebuilt", "first_engines.rebuilt", 75),
-    Step(12, "product", "first_machine.product", 240),
+    Step(12, "product", "first_machine.product", 300),
     Step(13, "onnxruntime", "first_timing.onnxruntime", 45),
     Step(14, "torch", "first_machine.torch", 90),
-    Step(16, "tables", "first_machine.tables", 320),
+    Step(16, "tables", "first_machine.tables", 300),
 )
 NOT_RUN = {
     "1 cuda": "other bindings: pip install 'cuda-bindings==12.8.*' (JetPack 6) in another environment, then"
