@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from math import inf
 from pathlib import Path
 from time import sleep
@@ -237,12 +238,14 @@ def _timed(engine: Path, found: Verification, place: Place) -> Verification:
     manifest = found.manifest
     backend, known = manifest.conditions.backend, manifest.measured
     core_ns = known.core_ns if known else 0.0
-    timing = time_engine(engine, backend, manifest.settings, core_ns, place=place, energy=True)
+    timed = partial(time_engine, engine, backend, manifest.settings, place=place)
+    timed = partial(timed, back_to_back=known is not None and known.back_to_back)
+    timing = timed(core_ns, energy=True)
     found = replace(found, timing=timing)
     if found.meets_budget:
         return found  # what other limits are on is no matter of the moment
     sleep(RETRIES.later_s)
-    later = time_engine(engine, backend, manifest.settings, timing.core_ns, place=place)
+    later = timed(timing.core_ns)
     alone = replace(found, timing=later)
     if found.verdict == CANNOT_BE_TOLD and alone.verdict != CANNOT_BE_TOLD:
         return alone  # what was disturbed the first time says nothing of the engine

@@ -325,11 +325,11 @@ class OfDevice:
 def with_limits(command: Callable[..., None]) -> Callable[..., None]:
     """The command with an option for the limit of each cost in place of `limits: Limits, own: OwnLimits`.
 
-    The options are the rows of `search.costs.COSTS`, in their order, and `--fps` behind that of the latency,
-    which it stands for. What depends on the device may be limited for one of several (`a=20ms`): those are
-    the command's `own`. That file loads nothing heavy, which `ponas --help` must not wait for.
+    The options are the rows of `search.costs.COSTS`, in their order, and the rates behind that of the
+    latency, which they stand for. What depends on the device may be limited for one of several (`a=20ms`):
+    those are the command's `own`. That file loads nothing heavy, which `ponas --help` must not wait for.
     """
-    from ponas_deploy.search.costs import COSTS, FRAMES
+    from ponas_deploy.search.costs import COSTS, LATENCY, LATENCY_RATES
     from ponas_deploy.search.notation import Limit
 
     hints = get_type_hints(command, localns={"Limit": Limit}, include_extras=True)
@@ -338,8 +338,8 @@ def with_limits(command: Callable[..., None]) -> Callable[..., None]:
     columns: dict[str, CostColumn | Rate] = {}
     for column in COSTS:
         columns[column.keyword] = column
-        if column is FRAMES.column:
-            columns[FRAMES.keyword] = FRAMES
+        if column is LATENCY:
+            columns.update((rate.keyword, rate) for rate in LATENCY_RATES)
     options = {
         name: Annotated[list[OfDevice] | None, _own_limit_option(column)]
         if _is_on_device(column)

@@ -314,6 +314,14 @@ def missed(budget: Budget, attempts: Sequence[Attempt]) -> BudgetError:
         return of_checked
     asked, fastest = budget.latency_ms or 0.0, min(attempts, key=lambda attempt: attempt.measured_ms)
     least = fastest.measured_ms
+    timing, made_at = fastest.timing, fastest.conditions
+    if timing and timing.back_to_back:
+        images = 1e3 * made_at.batch * made_at.streams
+        text = (
+            f"no engine met {images / asked:.4g} images/s in {len(attempts)} tries: the fastest one measured"
+            f" {images / least:.4g}. Ask for that or less, or profile again."
+        )
+        return BudgetError(text, LATENCY.name, asked, least)
     text = (
         f"no engine met {LATENCY.shown(asked)} in {len(attempts)} tries: the fastest one measured"
         f" {LATENCY.shown(least, up=True)}."

@@ -26,7 +26,7 @@ from ponas_deploy.profiling.progress import OnProgress
 from ponas_deploy.profiling.tables_for import tables_over
 from ponas_deploy.profiling.target import Target
 from ponas_deploy.search.budget import binds_nothing
-from ponas_deploy.search.costs import Amount, limits_of
+from ponas_deploy.search.costs import LATENCY, Amount, limits_of
 from ponas_deploy.tables.margin import CONFIDENCE
 from ponas_deploy.tables.quality import made_while_busy
 from ponas_deploy.tables.store import StoredTable
@@ -96,7 +96,8 @@ def deploy(
             a build is, and with every network before and after it is timed.
         **limits: at most so much of a column, in its unit: `latency_ms`, `macs`, `params`, `bytes`; or as a
             text such as `latency="60%"` (of the latency above which nothing is won) or `params="5.1M"`.
-            `fps=50` is at least so many frames per second, at the batch of the tables, in place of a latency.
+            `fps=50` is at least so many frames per second, at the batch of the tables, in place of a latency;
+            `throughput=50` so many images per second, measured of inferences one right after another.
 
     Returns: the engine, with its architecture and its measured latency in milliseconds.
 
@@ -169,6 +170,10 @@ def prepared(wanted: Wanted, target: Target, place: Place | None) -> Task:
         asked.on_note(note)
     refuse_impossible([(one.space, one.accuracy.table) for one in each], wanted.limits, asked.method)
     tables, warnings = _tables(wanted, spaces, target, place)
+    on_latency = wanted.limits.get(LATENCY.name)
+    throughput = on_latency.amount if on_latency and on_latency.is_throughput else None
+    if throughput and asked.percentile != 50:
+        raise PonasError("a percentile is of single inferences: not with a limit on throughput.")
     limits_there = budget_of(wanted.limits, tables, each)
     if text := binds_nothing([stored.table.grid for stored in tables], limits_there.latency_ms):
         asked.on_note(text)
@@ -186,6 +191,7 @@ def prepared(wanted: Wanted, target: Target, place: Place | None) -> Task:
         percentile=asked.percentile,
         warnings=(*warnings, *warnings_of(each)),
         further=tuple(further),
+        throughput=throughput,
     )
 
 

@@ -86,7 +86,8 @@ class EngineDocument:
     the accuracy table only ranks, too. Weights that were not `trained` are random. `resolution` is that of
     the input in pixels, `engine` is the folder, `verdict` says whether the measured latency meets the budget.
     The costs of the network follow, by the names of their columns. `engine_bytes` is what the engine's files
-    take, `checked` the limits besides latency that were checked on the engine.
+    take, `checked` the limits besides latency that were checked on the engine, `throughput` the images a
+    second that were asked for.
     """
 
     method: str | UnsetType = UNSET
@@ -121,6 +122,7 @@ class EngineDocument:
     files: tuple[str, ...]
     engine_bytes: int | None
     checked: tuple[str, ...]
+    throughput: float | None
 
 
 def engine_document_type() -> type[EngineDocument]:
@@ -156,6 +158,7 @@ def engine_document(manifest: Manifest, folder: Path) -> EngineDocument:
         files=tuple(file.name for file in manifest.files),
         engine_bytes=manifest.engine_bytes or None,
         checked=manifest.checked,
+        throughput=manifest.throughput,
     )
 
 

@@ -231,6 +231,7 @@ def _manifest(task: Task, attempt: Attempt, tries: int, reranker: Reranker | Non
         ),
         measured=attempt.timing,
         tries=tries,
+        throughput=task.throughput,
         checked=tuple(one.name for one in attempt.checked if one.limit is not None),
         tables=(_used(attempt.stored), _used(task.accuracy)),
         shortlist=reranker.entries(choice.choices) if reranker else (),

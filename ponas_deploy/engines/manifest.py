@@ -63,7 +63,8 @@ class Manifest:
     `class_names` are in the order of its outputs, where the weights say it. `batch_norm` says whether the
     statistics were recalibrated for this network; empty for weights that are its own. Weights that were not
     `trained` are random ones. `checked` are the limits besides latency that were checked on the engine, by
-    the names of their columns.
+    the names of their columns. `throughput` are the images a second that were asked for: the latency budget
+    is what follows from it.
     """
 
     space: SpaceKey
@@ -89,6 +90,7 @@ class Manifest:
     batch_norm: str = ""
     trained: bool = True
     checked: tuple[str, ...] = ()
+    throughput: float | None = None
 
     @classmethod
     def of(cls, architecture: Architecture, conditions: Conditions, weights: str, created: str) -> Manifest:

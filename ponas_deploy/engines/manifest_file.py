@@ -119,6 +119,7 @@ class ManifestDocument:
     status: str = ""
     verdict: Verdict | None = None
     checked: tuple[str, ...] = ()
+    throughput: AboveZero | None = None
 
 
 def upgraded(document: dict[str, Any]) -> dict[str, Any]:

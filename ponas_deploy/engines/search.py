@@ -121,7 +121,15 @@ class Search:
         conditions = attempt.conditions
         settings = run_settings(conditions)
         engine, core_ns = self.engine(attempt), self._core_ns(attempt)
-        return time_engine(engine, conditions.backend, settings, core_ns, place=self.place, energy=energy)
+        return time_engine(
+            engine,
+            conditions.backend,
+            settings,
+            core_ns,
+            place=self.place,
+            back_to_back=self.task.throughput is not None,
+            energy=energy,
+        )
 
     def _try(self, start: float, tries: int, timeout_s: float) -> None:
         """Build and time networks until nothing is expected of another one, or patience is used up.

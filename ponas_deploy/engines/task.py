@@ -120,7 +120,8 @@ class Task:
     decide. `warnings` are what is known against the tables besides what they hold; `tables_doubted` says
     whether `trusting` found any of the tables. Where tables are of several resolutions, `further` holds what
     differs at those that are not the space's. `only` is the one network that may be chosen, where another
-    search chose it: what is left to choose is the table, which is a runtime and a precision.
+    search chose it: what is left to choose is the table, which is a runtime and a precision. `throughput` are
+    the images a second that were asked for, None where the budget is on single inferences.
     """
 
     tables: tuple[StoredTable, ...]
@@ -138,6 +139,7 @@ class Task:
     further: tuple[AtResolution, ...] = ()
     tables_doubted: bool = False
     only: Specialization | None = None
+    throughput: float | None = None
 
     def of(self, stored: StoredTable) -> Task:
         """The task at the resolution of one of its tables."""

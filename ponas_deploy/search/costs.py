@@ -15,7 +15,7 @@ from math import ceil, floor, inf, log10
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from ponas_deploy.errors import PonasError, TableMismatchError, UnknownNameError
-from ponas_deploy.search.notation import COUNTS, LATENCIES, RATES, SIZES, Limit, Notation
+from ponas_deploy.search.notation import COUNTS, LATENCIES, RATES, SIZES, THROUGHPUTS, Limit, Notation
 
 if TYPE_CHECKING:
     from ponas_deploy.tables.grid import Grid
@@ -288,6 +288,16 @@ FRAMES = Rate(
     RATES,
     "At least so many frames per second instead of --latency: a batch of B may take 1000 B / COUNT ms.",
 )
+THROUGHPUT = Rate(
+    "throughput",
+    "--throughput",
+    LATENCY,
+    "COUNT",
+    THROUGHPUTS,
+    "At least so many images per second, measured of inferences one right after another at --batch.",
+)
+LATENCY_RATES = FRAMES, THROUGHPUT
+"""What may be asked for instead of a latency."""
 
 COSTS: tuple[CostColumn, ...] = (LATENCY, MACS, PARAMS, BYTES, MEMORY)
 """All of them; of networks that lose the same, the one is chosen that has least of the first limited cost."""
@@ -345,9 +355,9 @@ def _with_fields(document: Any, names: tuple[str, ...]) -> Any:
 
 
 def limit_options() -> str:
-    """The options that ask for limits: `--latency, --fps, --flops, --params or --size`."""
+    """The options that ask for limits: `--latency, --fps, --throughput, ..., --size or --memory`."""
     first, *others, last = (column.option for column in COSTS)
-    others = [first, FRAMES.option, *others]
+    others = [first, *(rate.option for rate in LATENCY_RATES), *others]
     return f"{', '.join(others)} or {last}"
 
 
@@ -359,9 +369,10 @@ def limits_of(*given: Mapping[str, Amount] | None) -> dict[str, Limit]:
     on one column.
     """
     keywords = {column.keyword: column for column in COSTS}
+    rates = {rate.keyword: rate for rate in LATENCY_RATES}
     found: dict[str, Limit] = {}
     for name, amount in (pair for limits in given if limits for pair in limits.items()):
-        rate = FRAMES if name == FRAMES.keyword else None
+        rate = rates.get(name)
         column = rate.column if rate else keywords.get(name) or cost_column(name)
         if column.name in found:
             raise PonasError(f"{column.name} is limited twice: give one limit.")
@@ -374,8 +385,9 @@ def _limit(notation: Notation, amount: Amount) -> Limit:
         return amount
     if isinstance(amount, str):
         return notation.parse(amount)
-    if notation is RATES and not 0 < amount < inf:
-        raise PonasError(f"{amount:g} frames per second: ask for a number above zero.")
+    if notation in (RATES, THROUGHPUTS) and not 0 < amount < inf:
+        what = "frames" if notation is RATES else "images"
+        raise PonasError(f"{amount:g} {what} per second: ask for a number above zero.")
     return Limit(amount, notation.unit)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from searchspace.errors import PonasError
 
 FPS = "fps"
+IMAGES_PER_S = "images/s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +32,19 @@ class Limit:
         """Whether it is a percentage of the most that helps."""
         return self.unit == "%"
 
-    def value(self, most: float, batch: int = 1) -> float:
+    @property
+    def is_throughput(self) -> bool:
+        """Whether it is on throughput, which is measured of inferences one right after another."""
+        return self.unit == IMAGES_PER_S
+
+    def value(self, most: float, batch: int = 1, streams: int = 1) -> float:
         """The limit as a number, where more than `most` buys nothing.
 
-        Frames per second are a latency in ms: that of `batch` images, so many times a second.
+        Frames per second are a latency in ms: that of `batch` images, so many times a second. Throughput is
+        one too: that of `batch` images on each of `streams` at once.
         """
+        if self.is_throughput:
+            return 1e3 * batch * streams / self.amount
         if self.unit == FPS:
             return 1e3 * batch / self.amount
         return most * self.amount / 100 if self.relative else self.amount
@@ -105,6 +114,12 @@ RATES = Notation(
     "a bare number, or fps behind it",
     (("", 1.0), ("FPS", 1.0)),
     FPS,
+)
+THROUGHPUTS = Notation(
+    "a throughput such as 500 or 29.97",
+    "a bare number: images a second",
+    (("", 1.0), ("IMAGES/S", 1.0)),
+    IMAGES_PER_S,
 )
 COUNTS = Notation(
     "a count such as 5.1M, 330M or 1.2G",

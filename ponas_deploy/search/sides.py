@@ -92,14 +92,16 @@ def budget_over(limits: Mapping[str, Limit], sides: Sequence[Side]) -> Budget:
     latencies = [side.latency for side in sides]
     if any(limit.unit == FPS for limit in limits.values()):
         _refuse_streams(latencies)
-    batch = max((table.conditions.batch for table in latencies if table.conditions), default=1)
+    made_at = [table.conditions for table in latencies if table.conditions]
+    batch = max((one.batch for one in made_at), default=1)
+    streams = max((one.streams for one in made_at), default=1)
     found = {}
     for name, limit in limits.items():
         column, most = cost_column(name), 0.0
         if limit.relative:
             least = min(side.least_pp for side in sides)
             most = min(side.most_useful(column) for side in sides if side.least_pp <= least + _EQUAL_PP)
-        found[name] = limit.value(most, batch)
+        found[name] = limit.value(most, batch, streams)
         if limit.relative:
             _refuse_below_all(column, limit, most, sides)
     return Budget(**found)

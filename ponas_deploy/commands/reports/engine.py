@@ -58,6 +58,7 @@ def deployment_report(deployment: Deployment, space: str = "", trained: str = ""
     rows = _facts(f"Engine for {chosen.conditions.text}")
     _space(rows, manifest, space)
     _asked(rows, chosen.choice.budget, manifest.percentile)
+    _asked_throughput(rows, manifest)
     if chosen.margin:
         rows.add_row("margin before measuring", chosen.margin.text)
     rows.add_row("predicted latency", f"{digits(chosen.choice.predicted_ms)} ms")
@@ -87,6 +88,7 @@ def manifest_report(manifest: Manifest, folder: Path, space: str = "", trained: 
     _space(rows, manifest, space)
     budget = Budget(**dict(manifest.budget))
     _asked(rows, budget, manifest.percentile)
+    _asked_throughput(rows, manifest)
     predicted = dict(manifest.predicted)
     if predicted.get("margin"):
         kept = f"{100 * predicted['confidence']:g} % of networks"
@@ -155,6 +157,11 @@ def _asked(rows: Table, budget: Budget, percentile: int = 50) -> None:
         rows.add_row("asked", ", ".join(limits))
 
 
+def _asked_throughput(rows: Table, manifest: Manifest) -> None:
+    if manifest.throughput:
+        rows.add_row("asked throughput", f"at least {manifest.throughput:g} images/s, which is that latency")
+
+
 def _measured(rows: Table, timing: EngineTiming, limit_ms: float | None, manifest: Manifest) -> None:
     percentile = manifest.percentile
     shown = sorted({50, 95, 99, percentile})
@@ -168,8 +175,9 @@ def _measured(rows: Table, timing: EngineTiming, limit_ms: float | None, manifes
         verdict.append(f"  p{percentile}: {share}{'' if told else ', cannot be told'}", style=style)
     rows.add_row("measured latency", verdict)
     over = f" over {timing.span_s:.0f} s" if timing.span_s >= 1 else ""
+    taken = "means of inferences in a row" if timing.back_to_back else "inferences"
     spread_pct, processes = timing.spread_pct(percentile), len(timing.processes_ns)
-    floor = f"{spread_pct:.1f} % between {processes} fresh processes{over}, {timing.runs} inferences"
+    floor = f"{spread_pct:.1f} % between {processes} fresh processes{over}, {timing.runs} {taken}"
     if timing.reproducibility_pct > spread_pct:
         floor = f"{timing.reproducibility_pct:.1f} %, as the machine's speed varies; {floor}"
     rows.add_row("noise floor", floor)
