@@ -33,7 +33,7 @@ from searchspace.space import Space
 Count: TypeAlias = Callable[[tuple[Op, ...], Shape], int]
 """What operations cost on an input of a shape; costs add up over the parts of a network."""
 
-_FLOAT32_BYTES = 4
+FLOAT32_BYTES = 4
 
 
 def count_bytes(ops: tuple[Op, ...], shape: Shape | None = None) -> int:
@@ -43,7 +43,7 @@ def count_bytes(ops: tuple[Op, ...], shape: Shape | None = None) -> int:
         for parameter in parameters(ops, "")
         if parameter.role in ("weight", "bias", "norm_bias")
     )
-    return _FLOAT32_BYTES * folded
+    return FLOAT32_BYTES * folded
 
 
 def count_macs(ops: tuple[Op, ...], shape: Shape) -> int:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from searchspace.architecture import Architecture
-from searchspace.cost import COUNTERS, count_bytes, count_macs, network_cost
+from searchspace.cost import COUNTERS, FLOAT32_BYTES, count_bytes, count_macs, network_cost
 from searchspace.errors import UnknownNameError
 from searchspace.ops import Op, Shape, count_params, stride_of
 from searchspace.space import HEAD, STEM
+from searchspace.spaces.spos import FIGURES
+from searchspace.zoo import PublishedFigures, published_network
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,23 @@ class Description:
     def bytes(self) -> int:
         """Bytes of the deployed float32 weights, batch norm folded."""
         return sum(part.bytes for part in self.parts)
+
+    @property
+    def deployed_params(self) -> int:
+        """Values of the deployed network, batch norm folded into a bias a channel."""
+        return self.bytes // FLOAT32_BYTES
+
+    @property
+    def published(self) -> PublishedFigures | None:
+        """What its source states of the network; None where nobody is known to have published it."""
+        return published_figures(self.architecture)
+
+
+def published_figures(architecture: Architecture) -> PublishedFigures | None:
+    """What its source states of a network of a space to search, or of one that is a space of its own."""
+    space = architecture.space.name
+    network = published_network(space)
+    return network.figures if network else FIGURES.get((space, architecture.name))
 
 
 def describe(architecture: Architecture, counter: str | None = None) -> Description:
@@ -97,7 +116,9 @@ class PartDocument:
 class DescriptionDocument:
     """What `ponas describe --json` prints: the network, its totals, and its parts in order.
 
-    `flops` is what the `counter` of another project says; both are None without one.
+    `flops` is what the `counter` of another project says; both are None without one. `params` are those that
+    are trained, `deployed_params` those of an engine, as `ponas compare --device` counts them: batch norm is
+    folded into a bias a channel. `published` is what the network's source states of it, None without one.
     """
 
     space: str
@@ -112,6 +133,8 @@ class DescriptionDocument:
     layers: tuple[PartDocument, ...]
     counter: str | None
     flops: int | None
+    deployed_params: int
+    published: PublishedFigures | None
 
 
 def description_document(description: Description) -> DescriptionDocument:
@@ -131,6 +154,8 @@ def description_document(description: Description) -> DescriptionDocument:
         tuple(map(_part_document, description.parts)),
         description.counter,
         description.flops,
+        description.deployed_params,
+        description.published,
     )
 
 

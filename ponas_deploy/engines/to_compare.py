@@ -38,12 +38,14 @@ from ponas_deploy.tables.latency import Conditions
 from ponas_deploy.tables.store import StoredAccuracy, find_table
 from ponas_deploy.tables.top1 import PredictedTop1
 from searchspace.architecture import Architecture, parse_architecture
+from searchspace.description import published_figures
 from searchspace.space import Space
 from searchspace.spaces import build_space
 from searchspace.zoo import published_network, published_networks
 
 IMAGES = "ImageNet"
 """The images that published top-1 are of: a top-1 predicted of others is not put beside them."""
+PUBLISHED_CLASSES = 1000
 _NO_FILE = Path()
 """In place of the file of an accuracy table where a space has none."""
 
@@ -183,9 +185,17 @@ def _of_space(
     predicted: PredictedTop1 | None,
 ) -> Model:
     space = architecture.space
-    top1 = _top1(predicted, losses, space)
+    top1 = _published_top1(architecture) or _top1(predicted, losses, space)
     entry = Entry(key, name, "space", space.resolution, top1, choices=architecture.choices)
     return Model(entry, partial(network_bytes, architecture, batch))
+
+
+def _published_top1(architecture: Architecture) -> Top1 | None:
+    """That of a published network of a space, at the resolution and with the classes that it is of."""
+    figures, space = published_figures(architecture), architecture.space
+    if figures is None or (space.resolution, space.classes) != (figures.resolution, PUBLISHED_CLASSES):
+        return None
+    return Top1(figures.top1_pct, "published", figures.source)
 
 
 def _top1(predicted: PredictedTop1 | None, losses: AccuracyTable, space: Space) -> Top1 | None:

@@ -43,6 +43,7 @@ from ponas_deploy.tables.quality import (
 from ponas_deploy.tables.spaces import in_order_of
 from ponas_deploy.tables.statistics import choose_statistic, kendall_tau
 from ponas_deploy.tables.store import latency_tables
+from searchspace.architecture import only_network
 from searchspace.cost import cost_table, count_macs
 from searchspace.space import Space
 
@@ -99,6 +100,14 @@ class Prior:
         if shares[self.name] == 1.0:
             return named[self.name], {}
         return found.grid, {name: round(share, 4) for name, share in shares.items() if share > 0}
+
+    def refuse_one_network(self, space: Space) -> None:
+        """TableMismatchError for a space of one network: there are no networks to fit a prior on."""
+        if only_network(space) is not None:
+            raise TableMismatchError(
+                f"space '{space.name}' is one network, which a profile measures as it is: a prior is fitted"
+                " on many networks of a space. Profile without --prior."
+            )
 
     def refuse_same(self, conditions: Conditions, space: Space, power_mode: str = "") -> None:
         """TableMismatchError when it is a table of what is to be measured, and so no prior of it.

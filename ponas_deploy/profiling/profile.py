@@ -113,6 +113,7 @@ def profile(
         asked_s=asked_s or time_budget_s,
     )
     if prior:
+        prior.refuse_one_network(space)
         prior.refuse_same(bench.conditions, space, dict(bench.environment()).get("power_mode", ""))
     costs = prior.grid(space).arrays() if prior else []
     job = _Job(bench, bench.machine_now(), seed, losses(space, accuracy), prior, costs)

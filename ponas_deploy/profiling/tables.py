@@ -93,6 +93,7 @@ def _profiled(
     accuracy = accuracy_of(space, options.accuracy)
     known = load_prior(prior, options.networks or NETWORKS) if prior else None
     if known:
+        known.refuse_one_network(space)
         known.grid(space)
     made = []
     for named, path in paths.items():

@@ -14,6 +14,7 @@ from typing import TypeAlias
 from searchspace.blocks import mbconv
 from searchspace.ops import Branches, Conv, Dropout, GlobalPool, Linear, Op, Shuffle
 from searchspace.space import Candidate, Layer, Space
+from searchspace.zoo.published import PublishedFigures
 
 IDENTITY = "identity"
 
@@ -42,16 +43,28 @@ def _proxyless_choices(words: str) -> str:
 
 
 _PAPER = ("SPOS-PAPER", _shuffle_choices("75357373737x3333x7xx"))
-"""The network that the paper found, with top-1 of 73.6 % in MMRazor's blocks and 74.4 % in the authors'."""
+"""The network that the paper found."""
 _MMRAZOR = ("SPOS-MMRAZOR", _shuffle_choices("7373x55335353x57735x"))
-"""The network that MMRazor found: 73.87 %."""
+"""The network that MMRazor found."""
 _ANGLENAS = (
     "SPOS-ANGLENAS",
     _proxyless_choices(
         "k5e3 k5e3 id k3e3 k3e3 id id k3e3 k7e6 id k7e3 k7e3 k3e3 k3e3 k7e3 k5e3 k5e6 k7e3 k7e3 k7e3 k5e6"
     ),
 )
-"""The network that AngleNAS (arXiv 2004.13431) found: 75.98 %."""
+"""The network that AngleNAS (arXiv 2004.13431) found."""
+
+_README = "README of SPOS in github.com/open-mmlab/mmrazor"
+_ITS_COUNTER = "MACs are by MMRazor's counter, --counter mmrazor"
+FIGURES: dict[tuple[str, str], PublishedFigures] = {
+    ("spos-shufflenet", _MMRAZOR[0]): PublishedFigures("3.35M", "0.33G", 73.87, _README, remark=_ITS_COUNTER),
+    ("spos-shufflenet", _PAPER[0]): PublishedFigures(None, None, 73.6, _README, remark="trained again there"),
+    ("spos-shufflenet-authors", _PAPER[0]): PublishedFigures(
+        None, None, 74.4, "github.com/megvii-model/SinglePathOneShot"
+    ),
+    ("spos-proxyless", _ANGLENAS[0]): PublishedFigures("5.94M", "0.49G", 75.98, _README, remark=_ITS_COUNTER),
+}
+"""What is stated of the published networks, by space and name."""
 
 
 def spos_shufflenet(resolution: int = 224, classes: int = 1000) -> Space:

@@ -9,6 +9,21 @@ from searchspace.space import Space
 
 
 @dataclass(frozen=True, slots=True)
+class PublishedFigures:
+    """What the source of a network states of it; see `PublishedNetwork`.
+
+    `params` and `macs` are None where it states none of this network.
+    """
+
+    params: str | None
+    macs: str | None
+    top1_pct: float
+    source: str
+    resolution: int = 224
+    remark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PublishedNetwork:
     """A network, and its figures with the digits that its source gives.
 
@@ -28,3 +43,10 @@ class PublishedNetwork:
     source: str
     resolution: int = 224
     remark: str = ""
+
+    @property
+    def figures(self) -> PublishedFigures:
+        """What its source states."""
+        return PublishedFigures(
+            self.params, self.macs, self.top1_pct, self.source, self.resolution, self.remark
+        )

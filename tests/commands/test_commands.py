@@ -83,6 +83,29 @@ def test_describe_counts_the_published_networks(run: Run, name: str) -> None:
     assert again == found
 
 
+@pytest.mark.parametrize(
+    ("given", "top1_pct", "params", "source"),
+    [
+        (("SPOS-MMRAZOR",), 73.87, "3.35M", "mmrazor"),
+        (("spos-paper",), 73.6, None, "mmrazor"),
+        (("SPOS-PAPER", "--space", "spos-shufflenet-authors"), 74.4, None, "SinglePathOneShot"),
+        (("SPOS-ANGLENAS",), 75.98, "5.94M", "mmrazor"),
+        (("FBNet-A",), 73.3, "4.27029M", "mobile-vision"),
+    ],
+)
+def test_describe_tells_what_is_published_of_a_network(
+    run: Run, given: tuple[str, ...], top1_pct: float, params: str | None, source: str
+) -> None:
+    found = document(run("describe", *given, "--json"))
+    published = found["published"]
+    assert (published["top1_pct"], published["params"], published["resolution"]) == (top1_pct, params, 224)
+    assert source in published["source"]
+    assert found["deployed_params"] == found["bytes"] / 4 < found["params"]
+    shown = " ".join(run("describe", *given).stdout.split())
+    assert f"{top1_pct} % top-1 at 224 px, " in shown
+    assert f"deployed {found['deployed_params']:,} parameters" in shown
+
+
 def test_describe_takes_its_own_document(run: Run) -> None:
     Path("mine.json").write_text(run("describe", "PONAS-B", "--json").stdout)
     assert document(run("describe", "mine.json", "--json"))["params"] == GOLDENS["PONAS-B"][0]

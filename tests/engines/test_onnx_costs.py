@@ -14,6 +14,7 @@ from ponas_deploy.engines.stock import stock_networks
 from ponas_deploy.profiling.models import network_bytes
 from searchspace import Architecture
 from searchspace.cost import count_bytes, count_macs, network_cost
+from searchspace.description import describe
 from searchspace.space import Space
 
 PUBLISHED = {
@@ -32,6 +33,7 @@ def test_a_network_of_a_space_is_counted_as_the_space_counts_it(tiny: Space, bat
     found = model_costs(network_bytes(architecture, batch), batch)
     assert found.macs == network_cost(count_macs, architecture)
     assert found.params == network_cost(count_bytes, architecture) / 4
+    assert found.params == describe(architecture).deployed_params < describe(architecture).params
 
 
 class _Images(CalibrationDataReader):

@@ -17,7 +17,7 @@ from ponas_deploy.tables.accuracy import AccuracyOrigin, AccuracyTable
 from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.store import StoredAccuracy, accuracy_table
 from ponas_deploy.tables.top1 import Top1Scale
-from searchspace import UnknownNameError, build_space
+from searchspace import UnknownNameError, build_space, parse_architecture
 from searchspace.space import Space
 from searchspace.zoo import published_networks
 
@@ -81,6 +81,21 @@ def test_networks_of_a_space_without_an_accuracy_table_are_compared_at_several_r
     found = [model.entry for model in given_models(one, each, 1)]
     assert [(entry.resolution_px, entry.top1) for entry in found] == [(160, None), (192, None)]
     assert warnings_of_spaces(each) == ()
+
+
+@pytest.mark.parametrize(
+    ("classes", "resolution", "pct"), [(1000, 224, 73.87), (1000, 192, None), (10, 224, None)]
+)
+def test_a_published_network_of_a_space_has_the_top1_of_its_source(
+    classes: int, resolution: int, pct: float | None
+) -> None:
+    space = build_space("spos-shufflenet", resolution, classes)
+    networks = {name: parse_architecture(name, space).choices for name in ("SPOS-MMRAZOR", "SPOS-PAPER")}
+    own = {"mine": tuple(row[0] for row in space.labels)}
+    one = replace(asked(space, None), networks={**networks, **own})
+    tops = [model.entry.top1 for model in given_models(one, each_resolution(one, Target("cpu"), no_note), 1)]
+    assert [top1 and top1.pct for top1 in tops] == [pct, pct and 73.6, None]
+    assert {top1.known for top1 in tops if top1} == ({"published"} if pct else set())
 
 
 def test_published_networks_of_any_family_are_compared_where_their_top1_is_of(tiny: Space) -> None:

@@ -293,6 +293,21 @@ def test_other_stored_tables_are_mixed_in_where_they_predict_better(deeper: Spac
     assert np.mean(errors_pct(mixed, deeper, HERE)) < 2.5
 
 
+def test_one_network_has_no_prior(deeper: Space) -> None:
+    chain = replace(
+        deeper,
+        layers=tuple(replace(layer, candidates=layer.candidates[:1]) for layer in deeper.layers),
+        published=(),
+    )
+    prior = Prior("there/table", "ab" * 32, measured(chain, THERE, device="there"))
+    with pytest.raises(TableMismatchError) as refused:
+        measured(chain, HERE, device="here", prior=prior)
+    assert str(refused.value) == (
+        f"space '{chain.name}' is one network, which a profile measures as it is: a prior is fitted on many"
+        " networks of a space. Profile without --prior."
+    )
+
+
 def in_mode(table: LatencyTable, mode: str) -> LatencyTable:
     return replace(table, environment=(*table.environment, ("power_mode", mode)))
 

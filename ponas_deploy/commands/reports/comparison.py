@@ -20,7 +20,8 @@ _LEGEND = (
 _COMPARABLE = (
     "Published top-1 are of networks that were trained to the end, some of them distilled from a larger one;"
     " predicted top-1 are of weights inherited from a supernet, not fine-tuned. All are of ImageNet, with"
-    " weights and arithmetic in full precision, whatever precision the latencies are of."
+    " weights and arithmetic in full precision, whatever precision the latencies are of. Parameters are those"
+    " deployed, with batch norm folded: `ponas describe` tells both these and those that are trained."
 )
 
 

@@ -10,7 +10,6 @@ from rich.text import Text
 
 from ponas_deploy.commands.reports.style import millions, table
 from searchspace.description import Description
-from searchspace.zoo import published_network
 
 
 def describe_report(description: Description) -> RenderableType:
@@ -24,7 +23,10 @@ def describe_report(description: Description) -> RenderableType:
     for name in ("stride", "parameters", "MACs", "of all MACs"):
         report.add_column(name, justify="right")
     _add_parts(report, description)
-    total = f"{description.bytes / 1e6:.1f} MB of float32 weights, batch norm folded"
+    total = (
+        f"deployed {description.deployed_params:,} parameters, {description.bytes / 1e6:.1f} MB in float32:"
+        " batch norm folded"
+    )
     if description.flops:
         total += f", {description.flops:,} FLOPs as {description.counter} counts them"
     lines = [total, *_published(description)]
@@ -33,12 +35,12 @@ def describe_report(description: Description) -> RenderableType:
 
 def _published(description: Description) -> Iterator[str]:
     """What the source of a published network states of it."""
-    if network := published_network(description.architecture.name):
-        remark = f" ({network.remark})" if network.remark else ""
-        yield (
-            f"published: {network.params} parameters, {network.macs} MACs, {network.top1_pct} % top-1 at"
-            f" {network.resolution} px, {network.source}{remark}"
-        )
+    if figures := description.published:
+        counted = [f"{figures.params} parameters"] if figures.params else []
+        counted += [f"{figures.macs} MACs"] if figures.macs else []
+        remark = f" ({figures.remark})" if figures.remark else ""
+        top1 = f"{figures.top1_pct} % top-1 at {figures.resolution} px"
+        yield f"published: {', '.join((*counted, top1))}, {figures.source}{remark}"
 
 
 def _add_parts(report: Table, description: Description) -> None:
