@@ -14,13 +14,15 @@ def fit_subnets(run: Run, found: EvaluatedSubnets, seed: int) -> Fit:
     """The fit to evaluated networks; MeasurementError where all of them are equally good."""
     from ponas_deploy.errors import MeasurementError
     from ponas_deploy.fitting import fit_networks
+    from ponas_deploy.profiling.tables import accuracy_of
 
     values = set(found.networks.values)
     if len(values) == 1:
+        own = "specialize with the space's own table, or " if accuracy_of(run.space) else ""
         raise MeasurementError(
             f"all {len(found.networks)} networks reach {min(values):.1f} % on the validation images, which so"
-            f" rank none of them: the weights are in {run.file.path}; specialize with the space's own table,"
-            " or give more and harder images."
+            f" rank none of them: the supernet is kept, in {run.file.path}; {own}train longer, or give more"
+            " and harder images."
         )
     return fit_networks(found.networks, space=run.space.name, seed=seed)
 
