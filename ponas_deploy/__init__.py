@@ -32,6 +32,7 @@ _PLACES = {
     "load_engine": "ponas_deploy.engines.loaded:load_engine",
     "measure_model": "ponas_deploy.engines.measured_model:measure_model",
     "compare_networks": "ponas_deploy.engines.comparison:compare_networks",
+    "report": "ponas_deploy.charts.make:report",
     "Space": "searchspace.space:Space",
     "Architecture": "searchspace.architecture:Architecture",
     "Target": "ponas_deploy.profiling.target:Target",

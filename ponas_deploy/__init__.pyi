@@ -4,6 +4,7 @@ from ponas_deploy.backends import Backend as Backend
 from ponas_deploy.backends import FakeBackend as FakeBackend
 from ponas_deploy.backends import RunSettings as RunSettings
 from ponas_deploy.backends import Session as Session
+from ponas_deploy.charts.make import report as report
 from ponas_deploy.checks.engine import Verification as Verification
 from ponas_deploy.checks.engine import verify as verify
 from ponas_deploy.checks.latency_table import recheck as recheck
@@ -100,6 +101,7 @@ __all__ = [
     "predict",
     "profile",
     "recheck",
+    "report",
     "shortlist",
     "space",
     "specialize",

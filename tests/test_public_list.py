@@ -33,6 +33,7 @@ FUNCTIONS = (
     "load_engine",
     "measure_model",
     "compare_networks",
+    "report",
 )
 VALUES = (
     "Space",

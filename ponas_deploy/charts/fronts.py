@@ -250,12 +250,12 @@ class _Label:
 def _placed(
     points: Sequence[_Point], others: Sequence[str], x: Axis, y: Axis, width: int
 ) -> Iterator[_Label]:
-    """Names of measured networks, as far as none lies on another one, or on another one's point."""
+    """Names of measured networks, as far as none lies on another one, or on a point."""
     wide = width - 70
     taken = [
-        (x.place(p.ms) * wide - 6, y.place(p.y) * _HEIGHT - 6, 12.0, 12.0)
+        (x.place(p.ms) * wide - half, y.place(p.y) * _HEIGHT - half, 2.0 * half, 2.0 * half)
         for p in points
-        if p.series in others
+        for half in (6 if p.series in others else 2,)
     ]
     for point in points:
         if not point.label or (width < _NARROW and len(point.label) > 24):

@@ -109,15 +109,10 @@ def report(
       ponas report --compared compared.json --engine engine --stock-layers mobilenetv3_large_100
       ponas report --latency-table latency.csv --accuracy-table loss.csv --format html,png,svg --json
     """
-    from datetime import datetime, timezone
-
     from ponas_deploy.charts import drawing
-    from ponas_deploy.charts.report import Asked, report_of
-    from ponas_deploy.charts.stock import read_compared
-    from ponas_deploy.charts.timed import timed_network
-    from ponas_deploy.charts.written import report_document, write_report
+    from ponas_deploy.charts.make import report as make_report
+    from ponas_deploy.charts.written import report_document
     from ponas_deploy.engines.engine import Engine
-    from ponas_deploy.files.opening import refuse_file
     from ponas_deploy.tables import store
 
     kinds = _kinds(formats)
@@ -135,24 +130,24 @@ def report(
     if out.suffix.lower() != ".html":
         raise typer.BadParameter("the page is HTML: name it .html.", param_hint="--out")
     drawing.require()
-    if "html" in kinds:
-        refuse_file(out, overwrite=force)
     files = list(latency_tables or ())
     if device:
         how = backend, precision, threads, batch
         files += files_of_devices(device, files, space, resolution, classes, how)
     opened = Engine.read(engine) if engine else None
     given = [store.latency_table(name, note) for name in dict.fromkeys(files)]
-    asked = Asked(
+    made, written = make_report(
+        out,
         given or _stored(space, opened),
         [store.accuracy_table(name, note) for name in accuracy_table or ()],
-        [one for path in compared or () for one in read_compared(path)],
-        opened,
-        timed_network(stock_layers, threads, note) if stock_layers else None,
+        compared=compared or (),
+        engine=opened,
+        stock_layers=stock_layers or "",
+        threads=threads,
+        formats=kinds,
+        overwrite=force,
+        on_note=note,
     )
-    created = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    made = report_of(asked, created)
-    written = write_report(made, out, kinds, overwrite=force)
     if json:
         print_json(report_document(made, written))
         return

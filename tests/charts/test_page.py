@@ -150,3 +150,19 @@ def test_without_the_extra_one_sentence_says_so(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "vl_convert", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'ponas-deploy\[report\]'"):
         drawing.require()
+
+
+def test_in_python_tables_are_values_or_names(tmp_path: Path) -> None:
+    import ponas_deploy as ponas
+
+    asked = small([[1.0, 2.0]], [[2.0, 0.0]], ("a",))
+    tables, losses = [asked.latencies[0].table], [asked.accuracies[0].table]
+    stock = tmp_path / "stock.csv"
+    stock.write_text("network,latency_ms,top1_pct\nnet,1,70\n")
+    out = tmp_path / "page.html"
+    report, files = ponas.report(out, tables, losses, compared=[stock])
+    assert [one.path for one in files] == [str(out)]
+    assert [row[2] for row in report.charts[0].rows] == [1.0, 2.0]
+    assert any("predicts no top-1" in text for text in report.left_out)
+    with pytest.raises(OverwriteError):
+        ponas.report(out, tables, losses)
