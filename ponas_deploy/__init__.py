@@ -22,6 +22,7 @@ _PLACES = {
     "pareto_front": "ponas_deploy.search.pareto:pareto_front",
     "deploy": "ponas_deploy.engines.deployment:deploy",
     "export": "ponas_deploy.engines.export:export",
+    "export_ahead": "ponas_deploy.engines.ahead:export_ahead",
     "verify": "ponas_deploy.checks.engine:verify",
     "recheck": "ponas_deploy.checks.latency_table:recheck",
     "fit_table": "ponas_deploy.fitting.networks:fit_table",

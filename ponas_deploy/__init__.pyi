@@ -9,6 +9,7 @@ from ponas_deploy.checks.engine import Verification as Verification
 from ponas_deploy.checks.engine import verify as verify
 from ponas_deploy.checks.latency_table import recheck as recheck
 from ponas_deploy.checks.machine import check_machine as check_machine
+from ponas_deploy.engines.ahead import export_ahead as export_ahead
 from ponas_deploy.engines.choice import shortlist as shortlist
 from ponas_deploy.engines.choice import specialize as specialize
 from ponas_deploy.engines.comparison import compare_networks as compare_networks
@@ -92,6 +93,7 @@ __all__ = [
     "deploy",
     "devices",
     "export",
+    "export_ahead",
     "fit_table",
     "import_table",
     "latency_table",

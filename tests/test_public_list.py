@@ -23,6 +23,7 @@ FUNCTIONS = (
     "pareto_front",
     "deploy",
     "export",
+    "export_ahead",
     "verify",
     "recheck",
     "fit_table",

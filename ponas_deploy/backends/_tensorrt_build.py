@@ -29,6 +29,7 @@ _WANTS_MORE = re.compile(
 _WANTS_LESS = re.compile(
     r"out ?of ?memory|cudaErrorMemoryAllocation|cuda failure.* 2\b|not enough memory", re.I
 )
+_TYPES = re.compile(r"same (input )?type", re.I)
 _NO_OPERATOR = re.compile(r"no importer registered|plugin not found|unsupported operator", re.I)
 
 
@@ -138,7 +139,7 @@ def build_engine(
     (config.set_flag if plan.tf32 else config.clear_flag)(trt.BuilderFlag.TF32)
     if plan.compute_capability:
         library.build_for(config, plan.compute_capability)
-    cache = _attached_cache(config, timing_cache)
+    cache = _attached_cache(config, timing_cache) if library.keeps_timings else None
     monitor = make_monitor(trt, on_progress)
     config.progress_monitor = monitor
     errors_of(log)  # a timing cache that was refused is no reason for what comes now
@@ -202,4 +203,9 @@ def _parser_error(library: Library, error: trt.ParserError) -> str:
             f"{library.product} {library.load().__version__} does not run {where}: {said}. Take another"
             f" operator, another backend, or a newer {library.product}."
         )
-    return f"the model cannot be read at {where}: {said}. Check it with `onnx.checker.check_model`."
+    advice = (
+        "A network is strongly typed: give the inputs of each node one type."
+        if _TYPES.search(said)
+        else "Check it with `onnx.checker.check_model`."
+    )
+    return f"the model cannot be read at {where}: {said}. {advice}"

@@ -24,13 +24,6 @@ from ponas_deploy.backends.protocol import RunSettings
 if TYPE_CHECKING:
     import tensorrt as trt
 
-_FIRST_WITH_TF32 = (8, 0)
-
-
-def precisions_of(capability: tuple[int, int]) -> tuple[str, ...]:
-    """What GPUs of a compute capability run natively: fp32 (TF32 off) first."""
-    return ("fp32", *(("tf32",) if capability >= _FIRST_WITH_TF32 else ()), "fp16", "int8")
-
 
 @dataclass
 class EngineBuilder:

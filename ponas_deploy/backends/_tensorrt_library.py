@@ -16,6 +16,7 @@ from typing import Any
 from ponas_deploy.errors import BackendError
 
 _CAPABILITY = re.compile(r"(\d{1,2})\.(\d)")
+_FIRST_WITH_TF32 = (8, 0)
 _SM = re.compile(r"SM(\d{1,2})(\d)")
 
 
@@ -26,7 +27,8 @@ class Library:
     `backend` is its name among ours, `product` NVIDIA's. The first of `modules` that is there is imported.
     Versions before `oldest` are refused, and `install` says how to get one. `key` is the name of its version
     in an engine's identity, `record` the file beside an engine. With `by_capability` an engine is for every
-    GPU of a compute capability, else for one GPU with one driver.
+    GPU of a compute capability, else for one GPU with one driver. `first_with_fp32` is the first compute
+    capability that it runs float32 on. One that `keeps_timings` of kernels writes them into a timing cache.
     """
 
     backend: str
@@ -38,6 +40,8 @@ class Library:
     record: str
     by_capability: bool = False
     oldest_comes_with: str = ""
+    first_with_fp32: tuple[int, int] = (0, 0)
+    keeps_timings: bool = True
 
     def load(self) -> Any:
         """The module, untyped: it has no annotations."""
@@ -64,15 +68,25 @@ class Library:
             )
         return version
 
+    def precisions(self, capability: tuple[int, int]) -> tuple[str, ...]:
+        """What GPUs of a compute capability run natively: fp32 (TF32 off) first, where they do."""
+        return (
+            *(("fp32",) if capability >= self.first_with_fp32 else ()),
+            *(("tf32",) if capability >= _FIRST_WITH_TF32 else ()),
+            "fp16",
+            "int8",
+        )
+
     def capabilities(self) -> tuple[str, ...]:
         """The compute capabilities that engines can be built for by name, as in "8.9", in order."""
         found = (_SM.fullmatch(name) for name in dir(self.load().ComputeCapability))
         numbers = sorted((int(one[1]), int(one[2])) for one in found if one)
         return tuple(f"{major}.{minor}" for major, minor in numbers)
 
-    def check_capability(self, capability: str) -> None:
-        """BackendError for what is no compute capability, and for one that no engine is built for."""
-        if not _CAPABILITY.fullmatch(capability):
+    def check_capability(self, capability: str) -> tuple[int, int]:
+        """Both numbers; BackendError for what is no compute capability or one that no engine is built for."""
+        found = _CAPABILITY.fullmatch(capability)
+        if not found:
             raise BackendError(
                 self.backend,
                 f"'{capability}' is no compute capability: give two numbers with a point, as in 8.9"
@@ -84,6 +98,7 @@ class Library:
                 f"{self.product} {self.load().__version__} has no engines for compute capability"
                 f" {capability}, only for {', '.join(known)}.",
             )
+        return int(found[1]), int(found[2])
 
     def build_for(self, config: Any, capability: str) -> None:
         """Have a builder's config build for the GPUs of one compute capability."""
@@ -113,4 +128,6 @@ TENSORRT_RTX = Library(
     key="tensorrt_rtx",
     record="engine.tensorrt-rtx.json",
     by_capability=True,
+    first_with_fp32=_FIRST_WITH_TF32,  # Turing: "FP32 GEMM is not supported"
+    keeps_timings=False,  # "Timing cache operations are no-ops in TensorRT-RTX"
 )

@@ -88,6 +88,29 @@ class Backend(Protocol):
         ...
 
 
+class BuildsAhead(Protocol):
+    """A runtime that builds engines for a device that is not here: it runs and times nothing."""
+
+    name: str
+    on_progress: OnBuildProgress | None
+
+    def precisions(self) -> tuple[str, ...]:
+        """The precisions such devices run natively, the default first."""
+        ...
+
+    def environment(self) -> tuple[tuple[str, str], ...]:
+        """Versions and settings that an engine is built with, as (name, value)."""
+        ...
+
+    def calibrate(self, images: NDArray[np.float32]) -> None:
+        """Take INT8 scales from these images, see `Calibrated`."""
+        ...
+
+    def save(self, model: bytes, settings: RunSettings, folder: Path) -> tuple[Path, ...]:
+        """Write the engine of an ONNX model into `folder`; the first file opens it."""
+        ...
+
+
 @runtime_checkable
 class Calibrated(Protocol):
     """What a backend has besides where its INT8 scales come from images."""

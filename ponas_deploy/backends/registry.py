@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import Literal
 
 from ponas_deploy.backends.progress import OnBuildProgress
-from ponas_deploy.backends.protocol import Backend, PicksProcessor, ReportsProgress
+from ponas_deploy.backends.protocol import Backend, BuildsAhead, PicksProcessor, ReportsProgress
 from ponas_deploy.errors import BackendError, PonasError, UnknownNameError
 
 Processor = Literal["cpu", "gpu"]
@@ -36,8 +36,10 @@ class BackendEntry:
     its sessions have `TimesLayers`, `strongly_typed` that the precision is that of a model's types: the host
     of a board prepares models for it (`onnx_prepared.py`). Boards are sent those `on_boards`. The one
     `reference` runs the portable network of an engine, and its outputs are what those of the engine are
-    compared with. One without `makes_engines` serves for latency tables only: it gives times and no outputs,
-    so that no engine of it could be compared. One that is not `real` measures no machine.
+    compared with. `ahead` is "module:attribute" of what builds its engines for a compute capability where
+    there is no such GPU (`BuildsAhead`); empty where it cannot. One without `makes_engines` serves for
+    latency tables only: it gives times and no outputs, so that no engine of it could be compared. One that is
+    not `real` measures no machine.
     """
 
     name: str
@@ -53,6 +55,7 @@ class BackendEntry:
     on_boards: bool = True
     reference: bool = False
     makes_engines: bool = True
+    ahead: str = ""
     real: bool = True
 
     @property
@@ -106,6 +109,16 @@ ENTRIES: tuple[BackendEntry, ...] = (
         no_output_s=_SLOW_BUILD_S,
         times_layers=True,
         strongly_typed=True,
+    ),
+    BackendEntry(
+        "tensorrt-rtx",
+        "ponas_deploy.backends.tensorrt:for_rtx",
+        runs_on=(GPU,),
+        install="'ponas-deploy[tensorrt-rtx]'",
+        no_output_s=_SLOW_BUILD_S,
+        times_layers=True,
+        strongly_typed=True,
+        ahead="ponas_deploy.backends.tensorrt_ahead:TensorRtAhead",
     ),
     BackendEntry(
         "trtexec",
@@ -248,6 +261,27 @@ def get_backend(name: str, on_build: OnBuildProgress | None = None) -> Backend:
     if on_build and isinstance(backend, ReportsProgress):
         backend.on_progress = on_build
     return backend
+
+
+def ahead_of_time(name: str, compute_capability: str, on_build: OnBuildProgress | None = None) -> BuildsAhead:
+    """What builds engines of a runtime for GPUs of a compute capability ("8.9"), which need not be here.
+
+    UnknownNameError for no runtime; BackendError for one that builds on its device alone, that is not
+    installed, or that has no engines for such GPUs.
+    """
+    entry = real_entry(name)
+    if not entry.ahead:
+        able = " or ".join(other.name for other in ENTRIES if other.ahead)
+        raise BackendError(
+            name,
+            "builds engines on the device that runs them and not for a compute capability: leave that out, or"
+            f" take {able}.",
+        )
+    module, _, attribute = entry.ahead.partition(":")
+    factory: Callable[[str], BuildsAhead] = getattr(import_module(module), attribute)
+    builder = factory(compute_capability)
+    builder.on_progress = on_build
+    return builder
 
 
 def searches_kernels(name: str) -> bool:

@@ -24,7 +24,7 @@ from ponas_deploy.backends._buffers import check_settings
 from ponas_deploy.backends._cuda import Cuda
 from ponas_deploy.backends._gpu_protocol import GRAPH, ONE_STREAM
 from ponas_deploy.backends._tensorrt_build import BuildPlan, make_log, reason_of
-from ponas_deploy.backends._tensorrt_builder import EngineBuilder, precisions_of
+from ponas_deploy.backends._tensorrt_builder import EngineBuilder
 from ponas_deploy.backends._tensorrt_files import read_engine
 from ponas_deploy.backends._tensorrt_library import TENSORRT, TENSORRT_RTX, Library
 from ponas_deploy.backends._tensorrt_session import SharedGpu, TensorRtSession
@@ -76,7 +76,7 @@ class TensorRtBackend:
             log,
             self._identify(),
             plan,
-            precisions_of(cuda.gpu.capability),
+            library.precisions(cuda.gpu.capability),
             calibration or Calibration(),
         )
         self._cache = self._builder.cache

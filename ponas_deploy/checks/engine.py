@@ -211,7 +211,7 @@ def verify(folder: Path | str, on_note: OnNote = no_note, *, here: bool = False)
     if not answers or not manifest.engine_file:
         return found
     if not target.is_known:
-        return replace(found, unreached=_not_run(target))
+        return replace(found, unreached=_not_run(target, manifest))
     engine, what = folder / manifest.engine_file, f"verification of {folder}"
     with reached(target, what, on_note) as place:
         with place.backend(manifest.conditions.backend).open(engine, manifest.settings) as session:
@@ -225,7 +225,13 @@ def _target_of(manifest: Manifest, *, here: bool) -> Target:
     return Target(THIS_MACHINE if here else manifest.conditions.device, manifest.conditions.backend)
 
 
-def _not_run(target: Target) -> str:
+def _not_run(target: Target, manifest: Manifest) -> str:
+    if manifest.compute_capability:
+        return (
+            "the engine was not run, so that nothing is told of its outputs and its latency: it is for any"
+            f" GPU of compute capability {manifest.compute_capability}, and `ponas verify --here` runs it on"
+            " a machine with one."
+        )
     return (
         "the engine was not run, so that nothing is told of its outputs and its latency:"
         f" {target.unreachable} If it was renamed, give it that name as an alias there;"

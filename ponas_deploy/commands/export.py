@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -44,6 +44,15 @@ def export(
     precision: Annotated[
         str | None, typer.Option(metavar="NAME", help="fp32, bf16, ...; default: the runtime's first.")
     ] = None,
+    compute_capability: Annotated[
+        str | None,
+        typer.Option(
+            metavar="X.Y",
+            show_default="the GPU that is here",
+            help="Build for GPUs of a compute capability that are not here, with --backend tensorrt-rtx;"
+            " nothing is measured.",
+        ),
+    ] = None,
     threads: Threads = 1,
     batch: Batch = 1,
     space: ArchSpace = None,
@@ -62,16 +71,20 @@ def export(
 ) -> None:
     """Build a given architecture as an engine of this machine or of a board, and measure it there.
 
-    The folder holds the portable ONNX, the device-tuned engine of the runtime and a manifest.
+    The folder holds the portable ONNX, the device-tuned engine of the runtime and a manifest. With
+    --compute-capability it is built on this machine for GPUs that are not here, and is still to be measured
+    on one: `ponas verify FOLDER --here` does that there.
 
     \b
     Examples:
       ponas export PONAS-A --backend openvino
       ponas export PONAS-C --backend onnxruntime --threads 2 --out engines/ponas-c
       ponas export PONAS-A --device jetson --backend tensorrt --precision fp16
+      ponas export PONAS-A --backend tensorrt-rtx --compute-capability 8.9
     """
     from ponas_deploy.backends import registry
     from ponas_deploy.commands.waiting import lines_of_a_build, waiting
+    from ponas_deploy.engines.ahead import export_ahead
     from ponas_deploy.engines.export import export as export_engine
     from ponas_deploy.engines.loop import engine_document
     from ponas_deploy.engines.published_weights import trained_weights
@@ -81,6 +94,10 @@ def export(
     from ponas_deploy.profiling.target import Target
     from ponas_deploy.tables.architectures import named_by, read_architecture
 
+    if compute_capability is not None and device is not None:
+        raise typer.BadParameter(
+            "it is for GPUs that are not here: leave --device out.", param_hint="--compute-capability"
+        )
     refuse_threads(threads, device or "cpu")
     carried = open_weights(weights, data, finetune, seed, calibration, note, waiting)
     named = named_by(arch, space or carried.space_name)
@@ -89,28 +106,34 @@ def export(
     trained = "" if weights else trained_weights(built.name)
     if trained and json:  # else the report says it
         note(trained)
+    short = arch.lower() if len(arch) < 40 else "network"
+    given: dict[str, Any] = {
+        "weights": carried.source(built.resolution),
+        "overwrite": force,
+        "on_note": note,
+        "on_build": lines_of_a_build(),
+    }
     with ExitStack() as stack:
-        place = None
-        if device is None:
-            registry.refuse_without_engines((backend,))
-            conditions = local_conditions(
-                backend or registry.default_backends()[0], precision, threads, batch
-            )
+        if compute_capability is not None:
+            runtime = backend or registry.default_backends()[0]
+            name = "-".join(filter(None, (short, runtime, precision, compute_capability)))
+            given |= {"backend": runtime, "precision": precision, "batch": batch}
+            to = out or Path("engines") / Path(name).name
+            engine = export_ahead(architecture, compute_capability, out=to, **given)
         else:
-            target = Target(device, backend or (), precision or (), threads, batch)
-            place = stack.enter_context(reached(target, f"an engine of {arch}", note))
-            conditions = conditions_at(place, for_engines(place, target, note))[0]
-        name = f"{arch.lower() if len(arch) < 40 else 'network'}-{conditions.backend}-{conditions.precision}"
-        engine = export_engine(
-            architecture,
-            conditions,
-            out=out or Path("engines") / Path(name).name,
-            weights=carried.source(built.resolution),
-            overwrite=force,
-            on_note=note,
-            on_build=lines_of_a_build(),
-            place=place,
-        )
+            place = None
+            if device is None:
+                registry.refuse_without_engines((backend,))
+                conditions = local_conditions(
+                    backend or registry.default_backends()[0], precision, threads, batch
+                )
+            else:
+                target = Target(device, backend or (), precision or (), threads, batch)
+                place = stack.enter_context(reached(target, f"an engine of {arch}", note))
+                conditions = conditions_at(place, for_engines(place, target, note))[0]
+            name = f"{short}-{conditions.backend}-{conditions.precision}"
+            to = out or Path("engines") / Path(name).name
+            engine = export_engine(architecture, conditions, out=to, place=place, **given)
     if json:
         print_json(engine_document(engine.manifest, engine.folder))
         return

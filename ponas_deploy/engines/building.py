@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ponas_deploy.backends import Backend, RunSettings
 from ponas_deploy.backends.progress import OnBuildProgress
 from ponas_deploy.measuring.build_process import calibrated
-from ponas_deploy.measuring.place import HERE, Place
+from ponas_deploy.measuring.place import HERE, Place, build_here
 from ponas_deploy.tables.latency import Conditions
 
 Images = NDArray[np.float32]
@@ -40,13 +40,16 @@ def build_apart(
     images: Images | None,
     on_build: OnBuildProgress | None,
     place: Place = HERE,
+    compute_capability: str = "",
 ) -> Path:
     """Build the engine of an ONNX file beside it, in a process of its own; returns the file that opens it.
 
-    BackendError where the runtime is missing, refuses the network or brings its process down, PonasError
+    With a `compute_capability` it is built on this machine for GPUs of that. BackendError where the runtime
+    is missing, refuses the network or brings its process down, PonasError
     where a file cannot be written.
     """
-    return place.build(model, conditions.backend, run_settings(conditions), images, on_build)
+    given = model, conditions.backend, run_settings(conditions), images, on_build
+    return build_here(*given, compute_capability) if compute_capability else place.build(*given)
 
 
 def build_model(

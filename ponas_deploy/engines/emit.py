@@ -7,6 +7,7 @@ manifest.json     see `manifest.py`
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -35,17 +36,19 @@ def build(
     on_build: OnBuildProgress | None = None,
     metadata: Mapping[str, str] | None = None,
     place: Place = HERE,
+    compute_capability: str = "",
 ) -> Path:
     """Write `model.onnx` and the backend's engine files into `folder`; returns the file that opens it.
 
     `images` are those of INT8 scales, `metadata` what the model says of itself. `on_build` is called with how
-    far a build is, where the runtime reports it. `place` is the machine that builds it.
+    far a build is, where the runtime reports it. `place` is the machine that builds it;
+    with a `compute_capability` this one does, for GPUs of that.
     """
     from searchspace.graph import network_model
 
     model = folder / MODEL
     write_bytes(model, network_model(architecture, weights, conditions.batch, metadata).SerializeToString())
-    return build_apart(model, conditions, images, on_build, place)
+    return build_apart(model, conditions, images, on_build, place, compute_capability)
 
 
 def refuse_existing(folder: Path, *, overwrite: bool) -> None:
@@ -67,6 +70,12 @@ def refuse_existing(folder: Path, *, overwrite: bool) -> None:
         raise OverwriteError(folder)
     if not (place / MANIFEST).exists() and any(place.iterdir()):
         raise PonasError(f"{folder} is not an engine folder and is not replaced: name another one.")
+
+
+def move_all(source: Path, target: Path) -> None:
+    """Move the files of a folder into another one."""
+    for path in source.iterdir():
+        shutil.move(path, target / path.name)
 
 
 @contextmanager

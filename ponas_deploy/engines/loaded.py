@@ -17,7 +17,7 @@ from ponas_deploy.engines.engine import Engine
 from ponas_deploy.engines.manifest import MODEL, Manifest
 from ponas_deploy.engines.preprocessing import refused
 from ponas_deploy.engines.task import random_weights_warning
-from ponas_deploy.errors import FileFormatError, PonasError
+from ponas_deploy.errors import BackendError, FileFormatError, PonasError
 from ponas_deploy.files.images import read_image
 from ponas_deploy.files.records import sha256
 from ponas_deploy.machines.machine import this_machine
@@ -106,11 +106,26 @@ def load_engine(folder: Path | str) -> LoadedEngine:
     threads = min(manifest.conditions.threads, this_machine().cores)
     if manifest.engine_file:
         settings = replace(manifest.settings, threads=threads)
-        session = get_backend(manifest.conditions.backend).open(path, settings)
+        session = _opened(path, settings, manifest)
     else:
         settings = RunSettings(threads=threads)
         session = get_backend(registry.reference_backend()).load(path.read_bytes(), settings)
     return LoadedEngine(engine, session)
+
+
+def _opened(engine: Path, settings: RunSettings, manifest: Manifest) -> Session:
+    """The engine's session; where it is for GPUs that are not here, the BackendError says so."""
+    name = manifest.conditions.backend
+    try:
+        return get_backend(name).open(engine, settings)
+    except BackendError as error:
+        if not manifest.compute_capability:
+            raise
+        raise BackendError(
+            name,
+            f"{engine.parent} is for GPUs of compute capability {manifest.compute_capability} and runs on one"
+            f" alone: {error.reason}",
+        ) from error
 
 
 def _inputs(images: NDArray[Any], manifest: Manifest) -> NDArray[np.float32]:

@@ -8,7 +8,6 @@ end, and must meet it in both measurements together: a few seconds do not show t
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -19,7 +18,7 @@ from ponas_deploy.engines.attempt import Attempt
 from ponas_deploy.engines.attempts import next_attempt
 from ponas_deploy.engines.building import backend_for, run_settings
 from ponas_deploy.engines.documents import engine_document
-from ponas_deploy.engines.emit import build, emit, refuse_existing, scratch_beside
+from ponas_deploy.engines.emit import build, emit, move_all, refuse_existing, scratch_beside
 from ponas_deploy.engines.manifest import MODEL, Manifest, TableUsed
 from ponas_deploy.engines.reranker import Reranker
 from ponas_deploy.engines.search import OnAttempt, OnNote, Search
@@ -107,7 +106,7 @@ def meet_budget(
             **_on_machine(place, task.weights, best.conditions, search.engine(best)),
         )
         source = search.engine(best).parent
-        complete = emit(manifest, folder, lambda to: _move_all(source, to), overwrite=overwrite)
+        complete = emit(manifest, folder, lambda to: move_all(source, to), overwrite=overwrite)
     if task.weights.finish:
         _finished_weights(folder).unlink()
     return Deployment(folder, complete, best, tuple(search.attempts), task.tables_doubted)
@@ -180,7 +179,7 @@ def build_and_measure(
             trained=weights.trained,
             **_on_machine(place, weights, conditions, engine),
         )
-        return emit(manifest, folder, lambda to: _move_all(source, to), overwrite=overwrite)
+        return emit(manifest, folder, lambda to: move_all(source, to), overwrite=overwrite)
 
 
 def emit_portable(task: Task, folder: Path, *, overwrite: bool = False) -> Manifest:
@@ -207,11 +206,6 @@ def emit_portable(task: Task, folder: Path, *, overwrite: bool = False) -> Manif
     return emit(
         manifest, folder, lambda to: write_bytes(to / MODEL, model.SerializeToString()), overwrite=overwrite
     )
-
-
-def _move_all(source: Path, target: Path) -> None:
-    for path in source.iterdir():
-        shutil.move(path, target / path.name)
 
 
 def _manifest(task: Task, attempt: Attempt, tries: int, reranker: Reranker | None) -> Manifest:

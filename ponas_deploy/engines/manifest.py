@@ -20,6 +20,12 @@ from searchspace.architecture import Architecture
 from searchspace.spaces import build_space
 
 MODEL, MANIFEST = "model.onnx", "manifest.json"
+_GPUS_OF = "compute-capability-"
+
+
+def gpus_of(compute_capability: str) -> str:
+    """The device in the conditions of an engine that is for all GPUs of a compute capability ("8.9")."""
+    return f"{_GPUS_OF}{compute_capability}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +144,12 @@ class Manifest:
         return f"{why} `ponas verify` does that."
 
     @property
+    def compute_capability(self) -> str:
+        """That of the GPUs which the engine was built for where there was none; else empty."""
+        device = self.conditions.device
+        return device[len(_GPUS_OF) :] if device.startswith(_GPUS_OF) and self.engine_file else ""
+
+    @property
     def status(self) -> str:
         """One sentence: is this engine measured, and on what."""
         device = self.conditions.device
@@ -145,6 +157,11 @@ class Manifest:
             command = command_for(f"ponas measure {MODEL}", device)
             is_so = "estimated, not measured" if self.conditions.backend == ESTIMATE else "not built"
             return f"{is_so}: build and measure it on {device} (in its folder: {command})"
+        if self.compute_capability and not self.measured:
+            return (
+                f"built for GPUs of compute capability {self.compute_capability}, not run: still to be"
+                " measured on one (there, in its folder: ponas verify . --here)"
+            )
         return f"measured on {device}" if self.measured else f"built on {device}, not measured"
 
 

@@ -70,6 +70,11 @@ class WeightsSource:
     batch_norm: str = ""
     too_few: str = ""
 
+    @property
+    def warnings_unmeasured(self) -> tuple[str, ...]:
+        """The same where nobody measured the latency."""
+        return tuple(RANDOM_WEIGHTS_GUESSED if text == RANDOM_WEIGHTS else text for text in self.warnings)
+
     def metadata(self, architecture: Architecture) -> dict[str, str]:
         """What an ONNX model with these weights says of itself."""
         said = model_metadata(self.preprocessing, architecture.space.resolution, self.class_names)
@@ -158,10 +163,7 @@ class Task:
         of_losses = [text for table in accuracies.values() for text in accuracy_warnings(table)]
         of_tables = (*self.warnings, *warnings, *of_losses)
         guessed = bool(tables) and all(stored.table.estimated for stored in tables)
-        of_weights = [
-            RANDOM_WEIGHTS_GUESSED if guessed and text == RANDOM_WEIGHTS else text
-            for text in self.weights.warnings
-        ]
+        of_weights = self.weights.warnings if not guessed else self.weights.warnings_unmeasured
         said = (*of_tables, *of_weights)
         return replace(self, tables=tables, warnings=said, tables_doubted=bool(of_tables))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ponas_deploy.backends import Backend, Calibrated, RunSettings, get_backend
+from ponas_deploy.backends import Backend, Calibrated, RunSettings, get_backend, registry
 from ponas_deploy.backends.progress import BuildProgress, OnBuildProgress
 from ponas_deploy.errors import BackendError
 from ponas_deploy.machines import processes
@@ -43,14 +43,17 @@ def build_in_process(
     images: Path | None,
     empty: Path,
     on_build: OnBuildProgress | None,
+    compute_capability: str = "",
 ) -> Path:
     """Build the engine of an ONNX file beside it; returns the file that opens it.
 
-    `images` are those of INT8 scales, a file of NumPy's; `empty` is the folder of the process. BackendError
-    where the runtime is missing, refuses the network or brings its process down, PonasError where a file
-    cannot be written, OSError where no process can be started.
+    `images` are those of INT8 scales, a file of NumPy's; `empty` is the folder of the process. With a
+    `compute_capability` it is for GPUs of that, which need not be here (`ahead_of_time`). BackendError where
+    the runtime is missing, refuses the network or brings its process down, PonasError where a file cannot be
+    written, OSError where no process can be started.
     """
-    given = (str(model.resolve()), backend, settings.precision, str(settings.threads), str(images or ""))
+    settings_given = settings.precision, str(settings.threads)
+    given = (str(model.resolve()), backend, *settings_given, str(images or ""), compute_capability)
     with processes.started(MODULE, *given, folder=empty) as process:
         for line in process.stdout or ():
             message = json.loads(line)
@@ -70,13 +73,25 @@ def _failed(backend: str, what: str) -> BackendError:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """The process: the ONNX file, backend, precision, threads, and a file of images or nothing."""
-    model, name, precision, threads, images_file = arguments
+    """The process: the ONNX file, backend, precision, threads, a file of images and a compute capability.
+
+    Either of the last two may be empty.
+    """
+    model, name, precision, threads, images_file, capability = arguments
 
     def build(send: processes.Send) -> str:
         images = np.load(images_file, allow_pickle=False) if images_file else None
-        backend = calibrated(get_backend(name, lambda p: send({"progress": asdict(p)})), images)
+
+        def on_build(progress: BuildProgress) -> None:
+            send({"progress": asdict(progress)})
+
         settings, file = RunSettings(precision, int(threads)), Path(model)
+        if capability:
+            ahead = registry.ahead_of_time(name, capability, on_build)
+            if images is not None:
+                ahead.calibrate(images)
+            return ahead.save(file.read_bytes(), settings, file.parent)[0].name
+        backend = calibrated(get_backend(name, on_build), images)
         return backend.save(file.read_bytes(), settings, file.parent)[0].name
 
     processes.serve(build)

@@ -81,6 +81,26 @@ class Place(Protocol):
         ...
 
 
+def build_here(
+    model: Path,
+    backend: str,
+    settings: RunSettings,
+    images: NDArray[np.float32] | None,
+    on_build: OnBuildProgress | None,
+    compute_capability: str = "",
+) -> Path:
+    """`Place.build` on this machine, for it or for GPUs of a compute capability; see `build_in_process`."""
+    try:
+        with Scratch() as name:
+            file = None
+            if images is not None:
+                file = Path(name) / "images.npy"
+                np.save(file, images)
+            return build_in_process(model, backend, settings, file, Path(name), on_build, compute_capability)
+    except OSError as error:
+        raise BackendError(backend, f"the process that builds the engine cannot start: {error}.") from error
+
+
 class Here:
     """This machine; see `Place`."""
 
@@ -109,17 +129,7 @@ class Here:
         on_build: OnBuildProgress | None,
     ) -> Path:
         """Build an engine in a process of its own."""
-        try:
-            with Scratch() as name:
-                file = None
-                if images is not None:
-                    file = Path(name) / "images.npy"
-                    np.save(file, images)
-                return build_in_process(model, backend, settings, file, Path(name), on_build)
-        except OSError as error:
-            raise BackendError(
-                backend, f"the process that builds the engine cannot start: {error}."
-            ) from error
+        return build_here(model, backend, settings, images, on_build)
 
     def take(self, timed: Timed) -> tuple[Taken, tuple[Snapshot, Snapshot] | None]:
         """Time an engine in a fresh process."""

@@ -86,6 +86,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Machine:
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", runtime)
     monkeypatch.setitem(sys.modules, "tensorrt", tensorrt(machine))
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", tensorrt_rtx(machine))
     monkeypatch.setattr(_cuda, "driver_library", lambda: driver(machine))
     monkeypatch.setattr(HERE, "build", built_here)
     return machine
@@ -277,9 +278,9 @@ def tensorrt(machine: Machine) -> Any:
             if machine.build_fails or not going:
                 return None
             machine.builds += 1
-            cache = config.given
-            content = cache.content + b"timed"
-            cache.serialize = lambda: content
+            if (cache := config.given) is not None:
+                content = cache.content + b"timed"
+                cache.serialize = lambda: content
             return MAGIC + machine.builds.to_bytes(4, "big") + network.model
 
     class Parser:
@@ -383,6 +384,33 @@ def tensorrt(machine: Machine) -> Any:
         TensorIOMode=SimpleNamespace(INPUT="input"),
         DataType=SimpleNamespace(FLOAT="tensor(float)", HALF="tensor(float16)"),
     )
+
+
+SM = Enum("SM", ["NONE", "CURRENT", "SM75", "SM80", "SM86", "SM87", "SM89", "SM120"])
+
+
+def tensorrt_rtx(machine: Machine) -> Any:
+    """The module `tensorrt_rtx`: the same; engines are for a compute capability, no timings are kept."""
+    module = tensorrt(machine)
+
+    class Builder(module.Builder):  # type: ignore[misc, name-defined]
+        def create_builder_config(self) -> Any:
+            config = super().create_builder_config()
+
+            def set_compute_capability(capability: Enum, index: int) -> bool:
+                machine.flags.append(f"{capability.name} is {index} of {config.num_compute_capabilities}")
+                return True
+
+            def keeps_none(*given: object, **named: object) -> None:
+                raise AssertionError("timing cache operations are no-ops in TensorRT-RTX")
+
+            config.num_compute_capabilities = 0
+            config.set_compute_capability = set_compute_capability
+            config.create_timing_cache = config.set_timing_cache = keeps_none
+            return config
+
+    module.Builder, module.ComputeCapability, module.__version__ = Builder, SM, "1.7.1.116"
+    return module
 
 
 def _array(machine: Machine, address: int, end: Any) -> Any:

@@ -31,3 +31,9 @@ class TestTensorRt(BackendContract):
 
     def backend(self) -> Backend:
         return get_backend("tensorrt")
+
+
+@pytest.mark.usefixtures("machine")
+class TestTensorRtRtx(BackendContract):
+    def backend(self) -> Backend:
+        return get_backend("tensorrt-rtx")
