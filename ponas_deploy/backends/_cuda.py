@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from ponas_deploy.backends._tensorrt_library import TENSORRT
 from ponas_deploy.errors import BackendError
 from ponas_deploy.machines.gpu import cuda_version, driver_library
 
@@ -112,7 +113,7 @@ class Cuda:
         if driver == "0.0":
             reason = f"{_NO_DRIVER}."
         elif code == api.cudaError_t.cudaErrorInsufficientDriver:
-            reason = _older_driver(driver, runtime, tensorrt=self._backend == "tensorrt")
+            reason = _older_driver(driver, runtime, tensorrt=self._backend == TENSORRT.backend)
         else:
             reason = (
                 f"CUDA shows no GPU ({self._text(code)}): check `nvidia-smi` and CUDA_VISIBLE_DEVICES, and"
