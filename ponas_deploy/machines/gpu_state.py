@@ -13,7 +13,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Iterable
 
-from ponas_deploy.machines.nvidia import handle_of, read_gpu, visible_uuid
+from ponas_deploy.machines.gpu import first_uuid
+from ponas_deploy.machines.nvidia import handle_of, read_gpu
 from ponas_deploy.machines.system_files import ROOT, read_text
 
 _MIB = 1 << 20
@@ -52,11 +53,12 @@ class GpuState:
 
 def read_gpu_state(root: Path = ROOT) -> GpuState | None:
     """The state of the GPU that this process would use; None without NVML or a GPU."""
-    reading = read_gpu(visible_uuid())
+    uuid = first_uuid()
+    reading = read_gpu(uuid)
     if not reading.present:
         return None
     nvml: Any = import_module("pynvml")
-    handle = handle_of(nvml, visible_uuid())
+    handle = handle_of(nvml, uuid)
 
     def ask(question: str, *arguments: Any) -> Any:
         try:

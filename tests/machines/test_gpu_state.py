@@ -32,6 +32,12 @@ def test_the_state_as_nvml_tells_it(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     expected = GpuState("NVIDIA H200", 1980, 2100, persistent=False, display=True, processes=processes)
     assert read_gpu_state(tmp_path) == expected
     assert json.loads(json.dumps(encoded(expected)))["processes"][1]["name"] == "python"
+    monkeypatch.setattr("ponas_deploy.machines.gpu_state.first_uuid", lambda: "GPU-of-cuda")
+    asked: list[str] = []
+    by_uuid = {"nvmlDeviceGetHandleByUUID": asked.append}
+    monkeypatch.setitem(sys.modules, "pynvml", bindings(**more, **by_uuid))
+    assert read_gpu_state(tmp_path) == expected
+    assert set(asked) == {"GPU-of-cuda"}, "the GPU that CUDA counts first, not NVML"
     monkeypatch.setitem(sys.modules, "pynvml", bindings(**dict.fromkeys(more, refuse)))
     assert read_gpu_state(tmp_path) == GpuState("NVIDIA H200", 1980)
     monkeypatch.setitem(sys.modules, "pynvml", None)
