@@ -70,6 +70,20 @@ def _own_macs(op: Op, shape: Shape) -> int:
     assert_never(op)
 
 
+def count_working_values(ops: tuple[Op, ...], shape: Shape) -> int:
+    """The most values that input and output of one operation hold together, for one input of `shape`.
+
+    So much besides the weights is in the memory at once, at least.
+    """
+    most = 0
+    for op in ops:
+        after, inside = output_shape((op,), shape), inner_shape(op, shape)
+        inner = (count_working_values(row, inside) for row in inner_rows(op))
+        most = max(most, prod(shape) + prod(after), *inner)
+        shape = after
+    return most
+
+
 def count_mmrazor(ops: tuple[Op, ...], shape: Shape) -> int:
     """What MMRazor's own counter calls FLOPs: more than MACs, so that published figures can be compared.
 

@@ -16,7 +16,8 @@ from typing import Any
 
 from ponas_deploy.backends._tensorrt_library import TENSORRT
 from ponas_deploy.errors import BackendError
-from ponas_deploy.machines.gpu import cuda_version, driver_library
+from ponas_deploy.machines.gpu import cuda_version, driver_library, is_jetson
+from ponas_deploy.machines.machine import memory_mib
 
 INSTALL = "pip install 'ponas-deploy[tensorrt]'"
 _LONGEST_WAIT_US = 999_999
@@ -79,6 +80,14 @@ class Cuda:
     def synchronize(self, what: str) -> None:
         """Wait until the stream is empty; errors of what ran there come out here."""
         self.call(what, self.api.cudaStreamSynchronize, self.stream)
+
+    def free_bytes(self) -> int:
+        """Bytes of the GPU's memory that are free.
+
+        A Jetson's is the board's, of which CUDA does not count what only keeps files at hand.
+        """
+        free = int(self.call("the GPU's memory cannot be read", self.api.cudaMemGetInfo))
+        return max(free, memory_mib("available") << 20) if is_jetson() else free
 
     def clear_error(self) -> None:
         """Forget the last error, so that the next call does not report it again."""

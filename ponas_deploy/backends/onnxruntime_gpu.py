@@ -98,6 +98,10 @@ class OnnxRuntimeGpuBackend:
         """Clocks, power, temperature and throttle reasons of the GPU now."""
         return read_first_gpu()
 
+    def free_gpu_bytes(self) -> int | None:
+        """Bytes of the GPU's memory that are free; None without cuda-bindings."""
+        return self._cuda.free_bytes() if self._cuda else None
+
     def precisions(self) -> tuple[str, ...]:
         """The CUDA provider has fp32 with TF32 off; TensorRT's has TF32 unless the environment forbids it."""
         if self._kind is _TENSORRT:

@@ -161,6 +161,15 @@ class ReadsGpu(Protocol):
 
 
 @runtime_checkable
+class TellsGpuMemory(Protocol):
+    """What a backend has besides where its sessions take a GPU's memory."""
+
+    def free_gpu_bytes(self) -> int | None:
+        """Bytes of that memory that are free now; None where nothing tells it."""
+        ...
+
+
+@runtime_checkable
 class CapturesGraphs(Protocol):
     """What a backend has besides where models should run in a CUDA graph."""
 

@@ -90,6 +90,10 @@ class TensorRtBackend:
         gpu = self._shared.cuda.gpu
         return read_gpu(gpu.uuid, gpu.name)
 
+    def free_gpu_bytes(self) -> int:
+        """Bytes of the GPU's memory that are free."""
+        return self._shared.cuda.free_bytes()
+
     def precisions(self) -> tuple[str, ...]:
         """fp32 (TF32 off) first."""
         return self._builder.precisions

@@ -109,6 +109,14 @@ class TorchBackend:
         """Clocks, power, temperature and throttle reasons of this backend's GPU now; empty on a CPU."""
         return read_gpu(self._uuid(), self.device_name) if self.on_gpu else nvidia.GpuReading()
 
+    def free_gpu_bytes(self) -> int | None:
+        """Bytes of the GPU's memory that are free, those that PyTorch keeps for itself too; None on a CPU."""
+        if not self.on_gpu:
+            return None
+        cuda = self._torch.cuda
+        kept = cuda.memory_reserved(self._device) - cuda.memory_allocated(self._device)
+        return int(cuda.mem_get_info(self._device)[0] + kept)
+
     def layout(self, precision: str) -> str:
         """The memory layout of images, weights and everything between."""
         return self._layout or (_GPU_LAYOUT[precision] if self.on_gpu else "channels_last")

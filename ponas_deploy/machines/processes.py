@@ -165,11 +165,11 @@ def _import_path() -> list[str]:
 
 
 _KILLED = -9
-# What Python, NumPy, C++, protobuf (twice), BLAS, torch, CUDA and the loader say when they get no memory.
+# What Python, NumPy, C++, protobuf (twice), BLAS, torch, CUDA, the loader and we say when there is no memory.
 _NO_MEMORY = re.compile(
     r"out.of.memory|MemoryError|bad.alloc|alloc\w*( of \S+)? (still )?failed"
     r"|(fail\w*|cannot|can't|unable) (to )?alloc|failed to serialize proto"
-    r"|failed to map segment",
+    r"|failed to map segment|memory is full",
     re.IGNORECASE,
 )
 

@@ -10,8 +10,8 @@ from functools import partial
 
 from ponas_deploy.backends import Backend, ReportsProgress, RunSettings, Session, registry
 from ponas_deploy.backends.progress import BuildProgress
-from ponas_deploy.backends.protocol import ReadsGpu, StartsProcesses
-from ponas_deploy.errors import BackendError
+from ponas_deploy.backends.protocol import ReadsGpu, StartsProcesses, TellsGpuMemory
+from ponas_deploy.errors import BackendError, MeasurementError
 from ponas_deploy.machines.conditions import read_conditions
 from ponas_deploy.machines.machine import memory_mib, this_machine
 from ponas_deploy.machines.nvidia import GpuReading
@@ -21,7 +21,14 @@ from ponas_deploy.measuring.contention import ContentionProbe, probe_for, readin
 from ponas_deploy.measuring.interference import Interference, take_snapshot
 from ponas_deploy.measuring.protocol import Plan, Samples, TakesRounds, first_estimate
 from ponas_deploy.profiling.build_time import Builds, BuildTimes
-from ponas_deploy.profiling.models import block_model, blocks_of, network_bytes
+from ponas_deploy.profiling.models import (
+    Block,
+    block_model,
+    blocks_of,
+    least_bytes,
+    network_bytes,
+    working_bytes,
+)
 from ponas_deploy.profiling.overtime import overtime_note, refuse_overtime
 from ponas_deploy.profiling.progress import BUILDING, OnProgress, OnStep, ProfilingProgress
 from ponas_deploy.tables.latency import Conditions
@@ -29,6 +36,9 @@ from ponas_deploy.tables.rounds import Round
 from searchspace.architecture import Architecture
 from searchspace.space import Space, is_network
 
+FULL_WIDTH = ("fp32", "tf32")
+"""Precisions whose values take four bytes; those of the others take two at most."""
+_GIB = 1 << 30
 _LONG_S = 20.0
 """Building that takes longer than this is said how long beforehand."""
 _TELLING_BUILDS = 16
@@ -45,7 +55,7 @@ class Bench:
     `built_before` is what models took to build in an earlier profile; `visit_s` is the least that a visit
     takes where each one starts a process. For the processor several models are built at once, unless
     `one_at_a_time`, so that whoever brings the process down is known. `asked_s` is the time that was asked
-    for, which may be more than is left of it.
+    for, which may be more than is left of it. `memory_failures` is how many processes got no memory before.
     """
 
     space: Space
@@ -63,6 +73,7 @@ class Bench:
     builds: Builds = field(init=False)
     visit_s: float = 0.0
     one_at_a_time: bool = False
+    memory_failures: int = 0
     asked_s: float = 0.0
     probe: ContentionProbe | None = None
     _reported: ProfilingProgress | None = None
@@ -114,16 +125,39 @@ class Bench:
         """What is free of its memory now, in MiB."""
         return memory_mib("available")
 
+    def free_gpu_bytes(self) -> int | None:
+        """What is free of its GPU's memory now; None where networks take none, or nothing tells it."""
+        return self.backend.free_gpu_bytes() if isinstance(self.backend, TellsGpuMemory) else None
+
+    def wave_size(self, trial: NetworkTrial) -> int:
+        """How many whole networks fit at once, after one of them and among all blocks that are open."""
+        return trial.wave_size(self.free_mib(), self.free_gpu_bytes(), self.memory_failures)
+
     def taker(self, samples: Samples, sentinel: str | None = None) -> TakesRounds | None:
         """What takes rounds into `samples`, where that is not this process."""
         return None
 
     def blocks(self, stack: ExitStack, note: str) -> dict[str, Session]:
-        """Sessions of all cells, stem and head, and roughly how long each takes."""
+        """Sessions of all cells, stem and head, and roughly how long each takes.
+
+        MeasurementError where the GPU's memory cannot hold them.
+        """
         blocks = blocks_of(self.space)
+        self._refuse_too_large(blocks)
         self.builds.blocks_left = len(blocks)
         models = {key: partial(block_model, key, block, self.batch) for key, block in blocks.items()}
         return self._ready(stack, models, lambda number, key: note or f"building block {key}")
+
+    def _refuse_too_large(self, blocks: Mapping[str, Block]) -> None:
+        """Before any is built: they stay open side by side, and building them may take an hour."""
+        free, value_bytes = self.free_gpu_bytes(), 4 if self.settings.precision in FULL_WIDTH else 2
+        least = sum(least_bytes(ops, shape, self.batch, value_bytes) for ops, shape in blocks.values())
+        if free is not None and least > free:
+            raise MeasurementError(
+                f"the {len(blocks)} blocks take {least / _GIB:.1f} GiB of the GPU's memory at batch"
+                f" {self.batch}, at least, and {free / _GIB:.1f} GiB are free: ask for a smaller --batch, end"
+                " what else uses the GPU, or take --prior TABLE, which builds no blocks."
+            )
 
     def networks(self, stack: ExitStack, texts: Sequence[str]) -> dict[str, Session]:
         """Sessions of whole networks, by their text form."""
@@ -136,7 +170,7 @@ class Bench:
         """Build and run one network, by candidate index."""
         architecture = Architecture.from_indices(self.space, indices)
         self.building("building a network to see what they take")
-        build_s = list[float]()
+        build_s, free = list[float](), self.free_gpu_bytes()
         with ExitStack() as stack:
             # Where that takes little time it is done twice: something may have shared the core.
             for _ in range(min(self._builders, 2)):
@@ -151,7 +185,14 @@ class Bench:
             self.builds.add(built_s, network=True)
             self.running(architecture.text)
             run_s = self._first_estimate(session)[1] / 1e9
-            return NetworkTrial(len(model), min(build_s), run_s, self.visit_s)
+            took = self.trial_took(free, len(build_s))
+            held = working_bytes(architecture, self.batch)
+            return NetworkTrial(len(model), min(build_s), run_s, self.visit_s, held, took)
+
+    def trial_took(self, free_before: int | None, sessions: int = 1) -> int:
+        """What each of the sessions opened since took of the GPU's memory; 0 where that is unknown."""
+        now = self.free_gpu_bytes()
+        return 0 if free_before is None or now is None else max(0, free_before - now) // sessions
 
     def building(self, text: str) -> None:
         """Say which model is built next, and what all that is to be built will take where that is long."""

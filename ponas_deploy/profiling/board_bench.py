@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from ponas_deploy.backends import Session
+from ponas_deploy.errors import BackendError
 from ponas_deploy.measuring.affordable import NetworkTrial
 from ponas_deploy.measuring.interference import Interference
 from ponas_deploy.measuring.protocol import Samples, TakesRounds
 from ponas_deploy.profiling.bench import Bench
-from ponas_deploy.profiling.models import network_bytes
+from ponas_deploy.profiling.models import network_bytes, working_bytes
 from ponas_deploy.remote.place import BoardPlace
 from ponas_deploy.remote.rounds import Models, Rounds
 from ponas_deploy.tables.rounds import Round
@@ -52,6 +53,10 @@ class BoardBench(Bench):
         """What is free of its memory."""
         return self.place.about().available_mib
 
+    def free_gpu_bytes(self) -> int | None:
+        """What is free of its GPU's memory."""
+        return self.models.free_gpu_bytes()
+
     def taker(self, samples: Samples, sentinel: str | None = None) -> TakesRounds | None:
         """Rounds are taken there."""
         return Rounds(self.models, {**self.runs, **samples.runs}, samples, sentinel)
@@ -61,16 +66,18 @@ class BoardBench(Bench):
         architecture = Architecture.from_indices(self.space, indices)
         self.building("building a network to see what they take")
         model, took = network_bytes(architecture, self.batch), list[float]()
-        key = architecture.text
+        key, free = architecture.text, self.free_gpu_bytes()
         found = self.models.build(
             {key: partial(bytes, model)},
             lambda name, seconds: took.append(seconds),
             self.on_step,
             one_at_a_time=True,
         )[key]
+        gpu_bytes = self.trial_took(free)
         self.models.close([key])
         self.builds.add(took[0], network=True)
-        return NetworkTrial(len(model), took[0], found.ns / 1e9, found.visit_s)
+        held = working_bytes(architecture, self.batch)
+        return NetworkTrial(len(model), took[0], found.ns / 1e9, found.visit_s, held, gpu_bytes)
 
     def _ready(
         self, stack: ExitStack, models: Mapping[str, Callable[[], bytes]], text: Callable[[int, str], str]
@@ -83,7 +90,11 @@ class BoardBench(Bench):
             self.builds.add(seconds, network=is_network(key))
             self.building(text(places[key], key))
 
-        found = self.models.build(models, built, self.on_step, one_at_a_time=self.one_at_a_time)
+        try:
+            found = self.models.build(models, built, self.on_step, one_at_a_time=self.one_at_a_time)
+        except BackendError:
+            self.models.drop(list(models))  # fewer may be tried
+            raise
         stack.enter_context(self.models.closing(list(models)))
         for key, first in found.items():
             self.runs[key], self.rough_ns[key] = first.runs, first.ns

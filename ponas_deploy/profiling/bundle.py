@@ -32,7 +32,7 @@ from ponas_deploy.fitting.correction import LEAST_CHECK, LEAST_FIT
 from ponas_deploy.machines.names import slug
 from ponas_deploy.measuring.plans import plan_for
 from ponas_deploy.profiling.assemble import NetworkSplit
-from ponas_deploy.profiling.models import block_model, blocks_of, network_bytes
+from ponas_deploy.profiling.models import block_model, blocks_of, network_bytes, working_bytes
 from ponas_deploy.profiling.priority import losses
 from ponas_deploy.profiling.progress import FINISHED, OnProgress, ProfilingProgress
 from ponas_deploy.profiling.resume import expected_protocol
@@ -148,6 +148,7 @@ def make_bundle(
         ],
         "blocks": list(blocks),
         "trial": (middle.text, len(network_bytes(middle, options.batch))),
+        "working_bytes": working_bytes(middle, options.batch),
         "levels": [{"fit": one.fit, "check": one.check} for one in groups],
     }
     write_bytes(path, archive(document, blobs), overwrite=overwrite)

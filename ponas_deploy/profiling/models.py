@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from searchspace.architecture import Architecture
+from searchspace.cost import count_bytes, count_working_values
 from searchspace.ops import Op, Parameter, Shape, parameters
 from searchspace.space import HEAD, STEM, Space
 
@@ -27,6 +28,20 @@ def blocks_of(space: Space) -> dict[str, Block]:
         {cell.key: (cell.ops, cell.input_shape) for row in space.cells() for cell in row if cell.ops}
     )
     return blocks
+
+
+def least_bytes(ops: tuple[Op, ...], shape: Shape, batch: int, value_bytes: int = 4) -> int:
+    """The least memory that operations take as they run: weights, and the largest input with its output."""
+    weights = count_bytes(ops) // 4
+    return value_bytes * (weights + batch * count_working_values(ops, shape))
+
+
+def working_bytes(architecture: Architecture, batch: int) -> int:
+    """The largest input with its output in a whole network, in float32."""
+    space = architecture.space
+    shapes = (space.input_shape, *space.layer_shapes())
+    parts = zip(architecture.parts(), shapes, strict=True)
+    return 4 * batch * max(count_working_values(ops, shape) for (_, ops), shape in parts)
 
 
 def block_model(key: str, block: Block, batch: int) -> bytes:

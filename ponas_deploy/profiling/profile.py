@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 
 from ponas_deploy.backends import Backend, RunSettings, Session, get_backend
-from ponas_deploy.errors import MeasurementError
+from ponas_deploy.errors import BackendError, MeasurementError
 from ponas_deploy.files.documents import compact
 from ponas_deploy.files.journal import Journal
 from ponas_deploy.files.records import write_bytes
 from ponas_deploy.fitting.correction import LEAST_CHECK, LEAST_FIT
 from ponas_deploy.machines.machine import this_machine
-from ponas_deploy.measuring.affordable import NetworkTrial, affordable, round_s
+from ponas_deploy.measuring.affordable import NetworkTrial, affordable, round_s, smaller_after
 from ponas_deploy.measuring.interference import Interference, usual_core_ns
 from ponas_deploy.measuring.launches import launch_summary, not_captured
 from ponas_deploy.measuring.protocol import Outcome, Plan, Samples, measure
@@ -72,6 +72,7 @@ def profile(
     prior: Prior | None = None,
     built_before: BuildTimes | None = None,
     one_at_a_time: bool = False,
+    memory_failures: int = 0,
     on_progress: OnProgress | None = None,
     on_step: OnStep | None = None,
     seed: int = 0,
@@ -89,7 +90,8 @@ def profile(
     short, the cells that the Pareto front with `accuracy` can contain are visited most; without that table
     more parameters are taken for less loss. With `prior` no cell is timed: that table is fitted on networks.
     `built_before` is what models took to build in an earlier profile, for an estimate before there is one;
-    `one_at_a_time` builds no two models at once, to know which one brings the process down. `on_step` is
+    `one_at_a_time` builds no two models at once, to know which one brings the process down; for each of
+    `memory_failures`, processes that got no memory, half as many networks are held at once. `on_step` is
     called with what is about to be built or run. Raises BackendError when the runtime is missing or refuses a
     block, UnknownNameError for an unknown backend or precision, TableMismatchError when `further` was
     measured otherwise or `accuracy` or `prior` is of another space, MeasurementError when nothing trustworthy
@@ -110,6 +112,7 @@ def profile(
         on_step=on_step or (lambda step: None),
         built_before=built_before,
         one_at_a_time=one_at_a_time,
+        memory_failures=memory_failures,
         asked_s=asked_s or time_budget_s,
     )
     if prior:
@@ -173,12 +176,18 @@ class _Job:
         if book and networks != known.networks:
             book.append({"fit": networks.fit, "check": networks.check})
         bench.keep_time(self._least_s(trial, networks, known.samples))
-        waves = networks.waves(trial.wave_size(bench.free_mib()))
+        waves = networks.waves(bench.wave_size(trial))
         bench.builds.networks_left = sum(map(len, waves))
-        outcomes = [
-            self._wave(number, waves, blocks, known.samples, interference, book)
-            for number in range(len(waves))
-        ]
+        outcomes = list[Outcome]()
+        while len(outcomes) < len(waves):
+            number = len(outcomes)
+            try:
+                outcomes.append(self._wave(number, waves, blocks, known.samples, interference, book))
+            except BackendError as error:
+                waves = smaller_after(error, waves, number)
+                bench.report(
+                    "build", 0, 1, f"no memory for so many networks: now {len(waves[number])} at once"
+                )
         end = bench.machine_now()
         bench.report("fit", 0, 1, "fitting the table")
         bench.on_step("fitting the table")

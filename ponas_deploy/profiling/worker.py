@@ -128,6 +128,7 @@ def make(request: Request, on_step: OnStep, on_progress: OnProgress, place: Boar
         prior=_prior(request, space, place or HERE),
         built_before=request.built_before,
         one_at_a_time=bool(request.failures),
+        memory_failures=sum(map(processes.lacks_memory, request.failures)),
         on_progress=on_progress,
         on_step=on_step,
         seed=request.seed,

@@ -13,7 +13,7 @@ from ponas_deploy.errors import BackendError, PonasError
 from ponas_deploy.machines.conditions import clock_settings, read_conditions
 from ponas_deploy.machines.gpu import required_gpu
 from ponas_deploy.machines.machine import memory_mib
-from ponas_deploy.measuring.affordable import NetworkTrial, affordable, in_waves, round_s
+from ponas_deploy.measuring.affordable import NetworkTrial, affordable, in_waves, round_s, smaller_after
 from ponas_deploy.measuring.disturbed import Extension, take_disturbed_again
 from ponas_deploy.measuring.interference import Interference, Snapshot
 from ponas_deploy.measuring.launches import launch_summary, not_captured
@@ -146,9 +146,15 @@ class _OnBoard:
         networks = journal.networks or self._chosen(trial)
         if not journal.networks:
             journal.append({"fit": networks["fit"], "check": networks["check"]})
-        size = trial.wave_size(memory_mib("available"))
+        size = trial.wave_size(memory_mib("available"), self._free_gpu_bytes())
         waves = in_waves([*networks["fit"], *networks["check"]], size)
-        outcomes = [self._wave(number, waves, blocks, interference) for number in range(len(waves))]
+        outcomes: list[Outcome] = []
+        while len(outcomes) < len(waves):
+            try:
+                outcomes.append(self._wave(len(outcomes), waves, blocks, interference))
+            except BackendError as error:
+                waves = smaller_after(error, waves, len(outcomes))
+                self.said(f"no memory for so many networks: now {len(waves[len(outcomes)])} at once")
         launches = launch_summary(blocks, self.rough_ns)
         return {
             "rounds": [one.rounds for one in outcomes],
@@ -163,9 +169,18 @@ class _OnBoard:
 
     def _trial(self) -> NetworkTrial:
         text, model_bytes = self.plan["trial"]
+        before = self._free_gpu_bytes()
         self._opened([text])
+        after = self._free_gpu_bytes()
         self._close([text])
-        return NetworkTrial(model_bytes, self.built_s[text], self.rough_ns.pop(text) / 1e9, self.visit_s)
+        gpu_bytes = 0 if before is None or after is None else max(0, before - after)
+        run_s, working_bytes = self.rough_ns.pop(text) / 1e9, self.plan.get("working_bytes", 0)
+        return NetworkTrial(model_bytes, self.built_s[text], run_s, self.visit_s, working_bytes, gpu_bytes)
+
+    def _free_gpu_bytes(self) -> int | None:
+        """What is free of a GPU's memory; None where the runtime takes none."""
+        found: list[int] = STEPS["gpu_memory"](self.state, self.details, _nothing)
+        return found[0] if found else None
 
     def _chosen(self, trial: NetworkTrial) -> Mapping[str, Any]:
         """The most networks of the plan that there is time for, or the fewest that certify a table."""

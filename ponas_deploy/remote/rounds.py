@@ -105,6 +105,12 @@ class Models:
         found = self.place.job.do("look", **self.details())
         return self.place.snapshot(self.place.value(found, Snapshot, "look"))
 
+    def free_gpu_bytes(self) -> int | None:
+        """What is free there of a GPU's memory; None where the runtime takes none, or nothing tells it."""
+        told = self.place.job.do("gpu_memory", **self.details())
+        found = self.place.value(told, tuple[Count, ...], "gpu_memory")
+        return found[0] if found else None
+
     @property
     def no_output_s(self) -> float:
         """How long the worker may write nothing: as long as a build of this runtime may take."""
@@ -115,6 +121,12 @@ class Models:
         gone = [key for key in keys if self.open.pop(key, None)]
         if gone:
             self.place.job.do("close", keys=gone)
+
+    def drop(self, keys: Sequence[str]) -> None:
+        """Free those of them that are open there, after not all could be opened."""
+        for key in keys:
+            self.open.pop(key, None)
+        self.place.job.do("close", keys=list(keys))
 
     @contextmanager
     def closing(self, keys: Sequence[str]) -> Iterator[None]:

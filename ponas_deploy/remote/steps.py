@@ -14,7 +14,14 @@ from typing import Any, Callable, Dict
 import numpy as np
 
 from ponas_deploy.backends import Backend, RunSettings, Session, get_backend, registry
-from ponas_deploy.backends.protocol import CapturesGraphs, Launches, ReadsGpu, StartsProcesses, TimesLayers
+from ponas_deploy.backends.protocol import (
+    CapturesGraphs,
+    Launches,
+    ReadsGpu,
+    StartsProcesses,
+    TellsGpuMemory,
+    TimesLayers,
+)
 from ponas_deploy.errors import BackendError, PonasError
 from ponas_deploy.machines.conditions import read_conditions
 from ponas_deploy.machines.machine import memory_mib, this_machine, threads_fault
@@ -74,6 +81,13 @@ def machine_readings(state: State, details: Details, write: Write) -> Any:
 def look(state: State, details: Details, write: Write) -> Any:
     """The machine between two rounds."""
     return asdict(snapshot_of(state, details))
+
+
+def gpu_memory(state: State, details: Details, write: Write) -> Any:
+    """Bytes of a GPU's memory that are free for a runtime; none where it takes none or nothing tells."""
+    backend = _backend(state, details["backend"])
+    free = backend.free_gpu_bytes() if isinstance(backend, TellsGpuMemory) else None
+    return [] if free is None else [free]
 
 
 def open_models(state: State, details: Details, write: Write) -> Any:
@@ -280,6 +294,7 @@ STEPS: dict[str, Callable[[State, Details, Write], Any]] = {
     "uncaptured": uncaptured,
     "readings": machine_readings,
     "look": look,
+    "gpu_memory": gpu_memory,
     "open": open_models,
     "round": take_round,
     "close": close,

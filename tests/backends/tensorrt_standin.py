@@ -65,6 +65,7 @@ class Machine:
         self.capability, self.multiprocessors = (8, 7), 8
         self.flags: list[str] = []
         self.queue_length, self.enqueued = 10**9, 0
+        self.free_bytes = 6 << 30
         self.cache_refused: bytes | None = None
 
     def did(self, what: str) -> Code:
@@ -189,6 +190,7 @@ def cuda_runtime(machine: Machine) -> Any:
         cudaStreamCaptureMode=SimpleNamespace(cudaStreamCaptureModeThreadLocal="thread local"),
         cudaMemcpyKind=SimpleNamespace(cudaMemcpyHostToDevice="to device", cudaMemcpyDeviceToHost="to host"),
         cudaMalloc=allocate,
+        cudaMemGetInfo=lambda: (machine.did("cudaMemGetInfo"), machine.free_bytes, 8 << 30),
         cudaFree=free,
         cudaMemcpyAsync=copy,
         cudaEventCreate=lambda: (machine.did("cudaEventCreate"), SimpleNamespace(at=0.0)),

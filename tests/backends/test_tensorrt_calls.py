@@ -115,6 +115,10 @@ def test_more_launches_than_the_queue_takes_are_timed_in_parts(
         assert session._clock.most == 25
 
 
+def test_the_memory_that_is_free_is_cudas(backend: TensorRtBackend, machine: Machine) -> None:
+    assert backend.free_gpu_bytes() == machine.free_bytes
+
+
 DRIVER = """
 #include <pthread.h>
 static pthread_t thread;
