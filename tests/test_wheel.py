@@ -32,7 +32,9 @@ def test_the_wheel_holds_the_rooms_and_nothing_else(wheel: Path) -> None:
     shipped = {path.relative_to(ROOT).as_posix() for path in (ROOT / "profiles").rglob("*.json")}
     assert shipped
     assert shipped <= set(names)
-    assert "ponas_deploy/py.typed" in names
+    assert {f"ponas_deploy/{name}" for name in ("py.typed", "charts/page.css", "charts/page.js")} <= set(
+        names
+    )
 
 
 def test_an_installed_wheel_finds_the_shipped_tables(wheel: Path, tmp_path: Path) -> None:

@@ -85,7 +85,15 @@ def framed(parts: Spec, values: Sequence[Spec]) -> Spec:
                 "titleFontWeight": "normal",
                 "symbolSize": 90,
             },
-            "title": {"color": INK, "fontSize": 12, "fontWeight": "normal", "anchor": "start"},
+            "title": {
+                "color": INK,
+                "fontSize": 15,
+                "anchor": "start",
+                "offset": 14,
+                "subtitleColor": FAINT,
+                "subtitleFontSize": 12,
+                "subtitlePadding": 6,
+            },
         },
     }
 

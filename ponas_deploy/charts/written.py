@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from math import isfinite
 from pathlib import Path
+from textwrap import wrap
 from typing import Literal, TypeAlias, get_args
 
 from ponas_deploy import __version__
@@ -19,6 +20,8 @@ from ponas_deploy.files.opening import refuse_file
 from ponas_deploy.files.records import write_bytes
 
 FileKind: TypeAlias = Literal["html", "png", "svg"]
+_LINE = 140
+"""Characters of a line below the title of a picture."""
 KINDS: tuple[FileKind, ...] = get_args(FileKind)
 
 
@@ -115,8 +118,9 @@ def _svg(chart: Chart) -> bytes:
 
 
 def titled(chart: Chart) -> dict[str, object]:
-    """The drawing of a chart that stands alone: with its title."""
-    return {**chart.draw(WIDE), "title": chart.title}
+    """The drawing of a chart that stands alone: with its title and what it says."""
+    said = {"text": chart.title, "subtitle": wrap(chart.summary, _LINE)}
+    return {**chart.draw(WIDE), "title": said}
 
 
 def report_document(report: Report, files: Sequence[WrittenFile]) -> ReportDocument:

@@ -131,6 +131,7 @@ def test_pictures_lie_beside_the_page(tmp_path: Path) -> None:
     drawn = (tmp_path / "mine-front-1.svg").read_text()
     assert drawn.startswith("<svg")
     assert "Fronts of the given table" in drawn
+    assert "To the left is faster, lower is better" in drawn
 
 
 def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
