@@ -31,6 +31,7 @@ __all__ = [
 # Processor time is counted in ticks of up to 10 ms, and a core's may come one late at either end of a round.
 _TICKS_S = 0.02
 _LONG_ASLEEP_S = 0.1
+_POWER_CAP = "GPU power cap"
 # Lower clocks that somebody asked for, or that a processor without throttling has too.
 _ASKED_FOR = ("application clocks", "sync boost", "display clocks")
 
@@ -124,9 +125,18 @@ def complaints(now: Round, rounds: Sequence[Round], plan: Plan) -> str:
         first = next((text for one in rounds if (text := getattr(one, what))), "")
         if first and getattr(now, what) != first:
             found.append(f"the {what.replace('_', ' ')} changed from {first} to {getattr(now, what)}")
-    if now.held:
-        found.append(f"throttled ({', '.join(now.held)})")
+    if held := [reason for reason in now.held if not _is_usual(reason, now, rounds)]:
+        found.append(f"throttled ({', '.join(held)})")
     return ", ".join(found)
+
+
+def _is_usual(reason: str, now: Round, rounds: Sequence[Round]) -> bool:
+    """Whether a GPU works at its power cap most of the time, as capped cards and laptops do.
+
+    A round that is taken again would be like that too; what counts then is the clock, which is watched.
+    """
+    capped = sum(_POWER_CAP in one.held for one in rounds)
+    return reason == _POWER_CAP and now.gpu_clock_mhz is not None and 2 * capped > len(rounds)
 
 
 def superseded(rounds: Iterable[Round]) -> list[Round]:

@@ -257,6 +257,11 @@ def test_an_engine_of_another_precision_version_gpu_or_content_is_refused(
             patch.setattr(nvidia, "read_gpu", lambda uuid="", reading=reading: reading)
             with pytest.raises(BackendError, match=sentence):
                 backend.open(engine, RunSettings())
+    with monkeypatch.context() as patch:
+        patch.setattr(nvidia, "read_gpu", lambda uuid="": replace(orin, driver=""))
+        nameless, _ = backend.save(model, RunSettings(), tmp_path / "nameless")
+        with pytest.raises(BackendError, match="for driver unknown, and here is driver unknown: build"):
+            backend.open(nameless, RunSettings())
     engine.write_bytes(engine.read_bytes()[:50])
     with pytest.raises(BackendError, match="was changed or cut short"):
         backend.open(engine, RunSettings())

@@ -110,6 +110,22 @@ def test_a_gpus_own_figures_are_taken_and_clocks_that_somebody_asked_for_are_no_
     assert complaints(seen, (), PLAN) == "throttled (GPU power cap)"
 
 
+def test_of_a_card_that_is_always_at_its_power_cap_the_clock_is_watched() -> None:
+    """A T4, a laptop: every round would be taken again, and be like that again."""
+    capped = Round(0, gpu_clock_mhz=1200, held=("GPU power cap",))
+    assert complaints(capped, (), PLAN) == "throttled (GPU power cap)", "the first may be a moment's"
+    usual = [replace(capped, number=number) for number in range(3)]
+    assert complaints(replace(capped, number=3, gpu_clock_mhz=1150), usual, PLAN) == ""
+    slower = replace(capped, number=3, gpu_clock_mhz=900)
+    assert complaints(slower, usual, PLAN) == "the GPU's clock fell from 1200 to 900 MHz"
+    hot = replace(capped, number=3, held=("GPU power cap", "GPU thermal slowdown"))
+    assert complaints(hot, usual, PLAN) == "throttled (GPU thermal slowdown)"
+    free = [*usual, *(Round(number, gpu_clock_mhz=1200) for number in range(3, 7))]
+    assert complaints(capped, free, PLAN) == "throttled (GPU power cap)", "seldom so far"
+    unknown = replace(capped, gpu_clock_mhz=None)
+    assert complaints(unknown, usual, PLAN) == "throttled (GPU power cap)", "nothing else to watch"
+
+
 def test_the_gpu_clock_that_the_kernel_governs() -> None:
     """It is recorded always, and must not fall where it is locked; what it may rise to must never change."""
     locked, slow = (GpuClock(now, 1020, 1020) for now in (1020, 612))
