@@ -54,7 +54,7 @@ PACKAGES = {
     "timm": (["train/networks/stock.py"], []),
     "PIL": (["ponas_deploy/files/images.py"], []),
     "sklearn": (["train/*"], ["train/data/digits.py"]),
-    "onnxruntime": (["ponas_deploy/backends/onnxruntime.py"], []),
+    "onnxruntime": (["ponas_deploy/backends/onnxruntime_sessions.py"], []),
     "openvino": (["ponas_deploy/backends/openvino.py"], []),
     "tensorrt": (["ponas_deploy/backends/*"], []),
     "cuda": (["ponas_deploy/backends/*", "ponas_deploy/machines/nvidia.py"], []),

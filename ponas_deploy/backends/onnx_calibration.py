@@ -7,7 +7,7 @@ does not depend on scales, and meaningless for accuracy. The same images give th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ponas_deploy.backends._buffers import first_line, static_shape
-from ponas_deploy.backends.onnx_precision import quantised_values, read_model
-from ponas_deploy.backends.onnxruntime import import_onnxruntime, session_options, translated
+from ponas_deploy.backends.onnx_precision import model_bytes, read_model, values_read, weighted_nodes
+from ponas_deploy.backends.onnxruntime_sessions import (
+    compiled,
+    import_onnxruntime,
+    session_options,
+    translated,
+)
 from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError, FileFormatError
 from ponas_deploy.files.opening import check_regular
@@ -97,13 +102,26 @@ def read_images(path: Path) -> NDArray[np.float32]:
     return found
 
 
-def largest_magnitudes(backend: str, model: bytes, calibration: Calibration) -> Mapping[str, float]:
-    """The largest magnitude of each value to quantise; of percentiles, the largest over the batches."""
+def largest_magnitudes(
+    backend: str, model: bytes, calibration: Calibration, layers: Collection[str] | None = None
+) -> Mapping[str, float]:
+    """The largest magnitude of each value that a strongly typed runtime quantises (`onnx_precision.py`)."""
+    names = values_read(weighted_nodes(backend, read_model(backend, model), layers))
+    found = value_ranges(backend, model, calibration, names)
+    return {name: max(-least, most) for name, (least, most) in found.items()}
+
+
+def value_ranges(
+    backend: str, model: bytes, calibration: Calibration, names: Sequence[str]
+) -> Mapping[str, tuple[float, float]]:
+    """The least and the largest of each value, zero among them, over all images.
+
+    With a percentile both end at that of the magnitudes, the widest over the batches.
+    """
     import onnx
 
     proto = read_model(backend, model)
     graph = proto.graph
-    names = quantised_values(proto)
     source = graph.input[0]
     sizes = [size.dim_value or size.dim_param for size in source.type.tensor_type.shape.dim]
     shape = static_shape(backend, sizes, "input")
@@ -113,21 +131,21 @@ def largest_magnitudes(backend: str, model: bytes, calibration: Calibration) -> 
         onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in inside
     )
     runtime = import_onnxruntime(backend)
-    found = dict.fromkeys(names, 0.0)
+    found = dict.fromkeys(names, (0.0, 0.0))
     with translated(backend, "cannot calibrate the model"):
-        session = inside and runtime.InferenceSession(
-            proto.SerializeToString(),
-            session_options(runtime, RunSettings()),
-            providers=["CPUExecutionProvider"],
-        )
+        session = inside and compiled(runtime, model_bytes(proto), session_options(runtime, RunSettings()))
         for images in calibration.batches(shape):
             values = dict(zip(inside, session.run(inside, {source.name: images}))) if session else {}
             values[source.name] = images
             for name in names:
-                found[name] = max(found[name], _magnitude(values[name], calibration.percentile))
+                least, most = _range(values[name], calibration.percentile)
+                found[name] = min(found[name][0], least), max(found[name][1], most)
     return found
 
 
-def _magnitude(values: NDArray[np.float32], percentile: float) -> float:
-    magnitudes = np.abs(values)
-    return float(magnitudes.max() if percentile == 100 else np.percentile(magnitudes, percentile))
+def _range(values: NDArray[np.float32], percentile: float) -> tuple[float, float]:
+    least, most = float(values.min()), float(values.max())
+    if percentile == 100:
+        return least, most
+    end = float(np.percentile(np.abs(values), percentile))
+    return max(least, -end), min(most, end)

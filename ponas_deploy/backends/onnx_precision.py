@@ -13,7 +13,7 @@ Source: NVIDIA TensorRT developer guide, "Working with Quantized Types" (explici
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,8 +29,8 @@ OPSET = 19
 """The first in which QuantizeLinear and DequantizeLinear know half precision."""
 _IR_VERSION = 9
 _LARGEST_FP16 = 65504.0
-_LARGEST_INT8 = 127
-_WEIGHTED = ("Conv", "Gemm")
+LARGEST_INT8 = 127
+WEIGHTED = ("Conv", "Gemm")
 # Smaller halves are subnormal: few digits, and zero on some hardware. A channel of
 # weights whose largest is below 127 times this uses fewer than 8 bits: 47 of 6682 in a trained network did,
 # whose top-1 was that of fp32.
@@ -56,38 +56,48 @@ def to_fp16(backend: str, model: bytes) -> bytes:
 
     BackendError for a weight that half precision cannot hold.
     """
-    return _bytes(_half(backend, read_model(backend, model)))
+    return model_bytes(_half(backend, read_model(backend, model)))
 
 
-def to_int8(backend: str, model: bytes, largest: Mapping[str, float]) -> bytes:
+def to_int8(
+    backend: str, model: bytes, largest: Mapping[str, float], layers: Collection[str] | None = None
+) -> bytes:
     """The model with its convolutions and matrix products in INT8, the rest in half precision.
 
     `largest` is the largest magnitude of each value of `quantised_values`, as calibration found it
-    (`onnx_calibration.py`). BackendError where one is missing or not a finite number.
+    (`onnx_calibration.py`). `layers` are the only ones to quantise, see `weighted_nodes`. BackendError where
+    a value is missing or not a finite number.
     """
     import onnx
 
     proto = read_model(backend, model)
-    names = quantised_values(proto)
-    for name in names:
-        if not np.isfinite(largest.get(name, np.nan)):
-            raise BackendError(
-                backend,
-                f"the value '{name}' was not calibrated, or is not finite: calibrate with other images.",
-            )
+    chosen = weighted_nodes(backend, proto, layers)
+    names = values_read(chosen)
+    check_calibrated(backend, names, largest)
     if _opset(proto) < OPSET:
         proto = onnx.version_converter.convert_version(proto, OPSET)
         proto.ir_version = max(proto.ir_version, _IR_VERSION)
     _half(backend, proto)
-    _Quantiser(proto.graph, {name: largest[name] for name in names}).rewrite()
-    return _bytes(proto)
+    weights = {node.input[1] for node in chosen}
+    _Quantiser(proto.graph, {name: largest[name] for name in names}, weights).rewrite()
+    return model_bytes(proto)
+
+
+def check_calibrated(backend: str, names: Collection[str], found: Mapping[str, Any]) -> None:
+    """BackendError where calibration did not see a value, or saw one that is not finite."""
+    for name in names:
+        if not np.isfinite(found.get(name, np.nan)).all():
+            raise BackendError(
+                backend,
+                f"the value '{name}' was not calibrated, or is not finite: calibrate with other images.",
+            )
 
 
 class _Quantiser:
     """Writes a graph again with the pairs of QuantizeLinear and DequantizeLinear where they belong."""
 
-    def __init__(self, graph: Any, largest: Mapping[str, float]) -> None:
-        self._graph, self._largest = graph, largest
+    def __init__(self, graph: Any, largest: Mapping[str, float], weights: Collection[str]) -> None:
+        self._graph, self._largest, self._chosen = graph, largest, weights
         self._weights = {tensor.name: tensor for tensor in graph.initializer}
         self._nodes: list[Any] = []
         self._quantised: dict[str, str] = {}
@@ -96,7 +106,7 @@ class _Quantiser:
         """Put every pair right behind the value that it quantises, so that the order stays topological."""
         self._quantise_activation(self._graph.input[0].name)
         for node in self._graph.node:
-            if node.op_type in _WEIGHTED and node.input[0] in self._quantised:
+            if node.op_type in WEIGHTED and node.input[1] in self._chosen:
                 self._quantise_weight(node)
                 node.input[0], node.input[1] = (self._quantised[name] for name in node.input[:2])
             elif node.op_type == "Add":
@@ -115,7 +125,7 @@ class _Quantiser:
         """One scale for each output channel."""
         import onnx
 
-        name, axis = node.input[1], _channel_axis(node)
+        name, axis = node.input[1], channel_axis(node)
         if name not in self._quantised:
             magnitudes = np.abs(onnx.numpy_helper.to_array(self._weights[name]))
             others = tuple(dimension for dimension in range(magnitudes.ndim) if dimension != axis)
@@ -143,21 +153,48 @@ def quantised_values(proto: Any) -> tuple[str, ...]:
 
     In the order in which the graph reads them; each once.
     """
+    return values_read(weighted_nodes("", proto))
+
+
+def values_read(nodes: Collection[Any]) -> tuple[str, ...]:
+    """The activations that nodes read, in order; each once."""
+    return tuple(dict.fromkeys(node.input[0] for node in nodes))
+
+
+def weighted_nodes(backend: str, proto: Any, layers: Collection[str] | None = None) -> tuple[Any, ...]:
+    """The convolutions and matrix products to quantise: those that read more than a pixel.
+
+    `layers` are the names of the only ones, each of a node or of a layer around it (`layers.3` stands for
+    `layers.3.expand`, `layers.3.depthwise`, ...); None for all. BackendError for a name that none has.
+    """
     shapes = {
         value.name: tuple(size.dim_value for size in value.type.tensor_type.shape.dim)
         for value in (*proto.graph.input, *proto.graph.value_info)
     }
     weights = {tensor.name for tensor in proto.graph.initializer}
-    found = (
-        node.input[0]
+    found = tuple(
+        node
         for node in proto.graph.node
-        if node.op_type in _WEIGHTED and node.input[0] not in weights and node.input[1] in weights
+        if node.op_type in WEIGHTED and node.input[0] not in weights and node.input[1] in weights
         if shapes.get(node.input[0], ())[2:] not in ((1, 1), (1,))
     )
-    return tuple(dict.fromkeys(found))
+    if layers is None:
+        return found
+    for name in layers:
+        if not any(_is_in(node.name, name) for node in found):
+            raise BackendError(
+                backend,
+                f"'{name}' is no layer that can be quantised: known are"
+                f" {', '.join(node.name for node in found)}.",
+            )
+    return tuple(node for node in found if any(_is_in(node.name, name) for name in layers))
 
 
-def _channel_axis(node: Any) -> int:
+def _is_in(node: str, layer: str) -> bool:
+    return node == layer or node.startswith(f"{layer}.")
+
+
+def channel_axis(node: Any) -> int:
     """The dimension of a weight that counts output channels."""
     transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
     return 1 if node.op_type == "Gemm" and not transposed else 0
@@ -165,7 +202,7 @@ def _channel_axis(node: Any) -> int:
 
 def _scale(largest: NDArray[Any]) -> NDArray[np.float16]:
     """Symmetric scales as halves, rounded up so that the largest value does not saturate."""
-    wanted = np.maximum(np.asarray(largest, np.float64) / _LARGEST_INT8, _LEAST_SCALE)
+    wanted = np.maximum(np.asarray(largest, np.float64) / LARGEST_INT8, _LEAST_SCALE)
     scale = wanted.astype(np.float16)
     return np.where(scale < wanted, np.nextafter(scale, np.float16(np.inf)), scale).astype(np.float16)
 
@@ -209,6 +246,7 @@ def _opset(proto: Any) -> int:
     return next((one.version for one in proto.opset_import if one.domain in ("", "ai.onnx")), 0)
 
 
-def _bytes(proto: Any) -> bytes:
+def model_bytes(proto: Any) -> bytes:
+    """A model as it is written: the same one gives the same bytes."""
     made: bytes = proto.SerializeToString(deterministic=True)
     return made

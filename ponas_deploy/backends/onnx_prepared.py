@@ -1,4 +1,4 @@
-"""A model as a strongly typed runtime is given it: its types are the precision (`onnx_precision.py`).
+"""A model as a runtime is given it: its types are the precision (`onnx_precision.py`, `onnx_quantised.py`).
 
 Writing it in another precision takes the package onnx, and INT8 scales take ONNX Runtime; boards need have
 neither. So the host of a board does that (`prepared_for_board`), and the model says of itself what it was
@@ -7,35 +7,61 @@ prepared for: the runtime there takes it as it stands.
 
 from __future__ import annotations
 
-from ponas_deploy.backends.onnx_calibration import Calibration, largest_magnitudes
+from ponas_deploy.backends.onnx_calibration import Calibration, largest_magnitudes, value_ranges
 from ponas_deploy.backends.onnx_interface import read_interface, with_metadata
 from ponas_deploy.backends.onnx_precision import to_fp16, to_int8
+from ponas_deploy.backends.onnx_quantised import IntegerForm, to_integers, values_to_quantise
 from ponas_deploy.backends.protocol import INT8
 from ponas_deploy.errors import BackendError
 
 _FP16 = "fp16"
-_MARK = "ponas.prepared_for"
+PREPARED_FOR = "ponas.prepared_for"
+"""Under this name a model says for which precision it was prepared."""
 
 
 def prepared(backend: str, model: bytes, precision: str, calibration: Calibration | None = None) -> bytes:
-    """The model in a precision, scales of INT8 by `calibration`; as it is where it was prepared before.
+    """The model for a strongly typed runtime, INT8 scales by `calibration`; as it is where it was prepared.
 
     BackendError where it is no ONNX, was prepared for another precision, or cannot be written in this one.
     """
-    if precision not in (_FP16, INT8):
+    if precision not in (_FP16, INT8) or _is_prepared(backend, model, precision):
         return model
-    before = read_interface(backend, model).metadata.get(_MARK, "")
-    if before == precision:
-        return model
-    if before:
-        raise BackendError(backend, f"the model was prepared for {before}, and {precision} is asked for.")
     if precision == _FP16:
         return to_fp16(backend, model)
     largest = largest_magnitudes(backend, model, calibration or Calibration())
     return to_int8(backend, model, largest)
 
 
-def prepared_for_board(backend: str, model: bytes, precision: str, calibration: Calibration) -> bytes:
-    """The same, which says so of itself where it is another model now."""
+def quantised(backend: str, model: bytes, calibration: Calibration, form: IntegerForm) -> bytes:
+    """The model in INT8 for a runtime on a CPU, which says so of itself; as it is where it was prepared.
+
+    BackendError where it is no ONNX, or was prepared for another precision.
+    """
+    if _is_prepared(backend, model, INT8):
+        return model
+    ranges = value_ranges(backend, model, calibration, values_to_quantise(backend, model))
+    return with_metadata(to_integers(backend, model, ranges, form), PREPARED_FOR, INT8)
+
+
+def prepared_for_board(
+    backend: str,
+    model: bytes,
+    precision: str,
+    calibration: Calibration,
+    form: IntegerForm | None = None,
+) -> bytes:
+    """The model for a runtime of a board, which says so of itself where it is another model now.
+
+    `form` is that of the board's processor where the runtime runs on that, None for a strongly typed runtime.
+    """
+    if form is not None:
+        return quantised(backend, model, calibration, form) if precision == INT8 else model
     made = prepared(backend, model, precision, calibration)
-    return model if made is model else with_metadata(made, _MARK, precision)
+    return model if made is model else with_metadata(made, PREPARED_FOR, precision)
+
+
+def _is_prepared(backend: str, model: bytes, precision: str) -> bool:
+    before = read_interface(backend, model).metadata.get(PREPARED_FOR, "")
+    if before not in ("", precision):
+        raise BackendError(backend, f"the model was prepared for {before}, and {precision} is asked for.")
+    return before == precision

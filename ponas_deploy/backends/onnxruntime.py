@@ -7,9 +7,7 @@ optimisations, sequential execution, explicit threads; input and output prealloc
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter_ns
@@ -22,19 +20,25 @@ from ponas_deploy.backends._buffers import (
     check_images,
     check_settings,
     filled_buffer,
-    first_line,
-    import_fault,
     static_shape,
 )
-from ponas_deploy.backends.protocol import RunSettings
+from ponas_deploy.backends.cpu_scales import CpuScales
+from ponas_deploy.backends.onnx_calibration import Calibration
+from ponas_deploy.backends.onnx_prepared import PREPARED_FOR
+from ponas_deploy.backends.onnxruntime_sessions import (
+    CPU_PROVIDER,
+    compiled,
+    import_onnxruntime,
+    session_options,
+    translated,
+)
+from ponas_deploy.backends.protocol import INT8, RunSettings
 from ponas_deploy.errors import BackendError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _NAME = "onnxruntime"
-_PROVIDER = "CPUExecutionProvider"
-_ERRORS_ONLY = 3
 ENGINE = "engine.optimized.onnx"
 
 
@@ -45,27 +49,33 @@ class OnnxRuntimeBackend:
 
     def __init__(self) -> None:
         self._runtime = import_onnxruntime(_NAME)
+        self._scales = CpuScales(_NAME)
+
+    def calibrate(self, images: NDArray[np.float32]) -> None:
+        """Take INT8 scales from these images from now on, see `Calibration`."""
+        self._scales = CpuScales(_NAME, Calibration(images))
 
     def precisions(self) -> tuple[str, ...]:
-        """fp32: half precision on this provider inserts casts, which tests numerics, not speed."""
-        return ("fp32",)
+        """fp32 and int8: half precision here inserts casts, which tests numerics, not speed."""
+        return ("fp32", INT8)
 
     def environment(self) -> tuple[tuple[str, str], ...]:
         """Version and settings that a latency depends on."""
         return (
             ("runtime", f"onnxruntime {self._runtime.__version__}"),
-            ("provider", _PROVIDER),
+            ("provider", CPU_PROVIDER),
             ("graph_optimization", "all"),
             ("execution_mode", "sequential"),
             ("spinning", "stops after each run"),
+            *self._scales.environment(),
         )
 
     def load(self, model: bytes, settings: RunSettings) -> OnnxRuntimeSession:
         """Compile an ONNX model with every optimisation."""
         check_settings(_NAME, self.precisions(), settings)
         with translated(_NAME, "cannot load the model"):
-            compiled = self._compile(model, session_options(self._runtime, settings))
-        return OnnxRuntimeSession(compiled)
+            options = session_options(self._runtime, settings)
+            return OnnxRuntimeSession(self._compile(self._scales.applied(model, settings.precision), options))
 
     def save(self, model: bytes, settings: RunSettings, folder: Path) -> tuple[Path, ...]:
         """Write the optimised model; it holds nodes of this processor (NCHWc) and stays on it."""
@@ -76,7 +86,7 @@ class OnnxRuntimeBackend:
             options = session_options(self._runtime, settings)
             options.optimized_model_filepath = str(Path(beside) / ENGINE)
             with translated(_NAME, "cannot write the optimised model"):
-                self._compile(model, options)
+                self._compile(self._scales.applied(model, settings.precision), options)
             (Path(beside) / ENGINE).replace(engine)
         return (engine,)
 
@@ -89,7 +99,7 @@ class OnnxRuntimeBackend:
             return OnnxRuntimeSession(self._compile(str(engine), options))
 
     def _compile(self, model: bytes | str, options: Any) -> Any:
-        return self._runtime.InferenceSession(model, options, providers=[_PROVIDER])
+        return compiled(self._runtime, model, options)
 
 
 class OnnxRuntimeSession:
@@ -117,7 +127,9 @@ class OnnxRuntimeSession:
 
     def settings(self) -> RunSettings:
         """What the runtime says it was compiled with."""
-        return RunSettings("fp32", self._open().get_session_options().intra_op_num_threads)
+        session = self._open()
+        precision = session.get_modelmeta().custom_metadata_map.get(PREPARED_FOR, "fp32")
+        return RunSettings(precision, session.get_session_options().intra_op_num_threads)
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Outputs for images of the model's input shape."""
@@ -184,33 +196,6 @@ def _output(port: Any) -> NDArray[Any] | None:
     return filled_buffer(sizes, _TYPES[port.type])
 
 
-def import_onnxruntime(backend: str, package: str = "onnxruntime") -> Any:
-    """The module, told to log errors only; BackendError names the package where it is not installed.
-
-    Its telemetry is off: it would write into the home and have a thread beside what is timed.
-    """
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise BackendError(backend, import_fault(error, package)) from error
-    onnxruntime.set_default_logger_severity(_ERRORS_ONLY)
-    return onnxruntime
-
-
-def session_options(runtime: Any, settings: RunSettings) -> Any:
-    """All optimisations, sequential execution, explicit threads."""
-    options = runtime.SessionOptions()
-    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
-    options.intra_op_num_threads = settings.threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = _ERRORS_ONLY
-    # An idle pool otherwise spins into whatever is timed next.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    return options
-
-
 def with_folded_constants(model: bytes) -> bytes:
     """The same model with what can be computed without an input computed; for any processor.
 
@@ -222,14 +207,5 @@ def with_folded_constants(model: bytes) -> bytes:
     with TemporaryDirectory() as folder, translated(_NAME, "cannot load the model"):
         file = Path(folder) / "folded.onnx"
         options.optimized_model_filepath = str(file)
-        runtime.InferenceSession(model, options, providers=[_PROVIDER])
+        compiled(runtime, model, options)
         return file.read_bytes()
-
-
-@contextmanager
-def translated(backend: str, what: str) -> Iterator[None]:
-    """ONNX Runtime's errors share no base class below Exception."""
-    try:
-        yield
-    except Exception as error:
-        raise BackendError(backend, f"{what}: {first_line(error)}") from error

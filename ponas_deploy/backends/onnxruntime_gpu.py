@@ -27,7 +27,7 @@ from ponas_deploy.backends._engine_record import EngineRecord, read_record, writ
 from ponas_deploy.backends._gpu_protocol import GRAPH, ONE_STREAM
 from ponas_deploy.backends._onnxruntime_device import DeviceSession
 from ponas_deploy.backends.onnx_prepared import prepared
-from ponas_deploy.backends.onnxruntime import import_onnxruntime, session_options
+from ponas_deploy.backends.onnxruntime_sessions import compiled, import_onnxruntime, session_options
 from ponas_deploy.backends.protocol import RunSettings
 from ponas_deploy.errors import BackendError
 from ponas_deploy.files.documents import Format
@@ -246,12 +246,10 @@ class OnnxRuntimeGpuBackend:
         more: dict[str, str] | None = None,
     ) -> Any:
         chosen = {**self._provider_options(settings, graph=graph), **(more or {})}
-        compiled = self._runtime.InferenceSession(
-            model, options, providers=[(self._kind.provider, chosen)], enable_fallback=0
-        )
-        if compiled.get_providers()[0] != self._kind.provider:
-            raise RuntimeError(f"the session runs on {compiled.get_providers()[0]}")
-        return compiled
+        session = compiled(self._runtime, model, options, (self._kind.provider, chosen), enable_fallback=0)
+        if session.get_providers()[0] != self._kind.provider:
+            raise RuntimeError(f"the session runs on {session.get_providers()[0]}")
+        return session
 
     def _provider_options(self, settings: RunSettings, *, graph: bool) -> dict[str, str]:
         common = {"device_id": "0", self._kind.graph_option: str(int(graph))}

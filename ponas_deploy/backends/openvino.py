@@ -27,7 +27,9 @@ from ponas_deploy.backends._buffers import (
     import_fault,
     static_shape,
 )
-from ponas_deploy.backends.protocol import RunSettings
+from ponas_deploy.backends.cpu_scales import CpuScales
+from ponas_deploy.backends.onnx_calibration import Calibration
+from ponas_deploy.backends.protocol import INT8, RunSettings
 from ponas_deploy.errors import BackendError
 
 if TYPE_CHECKING:
@@ -36,7 +38,13 @@ if TYPE_CHECKING:
 _NAME = "openvino"
 _DEVICE = "CPU"
 # Our name -> (OpenVINO's capability, its precision hint).
-_PRECISIONS = {"fp32": ("FP32", "f32"), "bf16": ("BF16", "bf16"), "fp16": ("FP16", "f16")}
+# INT8 is in the model (`onnx_quantised.py`), the hint is for the rest of it.
+_PRECISIONS = {
+    "fp32": ("FP32", "f32"),
+    "bf16": ("BF16", "bf16"),
+    "fp16": ("FP16", "f16"),
+    INT8: ("INT8", "f32"),
+}
 ENGINE = ("engine.xml", "engine.bin")
 
 
@@ -79,9 +87,14 @@ class OpenVinoBackend:
         with _translated("cannot start"):
             self._core = _core(self._runtime)
             self._capabilities = tuple(self._core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES"))
+        self._scales = CpuScales(_NAME)
+
+    def calibrate(self, images: NDArray[np.float32]) -> None:
+        """Take INT8 scales from these images from now on, see `Calibration`."""
+        self._scales = CpuScales(_NAME, Calibration(images))
 
     def precisions(self) -> tuple[str, ...]:
-        """fp32, and the half precisions this processor has instructions for."""
+        """fp32, and the shorter ones this processor has instructions for."""
         return tuple(
             name for name, (capability, _) in _PRECISIONS.items() if capability in self._capabilities
         )
@@ -95,13 +108,14 @@ class OpenVinoBackend:
             ("performance_hint", "LATENCY"),
             ("streams", "1"),
             ("pinning", "from two threads on"),
+            *self._scales.environment(),
         )
 
     def load(self, model: bytes, settings: RunSettings) -> OpenVinoSession:
         """Compile an ONNX model in the precision asked for."""
         check_settings(_NAME, self.precisions(), settings)
         with _translated("cannot load the model"):
-            return self._compile(self._read(model), settings)
+            return self._compile(self._read(model, settings), settings)
 
     def save(self, model: bytes, settings: RunSettings, folder: Path) -> tuple[Path, ...]:
         """Write the intermediate representation with weights in full (the default would halve them)."""
@@ -110,7 +124,7 @@ class OpenVinoBackend:
         with TemporaryDirectory(dir=folder, prefix=".save-") as beside:
             with _translated("cannot write the model"):
                 self._runtime.save_model(
-                    self._read(model), str(Path(beside) / ENGINE[0]), compress_to_fp16=False
+                    self._read(model, settings), str(Path(beside) / ENGINE[0]), compress_to_fp16=False
                 )
             return tuple((Path(beside) / name).replace(folder / name) for name in ENGINE)
 
@@ -120,10 +134,10 @@ class OpenVinoBackend:
         with _translated(f"cannot open {engine}"):
             return self._compile(self._core.read_model(str(engine)), settings)
 
-    def _read(self, model: bytes) -> Any:
+    def _read(self, model: bytes, settings: RunSettings) -> Any:
         if not model:
             raise BackendError(_NAME, "the model is empty.")
-        return self._core.read_model(model)
+        return self._core.read_model(self._scales.applied(model, settings.precision))
 
     def _compile(self, model: Any, settings: RunSettings) -> OpenVinoSession:
         config = {
@@ -133,14 +147,15 @@ class OpenVinoBackend:
             "ENABLE_CPU_PINNING": settings.threads > 1,
             "INFERENCE_PRECISION_HINT": _PRECISIONS[settings.precision][1],
         }
-        return OpenVinoSession(self._core.compile_model(model, _DEVICE, config), self._runtime)
+        compiled = self._core.compile_model(model, _DEVICE, config)
+        return OpenVinoSession(compiled, self._runtime, quantised=_is_quantised(model))
 
 
 class OpenVinoSession:
     """A compiled model and one request with its tensors set once; see `backends.Session`."""
 
-    def __init__(self, compiled: Any, runtime: Any) -> None:
-        self._compiled = compiled
+    def __init__(self, compiled: Any, runtime: Any, *, quantised: bool = False) -> None:
+        self._compiled, self._quantised = compiled, quantised
         self._inputs = [filled_buffer(_shape(one, "input"), _type(one)) for one in compiled.inputs]
         self._outputs = [_output(one) for one in compiled.outputs]
         self._request = compiled.create_infer_request()
@@ -155,6 +170,7 @@ class OpenVinoSession:
         self._open()
         hint = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         precision = next((name for name, (_, known) in _PRECISIONS.items() if known == hint), hint)
+        precision = INT8 if self._quantised else precision
         return RunSettings(precision, int(self._compiled.get_property("INFERENCE_NUM_THREADS")))
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -191,6 +207,11 @@ class OpenVinoSession:
         if self._request is None:
             raise BackendError(_NAME, "the session is closed: load the model again.")
         return self._request
+
+
+def _is_quantised(model: Any) -> bool:
+    """Whether a model that OpenVINO read has quantised values."""
+    return any(operation.get_type_name() == "FakeQuantize" for operation in model.get_ops())
 
 
 def _shape(port: Any, what: str) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import Literal
 
 from ponas_deploy.backends.progress import OnBuildProgress
-from ponas_deploy.backends.protocol import Backend, BuildsAhead, PicksProcessor, ReportsProgress
+from ponas_deploy.backends.protocol import INT8, Backend, BuildsAhead, PicksProcessor, ReportsProgress
 from ponas_deploy.errors import BackendError, PonasError, UnknownNameError
 
 Processor = Literal["cpu", "gpu"]
@@ -34,7 +34,8 @@ class BackendEntry:
     is given for it. `no_output_s` is how long a build may give no output, in seconds (0: builds take no
     time). With `process_a_visit` every visit of a measurement starts a process. `times_layers` says that
     its sessions have `TimesLayers`, `strongly_typed` that the precision is that of a model's types: the host
-    of a board prepares models for it (`onnx_prepared.py`). Boards are sent those `on_boards`. The one
+    of a board prepares models for it (`onnx_prepared.py`); `quantises` that its int8 is a model with scales,
+    written in the same place. Boards are sent those `on_boards`. The one
     `reference` runs the portable network of an engine, and its outputs are what those of the engine are
     compared with. `ahead` is "module:attribute" of what builds its engines for a compute capability where
     there is no such GPU (`BuildsAhead`); empty where it cannot. One without `makes_engines` serves for
@@ -52,6 +53,7 @@ class BackendEntry:
     process_a_visit: bool = False
     times_layers: bool = False
     strongly_typed: bool = False
+    quantises: bool = False
     on_boards: bool = True
     reference: bool = False
     makes_engines: bool = True
@@ -75,6 +77,7 @@ ENTRIES: tuple[BackendEntry, ...] = (
         runs_on=(CPU,),
         default_on=(CPU,),
         install="onnxruntime",
+        quantises=True,
         reference=True,
     ),
     BackendEntry(
@@ -83,6 +86,7 @@ ENTRIES: tuple[BackendEntry, ...] = (
         runs_on=(CPU,),
         default_on=(CPU,),
         install="openvino",
+        quantises=True,
     ),
     BackendEntry(
         "onnxruntime_perf_test",
@@ -213,6 +217,12 @@ def layer_timing_backends() -> tuple[str, ...]:
 def strongly_typed(name: str) -> bool:
     """Whether a runtime runs a model in the precision of its types; False for one without a row."""
     return any(entry.name == name and entry.strongly_typed for entry in ENTRIES)
+
+
+def prepares(name: str, precision: str) -> bool:
+    """Whether models for a runtime are written in a precision before it is given them; False without a row."""
+    typed = strongly_typed(name)
+    return typed or (precision == INT8 and any(one.quantises for one in ENTRIES if one.name == name))
 
 
 def makes_engines(name: str) -> bool:

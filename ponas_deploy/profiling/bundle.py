@@ -24,6 +24,7 @@ import numpy as np
 from ponas_deploy.backends import registry
 from ponas_deploy.backends.onnx_calibration import Calibration
 from ponas_deploy.backends.onnx_prepared import prepared_for_board
+from ponas_deploy.backends.onnx_quantised import form_for
 from ponas_deploy.errors import PonasError, UnknownNameError
 from ponas_deploy.files.journal import FORMAT as JOURNAL_FORMAT
 from ponas_deploy.files.opening import refuse_file
@@ -220,10 +221,15 @@ def _profiles(options: BundleOptions) -> tuple[tuple[str, str], ...]:
     return tuple((name, precision) for name in options.backends for precision in options.precisions or ("",))
 
 
+def _prepared(backend: str, model: bytes, precision: str) -> bytes:
+    """A model for a board whose processor is not known: in INT8 as any takes it."""
+    form = None if registry.strongly_typed(backend) else form_for(())
+    return prepared_for_board(backend, model, precision, Calibration(), form)
+
+
 def _written_for(profile: tuple[str, str]) -> tuple[str, str]:
     """The runtime and precision that the models of a profile are written for; empty where as they are."""
-    backend, _ = profile
-    return profile if registry.strongly_typed(backend) else ("", "")
+    return profile if registry.prepares(*profile) else ("", "")
 
 
 def _packed(
@@ -237,8 +243,7 @@ def _packed(
         made = {key: models[key]() for key in keys}
         for backend, precision in kinds:
             written = {
-                key: prepared_for_board(backend, model, precision, Calibration()) if backend else model
-                for key, model in made.items()
+                key: _prepared(backend, model, precision) if backend else model for key, model in made.items()
             }
             found, patterns = parcels(written)
             for content in (*found.values(), *patterns):

@@ -35,7 +35,8 @@ def missing(
 ) -> tuple[Conditions, ...]:
     """What a machine must be profiled for: each runtime at the precisions that were named.
 
-    Where none is named that is a runtime's default precision, or with `every_precision` all it has here. A
+    Where none is named that is a runtime's default precision, or with `every_precision` all it has here that
+    the target considers. A
     runtime that is not installed is left out, unless it was named. `known` are the precisions of each
     runtime of a board (`places`); nothing is known of another device.
     """
@@ -50,10 +51,11 @@ def missing(
             raise UnknownNameError(
                 f"precision on {where}", precision, {p for ps in known.values() for p in ps}
             )
+    count = None if every_precision else 1
     wanted = (
         Conditions(device, name, precision, target.threads, target.batch)
         for name, precisions in known.items()
-        for precision in (target.precisions or (precisions if every_precision else precisions[:1]))
+        for precision in (target.precisions or target.open_precisions(precisions[:count]))
         if precision in precisions
     )
     return tuple(conditions for conditions in wanted if conditions not in have)

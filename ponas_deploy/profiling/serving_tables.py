@@ -130,6 +130,7 @@ def own_tables(target: Target, space: Space, place: Place = HERE) -> tuple[Store
 
 
 def _ours(target: Target, space: Space, place: Place) -> tuple[StoredTable, ...]:
+    target = replace(target, int8=True)
     tables = known_devices().get(target.device_name, ())
     ours = (stored for stored in tables if not (stored.shipped or mismatch(target, space, stored)))
     return tuple(stored for stored in ours if _has_runtime(place, stored))
@@ -157,6 +158,8 @@ def mismatch(target: Target, space: Space, stored: StoredTable) -> str:
     ):
         if wanted and is_of not in wanted:
             return f"{stored.name} is of {what} {is_of}, not {' or '.join(wanted)}"
+    if not (target.precisions or target.open_precisions([conditions.precision])):
+        return f"{stored.name} is of precision {conditions.precision}, which must be named (--precision)"
     return ""
 
 
@@ -165,6 +168,7 @@ def given(target: Target, spaces: Sequence[Space], named: Sequence[StoredTable])
 
     TableMismatchError says where one differs, or names a resolution that no table is of.
     """
+    target = replace(target, int8=True)
     by_px = {space.resolution: space for space in spaces}
     for stored in named:
         if target.local and stored.table.estimated:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ponas_deploy.backends import INT8
 from ponas_deploy.boards.book import Entry, find_board, read_book
 from ponas_deploy.errors import PonasError, TableMismatchError, UnknownNameError
 from ponas_deploy.machines import gpu
@@ -23,7 +24,8 @@ class Target:
     `devices`). Without `backends` every runtime that is installed is considered (of a board of the device
     book those that it names there, see `used_backends`), without `precisions` every precision they have;
     lists are kept as tuples, a lone name as a list of one. `threads` is what the runtime may use, `batch` the
-    images of one run.
+    images of one run. INT8 loses accuracy that no table knows: without `precisions` it is considered where
+    `int8` says so.
 
     Raises PonasError for fewer than one thread or image, and for more threads than this machine has
     processors where it is the device.
@@ -34,6 +36,7 @@ class Target:
     precisions: Sequence[str] = ()
     threads: int = 1
     batch: int = 1
+    int8: bool = False
 
     def __post_init__(self) -> None:
         for what in ("backends", "precisions"):
@@ -44,6 +47,10 @@ class Target:
                 raise PonasError(f"{what} is {getattr(self, what)}: ask for 1 or more.")
         if (fault := threads_fault(self.threads)) and self.local:
             raise PonasError(fault)
+
+    def open_precisions(self, known: Sequence[str]) -> tuple[str, ...]:
+        """Those of a runtime that are considered where none was named."""
+        return tuple(name for name in known if self.int8 or name != INT8)
 
     @property
     def local(self) -> bool:

@@ -15,9 +15,11 @@ import numpy as np
 from numpy.lib.format import read_array
 from numpy.typing import NDArray
 
-from ponas_deploy.backends import OnBuildProgress, RunSettings, Session, registry
+from ponas_deploy.backends import INT8, OnBuildProgress, RunSettings, Session, registry
+from ponas_deploy.backends.cpu_scales import INT8_FORM
 from ponas_deploy.backends.onnx_calibration import INT8_SCALES, Calibration
 from ponas_deploy.backends.onnx_prepared import prepared_for_board
+from ponas_deploy.backends.onnx_quantised import IntegerForm, form_called
 from ponas_deploy.backends.progress import BuildProgress
 from ponas_deploy.boards.book import Entry
 from ponas_deploy.boards.link import BoardError
@@ -183,14 +185,21 @@ class BoardPlace:
         What a precision makes of them takes packages that boards lack, and is done here. BackendError where
         it cannot be done.
         """
-        if registry.strongly_typed(backend):
+        if registry.prepares(backend, settings.precision):
+            scales, form = calibration or Calibration(), self._form(backend)
             models = {
-                key: prepared_for_board(backend, model, settings.precision, calibration or Calibration())
+                key: prepared_for_board(backend, model, settings.precision, scales, form)
                 for key, model in models.items()
             }
         made, patterns = parcels(models)
         shas = self.job.put([*made.values(), *patterns])
         return dict(zip(made, shas, strict=False))
+
+    def _form(self, backend: str) -> IntegerForm | None:
+        """The integers that a runtime on the board's processor takes; None for one that is strongly typed."""
+        if registry.strongly_typed(backend):
+            return None
+        return form_called(dict(self.runtime(backend).environment).get(INT8_FORM, ""))
 
     def build(
         self,
@@ -430,6 +439,6 @@ class BoardSession:
 
 def _calibration(backend: str, images: NDArray[np.float32] | None) -> Calibration:
     """Where INT8 scales come from; BackendError for images that a runtime has no use for."""
-    if images is not None and not registry.strongly_typed(backend):
+    if images is not None and not registry.prepares(backend, INT8):
         raise takes_no_images(backend)
     return Calibration(images)

@@ -21,6 +21,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ponas_deploy.backends import OnBuildProgress, RunSettings, _cuda, get_backend
+from ponas_deploy.backends.onnxruntime_sessions import compiled
 from ponas_deploy.measuring.build_process import calibrated
 from ponas_deploy.measuring.place import HERE
 
@@ -340,7 +341,7 @@ def tensorrt(machine: Machine) -> Any:
         def __init__(self, model: bytes) -> None:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads, options.log_severity_level = 1, 3
-            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            self._session = compiled(onnxruntime, model, options)
             self._ends = (*self._session.get_inputs(), *self._session.get_outputs())
             self.num_io_tensors = len(self._ends)
 
