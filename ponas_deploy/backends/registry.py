@@ -220,7 +220,7 @@ def strongly_typed(name: str) -> bool:
 
 
 def prepares(name: str, precision: str) -> bool:
-    """Whether models for a runtime are written in a precision before it is given them; False without a row."""
+    """Whether models are written in a precision before a runtime is given them; False without a row."""
     typed = strongly_typed(name)
     return typed or (precision == INT8 and any(one.quantises for one in ENTRIES if one.name == name))
 
