@@ -13,8 +13,9 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from ponas_deploy.backends.onnxruntime import (
-    OnnxRuntimeSession,
+from ponas_deploy.backends.onnxruntime import OnnxRuntimeSession
+from ponas_deploy.backends.onnxruntime_sessions import (
+    compiled,
     import_onnxruntime,
     session_options,
     translated,
@@ -38,10 +39,10 @@ def layer_times_ms(model: bytes, settings: RunSettings, runs: int = RUNS) -> tup
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "trace")
         with translated(_NAME, "cannot load the model"):
-            compiled = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        with OnnxRuntimeSession(compiled) as session:
+            profiled = compiled(runtime, model, options)
+        with OnnxRuntimeSession(profiled) as session:
             session.time_ns(runs + _DISCARDED)
-        trace = Path(compiled.end_profiling()).read_text(encoding="utf-8")
+        trace = Path(profiled.end_profiling()).read_text(encoding="utf-8")
     times: dict[tuple[str, str], list[float]] = defaultdict(list)
     for event in json.loads(trace):
         if event.get("cat") == "Node" and event["name"].endswith(_ENDING):
