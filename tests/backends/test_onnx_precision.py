@@ -8,9 +8,9 @@ Tolerances are of the largest difference over the largest output, with random we
 Random weights spread a rounding error more than trained ones do, so that a whole network in INT8 must also
 keep the direction of its logits (correlation 0.97). A trained one must keep its accuracy.
 
-All of it runs as `onnxruntime_sessions.py` has it: exact. By its defaults ONNX Runtime turns biases into whole
-numbers by scales in half precision, which distorts such models and is nothing that TensorRT does. On a CPU FP16 is computed through casts, which tests the
-types and the numbers and says nothing about speed.
+All of it runs as `onnxruntime_sessions.py` has it: exact. By its defaults ONNX Runtime turns biases into
+whole numbers by scales in half precision, which distorts such models and is nothing that TensorRT does. On a
+CPU FP16 is computed through casts, which tests the types and the numbers and says nothing about speed.
 """
 
 from __future__ import annotations
@@ -251,7 +251,7 @@ def test_only_the_layers_that_were_named_are_quantised(model: bytes) -> None:
     weighted = [node for node in graph.node if node.op_type in ("Conv", "Gemm")]
     chosen = {node.name for node in weighted if made_by.get(node.input[1]) == "DequantizeLinear"}
     assert chosen == {"layers.2.expand", "layers.2.depthwise", "layers.2.project", "head.classifier"}
-    with pytest.raises(BackendError, match="'layers.7' is no layer that can be quantised"):
+    with pytest.raises(BackendError, match=r"'layers\.7' is no layer that can be quantised"):
         to_int8("test", model, largest, {"layers.7"})
 
 
