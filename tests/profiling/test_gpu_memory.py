@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,10 @@ from ponas_deploy.profiling.models import blocks_of, least_bytes, network_bytes,
 from ponas_deploy.profiling.profile import profile
 from ponas_deploy.profiling.trial import middle
 from ponas_deploy.profiling.worker import Request
+from ponas_deploy.remote.place import BoardPlace
+from ponas_deploy.remote.rounds import Models
+from ponas_deploy.remote.state import State
+from ponas_deploy.remote.steps import STEPS
 from ponas_deploy.tables.grid import SpaceKey
 from ponas_deploy.tables.latency import Conditions
 from searchspace import Space, build_space
@@ -161,7 +167,7 @@ def test_a_full_gpu_is_a_lack_of_memory_whoever_says_it() -> None:
 
 
 def test_a_process_that_follows_others_without_memory_holds_fewer_networks(
-    tiny: Space, monkeypatch: pytest.MonkeyPatch, tmp_path: object
+    tiny: Space, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     given: dict[str, object] = {}
 
@@ -174,8 +180,8 @@ def test_a_process_that_follows_others_without_memory_holds_fewer_networks(
     request = Request(
         Conditions("gpu", "fake", "fp32", 1, 1),
         SpaceKey.of(tiny),
-        tmp_path / "t.json",  # type: ignore[operator]
-        tmp_path / "t.journal",  # type: ignore[operator]
+        tmp_path / "t.json",
+        tmp_path / "t.journal",
         1.0,
         failures=("gave no output for 60 s while running a block", f"got no memory ({FULL}) while building"),
     )
@@ -183,3 +189,27 @@ def test_a_process_that_follows_others_without_memory_holds_fewer_networks(
     with pytest.raises(MeasurementError, match="enough"):
         worker.make(request, lambda step: None, lambda progress: None)
     assert (given["memory_failures"], given["one_at_a_time"]) == (1, True)
+
+
+class DoneHere:
+    """What a board is asked through, where the board is this process."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def do(self, step: str, **details: Any) -> Any:
+        done = STEPS[step](self._state, details, lambda line: None)
+        return json.loads(json.dumps(done))
+
+
+def test_a_board_tells_its_gpus_memory_and_frees_what_was_opened_in_vain(tiny: Space, tmp_path: Path) -> None:
+    state, network = State(tmp_path, tmp_path), network_bytes(middle(tiny), 1)
+    for gpu, free in ((Telling(room=3), 3000), (SmallGpu(room=3), None)):
+        session = gpu.load(network, RunSettings())
+        state.values.update(backends={"fake": gpu}, sessions={"a": session})
+        place = BoardPlace("box", DoneHere(state), lambda: pytest.fail("begun"), lambda: None)  # type: ignore[arg-type]
+        models = Models(place, "fake", RunSettings(), QUICK)
+        assert models.free_gpu_bytes() == (free and free - 1000)
+        models.drop(["a", "never opened"])
+        assert models.free_gpu_bytes() == free
+        assert gpu.open == 0
