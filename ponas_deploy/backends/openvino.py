@@ -142,20 +142,22 @@ class OpenVinoBackend:
     def _compile(self, model: Any, settings: RunSettings) -> OpenVinoSession:
         config = {
             "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": "1",
-            "INFERENCE_NUM_THREADS": settings.threads,
-            "ENABLE_CPU_PINNING": settings.threads > 1,
+            "NUM_STREAMS": str(settings.streams),
+            "INFERENCE_NUM_THREADS": settings.threads * settings.streams,
+            "ENABLE_CPU_PINNING": settings.threads * settings.streams > 1,
             "INFERENCE_PRECISION_HINT": _PRECISIONS[settings.precision][1],
         }
         compiled = self._core.compile_model(model, _DEVICE, config)
-        return OpenVinoSession(compiled, self._runtime, quantised=_is_quantised(model))
+        quantised = _is_quantised(model)
+        return OpenVinoSession(compiled, self._runtime, settings.streams, quantised=quantised)
 
 
 class OpenVinoSession:
     """A compiled model and one request with its tensors set once; see `backends.Session`."""
 
-    def __init__(self, compiled: Any, runtime: Any, *, quantised: bool = False) -> None:
+    def __init__(self, compiled: Any, runtime: Any, streams: int = 1, *, quantised: bool = False) -> None:
         self._compiled, self._quantised = compiled, quantised
+        self._runtime, self._streams = runtime, streams
         self._inputs = [filled_buffer(_shape(one, "input"), _type(one)) for one in compiled.inputs]
         self._outputs = [_output(one) for one in compiled.outputs]
         self._request = compiled.create_infer_request()
@@ -171,7 +173,13 @@ class OpenVinoSession:
         hint = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         precision = next((name for name, (_, known) in _PRECISIONS.items() if known == hint), hint)
         precision = INT8 if self._quantised else precision
-        return RunSettings(precision, int(self._compiled.get_property("INFERENCE_NUM_THREADS")))
+        threads = int(self._compiled.get_property("INFERENCE_NUM_THREADS"))
+        return RunSettings(precision, threads // self._streams)
+
+    def another(self) -> OpenVinoSession:
+        """A request of its own on the same compiled model."""
+        self._open()
+        return OpenVinoSession(self._compiled, self._runtime, self._streams, quantised=self._quantised)
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Outputs for images of the model's input shape."""

@@ -26,10 +26,14 @@ INT8 = "int8"
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What a session is compiled for; always explicit, always recorded."""
+    """What a session is compiled for; always explicit, always recorded.
+
+    `threads` are those of each of the `streams` that run at once (`backends.streams`).
+    """
 
     precision: str = "fp32"
     threads: int = 1
+    streams: int = 1
 
 
 class Session(Protocol):
@@ -117,6 +121,15 @@ class Calibrated(Protocol):
 
     def calibrate(self, images: NDArray[np.float32]) -> None:
         """Take scales from these images, (count, 3, height, width) as the network wants them."""
+        ...
+
+
+@runtime_checkable
+class SharesModel(Protocol):
+    """What a session has besides where several of them share one compiled model."""
+
+    def another(self) -> Session:
+        """A session that runs at the same time, on a stream of its own."""
         ...
 
 

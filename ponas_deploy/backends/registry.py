@@ -39,7 +39,8 @@ class BackendEntry:
     `reference` runs the portable network of an engine, and its outputs are what those of the engine are
     compared with. `ahead` is "module:attribute" of what builds its engines for a compute capability where
     there is no such GPU (`BuildsAhead`); empty where it cannot. One without `makes_engines` serves for
-    latency tables only: it gives times and no outputs, so that no engine of it could be compared. One that is
+    latency tables only: it gives times and no outputs, so that no engine of it could be compared. Of one with
+    `streams` several sessions run at once. One that is
     not `real` measures no machine.
     """
 
@@ -58,6 +59,7 @@ class BackendEntry:
     reference: bool = False
     makes_engines: bool = True
     ahead: str = ""
+    streams: bool = False
     real: bool = True
 
     @property
@@ -78,6 +80,7 @@ ENTRIES: tuple[BackendEntry, ...] = (
         default_on=(CPU,),
         install="onnxruntime",
         quantises=True,
+        streams=True,
         reference=True,
     ),
     BackendEntry(
@@ -87,6 +90,7 @@ ENTRIES: tuple[BackendEntry, ...] = (
         default_on=(CPU,),
         install="openvino",
         quantises=True,
+        streams=True,
     ),
     BackendEntry(
         "onnxruntime_perf_test",
@@ -176,7 +180,12 @@ ENTRIES: tuple[BackendEntry, ...] = (
         on_boards=False,
     ),
     BackendEntry(
-        "fake", "ponas_deploy.backends.fake:FakeBackend", runs_on=(CPU,), real=False, on_boards=False
+        "fake",
+        "ponas_deploy.backends.fake:FakeBackend",
+        runs_on=(CPU,),
+        streams=True,
+        real=False,
+        on_boards=False,
     ),
 )
 
@@ -247,6 +256,18 @@ def refuse_without_engines(names: Iterable[str]) -> None:
     for name in names:
         if not makes_engines(name):
             raise no_engines(name)
+
+
+def with_streams(names: Iterable[str], streams: int, *, named: bool) -> tuple[str, ...]:
+    """Those runtimes that run on so many streams; BackendError where one does not that was `named`, or
+    none does."""
+    given = tuple(names)
+    able = tuple(name for name in given if streams == 1 or entry_of(name).streams)
+    lacking = [name for name in given if name not in able]
+    if lacking and (named or not able):
+        those = " and ".join(entry.name for entry in ENTRIES if entry.streams and entry.real)
+        raise BackendError(lacking[0], f"is measured on one stream only: {those} run on several.")
+    return able
 
 
 def install_line(processor: Processor = CPU) -> str:

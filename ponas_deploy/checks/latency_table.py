@@ -131,7 +131,7 @@ def _measured(
     """The cells, stem, head and networks (by their text), and the interference while they were measured."""
     conditions = stored.conditions
     protocol = replace(plan_for(conditions.backend), min_rounds=MIN_ROUNDS, max_rounds=MAX_ROUNDS)
-    settings = RunSettings(conditions.precision, conditions.threads)
+    settings = RunSettings(conditions.precision, conditions.threads, conditions.streams)
     models = _models(build_space(key.name, key.resolution, key.classes), plan, conditions.batch)
     samples, interference = timed_in_rounds(
         place,

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from functools import partial
 
 from ponas_deploy.backends import RunSettings
+from ponas_deploy.backends.streams import loaded
 from ponas_deploy.measuring.contention import probe_for, readings
 from ponas_deploy.measuring.interference import Interference, take_snapshot
 from ponas_deploy.measuring.place import Place
@@ -57,9 +58,11 @@ def timed_in_rounds(
         return samples, interference.summary() if interference else None
     runtime = place.backend(backend)
     with ExitStack() as stack:
-        sessions = {key: stack.enter_context(runtime.load(model, settings)) for key, model in models.items()}
+        sessions = {
+            key: stack.enter_context(loaded(runtime, model, settings)) for key, model in models.items()
+        }
         runs = {key: first_estimate(session, plan)[0] for key, session in sessions.items()}
-        probe = probe_for(backend, settings.threads, known_ns)
+        probe = probe_for(backend, settings.threads * settings.streams, known_ns)
         if retake:
             interference = Interference(plan, partial(take_snapshot, core=readings(probe)))
         measure(

@@ -14,6 +14,7 @@ from ponas_deploy.commands.options import (
     OneDevice,
     OpenSizes,
     Precisions,
+    Streams,
     Threads,
     bounded,
     open_sizes,
@@ -38,6 +39,11 @@ def measure(
             help="The first size of the inputs, where the model leaves it open.",
         ),
     ] = None,
+    streams: Streams = 1,
+    throughput: Annotated[
+        bool,
+        typer.Option("--throughput", help="Time inferences one right after another, for images per second."),
+    ] = False,
     size: OpenSizes = None,
     time: Annotated[
         float,
@@ -56,13 +62,17 @@ def measure(
     2000 at most; starting them and building come on top. Every runtime of the processor at its first
     precision, unless --backend or --precision name some. Weights may lie in files beside the model. Inputs
     are filled with random numbers, whole numbers and flags with ones; sizes that the model leaves open are
-    given with --batch and --size. Where a latency table of this machine serves the same conditions (`ponas
+    given with --batch and --size. Beside it stand the peak memory of the processes, less that of the runtime,
+    and the energy of an inference where the machine counts it. With --throughput, and always on several
+    --streams, each value is the mean of inferences one right after another (20 ms of them), and images per
+    second are printed. Where a latency table of this machine serves the same conditions (`ponas
     profile`), the network of its front that takes as long stands beside.
 
     \b
     Examples:
       ponas measure my.onnx
       ponas measure my.onnx --backend openvino --precision bf16 --threads 2
+      ponas measure my.onnx --throughput --batch 8 --streams 2
       ponas measure my.onnx --device jetson --backend tensorrt --precision fp16
       ponas measure detector.onnx --size height=320 --size width=320 --json
     """
@@ -70,13 +80,14 @@ def measure(
     from ponas_deploy.engines.measured_model import measure_model, measured_model_document
     from ponas_deploy.profiling.target import Target
 
-    refuse_threads(threads, device)
+    refuse_threads(threads * streams, device)
     found = measure_model(
         model,
-        Target(device, backend or (), precision or (), threads),
+        Target(device, backend or (), precision or (), threads, streams=streams),
         sizes=open_sizes(size),
         batch=batch,
         seconds=time,
+        throughput=throughput,
         on_note=note,
         on_build=lines_of_a_build(),
     )

@@ -164,6 +164,16 @@ Threads: TypeAlias = Annotated[
 Batch: TypeAlias = Annotated[
     int, typer.Option("--batch", metavar="N", min=1, callback=bounded("Batch"), help="Images in one run.")
 ]
+Streams: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        "--streams",
+        metavar="N",
+        min=1,
+        callback=bounded("Streams"),
+        help="Runs that go on at once, each with its --threads: onnxruntime and openvino.",
+    ),
+]
 Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")]
 Seed: TypeAlias = Annotated[
     int,

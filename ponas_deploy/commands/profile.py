@@ -23,6 +23,7 @@ from ponas_deploy.commands.options import (
     ScaleBy,
     Seed,
     SpaceName,
+    Streams,
     Threads,
     refuse_threads,
 )
@@ -51,6 +52,7 @@ def profile(
     precision: Precisions = None,
     threads: Threads = 1,
     batch: Batch = 1,
+    streams: Streams = 1,
     space: SpaceName = None,
     resolution: ProfileResolutions = None,
     classes: Classes = 1000,
@@ -153,13 +155,15 @@ def profile(
     if len(devices) > 1 and (one := "--estimate" if estimate else "--name" if name else ""):
         raise typer.BadParameter(f"{one}: of one device, name a single --device.")
     for each in devices:
-        refuse_threads(threads, each)
+        refuse_threads(threads * streams, each)
     if resolution and not resolution.px:
         raise typer.BadParameter("auto is for a search: name the resolutions to profile.")
     chosen = chosen_space(space, tables=named_tables(prior, accuracy_table))
     px = resolution.px if resolution else (usual_resolution(chosen.name),)
     spaces = spaces_at(build_space(chosen.name, px[0], classes), px)
-    targets = [Target(each, backend or (), precision or (), threads, batch) for each in devices]
+    targets = [
+        Target(each, backend or (), precision or (), threads, batch, streams=streams) for each in devices
+    ]
     share = max(time / len(spaces), quantities.LEAST_PROFILE_S)
     options = ProfileOptions(
         share, name or "", out, accuracy_table, prior, measurements, overwrite=force, seed=seed

@@ -30,6 +30,7 @@ from ponas_deploy.commands.options import (
     Seed,
     SeveralResolutions,
     SpaceName,
+    Streams,
     Threads,
     Weights,
     WeightsData,
@@ -91,6 +92,7 @@ def specialize(
     precision: Precisions = None,
     threads: Threads = 1,
     batch: Batch = 1,
+    streams: Streams = 1,
     space: SpaceName = None,
     resolution: SeveralResolutions = None,
     classes: EngineClasses = None,
@@ -166,6 +168,11 @@ def specialize(
     own. Every runtime and precision that a device has a table of may run it. A budget may be one device's:
     --latency jetson=20ms. --latency-table names the tables of the device that it is of.
 
+    --throughput is measured of inferences one right after another, in place of single ones; with --streams
+    so many run at once, which has latency tables of its own. --size and --memory are checked on the engine:
+    what it takes corrects the search, and without --device they are predictions. Energy is printed where the
+    machine counts it, and cannot be limited.
+
     Exit code 3 when the machine is too noisy to tell whether the engine meets its budget: the engine is
     there, the report says what makes it possible to tell, and `ponas verify` measures again.
 
@@ -175,6 +182,8 @@ def specialize(
       ponas specialize --device cpu --latency 60% --backend onnxruntime
       ponas specialize --device cpu --latency 3ms --space ponas
       ponas specialize --device cpu --fps 400 --batch 8
+      ponas specialize --device cpu --throughput 500 --batch 8 --streams 2
+      ponas specialize --device cpu --latency 20ms --memory 100MB --size 15MB
       ponas specialize --device cpu --latency 5ms --percentile 99
       ponas specialize --device jetson --latency 20ms --params 5M
       ponas specialize --estimate orin-nano --latency 2ms
@@ -228,13 +237,15 @@ def specialize(
     from ponas_deploy.tables.spaces import sizes_of
 
     for one in devices:
-        refuse_threads(threads, one)
+        refuse_threads(threads * streams, one)
     carried = open_weights(weights, data, finetune, seed, calibration, note, waiting)
     latencies = [store.latency_table(name).table for name in latency_table or ()]
     accuracies = [store.accuracy_table(name) for name in accuracy_table or ()]
     chosen = chosen_space(space, carried.space_name, (*latencies, *(one.table for one in accuracies)))
     built = carried.space(chosen.name, *sizes_of(latencies, resolution.one if resolution else None, classes))
-    targets = [Target(one, backend or (), precision or (), threads, batch) for one in devices]
+    targets = [
+        Target(one, backend or (), precision or (), threads, batch, streams=streams) for one in devices
+    ]
     note(f"search space {chosen.text}")
     if estimate:
         from ponas_deploy.profiling.estimates import estimate_tables

@@ -31,7 +31,7 @@ def backend_for(
 
 def run_settings(conditions: Conditions) -> RunSettings:
     """What a session for these conditions is compiled with."""
-    return RunSettings(conditions.precision, conditions.threads)
+    return RunSettings(conditions.precision, conditions.threads, conditions.streams)
 
 
 def build_apart(

@@ -172,8 +172,8 @@ def prepared(wanted: Wanted, target: Target, place: Place | None) -> Task:
     tables, warnings = _tables(wanted, spaces, target, place)
     on_latency = wanted.limits.get(LATENCY.name)
     throughput = on_latency.amount if on_latency and on_latency.is_throughput else None
-    if throughput and asked.percentile != 50:
-        raise PonasError("a percentile is of single inferences: not with a limit on throughput.")
+    if (throughput or target.streams > 1) and asked.percentile != 50:
+        raise PonasError("a percentile is of single inferences: not with --throughput or --streams.")
     limits_there = budget_of(wanted.limits, tables, each)
     if text := binds_nothing([stored.table.grid for stored in tables], limits_there.latency_ms):
         asked.on_note(text)

@@ -97,7 +97,7 @@ def time_interleaved(
             timed = TimedTogether(
                 engines,
                 conditions.backend,
-                RunSettings(conditions.precision, conditions.threads),
+                RunSettings(conditions.precision, conditions.threads, conditions.streams),
                 _plan(conditions.backend),
                 seconds / PROCESSES,
                 number,

@@ -106,7 +106,8 @@ class Manifest:
     @property
     def settings(self) -> RunSettings:
         """What the engine was compiled for."""
-        return RunSettings(self.conditions.precision, self.conditions.threads)
+        how = self.conditions
+        return RunSettings(how.precision, how.threads, how.streams)
 
     @property
     def architecture(self) -> Architecture:

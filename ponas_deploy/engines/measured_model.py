@@ -83,6 +83,7 @@ def measure_model(
     sizes: Mapping[str, int] | None = None,
     batch: int | None = None,
     seconds: float = PROCESSES * SECONDS,
+    throughput: bool = False,
     on_note: OnNote = no_note,
     on_build: OnBuildProgress | None = None,
 ) -> MeasuredModel:
@@ -96,6 +97,7 @@ def measure_model(
         batch: the first size of the inputs where it is open; None for 1, or for that of the model.
         seconds: how long single inferences are timed in a runtime, in all its processes together; starting
             them and building come on top.
+        throughput: time inferences one right after another, for images per second.
         on_note, on_build: called with lines for people, and with how far a build is.
 
     Returns: percentiles of single inferences in milliseconds with their noise, and beside each the network
@@ -107,12 +109,15 @@ def measure_model(
     """
     path, asked = Path(model), target or Target(THIS_MACHINE)
     fixed = fixed_model(path, sizes or {}, batch)
-    known = Target(asked.device, asked.backends, asked.precisions, asked.threads, fixed.batch)
+    known = Target(
+        asked.device, asked.backends, asked.precisions, asked.threads, fixed.batch, streams=asked.streams
+    )
     timings = []
     with reached(asked, path.name, on_note) as place:
         for conditions in conditions_at(place, for_engines(place, known, on_note)):
             on_note(f"building {path.name} for {conditions.text}, then timing in fresh processes ...")
-            timing = _timed(fixed, path.name, conditions, seconds / PROCESSES, on_build, place)
+            each_s = seconds / PROCESSES
+            timing = _timed(fixed, path.name, conditions, each_s, throughput, on_build, place)
             beside = _beside(conditions, timing.percentile_ms(50)) if place is HERE else ()
             timings.append(ModelTiming(conditions, timing, beside))
             if disturbed := timings[-1].disturbed:
@@ -125,6 +130,7 @@ def _timed(
     name: str,
     conditions: Conditions,
     each_s: float,
+    throughput: bool,
     on_build: OnBuildProgress | None,
     place: Place,
 ) -> EngineTiming:
@@ -132,7 +138,15 @@ def _timed(
     with Scratch() as folder:
         engine = build_model(model.data, conditions, Path(folder), on_build, place)
         with place.to_oneself(store.lock_path(), name):
-            return time_engine(engine, conditions.backend, settings, seconds=each_s, place=place, energy=True)
+            return time_engine(
+                engine,
+                conditions.backend,
+                settings,
+                seconds=each_s,
+                place=place,
+                back_to_back=throughput,
+                energy=True,
+            )
 
 
 def _beside(conditions: Conditions, measured_ms: float) -> tuple[NetworkBeside, ...]:

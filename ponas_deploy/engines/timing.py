@@ -249,7 +249,7 @@ def _in_processes(timed: Timed, place: Place) -> EngineTiming:
         memory=tuple(one.taken.memory for one in kept if one.taken.memory),
         energy=tuple(one.taken.energy for one in kept if one.taken.energy),
         no_energy=next((one.taken.no_energy for one in kept), ""),
-        back_to_back=timed.back_to_back,
+        back_to_back=timed.back_to_back or timed.settings.streams > 1,
     )
 
 

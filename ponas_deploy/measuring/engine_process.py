@@ -17,6 +17,7 @@ from typing import Any
 
 from ponas_deploy.backends import Backend, RunSettings, Session, get_backend
 from ponas_deploy.backends.protocol import PicksProcessor, ReadsGpu, StartsProcesses
+from ponas_deploy.backends.streams import loaded, opened
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
 from ponas_deploy.machines import processes
 from ponas_deploy.machines.devfreq import GpuClock, read_gpu_clock
@@ -251,13 +252,14 @@ def _take(timed: Timed) -> Taken:
     counter = energy_counter(on_gpu=on_gpu) if timed.energy else None
     idle_w = idle_watts(counter, counter.window_s / 2) if counter else 0.0
     with ExitStack() as open_sessions:
-        session = open_sessions.enter_context(backend.open(timed.engine, settings))
+        session = open_sessions.enter_context(opened(backend, timed.engine, settings))
         memory = _memory_of(session, runtime_bytes, on_gpu=on_gpu)
         model = timed.reference.read_bytes() if timed.reference else b""
         beside = reference_session(model, name, settings, open_sessions)
-        probe = probe_for(name, settings.threads, core)
+        probe = probe_for(name, settings.threads * settings.streams, core)
         before = reference_runs(beside, session, name, settings, core)
-        in_a_row = _in_a_row(session) if timed.back_to_back else 1
+        # Of several streams that begin together, single inferences would show how they begin.
+        in_a_row = _in_a_row(session) if timed.back_to_back or settings.streams > 1 else 1
         clock_before = read_gpu_clock() if on_gpu else None
         runs = single_runs(
             session, timed.seconds, probe, in_a_row=in_a_row, clock_mhz=_clock_of(backend, session)
@@ -322,7 +324,7 @@ def reference_session(
     if not model:
         return None
     with suppress(PonasError):
-        return open_sessions.enter_context(get_backend(backend).load(model, settings))
+        return open_sessions.enter_context(loaded(get_backend(backend), model, settings))
     return None
 
 
@@ -339,5 +341,5 @@ def reference_runs(
         return []
     engine_ns, own_ns = (min(one.time_ns(1) for _ in range(3)) for one in (engine, beside))
     in_a_row = max(1, round(min(engine_ns, REFERENCE_MOST_NS) / own_ns))
-    probe = probe_for(backend, settings.threads, core_ns)
+    probe = probe_for(backend, settings.threads * settings.streams, core_ns)
     return single_runs(beside, REFERENCE_S, probe, in_a_row=in_a_row, least=REFERENCE_RUNS)

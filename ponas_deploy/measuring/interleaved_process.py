@@ -18,6 +18,7 @@ import numpy as np
 
 from ponas_deploy.backends import RunSettings, Session, get_backend
 from ponas_deploy.backends.protocol import ReadsGpu
+from ponas_deploy.backends.streams import opened
 from ponas_deploy.errors import BackendError
 from ponas_deploy.machines import processes
 from ponas_deploy.machines.nvidia import GpuReading
@@ -136,7 +137,7 @@ def main(arguments: Sequence[str]) -> None:
 def _taken(timed: TimedTogether, on_rounds: OnRounds) -> TakenTogether:
     with ExitStack() as stack:
         sessions = _open(timed, stack)
-        probe = probe_for(timed.backend, timed.settings.threads, timed.core_ns)
+        probe = probe_for(timed.backend, timed.settings.threads * timed.settings.streams, timed.core_ns)
         backend = get_backend(timed.backend)
         read_gpu = backend.reading if isinstance(backend, ReadsGpu) else GpuReading
         interference = Interference(timed.plan, lambda: take_snapshot(read_gpu, readings(probe)))
@@ -172,7 +173,7 @@ def _open(timed: TimedTogether, stack: ExitStack) -> dict[str, Session]:
     backend, engines = get_backend(timed.backend), list(timed.engines.items())
     order = np.random.default_rng(timed.number).permutation(len(engines))
     found: dict[str, Any] = {
-        key: stack.enter_context(backend.open(file, timed.settings))
+        key: stack.enter_context(opened(backend, file, timed.settings))
         for key, file in (engines[place] for place in order)
     }
     if timed.reference:

@@ -11,6 +11,7 @@ from functools import partial
 from ponas_deploy.backends import Backend, ReportsProgress, RunSettings, Session, registry
 from ponas_deploy.backends.progress import BuildProgress
 from ponas_deploy.backends.protocol import ReadsGpu, StartsProcesses, TellsGpuMemory
+from ponas_deploy.backends.streams import loaded
 from ponas_deploy.errors import BackendError, MeasurementError
 from ponas_deploy.machines.conditions import read_conditions
 from ponas_deploy.machines.machine import memory_mib, this_machine
@@ -89,7 +90,7 @@ class Bench:
 
     def probe_core(self, known_ns: float = 0.0) -> None:
         """Probe the core from now on; `known_ns` as in `ContentionProbe`, where earlier rounds say it."""
-        self.probe = probe_for(self.backend.name, self.settings.threads, known_ns)
+        self.probe = probe_for(self.backend.name, self.settings.threads * self.settings.streams, known_ns)
 
     def interference(self, rounds: Iterable[Round] = ()) -> Interference:
         """What notices the interference in rounds that are measured here; `rounds` are those of before."""
@@ -106,7 +107,14 @@ class Bench:
     def conditions(self) -> Conditions:
         """What the latencies that come out are latencies of."""
         settings = self.settings
-        return Conditions(self.device, self.backend.name, settings.precision, settings.threads, self.batch)
+        return Conditions(
+            self.device,
+            self.backend.name,
+            settings.precision,
+            settings.threads,
+            self.batch,
+            settings.streams,
+        )
 
     @property
     def left_s(self) -> float:
@@ -297,7 +305,7 @@ class Bench:
 
     def _built(self, key: str, model: Callable[[], bytes]) -> Session:
         try:
-            return self.backend.load(model(), self.settings)
+            return loaded(self.backend, model(), self.settings)
         except BackendError as error:
             raise BackendError(self.backend.name, f"{_named(key)} was refused ({error})") from error
 

@@ -228,7 +228,7 @@ def profile_networks(
         found = measure_networks(
             space,
             place.backend(conditions.backend),
-            RunSettings(conditions.precision, conditions.threads),
+            RunSettings(conditions.precision, conditions.threads, conditions.streams),
             conditions.batch,
             count,
             path,

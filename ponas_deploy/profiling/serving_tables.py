@@ -148,6 +148,7 @@ def mismatch(target: Target, space: Space, stored: StoredTable) -> str:
         ("classes", key.classes, found.classes),
         ("threads", target.threads, conditions.threads),
         ("batch", target.batch, conditions.batch),
+        ("streams", target.streams, conditions.streams),
     ):
         if asked != made:
             return f"{stored.name} is of {what} {made}, not {asked}"

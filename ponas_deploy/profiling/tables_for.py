@@ -145,6 +145,7 @@ def _made_by(stored: StoredTable) -> str:
         "--precision": conditions.precision,
         **({"--threads": conditions.threads} if conditions.threads > 1 else {}),
         **({"--batch": conditions.batch} if conditions.batch > 1 else {}),
+        **({"--streams": conditions.streams} if conditions.streams > 1 else {}),
     }
     if space:
         options |= {"--space": space.name, "--resolution": space.resolution, "--classes": space.classes}

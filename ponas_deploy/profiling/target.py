@@ -24,8 +24,8 @@ class Target:
     `devices`). Without `backends` every runtime that is installed is considered (of a board of the device
     book those that it names there, see `used_backends`), without `precisions` every precision they have;
     lists are kept as tuples, a lone name as a list of one. `threads` is what the runtime may use, `batch` the
-    images of one run. INT8 loses accuracy that no table knows: without `precisions` it is considered where
-    `int8` says so.
+    images of one run, `streams` how many runs go on at once, each with its `threads`. INT8 loses accuracy
+    that no table knows: without `precisions` it is considered where `int8` says so.
 
     Raises PonasError for fewer than one thread or image, and for more threads than this machine has
     processors where it is the device.
@@ -37,15 +37,16 @@ class Target:
     threads: int = 1
     batch: int = 1
     int8: bool = False
+    streams: int = 1
 
     def __post_init__(self) -> None:
         for what in ("backends", "precisions"):
             given = getattr(self, what)
             object.__setattr__(self, what, (given,) if isinstance(given, str) else tuple(given))
-        for what in ("threads", "batch"):
+        for what in ("threads", "batch", "streams"):
             if getattr(self, what) < 1:
                 raise PonasError(f"{what} is {getattr(self, what)}: ask for 1 or more.")
-        if (fault := threads_fault(self.threads)) and self.local:
+        if (fault := threads_fault(self.threads * self.streams)) and self.local:
             raise PonasError(fault)
 
     def open_precisions(self, known: Sequence[str]) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from ponas_deploy.backends import RunSettings, Session
 from ponas_deploy.backends.progress import OnBuildProgress
+from ponas_deploy.backends.streams import loaded
 from ponas_deploy.fitting.correction import LEAST_CHECK, LEAST_FIT
 from ponas_deploy.measuring.place import HERE, Place
 from ponas_deploy.measuring.protocol import Plan, first_estimate
@@ -64,12 +65,12 @@ def trial(
     """Build and run one network and one block; BackendError where the runtime refuses them."""
     plan = plan or Plan()
     backend = place.backend(conditions.backend, on_build)
-    settings = RunSettings(conditions.precision, conditions.threads)
+    settings = RunSettings(conditions.precision, conditions.threads, conditions.streams)
 
     def looked(model: bytes) -> tuple[float, float]:
         """Seconds to build, and to run once."""
         start = time.monotonic()
-        with backend.load(model, settings) as session:
+        with loaded(backend, model, settings) as session:
             built_s = time.monotonic() - start
             return built_s, _fastest_s(session, plan)
 

@@ -117,7 +117,7 @@ def make(request: Request, on_step: OnStep, on_progress: OnProgress, place: Boar
     table = profile(
         space,
         conditions.backend,
-        RunSettings(conditions.precision, conditions.threads),
+        RunSettings(conditions.precision, conditions.threads, conditions.streams),
         conditions.batch,
         device=conditions.device,
         time_budget_s=request.seconds,

@@ -22,6 +22,7 @@ from ponas_deploy.backends.protocol import (
     TellsGpuMemory,
     TimesLayers,
 )
+from ponas_deploy.backends.streams import loaded
 from ponas_deploy.errors import BackendError, PonasError
 from ponas_deploy.machines.conditions import read_conditions
 from ponas_deploy.machines.machine import memory_mib, this_machine, threads_fault
@@ -100,7 +101,7 @@ def open_models(state: State, details: Details, write: Write) -> Any:
 
     def build(key: str, sha: str) -> Session:
         try:
-            return backend.load(unpacked(state.blob(sha).read_bytes(), state.blob), settings)
+            return loaded(backend, unpacked(state.blob(sha).read_bytes(), state.blob), settings)
         except BackendError as error:
             raise BackendError(backend.name, f"{key} was refused ({error})") from error
 
@@ -318,11 +319,17 @@ def _backend(state: State, name: str) -> Backend:
 
 def probe_of(state: State, details: Details) -> ContentionProbe | None:
     """The contention probe of this job; another one when what is known of the core is another number."""
-    asked = (details["backend"], details["settings"]["threads"], details["known_ns"])
+    asked = (details["backend"], _threads(details), details["known_ns"])
     if state.values.get("probe_for") != asked:
         state.values["probe_for"], state.values["probe"] = asked, probe_for(*asked)
     probe: ContentionProbe | None = state.values["probe"]
     return probe
+
+
+def _threads(details: Details) -> int:
+    """The threads that run at once, those of all streams."""
+    settings = RunSettings(**details["settings"])
+    return settings.threads * settings.streams
 
 
 def snapshot_of(state: State, details: Details) -> Snapshot:

@@ -140,7 +140,7 @@ def _refuse_streams(latencies: Sequence[LatencyTable]) -> None:
         if table.conditions and table.conditions.streams > 1:
             raise TableMismatchError(
                 f"the latency table is of runs that overlap on {table.conditions.streams} streams, of which"
-                " no frames per second follow: ask for --latency, or take a table of one stream."
+                " no frames per second follow: ask for --throughput, or take a table of one stream."
             )
 
 

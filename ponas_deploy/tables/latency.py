@@ -23,7 +23,7 @@ _KINDS = 3
 class Conditions:
     """What a latency is a latency of: tables that differ here are never mixed.
 
-    `streams` are those that runs overlap on; what is measured here runs on one.
+    `streams` are those that runs overlap on, each with its `threads`.
     """
 
     device: str

@@ -100,6 +100,7 @@ def latency_path(
     folder = folder or home() / "latency" / slug(conditions.device)
     path = folder / (
         f"{conditions.backend}-{conditions.precision}-t{conditions.threads}-b{conditions.batch}"
+        f"{f'-s{conditions.streams}' if conditions.streams > 1 else ''}"
         f"-{space.name}-{space.resolution}px-{space.classes}c.json"
     )
     mode = slug(power_mode)[:_MOST_MODE]

@@ -33,6 +33,8 @@ def measured_model_report(found: MeasuredModel) -> RenderableType:
         )
     conditions = found.timings[0].conditions
     where = f"{conditions.device}, {counted(conditions.threads, 'thread')}, batch {conditions.batch}"
+    if conditions.streams > 1:
+        where += f", {conditions.streams} streams"
     title = f"Measured: {found.path.name} ({'; '.join(found.inputs)})"
     return Group(titled(title, rows, where), *_below(found))
 
