@@ -40,8 +40,7 @@ class BackendEntry:
     compared with. `ahead` is "module:attribute" of what builds its engines for a compute capability where
     there is no such GPU (`BuildsAhead`); empty where it cannot. One without `makes_engines` serves for
     latency tables only: it gives times and no outputs, so that no engine of it could be compared. Of one with
-    `streams` several sessions run at once. One that is
-    not `real` measures no machine.
+    `streams` several sessions run at once. One that is not `real` measures no machine.
     """
 
     name: str
