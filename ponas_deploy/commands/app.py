@@ -21,6 +21,7 @@ from ponas_deploy.commands.devices import devices_app
 from ponas_deploy.commands.doctor import doctor
 from ponas_deploy.commands.evaluate import evaluate
 from ponas_deploy.commands.export import export
+from ponas_deploy.commands.help_text import CHOOSE, LOOK, MEASURE, TRAIN, UNDERSTAND, HelpfulCommand
 from ponas_deploy.commands.measure import measure
 from ponas_deploy.commands.networks import networks
 from ponas_deploy.commands.pareto import pareto
@@ -37,33 +38,28 @@ from ponas_deploy.commands.weights import weights
 app = typer.Typer(
     cls=ErrorBoundary,
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     # Plain help: the rich one alone takes longer to import than everything else `ponas --help` does.
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
-# The order of `ponas --help`: look around, measure, choose, build, understand, train.
-app.add_typer(devices_app, name="devices")
-app.command()(doctor)
-app.command()(describe)
-app.command()(schema)
-app.command()(profile)
-app.command()(bundle)
-app.command()(networks)
-app.command()(measure)
-app.command()(specialize)
-app.command()(export)
-app.command()(verify)
-app.command()(pareto)
-app.command()(compare)
-app.command()(report)
-app.add_typer(table_app, name="table")
-app.add_typer(train_app, name="train")
-app.command()(search)
-app.command()(evaluate)
-app.command()(weights)
+# The order of `ponas --help`: look around, measure, choose, understand, train.
+_COMMANDS = {
+    LOOK: (doctor, describe, schema),
+    MEASURE: (profile, measure, networks, bundle),
+    CHOOSE: (specialize, export, verify),
+    UNDERSTAND: (pareto, compare, report),
+    TRAIN: (search, evaluate, weights),
+}
+_GROUPS = ((devices_app, "devices", LOOK), (table_app, "table", UNDERSTAND), (train_app, "train", TRAIN))
+
+for _panel, _commands in _COMMANDS.items():
+    for _command in _commands:
+        app.command(cls=HelpfulCommand, rich_help_panel=_panel)(_command)
+for _group, _name, _panel in _GROUPS:
+    app.add_typer(_group, name=_name, rich_help_panel=_panel)
 
 
 def _print_version(wanted: bool) -> None:

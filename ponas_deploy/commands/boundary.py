@@ -16,9 +16,9 @@ from contextlib import suppress
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
 
 from ponas_deploy.commands import output, streams
+from ponas_deploy.commands.help_text import HelpfulGroup
 from ponas_deploy.commands.signals import Ended, raise_when_ended
 from ponas_deploy.commands.waiting import waiting
 from searchspace.errors import PonasError
@@ -57,7 +57,7 @@ _RUNTIME_ERRORS = (
 """What Python raises as a RuntimeError although the system refused it, and what that is in words."""
 
 
-class ErrorBoundary(TyperGroup):
+class ErrorBoundary(HelpfulGroup):
     """The group of all commands: what they raise ends here."""
 
     def invoke(self, ctx: Any) -> Any:  # typer's context, whose class moved between versions

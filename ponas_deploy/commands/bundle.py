@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ponas_deploy.commands.help_text import DEVICE, EFFORT
 from ponas_deploy.commands.options import (
     Backends,
     Batch,
@@ -22,12 +23,15 @@ from ponas_deploy.commands.output import note
 
 
 def bundle(
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The archive to write.")] = Path(
-        "ponas-bundle.pyz"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="The archive to write.", rich_help_panel=EFFORT)
+    ] = Path("ponas-bundle.pyz"),
     backend: Backends = None,
     precision: Precisions = None,
-    threads: Annotated[int, typer.Option("--threads", min=1, max=1024, help="Threads a run uses there.")] = 1,
+    threads: Annotated[
+        int,
+        typer.Option("--threads", min=1, max=1024, help="Threads a run uses there.", rich_help_panel=DEVICE),
+    ] = 1,
     batch: Batch = 1,
     space: SpaceName = None,
     resolution: Resolution = 224,
@@ -35,7 +39,12 @@ def bundle(
     time: ProfileTime = 75.0,
     name: Annotated[
         str | None,
-        typer.Option(metavar="NAME", show_default="what it says of itself", help="What to call the board."),
+        typer.Option(
+            metavar="NAME",
+            show_default="what it says of itself",
+            help="What to call the board.",
+            rich_help_panel=DEVICE,
+        ),
     ] = None,
     seed: Seed = 0,
     force: Force = False,
@@ -63,7 +72,8 @@ def bundle(
     \b
     Examples:
       ponas bundle --space ponas --time 2min
-      ponas bundle --backend tensorrt --precision fp16 --resolution 160 --name jetson --out jetson.pyz
+      ponas bundle --backend tensorrt --precision fp16 --resolution 160 \\
+        --name jetson --out jetson.pyz
     """
     from ponas_deploy.commands.waiting import profile_bar
     from ponas_deploy.profiling.bundle import BundleOptions, make_bundle

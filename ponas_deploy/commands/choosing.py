@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ponas_deploy.commands.options import Limits
+from ponas_deploy.commands.limits import Limits
 from ponas_deploy.commands.output import note, print_json, show
 
 if TYPE_CHECKING:

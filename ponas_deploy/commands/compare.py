@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ponas_deploy.commands import quantities
+from ponas_deploy.commands import completing, quantities
+from ponas_deploy.commands.help_text import BUDGET, EFFORT, IMAGES, TABLES
 from ponas_deploy.commands.options import (
     AccuracyTableFiles,
     Backends,
@@ -39,14 +40,21 @@ _BUDGETS = 5
 def compare(
     archs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="ARCH...", show_default=False, help="Names, text forms or files of networks."),
+        typer.Argument(
+            metavar="ARCH...",
+            autocompletion=completing.networks,
+            show_default=False,
+            help="Names, text forms or files of networks.",
+        ),
     ] = None,
     latency_tables: Annotated[
         list[str] | None,
         typer.Option(
             "--latency-table",
             metavar="FILE",
+            autocompletion=completing.latency_tables,
             help="Predict on a latency table: JSON, CSV or a stored name. May be repeated.",
+            rich_help_panel=TABLES,
         ),
     ] = None,
     device: Devices = None,
@@ -58,9 +66,11 @@ def compare(
         str | None,
         typer.Option(
             metavar="NAME",
+            autocompletion=completing.spaces,
             callback=own_name,
             show_default=f"the table's; with --device that of ARCH, else {_MEASURED_SPACE}",
             help="The search space.",
+            rich_help_panel=TABLES,
         ),
     ] = None,
     resolution: SeveralResolutions = None,
@@ -68,7 +78,11 @@ def compare(
     accuracy_table: AccuracyTableFiles = None,
     latency: Annotated[
         str | None,
-        typer.Option(metavar="TIME,...", help="Specialised networks for these budgets: 4ms,6ms,8ms."),
+        typer.Option(
+            metavar="TIME,...",
+            help="Specialised networks for these budgets: 4ms,6ms,8ms.",
+            rich_help_panel=BUDGET,
+        ),
     ] = None,
     budgets: Annotated[
         int | None,
@@ -78,22 +92,29 @@ def compare(
             max=50,
             show_default=f"{_BUDGETS}, none with --latency",
             help="Specialised networks for so many budgets over the range of the front.",
+            rich_help_panel=BUDGET,
         ),
     ] = None,
     stock: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME", show_default="all twenty", help="A stock network, or none. May be repeated."
+            metavar="NAME",
+            autocompletion=completing.stock,
+            show_default="all twenty",
+            help="A stock network, or none. May be repeated.",
+            rich_help_panel=IMAGES,
         ),
     ] = None,
     onnx: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="An ONNX model of yours. May be repeated.")
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="An ONNX model of yours. May be repeated.", rich_help_panel=IMAGES),
     ] = None,
     top1: Annotated[
         list[str] | None,
         typer.Option(
             metavar="PERCENT",
             help="The ImageNet top-1 of each --onnx in turn; - where it is not known.",
+            rich_help_panel=IMAGES,
         ),
     ] = None,
     size: OpenSizes = None,
@@ -103,6 +124,7 @@ def compare(
             metavar="TIME",
             parser=quantities.parse_duration,
             help="How long the networks of a runtime are timed.",
+            rich_help_panel=EFFORT,
         ),
     ] = 60.0,
     json: Json = False,
@@ -129,14 +151,19 @@ def compare(
 
     \b
     Examples:
-      ponas compare PONAS-A PONAS-C --latency-table ort.json --latency-table openvino.json
-      ponas compare mine.txt PONAS-B --latency-table ort.json --accuracy-table acc.json --json
+      ponas compare PONAS-A PONAS-C --latency-table ort.json \\
+        --latency-table openvino.json
+      ponas compare mine.txt PONAS-B --latency-table ort.json \\
+        --accuracy-table acc.json --json
       ponas compare PONAS-A PONAS-C --device amd-epyc-2c --device intel-xeon-2c
       ponas compare --device cpu --backend openvino --precision bf16
       ponas compare --device jetson --stock none --onnx mine.onnx --latency 4ms
-      ponas compare --device cpu --latency 4ms,6ms,8ms --onnx mine.onnx --top1 75.3
-      ponas compare --device cpu --stock mobilenetv3_large_100 --stock hgnetv2_b0 --json
-      ponas compare MobileNetV3-Large FBNet-C MobileNetV4-Conv-S --device cpu --stock none
+      ponas compare --device cpu --latency 4ms,6ms,8ms --onnx mine.onnx \\
+        --top1 75.3
+      ponas compare --device cpu --stock mobilenetv3_large_100 \\
+        --stock hgnetv2_b0 --json
+      ponas compare MobileNetV3-Large FBNet-C MobileNetV4-Conv-S --device cpu \\
+        --stock none
     """
     measured = {
         "--backend": backend,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from ponas_deploy.commands.boundary import CANNOT_BE_TOLD
-from ponas_deploy.commands.options import OwnLimits
+from ponas_deploy.commands.limits import OwnLimits
 from ponas_deploy.commands.output import note, print_json, show
 
 if TYPE_CHECKING:

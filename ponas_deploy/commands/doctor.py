@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ponas_deploy.commands import completing
 from ponas_deploy.commands.options import Json, OneDevice, real_backends
 from ponas_deploy.commands.output import note, print_json, show
 
@@ -16,6 +17,7 @@ def doctor(
         str | None,
         typer.Option(
             metavar="NAME",
+            autocompletion=completing.backends,
             callback=real_backends,
             show_default="the first installed",
             help="The runtime to measure with.",

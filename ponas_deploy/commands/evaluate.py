@@ -62,7 +62,8 @@ def evaluate(
     \b
     Examples:
       ponas evaluate PONAS-A --weights ponas_a.pth --data /data/imagenet
-      ponas evaluate best.json --weights runs/digits-quick/weights.safetensors --engine engines/best
+      ponas evaluate best.json --weights runs/digits-quick/weights.safetensors \\
+        --engine engines/best
     """
     from ponas_deploy.engines import evaluation
 

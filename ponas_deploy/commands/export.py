@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ponas_deploy.commands import completing
+from ponas_deploy.commands.help_text import DEVICE, EFFORT
 from ponas_deploy.commands.options import (
     Arch,
     ArchSpace,
@@ -36,13 +38,18 @@ def export(
         str,
         typer.Option(
             metavar="NAME",
+            autocompletion=completing.backends,
             callback=real_backends,
             show_default="the device's first",
             help="The runtime: onnxruntime, openvino, ...",
+            rich_help_panel=DEVICE,
         ),
     ] = "",
     precision: Annotated[
-        str | None, typer.Option(metavar="NAME", help="fp32, bf16, ...; default: the runtime's first.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="fp32, bf16, ...; default: the runtime's first.", rich_help_panel=DEVICE
+        ),
     ] = None,
     compute_capability: Annotated[
         str | None,
@@ -51,6 +58,7 @@ def export(
             show_default="the GPU that is here",
             help="Build for GPUs of a compute capability that are not here, with --backend tensorrt-rtx;"
             " nothing is measured.",
+            rich_help_panel=DEVICE,
         ),
     ] = None,
     threads: Threads = 1,
@@ -64,7 +72,10 @@ def export(
     finetune: Finetune = 0,
     seed: Seed = 0,
     out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Where the engine goes; default engines/<name>.")
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Where the engine goes; default engines/<name>.", rich_help_panel=EFFORT
+        ),
     ] = None,
     force: Force = False,
     json: Json = False,
@@ -78,7 +89,8 @@ def export(
     \b
     Examples:
       ponas export PONAS-A --backend openvino
-      ponas export PONAS-C --backend onnxruntime --threads 2 --out engines/ponas-c
+      ponas export PONAS-C --backend onnxruntime --threads 2 \\
+        --out engines/ponas-c
       ponas export PONAS-A --device jetson --backend tensorrt --precision fp16
       ponas export PONAS-A --backend tensorrt-rtx --compute-capability 8.9
     """

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ponas_deploy.commands import completing
+from ponas_deploy.commands.help_text import DEVICE, EFFORT
 from ponas_deploy.commands.options import (
     Batch,
     Classes,
@@ -26,18 +28,34 @@ from ponas_deploy.commands.output import note, print_json
 def networks(
     out: Annotated[
         Path,
-        typer.Option("--out", metavar="FILE", show_default=False, help="The CSV to write, or to go on with."),
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            show_default=False,
+            help="The CSV to write, or to go on with.",
+            rich_help_panel=EFFORT,
+        ),
     ],
-    count: Annotated[int, typer.Option("--count", metavar="N", min=1, help="Networks to measure.")] = 400,
+    count: Annotated[
+        int, typer.Option("--count", metavar="N", min=1, help="Networks to measure.", rich_help_panel=EFFORT)
+    ] = 400,
     device: OneDevice = "cpu",
     backend: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", callback=real_backends, show_default="the device's first", help="The runtime."
+            metavar="NAME",
+            autocompletion=completing.backends,
+            callback=real_backends,
+            show_default="the device's first",
+            help="The runtime.",
+            rich_help_panel=DEVICE,
         ),
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(metavar="NAME", show_default="the runtime's first", help="The precision.")
+        str | None,
+        typer.Option(
+            metavar="NAME", show_default="the runtime's first", help="The precision.", rich_help_panel=DEVICE
+        ),
     ] = None,
     threads: Threads = 1,
     batch: Batch = 1,
@@ -58,7 +76,8 @@ def networks(
 
     \b
     Examples:
-      ponas networks --device gpu --backend tensorrt --precision fp16 --count 456 --out measured.csv
+      ponas networks --device gpu --backend tensorrt --precision fp16 \\
+        --count 456 --out measured.csv
       ponas table fit measured.csv --out latency.json
     """
     from ponas_deploy.commands.waiting import profile_bar

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import wraps
-from inspect import Parameter, Signature, signature
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar, get_type_hints
+from typing import Annotated, TypeAlias, TypeVar
 
 import typer
 
-from ponas_deploy.commands import quantities
+from ponas_deploy.commands import completing, quantities
+from ponas_deploy.commands.help_text import DEVICE, EFFORT, IMAGES, TABLES
 from ponas_deploy.commands.quantities import Resolutions
-
-if TYPE_CHECKING:
-    from ponas_deploy.search.costs import CostColumn, Rate
-    from ponas_deploy.search.notation import Limit
-
 
 Named = TypeVar("Named", "str | None", "list[str] | None")
 
@@ -62,12 +55,15 @@ def refuse_threads(threads: int, device: str = "cpu") -> None:
         raise typer.BadParameter(fault, param_hint="--threads")
 
 
-Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Json: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on stdout.", rich_help_panel=EFFORT)
+]
 
 Arch: TypeAlias = Annotated[
     str,
     typer.Argument(
         metavar="ARCH",
+        autocompletion=completing.networks,
         show_default=False,
         help="A published name (PONAS-A, MobileNetV3-Large), a text form (k5e6,k5e3,...: one candidate a"
         " layer) or a file.",
@@ -82,9 +78,11 @@ SpaceName: TypeAlias = Annotated[
     typer.Option(
         "--space",
         metavar="NAME",
+        autocompletion=completing.spaces,
         show_default="that of the weights or the table that is named, else ofa-mbv3",
         callback=own_name,
         help=_SPACE_HELP,
+        rich_help_panel=TABLES,
     ),
 ]
 ArchSpace: TypeAlias = Annotated[
@@ -92,9 +90,11 @@ ArchSpace: TypeAlias = Annotated[
     typer.Option(
         "--space",
         metavar="NAME",
+        autocompletion=completing.spaces,
         show_default="the one that ARCH is of",
         callback=own_name,
         help=_SPACE_HELP,
+        rich_help_panel=TABLES,
     ),
 ]
 Resolution: TypeAlias = Annotated[
@@ -105,6 +105,7 @@ Resolution: TypeAlias = Annotated[
         min=1,
         callback=bounded("Resolution"),
         help="Side of the square input in pixels.",
+        rich_help_panel=TABLES,
     ),
 ]
 FileResolution: TypeAlias = Annotated[
@@ -116,6 +117,7 @@ FileResolution: TypeAlias = Annotated[
         callback=bounded("Resolution"),
         show_default="224, or what a file of ARCH says",
         help="Side of the square input in pixels.",
+        rich_help_panel=TABLES,
     ),
 ]
 Classes: TypeAlias = Annotated[
@@ -126,43 +128,84 @@ Classes: TypeAlias = Annotated[
         min=1,
         callback=bounded("Classes"),
         help="Number of classes the network tells apart.",
+        rich_help_panel=TABLES,
     ),
 ]
 
 Device: TypeAlias = Annotated[
-    str | None, typer.Option("--device", metavar="NAME", help="The device, see `ponas devices`.")
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        autocompletion=completing.devices,
+        help="The device, see `ponas devices`.",
+        rich_help_panel=DEVICE,
+    ),
 ]
 OneDevice: TypeAlias = Annotated[
     str,
     typer.Option(
-        "--device", metavar="NAME", help="cpu or gpu of this machine, or a board (`ponas devices`)."
+        "--device",
+        metavar="NAME",
+        autocompletion=completing.devices,
+        help="cpu or gpu of this machine, or a board (`ponas devices`).",
+        rich_help_panel=DEVICE,
     ),
 ]
 Devices: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--device", metavar="NAME", help="A device, see `ponas devices`. May be repeated."),
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        autocompletion=completing.devices,
+        help="A device, see `ponas devices`. May be repeated.",
+        rich_help_panel=DEVICE,
+    ),
 ]
 Backends: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
         "--backend",
         metavar="NAME",
+        autocompletion=completing.backends,
         callback=real_backends,
         help="A runtime: onnxruntime, openvino, tensorrt, ... May be repeated.",
+        rich_help_panel=DEVICE,
     ),
 ]
 Precisions: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--precision", metavar="NAME", help="A precision: fp32, bf16, fp16, ... May be repeated."),
+    typer.Option(
+        "--precision",
+        metavar="NAME",
+        help="A precision: fp32, bf16, fp16, ... May be repeated.",
+        rich_help_panel=DEVICE,
+    ),
 ]
 Threads: TypeAlias = Annotated[
     int,
     typer.Option(
-        "--threads", metavar="N", min=1, callback=bounded("Threads"), help="Threads the runtime may use."
+        "--threads",
+        metavar="N",
+        min=1,
+        callback=bounded("Threads"),
+        help="Threads the runtime may use.",
+        rich_help_panel=DEVICE,
     ),
 ]
 Batch: TypeAlias = Annotated[
-    int, typer.Option("--batch", metavar="N", min=1, callback=bounded("Batch"), help="Images in one run.")
+    int,
+    typer.Option(
+        "--batch",
+        metavar="N",
+        min=1,
+        callback=bounded("Batch"),
+        help="Images in one run.",
+        rich_help_panel=DEVICE,
+    ),
+]
+Force: TypeAlias = Annotated[
+    bool, typer.Option("--force", help="Overwrite files that exist.", rich_help_panel=EFFORT)
 ]
 Streams: TypeAlias = Annotated[
     int,
@@ -172,13 +215,18 @@ Streams: TypeAlias = Annotated[
         min=1,
         callback=bounded("Streams"),
         help="Runs that go on at once, each with its --threads: onnxruntime and openvino.",
+        rich_help_panel=DEVICE,
     ),
 ]
-Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")]
 Seed: TypeAlias = Annotated[
     int,
     typer.Option(
-        "--seed", metavar="N", min=0, callback=bounded("Seed"), help="Seed of the random generator."
+        "--seed",
+        metavar="N",
+        min=0,
+        callback=bounded("Seed"),
+        help="Seed of the random generator.",
+        rich_help_panel=EFFORT,
     ),
 ]
 
@@ -186,6 +234,7 @@ Table: TypeAlias = Annotated[
     str,
     typer.Argument(
         metavar="FILE",
+        autocompletion=completing.tables,
         show_default=False,
         help="A table: JSON, CSV, or the name of a stored or shipped one.",
     ),
@@ -195,8 +244,10 @@ AccuracyTableFile: TypeAlias = Annotated[
     typer.Option(
         "--accuracy-table",
         metavar="FILE",
+        autocompletion=completing.accuracy_tables,
         show_default="the space's own",
         help="An accuracy table: JSON, CSV (layer,candidate,loss_pp or top1_pct) or a stored name.",
+        rich_help_panel=TABLES,
     ),
 ]
 AccuracyTableFiles: TypeAlias = Annotated[
@@ -204,8 +255,10 @@ AccuracyTableFiles: TypeAlias = Annotated[
     typer.Option(
         "--accuracy-table",
         metavar="FILE",
+        autocompletion=completing.accuracy_tables,
         show_default="the space's own",
         help="An accuracy table: JSON, CSV or a stored name. May be repeated: one a resolution.",
+        rich_help_panel=TABLES,
     ),
 ]
 Estimate: TypeAlias = Annotated[
@@ -213,8 +266,10 @@ Estimate: TypeAlias = Annotated[
     typer.Option(
         "--estimate",
         metavar="BOARD",
+        autocompletion=completing.figures,
         help="Measure nothing: estimate by the published figures of a board (orin-nano, pi-5, ...), or of a"
         " processor of 4 cores, 2.4 GHz, 16 FLOPs a cycle and 17.1 GB/s (4x2.4x16@17.1).",
+        rich_help_panel=TABLES,
     ),
 ]
 ScaleBy: TypeAlias = Annotated[
@@ -222,8 +277,10 @@ ScaleBy: TypeAlias = Annotated[
     typer.Option(
         "--scale-by",
         metavar="FILE",
+        autocompletion=completing.latency_tables,
         show_default="a measured table of the device, where there is one",
         help="What was measured on the device and scales --estimate: a latency table, or a CSV of networks.",
+        rich_help_panel=TABLES,
     ),
 ]
 ProfileTime: TypeAlias = Annotated[
@@ -233,6 +290,7 @@ ProfileTime: TypeAlias = Annotated[
         metavar="TIME",
         parser=quantities.parse_profile_time,
         help="Time for each table (20s, 2min, or seconds); more time, tighter intervals.",
+        rich_help_panel=EFFORT,
     ),
 ]
 
@@ -243,6 +301,7 @@ EngineResolution: TypeAlias = Annotated[
         min=1,
         callback=bounded("Resolution"),
         help="Input side; default 224, or that of --weights.",
+        rich_help_panel=TABLES,
     ),
 ]
 SeveralResolutions: TypeAlias = Annotated[
@@ -252,6 +311,7 @@ SeveralResolutions: TypeAlias = Annotated[
         metavar="PX[,PX...]|auto",
         parser=quantities.parse_resolutions,
         help="Input sides to search: 192, or 160,192,224, or auto; default 224, or that of --weights.",
+        rich_help_panel=TABLES,
     ),
 ]
 ProfileResolutions: TypeAlias = Annotated[
@@ -262,21 +322,34 @@ ProfileResolutions: TypeAlias = Annotated[
         parser=quantities.parse_resolutions,
         show_default="224",
         help="Input side in pixels; of several (160,192,224) a table each, which share --time.",
+        rich_help_panel=TABLES,
     ),
 ]
 EngineClasses: TypeAlias = Annotated[
     int | None,
     typer.Option(
-        metavar="N", min=1, callback=bounded("Classes"), help="Classes; default 1000, or those of --weights."
+        metavar="N",
+        min=1,
+        callback=bounded("Classes"),
+        help="Classes; default 1000, or those of --weights.",
+        rich_help_panel=TABLES,
     ),
 ]
 Weights: TypeAlias = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Trained weights (safetensors, .pth) to carry; else random ones."),
+    typer.Option(
+        metavar="FILE",
+        help="Trained weights (safetensors, .pth) to carry; else random ones.",
+        rich_help_panel=IMAGES,
+    ),
 ]
 WeightsData: TypeAlias = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="The data set of --weights, where the file does not say it."),
+    typer.Option(
+        metavar="NAME",
+        help="The data set of --weights, where the file does not say it.",
+        rich_help_panel=IMAGES,
+    ),
 ]
 ScaleImages: TypeAlias = Annotated[
     Path | None,
@@ -286,6 +359,7 @@ ScaleImages: TypeAlias = Annotated[
         show_default="training images of --data",
         help="Images for the scales of int8: a folder of images, or a .npy file, (count, 3, PX, PX) float32"
         " as the network wants.",
+        rich_help_panel=IMAGES,
     ),
 ]
 Finetune: TypeAlias = Annotated[
@@ -295,13 +369,19 @@ Finetune: TypeAlias = Annotated[
         min=0,
         callback=bounded("Epochs"),
         help="Fine-tune the inherited weights so many epochs.",
+        rich_help_panel=IMAGES,
     ),
 ]
 
 
 OpenSizes: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--size", metavar="NAME=N", help="A size that an ONNX model leaves open. May be repeated."),
+    typer.Option(
+        "--size",
+        metavar="NAME=N",
+        help="A size that an ONNX model leaves open. May be repeated.",
+        rich_help_panel=IMAGES,
+    ),
 ]
 
 
@@ -316,107 +396,3 @@ def open_sizes(given: list[str] | None) -> dict[str, int]:
             )
         found[name] = int(number)
     return found
-
-
-Limits: TypeAlias = Mapping[str, "Limit"]
-"""The limits that were asked for, by the names of the cost columns."""
-OwnLimits: TypeAlias = Mapping[str, Limits]
-"""Those of single devices, by the devices' names."""
-
-
-@dataclass(frozen=True, slots=True)
-class OfDevice:
-    """A limit, and the device that it is for; empty for all of them."""
-
-    limit: Limit
-    device: str = ""
-
-
-def with_limits(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with an option for the limit of each cost in place of `limits: Limits, own: OwnLimits`.
-
-    The options are the rows of `search.costs.COSTS`, in their order, and the rates behind that of the
-    latency, which they stand for. What depends on the device may be limited for one of several (`a=20ms`):
-    those are the command's `own`. That file loads nothing heavy, which `ponas --help` must not wait for.
-    """
-    from ponas_deploy.search.costs import COSTS, LATENCY, LATENCY_RATES
-    from ponas_deploy.search.notation import Limit
-
-    hints = get_type_hints(command, localns={"Limit": Limit}, include_extras=True)
-    given = dict(signature(command).parameters)
-    del given["limits"], given["own"]
-    columns: dict[str, CostColumn | Rate] = {}
-    for column in COSTS:
-        columns[column.keyword] = column
-        if column is LATENCY:
-            columns.update((rate.keyword, rate) for rate in LATENCY_RATES)
-    options = {
-        name: Annotated[list[OfDevice] | None, _own_limit_option(column)]
-        if _is_on_device(column)
-        else Annotated[Limit | None, _limit_option(column)]
-        for name, column in columns.items()
-    }
-
-    @wraps(command)
-    def with_options(**arguments: Any) -> None:
-        asked = {name: arguments.pop(name) for name in columns}
-        limits, own = _by_device(asked)
-        command(limits=limits, own=own, **arguments)
-
-    with_options.__annotations__ = {**options, **{name: hints[name] for name in given}, "return": None}
-    with_options.__signature__ = Signature(  # type: ignore[attr-defined]
-        [
-            *(
-                Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-                for name, annotation in options.items()
-            ),
-            *(one.replace(kind=Parameter.KEYWORD_ONLY, annotation=hints[one.name]) for one in given.values()),
-        ]
-    )
-    return with_options
-
-
-def _by_device(asked: Mapping[str, Any]) -> tuple[Limits, OwnLimits]:
-    """The limits for all devices and those of single ones, the last of each; a usage error as `_limits`."""
-    found: dict[str, dict[str, Limit]] = {"": {}}
-    for name, given in asked.items():
-        for one in given if isinstance(given, list) else [OfDevice(given)] if given is not None else []:
-            found.setdefault(one.device, {})[name] = one.limit
-    common = _limits(found.pop(""))
-    return common, {device: _limits(limits) for device, limits in found.items()}
-
-
-def _limits(asked: Mapping[str, Limit]) -> Limits:
-    """By column; a usage error for two limits on one."""
-    from ponas_deploy.search.costs import limits_of
-    from searchspace.errors import PonasError
-
-    try:
-        return limits_of(asked)
-    except PonasError as error:
-        raise typer.BadParameter(str(error)) from error
-
-
-def _is_on_device(column: CostColumn | Rate) -> bool:
-    from ponas_deploy.search.costs import CostColumn
-
-    return (column if isinstance(column, CostColumn) else column.column).on_device
-
-
-def _limit_option(column: CostColumn | Rate) -> Any:
-    parser = quantities.limit_parser(column.notation)
-    return typer.Option(column.option, metavar=column.metavar, parser=parser, help=column.help)
-
-
-def _own_limit_option(column: CostColumn | Rate) -> Any:
-    """The option of a limit that may be one device's, and be repeated."""
-    parse = quantities.limit_parser(column.notation)
-
-    def parser(text: str | OfDevice) -> OfDevice:
-        if isinstance(text, OfDevice):
-            return text  # typer parses what it parsed again
-        device, _, limit = text.rpartition("=")
-        return OfDevice(parse(limit), device.strip())
-
-    help_text = f"{column.help} DEVICE={column.metavar} for one of several --device."
-    return typer.Option(column.option, metavar=column.metavar, parser=parser, help=help_text)

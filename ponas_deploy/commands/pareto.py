@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
+from ponas_deploy.commands import completing
 from ponas_deploy.commands.device_tables import files_of_devices
+from ponas_deploy.commands.help_text import TABLES
 from ponas_deploy.commands.options import (
     AccuracyTableFiles,
     Backends,
@@ -28,8 +30,10 @@ def pareto(
         typer.Option(
             "--latency-table",
             metavar="FILE",
+            autocompletion=completing.latency_tables,
             show_default=False,
             help="A latency table: JSON, CSV (layer,candidate,latency_ms) or a stored name. May be repeated.",
+            rich_help_panel=TABLES,
         ),
     ] = None,
     accuracy_table: AccuracyTableFiles = None,
@@ -58,9 +62,11 @@ def pareto(
     \b
     Examples:
       ponas pareto --latency-table latency.csv --accuracy-table loss.csv --json
-      ponas pareto --latency-table ort.json --latency-table openvino.json --accuracy-table acc.json
+      ponas pareto --latency-table ort.json --latency-table openvino.json \\
+        --accuracy-table acc.json
       ponas pareto --latency-table 160px.json --latency-table 224px.json
-      ponas pareto --device amd-epyc-2c --device intel-xeon-2c --space ponas --precision fp32
+      ponas pareto --device amd-epyc-2c --device intel-xeon-2c --space ponas \\
+        --precision fp32
     """
     files = list(latency_tables or ())
     if device:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ponas_deploy.commands import quantities
+from ponas_deploy.commands import completing, quantities
+from ponas_deploy.commands.help_text import DEVICE, EFFORT, TABLES
 from ponas_deploy.commands.options import (
     AccuracyTableFile,
     Backends,
@@ -40,13 +41,19 @@ def profile(
         list[str] | None,
         typer.Option(
             metavar="NAME",
+            autocompletion=completing.devices,
             show_default="cpu, or the board of --estimate",
             help="cpu or gpu of this machine, or a board (`ponas devices add`). May be repeated.",
+            rich_help_panel=DEVICE,
         ),
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="What to call this machine in its tables (jetson, lab-pi, ...)."),
+        typer.Option(
+            metavar="NAME",
+            help="What to call this machine in its tables (jetson, lab-pi, ...).",
+            rich_help_panel=DEVICE,
+        ),
     ] = None,
     backend: Backends = None,
     precision: Precisions = None,
@@ -61,7 +68,9 @@ def profile(
         str | None,
         typer.Option(
             metavar="FILE",
+            autocompletion=completing.latency_tables,
             help="Another device's or runtime's latency table: only whole networks are timed, to fit it.",
+            rich_help_panel=TABLES,
         ),
     ] = None,
     measurements: Annotated[
@@ -70,6 +79,7 @@ def profile(
             metavar="N",
             show_default="24",
             help="Networks to fit the prior on, 10 to 50; 12 or more certify it.",
+            rich_help_panel=TABLES,
         ),
     ] = None,
     estimate: Estimate = None,
@@ -80,11 +90,15 @@ def profile(
             "--import",
             metavar="RESULT",
             help="Measure nothing: make the tables of what an archive of `ponas bundle` wrote on a board.",
+            rich_help_panel=EFFORT,
         ),
     ] = None,
     accuracy_table: AccuracyTableFile = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Write the tables here instead of your store.")
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Write the tables here instead of your store.", rich_help_panel=EFFORT
+        ),
     ] = None,
     seed: Seed = 0,
     force: Force = False,
@@ -126,12 +140,14 @@ def profile(
       ponas profile --device cpu --name jetson --out tables/
       ponas profile --device jetson --backend tensorrt --precision fp16
       ponas profile --device cpu --time 20s
-      ponas profile --device cpu --space ofa-mbv3 --resolution 160,192,224 --time 3min
+      ponas profile --device cpu --space ofa-mbv3 --resolution 160,192,224 \\
+        --time 3min
       ponas profile --device gpu --backend tensorrt --precision fp16
       ponas profile --device jetson --device pi --space ponas --time 3min
       ponas profile --device jetson --estimate orin-nano --precision fp16
       ponas profile --import ponas-result-pi-5-0123456789ab.zip --name pi
-      ponas profile --backend onnxruntime --prior amd-epyc-2c/openvino-bf16-t1-b1-ponas-224px-1000c
+      ponas profile --backend onnxruntime \\
+        --prior amd-epyc-2c/openvino-bf16-t1-b1-ponas-224px-1000c
     """
     from ponas_deploy.commands.waiting import profile_bar
     from ponas_deploy.profiling.tables import ProfileOptions, accuracy_of

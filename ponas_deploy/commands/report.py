@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ponas_deploy.commands import completing
 from ponas_deploy.commands.device_tables import files_of_devices
+from ponas_deploy.commands.help_text import EFFORT, IMAGES, TABLES
 from ponas_deploy.commands.options import (
     AccuracyTableFiles,
     Backends,
@@ -32,18 +34,26 @@ if TYPE_CHECKING:
 
 def report(
     out: Annotated[
-        Path, typer.Option("--out", metavar="FILE", help="The page; pictures are written beside it.")
+        Path,
+        typer.Option(
+            "--out", metavar="FILE", help="The page; pictures are written beside it.", rich_help_panel=EFFORT
+        ),
     ] = Path("report.html"),
     formats: Annotated[
-        str, typer.Option("--format", metavar="NAME,...", help="What to write: html, png, svg.")
+        str,
+        typer.Option(
+            "--format", metavar="NAME,...", help="What to write: html, png, svg.", rich_help_panel=EFFORT
+        ),
     ] = "html",
     latency_tables: Annotated[
         list[str] | None,
         typer.Option(
             "--latency-table",
             metavar="FILE",
+            autocompletion=completing.latency_tables,
             show_default="your stored ones",
             help="A latency table: JSON, CSV (layer,candidate,latency_ms) or a stored name. May be repeated.",
+            rich_help_panel=TABLES,
         ),
     ] = None,
     accuracy_table: AccuracyTableFiles = None,
@@ -54,11 +64,16 @@ def report(
             metavar="FILE",
             help="Measured networks for the chart of fronts: what `ponas compare --device --json` printed, or"
             " a CSV (network,latency_ms,top1_pct). May be repeated.",
+            rich_help_panel=IMAGES,
         ),
     ] = None,
     engine: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="An engine: where its time goes, and its place on the chart."),
+        typer.Option(
+            metavar="FOLDER",
+            help="An engine: where its time goes, and its place on the chart.",
+            rich_help_panel=IMAGES,
+        ),
     ] = None,
     stock_layers: Annotated[
         str | None,
@@ -67,6 +82,7 @@ def report(
             metavar="NAME|FILE",
             help="A stock network of `ponas compare`, or an ONNX model, whose layers are timed here by ONNX"
             " Runtime's profiler.",
+            rich_help_panel=IMAGES,
         ),
     ] = None,
     device: Devices = None,
@@ -85,12 +101,14 @@ def report(
     One HTML file that opens without a network, in light and dark, on paper and on a telephone. It shows
 
     \b
-      - the fronts of all latency tables: what a latency buys in accuracy, with measured networks beside
-        (--compared) and the engine's own measurement (--engine);
+      - the fronts of all latency tables: what a latency buys in accuracy,
+        with measured networks beside (--compared) and the engine's own
+        measurement (--engine);
       - a map of what each candidate of each layer takes, and of what each loses;
-      - predicted against measured latency of the networks that certify a table, with the noise;
-      - where the time goes, layer by layer, in an engine (--engine, by the latency table) and in a stock
-        network (--stock-layers, timed here).
+      - predicted against measured latency of the networks that certify a
+        table, with the noise;
+      - where the time goes, layer by layer, in an engine (--engine, by the
+        latency table) and in a stock network (--stock-layers, timed here).
 
     Behind each chart stand its numbers with their units, and above all of them device, runtime, dates and
     certificates. Point at a mark to see its network, or walk along them with the arrow keys. Estimated
@@ -106,8 +124,10 @@ def report(
       ponas report --out report.html
       ponas report --device amd-epyc-2c --device intel-xeon-2c --space ponas
       ponas compare --device cpu --json > compared.json
-      ponas report --compared compared.json --engine engine --stock-layers mobilenetv3_large_100
-      ponas report --latency-table latency.csv --accuracy-table loss.csv --format html,png,svg --json
+      ponas report --compared compared.json --engine engine \\
+        --stock-layers mobilenetv3_large_100
+      ponas report --latency-table latency.csv --accuracy-table loss.csv \\
+        --format html,png,svg --json
     """
     from ponas_deploy.charts import drawing
     from ponas_deploy.charts.make import report as make_report

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ponas_deploy.commands import completing
 from ponas_deploy.commands.output import print_json
 
 DOCUMENTS = {
@@ -84,6 +85,7 @@ def schema(
         list[str] | None,
         typer.Argument(
             metavar="[NAME]",
+            autocompletion=completing.documents,
             show_default="list the names",
             help="A document (ponas.latency-table) or a command that has --json (table fit).",
         ),

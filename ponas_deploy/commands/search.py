@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ponas_deploy.commands.options import Json, Limits, OwnLimits, Seed, own_name, with_limits
+from ponas_deploy.commands import completing
+from ponas_deploy.commands.help_text import DEVICE, EFFORT, IMAGES, TABLES
+from ponas_deploy.commands.limits import Limits, OwnLimits, with_limits
+from ponas_deploy.commands.options import Json, Seed, own_name
 from ponas_deploy.commands.output import note, print_json, show
 from ponas_deploy.commands.train.bars import needs_torch, training_bars
 
@@ -29,54 +32,98 @@ def search(
             metavar="FOLDER|FILE",
             show_default=False,
             help="A finished run of `ponas train`, or the weights of a supernet.",
+            rich_help_panel=IMAGES,
         ),
     ],
     space: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
+            autocompletion=completing.spaces,
             show_default="that of the run",
             callback=own_name,
             help="The search space, to be sure of it.",
+            rich_help_panel=IMAGES,
         ),
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(metavar="NAME|DIR", show_default="what the run was trained on", help="The images."),
+        typer.Option(
+            metavar="NAME|DIR",
+            show_default="what the run was trained on",
+            help="The images.",
+            rich_help_panel=IMAGES,
+        ),
     ] = None,
     latency_table: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="The latency table of --latency: JSON, CSV or a stored name."),
+        typer.Option(
+            metavar="FILE",
+            autocompletion=completing.latency_tables,
+            help="The latency table of --latency: JSON, CSV or a stored name.",
+            rich_help_panel=TABLES,
+        ),
     ] = None,
     device: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", show_default="this machine", help="The device whose stored table --latency takes."
+            metavar="NAME",
+            show_default="this machine",
+            help="The device whose stored table --latency takes.",
+            rich_help_panel=DEVICE,
         ),
     ] = None,
-    generations: Annotated[int, typer.Option(metavar="N", min=1, help="Generations.")] = 20,
-    population: Annotated[int, typer.Option(metavar="N", min=1, help="Networks of a generation.")] = 50,
+    generations: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Generations.", rich_help_panel=EFFORT)
+    ] = 20,
+    population: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Networks of a generation.", rich_help_panel=EFFORT)
+    ] = 50,
     parents: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Best networks that the next ones are made of.")
+        int,
+        typer.Option(
+            metavar="N", min=1, help="Best networks that the next ones are made of.", rich_help_panel=EFFORT
+        ),
     ] = 10,
     mutants: Annotated[
         int | None,
         typer.Option(
-            metavar="N", min=0, show_default="half of it or what is left", help="Mutants of a generation."
+            metavar="N",
+            min=0,
+            show_default="half of it or what is left",
+            help="Mutants of a generation.",
+            rich_help_panel=EFFORT,
         ),
     ] = None,
     mutation: Annotated[
-        float, typer.Option(metavar="SHARE", min=0, max=1, help="How likely a layer of a mutant changes.")
+        float,
+        typer.Option(
+            metavar="SHARE",
+            min=0,
+            max=1,
+            help="How likely a layer of a mutant changes.",
+            rich_help_panel=EFFORT,
+        ),
     ] = 0.1,
     crossovers: Annotated[
         int | None,
         typer.Option(
-            metavar="N", min=0, show_default="half of it or what is left", help="Crossovers of a generation."
+            metavar="N",
+            min=0,
+            show_default="half of it or what is left",
+            help="Crossovers of a generation.",
+            rich_help_panel=EFFORT,
         ),
     ] = None,
     seed: Seed = 0,
     on: Annotated[
-        str, typer.Option("--torch-device", metavar="NAME", help="What evaluates: auto, cpu or cuda.")
+        str,
+        typer.Option(
+            "--torch-device",
+            metavar="NAME",
+            help="What evaluates: auto, cpu or cuda.",
+            rich_help_panel=DEVICE,
+        ),
     ] = "auto",
     json: Json = False,
 ) -> None:
@@ -90,8 +137,10 @@ def search(
     \b
     Examples:
       ponas search --run runs/digits-spos-shufflenet-quick --flops 6M
-      ponas search --space spos-shufflenet --run runs/imagenet --flops 330M --latency 5ms --device jetson
-      ponas search --run runs/imagenet --latency 5ms --latency-table jetson.json --json
+      ponas search --space spos-shufflenet --run runs/imagenet --flops 330M \\
+        --latency 5ms --device jetson
+      ponas search --run runs/imagenet --latency 5ms \\
+        --latency-table jetson.json --json
     """
     needs_torch()
     from ponas_deploy.commands.blas import one_thread

@@ -10,8 +10,11 @@ from typing import Annotated
 
 import typer
 
+from ponas_deploy.commands import completing
 from ponas_deploy.commands.choosing import choose
 from ponas_deploy.commands.deploying import default_folder, make_one, make_several, note_attempt
+from ponas_deploy.commands.help_text import BUDGET, DEVICE, EFFORT, IMAGES, TABLES
+from ponas_deploy.commands.limits import Limits, OwnLimits, with_limits
 from ponas_deploy.commands.options import (
     AccuracyTableFiles,
     Backends,
@@ -22,8 +25,6 @@ from ponas_deploy.commands.options import (
     Finetune,
     Force,
     Json,
-    Limits,
-    OwnLimits,
     Precisions,
     ScaleBy,
     ScaleImages,
@@ -35,7 +36,6 @@ from ponas_deploy.commands.options import (
     Weights,
     WeightsData,
     refuse_threads,
-    with_limits,
 )
 from ponas_deploy.commands.output import note
 
@@ -59,6 +59,7 @@ def specialize(
             metavar="50|90|95|99",
             callback=_percentile,
             help="The latency budget is on this percentile of single inferences.",
+            rich_help_panel=BUDGET,
         ),
     ] = 50,
     confidence: Annotated[
@@ -69,20 +70,25 @@ def specialize(
             max=0.999,
             show_default="0.95 with --device",
             help="Choose with a margin that keeps this share of networks under the budget.",
+            rich_help_panel=BUDGET,
         ),
     ] = None,
     device: Devices = None,
     robust: Annotated[
         bool,
         typer.Option(
-            "--robust", help="One network for all of several --device: the best that keeps every budget."
+            "--robust",
+            help="One network for all of several --device: the best that keeps every budget.",
+            rich_help_panel=DEVICE,
         ),
     ] = False,
     latency_table: Annotated[
         list[str] | None,
         typer.Option(
             metavar="FILE",
+            autocompletion=completing.latency_tables,
             help="A latency table: JSON, CSV or a stored name; else the device's. May be repeated.",
+            rich_help_panel=TABLES,
         ),
     ] = None,
     estimate: Estimate = None,
@@ -106,10 +112,16 @@ def specialize(
             metavar="K",
             min=0,
             help="Evaluate the K best by the tables with the weights they inherit; the best of them wins.",
+            rich_help_panel=IMAGES,
         ),
     ] = 0,
     method: Annotated[
-        str, typer.Option(metavar="NAME", help="exact (the optimum) or ga (the paper's genetic algorithm).")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="exact (the optimum) or ga (the paper's genetic algorithm).",
+            rich_help_panel=EFFORT,
+        ),
     ] = "exact",
     seed: Seed = 0,
     out: Annotated[
@@ -118,6 +130,7 @@ def specialize(
             metavar="FOLDER",
             help="Where the engine goes; default engines/<device>-<budget>. Of several --device the folder of"
             " their folders.",
+            rich_help_panel=EFFORT,
         ),
     ] = None,
     tries: Annotated[
@@ -127,10 +140,17 @@ def specialize(
             min=1,
             help="Networks that are built and timed at the most; four times as many while the best one uses"
             " little of the budget and others may use more.",
+            rich_help_panel=EFFORT,
         ),
     ] = 8,
     time: Annotated[
-        float, typer.Option(metavar="SECONDS", min=5, help="Time missing profiles may take, all together.")
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=5,
+            help="Time missing profiles may take, all together.",
+            rich_help_panel=EFFORT,
+        ),
     ] = 60,
     force: Force = False,
     json: Json = False,
@@ -187,13 +207,18 @@ def specialize(
       ponas specialize --device cpu --latency 5ms --percentile 99
       ponas specialize --device jetson --latency 20ms --params 5M
       ponas specialize --estimate orin-nano --latency 2ms
-      ponas specialize --device cpu --latency 300us --weights runs/digits-quick/weights.safetensors \\
+      ponas specialize --device cpu --latency 300us \\
+        --weights runs/digits-quick/weights.safetensors \\
         --shortlist 10 --finetune 5
-      ponas specialize --device cpu --space ofa-mbv3 --resolution 160,192,224 --latency 5ms
+      ponas specialize --device cpu --space ofa-mbv3 --resolution 160,192,224 \\
+        --latency 5ms
       ponas specialize --device jetson --device pi --robust --latency 20ms
-      ponas specialize --device jetson --device pi --robust --latency jetson=8ms --latency pi=60ms
-      ponas specialize --latency-table mine.csv --accuracy-table loss.csv --latency 20ms --json
-      ponas specialize --latency-table mine.json --accuracy-table loss.csv --latency 20ms --confidence 0.9
+      ponas specialize --device jetson --device pi --robust \\
+        --latency jetson=8ms --latency pi=60ms
+      ponas specialize --latency-table mine.csv --accuracy-table loss.csv \\
+        --latency 20ms --json
+      ponas specialize --latency-table mine.json --accuracy-table loss.csv \\
+        --latency 20ms --confidence 0.9
     """
     if estimate and (latency_table or backend):
         raise typer.BadParameter("--estimate makes the latency table, of no runtime: name one of the two.")

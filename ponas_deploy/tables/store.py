@@ -168,6 +168,23 @@ def own_accuracy_table(space: str, on_note: OnNote = no_note) -> StoredAccuracy:
     return StoredAccuracy(path, load_accuracy_table(path, on_note))
 
 
+def table_names(kind: str) -> tuple[str, ...]:
+    """What `find_table` finds the tables of a kind by ("latency" or "accuracy"), by name.
+
+    The files are not read: some may be no tables.
+    """
+    return tuple(sorted(short.partition("/")[2] for short in _files() if short.startswith(f"{kind}/")))
+
+
+def _files() -> dict[str, Path]:
+    """Every file of both stores by its place there: the user's own hides a shipped one."""
+    return {
+        path.relative_to(root).with_suffix("").as_posix(): path
+        for root in (SHIPPED, home())
+        for path in sorted(root.glob("*/**/*.json"))
+    }
+
+
 def find_table(name: str) -> Path:
     """The file of a table, given by its path or by its name in a store without the ending.
 
@@ -177,12 +194,8 @@ def find_table(name: str) -> Path:
     if os.path.exists(name) or name.endswith((".json", ".csv", ".tsv")):
         check_regular(Path(name))
         return Path(name)
-    known: dict[str, Path] = {}
-    for root in (SHIPPED, home()):
-        for path in sorted(root.glob("*/**/*.json")):
-            short = path.relative_to(root).with_suffix("").as_posix()
-            known[short] = path
-            known[short.partition("/")[2]] = path
+    files = _files()
+    known = {short.partition("/")[2]: path for short, path in files.items()} | files
     if name not in known:
         raise UnknownNameError(
             "table", name, (key for key in known if key.startswith(("latency/", "accuracy/")))

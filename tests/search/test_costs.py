@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from planted_search import tables, task
 from ponas_deploy.commands.app import app as ponas_app
-from ponas_deploy.commands.options import with_limits
+from ponas_deploy.commands.limits import with_limits
 from ponas_deploy.commands.reports.compare import compare_report
 from ponas_deploy.commands.reports.engine import manifest_report
 from ponas_deploy.commands.specialize import specialize as specialize_command

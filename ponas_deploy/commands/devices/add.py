@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
+from ponas_deploy.commands import completing
 from ponas_deploy.commands.devices.report import show_board
+from ponas_deploy.commands.help_text import DEVICE, EFFORT
 from ponas_deploy.commands.options import Force, Json
 
 
@@ -20,6 +22,7 @@ def add(
             metavar="ADDRESS",
             show_default=False,
             help="What ssh takes: user@address, or a Host of your configuration.",
+            rich_help_panel=DEVICE,
         ),
     ] = None,
     command: Annotated[
@@ -29,25 +32,49 @@ def add(
             show_default=False,
             help="In place of --host: what a command there is put behind, 'docker exec -i NAME';"
             " '' is a process of this machine.",
+            rich_help_panel=DEVICE,
         ),
     ] = None,
-    port: Annotated[int | None, typer.Option(metavar="N", show_default="ssh's", help="For --host.")] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(metavar="N", show_default="ssh's", help="For --host.", rich_help_panel=DEVICE),
+    ] = None,
     key: Annotated[
-        str | None, typer.Option(metavar="FILE", show_default="ssh's", help="The private key, for --host.")
+        str | None,
+        typer.Option(
+            metavar="FILE", show_default="ssh's", help="The private key, for --host.", rich_help_panel=DEVICE
+        ),
     ] = None,
     python: Annotated[
         str,
-        typer.Option(metavar="PATH", help="The Python there that has the runtimes (3.8 or newer)."),
+        typer.Option(
+            metavar="PATH",
+            help="The Python there that has the runtimes (3.8 or newer).",
+            rich_help_panel=DEVICE,
+        ),
     ] = "python3",
     backend: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", show_default="all it has", help="A runtime to use there; may repeat."),
+        typer.Option(
+            metavar="NAME",
+            autocompletion=completing.backends,
+            show_default="all it has",
+            help="A runtime to use there; may repeat.",
+            rich_help_panel=DEVICE,
+        ),
     ] = None,
     alias: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", show_default=False, help="Another name for it; may repeat."),
+        typer.Option(
+            metavar="NAME",
+            show_default=False,
+            help="Another name for it; may repeat.",
+            rich_help_panel=DEVICE,
+        ),
     ] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Write it down without asking it.")] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Write it down without asking it.", rich_help_panel=EFFORT)
+    ] = False,
     force: Force = False,
     json: Json = False,
 ) -> None:
@@ -61,7 +88,8 @@ def add(
     \b
     Examples:
       ponas devices add jetson --host nvidia@192.168.1.7
-      ponas devices add pi --host pi --python /home/pi/venv/bin/python --backend onnxruntime
+      ponas devices add pi --host pi --python /home/pi/venv/bin/python \\
+        --backend onnxruntime
       ponas devices add box --command 'docker exec -i box'
     """
     import shlex

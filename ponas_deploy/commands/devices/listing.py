@@ -21,7 +21,8 @@ def devices(context: typer.Context, json: Json = False) -> None:
     \b
     Examples:
       ponas devices
-      ponas devices add jetson --host nvidia@192.168.1.7 --python /home/nvidia/venv/bin/python
+      ponas devices add jetson --host nvidia@192.168.1.7 \\
+        --python /home/nvidia/venv/bin/python
       ponas devices test jetson
     """
     if context.invoked_subcommand is None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from ponas_deploy.commands import completing
 from ponas_deploy.commands.output import note, print_json, show
 
 if TYPE_CHECKING:
@@ -15,7 +16,13 @@ if TYPE_CHECKING:
     from ponas_deploy.tables.store import StoredTable
 
 BoardName: TypeAlias = Annotated[
-    str, typer.Argument(metavar="NAME", show_default=False, help="A board of the device book, or an alias.")
+    str,
+    typer.Argument(
+        metavar="NAME",
+        autocompletion=completing.boards,
+        show_default=False,
+        help="A board of the device book, or an alias.",
+    ),
 ]
 
 

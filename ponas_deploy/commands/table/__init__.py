@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typer
 
+from ponas_deploy.commands.help_text import HelpfulCommand, HelpfulGroup
 from ponas_deploy.commands.table.certify import certify
 from ponas_deploy.commands.table.check import check
 from ponas_deploy.commands.table.diff import diff
@@ -17,15 +18,16 @@ from ponas_deploy.commands.table.recheck import recheck
 from ponas_deploy.commands.table.show import show
 
 table_app = typer.Typer(
+    cls=HelpfulGroup,
     help="Look into, import, fit and use tables.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-table_app.command()(show)
-table_app.command()(check)
-table_app.command("import")(import_table)
-table_app.command()(certify)
-table_app.command()(diff)
-table_app.command()(recheck)
-table_app.command()(fit)
-table_app.command()(predict)
+table_app.command(cls=HelpfulCommand)(show)
+table_app.command(cls=HelpfulCommand)(check)
+table_app.command("import", cls=HelpfulCommand)(import_table)
+table_app.command(cls=HelpfulCommand)(certify)
+table_app.command(cls=HelpfulCommand)(diff)
+table_app.command(cls=HelpfulCommand)(recheck)
+table_app.command(cls=HelpfulCommand)(fit)
+table_app.command(cls=HelpfulCommand)(predict)

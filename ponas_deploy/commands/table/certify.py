@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ponas_deploy.commands.help_text import DEVICE, EFFORT, IMAGES
 from ponas_deploy.commands.options import Force, Json, Seed, Table
 
 if TYPE_CHECKING:
@@ -18,15 +19,30 @@ def certify(
     file: Table,
     run: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", show_default=False, help="A finished run of `ponas train`."),
+        typer.Option(
+            metavar="FOLDER",
+            show_default=False,
+            help="A finished run of `ponas train`.",
+            rich_help_panel=IMAGES,
+        ),
     ] = None,
     weights: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", show_default=False, help="A supernet's weights instead of --run."),
+        typer.Option(
+            metavar="FILE",
+            show_default=False,
+            help="A supernet's weights instead of --run.",
+            rich_help_panel=IMAGES,
+        ),
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(metavar="NAME|DIR", show_default="what the weights were trained on", help="The images."),
+        typer.Option(
+            metavar="NAME|DIR",
+            show_default="what the weights were trained on",
+            help="The images.",
+            rich_help_panel=IMAGES,
+        ),
     ] = None,
     evaluated: Annotated[
         Path | None,
@@ -34,16 +50,25 @@ def certify(
             metavar="CSV",
             show_default=False,
             help="Networks that were trained on their own: a column a layer, then top1_pct.",
+            rich_help_panel=EFFORT,
         ),
     ] = None,
     networks: Annotated[
-        int, typer.Option(metavar="N", min=5, help="Random networks of the run to evaluate.")
+        int,
+        typer.Option(
+            metavar="N", min=5, help="Random networks of the run to evaluate.", rich_help_panel=EFFORT
+        ),
     ] = 50,
-    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[
+        str, typer.Option(metavar="NAME", help="auto, cpu or cuda.", rich_help_panel=DEVICE)
+    ] = "auto",
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="TABLE", show_default="the table itself", help="Where to write the certified table."
+            metavar="TABLE",
+            show_default="the table itself",
+            help="Where to write the certified table.",
+            rich_help_panel=EFFORT,
         ),
     ] = None,
     seed: Seed = 0,
@@ -62,8 +87,10 @@ def certify(
 
     \b
     Examples:
-      ponas table certify runs/digits-quick/accuracy.json --run runs/digits-quick
-      ponas table certify accuracy.json --run runs/digits-quick --networks 200 --json
+      ponas table certify runs/digits-quick/accuracy.json \\
+        --run runs/digits-quick
+      ponas table certify accuracy.json --run runs/digits-quick --networks 200 \\
+        --json
       ponas table certify accuracy.json --evaluated trained.csv
     """
     from ponas_deploy.commands.blas import one_thread

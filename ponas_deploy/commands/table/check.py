@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ponas_deploy.commands import completing
 from ponas_deploy.commands.options import Json, Table
 
 
@@ -13,7 +14,12 @@ def check(
     file: Table,
     other: Annotated[
         str | None,
-        typer.Argument(metavar="OTHER", show_default=False, help="A second table: do the two fit together?"),
+        typer.Argument(
+            metavar="OTHER",
+            autocompletion=completing.tables,
+            show_default=False,
+            help="A second table: do the two fit together?",
+        ),
     ] = None,
     json: Json = False,
 ) -> None:

@@ -6,12 +6,23 @@ from typing import Annotated
 
 import typer
 
+from ponas_deploy.commands import completing
 from ponas_deploy.commands.options import Json
 
 
 def diff(
-    before: Annotated[str, typer.Argument(metavar="BEFORE", show_default=False, help="The older table.")],
-    after: Annotated[str, typer.Argument(metavar="AFTER", show_default=False, help="The newer table.")],
+    before: Annotated[
+        str,
+        typer.Argument(
+            metavar="BEFORE", autocompletion=completing.tables, show_default=False, help="The older table."
+        ),
+    ],
+    after: Annotated[
+        str,
+        typer.Argument(
+            metavar="AFTER", autocompletion=completing.tables, show_default=False, help="The newer table."
+        ),
+    ],
     json: Json = False,
 ) -> None:
     """Say what moved between two tables of one kind.

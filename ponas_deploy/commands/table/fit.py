@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ponas_deploy.commands import completing
+from ponas_deploy.commands.help_text import EFFORT, IMAGES, TABLES
 from ponas_deploy.commands.options import Classes, Force, Json, Resolution, Seed, bounded
 
 
@@ -20,26 +22,63 @@ def fit(
         ),
     ],
     out: Annotated[
-        Path, typer.Option("--out", metavar="TABLE", show_default=False, help="The table to write, JSON.")
+        Path,
+        typer.Option(
+            "--out",
+            metavar="TABLE",
+            show_default=False,
+            help="The table to write, JSON.",
+            rich_help_panel=EFFORT,
+        ),
     ],
     space: Annotated[
         str | None,
-        typer.Option(metavar="NAME", show_default="by the labels", help="The search space of the networks."),
+        typer.Option(
+            metavar="NAME",
+            autocompletion=completing.spaces,
+            show_default="by the labels",
+            help="The search space of the networks.",
+            rich_help_panel=TABLES,
+        ),
     ] = None,
     resolution: Resolution = 224,
     classes: Classes = 1000,
     data: Annotated[
-        str, typer.Option(metavar="NAME", show_default="FILE", help="The images of top1_pct (ImageNet).")
+        str,
+        typer.Option(
+            metavar="NAME",
+            show_default="FILE",
+            help="The images of top1_pct (ImageNet).",
+            rich_help_panel=IMAGES,
+        ),
     ] = "",
     images: Annotated[
-        int, typer.Option(metavar="N", min=0, callback=bounded("Count"), help="How many images those are.")
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            callback=bounded("Count"),
+            help="How many images those are.",
+            rich_help_panel=IMAGES,
+        ),
     ] = 0,
     weights: Annotated[
-        str, typer.Option(metavar="TEXT", show_default=False, help="How the networks came by their weights.")
+        str,
+        typer.Option(
+            metavar="TEXT",
+            show_default=False,
+            help="How the networks came by their weights.",
+            rich_help_panel=IMAGES,
+        ),
     ] = "",
     detail: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=TEXT", show_default=False, help="More of its origin (source, licence)."),
+        typer.Option(
+            metavar="NAME=TEXT",
+            show_default=False,
+            help="More of its origin (source, licence).",
+            rich_help_panel=EFFORT,
+        ),
     ] = None,
     seed: Seed = 0,
     force: Force = False,
@@ -70,8 +109,10 @@ def fit(
     \b
     Examples:
       ponas table fit measured.csv --out latency.json
-      ponas table fit evaluated.csv --out accuracy.json --resolution 96 --classes 100 --json
-      ponas specialize --latency-table latency.json --accuracy-table accuracy.json --latency 20ms
+      ponas table fit evaluated.csv --out accuracy.json --resolution 96 \\
+        --classes 100 --json
+      ponas specialize --latency-table latency.json \\
+        --accuracy-table accuracy.json --latency 20ms
     """
     from datetime import datetime, timezone
 

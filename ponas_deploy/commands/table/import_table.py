@@ -32,12 +32,14 @@ def import_table(
     """Make a latency table of another project's.
 
     \b
-    once-for-all, ProxylessNAS  YAML, an entry a shape with its `mean` in milliseconds:
-                                  expanded_conv-input:56x56x24-output:28x28x40-expand:72-...
-                                It has no layers: --space names them, --resolution and --classes
-                                say for which networks. Needs the extra `yaml`.
-    FBNet                       text, the names of the operations, then a line a layer, in
-                                microseconds. Its layers become 1, 2, ...
+    once-for-all, ProxylessNAS:
+      YAML, an entry a shape with its `mean` in milliseconds:
+        expanded_conv-input:56x56x24-output:28x28x40-expand:72-...
+      It has no layers: --space names them, --resolution and --classes say
+      for which networks. Needs the extra `yaml`.
+    FBNet:
+      text, the names of the operations, then a line a layer, in
+      microseconds. Its layers become 1, 2, ...
 
     What the file lacks of the space is listed; then the table holds the other cells. A layer without any
     candidate is an error that names the entry which was looked for, and so is any lacking cell of a space
@@ -48,9 +50,11 @@ def import_table(
 
     \b
     Examples:
-      ponas table import note10.yaml --space ofa-mbv3 --resolution 224 --out note10.json
+      ponas table import note10.yaml --space ofa-mbv3 --resolution 224 \\
+        --out note10.json
       ponas table import lookup_table.txt --out fbnet.json
-      ponas specialize --latency-table fbnet.json --accuracy-table loss.csv --latency 60ms
+      ponas specialize --latency-table fbnet.json --accuracy-table loss.csv \\
+        --latency 60ms
     """
     from ponas_deploy.commands.output import print_json, show
     from ponas_deploy.files.opening import refuse_file

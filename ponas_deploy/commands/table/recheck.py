@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ponas_deploy.commands.help_text import DEVICE, EFFORT, TABLES
 from ponas_deploy.commands.options import (
     Backends,
     Batch,
@@ -33,7 +34,12 @@ def recheck(
         ),
     ] = None,
     device: Annotated[
-        str, typer.Option(metavar="NAME", help="cpu: this machine. A table is rechecked where it was made.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="cpu: this machine. A table is rechecked where it was made.",
+            rich_help_panel=DEVICE,
+        ),
     ] = "cpu",
     backend: Backends = None,
     precision: Precisions = None,
@@ -48,9 +54,12 @@ def recheck(
             metavar="FILE",
             show_default="the space's own",
             help="What the front is made with besides.",
+            rich_help_panel=TABLES,
         ),
     ] = None,
-    time: Annotated[float, typer.Option(metavar="SECONDS", min=3, help="Time for each table.")] = 15,
+    time: Annotated[
+        float, typer.Option(metavar="SECONDS", min=3, help="Time for each table.", rich_help_panel=EFFORT)
+    ] = 15,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
@@ -67,7 +76,8 @@ def recheck(
     Examples:
       ponas table recheck
       ponas table recheck --backend openvino --precision bf16 --json
-      ponas table recheck my-cpu/onnxruntime-fp32-t1-b1-ponas-224px-1000c --time 30
+      ponas table recheck my-cpu/onnxruntime-fp32-t1-b1-ponas-224px-1000c \\
+        --time 30
     """
     from ponas_deploy.checks.latency_table import recheck as recheck_table
     from ponas_deploy.checks.latency_table import rechecks_document

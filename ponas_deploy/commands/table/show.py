@@ -19,7 +19,7 @@ def show(file: Table, json: Json = False) -> None:
 
     \b
     Examples:
-      ponas table show profiles/latency/my-cpu/onnxruntime-fp32-t1-b1-ponas-224.json
+      ponas table show my-cpu/onnxruntime-fp32-t1-b1-ponas-224px-1000c
       ponas table show their-latency.csv
       ponas table show accuracy/ponas --json
     """

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import typer
 
+from ponas_deploy.commands.help_text import HelpfulCommand, HelpfulGroup
 from ponas_deploy.commands.train.run import train
 from ponas_deploy.commands.train.specialized import specialized
 from ponas_deploy.commands.train.status import status
 from ponas_deploy.commands.train.table import table
 from ponas_deploy.commands.train.transfer import transfer
 
-train_app = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
+train_app = typer.Typer(cls=HelpfulGroup, rich_markup_mode=None, invoke_without_command=True)
 train_app.callback()(train)
-train_app.command()(table)
-train_app.command()(specialized)
-train_app.command()(transfer)
-train_app.command()(status)
+train_app.command(cls=HelpfulCommand)(table)
+train_app.command(cls=HelpfulCommand)(specialized)
+train_app.command(cls=HelpfulCommand)(transfer)
+train_app.command(cls=HelpfulCommand)(status)

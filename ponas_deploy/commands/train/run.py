@@ -81,11 +81,13 @@ def train(
       ponas train --data digits --preset quick
       ponas train --data photos/ --set meta.epochs=30 --set meta.lr=0.05
       torchrun --nproc-per-node 8 --no-python ponas train --data /data/imagenet
-      ponas train --data fractal:classes=20,images=500 --resolution 64 --space ponas
+      ponas train --data fractal:classes=20,images=500 --resolution 64 \\
+        --space ponas
       ponas train --data /data/imagenet
       ponas train --space ofa-mbv3 --data digits --preset quick
       ponas train --space spos-shufflenet --data digits --preset quick
-      ponas specialize --device cpu --latency 300us --weights runs/digits-quick/weights.safetensors
+      ponas specialize --device cpu --latency 300us \\
+        --weights runs/digits-quick/weights.safetensors
     """
     if context.invoked_subcommand:
         return

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ponas_deploy.commands.help_text import DEVICE, EFFORT, IMAGES, TRAINING
 from ponas_deploy.commands.options import Arch, ArchSpace, Json, Seed
 from ponas_deploy.commands.output import note, print_json, show
 from ponas_deploy.commands.train.bars import needs_torch, training_in
@@ -22,32 +23,62 @@ def specialized(
             metavar="NAME|DIR",
             show_default="what --weights or --distill were trained on",
             help="The images: digits, fractal, cifar10, cifar100 or a folder; options as NAME:key=value.",
+            rich_help_panel=IMAGES,
         ),
     ] = None,
     weights: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Inherit from a supernet or a network; else from scratch."),
+        typer.Option(
+            metavar="FILE",
+            help="Inherit from a supernet or a network; else from scratch.",
+            rich_help_panel=IMAGES,
+        ),
     ] = None,
     distill: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Learn from this network's answers too: a run's meta.safetensors."),
+        typer.Option(
+            metavar="FILE",
+            help="Learn from this network's answers too: a run's meta.safetensors.",
+            rich_help_panel=TRAINING,
+        ),
     ] = None,
     temperature: Annotated[
-        float, typer.Option(metavar="T", help="Softness of the answers that --distill compares.")
+        float,
+        typer.Option(
+            metavar="T", help="Softness of the answers that --distill compares.", rich_help_panel=TRAINING
+        ),
     ] = 4.0,
     distill_weight: Annotated[
-        float, typer.Option(metavar="W", help="Share of --distill in the loss; the labels have the rest.")
+        float,
+        typer.Option(
+            metavar="W",
+            help="Share of --distill in the loss; the labels have the rest.",
+            rich_help_panel=TRAINING,
+        ),
     ] = 0.9,
     epochs: Annotated[
         int | None,
-        typer.Option(metavar="N", show_default="150; SPOS 300", help="Passes over the training images."),
+        typer.Option(
+            metavar="N",
+            show_default="150; SPOS 300",
+            help="Passes over the training images.",
+            rich_help_panel=TRAINING,
+        ),
     ] = None,
     lr: Annotated[
         float | None,
-        typer.Option(metavar="RATE", show_default="0.045; SPOS 0.5", help="Learning rate at the start."),
+        typer.Option(
+            metavar="RATE",
+            show_default="0.045; SPOS 0.5",
+            help="Learning rate at the start.",
+            rich_help_panel=TRAINING,
+        ),
     ] = None,
     batch: Annotated[
-        int | None, typer.Option(metavar="N", show_default="256; SPOS 1024", help="Images a step.")
+        int | None,
+        typer.Option(
+            metavar="N", show_default="256; SPOS 1024", help="Images a step.", rich_help_panel=TRAINING
+        ),
     ] = None,
     decay: Annotated[
         str | None,
@@ -55,23 +86,37 @@ def specialized(
             metavar="NAME",
             show_default="cosine; SPOS linear",
             help="How the learning rate falls to 0: cosine or linear.",
+            rich_help_panel=TRAINING,
         ),
     ] = None,
     label_smoothing: Annotated[
         float | None,
         typer.Option(
-            metavar="SHARE", show_default="0; SPOS 0.1", help="Share of a label spread over all classes."
+            metavar="SHARE",
+            show_default="0; SPOS 0.1",
+            help="Share of a label spread over all classes.",
+            rich_help_panel=TRAINING,
         ),
     ] = None,
     space: ArchSpace = None,
     resolution: Annotated[
         int | None,
-        typer.Option(metavar="PX", min=8, help="Input side; default: that of --weights, or the images' own."),
+        typer.Option(
+            metavar="PX",
+            min=8,
+            help="Input side; default: that of --weights, or the images' own.",
+            rich_help_panel=IMAGES,
+        ),
     ] = None,
-    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[
+        str, typer.Option(metavar="NAME", help="auto, cpu or cuda.", rich_help_panel=DEVICE)
+    ] = "auto",
     seed: Seed = 0,
     out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="The run's folder; default runs/<data>-<arch>.")
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="The run's folder; default runs/<data>-<arch>.", rich_help_panel=EFFORT
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -87,9 +132,12 @@ def specialized(
     \b
     Examples:
       ponas train specialized PONAS-A --data /data/imagenet
-      ponas train specialized SPOS-MMRAZOR --data /data/imagenet --batch 256 --lr 0.125
-      ponas train specialized engines/best/manifest.json --weights runs/digits-quick/weights.safetensors \\
-        --epochs 20 --lr 0.01 --batch 64 --distill runs/digits-quick/meta.safetensors
+      ponas train specialized SPOS-MMRAZOR --data /data/imagenet --batch 256 \\
+        --lr 0.125
+      ponas train specialized engines/best/manifest.json \\
+        --weights runs/digits-quick/weights.safetensors \\
+        --epochs 20 --lr 0.01 --batch 64 \\
+        --distill runs/digits-quick/meta.safetensors
       ponas export PONAS-A --weights runs/imagenet-ponas-a/weights.safetensors
     """
     needs_torch()

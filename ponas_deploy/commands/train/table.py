@@ -65,8 +65,10 @@ def table(
     \b
     Examples:
       ponas train table --run runs/digits-quick --networks 400
-      ponas train table --run runs/digits-quick --time 300 --out fitted.json --json
-      ponas train table --run runs/digits-quick --method progressive --out paper.json
+      ponas train table --run runs/digits-quick --time 300 --out fitted.json \\
+        --json
+      ponas train table --run runs/digits-quick --method progressive \\
+        --out paper.json
     """
     from ponas_deploy.commands.blas import one_thread
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ponas_deploy.commands.help_text import DEVICE, EFFORT, IMAGES, TRAINING
 from ponas_deploy.commands.options import Json, Seed
 from ponas_deploy.commands.output import note, print_json, show
 from ponas_deploy.commands.train.bars import needs_torch, training_in
@@ -27,6 +28,7 @@ def transfer(
             metavar="NAME|DIR",
             show_default=False,
             help="Your images: a folder with one folder a class, or a data set; options as NAME:key=value.",
+            rich_help_panel=IMAGES,
         ),
     ],
     weights: Annotated[
@@ -35,31 +37,59 @@ def transfer(
             metavar="FILE",
             show_default=False,
             help="A supernet of Once-for-all, its authors' or trained here (`ponas weights` gets theirs).",
+            rich_help_panel=IMAGES,
         ),
     ],
     space: Annotated[
         str | None,
-        typer.Option(metavar="NAME", show_default="that of --weights", help="The search space."),
+        typer.Option(
+            metavar="NAME", show_default="that of --weights", help="The search space.", rich_help_panel=IMAGES
+        ),
     ] = None,
     resolution: Annotated[
         int | None,
         typer.Option(
-            metavar="PX", min=8, show_default="that of --weights, or 224", help="Input side, a multiple of 4."
+            metavar="PX",
+            min=8,
+            show_default="that of --weights, or 224",
+            help="Input side, a multiple of 4.",
+            rich_help_panel=IMAGES,
         ),
     ] = None,
     enlarge: Annotated[
-        bool, typer.Option("--enlarge", help="Enlarge images even if most are smaller than the resolution.")
+        bool,
+        typer.Option(
+            "--enlarge",
+            help="Enlarge images even if most are smaller than the resolution.",
+            rich_help_panel=IMAGES,
+        ),
     ] = False,
     head_epochs: Annotated[
-        int, typer.Option(metavar="N", help="Passes over the training images for the new classifier alone.")
+        int,
+        typer.Option(
+            metavar="N",
+            help="Passes over the training images for the new classifier alone.",
+            rich_help_panel=TRAINING,
+        ),
     ] = 10,
-    head_lr: Annotated[float, typer.Option(metavar="RATE", help="Its learning rate at the start.")] = 0.05,
-    epochs: Annotated[int, typer.Option(metavar="N", help="Passes for everything after that.")] = 20,
-    lr: Annotated[float, typer.Option(metavar="RATE", help="Its learning rate at the start.")] = 0.01,
-    batch: Annotated[int, typer.Option(metavar="N", help="Images a step.")] = 32,
-    subnets: Annotated[int, typer.Option(metavar="N", help="Random networks that a step trains.")] = 2,
+    head_lr: Annotated[
+        float, typer.Option(metavar="RATE", help="Its learning rate at the start.", rich_help_panel=TRAINING)
+    ] = 0.05,
+    epochs: Annotated[
+        int, typer.Option(metavar="N", help="Passes for everything after that.", rich_help_panel=TRAINING)
+    ] = 20,
+    lr: Annotated[
+        float, typer.Option(metavar="RATE", help="Its learning rate at the start.", rich_help_panel=TRAINING)
+    ] = 0.01,
+    batch: Annotated[int, typer.Option(metavar="N", help="Images a step.", rich_help_panel=TRAINING)] = 32,
+    subnets: Annotated[
+        int, typer.Option(metavar="N", help="Random networks that a step trains.", rich_help_panel=TRAINING)
+    ] = 2,
     networks: Annotated[
-        int | None, typer.Option(metavar="N", min=20, help="Random networks to evaluate for the table.")
+        int | None,
+        typer.Option(
+            metavar="N", min=20, help="Random networks to evaluate for the table.", rich_help_panel=EFFORT
+        ),
     ] = None,
     time: Annotated[
         float | None,
@@ -68,12 +98,18 @@ def transfer(
             min=0,
             show_default="600, without --networks",
             help="Evaluate as many as this allows, at least 20.",
+            rich_help_panel=EFFORT,
         ),
     ] = None,
-    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[
+        str, typer.Option(metavar="NAME", help="auto, cpu or cuda.", rich_help_panel=DEVICE)
+    ] = "auto",
     seed: Seed = 0,
     out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="The run's folder; default runs/<data>-<space>.")
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="The run's folder; default runs/<data>-<space>.", rich_help_panel=EFFORT
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -88,10 +124,14 @@ def transfer(
 
     \b
     Examples:
-      ponas train transfer --data photos/ --weights ofa_mbv3_d234_e346_k357_w1.0 --resolution 128
-      ponas train transfer --data photos/ --weights runs/fractal-ofa-mbv3-quick/weights.safetensors --time 300
-      ponas specialize --device cpu --latency 5ms --weights runs/photos-ofa-mbv3/weights.safetensors \\
-        --accuracy-table runs/photos-ofa-mbv3/accuracy.json --shortlist 10 --finetune 3
+      ponas train transfer --data photos/ \\
+        --weights ofa_mbv3_d234_e346_k357_w1.0 --resolution 128
+      ponas train transfer --data photos/ \\
+        --weights runs/fractal-ofa-mbv3-quick/weights.safetensors --time 300
+      ponas specialize --device cpu --latency 5ms \\
+        --weights runs/photos-ofa-mbv3/weights.safetensors \\
+        --accuracy-table runs/photos-ofa-mbv3/accuracy.json \\
+        --shortlist 10 --finetune 3
     """
     from ponas_deploy.commands.blas import one_thread
 
