@@ -6,25 +6,23 @@ Networks inherit from it, with their batch norm measured again (section 3.4).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from statistics import fmean
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from searchspace import Space
 from train.compute import Compute, derive, generator
 from train.data import Splits
-from train.networks import BatchNorm, initialise
+from train.networks import initialise
 from train.networks.paths import PathSupernet
 from train.progress import OnProgress, silent
 from train.settings import SinglePathSettings
 from train.stages.epochs import Measured, TrainingStage, train_epochs
-from train.stages.loop import Loss
+from train.stages.loop import Loss, decay_groups, sgd
 from train.stages.paths import RULES
 from train.stages.sampling import sample
 from train.stages.subnets import Supernet, evaluate_subnets
@@ -67,7 +65,7 @@ def train_single_path(
     )
     train_epochs(
         supernet,
-        torch.optim.SGD(list(_groups(supernet, settings)), lr=settings.lr, momentum=settings.momentum),
+        sgd(decay_groups(supernet, settings.weight_decay), settings.lr, settings.momentum, 0.0),
         splits,
         stage,
         seed=seed,
@@ -91,20 +89,6 @@ def smoothed(label_smoothing: float) -> Loss:
         return paths * each
 
     return loss
-
-
-def _groups(supernet: nn.Module, settings: SinglePathSettings) -> Iterator[dict[str, object]]:
-    """Weights decay; biases and batch norms do not."""
-    norms = {
-        id(each) for one in supernet.modules() if isinstance(one, BatchNorm) for each in one.parameters()
-    }
-    named = dict(supernet.named_parameters())
-    plain = {name for name, each in named.items() if id(each) in norms or name.endswith(".bias")}
-    yield {
-        "params": [each for name, each in named.items() if name not in plain],
-        "weight_decay": settings.weight_decay,
-    }
-    yield {"params": [each for name, each in named.items() if name in plain], "weight_decay": 0.0}
 
 
 def watched(supernet: PathSupernet, splits: Splits, seed: int, compute: Compute) -> Measured:
