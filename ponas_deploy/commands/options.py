@@ -178,7 +178,7 @@ Precisions: TypeAlias = Annotated[
     typer.Option(
         "--precision",
         metavar="NAME",
-        help="A precision: fp32, bf16, fp16, ... May be repeated.",
+        help="A precision: fp32, bf16, fp16, int8, ... May be repeated; int8 only where it is named.",
         rich_help_panel=DEVICE,
     ),
 ]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ponas_deploy.backends import OnBuildProgress, registry
+from ponas_deploy.backends import INT8, OnBuildProgress, registry
 from ponas_deploy.engines import loop
 from ponas_deploy.engines.choice import refuse_impossible
 from ponas_deploy.engines.emit import refuse_existing
 from ponas_deploy.engines.engine import Engine
 from ponas_deploy.engines.losses import Losses, table_beside
+from ponas_deploy.engines.quantised import LEFT_OUT, NOT_COUNTED, int8_notes
 from ponas_deploy.engines.reranker import refuse_shortlist
 from ponas_deploy.engines.resolutions import at_each, budget_of, searched_spaces, warnings_of
 from ponas_deploy.engines.search import OnAttempt
@@ -170,6 +171,11 @@ def prepared(wanted: Wanted, target: Target, place: Place | None) -> Task:
         asked.on_note(note)
     refuse_impossible([(one.space, one.accuracy.table) for one in each], wanted.limits, asked.method)
     tables, warnings = _tables(wanted, spaces, target, place)
+    if not target.precisions and not wanted.named and source.images is not None:
+        asked.on_note(LEFT_OUT)
+    precisions = {one.conditions.precision for one in tables}
+    if INT8 in precisions and len(precisions) > 1:
+        asked.on_note(NOT_COUNTED)
     on_latency = wanted.limits.get(LATENCY.name)
     throughput = on_latency.amount if on_latency and on_latency.is_throughput else None
     if (throughput or target.streams > 1) and asked.percentile != 50:
@@ -212,6 +218,8 @@ def emitted(asked: Deployment, task: Task, place: Place | None) -> Engine:
         on_build=asked.on_build,
         place=place,
     )
+    for text in int8_notes(task.tables, found.manifest.choices, found.manifest.space.resolution):
+        asked.on_note(text)
     return Engine(found.folder, found.manifest, found.chosen, found.attempts, found.tables_doubted)
 
 

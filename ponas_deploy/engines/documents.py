@@ -85,6 +85,7 @@ class EngineDocument:
     The keys up to `margin` are the search's, and absent where an architecture was given; those of top-1 where
     the accuracy table only ranks, too. Weights that were not `trained` are random. `resolution` is that of
     the input in pixels, `engine` is the folder, `verdict` says whether the measured latency meets the budget.
+    `top1_fp32_pct` is of an INT8 engine's network in full precision.
     The costs of the network follow, by the names of their columns. `engine_bytes` is what the engine's files
     take, `checked` the limits besides latency that were checked on the engine, `throughput` the images a
     second that were asked for.
@@ -116,6 +117,7 @@ class EngineDocument:
     trained: bool
     batch_norm: str
     top1_pct: float | None
+    top1_fp32_pct: float | None
     shortlist: tuple[Shortlisted, ...]
     warnings: tuple[str, ...]
     tables: tuple[TableNamed, ...]
@@ -152,6 +154,7 @@ def engine_document(manifest: Manifest, folder: Path) -> EngineDocument:
         trained=manifest.trained,
         batch_norm=manifest.batch_norm,
         top1_pct=manifest.top1_pct,
+        top1_fp32_pct=manifest.top1_fp32_pct,
         shortlist=manifest.shortlist,
         warnings=(*manifest.warnings, *filter(None, (manifest.not_told,))),
         tables=tuple(TableNamed(one.kind, one.name, one.made_on) for one in manifest.tables),

@@ -20,6 +20,7 @@ from ponas_deploy.engines.building import backend_for, run_settings
 from ponas_deploy.engines.documents import engine_document
 from ponas_deploy.engines.emit import build, emit, move_all, refuse_existing, scratch_beside
 from ponas_deploy.engines.manifest import MODEL, Manifest, TableUsed
+from ponas_deploy.engines.quantised import fp32_top1_pct, scale_warnings
 from ponas_deploy.engines.reranker import Reranker
 from ponas_deploy.engines.search import OnAttempt, OnNote, Search
 from ponas_deploy.engines.task import Task, WeightsSource, random_source
@@ -172,7 +173,11 @@ def build_and_measure(
             Manifest.of(architecture, conditions, weights.description, now()),
             engine_file=engine.name,
             measured=timing,
-            warnings=(*weights.warnings, *_said(timing, conditions.device)),
+            warnings=(
+                *weights.warnings,
+                *scale_warnings(weights, conditions),
+                *_said(timing, conditions.device),
+            ),
             preprocessing=weights.preprocessing,
             class_names=weights.class_names,
             batch_norm=weights.batch_norm,
@@ -232,6 +237,7 @@ def _manifest(task: Task, attempt: Attempt, tries: int, reranker: Reranker | Non
         warnings=(
             *task.warnings,
             *top1_warnings(task.accuracy.table, [choice.predicted_loss_pp], [task.space.resolution]),
+            *scale_warnings(task.weights, attempt.conditions),
             *_said(attempt.timing, attempt.conditions.device),
         ),
         preprocessing=task.weights.preprocessing,
@@ -263,6 +269,7 @@ def _on_machine(place: Place, weights: WeightsSource, conditions: Conditions, en
             top1 = weights.top1_pct(session, conditions.batch)
     return {
         "top1_pct": top1,
+        "top1_fp32_pct": fp32_top1_pct(engine.parent, weights, conditions),
         "top1_on": weights.tested_on,
         "environment": (*place.environment(), *backend.environment()),
     }

@@ -64,7 +64,8 @@ class Manifest:
 
     `engine_file` is empty where the engine is still to be built on its device; then `measured` is None.
     `budget` and `predicted` are documents of the specialization (empty for an exported architecture).
-    The latency budget is on the `percentile` of single inferences. `warnings` are what there was to say
+    The latency budget is on the `percentile` of single inferences. `top1_fp32_pct` is that of an INT8
+    engine's network in full precision, on the same images. `warnings` are what there was to say
     against the tables. `preprocessing` is how images become the network's input, and
     `class_names` are in the order of its outputs, where the weights say it. `batch_norm` says whether the
     statistics were recalibrated for this network; empty for weights that are its own. Weights that were not
@@ -84,6 +85,7 @@ class Manifest:
     predicted: tuple[tuple[str, Any], ...] = ()
     measured: EngineTiming | None = None
     top1_pct: float | None = None
+    top1_fp32_pct: float | None = None
     top1_on: str = ""
     tries: Count = 0
     tables: tuple[TableUsed, ...] = ()

@@ -110,6 +110,7 @@ class ManifestDocument:
     environment: Mapping[str, str]
     files: tuple[EngineFile, ...]
     percentile: int = 50
+    top1_fp32_pct: float | None = None
     shortlist: tuple[Shortlisted, ...] = ()
     warnings: tuple[str, ...] = ()
     preprocessing: PreprocessingDocument | None = None

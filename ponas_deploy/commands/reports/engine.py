@@ -225,6 +225,8 @@ def _identity(rows: Table, manifest: Manifest, trained: str) -> None:
         rows.add_row(
             "top-1 through the engine", Text(f"{manifest.top1_pct:.2f} % {manifest.top1_on}", style=BEST)
         )
+    if manifest.top1_fp32_pct is not None:
+        rows.add_row("top-1 in fp32", f"{manifest.top1_fp32_pct:.2f} % {manifest.top1_on}")
     weights = Text(manifest.weights, style="" if manifest.trained else BAD)
     if trained and not manifest.trained:
         weights.append(f"\n{trained}", style=WARN)
