@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from ponas_deploy.backends._tensorrt_library import TENSORRT
+from ponas_deploy.backends._tensorrt_library import TENSORRT, TENSORRT_RTX
 from ponas_deploy.errors import BackendError
 from ponas_deploy.machines.gpu import cuda_version, driver_library, is_jetson
 from ponas_deploy.machines.machine import memory_mib
 
-INSTALL = "pip install 'ponas-deploy[tensorrt]'"
 _LONGEST_WAIT_US = 999_999
 _NO_DRIVER = "there is no NVIDIA driver here: install one, or run this on the machine with the GPU"
 _THROUGH_DRIVER = "12.8"
@@ -50,8 +49,11 @@ class Cuda:
         try:
             self.api: Any = import_module("cuda.bindings.runtime")
         except (ImportError, OSError, RuntimeError) as error:
+            extra = TENSORRT_RTX.backend if backend == TENSORRT_RTX.backend else TENSORRT.backend
             raise BackendError(
-                backend, f"the package cuda-bindings cannot be imported ({error}): {INSTALL}."
+                backend,
+                f"the package cuda-bindings cannot be imported ({error}): pip install"
+                f" 'ponas-deploy[{extra}]'.",
             ) from error
         self._refuse_without_gpu()
         self.call("no GPU can be used", self.api.cudaSetDevice, 0)

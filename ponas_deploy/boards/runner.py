@@ -47,9 +47,14 @@ RUNTIMES = {
     "onnxruntime": "import onnxruntime as r; print(json.dumps([r.__version__, r.get_available_providers()]))",
     "openvino": "import openvino as r; print(json.dumps([r.__version__, r.Core().available_devices]))",
     "tensorrt": "import tensorrt as r; print(json.dumps([r.__version__, []]))",
+    "tensorrt-rtx": "from importlib import import_module as load, util;"
+    " r = load('tensorrt_rtx' if util.find_spec('tensorrt_rtx') else 'tensorrt_rtx_bindings');"
+    " print(json.dumps([r.__version__, []]))",
     "torch": "import torch as r; print(json.dumps([r.__version__, ['cuda'] * r.cuda.is_available()]))",
     "numpy": "import numpy as r; print(json.dumps([r.__version__, []]))",
 }
+MODULES = {"tensorrt-rtx": "tensorrt_rtx_bindings"}
+"""What is imported last of a runtime, where that is not called as it is."""
 RUNTIME_SECONDS = 120
 GPU_NAMES = re.compile(r"gv11b|gp10b|ga10b|gb10b|gpu")
 
@@ -234,7 +239,7 @@ def runtime(name: str) -> dict[str, Any]:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
         if done.returncode == 0 and lines:
             found["version"], found["offers"] = json.loads(lines[-1])
-        elif said and said[-1].startswith(f"ModuleNotFoundError: No module named '{name}'"):
+        elif said and said[-1] == f"ModuleNotFoundError: No module named '{MODULES.get(name, name)}'":
             found["problem"] = "not installed"
         else:
             found["problem"] = said[-1][:300] if said else f"its import ended with code {done.returncode}"

@@ -100,6 +100,15 @@ def test_without_the_library_the_install_line_is_its_own(
     assert machine.calls == []
 
 
+def test_without_cuda_bindings_the_extra_that_is_named_is_its_own(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)
+    for name in ("tensorrt", "tensorrt-rtx"):
+        with pytest.raises(BackendError, match=rf"cuda-bindings cannot .* 'ponas-deploy\[{name}\]'\.$"):
+            get_backend(name)
+
+
 def test_the_bindings_alone_serve_too(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     class NoModuleOfThatName:
         @staticmethod

@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from time import sleep
 
@@ -18,6 +19,7 @@ from ponas_deploy.boards.book import Board, Entry, add_board, book_path, read_bo
 from ponas_deploy.boards.bootstrap import MARK, bootstrap, command_there, runner_source
 from ponas_deploy.boards.facts import BoardFacts, ask_board, kept_record
 from ponas_deploy.boards.link import BoardError, connected
+from ponas_deploy.boards.runner import runtime
 from ponas_deploy.commands import app
 from ponas_deploy.errors import FileFormatError
 from ponas_deploy.machines.machine import this_machine
@@ -66,8 +68,27 @@ def test_a_board_says_what_it_is(home: Path) -> None:
     assert facts.python == sys.version.split()[0]
     versions = {one.name: one.version for one in facts.runtimes}
     assert versions["onnxruntime"]
+    assert "tensorrt-rtx" in versions
     assert versions["numpy"]
     assert kept_record(HERE) == record
+
+
+@pytest.mark.parametrize("module", ["tensorrt_rtx", "tensorrt_rtx_bindings"])
+def test_tensorrt_for_rtx_is_found_by_either_module(
+    home: Path, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(home))
+    if not find_spec("tensorrt_rtx_bindings"):
+        assert runtime("tensorrt-rtx")["problem"] == "not installed"
+    (home / f"{module}.py").write_text("__version__ = '1.7.1.116'")
+    assert runtime("tensorrt-rtx") == {
+        "name": "tensorrt-rtx",
+        "version": "1.7.1.116",
+        "offers": [],
+        "problem": "",
+    }
+    (home / f"{module}.py").write_text("import its_library")
+    assert runtime("tensorrt-rtx")["problem"] == "ModuleNotFoundError: No module named 'its_library'"
 
 
 def test_a_folder_that_is_no_folder_is_passed_over(home: Path) -> None:
