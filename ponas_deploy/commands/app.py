@@ -24,6 +24,8 @@ from ponas_deploy.commands.export import export
 from ponas_deploy.commands.help_text import CHOOSE, LOOK, MEASURE, TRAIN, UNDERSTAND, HelpfulCommand
 from ponas_deploy.commands.measure import measure
 from ponas_deploy.commands.networks import networks
+from ponas_deploy.commands.options import Json
+from ponas_deploy.commands.overview import show_overview
 from ponas_deploy.commands.pareto import pareto
 from ponas_deploy.commands.profile import profile
 from ponas_deploy.commands.report import report
@@ -37,7 +39,7 @@ from ponas_deploy.commands.weights import weights
 
 app = typer.Typer(
     cls=ErrorBoundary,
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=True,
     pretty_exceptions_enable=False,
     # Plain help: the rich one alone takes longer to import than everything else `ponas --help` does.
@@ -70,11 +72,16 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def ponas(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
+    json: Json = False,
 ) -> None:
     """Pick the best CNN for a latency budget on your device, from measurements of that device.
+
+    Without a command it says where you stand (the latency tables of this machine and of your boards, engines
+    and training runs in the folders engines and runs) and what to do next.
 
     Every command explains itself with an example: ponas COMMAND --help. With --json a command prints
     one JSON document on stdout and nothing else there. What --out names is written whole or not at all; a
@@ -82,7 +89,17 @@ def ponas(
 
     Exit codes: 0 done, 1 an error that one sentence explains, 2 wrong usage, 3 the machine is too noisy to
     tell whether a latency budget is met, 130 interrupted, 128 and its number ended by another signal.
+
+    \b
+    Examples:
+      ponas
+      ponas specialize --device cpu --latency 60%
+      ponas --json
     """
+    if context.invoked_subcommand is None:
+        show_overview(json)
+    elif json:
+        raise typer.BadParameter("write it behind the command: ponas COMMAND --json.", param_hint="--json")
 
 
 def main() -> None:

@@ -30,6 +30,7 @@ DOCUMENTS = {
 """Where the `Format` of each document is, `module:name`; it is loaded when somebody asks for it."""
 
 PRINTED: dict[str, tuple[str, ...]] = {
+    "ponas": ("ponas_deploy.checks.overview:Overview",),
     "describe": ("searchspace.description:DescriptionDocument",),
     "specialize": (
         "ponas_deploy.commands.documents.choice:ChoiceDocument",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 
 from ponas_deploy.boards.book import Entry, find_board
 from ponas_deploy.boards.link import BoardError
@@ -67,6 +68,26 @@ class Difference:
 def differences(stored: StoredTable, place: Place = HERE) -> tuple[Difference, ...]:
     """What of a table of a machine is another thing now; BackendError where its runtime is missing."""
     return _differences(stored, _machine_at(place), place)
+
+
+def differences_by_package(stored: StoredTable) -> tuple[Difference, ...]:
+    """The same for a table of this machine, without loading its runtime: by the version of its package.
+
+    Where no package has the runtime's name, the runtime is taken to be what it was.
+    """
+    made = made_with(stored.table)
+    runtime = _installed(made.get("runtime", ""))
+    return differing(made, {**_machine_at(HERE), "runtime": runtime})
+
+
+def _installed(made: str) -> str:
+    """`onnxruntime 1.31.1` as it is installed here."""
+    name, _, version = made.partition(" ")
+    try:
+        found = metadata.version(name).partition("+")[0] if name else ""
+    except metadata.PackageNotFoundError:
+        return made
+    return made if not found or re.split("[-+]", version)[0] == found else f"{name} {found}"
 
 
 def _machine_at(place: Place) -> dict[str, str]:

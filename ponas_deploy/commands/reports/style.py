@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -28,6 +30,19 @@ def table(title: str, caption: str = "") -> Table:
         pad_edge=False,
         collapse_padding=True,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ByWidth:
+    """One of two renderings: the `wide` one where there are so many `columns`."""
+
+    columns: int
+    narrow: RenderableType
+    wide: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Choose by the width that is left for it."""
+        yield self.wide if options.max_width >= self.columns else self.narrow
 
 
 def titled(title: str, rows: RenderableType, caption: str = "") -> RenderableType:

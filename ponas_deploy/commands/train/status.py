@@ -40,7 +40,7 @@ def status(
     if json:
         from ponas_deploy.commands.train.documents import status_document
 
-        print_json(status_document(found, _command(found)))
+        print_json(status_document(found, command_of(found)))
         return
     for name, text in _lines(found):
         typer.echo(f"{name:9} {printable(text)}")  # never folded: a command is there to be copied
@@ -56,7 +56,7 @@ def _lines(found: Status) -> Iterator[tuple[str, str]]:
     last, holder = found.last, found.holder
     yield "run", str(found.folder)
     if found.asked:
-        yield "asked", _command(found)
+        yield "asked", command_of(found)
     where = f": {last.at}, {100 * last.step / last.steps:.0f} %" if last and found.stage != "done" else ""
     yield "stage", f"{found.stage}{where}"
     stopped = "no" if found.stage == "done" else "no: the command above goes on with it"
@@ -74,8 +74,8 @@ _OPTIONS = ("data", "space", "seed", "resolution")
 """Settings that `ponas train` has an option for."""
 
 
-def _command(found: Status) -> str:
-    """The one command that makes this run again."""
+def command_of(found: Status) -> str:
+    """The one command that makes this run again, or goes on with it."""
     command = ["ponas", "train", "--out", str(found.folder)]
     if found.transfer:
         return shlex.join([*command[:2], "transfer", *command[2:], *_transfer_options(found)])
