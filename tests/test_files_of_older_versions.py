@@ -1,7 +1,7 @@
 """Every version ever written is read: the files in `written_before/` are as those versions wrote them.
 
 They were written on 28 November 2026 by the code of that day, on the fake device: a profile and its journal,
-the accuracy table of `sample_tables`, the manifest of an engine.
+the accuracy table of `sample_tables`, the manifest of an engine; `manifest-2.json` by that of two days later.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ponas_deploy.engines.manifest_file import read_manifest
+from ponas_deploy.engines.manifest_file import read_manifest, write_manifest
 from ponas_deploy.errors import FileFormatError
 from ponas_deploy.files.journal import Journal
 from ponas_deploy.profiling.resume import WHERE_SAID, previous_of
@@ -82,6 +82,27 @@ def test_a_manifest_of_version_1(tiny: Space, tmp_path: Path, monkeypatch: pytes
     assert manifest.measured.interference == (
         Round(0, others_pct=4.7, contended_pct=1.5, clock_mhz=2596.1),
     ), "was called the weather, and spoiled_pct"
+
+
+def test_a_manifest_of_version_2_from_before_its_later_keys(
+    tiny: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it was written before limits besides latency were checked, and memory and energy were measured."""
+    monkeypatch.setitem(SPACES, "tiny", lambda *_: tiny)
+    shutil.copy(WRITTEN / "manifest-2.json", tmp_path / "manifest.json")
+    written = json.loads((tmp_path / "manifest.json").read_text())
+    assert not {"checked", "throughput"} & set(written)
+    assert not {"memory", "energy", "no_energy", "back_to_back"} & set(written["measured"])
+    manifest = read_manifest(tmp_path)
+    assert (manifest.choices, manifest.verdict) == (("k5e6se", "k3e6", "k3e6"), "met")
+    assert (manifest.checked, manifest.throughput) == ((), None)
+    timing = manifest.measured
+    assert timing is not None
+    assert (timing.runs, timing.percentile_ms(50)) == (written["measured"]["runs"], 0.08137)
+    assert (timing.memory, timing.energy, timing.no_energy, timing.back_to_back) == ((), (), "", False)
+    (tmp_path / "manifest.json").unlink()
+    write_manifest(manifest, tmp_path)
+    assert read_manifest(tmp_path) == manifest
 
 
 def journal(folder: Path) -> Journal:

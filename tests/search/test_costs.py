@@ -207,8 +207,11 @@ def test_frames_per_second_have_their_option(tiny: Space, tmp_path: Path) -> Non
 def test_a_percentage_is_of_what_the_best_network_costs(tiny: Space, tmp_path: Path) -> None:
     given = task(tiny, tmp_path, 1.0)
     latency, accuracy = given.tables[0].table, given.accuracy.table
-    half = budget_from(limits_of({"latency_ms": "50%", "params": 5}), [latency], accuracy)
-    assert half == Budget(latency_ms=most_useful(LATENCY, latency, accuracy) / 2, params=5)
+    most_ms = most_useful(LATENCY, latency, accuracy)
+    share = budget_from(limits_of({"latency_ms": "75%", "params": 5}), [latency], accuracy)
+    assert share == Budget(latency_ms=0.75 * most_ms, params=5)
+    with pytest.raises(BudgetError, match="no architecture meets 50 % of the most that helps"):
+        budget_from(limits_of({"latency_ms": "50%"}), [latency], accuracy)
 
 
 def test_a_budget_is_a_mapping_in_the_order_of_the_columns() -> None:
