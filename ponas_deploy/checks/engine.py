@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from math import inf
 from pathlib import Path
 from time import sleep
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ponas_deploy.backends import RunSettings, TimesLayers, get_backend, registry
-from ponas_deploy.engines.documents import MeasuredFigures, measured_figures
+from ponas_deploy.checks.outputs import (
+    TOLERANCE,
+    Compared,
+    Inputs,
+    compared,
+    input_shape,
+    noise,
+    outputs_of,
+    scale_images,
+)
 from ponas_deploy.engines.manifest import MANIFEST, MODEL, EngineFile, Manifest
 from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.engines.reference import Change, change
@@ -31,9 +38,6 @@ from ponas_deploy.profiling.target import THIS_MACHINE, Target
 from ponas_deploy.search.costs import BYTES, MEMORY
 from ponas_deploy.tables import store
 from searchspace.weights import network_parameters
-
-# Largest difference from ONNX Runtime's float32 output, relative to the largest output.
-TOLERANCE = {"fp32": 1e-3, "tf32": 1e-2, "fp16": 2e-2, "bf16": 1e-1, "int8": 3e-1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,8 @@ class Verification:
 
     `manifest` is that of the folder. `architecture_agrees`: the portable network has the shapes of its
     architecture. `portable_answers`: in ONNX Runtime it gives (batch, classes) finite outputs. `difference`
-    is that of the engine's outputs from them, relative to the largest. `timing` is the engine measured now.
+    is that of the engine's outputs from them, relative to the largest: the worst of what was `compared`;
+    `images_missing` says why images of its INT8 scales were not. `timing` is the engine measured now.
     `unreached` says why neither was done, where the engine is of a device that is not reached.
     """
 
@@ -71,6 +76,8 @@ class Verification:
     difference: float | None = None
     timing: EngineTiming | None = None
     unreached: str = ""
+    compared: tuple[Compared, ...] = ()
+    images_missing: str = ""
 
     @property
     def tolerance(self) -> float:
@@ -163,7 +170,7 @@ class Verification:
         timing, said = self.timing, list[str]()
         if not self.manifest.trained:
             said.append(random_weights_warning(measured=bool(timing or self.manifest.measured)))
-        said += [self.unreached] if self.unreached else []
+        said += [text for text in (self.unreached, self.images_missing) if text]
         if timing is None:
             return tuple(said)
         device = self.manifest.conditions.device
@@ -203,11 +210,12 @@ def verify(folder: Path | str, on_note: OnNote = no_note, *, here: bool = False)
     found = replace(found, architecture_agrees=_is_network(model, manifest))
     if not found.architecture_agrees:
         return found
-    images = _images(manifest)
+    given, missing = _inputs(manifest)
     with get_backend(registry.reference_backend()).load(model, RunSettings()) as session:
-        expected = session.run(images)
-    answers = expected.shape == _output_shape(manifest) and bool(np.isfinite(expected).all())
-    found = replace(found, portable_answers=answers)
+        expected = [outputs_of(session, inputs) for inputs in given]
+    shape = _output_shape(manifest)
+    answers = all(one.shape == shape and bool(np.isfinite(one).all()) for each in expected for one in each)
+    found = replace(found, portable_answers=answers, images_missing=missing)
     if not answers or not manifest.engine_file:
         return found
     if not target.is_known:
@@ -215,9 +223,25 @@ def verify(folder: Path | str, on_note: OnNote = no_note, *, here: bool = False)
     engine, what = folder / manifest.engine_file, f"verification of {folder}"
     with reached(target, what, on_note) as place:
         with place.backend(manifest.conditions.backend).open(engine, manifest.settings) as session:
-            found = replace(found, difference=_difference(session.run(images), expected))
+            pairs = [(inputs, outputs_of(session, inputs)) for inputs in given]
+        precision = manifest.conditions.precision
+        all_compared = tuple(
+            compared(*pair, wanted, precision) for pair, wanted in zip(pairs, expected, strict=True)
+        )
+        worst = max(one.difference for one in all_compared)
+        found = replace(found, difference=worst, compared=all_compared)
         with place.to_oneself(store.lock_path(), what):
             return _timed(engine, found, place)
+
+
+def _inputs(manifest: Manifest) -> tuple[tuple[Inputs, ...], str]:
+    """What the outputs are compared on, and why images of its scales are not among it."""
+    try:
+        images = scale_images(manifest)
+    except PonasError as error:
+        reason = f"outputs were compared on noise alone, without images of the INT8 scales: {error}"
+        return (noise(manifest),), reason
+    return (noise(manifest), *([images] if images else [])), ""
 
 
 def _target_of(manifest: Manifest, *, here: bool) -> Target:
@@ -230,7 +254,7 @@ def _not_run(target: Target, manifest: Manifest) -> str:
         return (
             "the engine was not run, so that nothing is told of its outputs and its latency: it is for any"
             f" GPU of compute capability {manifest.compute_capability}, and `ponas verify --here` runs it on"
-            " a machine with one."
+            f" a machine with one. `{manifest.export_there}` there makes an engine that is measured."
         )
     return (
         "the engine was not run, so that nothing is told of its outputs and its latency:"
@@ -278,77 +302,6 @@ def layer_times_ms(folder: Path, *, here: bool = False) -> tuple[tuple[str, floa
         return session.layer_times_ms()
 
 
-@dataclass(frozen=True, slots=True)
-class LayerTime:
-    """What a layer takes."""
-
-    name: str
-    ms: float
-
-
-@dataclass(frozen=True, slots=True)
-class VerificationDocument:
-    """What `ponas verify --json` prints; see `Verification`. What was not reached is None.
-
-    `meets_budget` is False too where `verdict` says that it cannot be told. `machine_factor` is how many
-    times as long this machine takes now as when the engine was emitted, by the reference network;
-    `engine_factor` is what that does not explain of the engine's own time.
-    """
-
-    passed: bool
-    status: str
-    trained: bool
-    changed_files: tuple[str, ...]
-    architecture_agrees: bool | None
-    portable_answers: bool | None
-    outputs_agree: bool
-    difference: float | None
-    tolerance: float
-    budget_ms: float | None
-    percentile: int
-    noise_floor_pct: float
-    meets_budget: bool
-    verdict: Verdict | None
-    machine_factor: float | None
-    engine_factor: float | None
-    warnings: tuple[str, ...]
-    measured: MeasuredFigures | None
-    layers: tuple[LayerTime, ...] | None
-    engine_bytes: int | None
-    checked: tuple[CheckedNow, ...]
-
-
-def verification_document(
-    found: Verification, layers: tuple[tuple[str, float], ...] = ()
-) -> VerificationDocument:
-    """What `ponas verify --json` prints; `layers` are names and milliseconds, where they were timed."""
-    timing = found.timing
-    return VerificationDocument(
-        passed=found.passed,
-        status=found.manifest.status,
-        trained=found.manifest.trained,
-        changed_files=found.changed_files,
-        architecture_agrees=found.architecture_agrees,
-        portable_answers=found.portable_answers,
-        outputs_agree=found.outputs_agree,
-        # JSON has no infinity: an engine that answers with NaN only does not agree.
-        difference=None if found.difference == inf else found.difference,
-        tolerance=found.tolerance,
-        budget_ms=found.budget_ms,
-        percentile=found.percentile,
-        noise_floor_pct=found.noise_pct,
-        meets_budget=found.meets_budget,
-        verdict=found.verdict,
-        machine_factor=found.change.machine if found.change else None,
-        engine_factor=found.change.engine if found.change else None,
-        warnings=found.warnings,
-        measured=measured_figures(timing, found.percentile, found.manifest.conditions) if timing else None,
-        layers=tuple(LayerTime(name, ms) for name, ms in layers) or None,
-        engine_bytes=found.manifest.engine_bytes or None,
-        checked=found.checked,
-    )
-
-
 def _refuse_hidden_engine(folder: Path, manifest: Manifest) -> None:
     """An engine that the manifest does not name would go unchecked and unmeasured."""
     listed = {file.name for file in manifest.files}
@@ -369,16 +322,8 @@ def _intact(path: Path, file: EngineFile) -> bool:
     return path.is_file() and path.stat().st_size == file.bytes and sha256(path) == file.sha256
 
 
-def _input_shape(manifest: Manifest) -> tuple[int, ...]:
-    return (manifest.conditions.batch, 3, manifest.space.resolution, manifest.space.resolution)
-
-
 def _output_shape(manifest: Manifest) -> tuple[int, ...]:
     return (manifest.conditions.batch, manifest.space.classes)
-
-
-def _images(manifest: Manifest) -> NDArray[np.float32]:
-    return np.random.default_rng(0).standard_normal(_input_shape(manifest), dtype=np.float32)
 
 
 def _is_network(model: bytes, manifest: Manifest) -> bool:
@@ -400,16 +345,8 @@ def _is_network(model: bytes, manifest: Manifest) -> bool:
     ]
     wanted = [p.shape for p in network_parameters(manifest.architecture) if p.role == "weight"]
     ends = [_sizes(value) for value in (*graph.input, *graph.output)]
-    return weights == wanted and ends == [_input_shape(manifest), _output_shape(manifest)]
+    return weights == wanted and ends == [input_shape(manifest), _output_shape(manifest)]
 
 
 def _sizes(value: Any) -> tuple[int, ...]:
     return tuple(dimension.dim_value for dimension in value.type.tensor_type.shape.dim)
-
-
-def _difference(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
-    """The largest difference, relative to the largest expected output; infinite for other shapes or NaN."""
-    if found.shape != expected.shape or not np.isfinite(found).all():
-        return float("inf")
-    largest = np.abs(expected).max() or 1.0
-    return float(np.abs(found - expected).max() / largest)

@@ -84,7 +84,8 @@ def export(
 
     The folder holds the portable ONNX, the device-tuned engine of the runtime and a manifest. With
     --compute-capability it is built on this machine for GPUs that are not here, and is still to be measured
-    on one: `ponas verify FOLDER --here` does that there.
+    on one: there `ponas verify FOLDER --here` measures it and writes nothing, and `ponas export ARCH --device
+    gpu --backend tensorrt-rtx` makes an engine that is measured.
 
     \b
     Examples:

@@ -57,7 +57,7 @@ PRINTED: dict[str, tuple[str, ...]] = {
     ),
     "devices list": ("ponas_deploy.commands.documents.devices:DevicesDocument",),
     "doctor": ("ponas_deploy.checks.machine:DoctorDocument",),
-    "verify": ("ponas_deploy.checks.engine:VerificationDocument",),
+    "verify": ("ponas_deploy.checks.engine_document:VerificationDocument",),
     "export": ("ponas_deploy.engines.documents:engine_document_type",),
     "compare": (
         "ponas_deploy.search.predictions:compared_networks_type",

@@ -33,7 +33,12 @@ def verify(
     Exit code 1 when a file changed, the network is not the manifest's, the outputs differ or the budget is
     missed now; 3 when all else holds and it cannot be told whether the budget is met. An engine of a device
     that is neither this machine nor in your device book is not run: its files and its portable network are
-    checked, and the rest cannot be told.
+    checked, and the rest cannot be told. Nothing is written into the folder: an engine that was built ahead
+    of time for GPUs that were not here (`ponas export --compute-capability`) stays unmeasured in its
+    manifest; `ponas export ARCH --device gpu --backend tensorrt-rtx` on such a GPU makes one that is measured.
+
+    An INT8 engine is compared on eight inputs of noise, and on eight of the images that its scales come from
+    where they are still here; the median difference of each counts.
 
     \b
     Examples:
@@ -41,8 +46,8 @@ def verify(
       ponas verify engines/amd-epyc-2c-3-ms --json
       ponas verify engines/nvidia-h200-300us --layers
     """
-    from ponas_deploy.checks.engine import verification_document
     from ponas_deploy.checks.engine import verify as verify_engine
+    from ponas_deploy.checks.engine_document import verification_document
 
     found = verify_engine(folder, note, here=here)
     timed = _layers(folder, here=here) if layers and not (found.changed_files or found.unreached) else ()

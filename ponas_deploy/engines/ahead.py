@@ -57,7 +57,8 @@ def export_ahead(
         overwrite: whether an engine in `out` is replaced.
         on_note, on_build: called with lines for people, and with how far a build is.
 
-    Returns: the engine; its `measured` is None. `verify(out, here=True)` on such a GPU measures it.
+    Returns: the engine; its `measured` is None. `verify(out, here=True)` on such a GPU measures it and
+        writes nothing; `export` there makes an engine that is measured.
 
     Raises: OverwriteError for a folder that is there, UnknownNameError for an unknown runtime or precision,
     WeightsError for weights of another network, BackendError for a runtime that builds on its device only, is
@@ -86,7 +87,7 @@ def export_ahead(
         manifest = replace(
             Manifest.of(architecture, conditions, source.description, now()),
             engine_file=engine.name,
-            environment=environment,
+            environment=(*environment, *source.scales_from(conditions.precision)),
             warnings=source.warnings_unmeasured,
             preprocessing=source.preprocessing,
             class_names=source.class_names,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -101,6 +102,7 @@ def inherited(
         class_names=splits.class_names,
         batch_norm="" if as_they_are else f"recalibrated on training images of {data}",
         too_few=too_few(splits) if file.supernet else "",
+        images_from=Path(data).absolute() if Path(data).is_dir() else None,
     )
 
 

@@ -271,7 +271,11 @@ def _on_machine(place: Place, weights: WeightsSource, conditions: Conditions, en
         "top1_pct": top1,
         "top1_fp32_pct": fp32_top1_pct(engine.parent, weights, conditions),
         "top1_on": weights.tested_on,
-        "environment": (*place.environment(), *backend.environment()),
+        "environment": (
+            *place.environment(),
+            *backend.environment(),
+            *weights.scales_from(conditions.precision),
+        ),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -153,6 +154,16 @@ class Manifest:
         return device[len(_GPUS_OF) :] if device.startswith(_GPUS_OF) and self.engine_file else ""
 
     @property
+    def export_there(self) -> str:
+        """The command that makes the same engine on a machine with the GPU, and measures it there."""
+        how, key = self.conditions, self.space
+        words = ["ponas", "export", self.architecture.name, "--device", "gpu", "--backend", how.backend]
+        words += ["--precision", how.precision, "--batch", str(how.batch), "--space", key.name]
+        words += ["--resolution", str(key.resolution), "--classes", str(key.classes)]
+        words += ["--weights", "FILE"] if self.trained else []
+        return shlex.join(words)
+
+    @property
     def status(self) -> str:
         """One sentence: is this engine measured, and on what."""
         device = self.conditions.device
@@ -163,7 +174,8 @@ class Manifest:
         if self.compute_capability and not self.measured:
             return (
                 f"built for GPUs of compute capability {self.compute_capability}, not run: still to be"
-                " measured on one (there, in its folder: ponas verify . --here)"
+                " measured on one. There `ponas verify FOLDER --here` checks and measures it and writes"
+                f" nothing; `{self.export_there}` makes an engine that is measured"
             )
         return f"measured on {device}" if self.measured else f"built on {device}, not measured"
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ponas_deploy.backends import INT8, Session
+from ponas_deploy.engines.calibration import IMAGES_FROM
 from ponas_deploy.engines.preprocessing import Preprocessing, model_metadata
 from ponas_deploy.engines.reranker import Reranker, Validate, refuse_shortlist, without_doubles
 from ponas_deploy.errors import PonasError
@@ -45,7 +47,8 @@ class WeightsSource:
     `top1_pct` measures the accuracy of an open engine of some batch on the test images that
     `tested_on` names; None where there is nothing to measure. `validate` evaluates networks before
     anything of them is built, for a shortlist. `images` are (count, 3, height, width) float32 as the network
-    wants them, which INT8 scales come from; weights that were not `trained` can do without. `preprocessing`
+    wants them, which INT8 scales come from, and `images_from` is the file or folder that they lie in, where
+    that is one; weights that were not `trained` can do without. `preprocessing`
     is how images become the network's input, and `class_names` are in the order of its outputs, where the
     weights say it. `file` is where they lie, and
     `network` the one network that they are of, by name or text form (empty where it is not known); None where
@@ -69,6 +72,7 @@ class WeightsSource:
     warnings: tuple[str, ...] = ()
     batch_norm: str = ""
     too_few: str = ""
+    images_from: Path | None = None
 
     @property
     def warnings_unmeasured(self) -> tuple[str, ...]:
@@ -79,6 +83,11 @@ class WeightsSource:
         """What an ONNX model with these weights says of itself."""
         said = model_metadata(self.preprocessing, architecture.space.resolution, self.class_names)
         return said if self.trained else {**said, "weights": self.description}
+
+    def scales_from(self, precision: str) -> tuple[tuple[str, str], ...]:
+        """What an environment says of where the images of an engine's scales lie; nothing for others."""
+        used = precision == INT8 and self.images is not None and self.images_from is not None
+        return ((IMAGES_FROM, str(self.images_from)),) if used else ()
 
     def scale_images(self, precision: str) -> NDArray[np.float32] | None:
         """The images that the scales of an engine come from; None where it has no scales, or random weights.

@@ -162,14 +162,15 @@ def _scaled_by(calibration: Path | None) -> Scaled:
 
     images = read_images(calibration)
     Calibration(images)
-    return lambda source, resolution: replace(source, images=lambda: images)
+    place = calibration.absolute()
+    return lambda source, resolution: replace(source, images=lambda: images, images_from=place)
 
 
 def _scaled_by_folder(folder: Path, source: WeightsSource, resolution: int) -> WeightsSource:
     from ponas_deploy.engines.calibration import images_of_folder
 
     images = images_of_folder(folder, source.preprocessing, resolution, source.description)
-    return replace(source, images=lambda: images)
+    return replace(source, images=lambda: images, images_from=folder.absolute())
 
 
 def refuse_for_search(source: WeightsSource) -> None:

@@ -257,6 +257,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     document = json.loads(done.stdout)
     assert document["measured"] is None
     assert "compute capability 8.9, not run: still to be measured on one" in document["status"]
+    assert "`ponas export MobileNetV3-Large --device gpu --backend tensorrt-rtx --prec" in document["status"]
     assert document["warnings"] == ["the weights are random: the answers to images mean nothing."]
     return place / "engine"
 

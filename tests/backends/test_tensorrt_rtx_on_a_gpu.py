@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -185,6 +186,12 @@ def test_an_engine_that_was_built_ahead_is_measured_on_such_a_gpu(
     here = run("verify", folder, "--here", "--json")
     assert here.exit_code == 0, here.stderr
     assert json.loads(here.stdout)["measured"]["p50_ms"] == pytest.approx(tensorrt_standin.MS_A_RUN)
+    status = json.loads(here.stdout)["status"]
+    _, _, command = status.partition("writes nothing; `ponas ")
+    again = run(*shlex.split(command.partition("`")[0]), "--out", tmp_path / "again", "--json")
+    assert again.exit_code == 0, again.stderr
+    assert json.loads(again.stdout)["status"] == "measured on nvidia-stand-in"
+    assert ponas.Engine.read(tmp_path / "again").manifest.space == ponas.Engine.read(folder).manifest.space
     with pytest.warns(UserWarning, match="random"), ponas.load_engine(folder) as engine:
         assert engine(np.zeros((1, 3, 32, 32), np.float32)).shape == (1, 10)
     commands.capability = (8, 6)

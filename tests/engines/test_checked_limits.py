@@ -11,7 +11,8 @@ import pytest
 from conftest import tiny_space
 from planted_clocks import spread
 from planted_search import task
-from ponas_deploy.checks.engine import verification_document, verify
+from ponas_deploy.checks.engine import verify
+from ponas_deploy.checks.engine_document import verification_document
 from ponas_deploy.commands.reports.engine import verification_report
 from ponas_deploy.engines.checked import CheckedCost, corrected, predicted_limit
 from ponas_deploy.engines.loop import Task, engine_document, meet_budget

@@ -14,7 +14,8 @@ from conftest import tiny_space
 from planted_clocks import spread
 from planted_search import task
 from ponas_deploy.backends import RunSettings, get_backend
-from ponas_deploy.checks.engine import verification_document, verify
+from ponas_deploy.checks.engine import verify
+from ponas_deploy.checks.engine_document import verification_document
 from ponas_deploy.commands.reports.engine import manifest_report
 from ponas_deploy.engines import timing
 from ponas_deploy.engines.loop import build_and_measure, engine_document, meet_budget

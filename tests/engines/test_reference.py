@@ -13,7 +13,8 @@ import pytest
 from planted_clocks import spread
 from planted_search import middle_ms, task
 from ponas_deploy.backends import RunSettings, get_backend
-from ponas_deploy.checks.engine import verification_document, verify
+from ponas_deploy.checks.engine import verify
+from ponas_deploy.checks.engine_document import verification_document
 from ponas_deploy.commands.reports.engine import verification_report
 from ponas_deploy.engines import reference, timing
 from ponas_deploy.engines.loop import meet_budget

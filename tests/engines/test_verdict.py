@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from planted_clocks import spread
 from planted_search import device_ms, middle_ms, task
 from ponas_deploy.backends import RunSettings
-from ponas_deploy.checks.engine import Verification, verification_document, verify
+from ponas_deploy.checks.engine import Verification, verify
+from ponas_deploy.checks.engine_document import verification_document
 from ponas_deploy.commands.app import app
 from ponas_deploy.commands.reports.engine import deployment_report, verification_report
 from ponas_deploy.engines.documents import engine_document

@@ -124,9 +124,10 @@ def verification_report(found: Verification) -> RenderableType:
     if found.portable_answers is not None:
         answers = "finite" if found.portable_answers else "not finite, or of another shape"
         _check(rows, "portable model", answers, "finite outputs", found.portable_answers)
-    if found.difference is not None:
-        difference = f"{found.difference:.2g} of the largest output"
-        _check(rows, "outputs", difference, f"at most {found.tolerance:g}", found.outputs_agree)
+    for given in found.compared:
+        agrees = given.difference <= found.tolerance
+        text = f"{given.difference:.2g} of the largest output, on {given.what}"
+        _check(rows, "outputs", text, f"at most {found.tolerance:g}", agrees)
     if found.timing:
         now = f"p{found.percentile} {digits(found.timing.percentile_ms(found.percentile))} ms"
         limit = f"at most {digits(found.budget_ms)} ms" if found.budget_ms is not None else "no budget"
