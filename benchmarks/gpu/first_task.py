@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,10 @@ class MissingError(Exception):
 
 class StepError(PonasError):
     """A step that failed, in one sentence."""
+
+
+class LateError(StepError):
+    """Something that was stopped because its time was over."""
 
 
 @dataclass
@@ -68,9 +73,9 @@ class Task:
         """What `work` finds for each key, while there is time: rows with it, or with its error.
 
         Every row is written at once; those of an earlier run are taken from there, errors are tried again.
-        Where the time is over, `unfinished` is kept.
+        Where the time is over, `unfinished` is kept; what was stopped by it has no row.
         """
-        wanted = list(keys)
+        wanted, late = list(keys), list[str]()
         with Journal(self.folder / "rows.jsonl", {"step": self.folder.name, "px": self.resolution}) as book:
             rows = {row["key"]: row for row in book.entries if "error" not in row}
             for key in wanted:
@@ -78,13 +83,16 @@ class Task:
                     continue
                 if self.left_s <= 0:
                     break
-                rows[key] = {"key": key, **_tried(work, key)}
+                try:
+                    rows[key] = {"key": key, **_tried(work, key)}
+                except LateError as error:
+                    late.append(str(error))
+                    continue
                 book.append(rows[key])
         found = [rows[key] for key in wanted if key in rows]
         if len(found) < len(wanted):
-            self.keep(
-                unfinished=f"{len(found)} of {len(wanted)} in {self.seconds:.0f} s; the same command goes on"
-            )
+            done = f"{len(found)} of {len(wanted)} in {self.seconds:.0f} s; the same command goes on"
+            self.keep(unfinished="; ".join((done, *late)))
         return found
 
     def finish(self, summary: str, rows: list[dict[str, Any]], **values: Any) -> None:
@@ -105,8 +113,20 @@ class Task:
         text = log.read_text(errors="replace")
         if ended.code not in accepted:
             reason = last_line(errors.read_text(errors="replace")) or last_line(text)
-            raise StepError(f"{name} {ended.fault}: {reason}".rstrip(": "))
+            error = LateError if ended.code is None else StepError
+            raise error(f"{name} {ended.fault}: {reason}".rstrip(": "))
         return text
+
+    def run_json(
+        self, name: str, command: Sequence[str], seconds: float, accepted: Sequence[int] = (0,)
+    ) -> Any:
+        """The document that the last line of a command, or all of what it printed, is."""
+        text = self.run(name, command, seconds, accepted)
+        try:
+            return json.loads(text if text.startswith("{") else last_line_of(text))
+        except ValueError as error:
+            said = last_line((self.folder / f"{name}.errors.txt").read_text(errors="replace"))
+            raise StepError(f"{name} printed no JSON: {said}".rstrip(": ")) from error
 
 
 def _age_s() -> float:
@@ -114,9 +134,16 @@ def _age_s() -> float:
     return time.time() - psutil.Process().create_time()
 
 
+def last_line_of(text: str) -> str:
+    """The last line of a text, whole."""
+    return (text.strip().splitlines() or [""])[-1]
+
+
 def _tried(work: Callable[[str], dict[str, Any]], key: str) -> dict[str, Any]:
     try:
         return work(key)
+    except LateError:
+        raise
     except PonasError as error:
         return {"error": str(error)[:500]}
     except Exception as error:  # one of many: the others go on

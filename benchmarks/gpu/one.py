@@ -51,12 +51,11 @@ from ponas_deploy.tables.files import load_accuracy_table
 from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.latency import Conditions, LatencyTable
 from ponas_deploy.tables.latency_file import write_latency_table
-from searchspace import Architecture, build_space, parse_architecture, published
+from searchspace import Architecture, build_space, parse_architecture
 from searchspace.cost import cost_table, count_macs, network_cost
 from searchspace.space import HEAD, STEM, Space
 
 BUDGETS = 10
-PUBLISHED = published()
 TRIES = 5
 _LEAST_PROFILE_S = 60.0
 
@@ -91,7 +90,7 @@ def make_table(config: Config, backend: Backend, space: Space, seconds: float, o
     if config.backend == "torch-compile":
         texts = fix_networks(config, backend, space, journal, seed=0)
         networks = [Architecture(space, tuple(text.split(","))) for text in texts]
-        published = [parse_architecture(name, space) for name in PUBLISHED]
+        published = [parse_architecture(name, space) for name, _ in space.published]
         compiling_s = compile_ahead(config, [*networks, *published], blocks=True)
         print(f"compiled ahead in {compiling_s:.0f} s", flush=True)
         seconds = max(_LEAST_PROFILE_S, seconds - compiling_s)
@@ -296,7 +295,7 @@ def remeasured(config: Config, picks: list[dict[str, Any]]) -> dict[str, Any]:
         if pick["choices"]:
             architecture = Architecture(space, tuple(pick["choices"]))
             openers[pick["purpose"]] = _opener(backend, config, architecture)
-    for name in PUBLISHED:
+    for name, _ in space.published:
         openers[name] = _opener(backend, config, parse_architecture(name, space))
     for name in STOCK:
         openers[name] = lambda name=name: open_stock(backend, config, name)

@@ -21,7 +21,7 @@ from benchmarks.gpu.networks import (
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.backends.torch import LAYOUTS
 from ponas_deploy.profiling.models import block_model, blocks_of
-from searchspace import build_space, parse_architecture, published
+from searchspace import build_space, parse_architecture
 from searchspace.graph import network_model
 from searchspace.weights import random_weights
 
@@ -130,7 +130,7 @@ def noise(resolution: int, device: str | None) -> dict[str, Any]:
         Config("torch", fastest_precision("torch", device), 1, resolution),
     )
     backend = config.build(device)
-    sessions = {n: open_network(backend, config, parse_architecture(n, space)) for n in published()}
+    sessions = {n: open_network(backend, config, parse_architecture(n, space)) for n, _ in space.published}
     return {"sample_ns": config.plan.sample_ns, **interleaved(sessions, config.second_plan)}
 
 

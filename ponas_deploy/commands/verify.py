@@ -35,7 +35,8 @@ def verify(
     that is neither this machine nor in your device book is not run: its files and its portable network are
     checked, and the rest cannot be told. Nothing is written into the folder: an engine that was built ahead
     of time for GPUs that were not here (`ponas export --compute-capability`) stays unmeasured in its
-    manifest; `ponas export ARCH --device gpu --backend tensorrt-rtx` on such a GPU makes one that is measured.
+    manifest; `ponas export ARCH --device gpu --backend tensorrt-rtx` on such a GPU makes one that is
+    measured.
 
     An INT8 engine is compared on eight inputs of noise, and on eight of the images that its scales come from
     where they are still here; the median difference of each counts.

@@ -26,7 +26,6 @@ def small(tiny: Space, monkeypatch: pytest.MonkeyPatch) -> Space:
     quick = Plan(max_rounds=10, pause_s=0.0, retakes=0, redone_pct=0)
     for room in (networks, one):
         monkeypatch.setattr(room, "build_space", lambda name, resolution: tiny)
-    monkeypatch.setattr(one, "PUBLISHED", {})
     monkeypatch.setattr(networks, "GPU_PLAN", quick)
     return tiny
 
@@ -48,6 +47,15 @@ def test_a_configuration_from_its_table_to_the_fresh_look(small: Space, tmp_path
     assert "fp64:1             failed: choose ended with 1: no such precision" in said
     assert "not met, 5 tries" in said
     assert f"{one.BUDGETS}/{one.BUDGETS}" in said
+
+
+def test_networks_that_are_measured_again_are_those_published_of_their_own_space(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(networks, "GPU_PLAN", Plan(max_rounds=4, pause_s=0.0, retakes=0, redone_pct=0))
+    again = one.remeasured(FAKE, [])
+    assert set(again["median_ms"]) >= {"PONAS-A", "PONAS-B", "PONAS-C"}
+    assert not [name for name in again["median_ms"] if name.startswith("SPOS")]
 
 
 def test_networks_that_were_compiled_ahead_are_those_that_are_profiled(small: Space, tmp_path: Path) -> None:
