@@ -24,6 +24,8 @@ from ponas_deploy.commands.waiting import waiting
 from searchspace.errors import PonasError
 
 FAILED, USAGE, CANNOT_BE_TOLD = 1, 2, 3
+_ORANGE = 166
+"""Of 256 colours, that of warnings in reports: yellow cannot be read on a light terminal."""
 INTERRUPTED = 130
 """What a shell reports for a program that Ctrl-C ended: 128 + SIGINT."""
 _MOST_SHOWN = 4000
@@ -76,7 +78,7 @@ class ErrorBoundary(HelpfulGroup):
             if isinstance(interrupt, Ended):
                 name, code = f"ended by {interrupt}", interrupt.exit_code
             kept = _KEPT.get(ctx.invoked_subcommand)
-            _complain(name, f": {kept}" if kept else "", typer.colors.YELLOW)
+            _complain(name, f": {kept}" if kept else "", _ORANGE)
             raise typer.Exit(code) from interrupt
         except Exception as error:
             if not (refused := refusal(error)):
@@ -146,13 +148,13 @@ def _exit_code(error: PonasError) -> int:
     return CANNOT_BE_TOLD if isinstance(error, BudgetError) and error.cannot_be_told else FAILED
 
 
-def _complain(label: str, message: str, colour: str) -> None:
+def _complain(label: str, message: str, colour: str | int) -> None:
     from ponas_deploy.errors import printable
 
     one_line = printable(" ".join(message.split("\n")))
     if len(one_line) > _MOST_SHOWN:
         one_line = f"{one_line[: _MOST_SHOWN // 2]} ... {one_line[-_MOST_SHOWN // 2 :]}"
-    styled = "NO_COLOR" not in os.environ
+    styled = not os.environ.get("NO_COLOR")
     with suppress(OSError):  # nobody is there to read it
         typer.echo(
             typer.style(label, fg=colour, bold=True) + one_line if styled else label + one_line, err=True

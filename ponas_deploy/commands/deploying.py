@@ -10,10 +10,9 @@ import typer
 
 from ponas_deploy.commands.boundary import CANNOT_BE_TOLD
 from ponas_deploy.commands.limits import OwnLimits
-from ponas_deploy.commands.output import note, print_json, show
+from ponas_deploy.commands.output import print_json, show
 
 if TYPE_CHECKING:
-    from ponas_deploy.engines.attempt import Attempt
     from ponas_deploy.engines.wanted import Deployment
     from ponas_deploy.profiling.target import Target
 
@@ -70,22 +69,6 @@ def make_several(
         raise failed
     if any(engine.manifest.not_told for engine in fleet.engines):
         raise typer.Exit(CANNOT_BE_TOLD)
-
-
-def note_attempt(attempt: Attempt, *, of_several: bool) -> None:
-    """Say what a network is expected to take before it is built, and what it took when it was timed."""
-    from ponas_deploy.engines.verdict import CANNOT_BE_TOLD as CANNOT_TELL
-
-    what = f"{f'{attempt.conditions.device}: ' * of_several}try {attempt.number}"
-    runtime = f"{attempt.conditions.backend} {attempt.conditions.precision}{attempt.where}"
-    if attempt.timing is None:
-        note(f"{what}: {runtime}, expected {attempt.expected_ms:.3f} ms; building and timing ...")
-        return
-    over = ", ".join(one.text for one in attempt.over)
-    verdict = "meets the budget" if attempt.meets else f"over the budget{over and f' ({over})'}"
-    if attempt.verdict == CANNOT_TELL:
-        verdict += f", which cannot be told at a noise of {attempt.noise_pct:.0f} %"
-    note(f"{what}: measured p{attempt.percentile} {attempt.measured_ms:.3f} ms, {verdict}")
 
 
 def default_folder(targets: Sequence[Target], limits: Iterable[str]) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +11,7 @@ import typer
 
 from ponas_deploy.commands import completing
 from ponas_deploy.commands.choosing import choose
-from ponas_deploy.commands.deploying import default_folder, make_one, make_several, note_attempt
+from ponas_deploy.commands.deploying import default_folder, make_one, make_several
 from ponas_deploy.commands.help_text import BUDGET, DEVICE, EFFORT, IMAGES, TABLES
 from ponas_deploy.commands.limits import Limits, OwnLimits, with_limits
 from ponas_deploy.commands.options import (
@@ -250,6 +249,8 @@ def specialize(
         networks = space, resolution, classes
         choose(limits, latency_table or [], accuracy_table or [], networks, method, seed, confidence, json)
         return
+    from ponas_deploy.commands.screen import drawing
+    from ponas_deploy.commands.tries import tries_on
     from ponas_deploy.commands.waiting import lines_of_a_build, profile_bar, waiting
     from ponas_deploy.engines.published_weights import trained_weights
     from ponas_deploy.engines.wanted import Deployment
@@ -284,7 +285,7 @@ def specialize(
     said_limits = dict.fromkeys(
         limit.text for limits_of_one in (limits, *own.values()) for limit in limits_of_one.values()
     )
-    with profile_bar() as on_progress:
+    with drawing() as screen, profile_bar(screen) as on_progress:
         asked = Deployment(
             built,
             out or default_folder(targets, said_limits),
@@ -304,7 +305,7 @@ def specialize(
             on_note=note,
             on_progress=on_progress,
             on_build=lines_of_a_build(),
-            on_attempt=partial(note_attempt, of_several=len(targets) > 1),
+            on_attempt=tries_on(screen, of_several=len(targets) > 1),
         )
         if len(targets) > 1:
             make_several(asked, targets, own, robust, (chosen.text, trained), json)

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from ponas_deploy.commands.output import plain_column, progress_line, report_console
+from ponas_deploy.commands.screen import DRAWN, Screen
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -22,8 +23,6 @@ SHOWN_AFTER_S = 2.0
 """What takes less shows no bar."""
 SECONDS_A_LINE = 10.0
 """Where no bar is drawn, a line so often says that it goes on."""
-_DRAWN = Lock()
-"""Held by the bars that are drawn: others would overwrite them."""
 
 
 def lines_of_a_build() -> OnBuildProgress:
@@ -40,12 +39,15 @@ def lines_of_a_build() -> OnBuildProgress:
 
 
 @contextmanager
-def profile_bar() -> Iterator[OnProgress]:
+def profile_bar(screen: Screen | None = None) -> Iterator[OnProgress]:
     """A bar for each profile, from its first news to its last; lines where there is no terminal.
 
-    Several devices may have profiles at the same time, and report from threads of their own.
+    Several devices may have profiles at the same time, and report from threads of their own. Without a
+    `screen` that shows more than these bars they have one of their own.
     """
-    console = report_console(stderr=True)
+    from ponas_deploy.errors import printable
+
+    own = Screen(report_console(stderr=True)) if screen is None else screen
     one_at_a_time = Lock()
     bars: Bars | None = None
     tasks: dict[str, TaskID] = {}
@@ -59,20 +61,10 @@ def profile_bar() -> Iterator[OnProgress]:
             parts = filter(None, (f"{progress.stage}: {progress.text}", progress.left))
             progress_line(f"{of}{', '.join(parts)}")
 
-    def end() -> None:
-        nonlocal bars
-        if bars is not None:
-            bars.stop()
-            bars = None
-            _DRAWN.release()
-
     def draw(progress: ProfilingProgress) -> None:
         nonlocal bars
         if bars is None:
-            if not _DRAWN.acquire(blocking=False):  # for the moment that something else takes
-                return
-            bars = _profile_bars(console)
-            bars.start()
+            bars = _profile_bars(own.console)
         if progress.device not in tasks:
             name = f"{progress.device} " if progress.device else ""
             tasks[progress.device] = bars.add_task("", device=name, stage="", left="")
@@ -80,24 +72,25 @@ def profile_bar() -> Iterator[OnProgress]:
             tasks[progress.device],
             completed=progress.done,
             total=progress.total,
-            description=progress.text,
+            description=printable(progress.text),
             stage=progress.stage,
             left=progress.left,
-            refresh=True,
         )
+        own.show("profiles", bars.get_renderable())
 
     def finish(device: str) -> None:
         if bars and device in tasks:
             bars.remove_task(tasks.pop(device))
-            bars.refresh()
-            if not tasks:
-                end()
+            if tasks:
+                own.show("profiles", bars.get_renderable())
+            else:
+                own.hide("profiles")
 
     def on_progress(progress: ProfilingProgress) -> None:
         with one_at_a_time:
             if progress.is_finished:
                 finish(progress.device)
-            elif console.is_terminal:
+            elif own.console.is_terminal:
                 draw(progress)
             else:
                 print_line(progress)
@@ -105,22 +98,25 @@ def profile_bar() -> Iterator[OnProgress]:
     try:
         yield on_progress
     finally:
-        end()
+        own.hide("profiles")
 
 
 def _profile_bars(console: Any) -> Bars:
     from rich.progress import BarColumn
     from rich.progress import Progress as Bars
+    from rich.table import Column
 
+    # Numbers are whole in any width: of a long text the end is left out, and the bar is short.
+    whole = Column(no_wrap=True)
+    rest = Column(no_wrap=True, overflow="ellipsis", ratio=1)
     columns = (
-        plain_column("{task.fields[device]}{task.fields[stage]:8}"),
-        BarColumn(),
-        plain_column("{task.percentage:>3.0f} %"),
-        plain_column("{task.fields[left]}"),
-        plain_column("{task.description}", style="dim"),
+        plain_column("{task.fields[device]}{task.fields[stage]:8}", table_column=whole),
+        BarColumn(bar_width=20),
+        plain_column("{task.percentage:>3.0f} %", table_column=whole),
+        plain_column("{task.fields[left]}", table_column=whole),
+        plain_column("{task.description}", style="dim", table_column=rest),
     )
-    # Drawn from the callback alone: a thread that draws would run into what is being timed.
-    return Bars(*columns, console=console, transient=True, auto_refresh=False)
+    return Bars(*columns, console=console, expand=True, auto_refresh=False)
 
 
 @contextmanager
@@ -137,7 +133,7 @@ def waiting() -> Iterator[Advance]:
     tasks: dict[str, Any] = {}
 
     def show() -> None:
-        if not bars.disable and _DRAWN.acquire(blocking=False):
+        if not bars.disable and DRAWN.acquire(blocking=False):
             bars.start()
 
     shown = Timer(SHOWN_AFTER_S, show)
@@ -158,4 +154,4 @@ def waiting() -> Iterator[Advance]:
         shown.join()
         if bars.live.is_started:
             bars.stop()
-            _DRAWN.release()
+            DRAWN.release()

@@ -145,7 +145,7 @@ def test_a_difference() -> None:
         2         0             0
 
         mean change -5.0 %, mean size 5.0 %; 1 of 4 cells moved by more than noise (3 % or more, marked *)
-        the constant went from 0.5000 to 0.6000
+        the constant went from 0.5000 to 0.6000 ms
 
         Largest moves
 

@@ -55,7 +55,8 @@ def _constant(diff: TableDiff) -> Iterator[RenderableType]:
     """What became of the constant that every network has; nothing where it is the same."""
     if diff.fixed_before == diff.fixed_after:
         return
-    yield Text(f"the constant went from {digits(diff.fixed_before)} to {digits(diff.fixed_after)}")
+    unit = diff.column.rpartition("_")[2].replace("pct", "%")
+    yield Text(f"the constant went from {digits(diff.fixed_before)} to {digits(diff.fixed_after)} {unit}")
 
 
 def _conditions(conditions: Sequence[tuple[str, str, str]]) -> RenderableType:
