@@ -9,9 +9,12 @@ from rich.text import Text
 
 from ponas_deploy.boards.book import Entry, book_path
 from ponas_deploy.boards.facts import BoardRecord
-from ponas_deploy.commands.reports.style import FAINT, WARN, table, titled
+from ponas_deploy.commands.reports.style import FAINT, WARN, ByWidth, table, titled
 from ponas_deploy.profiling.devices import Inventory, Runtime
 from ponas_deploy.tables.store import StoredTable
+
+_WIDE = 145
+"""Columns from which on each figure of a table has one of its own."""
 
 
 def devices_report(
@@ -36,7 +39,36 @@ def devices_report(
 
 
 def tables_report(title: str, tables: Mapping[str, Sequence[StoredTable]]) -> RenderableType:
-    """The latency tables of devices by their names: each name above what the table was made on."""
+    """The latency tables of devices by their names: what each was made on below it, or in columns."""
+    return ByWidth(_WIDE, _in_words(title, tables), _in_columns(title, tables))
+
+
+def _in_columns(title: str, tables: Mapping[str, Sequence[StoredTable]]) -> RenderableType:
+    rows = table(title, "Errors are of networks that had no part in making the table.")
+    for column in ("device", "table", "made"):
+        rows.add_column(column, overflow="fold")
+    for column in ("mean error", "worst", "tau", "noise floor"):
+        rows.add_column(column, justify="right", no_wrap=True)
+    rows.add_column("")
+    for device, stored in tables.items():
+        for place, one in enumerate(stored):
+            certificate = one.table.certificate
+            figures = (
+                (
+                    f"{certificate.mean_error_pct:.1f} %",
+                    f"{certificate.worst_error_pct:.1f} %",
+                    f"{certificate.kendall_tau:.2f}",
+                    f"{certificate.noise_floor_pct:.1f} %",
+                )
+                if certificate
+                else (Text("estimated" if one.table.estimated else "not known", style=WARN), "", "", "")
+            )
+            origin = "came with the package" if one.shipped else ""
+            rows.add_row("" if place else device, one.name, one.table.created[:10], *figures, origin)
+    return rows
+
+
+def _in_words(title: str, tables: Mapping[str, Sequence[StoredTable]]) -> RenderableType:
     rows = table(title)
     for column in ("device", "table"):
         rows.add_column(column, overflow="fold")
