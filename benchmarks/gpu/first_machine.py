@@ -11,7 +11,7 @@ from importlib.metadata import distributions
 from typing import Any
 
 from benchmarks.gpu.children import ROOT
-from benchmarks.gpu.first_task import StepError, Task
+from benchmarks.gpu.first_task import LateError, StepError, Task
 from benchmarks.gpu.networks import fastest_precision
 from ponas_deploy.backends._cuda import Cuda
 from ponas_deploy.machines.gpu import this_gpu
@@ -24,6 +24,7 @@ LATENCIES = ("60%", "80%", "100%", "50%", "70%")
 _OURS_S = 15.0
 _ENGINE_S = 90.0
 """To build an engine and time it in fresh processes: some budgets whole beat all of them begun."""
+_STOPPED = re.compile(r"\w+ stopped after ")
 _LEAST = re.compile(r"Ask for (\d+%) or more")
 _KINDS = ("cuda", "nvidia", "onnx", "openvino", "tensorrt", "torch", "numpy", "ponas")
 _ASKED = {
@@ -160,6 +161,8 @@ def tables(task: Task) -> None:
         asked = ("--configs", config, "--resolution", str(task.resolution))
         command = (*PYTHON_M, "benchmarks.gpu.profile", *out, *asked)
         [result] = task.run_json(name, command, task.left_s)["results"]
+        if result["errors"] and all(_STOPPED.match(error) for error in result["errors"]):
+            raise LateError(f"{name}: {result['errors'][-1]}")
         return {"result": result, **({"error": result["errors"][-1]} if result["errors"] else {})}
 
     rows = task.each(names, certified)

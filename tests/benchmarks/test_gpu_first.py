@@ -10,14 +10,17 @@ import json
 import os
 import subprocess
 import sys
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from benchmarks.gpu import first
+from benchmarks.gpu import first, first_machine
 from benchmarks.gpu.children import run_child
+from benchmarks.gpu.first_task import StepError, Task
 
 ROOT = Path(__file__).resolve().parents[2]
 ON_TIME = ("stopped after", "no time was left", "there was no time")
@@ -55,23 +58,21 @@ def result(out: Path, step: str) -> dict[str, Any]:
 def test_a_step_that_crashes_or_hangs_costs_itself_and_is_gone_on_with(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("STAND_IN_MISHAP", "cuda:hang,layers:crash")
-    asked = ("--steps", "cuda,layers,clocks", "--minutes", "1")
-    rows, done = run(out, *asked)
+    monkeypatch.setenv("STAND_IN_MISHAP", "cuda:hang,capture:crash")
+    rows, done = run(out, "--steps", "cuda,capture,layers", "--minutes", "1.2")
     assert (rows["cuda"]["state"], rows["cuda"]["reason"][:13]) == ("failed", "stopped after")
-    assert (rows["layers"]["state"], rows["layers"]["reason"][:16]) == ("failed", "ended by SIGKILL")
-    assert rows["clocks"]["state"] == "done"
+    assert (rows["capture"]["state"], rows["capture"]["reason"][:16]) == ("failed", "ended by SIGKILL")
+    assert rows["layers"]["state"] == "done"
     assert "15 other machines" in done.stdout
     assert "unlike GPUs" in json.loads((out / "summary.json").read_text())["not_run"]["15 other machines"]
-    before = rows["clocks"]
+    before = rows["layers"]
     monkeypatch.delenv("STAND_IN_MISHAP")
-    rows, done = run(out, *asked)
-    assert [rows[name]["state"] for name in ("cuda", "layers", "clocks")] == ["done"] * 3
-    assert rows["clocks"] == before, "what is done is not run again"
-    assert "08-clocks: " not in done.stdout
+    rows, done = run(out, "--steps", "cuda,layers", "--minutes", "1.2")
+    assert [rows[name]["state"] for name in ("cuda", "layers", "capture")] == ["done", "done", "failed"]
+    assert rows["layers"] == before, "what is done is not run again"
+    assert "06-layers: " not in done.stdout
     assert result(out, "cuda")["gpu"] == "NVIDIA Stand-in"
     assert {row["key"] for row in result(out, "layers")["rows"]} == {"fp16", "int8"}
-    assert {row["sm_mhz"] for row in result(out, "clocks")["rows"]} == {1000}
 
 
 STEPS = """
@@ -84,7 +85,7 @@ out, kept = Path(sys.argv[1]), {}
 for function, seconds in (
     (first_timing.linearity, 300), (first_timing.against_trtexec, 300), (first_timing.onnxruntime, 300),
     (first_engines.capture, 1.5), (first_engines.numbers, 300), (first_engines.memory, 300),
-    (first_engines.builds, 300), (first_engines.rebuilt, 300),
+    (first_engines.builds, 300), (first_engines.rebuilt, 300), (first_timing.clocks, 1.5),
 ):
     name = function.__name__
     (out / name).mkdir(parents=True)
@@ -100,6 +101,7 @@ def test_what_the_steps_find(out: Path) -> None:
     done = subprocess.run([sys.executable, "-c", STEPS, str(out)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     kept = json.loads(done.stdout.splitlines()[-1])
+    assert {row["sm_mhz"] for row in kept.pop("clocks")["rows"]} == {1000}
     rows = {name: {row["key"]: row for row in result["rows"]} for name, result in kept.items()}
     assert not [row for found in rows.values() for row in found.values() if "error" in row]
     for name in ("block", "network"):
@@ -160,6 +162,52 @@ def test_results_of_another_device_or_of_something_else_are_refused(out: Path) -
     )
     assert done.returncode == 2
     assert "no step is called what: there are record, cuda, tests" in done.stderr
+
+
+def task(folder: Path, seconds: float) -> Task:
+    return Task(folder, folder, seconds, 32, started=time.monotonic())
+
+
+def test_what_time_stopped_is_unfinished_and_tried_again(tmp_path: Path) -> None:
+    sleeps = (sys.executable, "-c", "import time; time.sleep(60)")
+    asked = list[str]()
+
+    def ran(key: str) -> dict[str, Any]:
+        asked.append(key)
+        if key == "fails":
+            raise StepError("it is broken")
+        return {"said": first_task.run(key, sleeps, 0.2) if key == "slow" else "ready"}
+
+    first_task = task(tmp_path, 60)
+    rows = first_task.each(("slow", "quick", "fails"), ran)
+    assert rows == [{"key": "quick", "said": "ready"}, {"key": "fails", "error": "it is broken"}]
+    assert first_task.kept["unfinished"].startswith("2 of 3 in 60 s; the same command goes on; slow stopped")
+    asked.clear()
+    task(tmp_path, 60).each(("slow", "quick", "fails"), ran)
+    assert asked == ["slow", "fails"]
+
+
+PRINTS_IMPOSSIBLE = """
+import json, sys
+if sys.argv[-1] == "50%":
+    sys.exit("error: no architecture meets 50 % of it: the fastest one takes 0.6 ms. Ask for 57% or more.")
+print(json.dumps({"budget": sys.argv[-1]}))
+"""
+
+
+def test_of_a_budget_that_is_impossible_the_least_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(first_machine, "PONAS", (sys.executable, "-c", PRINTS_IMPOSSIBLE))
+    asked = partial(first_machine._specialized, task(tmp_path, 60), "engine")
+    assert asked(("--latency", "50%"), 60.0) == {"budget": "57%"}
+    assert asked(("--latency", "60%"), 60.0) == {"budget": "60%"}
+    monkeypatch.setattr(first_machine, "PONAS", (sys.executable, "-c", "import sys; sys.exit('broken')"))
+    with pytest.raises(StepError, match="engine ended with 1: broken"):
+        asked(("--latency", "60%"), 60.0)
+    monkeypatch.setattr(first_machine, "PONAS", (sys.executable, "-c", "print('Traceback')"))
+    with pytest.raises(StepError, match="engine printed no JSON"):
+        asked(("--latency", "60%"), 60.0)
 
 
 def test_nothing_that_a_child_started_outlives_it(tmp_path: Path) -> None:
