@@ -315,21 +315,15 @@ def missed(budget: Budget, attempts: Sequence[Attempt]) -> BudgetError:
     asked, fastest = budget.latency_ms or 0.0, min(attempts, key=lambda attempt: attempt.measured_ms)
     least = fastest.measured_ms
     timing, made_at = fastest.timing, fastest.conditions
+    wanted, found, advice = LATENCY.shown(asked), LATENCY.shown(least, up=True), "that or more"
     if timing and timing.back_to_back:
         images = 1e3 * made_at.batch * made_at.streams
-        text = (
-            f"no engine met {images / asked:.4g} images/s in {len(attempts)} tries: the fastest one measured"
-            f" {images / least:.4g}. Ask for that or less, or profile again."
-        )
-        return BudgetError(text, LATENCY.name, asked, least)
-    text = (
-        f"no engine met {LATENCY.shown(asked)} in {len(attempts)} tries: the fastest one measured"
-        f" {LATENCY.shown(least, up=True)}."
-    )
+        wanted, found, advice = f"{images / asked:.4g} images/s", f"{images / least:.4g}", "that or less"
+    text = f"no engine met {wanted} in {len(attempts)} tries: the fastest one measured {found}."
     if fastest.verdict == CANNOT_BE_TOLD:
         why = why_not_told(least, asked, fastest.noise_pct, fastest.conditions.device)
         return BudgetError(f"{text} {why}", LATENCY.name, asked, least, cannot_be_told=True)
-    return BudgetError(f"{text} Ask for that or more, or profile again.", LATENCY.name, asked, least)
+    return BudgetError(f"{text} Ask for {advice}, or profile again.", LATENCY.name, asked, least)
 
 
 def _missed_checked(attempts: Sequence[Attempt]) -> BudgetError | None:

@@ -257,9 +257,9 @@ def _take(timed: Timed) -> Taken:
         model = timed.reference.read_bytes() if timed.reference else b""
         beside = reference_session(model, name, settings, open_sessions)
         probe = probe_for(name, settings.threads * settings.streams, core)
-        before = reference_runs(beside, session, name, settings, core)
         # Of several streams that begin together, single inferences would show how they begin.
         in_a_row = _in_a_row(session) if timed.back_to_back or settings.streams > 1 else 1
+        before = reference_runs(beside, session, name, settings, core, in_a_row)
         clock_before = read_gpu_clock() if on_gpu else None
         runs = single_runs(
             session, timed.seconds, probe, in_a_row=in_a_row, clock_mhz=_clock_of(backend, session)
@@ -270,7 +270,7 @@ def _take(timed: Timed) -> Taken:
         seen = readings(probe)()
         if len(runs) < seen.kept:  # those that were shared are not among them
             seen = replace(seen, contended=0)
-        after = reference_runs(beside, session, name, settings, core)
+        after = reference_runs(beside, session, name, settings, core, in_a_row)
         energy = _energy_of(session, counter, idle_w) if counter else None
     no_energy = ""
     if timed.energy and energy is None:
@@ -329,17 +329,22 @@ def reference_session(
 
 
 def reference_runs(
-    beside: Session | None, engine: Session, backend: str, settings: RunSettings, core_ns: float
+    beside: Session | None,
+    engine: Session,
+    backend: str,
+    settings: RunSettings,
+    core_ns: float,
+    engine_in_a_row: int = 1,
 ) -> list[int]:
-    """Nanoseconds of the reference network, of as many inferences in a row as take as long as the engine.
+    """Nanoseconds of the reference network, of as many inferences in a row as take as long as the engine's.
 
-    A shorter sample would fit between the turns that other processes get on the core, and show nothing of
-    what they cost the engine. None without `beside`. By a probe of its own: what it waits for a shared core
-    is not taken from the engine.
+    A sample of the engine is of `engine_in_a_row` inferences. A shorter one would fit between the turns that
+    other processes get on the core, and show nothing of what they cost the engine. None without `beside`. By
+    a probe of its own: what it waits for a shared core is not taken from the engine.
     """
     if beside is None:
         return []
     engine_ns, own_ns = (min(one.time_ns(1) for _ in range(3)) for one in (engine, beside))
-    in_a_row = max(1, round(min(engine_ns, REFERENCE_MOST_NS) / own_ns))
+    in_a_row = max(1, round(min(engine_ns * engine_in_a_row, REFERENCE_MOST_NS) / own_ns))
     probe = probe_for(backend, settings.threads * settings.streams, core_ns)
     return single_runs(beside, REFERENCE_S, probe, in_a_row=in_a_row, least=REFERENCE_RUNS)

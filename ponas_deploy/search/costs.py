@@ -1,164 +1,38 @@
-"""The costs of a network that a budget can limit, one row each: latency, MACs, parameters, bytes.
+"""The costs of a network that a budget can limit, one row each: latency, MACs, parameters, bytes, memory.
 
-A further cost that adds up over layers (energy, memory) is one more `CostColumn` in `COSTS`. Everything else
-follows from the row: its budget, its option of `ponas specialize`, both searches, the manifest of an engine,
-the rows of reports and the JSON. Loads nothing heavy: the command line makes its options from these rows
-when it starts.
+A further cost that adds up over layers (energy) is one more `CostColumn` in `COSTS`, with a source of its
+numbers (`cost_sources.py`). Everything else follows from the row: its budget, its option of `ponas
+specialize`, both searches, the manifest of an engine, the rows of reports and the JSON. Loads nothing heavy:
+the command line makes its options from these rows when it starts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, make_dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, make_dataclass
 from functools import cache
 from math import ceil, floor, inf, log10
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from ponas_deploy.errors import PonasError, TableMismatchError, UnknownNameError
+from ponas_deploy.errors import PonasError, UnknownNameError
+from ponas_deploy.search.cost_sources import (
+    CostSource,
+    Counted,
+    Measured,
+    PeakMemory,
+    bytes_counter,
+    macs_counter,
+    params_counter,
+)
 from ponas_deploy.search.notation import COUNTS, LATENCIES, RATES, SIZES, THROUGHPUTS, Limit, Notation
 
 if TYPE_CHECKING:
-    from ponas_deploy.tables.grid import Grid
-    from ponas_deploy.tables.latency import LatencyTable
     from searchspace.architecture import Architecture
-    from searchspace.cost import Count
-    from searchspace.space import Space
 
 T = TypeVar("T")
 Document = TypeVar("Document")
 Amount: TypeAlias = float | str | Limit
 """A limit: a number in the unit of its column, or a text such as `60%`, `850us` or `5.1M`."""
-
-
-class CostSource(Protocol):
-    """Where the numbers of a cost come from."""
-
-    def cells(self, latency: LatencyTable, space: Space | None) -> Grid | None:
-        """The cost of every candidate and of what all networks share, in the order of the latency table.
-
-        None where it takes a space and none is known; TableMismatchError for a space of other layers.
-        """
-        ...
-
-    def counted(self, space: Space) -> Grid | None:
-        """The cost of every candidate of a space and of what its networks share; None where it is
-        measured."""
-        ...
-
-    def network(self, architecture: Architecture) -> float | None:
-        """The cost of a whole network; None where only a measurement tells."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """A cost that is measured on a device: the latency table's own cells."""
-
-    def cells(self, latency: LatencyTable, space: Space | None) -> Grid | None:
-        """The latency table as it is."""
-        return latency.grid
-
-    def counted(self, space: Space) -> Grid | None:
-        """Nothing: it is measured."""
-        return None
-
-    def network(self, architecture: Architecture) -> float | None:
-        """Nothing: a predicted latency is the table's, a measured one the clock's."""
-        return None
-
-
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """A cost that a function tells from the operations of a block and the shape of its input.
-
-    `counter` loads that function.
-    """
-
-    counter: Callable[[], Count]
-
-    def cells(self, latency: LatencyTable, space: Space | None) -> Grid | None:
-        """Counted over the space."""
-        from ponas_deploy.tables.grid import SpaceKey
-
-        if space is None:
-            return None
-        if latency.space and latency.space.fingerprint != SpaceKey.of(space).fingerprint:
-            raise TableMismatchError(
-                f"the latency table is of space '{latency.space.name}', not '{space.name}'."
-            )
-        return self.counted(space).aligned_to(latency.grid, f"space '{space.name}'", "the latency table")
-
-    def counted(self, space: Space) -> Grid:
-        """Counted over the space, in its order."""
-        from ponas_deploy.tables.grid import Grid
-        from searchspace.cost import cost_table
-
-        fixed, rows = cost_table(self.counter(), space)
-        return Grid.over(space, rows, fixed)
-
-    def network(self, architecture: Architecture) -> float | None:
-        """Counted over the network."""
-        from searchspace.cost import network_cost
-
-        return network_cost(self.counter(), architecture)
-
-
-@dataclass(frozen=True, slots=True)
-class PeakMemory:
-    """What the weights and the activations of a network take, as a bound that adds up over layers.
-
-    The weights are counted in the precision of the latency table, four bytes each where it is not known. The
-    largest activations that any network of the space holds at once, at the batch of the table, count for all
-    of them: the largest does not add up, and its bound keeps the limit. What a runtime takes besides, and how
-    often it holds the weights, is measured on engines.
-    """
-
-    def cells(self, latency: LatencyTable, space: Space | None) -> Grid | None:
-        """The weights of every candidate; the activations with what all networks share."""
-        from ponas_deploy.tables.spaces import space_of
-
-        known = space or space_of(latency)
-        weights = Counted(_bytes).cells(latency, known)
-        if weights is None or known is None:
-            return None
-        from searchspace.activations import most_of_space
-
-        conditions = latency.conditions
-        share = _SHARE_OF_FLOAT32.get(conditions.precision, 1.0) if conditions else 1.0
-        batch = conditions.batch if conditions else 1
-        fixed = share * weights.fixed + _FLOAT32_BYTES * batch * most_of_space(known)
-        values = tuple(tuple(share * value for value in row) for row in weights.values)
-        return replace(weights, values=values, fixed=fixed)
-
-    def counted(self, space: Space) -> Grid | None:
-        """Nothing: it takes a batch and a precision."""
-        return None
-
-    def network(self, architecture: Architecture) -> float | None:
-        """Nothing: the same."""
-        return None
-
-
-_FLOAT32_BYTES = 4
-_SHARE_OF_FLOAT32 = {"fp16": 0.5, "bf16": 0.5, "int8": 0.25}
-
-
-def _macs() -> Count:
-    from searchspace.cost import count_macs
-
-    return count_macs
-
-
-def _params() -> Count:
-    from searchspace.ops import count_params
-
-    return count_params
-
-
-def _bytes() -> Count:
-    from searchspace.cost import count_bytes
-
-    return count_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +96,7 @@ LATENCY = CostColumn(
 MACS = CostColumn(
     "macs",
     "M MACs",
-    Counted(_macs),
+    Counted(macs_counter),
     "--flops",
     "COUNT",
     COUNTS,
@@ -234,7 +108,7 @@ MACS = CostColumn(
 PARAMS = CostColumn(
     "params",
     "M parameters",
-    Counted(_params),
+    Counted(params_counter),
     "--params",
     "COUNT",
     COUNTS,
@@ -246,7 +120,7 @@ PARAMS = CostColumn(
 BYTES = CostColumn(
     "bytes",
     "MB",
-    Counted(_bytes),
+    Counted(bytes_counter),
     "--size",
     "SIZE",
     SIZES,

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from ponas_deploy.backends import RunSettings
-from ponas_deploy.backends.onnxruntime import OnnxRuntimeBackend
+from ponas_deploy.backends.fake import FakeBackend
 from ponas_deploy.engines.building import build_apart
 from ponas_deploy.engines.timing import time_engine
 from ponas_deploy.errors import BackendError, PonasError
@@ -85,7 +85,7 @@ def test_other_errors_stay_what_they_are_and_a_bug_shows_itself(
 def test_images_go_along(model: Path, happens: pytest.MonkeyPatch) -> None:
     images = np.ones((2, 3, 8, 8), np.float32)
     with pytest.raises(BackendError, match="takes no images for INT8 scales"):
-        calibrated(OnnxRuntimeBackend(), images)
+        calibrated(FakeBackend(), images)
     happens.setenv("FAULT", "none")
     with pytest.raises(BackendError, match=r"\(2, 3, 8, 8\) float32 came, 384\.0 in sum"):
         build_apart(model, HERE, images, None)

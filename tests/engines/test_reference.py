@@ -134,8 +134,11 @@ def test_an_older_manifest_has_no_reference(tiny: Space, tmp_path: Path) -> None
     assert verification_document(found).machine_factor is None
 
 
-@pytest.mark.parametrize(("engine_ns", "in_a_row"), [(8_200_000, 8), (400_000, 1), (900_000_000, 20)])
-def test_its_samples_are_as_long_as_the_engines(engine_ns: int, in_a_row: int) -> None:
+@pytest.mark.parametrize(
+    ("engine_ns", "engine_in_a_row", "in_a_row"),
+    [(8_200_000, 1, 8), (400_000, 1, 1), (900_000_000, 1, 20), (400_000, 30, 12), (400_000, 200, 20)],
+)
+def test_its_samples_are_as_long_as_the_engines(engine_ns: int, engine_in_a_row: int, in_a_row: int) -> None:
     """A shorter one fits between the turns that other processes get on the core: it would tell nothing."""
 
     class Steady:
@@ -147,7 +150,8 @@ def test_its_samples_are_as_long_as_the_engines(engine_ns: int, in_a_row: int) -
             return self.ns * runs
 
     own = Steady(1_000_000)
-    runs = engine_process.reference_runs(own, Steady(engine_ns), "onnxruntime", RunSettings(), 0.0)  # type: ignore[arg-type]
+    given = Steady(engine_ns), "onnxruntime", RunSettings(), 0.0, engine_in_a_row
+    runs = engine_process.reference_runs(own, *given)  # type: ignore[arg-type]
     assert own.asked == {1, in_a_row}
     assert set(runs) == {1_000_000}
     assert engine_process.reference_runs(None, own, "onnxruntime", RunSettings(), 0.0) == []  # type: ignore[arg-type]

@@ -99,6 +99,21 @@ def test_a_throughput_that_no_engine_keeps_is_refused_in_images_a_second(
         meet_budget(asking(tiny, tmp_path, rate), tmp_path / "engine")
 
 
+def test_in_noise_it_is_said_that_a_throughput_cannot_be_told(
+    tiny: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def noisy(*given: object, **more: object) -> EngineTiming:
+        (values, _) = spread([1.3])(*given).processes_ns  # type: ignore[arg-type]
+        return EngineTiming((values, tuple(2 * value for value in values)), back_to_back=True)
+
+    monkeypatch.setattr("ponas_deploy.engines.search.time_engine", noisy)
+    monkeypatch.setattr("ponas_deploy.engines.search.sleep", lambda seconds: None)
+    rate = 1e3 / middle_ms(tiny)
+    with pytest.raises(BudgetError, match=r"no engine met .* images/s in .*cannot be told: two tim") as error:
+        meet_budget(asking(tiny, tmp_path, rate), tmp_path / "engine")
+    assert error.value.cannot_be_told
+
+
 def test_the_command_chooses_by_throughput_and_deploys_no_percentile_of_it(
     tiny: Space, tmp_path: Path
 ) -> None:
