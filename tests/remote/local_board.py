@@ -23,13 +23,17 @@ STEPS = "ponas_deploy/remote/steps.py"
 
 def archive_with_steps(source: bytes | None = None) -> bytes:
     """What is sent to a board, with other steps in the place of ours: those of tests, or of this source."""
+    return archive_with(STEPS, source or (Path(__file__).parent / "board_steps.py").read_bytes())
+
+
+def archive_with(name: str, source: bytes) -> bytes:
+    """What is sent to a board, with this source in the place of a file of ours."""
     made = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(pack())) as ours, zipfile.ZipFile(made, "w") as archive:
         for entry in ours.infolist():
-            if entry.filename != STEPS:
+            if entry.filename != name:
                 archive.writestr(entry, ours.read(entry))
-        written = source or (Path(__file__).parent / "board_steps.py").read_bytes()
-        archive.writestr(zipfile.ZipInfo(STEPS), written)
+        archive.writestr(zipfile.ZipInfo(name), source)
     return made.getvalue()
 
 

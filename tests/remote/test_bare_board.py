@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from local_board import archive_with
 from onnx.reference import ReferenceEvaluator
 
 from ponas_deploy.backends import RunSettings
@@ -32,6 +33,7 @@ from searchspace.weights import random_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 STAND_INS = ROOT / "tests" / "backends"
+GPU = "ponas_deploy/machines/gpu.py"
 HERE = Entry("here", Board(command=(), python=sys.executable))
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="boards run Linux")
@@ -51,6 +53,9 @@ BLOCKED = """
     import numpy as np
     from ponas_deploy.backends import RunSettings, get_backend
     from ponas_deploy.errors import BackendError
+
+    from ponas_deploy.machines import gpu
+    gpu.first_gpu = lambda: gpu.DriverGpu("Orin (nvgpu)", cuda="12.6")
 
     def images_of(precision):
         return np.load("images.npy"), Path(precision + ".onnx").read_bytes(), RunSettings(precision)
@@ -196,7 +201,11 @@ def test_trtexec_loads_saves_and_opens_there(
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BoardPlace]:
-    """A process of this machine as a board, with a home of its own."""
+    """A process of this machine as a board, with a home of its own and a GPU that its driver names."""
+    source = (ROOT / GPU).read_text(encoding="utf-8")
+    source += '\n\ndef first_gpu() -> DriverGpu:\n    return DriverGpu("Orin (nvgpu)", cuda="12.6")\n'
+    archive = archive_with(GPU, source.encode())
+    monkeypatch.setattr("ponas_deploy.remote.job.pack", lambda: archive)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     with place_on(HERE, "test") as place:
@@ -243,8 +252,8 @@ def test_int8_scales_come_from_images_here(model: bytes) -> None:
     shown = np.random.default_rng(1).standard_normal((2, 3, 32, 32)).astype(np.float32)
     job: Any = NoJob()
     place = BoardPlace("board", job, lambda: job, lambda: None)
-    with pytest.raises(BackendError, match="onnxruntime: takes no images for INT8 scales"):
-        place.backend("onnxruntime").calibrate(shown)
+    with pytest.raises(BackendError, match="benchmark_app: takes no images for INT8 scales"):
+        place.backend("benchmark_app").calibrate(shown)
     backend = place.backend("tensorrt")
     backend.calibrate(shown)
     other = prepared_for_board("tensorrt", model, "int8", Calibration(shown))

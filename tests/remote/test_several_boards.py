@@ -193,7 +193,14 @@ class Planted:
         self.timed = dict[str, list[Path]]()
 
     def __call__(
-        self, engine: Path, backend: str, settings: RunSettings, core_ns: float = 0.0, *, place: BoardPlace
+        self,
+        engine: Path,
+        backend: str,
+        settings: RunSettings,
+        core_ns: float = 0.0,
+        *,
+        place: BoardPlace,
+        **asked: object,
     ) -> EngineTiming:
         assert engine.exists()
         assert place.files_of(engine)[0][0] == engine.name
