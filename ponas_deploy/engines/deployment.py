@@ -181,7 +181,7 @@ def prepared(wanted: Wanted, target: Target, place: Place | None) -> Task:
     if (throughput or target.streams > 1) and asked.percentile != 50:
         raise PonasError("a percentile is of single inferences: not with --throughput or --streams.")
     limits_there = budget_of(wanted.limits, tables, each)
-    if text := binds_nothing([stored.table.grid for stored in tables], limits_there.latency_ms):
+    if text := binds_nothing([stored.table.grid for stored in tables], limits_there.latency_ms, throughput):
         asked.on_note(text)
     first, *further = each
     return Task(

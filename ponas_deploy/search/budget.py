@@ -52,11 +52,19 @@ class Budget(Mapping[str, float]):
         return tuple(cost_column(name).shown(limit) for name, limit in self.limits)
 
 
-def binds_nothing(grids: Sequence[Grid], budget_ms: float | None) -> str:
-    """A sentence for a latency budget that every network of all the tables meets; empty for another one."""
+def binds_nothing(grids: Sequence[Grid], budget_ms: float | None, throughput: float | None = None) -> str:
+    """A sentence for a latency budget that every network of all the tables meets; empty for another one.
+
+    Where it follows from a `throughput`, in images a second, the sentence is about that.
+    """
     slowest_ms = max(grid.extremes[1] for grid in grids)
     if budget_ms is None or slowest_ms > budget_ms:
         return ""
+    if throughput:
+        return (
+            f"every network keeps {throughput:.4g} images/s by the tables; the slowest keeps"
+            f" {throughput * budget_ms / slowest_ms:.4g}: ask for more, or for a larger resolution"
+        )
     return (
         f"every network meets {budget_ms:.4g} ms; the slowest takes {slowest_ms:.3g} ms: ask for less, or"
         " for a larger resolution"

@@ -20,6 +20,7 @@ from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.errors import BudgetError, PonasError
 from ponas_deploy.files.documents import encoded
+from ponas_deploy.search.budget import binds_nothing
 from ponas_deploy.search.costs import limits_of
 from ponas_deploy.search.sides import budget_from
 from rendered import shown
@@ -63,6 +64,18 @@ def test_a_throughput_is_a_latency_of_a_batch_on_every_stream(tiny: Space, tmp_p
         limits_of({"throughput": -1.0})
     with pytest.raises(PonasError, match="limited twice"):
         limits_of({"throughput": 5, "latency": "3ms"})
+
+
+def test_a_throughput_that_every_network_keeps_is_said_in_images_a_second(
+    tiny: Space, tmp_path: Path
+) -> None:
+    grid = task(tiny, tmp_path, 1.0).tables[0].table.grid
+    slowest = 1e3 / grid.extremes[1]
+    assert binds_nothing([grid], 1e3 / 5, 5.0) == (
+        f"every network keeps 5 images/s by the tables; the slowest keeps {slowest:.4g}: ask for more, or"
+        " for a larger resolution"
+    )
+    assert binds_nothing([grid], 1e3 / (1.1 * slowest), 1.1 * slowest) == ""
 
 
 def test_an_engine_is_measured_to_keep_a_throughput(
