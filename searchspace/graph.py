@@ -14,7 +14,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from searchspace.architecture import Architecture
+from searchspace.architecture import Architecture, layer_prefix
+from searchspace.mixed import is_int8, said_of
 from searchspace.ops import (
     BATCH_NORM_EPS,
     Activation,
@@ -45,11 +46,13 @@ def network_model(
 ) -> onnx.ModelProto:
     """The whole network: images (N, 3, resolution, resolution) in, logits (N, classes) out.
 
-    `metadata` becomes the model's `metadata_props`.
+    `metadata` becomes the model's `metadata_props`; a network of a mixed space says its precisions there.
     """
-    shape = architecture.space.input_shape
-    made = model(architecture.parts(), shape, weights, batch, f"{architecture.space.name}-network")
-    helper.set_model_props(made, dict(metadata or {}))
+    space = architecture.space
+    made = model(architecture.parts(), space.input_shape, weights, batch, f"{space.name}-network")
+    chosen = zip(space.layers, architecture.choices, strict=True)
+    on_integers = [layer_prefix(layer) for layer, label in chosen if is_int8(label)]
+    helper.set_model_props(made, {**(metadata or {}), **said_of(space.name, on_integers)})
     return made
 
 

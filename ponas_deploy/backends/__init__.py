@@ -4,6 +4,8 @@ from ponas_deploy.backends.fake import FakeBackend
 from ponas_deploy.backends.progress import BuildProgress, OnBuildProgress
 from ponas_deploy.backends.protocol import (
     INT8,
+    MIXED,
+    QUANTISED,
     Backend,
     Calibrated,
     ReportsProgress,
@@ -15,6 +17,8 @@ from ponas_deploy.backends.registry import get_backend, known_backends
 
 __all__ = [
     "INT8",
+    "MIXED",
+    "QUANTISED",
     "Backend",
     "BuildProgress",
     "Calibrated",

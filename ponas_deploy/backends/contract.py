@@ -21,6 +21,7 @@ from ponas_deploy.backends.protocol import Backend, RunSettings, StartsProcesses
 from ponas_deploy.errors import BackendError, PonasError, UnknownNameError
 from searchspace.blocks import mbconv
 from searchspace.graph import model as graph_of
+from searchspace.mixed import said_of
 from searchspace.ops import Conv, GlobalPool, Linear
 from searchspace.weights import random_block
 
@@ -212,10 +213,13 @@ def _model() -> bytes:
             Linear("classifier", 32, _CLASSES),
         ),
     }
+    from onnx.helper import set_model_props
+
     weights = {
         key: value for name, ops in parts.items() for key, value in random_block(ops, name, seed=0).items()
     }
     made = graph_of(parts.items(), _SHAPE[1:], weights, _SHAPE[0], "contract")
+    set_model_props(made, said_of("contract-mixed", ["2"]))
     return bytes(made.SerializeToString())
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ponas_deploy.backends.onnx_calibration import INT8_SCALES, Calibration
 from ponas_deploy.backends.onnx_prepared import quantised
 from ponas_deploy.backends.onnx_quantised import IntegerForm, form_for
-from ponas_deploy.backends.protocol import INT8
+from ponas_deploy.backends.protocol import QUANTISED
 from ponas_deploy.machines.machine import instruction_sets
 
 INT8_FORM = "int8_form"
@@ -25,9 +25,9 @@ class CpuScales:
 
     def applied(self, model: bytes, precision: str) -> bytes:
         """The model as the runtime is given it; see `onnx_prepared.quantised`."""
-        if precision != INT8:
+        if precision not in QUANTISED:
             return model
-        return quantised(self.backend, model, self.calibration, self.form)
+        return quantised(self.backend, model, self.calibration, self.form, precision)
 
     def environment(self) -> tuple[tuple[str, str], ...]:
         """What is recorded of INT8."""

@@ -181,16 +181,17 @@ def weighted_nodes(backend: str, proto: Any, layers: Collection[str] | None = No
     if layers is None:
         return found
     for name in layers:
-        if not any(_is_in(node.name, name) for node in found):
+        if not any(is_in_layer(node.name, name) for node in found):
             raise BackendError(
                 backend,
                 f"'{name}' is no layer that can be quantised: known are"
                 f" {', '.join(node.name for node in found)}.",
             )
-    return tuple(node for node in found if any(_is_in(node.name, name) for name in layers))
+    return tuple(node for node in found if any(is_in_layer(node.name, name) for name in layers))
 
 
-def _is_in(node: str, layer: str) -> bool:
+def is_in_layer(node: str, layer: str) -> bool:
+    """Whether a node, by its name, is of a layer, or is it."""
     return node == layer or node.startswith(f"{layer}.")
 
 

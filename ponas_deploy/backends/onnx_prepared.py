@@ -9,9 +9,15 @@ from __future__ import annotations
 
 from ponas_deploy.backends.onnx_calibration import Calibration, largest_magnitudes, value_ranges
 from ponas_deploy.backends.onnx_interface import read_interface, with_metadata
-from ponas_deploy.backends.onnx_precision import to_fp16, to_int8
+from ponas_deploy.backends.onnx_precision import (
+    is_in_layer,
+    read_model,
+    to_fp16,
+    to_int8,
+    weighted_nodes,
+)
 from ponas_deploy.backends.onnx_quantised import IntegerForm, to_integers, values_to_quantise
-from ponas_deploy.backends.protocol import INT8
+from ponas_deploy.backends.protocol import INT8, MIXED, QUANTISED
 from ponas_deploy.errors import BackendError
 
 _FP16 = "fp16"
@@ -32,15 +38,37 @@ def prepared(backend: str, model: bytes, precision: str, calibration: Calibratio
     return to_int8(backend, model, largest)
 
 
-def quantised(backend: str, model: bytes, calibration: Calibration, form: IntegerForm) -> bytes:
+def quantised(
+    backend: str, model: bytes, calibration: Calibration, form: IntegerForm, precision: str = INT8
+) -> bytes:
     """The model in INT8 for a runtime on a CPU, which says so of itself; as it is where it was prepared.
 
-    BackendError where it is no ONNX, or was prepared for another precision.
+    In mixed precision only those layers that it names. BackendError where it is no ONNX, was prepared for
+    another precision, or names no layers for a mixed one.
     """
-    if _is_prepared(backend, model, INT8):
+    if _is_prepared(backend, model, precision):
         return model
-    ranges = value_ranges(backend, model, calibration, values_to_quantise(backend, model))
-    return with_metadata(to_integers(backend, model, ranges, form), PREPARED_FOR, INT8)
+    layers = _named_layers(backend, model) if precision == MIXED else None
+    ranges = value_ranges(backend, model, calibration, values_to_quantise(backend, model, layers))
+    return with_metadata(to_integers(backend, model, ranges, form, layers), PREPARED_FOR, precision)
+
+
+def _named_layers(backend: str, model: bytes) -> tuple[str, ...]:
+    """The layers in INT8 by what a model says of itself, without those where nothing can be quantised.
+
+    At a small resolution the last layers of a network see a single pixel, which stays in floats.
+    """
+    from searchspace.mixed import INT8_LAYERS
+
+    named = read_interface(backend, model).metadata.get(INT8_LAYERS)
+    if named is None:
+        raise BackendError(
+            backend,
+            "the model does not say which of its layers are in int8: mixed precision is for networks of this"
+            " project's spaces; ask for int8 or fp32.",
+        )
+    can = [node.name for node in weighted_nodes(backend, read_model(backend, model))]
+    return tuple(layer for layer in named.split() if any(is_in_layer(node, layer) for node in can))
 
 
 def prepared_for_board(
@@ -55,7 +83,7 @@ def prepared_for_board(
     `form` is that of the board's processor where the runtime runs on that, None for a strongly typed runtime.
     """
     if form is not None:
-        return quantised(backend, model, calibration, form) if precision == INT8 else model
+        return quantised(backend, model, calibration, form, precision) if precision in QUANTISED else model
     made = prepared(backend, model, precision, calibration)
     return model if made is model else with_metadata(made, PREPARED_FOR, precision)
 

@@ -32,7 +32,7 @@ from ponas_deploy.backends.onnxruntime_sessions import (
     session_options,
     translated,
 )
-from ponas_deploy.backends.protocol import INT8, RunSettings
+from ponas_deploy.backends.protocol import INT8, MIXED, RunSettings
 from ponas_deploy.errors import BackendError
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ class OnnxRuntimeBackend:
         self._scales = CpuScales(_NAME, Calibration(images))
 
     def precisions(self) -> tuple[str, ...]:
-        """fp32 and int8: half precision here inserts casts, which tests numerics, not speed."""
-        return ("fp32", INT8)
+        """fp32, int8 and both: half precision here inserts casts, which tests numerics, not speed."""
+        return ("fp32", INT8, MIXED)
 
     def environment(self) -> tuple[tuple[str, str], ...]:
         """Version and settings that a latency depends on."""

@@ -29,7 +29,7 @@ from ponas_deploy.backends._buffers import (
 )
 from ponas_deploy.backends.cpu_scales import CpuScales
 from ponas_deploy.backends.onnx_calibration import Calibration
-from ponas_deploy.backends.protocol import INT8, RunSettings
+from ponas_deploy.backends.protocol import INT8, MIXED, RunSettings
 from ponas_deploy.errors import BackendError
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ _PRECISIONS = {
     "bf16": ("BF16", "bf16"),
     "fp16": ("FP16", "f16"),
     INT8: ("INT8", "f32"),
+    MIXED: ("INT8", "f32"),
 }
 ENGINE = ("engine.xml", "engine.bin")
 
@@ -148,15 +149,17 @@ class OpenVinoBackend:
             "INFERENCE_PRECISION_HINT": _PRECISIONS[settings.precision][1],
         }
         compiled = self._core.compile_model(model, _DEVICE, config)
-        quantised = _is_quantised(model)
-        return OpenVinoSession(compiled, self._runtime, settings.streams, quantised=quantised)
+        # A network of a mixed space may have no layer on integers.
+        mixed = settings.precision == MIXED
+        integers = MIXED if mixed else INT8 if _is_quantised(model) else ""
+        return OpenVinoSession(compiled, self._runtime, settings.streams, integers)
 
 
 class OpenVinoSession:
     """A compiled model and one request with its tensors set once; see `backends.Session`."""
 
-    def __init__(self, compiled: Any, runtime: Any, streams: int = 1, *, quantised: bool = False) -> None:
-        self._compiled, self._quantised = compiled, quantised
+    def __init__(self, compiled: Any, runtime: Any, streams: int = 1, integers: str = "") -> None:
+        self._compiled, self._integers = compiled, integers
         self._runtime, self._streams = runtime, streams
         self._inputs = [filled_buffer(_shape(one, "input"), _type(one)) for one in compiled.inputs]
         self._outputs = [_output(one) for one in compiled.outputs]
@@ -172,14 +175,14 @@ class OpenVinoSession:
         self._open()
         hint = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         precision = next((name for name, (_, known) in _PRECISIONS.items() if known == hint), hint)
-        precision = INT8 if self._quantised else precision
+        precision = self._integers or precision
         threads = int(self._compiled.get_property("INFERENCE_NUM_THREADS"))
         return RunSettings(precision, threads // self._streams)
 
     def another(self) -> OpenVinoSession:
         """A request of its own on the same compiled model."""
         self._open()
-        return OpenVinoSession(self._compiled, self._runtime, self._streams, quantised=self._quantised)
+        return OpenVinoSession(self._compiled, self._runtime, self._streams, self._integers)
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Outputs for images of the model's input shape."""

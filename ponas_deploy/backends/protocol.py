@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 INT8 = "int8"
 """The precision whose scales come from images (`Calibrated`)."""
+MIXED = "mixed"
+"""Those layers in INT8 that the model names (`searchspace.mixed`), the others in fp32."""
+QUANTISED = (INT8, MIXED)
 
 
 @dataclass(frozen=True)

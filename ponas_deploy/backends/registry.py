@@ -13,7 +13,13 @@ from importlib import import_module
 from typing import Literal
 
 from ponas_deploy.backends.progress import OnBuildProgress
-from ponas_deploy.backends.protocol import INT8, Backend, BuildsAhead, PicksProcessor, ReportsProgress
+from ponas_deploy.backends.protocol import (
+    QUANTISED,
+    Backend,
+    BuildsAhead,
+    PicksProcessor,
+    ReportsProgress,
+)
 from ponas_deploy.errors import BackendError, PonasError, UnknownNameError
 
 Processor = Literal["cpu", "gpu"]
@@ -230,7 +236,7 @@ def strongly_typed(name: str) -> bool:
 def prepares(name: str, precision: str) -> bool:
     """Whether models are written in a precision before a runtime is given them; False without a row."""
     typed = strongly_typed(name)
-    return typed or (precision == INT8 and any(one.quantises for one in ENTRIES if one.name == name))
+    return typed or (precision in QUANTISED and any(one.quantises for one in ENTRIES if one.name == name))
 
 
 def makes_engines(name: str) -> bool:

@@ -151,7 +151,7 @@ def _measured(
 def _models(space: Space, plan: RecheckPlan, batch: int) -> dict[str, bytes]:
     """The ONNX models of what is measured: cells by key, stem, head, networks by their text."""
     blocks = blocks_of(space)
-    models = {name: block_model(name, blocks[name], batch) for name in (*plan.keys, STEM, HEAD)}
+    models = {name: block_model(name, blocks[name], batch, space.name) for name in (*plan.keys, STEM, HEAD)}
     for choices in plan.networks:
         models[",".join(choices)] = network_bytes(Architecture(space, choices), batch)
     return models

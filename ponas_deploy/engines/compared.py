@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from math import hypot
 from typing import Literal
 
-from ponas_deploy.backends import INT8
+from ponas_deploy.backends import QUANTISED
 from ponas_deploy.engines.interleaved import Interleaved
 from ponas_deploy.tables.latency import Conditions
 
@@ -184,9 +184,10 @@ def _untold(entries: Sequence[Entry], precision: str) -> str:
     """Why there is no verdict on networks that were chosen for budgets; empty where there is one."""
     chosen = [one for one in entries if one.budgets_ms]
     reason = ""
-    if chosen and precision == INT8:
+    if chosen and precision in QUANTISED:
         reason = (
-            "every top-1 is of weights in full precision, and nobody knows what each network loses in int8"
+            "every top-1 is of weights in full precision, and nobody knows what each network loses in"
+            f" {precision}"
         )
     elif chosen and not any(one.top1 for one in chosen):
         reason = (

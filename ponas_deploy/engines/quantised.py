@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ponas_deploy.backends import INT8, RunSettings, get_backend, registry
+from ponas_deploy.backends import INT8, QUANTISED, RunSettings, get_backend, registry
 from ponas_deploy.engines.manifest import MODEL
 from ponas_deploy.engines.task import WeightsSource
 from ponas_deploy.tables.latency import Conditions
@@ -27,7 +27,7 @@ NOT_COUNTED = (
 
 def scale_warnings(weights: WeightsSource, conditions: Conditions) -> tuple[str, ...]:
     """A warning where an engine's scales come from no image of the user's."""
-    return (RANDOM_SCALES,) if conditions.precision == INT8 and weights.images is None else ()
+    return (RANDOM_SCALES,) if conditions.precision in QUANTISED and weights.images is None else ()
 
 
 def fp32_top1_pct(folder: Path, weights: WeightsSource, conditions: Conditions) -> float | None:
@@ -35,7 +35,7 @@ def fp32_top1_pct(folder: Path, weights: WeightsSource, conditions: Conditions) 
 
     None for other precisions, and where there is nothing to measure on.
     """
-    if conditions.precision != INT8 or weights.top1_pct is None:
+    if conditions.precision not in QUANTISED or weights.top1_pct is None:
         return None
     model = (folder / MODEL).read_bytes()
     with get_backend(registry.reference_backend()).load(model, RunSettings()) as session:

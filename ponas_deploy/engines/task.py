@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ponas_deploy.backends import INT8, Session
+from ponas_deploy.backends import QUANTISED, Session
 from ponas_deploy.engines.calibration import IMAGES_FROM
 from ponas_deploy.engines.preprocessing import Preprocessing, model_metadata
 from ponas_deploy.engines.reranker import Reranker, Validate, refuse_shortlist, without_doubles
@@ -86,7 +86,7 @@ class WeightsSource:
 
     def scales_from(self, precision: str) -> tuple[tuple[str, str], ...]:
         """What an environment says of where the images of an engine's scales lie; nothing for others."""
-        used = precision == INT8 and self.images is not None and self.images_from is not None
+        used = precision in QUANTISED and self.images is not None and self.images_from is not None
         return ((IMAGES_FROM, str(self.images_from)),) if used else ()
 
     def scale_images(self, precision: str) -> NDArray[np.float32] | None:
@@ -94,13 +94,13 @@ class WeightsSource:
 
         PonasError for trained weights without images: scales of random ones would ruin their accuracy.
         """
-        if precision != INT8:
+        if precision not in QUANTISED:
             return None
         if self.images is not None:
             return self.images()
         if self.trained:
             raise PonasError(
-                f"{self.description}: {INT8} scales of trained weights come from images, and there are none."
+                f"{self.description}: int8 scales of trained weights come from images, and there are none."
                 " Give some with --calibration (a folder or FILE.npy), name their data set with --data (with"
                 " the extra 'train'), or ask for another --precision."
             )

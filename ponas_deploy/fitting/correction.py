@@ -7,9 +7,9 @@ additive over layers, because the exact search needs that:
     T = a + sum over layers of  cell * (b + shape + traits + own) + traits' constants
 
 `a` and `b` are the straight line. The rest (a factor of each input shape, factor and constant of
-each trait such as squeeze-and-excite or a residual, a factor of each cell) is drawn to zero as strongly
-as the networks say, and near what is usual (`shrink`). The errors are relative, and a disturbed network
-hardly moves them.
+each trait such as squeeze-and-excite, a residual or INT8, a factor of each cell) is drawn to zero as
+strongly as the networks say, and near what is usual (`shrink`). The errors are relative, and a disturbed
+network hardly moves them.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from ponas_deploy.tables.grid import Grid
 from ponas_deploy.tables.latency import SCALED, Certificate, Correction, NetworkLatency
 from ponas_deploy.tables.measurement import Measurement
 from ponas_deploy.tables.statistics import kendall_tau, repeatability
+from searchspace.mixed import INT8, is_int8
 from searchspace.ops import (
     Branches,
     Conv,
@@ -183,7 +184,7 @@ def design(isolated: Grid, cells: Cells, kinds: Sequence[str] = KINDS) -> Design
     """Columns: intercept (left empty here), sum, a factor a shape, a factor and a count a trait, own."""
     flat = [cell for row in cells for cell in row]
     values = np.array([value for row in isolated.values for value in row])
-    described = [traits(cell.ops) for cell in flat]
+    described = [(*traits(cell.ops), *(INT8,) * is_int8(cell.key)) for cell in flat]
     columns, names = [np.zeros(len(flat)), values], [FREE, FREE]
     for kind, labels, scale in (
         ("shape", [(str(cell.input_shape),) for cell in flat], values),

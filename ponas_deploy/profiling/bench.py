@@ -153,7 +153,10 @@ class Bench:
         blocks = blocks_of(self.space)
         self._refuse_too_large(blocks)
         self.builds.blocks_left = len(blocks)
-        models = {key: partial(block_model, key, block, self.batch) for key, block in blocks.items()}
+        models = {
+            key: partial(block_model, key, block, self.batch, self.space.name)
+            for key, block in blocks.items()
+        }
         return self._ready(stack, models, lambda number, key: note or f"building block {key}")
 
     def _refuse_too_large(self, blocks: Mapping[str, Block]) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from searchspace.architecture import Architecture
 from searchspace.cost import count_bytes, count_working_values
+from searchspace.mixed import is_int8, said_of
 from searchspace.ops import Op, Parameter, Shape, parameters
 from searchspace.space import HEAD, STEM, Space
 
@@ -18,6 +19,7 @@ Block = tuple[tuple[Op, ...], Shape]
 
 WEIGHTS = "random, with biases"
 """What a profile times, as tables and journals say it."""
+_BLOCK = "block"
 _POOL = np.random.default_rng(0).standard_normal(1 << 12, dtype=np.float32)
 
 
@@ -44,12 +46,18 @@ def working_bytes(architecture: Architecture, batch: int) -> int:
     return 4 * batch * max(count_working_values(ops, shape) for (_, ops), shape in parts)
 
 
-def block_model(key: str, block: Block, batch: int) -> bytes:
-    """One block as an ONNX model."""
+def block_model(key: str, block: Block, batch: int, space: str = "") -> bytes:
+    """One block as an ONNX model; of a mixed `space`, by its name, it says whether it is on integers.
+
+    One that is takes and gives floats, as inside a network between layers of full precision.
+    """
+    from onnx.helper import set_model_props
+
     from searchspace.graph import model
 
     ops, shape = block
-    made = model([("block", ops)], shape, quick_weights(parameters(ops, "block")), batch, key)
+    made = model([(_BLOCK, ops)], shape, quick_weights(parameters(ops, _BLOCK)), batch, key)
+    set_model_props(made, said_of(space, (_BLOCK,) * is_int8(key)))
     return bytes(made.SerializeToString())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ponas_deploy.backends import INT8
+from ponas_deploy.backends import INT8, MIXED
 from ponas_deploy.boards.book import Entry, find_board, read_book
 from ponas_deploy.errors import PonasError, TableMismatchError, UnknownNameError
 from ponas_deploy.machines import gpu
@@ -25,7 +25,8 @@ class Target:
     book those that it names there, see `used_backends`), without `precisions` every precision they have;
     lists are kept as tuples, a lone name as a list of one. `threads` is what the runtime may use, `batch` the
     images of one run, `streams` how many runs go on at once, each with its `threads`. INT8 loses accuracy
-    that no table knows: without `precisions` it is considered where `int8` says so.
+    that no table knows: without `precisions` it is considered where `int8` says so. Mixed precision is of
+    another space (`searchspace.mixed`), and is considered where it is named.
 
     Raises PonasError for fewer than one thread or image, and for more threads than this machine has
     processors where it is the device.
@@ -51,7 +52,7 @@ class Target:
 
     def open_precisions(self, known: Sequence[str]) -> tuple[str, ...]:
         """Those of a runtime that are considered where none was named."""
-        return tuple(name for name in known if self.int8 or name != INT8)
+        return tuple(name for name in known if name != MIXED and (self.int8 or name != INT8))
 
     @property
     def local(self) -> bool:

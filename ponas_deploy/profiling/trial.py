@@ -75,8 +75,9 @@ def trial(
             return built_s, _fastest_s(session, plan)
 
     key, block = list(blocks := blocks_of(space).items())[len(blocks) // 2]
-    looked(block_model(key, block, conditions.batch))  # the runtime itself is loaded here
-    block_s, run_block_s = looked(block_model(key, block, conditions.batch))
+    model = block_model(key, block, conditions.batch, space.name)
+    looked(model)  # the runtime itself is loaded here
+    block_s, run_block_s = looked(model)
     start = time.monotonic()
     network = network_bytes(middle(space), conditions.batch)
     written_s = time.monotonic() - start

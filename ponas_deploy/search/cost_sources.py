@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from ponas_deploy.errors import TableMismatchError
+from searchspace.mixed import is_int8
 
 if TYPE_CHECKING:
     from ponas_deploy.tables.grid import Grid
@@ -116,7 +117,11 @@ class PeakMemory:
         share = _SHARE_OF_FLOAT32.get(conditions.precision, 1.0) if conditions else 1.0
         batch = conditions.batch if conditions else 1
         fixed = share * weights.fixed + _FLOAT32_BYTES * batch * most_of_space(known)
-        values = tuple(tuple(share * value for value in row) for row in weights.values)
+        int8 = _SHARE_OF_FLOAT32["int8"]
+        values = tuple(
+            tuple((int8 if is_int8(label) else share) * value for label, value in zip(*row, strict=True))
+            for row in zip(weights.candidates, weights.values, strict=True)
+        )
         return replace(weights, values=values, fixed=fixed)
 
     def counted(self, space: Space) -> Grid | None:

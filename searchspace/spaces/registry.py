@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TypeAlias
 
 from searchspace.errors import PonasError, UnknownNameError
+from searchspace.mixed import SUFFIX, is_mixed, mixed, plain_name
 from searchspace.space import Space
 from searchspace.spaces.ofa import TRAINED_PX, TRAINED_PX_W12, ofa_mbv3, ofa_mbv3_w12
 from searchspace.spaces.ponas import ponas
@@ -48,7 +49,8 @@ def build_space(name: str = DEFAULT_SPACE, resolution: int = 224, classes: int =
 
     Args:
         name: one of the known spaces, such as "ofa-mbv3" or "ponas", or a published network, such as
-            "MobileNetV3-Large", whose space has one candidate a layer; in capitals or not.
+            "MobileNetV3-Large", whose space has one candidate a layer; in capitals or not. With "-mixed"
+            behind it the space whose candidates have a precision (`searchspace.mixed`).
         resolution: side of the square input in pixels.
         classes: how many classes its networks tell apart.
 
@@ -62,12 +64,15 @@ def build_space(name: str = DEFAULT_SPACE, resolution: int = 224, classes: int =
 
 def is_known(name: str) -> bool:
     """Whether there is a space of that name, or a published network, which is a space of its own."""
-    return space_named(name) in SPACES or published_network(name) is not None
+    base = plain_name(space_named(name))
+    return base in SPACES or published_network(base) is not None
 
 
 def space_named(name: str) -> str:
     """A space's own name for one that is written in capitals or not; any other name as it is."""
     lower = name.strip().lower()
+    if is_mixed(lower):
+        return f"{space_named(name.strip()[: -len(SUFFIX)])}{SUFFIX}"
     if own := next((one for one in (name, lower) if one in SPACES), None):
         return own
     network = published_network(name)
@@ -75,11 +80,19 @@ def space_named(name: str) -> str:
 
 
 def _builder(name: str) -> Builder:
-    if (own := space_named(name)) in SPACES:
-        return SPACES[own]
-    if network := published_network(name):
-        return network.build
+    own = space_named(name)
+    base = plain_name(own)
+    network = None if base in SPACES else published_network(base)
+    builder = network.build if network else SPACES.get(base)
+    if builder:
+        return _mixed(builder) if is_mixed(own) else builder
     raise UnknownNameError("space", name, (*SPACES, *published_networks()))
+
+
+@lru_cache(maxsize=32)
+def _mixed(builder: Builder) -> Builder:
+    """What builds the same space with a precision in each candidate; one function each, to be known by."""
+    return lambda resolution, classes: mixed(_built(builder, resolution, classes))
 
 
 @lru_cache(maxsize=32)
