@@ -19,8 +19,8 @@ from searchspace.space import CELL_MARK, Candidate, Layer, Space
 if TYPE_CHECKING:
     from searchspace.architecture import Architecture
 
-FULL, INT8 = "fp32", "int8"
-SUFFIX = "-mixed"
+FULL, INT8, MIXED = "fp32", "int8", "mixed"
+SUFFIX = f"-{MIXED}"
 """Behind the name of a space whose candidates have a precision."""
 MARK = f":{INT8}"
 """Behind the label of a candidate on integers."""

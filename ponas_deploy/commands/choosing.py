@@ -25,6 +25,7 @@ def choose(
 ) -> None:
     """Choose by latency and accuracy tables; `networks` are the space, resolutions and classes asked for."""
     from ponas_deploy.engines.choice import choose_over
+    from ponas_deploy.search.precisions import best_by_precision, gain_text
     from ponas_deploy.search.sides import budget_over, sides_of
     from ponas_deploy.search.specialize import counted_at
     from ponas_deploy.tables import store
@@ -49,25 +50,32 @@ def choose(
         accuracies = [store.own_accuracy_table(spaces[0].name, note)]
     sides = sides_of(tables, [one.table for one in accuracies], spaces)
     several = len(stored) > 1
+    names = short_names(tables, [one.path for one in stored]) if several else latency_tables
     found = choose_over(
         stored,
         sides,
         budget_over(limits, sides),
-        names=short_names(tables, [one.path for one in stored]) if several else latency_tables,
+        names=names,
         method=method,
         seed=seed,
         confidence=confidence,
         on_note=note,
     )
     made_on = "; ".join(one.made_on for one in accuracies)
+    chosen = sides[names.index(found.table)] if found.table else sides[0]
+    in_precisions = best_by_precision(
+        chosen.latency, chosen.accuracy, found.specialization.budget, chosen.space
+    )
     if json:
         from ponas_deploy.commands.documents.choice import choice_document
 
-        print_json(choice_document(found, confidence, made_on))
+        print_json(choice_document(found, confidence, made_on, in_precisions))
         return
     from ponas_deploy.commands.reports.engine import specialization_report
 
     by = [f"Latency table: {found.table}, of {len(stored)}."] if found.table else []
     by += [f"Latency: {found.estimated}."] if found.estimated else []
     notes = [*by, f"Accuracy table: {made_on}."]
+    if text := gain_text(in_precisions):
+        notes.append(f"{text[0].upper()}{text[1:]}")
     show(specialization_report(found.specialization, found.margin, notes, found.doubts))

@@ -30,6 +30,11 @@ from ponas_deploy.commands.options import (
 )
 from ponas_deploy.commands.output import note, print_json, show
 
+_MIXED = (
+    "{precision}: layers in int8 are named in ARCH (k5e6:int8) and go with mixed, and mixed with such layers;"
+    " `ponas specialize --precision mixed` chooses them."
+)
+
 
 def export(
     arch: Arch,
@@ -48,7 +53,10 @@ def export(
     precision: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="fp32, bf16, ...; default: the runtime's first.", rich_help_panel=DEVICE
+            metavar="NAME",
+            help="fp32, bf16, ...; default: the runtime's first. mixed: int8 in the layers that ARCH says"
+            " (k5e6:int8).",
+            rich_help_panel=DEVICE,
         ),
     ] = None,
     compute_capability: Annotated[
@@ -95,7 +103,7 @@ def export(
       ponas export PONAS-A --device jetson --backend tensorrt --precision fp16
       ponas export PONAS-A --backend tensorrt-rtx --compute-capability 8.9
     """
-    from ponas_deploy.backends import registry
+    from ponas_deploy.backends import MIXED, registry
     from ponas_deploy.commands.waiting import lines_of_a_build, waiting
     from ponas_deploy.engines.ahead import export_ahead
     from ponas_deploy.engines.export import export as export_engine
@@ -106,6 +114,7 @@ def export(
     from ponas_deploy.profiling.places import conditions_at, for_engines, reached
     from ponas_deploy.profiling.target import Target
     from ponas_deploy.tables.architectures import named_by, read_architecture
+    from searchspace.mixed import is_int8, is_mixed, mixed
 
     if compute_capability is not None and device is not None:
         raise typer.BadParameter(
@@ -115,11 +124,15 @@ def export(
     carried = open_weights(weights, data, finetune, seed, calibration, note, waiting)
     named = named_by(arch, space or carried.space_name)
     built = carried.space(named.space, resolution or named.resolution, classes)
+    if precision == MIXED or is_mixed(built.name):
+        built, precision = mixed(built), precision or MIXED
     architecture = read_architecture(arch, built.name, built.resolution, built.classes)
+    if is_mixed(built.name) and (precision != MIXED or not any(map(is_int8, architecture.choices))):
+        raise typer.BadParameter(_MIXED.format(precision=precision), param_hint="--precision")
     trained = "" if weights else trained_weights(built.name)
     if trained and json:  # else the report says it
         note(trained)
-    short = arch.lower() if len(arch) < 40 else "network"
+    short = arch.lower().replace(":", "-") if len(arch) < 40 else "network"
     given: dict[str, Any] = {
         "weights": carried.source(built.resolution),
         "overwrite": force,

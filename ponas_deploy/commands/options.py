@@ -178,7 +178,8 @@ Precisions: TypeAlias = Annotated[
     typer.Option(
         "--precision",
         metavar="NAME",
-        help="A precision: fp32, bf16, fp16, int8, ... May be repeated; int8 only where it is named.",
+        help="A precision: fp32, bf16, fp16, int8, ... May be repeated; int8 only where it is named. mixed:"
+        " fp32 or int8 for each layer, named alone.",
         rich_help_panel=DEVICE,
     ),
 ]

@@ -150,6 +150,7 @@ def profile(
         --prior amd-epyc-2c/openvino-bf16-t1-b1-ponas-224px-1000c
     """
     from ponas_deploy.commands.waiting import profile_bar
+    from ponas_deploy.profiling.mixed import all_with_precisions
     from ponas_deploy.profiling.tables import ProfileOptions, accuracy_of
     from ponas_deploy.profiling.target import Target
     from ponas_deploy.profiling.together import ProfilesError, profile_devices
@@ -159,6 +160,7 @@ def profile(
     from ponas_deploy.tables.named import named_tables
     from ponas_deploy.tables.resolutions import spaces_at
     from searchspace import build_space
+    from searchspace.mixed import is_mixed
 
     if measurements is not None and prior is None:
         raise typer.BadParameter("--measurements counts networks for a prior: name one with --prior.")
@@ -176,10 +178,12 @@ def profile(
         raise typer.BadParameter("auto is for a search: name the resolutions to profile.")
     chosen = chosen_space(space, tables=named_tables(prior, accuracy_table))
     px = resolution.px if resolution else (usual_resolution(chosen.name),)
-    spaces = spaces_at(build_space(chosen.name, px[0], classes), px)
-    targets = [
-        Target(each, backend or (), precision or (), threads, batch, streams=streams) for each in devices
-    ]
+    spaces, targets = all_with_precisions(
+        spaces_at(build_space(chosen.name, px[0], classes), px),
+        [Target(each, backend or (), precision or (), threads, batch, streams=streams) for each in devices],
+    )
+    if estimate and is_mixed(spaces[0].name):
+        raise typer.BadParameter("--estimate knows no mixed precision: it is measured.")
     share = max(time / len(spaces), quantities.LEAST_PROFILE_S)
     options = ProfileOptions(
         share, name or "", out, accuracy_table, prior, measurements, overwrite=force, seed=seed

@@ -273,6 +273,8 @@ def specialize(
         Target(one, backend or (), precision or (), threads, batch, streams=streams) for one in devices
     ]
     note(f"search space {chosen.text}")
+    if estimate and "mixed" in (precision or ()):
+        raise typer.BadParameter("--estimate knows no mixed precision: it is measured.")
     if estimate:
         from ponas_deploy.profiling.estimates import estimate_tables
         from ponas_deploy.tables.resolutions import spaces_at

@@ -11,6 +11,7 @@ from ponas_deploy.engines.choice import refuse_impossible
 from ponas_deploy.engines.emit import refuse_existing
 from ponas_deploy.engines.engine import Engine
 from ponas_deploy.engines.losses import Losses, table_beside
+from ponas_deploy.engines.mixed import in_precisions, precision_notes
 from ponas_deploy.engines.quantised import LEFT_OUT, NOT_COUNTED, int8_notes
 from ponas_deploy.engines.reranker import refuse_shortlist
 from ponas_deploy.engines.resolutions import at_each, budget_of, searched_spaces, warnings_of
@@ -72,7 +73,8 @@ def deploy(
 
     Args:
         space: what can be built, at its resolution in pixels and number of classes.
-        target: device, runtimes, precisions, threads and batch.
+        target: device, runtimes, precisions, threads and batch. With the precision "mixed" each layer has one
+            of its own, fp32 or int8 (`searchspace.mixed`).
         losses: accuracy table, in percentage points of top-1; None for the space's own. Of several
             resolutions a table of each, or one that says what other resolutions lose.
         budget: the limits as a value (`Budget`); or name them below.
@@ -137,6 +139,7 @@ def deploy(
 
 def deploy_one(asked: Deployment, target: Target) -> Engine:
     """What `deploy` does, of a value that says all that is asked for."""
+    asked, (target,) = in_precisions(asked, [target])
     wanted = wanted_of(asked)
     refuse_existing(asked.folder, overwrite=asked.overwrite)
     searching = f"a search for {asked.folder}"
@@ -218,7 +221,11 @@ def emitted(asked: Deployment, task: Task, place: Place | None) -> Engine:
         on_build=asked.on_build,
         place=place,
     )
-    for text in int8_notes(task.tables, found.manifest.choices, found.manifest.space.resolution):
+    key = found.manifest.space
+    for text in (
+        *int8_notes(task.tables, found.manifest.choices, key.resolution),
+        *precision_notes(task, key.resolution),
+    ):
         asked.on_note(text)
     return Engine(found.folder, found.manifest, found.chosen, found.attempts, found.tables_doubted)
 

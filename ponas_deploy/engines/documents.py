@@ -88,7 +88,7 @@ class EngineDocument:
     `top1_fp32_pct` is of an INT8 engine's network in full precision.
     The costs of the network follow, by the names of their columns. `engine_bytes` is what the engine's files
     take, `checked` the limits besides latency that were checked on the engine, `throughput` the images a
-    second that were asked for.
+    second that were asked for. `precisions` are those of the layers in mixed precision.
     """
 
     method: str | UnsetType = UNSET
@@ -125,6 +125,7 @@ class EngineDocument:
     engine_bytes: int | None
     checked: tuple[str, ...]
     throughput: float | None
+    precisions: tuple[str, ...] | UnsetType = UNSET
 
 
 def engine_document_type() -> type[EngineDocument]:
@@ -162,6 +163,7 @@ def engine_document(manifest: Manifest, folder: Path) -> EngineDocument:
         engine_bytes=manifest.engine_bytes or None,
         checked=manifest.checked,
         throughput=manifest.throughput,
+        precisions=manifest.precisions or UNSET,
     )
 
 

@@ -10,6 +10,7 @@ from ponas_deploy.backends import OnBuildProgress, registry
 from ponas_deploy.engines import loop
 from ponas_deploy.engines.emit import refuse_existing
 from ponas_deploy.engines.engine import Engine
+from ponas_deploy.engines.mixed import source_for
 from ponas_deploy.engines.task import WeightsSource
 from ponas_deploy.engines.wanted import carried_by
 from ponas_deploy.engines.weights import refuse_other_network
@@ -109,4 +110,4 @@ def weights_for(
     """The source that was given, or that of a file, which must be for the space."""
     carried = carried_by(weights, data, finetune, seed, calibration, on_note)
     carried.space(space.name, space.resolution, space.classes)
-    return carried.source(space.resolution)
+    return source_for(space, carried.source(space.resolution))

@@ -17,6 +17,7 @@ from ponas_deploy.backends import OnBuildProgress
 from ponas_deploy.engines.deployment import emitted, prepared
 from ponas_deploy.engines.emit import refuse_existing
 from ponas_deploy.engines.engine import Engine
+from ponas_deploy.engines.mixed import in_precisions
 from ponas_deploy.engines.shared import SharedEngines
 from ponas_deploy.engines.task import Task
 from ponas_deploy.engines.wanted import Deployment, Wanted, wanted_of
@@ -82,6 +83,7 @@ def deploy_fleet(
     FleetError where some devices failed without `robust`, with the engines of the others. PonasError for a
     device that is named twice, and for a shortlist or a genetic algorithm with `robust`.
     """
+    asked, targets = in_precisions(asked, targets)
     folder, names = asked.folder, device_names(targets)
     if robust and (asked.shortlist or asked.method != "exact"):
         raise PonasError("one network for several devices is found by the exact search, by the tables alone.")

@@ -39,6 +39,7 @@ from ponas_deploy.tables.grid import SpaceKey
 from ponas_deploy.tables.latency import Conditions
 from ponas_deploy.tables.store import StoredAccuracy, StoredTable
 from searchspace.architecture import Architecture
+from searchspace.mixed import plain
 
 __all__ = [
     "Attempt",
@@ -123,7 +124,7 @@ def _finished(chosen: Attempt, task: Task, search: Search, folder: Path) -> Atte
         return chosen
     architecture = Architecture(task.space, chosen.choice.choices)
     tensors = task.weights.finish(architecture)
-    weights, key = _finished_weights(folder), SpaceKey.of(task.space)
+    weights, key = _finished_weights(folder), SpaceKey.of(plain(task.space))
     header = {name: str(value) for name, value in key.document().items() if name != "name"}
     header |= task.weights.metadata(architecture)
     write_weights(weights, tensors, {"layout": "network", "space": key.name, **header})

@@ -13,41 +13,60 @@ from ponas_deploy.tables import store
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.accuracy_file import write_accuracy_table
 from ponas_deploy.tables.store import StoredAccuracy
+from searchspace.mixed import is_mixed, plain_name
 from searchspace.space import Space
 
 Losses: TypeAlias = AccuracyTable | StoredAccuracy
 RUN_TABLE = "accuracy.json"
 """The accuracy table in the folder of a run, beside its weights."""
+MIXED_TABLE = "accuracy-mixed.json"
+"""The one with what each layer loses in int8."""
+_NO_INT8_LOSSES = (
+    "the accuracy table of {name} does not say what layers lose in int8, which mixed precision is searched"
+    " by: `ponas table int8 --weights FILE` measures it."
+)
 
 
 def stored_losses(
     space: Space, losses: Losses | Sequence[Losses] | None = None, weights: str = ""
 ) -> tuple[StoredAccuracy, ...]:
     """The files of accuracy tables; without any the space's own, else the one beside a file of weights."""
-    if isinstance(losses, AccuracyTable | StoredAccuracy):
-        return (_in_store(losses),)
-    found = tuple(_in_store(one) for one in losses or ())
+    given = (losses,) if isinstance(losses, AccuracyTable | StoredAccuracy) else losses or ()
+    found = tuple(map(_in_store, given))
     if found:
+        _refuse_without_int8(space, found)
         return found
+    name = MIXED_TABLE if is_mixed(space.name) else RUN_TABLE
     try:
         return (store.own_accuracy_table(space.name),)
     except PonasError:
-        if (beside := _beside(weights)) is None:
-            raise
-        return (store.accuracy_table(str(beside)),)
+        if (beside := _beside(weights, name)) is not None:
+            return (store.accuracy_table(str(beside)),)
+        if is_mixed(space.name):
+            raise PonasError(_NO_INT8_LOSSES.format(name=plain_name(space.name))) from None
+        raise
+
+
+def _refuse_without_int8(space: Space, found: Sequence[StoredAccuracy]) -> None:
+    """PonasError for a table that does not know what layers lose in int8, where that is searched."""
+    for one in found:
+        key = one.table.space
+        if is_mixed(space.name) and key and not is_mixed(key.name):
+            raise PonasError(f"{one.path}: {_NO_INT8_LOSSES.format(name=key.name)}")
 
 
 def table_beside(weights: str, used: Sequence[StoredAccuracy]) -> str:
     """What is said of a run's own accuracy table, which lies beside its weights and was not asked for."""
-    if (beside := _beside(weights)) is None:
+    name = MIXED_TABLE if any(one.path.name == MIXED_TABLE for one in used) else RUN_TABLE
+    if (beside := _beside(weights, name)) is None:
         return ""
     if beside in [one.path for one in used]:
         return f"the accuracy table is {beside}, which was made with these weights."
     return f"{beside} was made with these weights and is not used: name it with --accuracy-table."
 
 
-def _beside(weights: str) -> Path | None:
-    path = Path(weights).parent / RUN_TABLE
+def _beside(weights: str, name: str = RUN_TABLE) -> Path | None:
+    path = Path(weights).parent / name
     return path if weights and path.is_file() else None
 
 

@@ -18,6 +18,7 @@ from ponas_deploy.search.costs import LATENCY
 from ponas_deploy.tables.grid import SpaceKey
 from ponas_deploy.tables.latency import ESTIMATE, Conditions
 from searchspace.architecture import Architecture
+from searchspace.mixed import is_mixed, precisions
 from searchspace.spaces import build_space
 
 MODEL, MANIFEST = "model.onnx", "manifest.json"
@@ -105,6 +106,11 @@ class Manifest:
     def of(cls, architecture: Architecture, conditions: Conditions, weights: str, created: str) -> Manifest:
         """The manifest of a network, before anything of it was built."""
         return cls(SpaceKey.of(architecture.space), architecture.choices, conditions, weights, created)
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """The precision of each layer, fp32 or int8; empty but in mixed precision."""
+        return precisions(self.choices) if is_mixed(self.space.name) else ()
 
     @property
     def settings(self) -> RunSettings:

@@ -42,6 +42,7 @@ from ponas_deploy.tables.latency_upgrade import renamed
 from ponas_deploy.tables.measurement import PERCENTILES
 from ponas_deploy.tables.rounds import Round
 from searchspace.architecture import Architecture
+from searchspace.mixed import precisions
 from searchspace.spaces import SPACES, build_space, fingerprint_of, is_known
 
 
@@ -91,6 +92,7 @@ class PreprocessingDocument:
 class ManifestDocument:
     """See `Manifest`; `status` and `verdict` say in words what stands in the rest.
 
+    `precisions` are those of the layers in mixed precision, which the choices say too.
     `trained` is lacking in manifests of before it was written: their `weights` say whether they are random.
     """
 
@@ -121,6 +123,7 @@ class ManifestDocument:
     verdict: Verdict | None = None
     checked: tuple[str, ...] = ()
     throughput: AboveZero | None = None
+    precisions: tuple[str, ...] = ()
 
 
 def upgraded(document: dict[str, Any]) -> dict[str, Any]:
@@ -212,6 +215,8 @@ def _check_choices(path: Path, found: ManifestDocument) -> None:
         Architecture(build_space(key.name, key.resolution, key.classes), found.choices)
     except PonasError as error:
         raise FileFormatError(path, "choices", f"do not fit the space: {error}") from error
+    if found.precisions and found.precisions != precisions(found.choices):
+        raise FileFormatError(path, "precisions", "are not those of the choices.")
 
 
 def _check_files(path: Path, found: ManifestDocument) -> None:
@@ -246,6 +251,7 @@ def _document(manifest: Manifest) -> Mapping[str, Any]:
     return {
         "status": manifest.status,
         **written,
+        **({"precisions": list(manifest.precisions)} if manifest.precisions else {}),
         "budget": dict(manifest.budget),
         "predicted": dict(manifest.predicted),
         "environment": dict(manifest.environment),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from ponas_deploy.engines.mixed import source_for
 from ponas_deploy.engines.task import AtResolution
 from ponas_deploy.engines.weights import Carried
 from ponas_deploy.errors import PonasError
@@ -87,7 +88,11 @@ def at_each(
     """What counts at the resolution of each space; TableMismatchError as of `at_resolutions`."""
     counted = at_resolutions([one.table for one in accuracies], [one.resolution for one in spaces])
     return tuple(
-        AtResolution(space, replace(accuracies[place], table=table), carried.source(space.resolution))
+        AtResolution(
+            space,
+            replace(accuracies[place], table=table),
+            source_for(space, carried.source(space.resolution)),
+        )
         for space, (place, table) in zip(spaces, counted, strict=True)
     )
 

@@ -44,13 +44,15 @@ class Carried:
     def space(self, name: str, resolution: int | None, classes: int | None) -> Space:
         """The space of that name that they are used in; PonasError when they are for another."""
         from searchspace import build_space
+        from searchspace.mixed import is_mixed, mixed, plain_name
 
-        chosen = agreed("space", name, self.space_name) or name
-        return build_space(
+        chosen = agreed("space", plain_name(name), self.space_name) or name
+        built = build_space(
             chosen,
             agreed("resolution", resolution, self.resolution) or usual_resolution(chosen),
             agreed("classes", classes, self.classes) or _CLASSES,
         )
+        return mixed(built) if is_mixed(name) else built
 
 
 def one_at_a_time(carried: Carried) -> Carried:
@@ -190,7 +192,9 @@ def refuse_for_search(source: WeightsSource) -> None:
 
 def refuse_other_network(source: WeightsSource, architecture: Architecture) -> None:
     """WeightsError where weights are those of another network than the one that is to be built."""
-    if source.network in (None, "", architecture.name):
+    from searchspace.mixed import plain_network
+
+    if source.network in (None, "", plain_network(architecture).name):
         return
     raise WeightsError(
         f"{source.file} holds the weights of {source.network}, and {architecture.name} was asked for: export"

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from msgspec import UNSET, UnsetType
 
 from ponas_deploy.commands.documents.values import values_of
 from ponas_deploy.engines.choice import Choice
+from ponas_deploy.search.precisions import BestInPrecision
 from ponas_deploy.search.specialize import SpecializationDocument, specialization_document
+from searchspace.mixed import precisions
+
+
+@dataclass(frozen=True, slots=True)
+class InPrecisionDocument:
+    """The best network within the budget in a precision; None where none is within it."""
+
+    precision: str
+    choices: tuple[str, ...] | None
+    predicted_ms: float | None
+    predicted_loss_pp: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +30,8 @@ class ChoiceDocument(SpecializationDocument):
 
     `margin` is the factor that the prediction was multiplied with for the `confidence` asked for, None for
     none. Nothing is `measured`. `warnings` are what there is to say against the tables. `latency_table` is
-    the one of several that the network was chosen by.
+    the one of several that the network was chosen by. Of tables of mixed precision `precisions` are those of
+    the layers, `by_precision` is the best network in fp32 alone, in int8 alone and mixed.
     """
 
     confidence: float | None
@@ -26,11 +40,27 @@ class ChoiceDocument(SpecializationDocument):
     accuracy_made_on: str
     warnings: tuple[str, ...]
     latency_table: str | UnsetType = field(default=UNSET, kw_only=True)
+    precisions: tuple[str, ...] | UnsetType = field(default=UNSET, kw_only=True)
+    by_precision: tuple[InPrecisionDocument, ...] | UnsetType = field(default=UNSET, kw_only=True)
 
 
-def choice_document(found: Choice, confidence: float | None, accuracy_made_on: str) -> ChoiceDocument:
+def choice_document(
+    found: Choice,
+    confidence: float | None,
+    accuracy_made_on: str,
+    in_precisions: Sequence[BestInPrecision] = (),
+) -> ChoiceDocument:
     """A network that was chosen from tables as `ponas specialize --json` prints it."""
     chosen = specialization_document(found.specialization)
+    by_precision = tuple(
+        InPrecisionDocument(
+            one.precision,
+            one.best.choices if one.best else None,
+            one.best.predicted_ms if one.best else None,
+            one.best.predicted_loss_pp if one.best else None,
+        )
+        for one in in_precisions
+    )
     return ChoiceDocument(
         **values_of(chosen),
         confidence=confidence,
@@ -39,4 +69,6 @@ def choice_document(found: Choice, confidence: float | None, accuracy_made_on: s
         accuracy_made_on=accuracy_made_on,
         warnings=found.warnings,
         latency_table=found.table or UNSET,
+        precisions=precisions(found.specialization.choices) if by_precision else UNSET,
+        by_precision=by_precision or UNSET,
     )
