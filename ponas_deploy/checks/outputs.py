@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ponas_deploy.backends import INT8, Session
+from ponas_deploy.backends import INT8, MIXED, QUANTISED, Session
 from ponas_deploy.backends.onnx_calibration import read_images
 from ponas_deploy.engines.calibration import IMAGES_FROM, images_of_folder
 from ponas_deploy.engines.manifest import Manifest
 from ponas_deploy.errors import FileFormatError, PonasError
 
-TOLERANCE = {"fp32": 1e-3, "tf32": 1e-2, "fp16": 2e-2, "bf16": 1e-1, INT8: 3e-1}
+TOLERANCE = {"fp32": 1e-3, "tf32": 1e-2, "fp16": 2e-2, "bf16": 1e-1, INT8: 3e-1, MIXED: 3e-1}
 """Largest difference from ONNX Runtime's float32 output, relative to the largest output."""
 INT8_INPUTS = 8
 NOISE = "random noise"
@@ -56,7 +56,7 @@ def input_shape(manifest: Manifest) -> tuple[int, ...]:
 def noise(manifest: Manifest) -> Inputs:
     """Normal random values: one batch, of an INT8 engine as many as hold `INT8_INPUTS`."""
     random, batch = np.random.default_rng(0), manifest.conditions.batch
-    count = -(-INT8_INPUTS // batch) if manifest.conditions.precision == INT8 else 1
+    count = -(-INT8_INPUTS // batch) if manifest.conditions.precision in QUANTISED else 1
     shape = input_shape(manifest)
     return Inputs(NOISE, tuple(random.standard_normal(shape, dtype=np.float32) for _ in range(count)))
 
@@ -67,7 +67,7 @@ def scale_images(manifest: Manifest) -> Inputs | None:
     PonasError where they are not here any more, or are other images.
     """
     named = dict(manifest.environment).get(IMAGES_FROM)
-    if manifest.conditions.precision != INT8 or not named:
+    if manifest.conditions.precision not in QUANTISED or not named:
         return None
     batch, *size = input_shape(manifest)
     found = _read(Path(named), manifest)
@@ -98,7 +98,7 @@ def compared(
 ) -> Compared:
     """How far the outputs of batches are from those that are expected."""
     pairs = list(zip(found, expected, strict=True))
-    if precision != INT8:
+    if precision not in QUANTISED:
         differences = [_difference(one, other) for one, other in pairs]
         return Compared(inputs.what, sum(map(len, inputs.batches)), max(differences))
     each = [value for one, other in pairs for value in _each(one, other)]
