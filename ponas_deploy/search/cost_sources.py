@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from ponas_deploy.errors import TableMismatchError
-from searchspace.mixed import is_int8
 
 if TYPE_CHECKING:
     from ponas_deploy.tables.grid import Grid
@@ -112,6 +111,7 @@ class PeakMemory:
         if weights is None or known is None:
             return None
         from searchspace.activations import most_of_space
+        from searchspace.mixed import is_int8
 
         conditions = latency.conditions
         share = _SHARE_OF_FLOAT32.get(conditions.precision, 1.0) if conditions else 1.0
