@@ -8,7 +8,6 @@ import sys
 # Small matrices on busy cores: BLAS threads that wait for each other take ten times as long as one.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +16,9 @@ import psutil
 import pytest
 from hypothesis import settings
 
+from at_once import AT_ONCE
 from ponas_deploy.backends.tensorrt import TensorRtBackend
 from ponas_deploy.boards.book import Board, Entry, add_board
-from ponas_deploy.measuring.retries import RETRIES
 from searchspace import SPACES, Architecture
 from searchspace.blocks import mbconv
 from searchspace.graph import network_model
@@ -64,12 +63,8 @@ def tiny_space(resolution: int = 32, classes: int = 10) -> Space:
 
 @pytest.fixture(autouse=True)
 def _busy_cores_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other tests keep the cores busy, and none judges time: nothing is timed again until they are quiet."""
-    at_once = replace(RETRIES, contended_processes_s=0.0, process_pause_s=0.0, later_s=0.0, gap_s=0.0)
-    for user in ("checks.engine", "engines.search", "engines.timing", "measuring.interference"):
-        monkeypatch.setattr(f"ponas_deploy.{user}.RETRIES", at_once)
-    monkeypatch.setattr("ponas_deploy.measuring.contention.RETRIES", replace(RETRIES, quiet_wait_s=0.1))
-    monkeypatch.setattr("ponas_deploy.engines.timing.SECONDS", 0.1)
+    for place, value in AT_ONCE.items():
+        monkeypatch.setattr(place, value)
 
 
 @pytest.fixture

@@ -42,6 +42,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
+def test_every_page_has_its_place_in_the_navigation() -> None:
+    index = (DOCS / "index.md").read_text(encoding="utf-8")
+    trees = re.findall(r"^```{toctree}\n(.*?)^```$", index, re.DOTALL | re.MULTILINE)
+    named = [line for tree in trees for line in tree.splitlines() if line and not line.startswith(":")]
+    pages = [path.relative_to(DOCS).with_suffix("").as_posix() for path in DOCS.rglob("*.md")]
+    assert sorted([*named, "index"]) == sorted(pages)
+
+
 def test_every_page_is_in_the_site_and_its_navigation(site: Path) -> None:
     pages = {path.relative_to(DOCS).with_suffix(".html").as_posix() for path in DOCS.rglob("*.md")}
     assert pages <= {path.relative_to(site).as_posix() for path in site.rglob("*.html")}
