@@ -14,6 +14,7 @@ from benchmarks.gpu.children import ROOT
 from benchmarks.gpu.first_task import LateError, StepError, Task
 from benchmarks.gpu.networks import fastest_precision
 from ponas_deploy.backends._cuda import Cuda
+from ponas_deploy.commands.quantities import LEAST_PROFILE_S
 from ponas_deploy.machines.gpu import this_gpu
 from ponas_deploy.machines.nvidia import read_gpu
 
@@ -96,7 +97,9 @@ def product(task: Task) -> None:
     space = ("--space", "ponas", "--resolution", str(task.resolution))
     where = ("--device", "gpu", "--backend", "tensorrt", "--precision", "fp16")
     if not (task.folder / "profiled.txt").exists():
-        seconds = max(1, round(0.3 * task.left_s))
+        seconds = round(0.3 * task.left_s)
+        if seconds < LEAST_PROFILE_S:
+            raise LateError("there was no time for a profile")
         task.run("profile", (*PONAS, "profile", *where, *space, "--time", f"{seconds}s"), 0.6 * task.left_s)
         (task.folder / "profile.txt").rename(task.folder / "profiled.txt")
 
