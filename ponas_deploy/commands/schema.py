@@ -48,6 +48,7 @@ PRINTED: dict[str, tuple[str, ...]] = {
         "ponas_deploy.commands.documents.table:ShownAccuracyTable",
     ),
     "table certify": ("ponas_deploy.commands.documents.table:CertifiedDocument",),
+    "table int8": ("ponas_deploy.commands.documents.int8:Int8Document",),
     "table recheck": ("ponas_deploy.checks.latency_table:RechecksDocument",),
     "profile": ("ponas_deploy.commands.documents.profile:ProfileDocument",),
     "devices": ("ponas_deploy.commands.documents.devices:DevicesDocument",),

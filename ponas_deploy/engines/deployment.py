@@ -32,6 +32,8 @@ from ponas_deploy.search.costs import LATENCY, Amount, limits_of
 from ponas_deploy.tables.margin import CONFIDENCE
 from ponas_deploy.tables.quality import made_while_busy
 from ponas_deploy.tables.store import StoredTable
+from searchspace.architecture import only_network
+from searchspace.mixed import is_mixed, plain
 from searchspace.space import Space
 
 
@@ -169,7 +171,9 @@ def prepared(wanted: Wanted, target: Target, place: Place | None) -> Task:
         source.scale_images(precision)
     if asked.shortlist:
         refuse_shortlist(asked.method, source.validate, source.description, source.too_few)
-    refuse_for_search(source)
+    mixed = is_mixed(spaces[0].name)
+    if not (mixed and only_network(plain(spaces[0]))):  # of one network the precisions are searched
+        refuse_for_search(source)
     if not asked.losses and (note := table_beside(source.file, wanted.losses)):
         asked.on_note(note)
     refuse_impossible([(one.space, one.accuracy.table) for one in each], wanted.limits, asked.method)

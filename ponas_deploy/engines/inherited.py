@@ -6,7 +6,7 @@ Imported only where the extra `train` is installed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from searchspace.weights import Weights
 if TYPE_CHECKING:
     from ponas_deploy.backends import Session
     from searchspace.architecture import Architecture
-    from train.data import Splits
+    from train.data import Images, Splits
 
 _SCALE_IMAGES = 512
 _TOGETHER = 8
@@ -73,8 +73,8 @@ def inherited(
         with bar() as advance:
             return _validated(file, architectures, splits, seed, advance)
 
-    def top1(session: Session, batch: int) -> float:
-        batches = ((images.numpy(), labels.numpy()) for images, labels in splits.test.batches(batch))
+    def top1_on(part: Images, session: Session, batch: int) -> float:
+        batches = ((images.numpy(), labels.numpy()) for images, labels in part.batches(batch))
         return measure(session, batches, batch).top1_pct
 
     @cache
@@ -94,7 +94,7 @@ def inherited(
         f"{file.path.name}: {how}{tuned}",
         tensors,
         finish if finetune or file.elastic else None,
-        top1,
+        partial(top1_on, splits.test),
         f"on the {len(splits.test.labels)} test images of {data}",
         validate if file.supernet else None,
         images,
@@ -102,6 +102,8 @@ def inherited(
         class_names=splits.class_names,
         batch_norm="" if as_they_are else f"recalibrated on training images of {data}",
         too_few=too_few(splits) if file.supernet else "",
+        validated_pct=partial(top1_on, splits.validation),
+        validated_on=f"the {len(splits.validation.labels)} validation images of {data}",
         images_from=Path(data).absolute() if Path(data).is_dir() else None,
     )
 

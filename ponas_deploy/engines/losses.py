@@ -12,7 +12,9 @@ from ponas_deploy.files.records import sha256
 from ponas_deploy.tables import store
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.accuracy_file import write_accuracy_table
+from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.store import StoredAccuracy
+from searchspace.architecture import only_network
 from searchspace.mixed import is_mixed, plain_name
 from searchspace.space import Space
 
@@ -45,6 +47,16 @@ def stored_losses(
         if is_mixed(space.name):
             raise PonasError(_NO_INT8_LOSSES.format(name=plain_name(space.name))) from None
         raise
+
+
+def losses_of_blocks(space: Space, named: StoredAccuracy | None, weights: str) -> AccuracyTable:
+    """The losses that those in INT8 come on top of: of a table that was named, or as `stored_losses` finds.
+
+    Of a space with one network there is nothing to lose by a choice of blocks.
+    """
+    if named is None and only_network(space):
+        return AccuracyTable(Grid.over(space, ([0.0] for _ in space.layers)), space=SpaceKey.of(space))
+    return stored_losses(space, named, weights)[0].table
 
 
 def _refuse_without_int8(space: Space, found: Sequence[StoredAccuracy]) -> None:

@@ -23,6 +23,7 @@ FILES = {
     "table import": ("table", "import", "rows.csv", "--out"),
     "networks": ("networks", "--count", "2", "--resolution", "32", "--backend", "onnxruntime", "--out"),
     "train table": ("train", "table", "--run", "run", "--method", "progressive", "--out"),
+    "table int8": ("table", "int8", "--weights", "weights.safetensors", "--out"),
     "table certify": ("table", "certify", "losses.json", "--evaluated", "rows.csv", "--out"),
 }
 FOLDERS = {

@@ -13,6 +13,7 @@ from ponas_deploy.commands.table.check import check
 from ponas_deploy.commands.table.diff import diff
 from ponas_deploy.commands.table.fit import fit
 from ponas_deploy.commands.table.import_table import import_table
+from ponas_deploy.commands.table.int8 import int8
 from ponas_deploy.commands.table.predict import predict
 from ponas_deploy.commands.table.recheck import recheck
 from ponas_deploy.commands.table.show import show
@@ -27,6 +28,7 @@ table_app.command(cls=HelpfulCommand)(show)
 table_app.command(cls=HelpfulCommand)(check)
 table_app.command("import", cls=HelpfulCommand)(import_table)
 table_app.command(cls=HelpfulCommand)(certify)
+table_app.command(cls=HelpfulCommand)(int8)
 table_app.command(cls=HelpfulCommand)(diff)
 table_app.command(cls=HelpfulCommand)(recheck)
 table_app.command(cls=HelpfulCommand)(fit)
