@@ -257,7 +257,9 @@ def _certificate(
         "accuracy",
         tuple(range(2, len(checked) + 2)),
     )
-    return certify_accuracy(table, rows, method="inherited, in mixed precision", made_on=made_on, space=space)
+    return certify_accuracy(
+        table, rows, method="inherited", made_on=f"{made_on}, in mixed precision", space=space
+    )
 
 
 def _origin(

@@ -25,6 +25,7 @@ from ponas_deploy.tables.latency import Conditions
 from ponas_deploy.tables.store import StoredTable
 from searchspace import SPACES, Architecture, Space
 from searchspace.mixed import in_int8, is_int8, mixed, plain_label, plain_network, precisions
+from searchspace.space import Layer
 from stored_tables import stored
 
 IMAGES = np.random.default_rng(0).standard_normal((8, 3, 32, 32)).astype(np.float32)
@@ -191,3 +192,37 @@ def test_what_mixed_precision_cannot_be_is_refused_in_a_sentence(space: Space, t
         with pytest.raises(PonasError, match=message):
             ponas.deploy(tiny, where, table, budget, out=out, **given)
     assert not out.exists()
+
+
+def test_the_precisions_of_one_network_are_searched_with_its_own_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def one(resolution: int = 32, classes: int = 10) -> Space:
+        whole = tiny_space(resolution, classes)
+        layers = tuple(Layer(layer.name, layer.candidates[2:3]) for layer in whole.layers)
+        return replace(whole, name="one", layers=layers)
+
+    monkeypatch.setitem(SPACES, "one", one)
+    a_millisecond = EngineTiming(((10**6,) * 4,) * 2)
+    monkeypatch.setattr("ponas_deploy.engines.search.time_engine", lambda *of, **how: a_millisecond)
+    space = mixed(one())
+    engine = ponas.deploy(
+        one(),
+        ponas.Target("cpu", "onnxruntime", "mixed"),
+        losses(space),
+        out=tmp_path / "engine",
+        latency_ms=1.15,
+        latency_table=str(latencies(space).path),
+        weights=calibrated(network="", file="one.safetensors"),
+        confidence=0.5,
+    )
+    assert engine.manifest.precisions == ("int8", "fp32", "int8")
+    with pytest.raises(PonasError, match="not the weights of a supernet"):
+        ponas.deploy(
+            tiny_space(),
+            ponas.Target("cpu", "onnxruntime", "mixed"),
+            losses(mixed(tiny_space())),
+            out=tmp_path / "other",
+            latency_ms=1.15,
+            weights=calibrated(network="", file="one.safetensors"),
+        )
