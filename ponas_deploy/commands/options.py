@@ -39,6 +39,17 @@ def real_backends(backends: Named) -> Named:
     return backends
 
 
+def open_precisions(precisions: list[str] | None) -> list[str] | None:
+    """The precisions of an option; None for auto. A usage error for auto beside others."""
+    from ponas_deploy.profiling.target import AUTO
+
+    if not precisions or AUTO not in precisions:
+        return precisions
+    if set(precisions) != {AUTO}:
+        raise typer.BadParameter(f"{AUTO} stands for all of them: name it alone.")
+    return None
+
+
 def own_name(space: str | None) -> str | None:
     """The name of a space as it is written, for one in capitals or not."""
     from searchspace.spaces import space_named
@@ -178,8 +189,10 @@ Precisions: TypeAlias = Annotated[
     typer.Option(
         "--precision",
         metavar="NAME",
-        help="A precision: fp32, bf16, fp16, int8, ... May be repeated; int8 only where it is named. mixed:"
-        " fp32 or int8 for each layer, named alone.",
+        callback=open_precisions,
+        help="A precision: fp32, bf16, fp16, int8, ... May be repeated. auto, as without it: the usual ones;"
+        " specialize adds int8 where it can measure its loss. mixed: fp32 or int8 for each layer, named"
+        " alone.",
         rich_help_panel=DEVICE,
     ),
 ]

@@ -169,6 +169,9 @@ def specialize(
     of ImageNet and whose trained weights `ponas weights --space ofa-mbv3 --download` gets; without --weights
     the engine carries random ones, and says so. --weights and tables of another space take that one.
 
+    Runtime and precision are chosen together: --precision auto, the default, takes every precision that keeps
+    accuracy, and int8 where weights name their data set: what it loses is measured on a few networks first.
+
     Predicted is not measured, so the search leaves a margin: 95 % (--confidence) of the networks in the
     table's own certificate measured at most that much over their prediction. The first measurement takes
     its place. Without --device a margin is left only where --confidence asks for it, and none where a table

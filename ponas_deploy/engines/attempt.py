@@ -31,6 +31,7 @@ class Attempt:
     the `percentile` of single inferences. `validation_top1_pct` is there where a shortlist was evaluated.
     `reproducibility_pct` is how far the machine's speed varied while the table was measured. `file_bytes` is
     what the files of the engine take together, `foreseen` what the search said of checked costs, by name.
+    `precision_pp` is what its precision loses: the choice's loss holds it, the top-1 on images does not.
     """
 
     number: int
@@ -45,6 +46,7 @@ class Attempt:
     reproducibility_pct: float = 0.0
     file_bytes: int = 0
     foreseen: tuple[tuple[str, float], ...] = ()
+    precision_pp: float = 0.0
 
     @property
     def checked(self) -> tuple[CheckedCost, ...]:
@@ -65,7 +67,8 @@ class Attempt:
     @property
     def objective(self) -> tuple[float, float]:
         """The less the better: the top-1 on images, where it was evaluated, before the loss by the table."""
-        return -(self.validation_top1_pct or 0.0), self.choice.compared_pp
+        evaluated = self.validation_top1_pct
+        return self.precision_pp - evaluated if evaluated else 0.0, self.choice.compared_pp
 
     @property
     def lost_pp(self) -> float:

@@ -205,6 +205,7 @@ def _attempt(
         percentile=task.percentile,
         margin=certified,
         reproducibility_pct=reproducibility,
+        precision_pp=task.accuracy.table.precision_pp,
     )
 
 

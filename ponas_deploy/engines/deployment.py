@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from ponas_deploy.backends import INT8, OnBuildProgress, registry
+from ponas_deploy.backends import OnBuildProgress, registry
 from ponas_deploy.engines import loop
 from ponas_deploy.engines.choice import refuse_impossible
 from ponas_deploy.engines.emit import refuse_existing
 from ponas_deploy.engines.engine import Engine
 from ponas_deploy.engines.losses import Losses, table_beside
 from ponas_deploy.engines.mixed import in_precisions, precision_notes
-from ponas_deploy.engines.quantised import LEFT_OUT, NOT_COUNTED, int8_notes
+from ponas_deploy.engines.precision_loss import offers_int8, why_not_measured, with_losses
+from ponas_deploy.engines.quantised import keeping_accuracy
 from ponas_deploy.engines.reranker import refuse_shortlist
 from ponas_deploy.engines.resolutions import at_each, budget_of, searched_spaces, warnings_of
 from ponas_deploy.engines.search import OnAttempt
@@ -149,10 +151,11 @@ def deploy_one(asked: Deployment, target: Target) -> Engine:
         return emitted(asked, prepared(wanted, target, place), place)
 
 
-def prepared(wanted: Wanted, target: Target, place: Place | None) -> Task:
+def prepared(wanted: Wanted, target: Target, place: Place | None, *, shared: bool = False) -> Task:
     """What is to be deployed on a device, with its tables: those are made at `place` where they lack.
 
-    Whatever can be refused before anything is measured is. Raises as `deploy`.
+    Whatever can be refused before anything is measured is. The network may be `shared` with other devices:
+    then nothing is measured of what INT8 loses, and it takes part only where it is named. Raises as `deploy`.
     """
     asked, carried = wanted.asked, wanted.carried
     target = for_engines(place, target, asked.on_note) if place else target
@@ -177,21 +180,17 @@ def prepared(wanted: Wanted, target: Target, place: Place | None) -> Task:
     if not asked.losses and (note := table_beside(source.file, wanted.losses)):
         asked.on_note(note)
     refuse_impossible([(one.space, one.accuracy.table) for one in each], wanted.limits, asked.method)
+    target = _with_int8(wanted, target, source, None if shared else place)
     tables, warnings = _tables(wanted, spaces, target, place)
-    if not target.precisions and not wanted.named and source.images is not None:
-        asked.on_note(LEFT_OUT)
-    precisions = {one.conditions.precision for one in tables}
-    if INT8 in precisions and len(precisions) > 1:
-        asked.on_note(NOT_COUNTED)
     on_latency = wanted.limits.get(LATENCY.name)
     throughput = on_latency.amount if on_latency and on_latency.is_throughput else None
     if (throughput or target.streams > 1) and asked.percentile != 50:
         raise PonasError("a percentile is of single inferences: not with --throughput or --streams.")
-    limits_there = budget_of(wanted.limits, tables, each)
+    limits_there = budget_of(wanted.limits, tables, each, keeping_accuracy(tables))
     if text := binds_nothing([stored.table.grid for stored in tables], limits_there.latency_ms, throughput):
         asked.on_note(text)
     first, *further = each
-    return Task(
+    task = Task(
         tables,
         first.accuracy,
         limits_there,
@@ -206,6 +205,20 @@ def prepared(wanted: Wanted, target: Target, place: Place | None) -> Task:
         further=tuple(further),
         throughput=throughput,
     )
+    named = bool(target.precisions or wanted.named)
+    return with_losses(
+        task, None if shared else place, named=named, on_note=asked.on_note, on_build=asked.on_build
+    )
+
+
+def _with_int8(wanted: Wanted, target: Target, source: WeightsSource, place: Place | None) -> Target:
+    """The target with INT8 among what is considered, where its loss can be measured; else why not is said."""
+    if target.precisions or wanted.named or not offers_int8(target, place):
+        return target
+    if why := why_not_measured(source, place):
+        wanted.asked.on_note(why)
+        return target
+    return replace(target, int8=True)
 
 
 def emitted(asked: Deployment, task: Task, place: Place | None) -> Engine:
@@ -225,11 +238,7 @@ def emitted(asked: Deployment, task: Task, place: Place | None) -> Engine:
         on_build=asked.on_build,
         place=place,
     )
-    key = found.manifest.space
-    for text in (
-        *int8_notes(task.tables, found.manifest.choices, key.resolution),
-        *precision_notes(task, key.resolution),
-    ):
+    for text in precision_notes(task, found.manifest.space.resolution):
         asked.on_note(text)
     return Engine(found.folder, found.manifest, found.chosen, found.attempts, found.tables_doubted)
 

@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from ponas_deploy.engines.manifest import Manifest, Shortlisted
+from ponas_deploy.engines.precisions import PrecisionGain, PrecisionLoss
 from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.engines.verdict import Verdict
 from ponas_deploy.search.costs import costs_document, network_costs, with_costs
@@ -88,7 +89,8 @@ class EngineDocument:
     `top1_fp32_pct` is of an INT8 engine's network in full precision.
     The costs of the network follow, by the names of their columns. `engine_bytes` is what the engine's files
     take, `checked` the limits besides latency that were checked on the engine, `throughput` the images a
-    second that were asked for. `precisions` are those of the layers in mixed precision.
+    second that were asked for. `precisions` are those of the layers in mixed precision,
+    `precision_losses` and `precision_gains` are of precisions that lose accuracy.
     """
 
     method: str | UnsetType = UNSET
@@ -126,6 +128,8 @@ class EngineDocument:
     checked: tuple[str, ...]
     throughput: float | None
     precisions: tuple[str, ...] | UnsetType = UNSET
+    precision_losses: tuple[PrecisionLoss, ...] = ()
+    precision_gains: tuple[PrecisionGain, ...] = ()
 
 
 def engine_document_type() -> type[EngineDocument]:
@@ -164,6 +168,8 @@ def engine_document(manifest: Manifest, folder: Path) -> EngineDocument:
         checked=manifest.checked,
         throughput=manifest.throughput,
         precisions=manifest.precisions or UNSET,
+        precision_losses=manifest.precision_losses,
+        precision_gains=manifest.precision_gains,
     )
 
 

@@ -106,7 +106,7 @@ def deploy_fleet(
     with reached_each(targets, reach) as (places, failures):
 
         def prepare(number: int) -> Task:
-            return prepared(wanted[number], targets[number], places[number])
+            return prepared(wanted[number], targets[number], places[number], shared=robust)
 
         def emit(number: int, task: Task, to: Path, *, replacing: bool) -> Engine:
             there = replace(wanted[number].asked, out=to / names[number], overwrite=replacing)

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ponas_deploy.engines.accuracy import measure
+from ponas_deploy.engines.accuracy import Accuracy, measure
 from ponas_deploy.engines.loop import WeightsSource
 from ponas_deploy.engines.preprocessing import preprocessing_of
+from ponas_deploy.engines.task import Validation
 from ponas_deploy.files.notes import Advance, OnNote, OpenBar, no_bar, no_note
 from ponas_deploy.files.weights import WeightsFile
 from searchspace.weights import Weights
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from train.data import Images, Splits
 
 _SCALE_IMAGES = 512
+_VALIDATION_IMAGES = 2000
+"""So many validation images go through engines at the most, where these say what a precision loses."""
 _TOGETHER = 8
 """Networks of a shortlist that see a batch of images before the next one is decoded."""
 
@@ -44,6 +47,7 @@ def inherited(
 
     `resolution` in pixels is that of the images; None: the file's, or the data set's own.
     """
+    from train.compute import shuffled
     from train.progress import notes
     from train.runs import load_images, too_few
     from train.stages import Statistics, inherited_weights
@@ -79,12 +83,22 @@ def inherited(
 
     @cache
     def images() -> NDArray[np.float32]:
-        from train.compute import shuffled
-
         order = shuffled(len(splits.train.labels), _SCALE_IMAGES, "scales", seed=seed)[:_SCALE_IMAGES]
         found, _ = next(splits.train.batches(_SCALE_IMAGES, order))
         return np.ascontiguousarray(found.numpy(), np.float32)
 
+    def through_engine(session: Session, batch: int) -> Accuracy:
+        order = shuffled(len(splits.validation.labels), _VALIDATION_IMAGES, "validation", seed=seed)
+        given = splits.validation.batches(batch, order[:_VALIDATION_IMAGES])
+        return measure(session, ((images.numpy(), labels.numpy()) for images, labels in given), batch)
+
+    def evaluated(architecture: Architecture) -> Weights:
+        if as_they_are:
+            return file.inherited(architecture)
+        return inherited_weights(architecture, file.stored, splits, seed=seed)
+
+    named = f"validation images of {data}"
+    validation = Validation(evaluated, through_engine, named) if len(splits.validation.labels) else None
     how = "as they are" if as_they_are else "inherited, batch norm recalibrated"
     if file.elastic and not finetune:
         how += f" on {len(Statistics.elastic(splits, seed).order):,} training images"
@@ -105,6 +119,7 @@ def inherited(
         validated_pct=partial(top1_on, splits.validation),
         validated_on=f"the {len(splits.validation.labels)} validation images of {data}",
         images_from=Path(data).absolute() if Path(data).is_dir() else None,
+        validation=validation,
     )
 
 

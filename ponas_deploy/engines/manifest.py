@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ponas_deploy.backends import RunSettings
+from ponas_deploy.engines.precisions import PrecisionGain, PrecisionLoss
 from ponas_deploy.engines.preprocessing import Preprocessing
 from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.engines.verdict import CANNOT_BE_TOLD, Verdict, judge, why_not_told
@@ -73,7 +74,8 @@ class Manifest:
     statistics were recalibrated for this network; empty for weights that are its own. Weights that were not
     `trained` are random ones. `checked` are the limits besides latency that were checked on the engine, by
     the names of their columns. `throughput` are the images a second that were asked for: the latency budget
-    is what follows from it.
+    is what follows from it. `precision_losses` are what was counted for precisions that lose accuracy,
+    `precision_gains` what the network takes in them by the tables.
     """
 
     space: SpaceKey
@@ -101,6 +103,8 @@ class Manifest:
     trained: bool = True
     checked: tuple[str, ...] = ()
     throughput: float | None = None
+    precision_losses: tuple[PrecisionLoss, ...] = ()
+    precision_gains: tuple[PrecisionGain, ...] = ()
 
     @classmethod
     def of(cls, architecture: Architecture, conditions: Conditions, weights: str, created: str) -> Manifest:

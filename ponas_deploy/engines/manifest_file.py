@@ -24,6 +24,7 @@ from ponas_deploy.engines.manifest import (
     Shortlisted,
     TableUsed,
 )
+from ponas_deploy.engines.precisions import PrecisionGain, PrecisionLoss
 from ponas_deploy.engines.preprocessing import Preprocessing
 from ponas_deploy.engines.reference import ReferenceTiming
 from ponas_deploy.engines.timing import EngineTiming
@@ -124,6 +125,8 @@ class ManifestDocument:
     checked: tuple[str, ...] = ()
     throughput: AboveZero | None = None
     precisions: tuple[str, ...] = ()
+    precision_losses: tuple[PrecisionLoss, ...] = ()
+    precision_gains: tuple[PrecisionGain, ...] = ()
 
 
 def upgraded(document: dict[str, Any]) -> dict[str, Any]:

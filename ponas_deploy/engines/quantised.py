@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ponas_deploy.backends import INT8, QUANTISED, RunSettings, get_backend, registry
 from ponas_deploy.engines.manifest import MODEL
+from ponas_deploy.engines.precisions import PrecisionGain
 from ponas_deploy.engines.task import WeightsSource
 from ponas_deploy.tables.latency import Conditions
 from ponas_deploy.tables.store import StoredTable
@@ -15,13 +16,9 @@ RANDOM_SCALES = (
     "the INT8 scales come from random images: the latency is real, and no answer of this engine can be relied"
     " on. Give images of your own with --calibration."
 )
-LEFT_OUT = (
-    "int8 is left out: no accuracy table says what it loses. --precision int8 takes it, and measures its"
-    " top-1 through the engine."
-)
 NOT_COUNTED = (
-    "tables of int8 take part beside others, and what int8 loses is not in the accuracy table: compare the"
-    " top-1 through the engine."
+    "tables of int8 take part beside others, and what int8 loses is not counted: compare the top-1 through"
+    " the engine."
 )
 
 
@@ -42,24 +39,25 @@ def fp32_top1_pct(folder: Path, weights: WeightsSource, conditions: Conditions) 
         return weights.top1_pct(session, conditions.batch)
 
 
-def int8_notes(tables: Sequence[StoredTable], choices: Sequence[str], resolution: int) -> tuple[str, ...]:
+def gains_of(
+    tables: Sequence[StoredTable], choices: Sequence[str], resolution: int
+) -> tuple[PrecisionGain, ...]:
     """Of each runtime with tables in INT8 and in others: what INT8 gains for a network, by these tables."""
-    said = list[str]()
+    found = list[PrecisionGain]()
     of_size = [one for one in tables if one.table.space is None or one.table.space.resolution == resolution]
     for stored in of_size:
-        if stored.conditions.precision != INT8:
-            continue
         others = [one for one in of_size if _beside(one, stored)]
-        if not others:
+        if stored.conditions.precision != INT8 or not others:
             continue
         int8_ms = stored.table.predict_ms(choices)
-        other_ms, precision = min((one.table.predict_ms(choices), one.conditions.precision) for one in others)
-        backend = stored.conditions.backend
-        figures = f"by the tables of {backend} the network takes {int8_ms:.3g} ms in int8"
-        gains = int8_ms < other_ms
-        word = "" if gains else ": int8 buys nothing here"
-        said.append(f"{figures} and {other_ms:.3g} ms in {precision}{word}.")
-    return tuple(said)
+        other_ms, other = min((one.table.predict_ms(choices), one.conditions.precision) for one in others)
+        found.append(PrecisionGain(stored.conditions.backend, INT8, int8_ms, other, other_ms))
+    return tuple(found)
+
+
+def keeping_accuracy(tables: Sequence[StoredTable]) -> tuple[StoredTable, ...]:
+    """The tables in precisions that lose no accuracy."""
+    return tuple(one for one in tables if one.conditions.precision != INT8)
 
 
 def _beside(one: StoredTable, int8: StoredTable) -> bool:

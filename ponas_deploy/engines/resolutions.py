@@ -108,10 +108,20 @@ def sides_at(tables: Sequence[StoredTable], each: Sequence[AtResolution]) -> lis
 
 
 def budget_of(
-    given: Mapping[str, Limit], tables: Sequence[StoredTable], each: Sequence[AtResolution]
+    given: Mapping[str, Limit],
+    tables: Sequence[StoredTable],
+    each: Sequence[AtResolution],
+    relative_to: Sequence[StoredTable] = (),
 ) -> Budget:
-    """The budget of limits over tables of several resolutions; see `budget_over`."""
-    return budget_over(given, sides_at(tables, each))
+    """The budget of limits over tables of several resolutions; see `budget_over`.
+
+    A percentage is of what helps by the tables that it is `relative_to`, of all where there are none.
+    """
+    sides = sides_at(tables, each)
+    kept = [
+        side for side, one in zip(sides, tables, strict=True) if any(one is other for other in relative_to)
+    ]
+    return budget_over(given, sides, kept or None)
 
 
 def warnings_of(each: Sequence[AtResolution]) -> tuple[str, ...]:

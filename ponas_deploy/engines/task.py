@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ponas_deploy.backends import QUANTISED, Session
+from ponas_deploy.engines.accuracy import Accuracy
 from ponas_deploy.engines.calibration import IMAGES_FROM
+from ponas_deploy.engines.precisions import PrecisionLoss
 from ponas_deploy.engines.preprocessing import Preprocessing, model_metadata
 from ponas_deploy.engines.reranker import Reranker, Validate, refuse_shortlist, without_doubles
 from ponas_deploy.errors import PonasError
@@ -39,6 +41,19 @@ def random_weights_warning(*, measured: bool) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Validation:
+    """Labelled images that are neither trained nor tested on, for accuracy through engines.
+
+    `weights` are those of a network as it is evaluated (batch norm recalibrated, not fine-tuned); `accuracy`
+    sends the images through an open engine of some batch; `data` says which they are.
+    """
+
+    weights: Callable[[Architecture], Weights]
+    accuracy: Callable[[Session, int], Accuracy]
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
 class WeightsSource:
     """Where an engine's weights come from.
 
@@ -56,7 +71,7 @@ class WeightsSource:
     whether a supernet's statistics were recalibrated (empty for a network's own). `too_few` says that
     `validate` has too few images to compare networks by; it is empty where there are enough.
     `validated_pct` is `top1_pct` on the validation images, which `validated_on` names: what is chosen by it
-    is tested on others.
+    is tested on others. `validation` are images that say what a precision loses; None where there are none.
     """
 
     description: str
@@ -77,6 +92,7 @@ class WeightsSource:
     validated_pct: Callable[[Session, int], float] | None = None
     validated_on: str = ""
     images_from: Path | None = None
+    validation: Validation | None = None
 
     @property
     def warnings_unmeasured(self) -> tuple[str, ...]:
@@ -140,6 +156,7 @@ class Task:
     differs at those that are not the space's. `only` is the one network that may be chosen, where another
     search chose it: what is left to choose is the table, which is a runtime and a precision. `throughput` are
     the images a second that were asked for, None where the budget is on single inferences.
+    `precision_losses` are what precisions lose, counted for the tables of each.
     """
 
     tables: tuple[StoredTable, ...]
@@ -158,14 +175,23 @@ class Task:
     tables_doubted: bool = False
     only: Specialization | None = None
     throughput: float | None = None
+    precision_losses: tuple[PrecisionLoss, ...] = ()
 
     def of(self, stored: StoredTable) -> Task:
-        """The task at the resolution of one of its tables."""
+        """The task at the resolution of one of its tables, with what its precision loses counted."""
         key = stored.table.space
         for one in self.further:
             if key and key.resolution == one.space.resolution:
-                return replace(self, space=one.space, accuracy=one.accuracy, weights=one.weights, further=())
-        return self
+                here = replace(self, space=one.space, accuracy=one.accuracy, weights=one.weights, further=())
+                return here.of(stored)
+        counted = self.accuracy.table.in_precision(self.lost_points(stored))
+        return replace(self, accuracy=replace(self.accuracy, table=counted))
+
+    def lost_points(self, stored: StoredTable) -> float:
+        """What the precision of a table loses, in percentage points; 0 where nothing says it."""
+        how = stored.conditions
+        found = (one for one in self.precision_losses if one.backend == how.backend)
+        return next((one.points for one in found if one.precision == how.precision), 0.0)
 
     def trusting(self, *, promise: bool) -> Task:
         """The task with the tables that can be used and all warnings; see `usable_tables`."""

@@ -74,6 +74,8 @@ def one_at_a_time(carried: Carried) -> Carried:
             finish=found.finish and locked(found.finish),
             validate=found.validate and locked(found.validate),
             images=found.images and locked(found.images),
+            validation=found.validation
+            and replace(found.validation, weights=locked(found.validation.weights)),
         )
 
     return replace(carried, source=source)

@@ -44,7 +44,7 @@ def missing(
         return ()
     device = target.device_name
     have = {stored.table.conditions for stored in tables}
-    known = _precisions(target.backends, on_gpu=target.on_gpu) if known is None else known
+    known = precisions_here(target.backends, on_gpu=target.on_gpu) if known is None else known
     for precision in target.precisions:
         if not any(precision in precisions for precisions in known.values()):
             where = "this machine" if target.local else target.device_name
@@ -78,7 +78,7 @@ def power_mode_at(place: Place) -> str:
     return dict(place.environment()).get("power_mode", "")
 
 
-def _precisions(backends: Sequence[str], *, on_gpu: bool) -> dict[str, tuple[str, ...]]:
+def precisions_here(backends: Sequence[str], *, on_gpu: bool) -> dict[str, tuple[str, ...]]:
     """The precisions of each runtime here: of those named, or of all that are installed."""
     if backends:
         return {name: installed(name, on_gpu=on_gpu).precisions() for name in backends}

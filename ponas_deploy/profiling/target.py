@@ -14,6 +14,8 @@ from ponas_deploy.machines.names import slug
 from ponas_deploy.tables.store import StoredTable
 
 THIS_MACHINE = "cpu"
+AUTO = "auto"
+"""The precision that stands for all that are considered where none is named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +24,11 @@ class Target:
 
     `device` is `cpu` or `gpu` of this machine, or the name of a device that has latency tables (see
     `devices`). Without `backends` every runtime that is installed is considered (of a board of the device
-    book those that it names there, see `used_backends`), without `precisions` every precision they have;
-    lists are kept as tuples, a lone name as a list of one. `threads` is what the runtime may use, `batch` the
-    images of one run, `streams` how many runs go on at once, each with its `threads`. INT8 loses accuracy
-    that no table knows: without `precisions` it is considered where `int8` says so. Mixed precision is of
-    another space (`searchspace.mixed`), and is considered where it is named.
+    book those that it names there, see `used_backends`), without `precisions`, or with AUTO, every precision
+    they have; lists are kept as tuples, a lone name as a list of one. `threads` is what the runtime may use,
+    `batch` the images of one run, `streams` how many runs go on at once, each with its `threads`. INT8 loses
+    accuracy that no table knows: without `precisions` it is considered where `int8` says so. Mixed precision
+    is of another space (`searchspace.mixed`), and is considered where it is named.
 
     Raises PonasError for fewer than one thread or image, and for more threads than this machine has
     processors where it is the device.
@@ -44,6 +46,12 @@ class Target:
         for what in ("backends", "precisions"):
             given = getattr(self, what)
             object.__setattr__(self, what, (given,) if isinstance(given, str) else tuple(given))
+        if AUTO in self.precisions:
+            if set(self.precisions) != {AUTO}:
+                raise PonasError(
+                    f"the precision {AUTO} stands for all of them: name it alone, or leave it out."
+                )
+            object.__setattr__(self, "precisions", ())
         for what in ("threads", "batch", "streams"):
             if getattr(self, what) < 1:
                 raise PonasError(f"{what} is {getattr(self, what)}: ask for 1 or more.")

@@ -81,9 +81,11 @@ def sides_of(
     )
 
 
-def budget_over(limits: Mapping[str, Limit], sides: Sequence[Side]) -> Budget:
-    """The budget of `limits` (by column name); a percentage is of the most that helps where least is lost.
-
+def budget_over(
+    limits: Mapping[str, Limit], sides: Sequence[Side], relative_to: Sequence[Side] | None = None
+) -> Budget:
+    """The budget of `limits` (by column name); a percentage is of the most that helps where least is lost,
+    on the sides that it is `relative_to` (all of them).
     Frames per second are at the batch of the tables; one of unknown conditions (a CSV) counts as batch 1.
     TableMismatchError for frames per second of a table whose runs overlap on several streams: a latency there
     is not the time between two results. BudgetError for a percentage that no network meets on any side, with
@@ -99,8 +101,9 @@ def budget_over(limits: Mapping[str, Limit], sides: Sequence[Side]) -> Budget:
     for name, limit in limits.items():
         column, most = cost_column(name), 0.0
         if limit.relative:
-            least = min(side.least_pp for side in sides)
-            most = min(side.most_useful(column) for side in sides if side.least_pp <= least + _EQUAL_PP)
+            counted = relative_to or sides
+            least = min(side.least_pp for side in counted)
+            most = min(side.most_useful(column) for side in counted if side.least_pp <= least + _EQUAL_PP)
         found[name] = limit.value(most, batch, streams)
         if limit.relative:
             _refuse_below_all(column, limit, most, sides)

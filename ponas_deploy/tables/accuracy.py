@@ -96,7 +96,8 @@ class AccuracyTable:
     `loss` is the paper's table T_d (section 3.3): the best of the layer minus the candidate, in
     percentage points, zero for the best. `top1_scale` says which top-1 a summed loss is, None where the table
     only ranks. `resolution_terms` say what networks lose at other resolutions. A table that was brought to
-    another `resolution` (pixels) counts `moved_pp` for it in every loss, and is in no file.
+    another `resolution` (pixels) counts `moved_pp` for it in every loss, one that was brought to a precision
+    that loses accuracy `precision_pp`; neither is in a file.
     """
 
     loss: Grid
@@ -109,6 +110,7 @@ class AccuracyTable:
     resolution_terms: ResolutionTerms | None = None
     resolution: int | None = None
     moved_pp: float = 0.0
+    precision_pp: float = 0.0
 
     @classmethod
     def from_top1(cls, top1: Grid, **known: Any) -> AccuracyTable:
@@ -125,11 +127,12 @@ class AccuracyTable:
         scale = self.top1_scale
         if scale is None:
             return None
-        measured_pct = float(scale.top1_pct(np.array(loss_pp - self.moved_pp)))
+        below_pp = self.moved_pp + self.precision_pp
+        measured_pct = float(scale.top1_pct(np.array(loss_pp - below_pp)))
         beyond = scale.measured.beyond(measured_pct) if scale.measured else ""
         if beyond and self.resolution:
             beyond = f"at {self.measured_px} px {beyond}"
-        return PredictedTop1(max(measured_pct - self.moved_pp, 0.0), self._top1_of, beyond)
+        return PredictedTop1(max(measured_pct - below_pp, 0.0), self._top1_of, beyond)
 
     @property
     def top1_error_points(self) -> float | None:
@@ -174,6 +177,11 @@ class AccuracyTable:
             return self
         loss = replace(self.loss, fixed=self.loss.fixed - self.moved_pp + moved_pp)
         return replace(self, loss=loss, resolution=None if own else resolution, moved_pp=moved_pp)
+
+    def in_precision(self, lost_pp: float) -> AccuracyTable:
+        """The table as it counts in a precision that loses so many percentage points of any network."""
+        loss = replace(self.loss, fixed=self.loss.fixed - self.precision_pp + lost_pp)
+        return self if lost_pp == self.precision_pp else replace(self, loss=loss, precision_pp=lost_pp)
 
     def at(self, resolution: int) -> AccuracyTable:
         """The same for comparing resolutions; TableMismatchError where nothing says what is lost at one."""

@@ -12,7 +12,7 @@ from conftest import tiny_space
 from ponas_deploy.backends import Session
 from ponas_deploy.engines import loop
 from ponas_deploy.engines.manifest_file import read_manifest
-from ponas_deploy.engines.quantised import RANDOM_SCALES, int8_notes
+from ponas_deploy.engines.quantised import RANDOM_SCALES, gains_of
 from ponas_deploy.engines.task import WeightsSource, random_source
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.tables.grid import Grid, SpaceKey
@@ -68,10 +68,10 @@ def test_where_int8_buys_nothing_the_tables_say_so() -> None:
     space = tiny_space()
     choices = Architecture.from_indices(space, (0, 0, 0)).choices
     tables = [stored(space, "fp32", 3.0), stored(space, "bf16", 1.0), stored(space, "int8", 2.0)]
-    (text,) = int8_notes(tables, choices, 32)
-    assert text == (
+    (gain,) = gains_of(tables, choices, 32)
+    assert gain.text == (
         "by the tables of openvino the network takes 6 ms in int8 and 3 ms in bf16: int8 buys nothing here."
     )
-    (text,) = int8_notes([tables[0], tables[2]], choices, 32)
-    assert text.endswith("6 ms in int8 and 9 ms in fp32.")
-    assert int8_notes(tables[:2], choices, 32) == int8_notes(tables[2:], choices, 32) == ()
+    (gain,) = gains_of([tables[0], tables[2]], choices, 32)
+    assert gain.text.endswith("6 ms in int8 and 9 ms in fp32.")
+    assert gains_of(tables[:2], choices, 32) == gains_of(tables[2:], choices, 32) == ()

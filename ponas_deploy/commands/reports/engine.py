@@ -228,6 +228,10 @@ def _identity(rows: Table, manifest: Manifest, trained: str) -> None:
         )
     if manifest.top1_fp32_pct is not None:
         rows.add_row("top-1 in fp32", f"{manifest.top1_fp32_pct:.2f} % {manifest.top1_on}")
+    for loss in manifest.precision_losses:
+        rows.add_row(f"loss of {loss.precision}", loss.text)
+    for gain in manifest.precision_gains:
+        rows.add_row(f"{gain.precision} by the tables", gain.text)
     weights = Text(manifest.weights, style="" if manifest.trained else BAD)
     if trained and not manifest.trained:
         weights.append(f"\n{trained}", style=WARN)
