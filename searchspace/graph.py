@@ -69,10 +69,12 @@ def model(
     builder.nodes[-1].output[0] = OUTPUT
     images = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [batch, *shape])
     output = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, None)
-    # Shapes are inferred without the weights' values, which inference would copy twice.
+    # Shapes are inferred without the weights' values, which inference would copy twice, but from the shapes
+    # that a Reshape is given.
     typed = [helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in builder.initializers]
+    given = [t for t in builder.initializers if t.data_type == TensorProto.INT64]
     shapes = onnx.shape_inference.infer_shapes(
-        _proto(helper.make_graph(builder.nodes, name, [images, *typed], [output])), strict_mode=True
+        _proto(helper.make_graph(builder.nodes, name, [images, *typed], [output], given)), strict_mode=True
     ).graph
     return _proto(
         helper.make_graph(

@@ -124,7 +124,7 @@ def export(
     carried = open_weights(weights, data, finetune, seed, calibration, note, waiting)
     named = named_by(arch, space or carried.space_name)
     built = carried.space(named.space, resolution or named.resolution, classes)
-    if precision == MIXED or is_mixed(built.name):
+    if precision == MIXED or is_mixed(built.name) or is_mixed(named_by(arch).space):
         built, precision = mixed(built), precision or MIXED
     architecture = read_architecture(arch, built.name, built.resolution, built.classes)
     if is_mixed(built.name) and (precision != MIXED or not any(map(is_int8, architecture.choices))):

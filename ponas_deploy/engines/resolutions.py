@@ -17,6 +17,7 @@ from ponas_deploy.search.notation import Limit
 from ponas_deploy.search.sides import Side, budget_over
 from ponas_deploy.tables.resolutions import AUTO, at_resolutions, pixels, resolution_warnings, spaces_at
 from ponas_deploy.tables.store import StoredAccuracy, StoredTable
+from searchspace.mixed import plain_name
 from searchspace.space import Space
 from searchspace.spaces import ELASTIC_PX, USUAL_PX
 
@@ -65,8 +66,9 @@ def _sensible(
     found = {one.table.space.resolution for one in named if one.table.space}
     if not found and not target.local:
         found = set(resolutions_of(target, space))
-    if not found and space.name in ELASTIC_PX:
-        found = {px for px in USUAL_PX if px in ELASTIC_PX[space.name] and _is_known(px, accuracies)}
+    known_px = ELASTIC_PX.get(plain_name(space.name))
+    if not found and known_px:
+        found = {px for px in USUAL_PX if px in known_px and _is_known(px, accuracies)}
     if not found:
         on_note(f"{space.resolution} px is the only resolution of space '{space.name}' that is searched")
         return (space.resolution,)

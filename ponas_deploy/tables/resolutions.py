@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ponas_deploy.errors import PonasError, TableMismatchError
 from ponas_deploy.tables.accuracy import AccuracyTable
+from searchspace.mixed import plain_name
 from searchspace.space import Space
 from searchspace.spaces import ELASTIC_PX, build_space, is_known
 
@@ -22,7 +23,7 @@ def spaces_at(space: Space, resolutions: Sequence[int]) -> tuple[Space, ...]:
     """
     if len(set(resolutions)) < len(resolutions):
         raise PonasError(f"a resolution stands twice in {pixels(resolutions)}: name each once.")
-    known = ELASTIC_PX.get(space.name)
+    known = ELASTIC_PX.get(plain_name(space.name))
     found = tuple(at(space, px) for px in resolutions)
     beyond = [px for px in resolutions if known and px not in known] if len(resolutions) > 1 else []
     if known and beyond:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
 
-from searchspace import Architecture, build_space, parse_architecture
+from searchspace import Architecture, Space, build_space, parse_architecture
 from searchspace.graph import IR_VERSION, OPSET, fold_batch_norm, model, network_model
 from searchspace.ops import BATCH_NORM_EPS
 from searchspace.weights import inherit, random_block, random_weights
@@ -21,9 +21,15 @@ def output_shape_of(proto: onnx.ModelProto) -> list[int]:
     return [size.dim_value for size in proto.graph.output[0].type.tensor_type.shape.dim]
 
 
-@pytest.mark.parametrize("name", ["PONAS-A", "PONAS-B", "PONAS-C"])
-def test_a_network_is_a_valid_model_with_static_shapes(name: str) -> None:
-    architecture = parse_architecture(name, SMALL)
+@pytest.mark.parametrize(
+    ("name", "space"),
+    [
+        *((f"PONAS-{letter}", SMALL) for letter in "ABC"),
+        ("SPOS-PAPER", build_space("spos-shufflenet", 32, 10)),
+    ],
+)
+def test_a_network_is_a_valid_model_with_static_shapes(name: str, space: Space) -> None:
+    architecture = parse_architecture(name, space)
     proto = network_model(architecture, random_weights(architecture), batch=2)
     onnx.checker.check_model(proto, full_check=True)
     assert (proto.opset_import[0].version, proto.ir_version) == (OPSET, IR_VERSION)

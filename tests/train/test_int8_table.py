@@ -84,7 +84,19 @@ def test_the_table_lies_beside_the_weights_and_mixed_precision_is_searched_by_it
     assert [one["precision"] for one in found["by_precision"]] == ["fp32", "int8", "mixed"]
     assert found["by_precision"][0]["choices"] is None
     assert found["by_precision"][2]["choices"] == found["choices"]
+    (folder / "choice.json").write_text(chosen.stdout)
+    out = folder / "engine"
+    given = ("--weights", weights, "--backend", "onnxruntime", "--out", out, "--json")
+    exported = run("export", folder / "choice.json", *given)
+    assert exported.exit_code == 0, exported.output + repr(exported.exception)
+    engine = json.loads(exported.stdout)
+    assert (engine["precisions"], engine["device"]["precision"]) == (found["precisions"], "mixed")
+    assert engine["top1_pct"] is not None
+    assert engine["top1_fp32_pct"] is not None
+    wrong = run("export", folder / "choice.json", *given, "--precision", "fp32", "--force")
+    assert (wrong.exit_code, "layers in int8 are named in ARCH" in wrong.output) == (2, True)
     report = run("specialize", *tables, "--latency", "2.3ms").stdout
+    assert f"int8 in {found['precisions'].count('int8')} of 3 layers" in " ".join(report.split())
     assert "fp32 alone has no network within it" in " ".join(report.split())
 
 

@@ -26,6 +26,7 @@ from ponas_deploy.tables.latency import ESTIMATE
 from ponas_deploy.tables.margin import Margin
 from ponas_deploy.tables.top1 import PredictedTop1
 from searchspace.architecture import text_form
+from searchspace.mixed import is_int8
 
 _SHARED_PCT = 1.0
 
@@ -47,7 +48,7 @@ def specialization_report(
     _chosen(rows, solution, doubted=bool(doubts))
     if solution.resolution:
         rows.add_row("resolution", f"{solution.resolution} px")
-    rows.add_row("architecture", text_form(solution.choices))
+    _network(rows, solution.choices)
     first = (Text(f"Not to be relied on: {doubt}", style=BAD) for doubt in doubts)
     return Group(*first, rows, *(Text(note, style=FAINT) for note in notes))
 
@@ -238,7 +239,14 @@ def _identity(rows: Table, manifest: Manifest, trained: str) -> None:
     rows.add_row("weights", weights)
     if manifest.batch_norm:
         rows.add_row("batch norm", manifest.batch_norm)
-    rows.add_row("architecture", text_form(manifest.choices))
+    _network(rows, manifest.choices)
+
+
+def _network(rows: Table, choices: Sequence[str]) -> None:
+    """The labels, and in mixed precision how many layers are on integers."""
+    rows.add_row("architecture", text_form(choices))
+    if on_integers := sum(map(is_int8, choices)):
+        rows.add_row("precision", f"int8 in {on_integers} of {len(choices)} layers, stem and head in fp32")
 
 
 def _attempts(deployment: Deployment) -> list[RenderableType]:
