@@ -29,7 +29,7 @@ class SinglePathSettings:
     in the end, and the accuracy table is fitted to them. `threads` and `augment` as in MetaSettings.
 
     Before that the candidates may get a common start (`train.stages.imitation`): the network of each layer's
-    first candidate trains for `first_epochs`, as the supernet does afterwards, then the others learn to
+    first candidate trains alone for `first_epochs`, with the same batch and rates, then the others learn to
     imitate its layers for `imitation_epochs`. Both are 0, or neither.
     """
 
