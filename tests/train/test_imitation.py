@@ -75,6 +75,22 @@ def test_candidates_learn_to_give_what_the_teacher_gives() -> None:
         assert torch.equal(supernet.state_dict()[own], tensor), f"{own} is the teacher's"
 
 
+def test_a_space_whose_other_candidates_have_no_weights_takes_over_the_teacher() -> None:
+    space = tiny_paths.space()
+    places = ((0,), (0,), (0, -1))  # the last one is the identity
+    layers = tuple(
+        replace(layer, candidates=tuple(layer.candidates[place] for place in kept))
+        for layer, kept in zip(space.layers, places, strict=True)
+    )
+    narrow = replace(space, layers=layers)
+    teacher = train_first(narrow, splits(), replace(SINGLE, epochs=1), seed=1, compute=CPU)
+    supernet = path_supernet(narrow, SINGLE, seed=1, compute=CPU)
+    train_imitation(supernet, teacher, splits(), SINGLE, seed=1, compute=CPU)
+    assert torch.equal(
+        supernet.stem.state_dict()["conv.conv.weight"], teacher.state_dict()["stem.conv.conv.weight"]
+    )
+
+
 def test_a_broken_off_imitation_ends_as_an_unbroken_one(tmp_path: Path) -> None:
     def kill(progress: TrainingProgress) -> None:
         if progress.done == 10:  # of 16 steps: in the middle of the third epoch

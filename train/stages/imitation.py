@@ -88,6 +88,9 @@ def train_imitation(
     `epochs.train_epochs` for `state` and what is raised.
     """
     imitation = _Imitation(supernet, teacher)
+    learning = list(imitation.learning())
+    if not learning:  # beside the teacher's blocks there is none with weights
+        return
     stage = TrainingStage(
         "the candidates that imitate",
         "imitation",
@@ -100,7 +103,7 @@ def train_imitation(
     )
     train_epochs(
         imitation,
-        torch.optim.Adam(imitation.learning(), _LR),
+        torch.optim.Adam(learning, _LR),
         splits,
         stage,
         seed=seed,
@@ -120,9 +123,8 @@ class _Imitation(nn.Module):
     def __init__(self, supernet: PathSupernet, teacher: Network) -> None:
         super().__init__()
         self.supernet = supernet
-        self._teacher = [
-            part.eval().requires_grad_(False) for part in teacher.parts()
-        ]  # no part of the state
+        # A list: the teacher is no part of the state.
+        self._teacher = [part.eval().requires_grad_(False) for part in teacher.parts()]
         supernet.stem.load_state_dict(teacher.stem.state_dict())
         supernet.head.load_state_dict(teacher.head.state_dict())
         for layer, label in zip(supernet.space.layers, teacher.architecture.choices, strict=True):
