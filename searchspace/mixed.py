@@ -34,7 +34,7 @@ def mixed(space: Space) -> Space:
     if is_mixed(space.name):
         return space
     layers = tuple(Layer(layer.name, tuple(_both(layer.candidates))) for layer in space.layers)
-    return replace(space, name=f"{space.name}{SUFFIX}", layers=layers)
+    return replace(space, name=mixed_name(space.name), layers=layers)
 
 
 def _both(candidates: Iterable[Candidate]) -> Iterable[Candidate]:
@@ -65,6 +65,11 @@ def plain_network(architecture: Architecture) -> Architecture:
 def is_mixed(name: str) -> bool:
     """Whether a space, by its name, has a precision in each candidate."""
     return name.endswith(SUFFIX)
+
+
+def mixed_name(name: str) -> str:
+    """The name of the mixed space of a space, by its name; that of a mixed one as it is."""
+    return name if is_mixed(name) else f"{name}{SUFFIX}"
 
 
 def plain_name(name: str) -> str:

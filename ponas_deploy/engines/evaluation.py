@@ -32,6 +32,7 @@ from ponas_deploy.profiling.places import reached
 from ponas_deploy.profiling.target import THIS_MACHINE, Target
 from ponas_deploy.tables.grid import SpaceKey
 from searchspace.architecture import Architecture
+from searchspace.mixed import plain_network
 from searchspace.weights import Weights
 
 if TYPE_CHECKING:
@@ -150,12 +151,13 @@ def _splits(
 
 
 def _same_network(manifest: Manifest, architecture: Architecture) -> None:
-    if manifest.choices != architecture.choices:
+    engine = plain_network(manifest.architecture)
+    if engine.choices != architecture.choices:
         raise TableMismatchError(
             f"the engine is another network's, {','.join(manifest.choices)}: evaluate that one."
         )
     ours = SpaceKey.of(architecture.space)
-    if manifest.space != ours:
+    if SpaceKey.of(engine.space) != ours:
         raise TableMismatchError(
             f"the engine is for {manifest.space.classes} classes at {manifest.space.resolution} px of space"
             f" '{manifest.space.name}', the images are {ours.classes} classes at {ours.resolution} px."

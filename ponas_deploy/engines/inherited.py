@@ -81,6 +81,9 @@ def inherited(
         batches = ((images.numpy(), labels.numpy()) for images, labels in part.batches(batch))
         return measure(session, batches, batch).top1_pct
 
+    def validated(session: Session, batch: int) -> float:  # a folder may be without such images
+        return top1_on(splits.validation, session, batch)
+
     @cache
     def images() -> NDArray[np.float32]:
         order = shuffled(len(splits.train.labels), _SCALE_IMAGES, "scales", seed=seed)[:_SCALE_IMAGES]
@@ -116,8 +119,8 @@ def inherited(
         class_names=splits.class_names,
         batch_norm="" if as_they_are else f"recalibrated on training images of {data}",
         too_few=too_few(splits) if file.supernet else "",
-        validated_pct=partial(top1_on, splits.validation),
-        validated_on=f"the {len(splits.validation.labels)} validation images of {data}",
+        validated_pct=validated,
+        validated_on=f"the validation images of {data}",
         images_from=Path(data).absolute() if Path(data).is_dir() else None,
         validation=validation,
     )

@@ -21,7 +21,7 @@ from searchspace import (
     parse_architecture,
 )
 from searchspace.architecture import labels_in
-from searchspace.mixed import SUFFIX, is_int8, plain_label
+from searchspace.mixed import is_int8, mixed_name, plain_label
 from searchspace.spaces import is_known, published_space
 from searchspace.zoo import published_network
 
@@ -111,7 +111,7 @@ def named_by(text: str, space: str | None = None) -> Named:
 def space_of_labels(labels: Sequence[str]) -> str:
     """The space in which labels are a network; see `named_by` for those of several and of none."""
     if any(map(is_int8, labels)):
-        return f"{space_of_labels([plain_label(label) for label in labels])}{SUFFIX}"
+        return mixed_name(space_of_labels([plain_label(label) for label in labels]))
 
     def distance(name: str) -> tuple[bool, int, bool, bool]:
         space = build_space(name)

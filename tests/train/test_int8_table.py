@@ -24,7 +24,7 @@ from ponas_deploy.tables.files import load_accuracy_table
 from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.latency import Conditions, LatencyTable
 from ponas_deploy.tables.latency_file import write_latency_table
-from searchspace.mixed import is_int8, mixed
+from searchspace.mixed import is_int8, mixed, plain_label
 from train.runs import train_run
 
 
@@ -93,6 +93,11 @@ def test_the_table_lies_beside_the_weights_and_mixed_precision_is_searched_by_it
     assert (engine["precisions"], engine["device"]["precision"]) == (found["precisions"], "mixed")
     assert engine["top1_pct"] is not None
     assert engine["top1_fp32_pct"] is not None
+    same = run("evaluate", folder / "choice.json", "--weights", weights, "--engine", out, "--json")
+    assert same.exit_code in (0, 1), same.output + repr(same.exception)
+    evaluated = json.loads(same.stdout)
+    assert evaluated["choices"] == [plain_label(label) for label in found["choices"]]
+    assert evaluated["engine"]["top1_pct"] == pytest.approx(engine["top1_pct"])
     wrong = run("export", folder / "choice.json", *given, "--precision", "fp32", "--force")
     assert (wrong.exit_code, "layers in int8 are named in ARCH" in wrong.output) == (2, True)
     report = run("specialize", *tables, "--latency", "2.3ms").stdout

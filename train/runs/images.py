@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from ponas_deploy.errors import PonasError, WeightsError
 from ponas_deploy.files.weights import WeightsFile
-from ponas_deploy.tables.architectures import agreed, read_architecture
+from ponas_deploy.tables.architectures import agreed, named_by, read_architecture
 from searchspace.architecture import Architecture
+from searchspace.mixed import is_mixed, mixed_name, plain_network
 from searchspace.weights import network_of
 
 if TYPE_CHECKING:
@@ -100,11 +101,16 @@ def data_of(files: Sequence[WeightsFile], data: str | None) -> str:
 
 
 def fitting(arch: str, space: str | None, file: WeightsFile | None, splits: Splits) -> Architecture:
-    """The network that was asked for; WeightsError when the file is another's or another space's."""
+    """The network that was asked for, whose layers in INT8 count as in full precision here.
+
+    WeightsError when the file is another's or another space's.
+    """
+    name = agreed("space", space, file.metadata.get("space")) if file else space
+    if name and is_mixed(named_by(arch).space):
+        name = mixed_name(name)
+    architecture = plain_network(read_architecture(arch, name, splits.resolution, splits.classes))
     if file is None:
-        return read_architecture(arch, space, splits.resolution, splits.classes)
-    name = agreed("space", space, file.metadata.get("space"))
-    architecture = read_architecture(arch, name, splits.resolution, splits.classes)
+        return architecture
     known, path = architecture.space, file.path
     if file.metadata.get("fingerprint", known.fingerprint) != known.fingerprint:
         raise WeightsError(f"{path} belongs to another version of space '{known.name}': train again.")
