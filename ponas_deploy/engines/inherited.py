@@ -6,7 +6,7 @@ Imported only where the extra `train` is installed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ from searchspace.weights import Weights
 if TYPE_CHECKING:
     from ponas_deploy.backends import Session
     from searchspace.architecture import Architecture
-    from train.data import Images, Splits
+    from train.data import Splits
 
 _SCALE_IMAGES = 512
 _VALIDATION_IMAGES = 2000
@@ -48,6 +48,7 @@ def inherited(
     `resolution` in pixels is that of the images; None: the file's, or the data set's own.
     """
     from train.compute import shuffled
+    from train.data.folder import NoImages
     from train.progress import notes
     from train.runs import load_images, too_few
     from train.stages import Statistics, inherited_weights
@@ -77,12 +78,9 @@ def inherited(
         with bar() as advance:
             return _validated(file, architectures, splits, seed, advance)
 
-    def top1_on(part: Images, session: Session, batch: int) -> float:
-        batches = ((images.numpy(), labels.numpy()) for images, labels in part.batches(batch))
+    def top1(session: Session, batch: int) -> float:
+        batches = ((images.numpy(), labels.numpy()) for images, labels in splits.test.batches(batch))
         return measure(session, batches, batch).top1_pct
-
-    def validated(session: Session, batch: int) -> float:  # a folder may be without such images
-        return top1_on(splits.validation, session, batch)
 
     @cache
     def images() -> NDArray[np.float32]:
@@ -101,7 +99,8 @@ def inherited(
         return inherited_weights(architecture, file.stored, splits, seed=seed)
 
     named = f"validation images of {data}"
-    validation = Validation(evaluated, through_engine, named) if len(splits.validation.labels) else None
+    lacking = isinstance(splits.validation, NoImages) or not len(splits.validation.labels)
+    validation = None if lacking else Validation(evaluated, through_engine, named)
     how = "as they are" if as_they_are else "inherited, batch norm recalibrated"
     if file.elastic and not finetune:
         how += f" on {len(Statistics.elastic(splits, seed).order):,} training images"
@@ -111,7 +110,7 @@ def inherited(
         f"{file.path.name}: {how}{tuned}",
         tensors,
         finish if finetune or file.elastic else None,
-        partial(top1_on, splits.test),
+        top1,
         f"on the {len(splits.test.labels)} test images of {data}",
         validate if file.supernet else None,
         images,
@@ -119,8 +118,6 @@ def inherited(
         class_names=splits.class_names,
         batch_norm="" if as_they_are else f"recalibrated on training images of {data}",
         too_few=too_few(splits) if file.supernet else "",
-        validated_pct=validated,
-        validated_on=f"the validation images of {data}",
         images_from=Path(data).absolute() if Path(data).is_dir() else None,
         validation=validation,
     )

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ponas_deploy.backends import MIXED, Backend, RunSettings
-from ponas_deploy.engines.task import WeightsSource
+from ponas_deploy.engines.task import Validation, WeightsSource
 from ponas_deploy.errors import PonasError
 from ponas_deploy.fitting.certify import LEAST_NETWORKS, certify_accuracy
 from ponas_deploy.measuring.build_process import calibrated
@@ -80,7 +80,7 @@ class Int8Losses:
 class _Evaluator:
     """Evaluates networks of a mixed space through a runtime; `wanted` is how many there will be."""
 
-    source: WeightsSource
+    validation: Validation
     backend: Backend
     on_evaluated: OnEvaluated
     wanted: int
@@ -97,15 +97,14 @@ class _Evaluator:
             tensors = self._tensors(plain_network(architecture))
             model = network_model(architecture, tensors, _BATCH).SerializeToString()
             with self.backend.load(model, RunSettings(MIXED)) as session:
-                evaluate = self.source.validated_pct
-                self.known_pct[architecture] = evaluate(session, _BATCH) if evaluate else 0.0
+                self.known_pct[architecture] = self.validation.accuracy(session, _BATCH).top1_pct
         self.done += 1
         self.on_evaluated(self.done, self.wanted)
         return self.known_pct[architecture]
 
     def _tensors(self, architecture: Architecture) -> Weights:
         if self._last is None or self._last[0] != architecture:
-            self._last = architecture, (self.source.finish or self.source.tensors)(architecture)
+            self._last = architecture, self.validation.weights(architecture)
         return self._last[1]
 
 
@@ -129,7 +128,7 @@ def measure_int8_losses(
 
     PonasError for weights without validation images or scales, and for fewer than 5 networks.
     """
-    if source.validated_pct is None:
+    if source.validation is None:
         raise PonasError(
             f"{source.description}: what layers lose in int8 is measured on validation images, and there are"
             " none: name the data set with --data, with the extra 'train'."
@@ -144,7 +143,7 @@ def measure_int8_losses(
     drawn = list(islice(_masks(whole, reference, seed) if single else draws(whole, seed), networks))
     count = sum(2 * len(one) for one in trials) + 2 * len(drawn) + 1
     images = source.scale_images(MIXED)
-    evaluator = _Evaluator(source, calibrated(backend, images), on_evaluated, count)
+    evaluator = _Evaluator(source.validation, calibrated(backend, images), on_evaluated, count)
     full_pct = evaluator.top1_pct(reference)
     measured_pp = tuple(tuple(_lost_pp(evaluator, one) for one in of_layer) for of_layer in trials)
     costs = [
@@ -153,8 +152,10 @@ def measure_int8_losses(
     ]
     table = _table(whole, base, costs)
     checked = tuple(_checked(evaluator, one, costs) for one in drawn)
-    origin = _origin(table, source, backend.name, reference, checked, each_candidate, seed, space)
-    certificate = _certificate(table, checked, whole, source.validated_on)
+    origin = _origin(
+        table, source.validation.data, backend.name, reference, checked, each_candidate, seed, space
+    )
+    certificate = _certificate(table, checked, whole, source.validation.data)
     table = replace(table, origin=origin, certificate=certificate)
     return Int8Losses(table, reference, full_pct, measured_pp, checked)
 
@@ -264,7 +265,7 @@ def _certificate(
 
 def _origin(
     table: AccuracyTable,
-    source: WeightsSource,
+    data: str,
     backend: str,
     reference: Architecture,
     checked: Sequence[MixedNetwork],
@@ -276,13 +277,13 @@ def _origin(
     errors_pp = [one.predicted_pp - one.measured_pp for one in checked]
     ours = (
         ("int8", f"one {'candidate' if each_candidate else 'layer'} at a time, {backend}"),
-        ("int8_on", source.validated_on),
+        ("int8_on", data),
         ("int8_in", plain_network(reference).text),
         ("int8_mean_error_pp", f"{np.mean(np.abs(errors_pp)):.3f}"),
         ("int8_bias_pp", f"{np.mean(errors_pp):+.3f}"),
         ("int8_networks", str(len(checked))),
     )
     known = table.origin or AccuracyOrigin(
-        source.validated_on, "losses in int8", space.resolution, space.classes, 0, (), seed
+        data, "losses in int8", space.resolution, space.classes, 0, (), seed
     )
     return replace(known, details=(*known.details, *ours))

@@ -70,8 +70,7 @@ class WeightsSource:
     they are for any. `warnings` are what is to be said against them, `batch_norm`
     whether a supernet's statistics were recalibrated (empty for a network's own). `too_few` says that
     `validate` has too few images to compare networks by; it is empty where there are enough.
-    `validated_pct` is `top1_pct` on the validation images, which `validated_on` names: what is chosen by it
-    is tested on others. `validation` are images that say what a precision loses; None where there are none.
+    `validation` are images that say what a precision loses; None where there are none.
     """
 
     description: str
@@ -89,8 +88,6 @@ class WeightsSource:
     warnings: tuple[str, ...] = ()
     batch_norm: str = ""
     too_few: str = ""
-    validated_pct: Callable[[Session, int], float] | None = None
-    validated_on: str = ""
     images_from: Path | None = None
     validation: Validation | None = None
 

@@ -12,9 +12,9 @@ from ponas_deploy.backends import RunSettings, Session, get_backend
 from ponas_deploy.backends.onnx_calibration import Calibration, value_ranges
 from ponas_deploy.backends.onnx_prepared import PREPARED_FOR, with_metadata
 from ponas_deploy.backends.onnx_quantised import to_integers, values_to_quantise
-from ponas_deploy.engines.accuracy import measure
+from ponas_deploy.engines.accuracy import Accuracy, measure
 from ponas_deploy.engines.int8_losses import Int8Losses, measure_int8_losses
-from ponas_deploy.engines.task import WeightsSource, random_source
+from ponas_deploy.engines.task import Validation, WeightsSource, random_source
 from ponas_deploy.errors import PonasError
 from ponas_deploy.files.weights import read_weights
 from ponas_deploy.tables.accuracy import AccuracyTable
@@ -48,8 +48,8 @@ def batches(size: int) -> Iterator[tuple[Array, Array]]:
         yield images[start : start + size], labels[start : start + size]
 
 
-def evaluated(session: Session, batch: int) -> float:
-    return measure(session, batches(batch), batch).top1_pct
+def evaluated(session: Session, batch: int) -> Accuracy:
+    return measure(session, batches(batch), batch)
 
 
 def source() -> WeightsSource:
@@ -59,8 +59,7 @@ def source() -> WeightsSource:
         lambda architecture: tensors,
         images=scales,
         network=ARCHITECTURE.text,
-        validated_pct=evaluated,
-        validated_on="359 images of digits",
+        validation=Validation(lambda architecture: tensors, evaluated, "359 images of digits"),
     )
 
 
@@ -128,11 +127,12 @@ def test_random_precisions_of_the_network_certify_the_sums(found: Int8Losses) ->
 
 def test_each_candidate_has_a_loss_of_its_own_where_that_is_asked_for() -> None:
     """Of a supernet with random weights, which images are real enough for."""
-    anything = replace(source(), network=None, tensors=random_source().tensors)
+    validation = Validation(random_source().tensors, evaluated, "digits")
+    anything = replace(source(), network=None, validation=validation)
     counts = list[tuple[int, int]]()
     found = measure_int8_losses(
         SPACE,
-        replace(anything, validated_pct=lambda session, batch: evaluated(session, batch)),
+        anything,
         base(),
         get_backend("openvino"),
         networks=5,
@@ -152,7 +152,7 @@ def test_each_candidate_has_a_loss_of_its_own_where_that_is_asked_for() -> None:
 
 def test_what_cannot_be_measured_is_refused_first() -> None:
     for changes, more, message in (
-        ({"validated_pct": None}, {}, "measured on validation images, and there are none: name the data set"),
+        ({"validation": None}, {}, "measured on validation images, and there are none: name the data set"),
         ({"images": None}, {}, "int8 scales of trained weights come from images"),
         ({}, {"networks": 4}, "4 networks certify no table: ask for 5 or more"),
         ({}, {"each_candidate": True}, "leave --each-candidate out"),
