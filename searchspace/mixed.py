@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from searchspace.metadata import INT8_LAYERS
 from searchspace.space import CELL_MARK, Candidate, Layer, Space
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ SUFFIX = f"-{MIXED}"
 """Behind the name of a space whose candidates have a precision."""
 MARK = f":{INT8}"
 """Behind the label of a candidate on integers."""
-INT8_LAYERS = "ponas.int8_layers"
-"""Under this name a model says which of its layers are to be on integers, blanks between them."""
 
 
 @lru_cache(maxsize=32)

@@ -277,7 +277,10 @@ def example(part: dict[str, Any], parts: dict[str, Any]) -> Any:
     if part.get("type") == "array":
         items = part.get("prefixItems") or [part.get("items") or {}] * max(1, part.get("minItems", 1))
         return [example(one, parts) for one in items]
-    return {"string": "text", "integer": 2, "number": 1.0, "boolean": True}.get(part.get("type", ""), "text")
+    number = part.get("exclusiveMaximum", 2.0) / 2
+    return {"string": "text", "integer": 2, "number": number, "boolean": True}.get(
+        part.get("type", ""), "text"
+    )
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

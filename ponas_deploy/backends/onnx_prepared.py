@@ -19,6 +19,7 @@ from ponas_deploy.backends.onnx_precision import (
 from ponas_deploy.backends.onnx_quantised import IntegerForm, to_integers, values_to_quantise
 from ponas_deploy.backends.protocol import INT8, MIXED, QUANTISED
 from ponas_deploy.errors import BackendError
+from searchspace.metadata import INT8_LAYERS
 
 _FP16 = "fp16"
 PREPARED_FOR = "ponas.prepared_for"
@@ -58,8 +59,6 @@ def _named_layers(backend: str, model: bytes) -> tuple[str, ...]:
 
     At a small resolution the last layers of a network see a single pixel, which stays in floats.
     """
-    from searchspace.mixed import INT8_LAYERS
-
     named = read_interface(backend, model).metadata.get(INT8_LAYERS)
     if named is None:
         raise BackendError(

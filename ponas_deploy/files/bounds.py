@@ -29,6 +29,8 @@ Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=1e10)]
 AboveZero: TypeAlias = Annotated[float, Meta(gt=0)]
 AtLeastZero: TypeAlias = Annotated[float, Meta(ge=0)]
 Percent: TypeAlias = Annotated[float, Meta(ge=0, le=100)]
+Smoothing: TypeAlias = Annotated[float, Meta(ge=0, lt=1)]
+"""The share of a label that is spread over all classes."""
 
 
 def bounds_of(kind: Any) -> tuple[float | None, float | None]:

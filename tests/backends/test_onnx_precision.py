@@ -25,7 +25,6 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from trained_digits import held_out, scale_images, top1_pct, trained_model
 
 from ponas_deploy.backends.onnx_calibration import Calibration, largest_magnitudes, read_images
 from ponas_deploy.backends.onnx_precision import quantised_values, to_fp16, to_int8
@@ -35,6 +34,7 @@ from searchspace import Architecture, Space, build_space
 from searchspace.graph import model as block_model
 from searchspace.graph import network_model
 from searchspace.weights import random_block, random_weights
+from trained_digits import held_out, scale_images, top1_pct, trained_model
 
 Array = NDArray[Any]
 LAYERS = (0, 2, 6, 18)

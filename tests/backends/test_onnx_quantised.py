@@ -12,7 +12,6 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from trained_digits import held_out, scale_images, top1_pct, trained_model
 
 from ponas_deploy.backends import RunSettings, get_backend
 from ponas_deploy.backends.onnx_calibration import Calibration, value_ranges
@@ -30,6 +29,7 @@ from ponas_deploy.errors import BackendError
 from searchspace import Architecture, Space, build_space
 from searchspace.graph import network_model
 from searchspace.weights import random_weights
+from trained_digits import held_out, scale_images, top1_pct, trained_model
 
 Array = NDArray[Any]
 NARROW = IntegerForm(largest_weight=NARROW_WEIGHTS)

@@ -28,7 +28,7 @@ from train.settings import (
 def test_every_setting_has_a_name() -> None:
     assert known()[:3] == ["data", "space", "resolution"]
     assert {"meta.epochs", "meta.decay_at", "fine_tune.scope", "precision"} < set(known())
-    assert len(known()) == 59
+    assert len(known()) == 61
 
 
 def test_pairs_change_what_they_name_and_nothing_else() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
-from ponas_deploy.files.bounds import Count, Resolution, Seed, Threads
+from ponas_deploy.files.bounds import Count, Resolution, Seed, Smoothing, Threads
 from searchspace import PonasError, UnknownNameError, build_space
 from searchspace.nesting import foreign_part
 from train.settings.checks import check_smoothing, check_start, not_above, not_below
@@ -109,7 +109,7 @@ class SpecializedSettings:
     augment: bool = True
     threads: int = 1
     distillation: Distillation | None = None
-    label_smoothing: float = 0.0
+    label_smoothing: Smoothing = 0.0
     decay: Decay = "cosine"
     nesterov: bool = True
     norm_decay: bool = True

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from ponas_deploy.files.bounds import Count, Epochs, Threads
 from searchspace import PonasError, UnknownNameError
-from train.settings.checks import check_start, not_above, not_below
+from train.settings.checks import check_smoothing, check_start, not_above, not_below
 from train.settings.shrinking import LEAST_NETWORKS
 
 Sampling = Literal["uniform", "strict-fairness", "fairnas"]
@@ -59,7 +59,6 @@ class SinglePathSettings:
             )
         not_below(LEAST_NETWORKS, networks=self.networks)
         not_above(Count, networks=self.networks)
-        if not 0 <= self.label_smoothing < 1:
-            raise PonasError(f"label smoothing of {self.label_smoothing:g}: it must be from 0 to below 1.")
+        check_smoothing(self.label_smoothing)
         if self.sampling not in get_args(Sampling):
             raise UnknownNameError("sampling of paths", self.sampling, get_args(Sampling))

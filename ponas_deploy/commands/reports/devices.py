@@ -63,7 +63,8 @@ def _in_columns(title: str, tables: Mapping[str, Sequence[StoredTable]]) -> Rend
                 if certificate
                 else (Text("estimated" if one.table.estimated else "not known", style=WARN), "", "", "")
             )
-            origin = "came with the package" if one.shipped else ""
+            said = one.table.estimated.partition(" (")[0]
+            origin = "came with the package" if one.shipped else said
             rows.add_row("" if place else device, one.name, one.table.created[:10], *figures, origin)
     return rows
 
