@@ -96,7 +96,9 @@ def complete(shell: str, typed: str, **more: str) -> str:
     return done.stdout
 
 
-def test_a_shell_is_given_the_script_that_asks(tmp_path: Path) -> None:
+def test_a_shell_is_given_the_script_that_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Where the tests run under no shell, none is found.
+    monkeypatch.setattr("shellingham.detect_shell", lambda *_: ("bash", "/bin/bash"))
     script = CliRunner().invoke(app, ["--show-completion", "bash"], prog_name="ponas")
     assert script.exit_code == 0
     assert "_PONAS_COMPLETE=complete_bash" in script.stdout
