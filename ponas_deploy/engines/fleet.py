@@ -83,8 +83,9 @@ def deploy_fleet(
     FleetError where some devices failed without `robust`, with the engines of the others. PonasError for a
     device that is named twice, and for a shortlist or a genetic algorithm with `robust`.
     """
+    names = device_names(targets)
     asked, targets = in_precisions(asked, targets)
-    folder, names = asked.folder, device_names(targets)
+    folder = asked.folder
     if robust and (asked.shortlist or asked.method != "exact"):
         raise PonasError("one network for several devices is found by the exact search, by the tables alone.")
     wanted = _wanted_by_device(asked, targets, names, budgets or {})

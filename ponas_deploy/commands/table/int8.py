@@ -41,10 +41,11 @@ def int8(
             metavar="NAME",
             autocompletion=completing.backends,
             callback=real_backends,
-            help="The runtime that networks are evaluated through: onnxruntime or openvino.",
+            show_default="the first on a processor",
+            help="The runtime that networks are evaluated through, one that has int8 on a processor.",
             rich_help_panel=DEVICE,
         ),
-    ] = "onnxruntime",
+    ] = "",
     each_candidate: Annotated[
         bool,
         typer.Option(
@@ -89,7 +90,7 @@ def int8(
     from ponas_deploy.commands.blas import one_thread
 
     one_thread()
-    from ponas_deploy.backends import get_backend
+    from ponas_deploy.backends import get_backend, registry
     from ponas_deploy.commands.output import note, print_json, show
     from ponas_deploy.commands.waiting import waiting
     from ponas_deploy.engines.int8_losses import measure_int8_losses
@@ -112,7 +113,7 @@ def int8(
             built,
             carried.source(built.resolution),
             base.brought_to(built.resolution),
-            get_backend(backend),
+            get_backend(backend or registry.default_backends()[0]),
             networks=networks,
             each_candidate=each_candidate,
             seed=seed,
