@@ -22,7 +22,14 @@ from ponas_deploy.tables.files import load_accuracy_table
 from searchspace import build_space, parse_architecture
 from train.files import read_status
 
-SETTINGS = ("single_path.epochs=1", "single_path.batch=16", "single_path.networks=20", "workers=1")
+SETTINGS = (
+    "single_path.epochs=1",
+    "single_path.first_epochs=1",
+    "single_path.imitation_epochs=1",
+    "single_path.batch=16",
+    "single_path.networks=20",
+    "workers=1",
+)
 
 
 @pytest.fixture(autouse=True)
