@@ -27,9 +27,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class EngineBuilder:
-    """Builds engines with `library` for what `identity` names; `plan` is that of every precision but tf32."""
+    """Builds engines for what `identity` names; `plan` is that of every precision but tf32.
 
-    library: Library
+    `tensorrt` is the library that builds them: TensorRT, or that for RTX.
+    """
+
+    tensorrt: Library
     log: trt.ILogger
     identity: Identity
     plan: BuildPlan
@@ -37,11 +40,11 @@ class EngineBuilder:
     calibration: Calibration = field(default_factory=Calibration)
 
     def __post_init__(self) -> None:
-        self.cache = Cache.of(self.identity, self.library)
+        self.cache = Cache.of(self.identity, self.tensorrt)
 
     def fed_model(self, model: bytes, precision: str) -> bytes:
         """The ONNX that TensorRT is given for a precision."""
-        name = self.library.backend
+        name = self.tensorrt.backend
         ends = read_interface(name, model)
         ends.input.static_shape(name, "input")
         ends.output.static_shape(name, "output")
@@ -51,13 +54,13 @@ class EngineBuilder:
         self, model: bytes, settings: RunSettings, on_progress: OnBuildProgress | None
     ) -> tuple[bytes, bytes]:
         """The engine of a model and the ONNX it is built from, built only where the cache has none."""
-        check_settings(self.library.backend, self.precisions, settings)
+        check_settings(self.tensorrt.backend, self.precisions, settings)
         fed, plan = self.fed_model(model, settings.precision), self._plan(settings.precision)
         key = engine_key(fed, settings, plan.text)
         if (kept := self.cache.engine(key)) is not None:
             return kept, fed
         built = build_engine(
-            self.library,
+            self.tensorrt,
             fed,
             plan,
             self.log,
@@ -73,7 +76,7 @@ class EngineBuilder:
         """Write the engine, the ONNX it was built from, and its record."""
         engine, fed = self.engine(model, settings, on_progress)
         plan = self._plan(settings.precision).text
-        return write_engine(self.library, folder, engine, fed, settings, self.identity, plan)
+        return write_engine(self.tensorrt, folder, engine, fed, settings, self.identity, plan)
 
     def _plan(self, precision: str) -> BuildPlan:
         return replace(self.plan, tf32=precision == "tf32")
