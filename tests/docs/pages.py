@@ -97,11 +97,12 @@ def pattern(line: str) -> re.Pattern[str]:
 
 
 def _form(whole: str, part: str | None) -> str:
-    """Whole numbers, or as many digits behind the point, or as many that count (0.6658 and 3.120)."""
+    """Whole numbers, or as many digits behind the point, or as many that count (0.6658, 3.120, and 1.7 of 1.700)."""
     if part is None:
         return r"\d[\d,]*"
     digits = len((whole + part[1:]).lstrip("0")) or 1
     counting = [rf"\d{{{before}}}\.\d{{{digits - before}}}" for before in range(1, digits)]
+    counting += [rf"\d{{{before}}}\.\d{{0,{digits - before - 2}}}[1-9]" for before in range(1, digits - 1)]
     return (
         "(?:"
         + "|".join([rf"\d[\d,]*\.\d{{{len(part) - 1}}}", rf"0\.0*[1-9]\d{{{digits - 1}}}", *counting])

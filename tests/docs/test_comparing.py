@@ -15,6 +15,11 @@ def test_numbers_may_differ_and_lines_may_be_left_out() -> None:
     assert missing(SHOWN, PRINTED) is None
 
 
+def test_zeros_at_the_end_may_be_left_out() -> None:
+    assert missing(["asked at most 5.242 ms"], "asked at most 1.7 ms\n") is None
+    assert missing(["asked at most 5.242 ms"], "asked at most 1.70 ms\n") is not None
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [
