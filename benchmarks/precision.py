@@ -3,8 +3,8 @@
     python benchmarks/precision.py ARCH --weights FILE [--space S] [--data NAME] [--threads N] [--rounds N]
 
 All engines are timed in the same rounds, one after another. A ratio is to fp32 in ONNX Runtime,
-the noise floor how far a second session of that differs from it. Accuracy is on the validation
-images of the data set, 2,000 at the most, through each engine. Ends in one JSON line.
+the noise floor how far a second session of that differs from it. Accuracy is on the test
+images of the data set that the weights name, through each engine. Ends in one JSON line.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ def main() -> None:
         sessions[first[0], AGAIN] = stack.enter_context(get_backend(first[0]).load(model, settings))
         times = _interleaved(sessions, asked.rounds)
         top1 = {
-            key: source.validation.accuracy(session, 1).top1_pct
+            key: source.top1_pct(session, 1)
             for key, session in sessions.items()
-            if source.validation and key[1] != AGAIN
+            if source.top1_pct and key[1] != AGAIN
         }
     ratios = {
         key: median(t / f for t, f in zip(taken, times[first], strict=True)) for key, taken in times.items()
@@ -83,8 +83,10 @@ def main() -> None:
             f"{row['runtime']:12} {row['precision']:5} {row['ms']:8.3f} ms  x {row['ratio']:.3f}  {accuracy}"
         )
     scales = f"{len(images)} images" if images is not None else "random images"
-    print(f"noise floor {noise:.1f} %; INT8 scales of {scales}")
-    print(json.dumps({"rows": rows, "noise_floor_pct": noise, "int8_scales": scales}))
+    tested_on = f"; top-1 {source.tested_on}" if top1 else ""
+    print(f"noise floor {noise:.1f} %; INT8 scales of {scales}{tested_on}")
+    said = {"noise_floor_pct": noise, "int8_scales": scales, "tested_on": source.tested_on}
+    print(json.dumps({"rows": rows, **said}))
 
 
 def _interleaved(sessions: dict[tuple[str, str], Session], rounds: int) -> dict[tuple[str, str], list[float]]:

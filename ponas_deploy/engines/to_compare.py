@@ -16,7 +16,7 @@ from ponas_deploy.engines.stock import StockNetwork
 from ponas_deploy.engines.stock_models import StockModel, stock_models
 from ponas_deploy.engines.task import AtResolution
 from ponas_deploy.engines.wanted import carried_by
-from ponas_deploy.errors import PonasError, UnknownNameError
+from ponas_deploy.errors import BudgetError, PonasError, UnknownNameError
 from ponas_deploy.files.bounds import Percent, fault
 from ponas_deploy.files.notes import OnNote, OpenBar
 from ponas_deploy.machines import gpu
@@ -226,7 +226,8 @@ def chosen_models(
 ) -> tuple[list[Model], tuple[str, ...]]:
     """The specialised networks for these conditions, and what speaks against the tables they are of.
 
-    One that is best within several budgets stands there once.
+    One that is best within several budgets stands there once. A budget that no network meets is left out,
+    which the warnings say; a BudgetError where none is met.
     """
     if not asked.chooses:
         return [], ()
@@ -240,9 +241,13 @@ def chosen_models(
     )
     by_px, sides = {one.space.resolution: one for one in each}, sides_at(tables, each)
     found, warnings = dict[tuple[int, tuple[str, ...]], Model](), dict[str, None]()
-    names = [stored.name for stored in tables]
+    names, unmet = [stored.name for stored in tables], list[BudgetError]()
     for budget in _budgets(asked, sides, names):
-        choice = choose_over(tables, sides, budget, names=names)
+        try:
+            choice = choose_over(tables, sides, budget, names=names)
+        except BudgetError as error:
+            unmet.append(error)
+            continue
         warnings |= dict.fromkeys(choice.warnings)
         best = choice.specialization
         at = by_px[best.resolution or asked.space.resolution]
@@ -255,7 +260,9 @@ def chosen_models(
         model = _of_space(key, name, network, conditions.batch, losses, best.predicted_top1)
         entry = replace(model.entry, budgets_ms=budgets_ms, predicted_ms=best.predicted_ms)
         found[which] = replace(model, entry=entry)
-    return list(found.values()), tuple(warnings)
+    if unmet and not found:
+        raise unmet[0]
+    return list(found.values()), (*warnings, *map(str, unmet))
 
 
 def _only(conditions: Conditions) -> Target:

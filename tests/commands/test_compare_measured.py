@@ -146,6 +146,15 @@ def test_a_budget_below_the_fastest_names_what_is_possible(model: Path) -> None:
     assert not (home() / "stock").exists(), "nothing is built before a budget is refused"
 
 
+def test_a_budget_that_no_network_meets_leaves_the_others(model: Path) -> None:
+    given = ("--stock", "none", "--onnx", str(model), "--top1", "60")
+    done = run(*TINY, *SPACE, *given, "--latency", "1ms,7ms", "--json")
+    assert done.exit_code == 0, done.output
+    (found,) = json.loads(done.stdout)["comparisons"]
+    assert [one["budget_ms"] for one in found["budgets"]] == [7.0]
+    assert any("no architecture meets 1 ms" in one for one in found["warnings"])
+
+
 def test_a_runtime_that_fails_leaves_the_others(model: Path) -> None:
     space = tiny_space()
     slow = Grid.over(space, ([100.0] * len(row) for row in space.labels))
