@@ -1,6 +1,6 @@
 """How large the page of three tables is, and how long a browser takes to draw it.
 
-    python benchmarks/report.py [--opened 7] [--device amd-epyc-2c]
+    python benchmarks/report.py [--opened 7] [--device amd-epyc-2c] [--space ponas]
 
 Opens the page in headless Chromium, which it needs with its driver, so many times at each width. Prints the
 median of first contentful paint and of the end of loading, by the browser's own clock. The aims: below 2 MB,
@@ -33,11 +33,19 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     options.add_argument("--opened", type=int, default=7)
     options.add_argument("--device", default="amd-epyc-2c")
+    options.add_argument("--space", default="ponas")
     asked = options.parse_args()
     if reason := why_not():
         sys.exit(reason)
     tables, _ = store.latency_tables()
-    names = [one.name for one in tables if one.device == asked.device and one.table.estimated == ""][:3]
+    names = [
+        one.name
+        for one in tables
+        if one.device == asked.device
+        and one.table.estimated == ""
+        and one.table.space
+        and one.table.space.name == asked.space
+    ][:3]
     with tempfile.TemporaryDirectory(prefix="ponas") as folder:
         page = Path(folder) / "report.html"
         report, (file,) = ponas.report(page, names)
