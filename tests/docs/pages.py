@@ -97,7 +97,7 @@ def pattern(line: str) -> re.Pattern[str]:
 
 
 def _form(whole: str, part: str | None) -> str:
-    """Whole numbers, or as many digits behind the point, or as many that count (0.6658, 3.120, and 1.7 of 1.700)."""
+    """Whole numbers, or as many digits behind the point, or as many that count (0.6658, 3.120, 1.7)."""
     if part is None:
         return r"\d[\d,]*"
     digits = len((whole + part[1:]).lstrip("0")) or 1
