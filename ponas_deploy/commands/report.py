@@ -62,8 +62,8 @@ def report(
         typer.Option(
             "--compared",
             metavar="FILE",
-            help="Measured networks for the chart of fronts: what `ponas compare --device --json` printed, or"
-            " a CSV (network,latency_ms,top1_pct). May be repeated.",
+            help="Measured networks for the chart of fronts: what `ponas compare --device cpu --json`"
+            " printed, or a CSV (network,latency_ms,top1_pct). May be repeated.",
             rich_help_panel=IMAGES,
         ),
     ] = None,
