@@ -9,7 +9,7 @@ from ponas_deploy.boards.link import BoardError
 from ponas_deploy.profiling.progress import OnProgress, ProfilingProgress
 from ponas_deploy.profiling.supervise import WorkerFailure, refuse_more
 from ponas_deploy.profiling.worker import Request, make
-from ponas_deploy.remote.job import WorkerEnded
+from ponas_deploy.remote.answers import WorkerEnded
 from ponas_deploy.remote.place import BoardPlace
 
 

@@ -14,38 +14,41 @@ import getpass
 import json
 import platform
 import secrets
-import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from math import inf
 from pathlib import Path
-from threading import Event, RLock, Thread
-from time import monotonic, sleep
-from typing import Any, NoReturn, TypeVar
+from threading import Event, Thread
+from time import monotonic
+from typing import Any, NoReturn
 
 from ponas_deploy.boards.book import Entry
-from ponas_deploy.boards.link import MOST_TEXT, BoardError, Link, LinkLostError, answer_of, connected
+from ponas_deploy.boards.link import MOST_TEXT, BoardError, Link, LinkLostError, answer_of
 from ponas_deploy.boards.runner import MOST_JOURNAL_BYTES, PIECE_BYTES
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError, printable
-from ponas_deploy.files.bounds import Count
 from ponas_deploy.files.documents import converted
 from ponas_deploy.files.notes import OnNote, no_note
+from ponas_deploy.remote.answers import (
+    BoardBusyError,
+    Followed,
+    Lacks,
+    Piece,
+    Started,
+    StepError,
+    WorkerEnded,
+)
 from ponas_deploy.remote.claims import claimed, forget, was_ours
+from ponas_deploy.remote.lasting_link import LastingLink
 from ponas_deploy.remote.pack import pack
 from ponas_deploy.remote.transfers import Along, compressed, sizes, with_bar
 
 OnLine = Callable[[Mapping[str, Any]], None]
-Answer = TypeVar("Answer")
 
 IDLE_S = 120.0
 """How long a worker without steps waits for somebody to look after it."""
 ABSENT_S = 600.0
 """How long one with a step does."""
-RECONNECT_S = 120.0
-_LONGEST_PAUSE_S = 5.0
-"""Between two attempts to connect again."""
 LEAVE_S = 10.0
 FOLLOW_S = 5.0
 """How long a question for lines waits on the board."""
@@ -57,93 +60,6 @@ SILENT_S = 60.0
 MOST_FETCHED_BYTES = 1 << 30
 _MOST_TITLE = 200
 """Characters that are shown of what others name."""
-
-
-class BoardBusyError(BoardError):
-    """Somebody measures there already. Attributes: `job`, `title`, `by`, `held_s`."""
-
-    def __init__(self, board: str, holder: _Holder) -> None:
-        self.job, self.title, self.by, self.held_s = holder.job, holder.title, holder.by, holder.held_s
-        super().__init__(
-            board,
-            f"{holder.by or 'somebody'} has been measuring there for {holder.held_s:.0f} s ({holder.title},"
-            f" job {holder.job}): wait for it or stop it, two at once spoil both.",
-        )
-
-
-class WorkerEnded(BoardError):  # noqa: N818 (it did not necessarily go wrong)
-    """A worker that is gone before its step was done. Attributes: `now` (what it was doing), `what`."""
-
-    def __init__(self, board: str, what: str, now: str) -> None:
-        self.what, self.now = what, now
-        super().__init__(board, f"its worker {what} while {now}.")
-
-
-class JobStopped(BaseException):
-    """`Job.stop` was called: raised where the job is used next. Like Ctrl-C it is nothing to go on after."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Holder:
-    job: str
-    title: str
-    by: str
-    held_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Started:
-    lacks: bool = False
-    busy: _Holder | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    code: int | None
-    memory: bool
-    said: str
-    rebooted: bool
-
-    @property
-    def what(self) -> str:
-        """What happened to it, in words."""
-        if self.rebooted:
-            return "was ended by a restart of the board"
-        if self.memory:
-            return "was killed by signal 9, because the board ran out of memory"
-        said = f" ({self.said})" if self.said else ""
-        if self.code is None:
-            return f"ended, and what kept it did too{said}"
-        if self.code >= 0:
-            return f"ended with code {self.code}{said}"
-        with suppress(ValueError):
-            return f"was killed by signal {-self.code}, {signal.Signals(-self.code).name}{said}"
-        return f"was killed by signal {-self.code}{said}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Followed:
-    next: int
-    ended: _Ended | None
-    lacks: tuple[str, ...] = ()
-    size: Count = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Lacks:
-    lacks: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class _StepError:
-    kind: str
-    text: str
-    backend: str = ""
 
 
 @contextmanager
@@ -179,15 +95,9 @@ class Job:
     def __init__(self, entry: Entry, on_note: OnNote, idle_s: float) -> None:
         self.id = ""
         self._entry, self._note, self._idle_s = entry, on_note, idle_s
-        self._one_at_a_time = RLock()
-        self._connection = ExitStack()
-        self._link: Link | None = None
-        self._before = [0, 0]  # bytes of earlier connections, sent and received
-        self._asked = monotonic()
-        self._gone: BoardError | None = None
+        self._link = LastingLink(entry, on_note)
         self.under_way = False
         self._unasked = True  # whether files of steps are sent before the board says that it lacks them
-        self._stopped = Event()
         self._key = secrets.token_hex(4)
         self._step = self._offset = 0
         self._now = ""
@@ -197,7 +107,7 @@ class Job:
     def start(self, title: str, number: str) -> None:
         """Start a worker, with the archive that it runs from where that is lacking."""
         archive = pack()
-        self._connect()
+        self._link.connect()
         self.id = number
         started = self._ask_to_start(title, archive)
         if started.lacks:
@@ -211,7 +121,7 @@ class Job:
         if started.busy:
             raise BoardBusyError(self._entry.name, started.busy)
 
-    def _ask_to_start(self, title: str, archive: bytes) -> _Started:
+    def _ask_to_start(self, title: str, archive: bytes) -> Started:
         asked = {
             "job": self.id,
             "pack": sha256(archive).hexdigest(),
@@ -220,21 +130,22 @@ class Job:
             "idle_s": self._idle_s,
             "absent_s": ABSENT_S,
         }
-        return self._over_link(lambda link: link.ask("start", _Started, START_S, **asked))
+        return self._link.ask(lambda link: link.ask("start", Started, START_S, **asked))
 
     @contextmanager
     def attended(self) -> Iterator[None]:
         """Say from time to time that the worker is needed, while nothing else is asked of it."""
         left, period_s = Event(), min(30.0, self._idle_s / 4)
+        alone = self._link.one_at_a_time
 
         def attend() -> None:
             while not left.wait(period_s):
-                if monotonic() - self._asked > period_s and self._one_at_a_time.acquire(blocking=False):
+                if monotonic() - self._link.asked > period_s and alone.acquire(blocking=False):
                     try:
                         with suppress(PonasError):  # the next step connects again, or says why it cannot
-                            self._over_link(lambda link: link.ask("look", dict, ANSWER_S, job=self.id), 0)
+                            self._link.ask(lambda link: link.ask("look", dict, ANSWER_S, job=self.id), 0)
                     finally:
-                        self._one_at_a_time.release()
+                        alone.release()
 
         thread = Thread(target=attend, daemon=True)
         thread.start()
@@ -245,7 +156,7 @@ class Job:
 
     def leave(self, *, at_once: bool) -> None:
         """End the worker and remove what it left, as far as the board can be reached."""
-        if not self.id or isinstance(self._gone, LinkLostError):
+        if not self.id or isinstance(self._link.gone, LinkLostError):
             return
         try:
             self._stop(self.id, at_once=at_once)
@@ -254,38 +165,37 @@ class Job:
 
     def _stop(self, job: str, *, at_once: bool) -> None:
         asked = {"job": job, "at_once": at_once}
-        self._over_link(lambda link: link.ask("stop", dict, ANSWER_S, **asked), LEAVE_S)
+        self._link.ask(lambda link: link.ask("stop", dict, ANSWER_S, **asked), LEAVE_S)
 
     def stop(self) -> None:
         """Have the thread that uses this job raise JobStopped soon; another thread calls this."""
-        self._stopped.set()
+        self._link.stop()
 
     def close(self) -> None:
         """End the connection."""
-        with self._one_at_a_time:
-            self._disconnect()
+        self._link.close()
 
     # --- what is asked of it
 
     @property
     def sent_bytes(self) -> int:
         """All that was sent to the board, before it is encrypted."""
-        return self._before[0] + (self._link.sent_bytes if self._link else 0)
+        return self._link.sent_bytes
 
     @property
     def received_bytes(self) -> int:
         """All that came from it."""
-        return self._before[1] + (self._link.received_bytes if self._link else 0)
+        return self._link.received_bytes
 
     def put(self, contents: Iterable[bytes]) -> tuple[str, ...]:
         """Send what the board lacks of these files: the SHA-256 of each."""
         files = [(sha256(content).hexdigest(), content) for content in contents]
         if files:  # asked for each time: a small disk keeps few of those that it has been sent
-            self._over_link(lambda link: self._put(link, dict(files)))
+            self._link.ask(lambda link: self._put(link, dict(files)))
         return tuple(sha for sha, _ in files)
 
     def _put(self, link: Link, files: Mapping[str, bytes]) -> None:
-        lacking = set(link.ask("lacks", _Lacks, ANSWER_S, shas=list(files)).lacks)
+        lacking = set(link.ask("lacks", Lacks, ANSWER_S, shas=list(files)).lacks)
         if sent := {sha: content for sha, content in files.items() if sha in lacking}:
             with with_bar(f"sending to {self._entry.name}") as on_bytes:
                 frames = compressed(tuple(sent.values()), on_bytes)
@@ -300,12 +210,12 @@ class Job:
         """
         found = bytearray(begun)
 
-        def ask(link: Link) -> tuple[_Piece, tuple[bytes, ...]]:
-            return link.exchange("get", _Piece, ANSWER_S, pieces=1, sha=sha, offset=len(found))
+        def ask(link: Link) -> tuple[Piece, tuple[bytes, ...]]:
+            return link.exchange("get", Piece, ANSWER_S, pieces=1, sha=sha, offset=len(found))
 
         with with_bar(f"fetching from {self._entry.name}") as on_bytes:
             while len(found) != size:
-                piece, (data,) = self._over_link(ask)
+                piece, (data,) = self._link.ask(ask)
                 size = piece.size
                 found += data
                 if not data or len(found) > size or size > most_bytes:
@@ -369,7 +279,7 @@ class Job:
                     return line["done"]
                 if "error" in line:
                     self.under_way = False
-                    self._raise(converted(line["error"], _StepError, Path(self._entry.name), do))
+                    self._raise(converted(line["error"], StepError, Path(self._entry.name), do))
                 if on_line is not None:
                     on_line(line)
             if followed.ended:
@@ -386,10 +296,10 @@ class Job:
 
     def _ended(self, what: str) -> WorkerEnded:
         """What is raised for every step from now on."""
-        self._gone = ended = WorkerEnded(self._entry.name, what, self._now)
+        self._link.gone = ended = WorkerEnded(self._entry.name, what, self._now)
         return ended
 
-    def _follow(self, step: str, along: Along) -> tuple[_Followed, bytes]:
+    def _follow(self, step: str, along: Along) -> tuple[Followed, bytes]:
         files = along.files if step else {}
         asked: dict[str, Any] = {
             "job": self.id,
@@ -402,19 +312,19 @@ class Job:
         }
         pieces = 2 if along.fetch else 1
 
-        def ask(link: Link) -> tuple[_Followed, tuple[bytes, ...]]:
-            return link.exchange("follow", _Followed, FOLLOW_S + ANSWER_S, pieces=pieces, sent=False, **asked)
+        def ask(link: Link) -> tuple[Followed, tuple[bytes, ...]]:
+            return link.exchange("follow", Followed, FOLLOW_S + ANSWER_S, pieces=pieces, sent=False, **asked)
 
-        def send(link: Link) -> tuple[_Followed, tuple[bytes, ...]]:
+        def send(link: Link) -> tuple[Followed, tuple[bytes, ...]]:
             with with_bar(f"sending to {self._entry.name}") as on_bytes:
                 frames = compressed(tuple(files.values()), on_bytes)
                 return link.exchange(
-                    "follow", _Followed, SENT_S, pieces=pieces, frames=frames, sent=True, **asked
+                    "follow", Followed, SENT_S, pieces=pieces, frames=frames, sent=True, **asked
                 )
 
-        followed, data = self._over_link(send if files and self._unasked else ask)
+        followed, data = self._link.ask(send if files and self._unasked else ask)
         if followed.lacks and not self._unasked:
-            followed, data = self._over_link(send)
+            followed, data = self._link.ask(send)
         if files:
             self._unasked = bool(followed.lacks)
         if followed.size:
@@ -438,7 +348,7 @@ class Job:
                 self._now = str(line.get("now", self._now))[:_MOST_TITLE]
                 yield line
 
-    def _raise(self, error: _StepError) -> NoReturn:
+    def _raise(self, error: StepError) -> NoReturn:
         if error.kind == "bug":
             lines = "\n".join(map(printable, error.text[-MOST_TEXT:].splitlines()))
             raise RuntimeError(f"on the board {self._entry.name}:\n{lines}")
@@ -448,55 +358,6 @@ class Job:
         if error.kind == "MemoryError":
             raise MeasurementError(f"{self._entry.name}: {text} while {printable(self._now)}.")
         raise MeasurementError(text) if error.kind == "MeasurementError" else PonasError(text)
-
-    # --- the connection
-
-    def _over_link(self, ask: Callable[[Link], Answer], patience_s: float | None = None) -> Answer:
-        """Ask over the connection, or over a new one where it is lost, for as long as patience lasts.
-
-        Questions may be asked twice, because an answer can be lost too: the board does nothing twice.
-        """
-        for_a_step = patience_s is None
-        patience_s = RECONNECT_S if patience_s is None else patience_s
-        with self._one_at_a_time:
-            lost_s, pause_s = 0.0, 1.0
-            while True:
-                if for_a_step and self._stopped.is_set():
-                    raise JobStopped
-                if for_a_step and self._gone:
-                    raise self._gone
-                self._asked = monotonic()
-                try:
-                    answer = ask(self._link or self._connect())
-                except LinkLostError as error:
-                    self._disconnect()
-                    lost_s = lost_s or monotonic()
-                    if monotonic() - lost_s >= patience_s:
-                        if patience_s > 0:
-                            self._gone = error
-                        raise
-                    self._note(f"{error} Connecting again.")
-                    pause = self._stopped.wait if for_a_step else sleep
-                    pause(min(pause_s, patience_s))
-                    pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-                except BaseException:  # an answer may still come, to nobody's question
-                    self._disconnect()
-                    raise
-                else:
-                    if lost_s:
-                        self._note(f"{self._entry.name}: connected again.")
-                    return answer
-
-    def _connect(self) -> Link:
-        self._link = self._connection.enter_context(connected(self._entry))
-        return self._link
-
-    def _disconnect(self) -> None:
-        if self._link is not None:
-            self._before = [self.sent_bytes, self.received_bytes]
-            self._link.drop()
-            self._link = None
-        self._connection.close()
 
     def _error(self, reason: str) -> BoardError:
         return BoardError(self._entry.name, reason)

@@ -34,7 +34,8 @@ from ponas_deploy.profiling.random_networks import profile_networks
 from ponas_deploy.profiling.serving_tables import caveats
 from ponas_deploy.profiling.staleness import refuse_stale
 from ponas_deploy.profiling.target import Target, device_of
-from ponas_deploy.remote.job import Job, WorkerEnded
+from ponas_deploy.remote.answers import WorkerEnded
+from ponas_deploy.remote.job import Job
 from ponas_deploy.remote.place import BoardPlace, RuntimeThere
 from ponas_deploy.tables.latency import Conditions
 from ponas_deploy.tables.measured_how import MeasurementProtocol

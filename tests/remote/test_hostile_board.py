@@ -32,6 +32,7 @@ from ponas_deploy.measuring.engine_process import Timed
 from ponas_deploy.measuring.interference import take_snapshot
 from ponas_deploy.measuring.protocol import Plan, Samples
 from ponas_deploy.remote import job as jobs
+from ponas_deploy.remote import lasting_link
 from ponas_deploy.remote import place as places
 from ponas_deploy.remote.job import Job, job_on
 from ponas_deploy.remote.pack import pack
@@ -430,7 +431,7 @@ def test_a_runner_that_lies_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     monkeypatch.setattr(jobs, "ANSWER_S", 1.0)
     monkeypatch.setattr(jobs, "FOLLOW_S", 1.0)
-    monkeypatch.setattr(jobs, "RECONNECT_S", 0.0)
+    monkeypatch.setattr(lasting_link, "RECONNECT_S", 0.0)
     source = runner_source() + (LYING % code).encode()
     for module in (bootstrap, link):
         monkeypatch.setattr(module, "runner_source", lambda: source)

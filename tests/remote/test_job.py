@@ -29,7 +29,9 @@ from ponas_deploy.errors import BackendError, FileFormatError, MeasurementError,
 from ponas_deploy.files.home import home
 from ponas_deploy.files.notes import Advance, transfer_bar
 from ponas_deploy.remote import job as jobs
-from ponas_deploy.remote.job import BoardBusyError, Job, WorkerEnded, job_on
+from ponas_deploy.remote import lasting_link
+from ponas_deploy.remote.answers import BoardBusyError, WorkerEnded
+from ponas_deploy.remote.job import Job, job_on
 
 HERE = Entry("here", Board(command=(), python=sys.executable))
 ARCHIVE = archive_with_steps()
@@ -50,8 +52,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
 
 def agent_of(job: Job) -> int:
     """The process that carries the connection."""
-    assert job._link is not None
-    return job._link._process.pid
+    link = job._link._link
+    assert link is not None
+    return link._process.pid
 
 
 def test_lines_come_once_and_in_order_and_nothing_stays(place: Place) -> None:
@@ -405,9 +408,9 @@ def test_a_worker_that_cannot_start_is_a_sentence(place: Place, monkeypatch: pyt
 
 def test_a_board_that_stays_away_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     notes: list[str] = []
-    monkeypatch.setattr(jobs, "RECONNECT_S", 0.5)
+    monkeypatch.setattr(lasting_link, "RECONNECT_S", 0.5)
     with job_on(HERE, title="test", idle_s=1, on_note=notes.append) as job:
-        job._entry = Entry("here", Board(command=("/nowhere/ssh",)))
+        job._link._entry = Entry("here", Board(command=("/nowhere/ssh",)))
         os.kill(agent_of(job), signal.SIGKILL)
         with pytest.raises(BoardError, match="cannot be started"):
             job.do("echo")
@@ -532,10 +535,10 @@ def test_no_step_is_tried_after_the_worker_is_gone(place: Place) -> None:
 
 def test_a_board_out_of_reach_is_tried_often_and_given_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
     notes: list[str] = []
-    monkeypatch.setattr(jobs, "RECONNECT_S", 1.5)
-    monkeypatch.setattr(jobs, "_LONGEST_PAUSE_S", 0.02)
+    monkeypatch.setattr(lasting_link, "RECONNECT_S", 1.5)
+    monkeypatch.setattr(lasting_link, "_LONGEST_PAUSE_S", 0.02)
     with job_on(HERE, title="test", idle_s=1, on_note=notes.append) as job:
-        job._entry = Entry("here", Board(command=("/nowhere/ssh",)))
+        job._link._entry = Entry("here", Board(command=("/nowhere/ssh",)))
         os.kill(agent_of(job), signal.SIGKILL)
         with pytest.raises(BoardError, match="cannot be started"):
             job.do("echo")

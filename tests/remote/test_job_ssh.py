@@ -19,7 +19,8 @@ from local_board import Place, archive_with_steps, becomes, host
 
 from ponas_deploy.boards.book import Board, Entry
 from ponas_deploy.remote import job as jobs
-from ponas_deploy.remote.job import BoardBusyError, WorkerEnded, job_on
+from ponas_deploy.remote.answers import BoardBusyError, WorkerEnded
+from ponas_deploy.remote.job import job_on
 from ssh_board import SshBoard, refuse_without_server, ssh_board
 
 pytestmark = pytest.mark.ssh

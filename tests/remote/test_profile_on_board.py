@@ -34,7 +34,8 @@ from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.profiling.on_board import profile_on_board
 from ponas_deploy.profiling.progress import ProfilingProgress
 from ponas_deploy.profiling.worker import Request, make
-from ponas_deploy.remote.job import BoardBusyError, Job
+from ponas_deploy.remote.answers import BoardBusyError
+from ponas_deploy.remote.job import Job
 from ponas_deploy.remote.place import BoardPlace, place_on
 from ponas_deploy.remote.rounds import Models
 from ponas_deploy.tables.files import load_latency_table
