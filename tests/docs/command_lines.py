@@ -40,11 +40,15 @@ _USAGE_ERROR: Any = typer.BadParameter.__base__  # Click's, or typer's own where
 
 @dataclass(frozen=True)
 class CommandLine:
-    """A command line of a page or a help text: where it stands, and its words behind `ponas`."""
+    """A command line of a page or a help text: where it stands, and its words behind `ponas`.
+
+    `whole` is false of one in a sentence, `in_session` true of one behind `$ `, which `test_pages.py` runs.
+    """
 
     where: str
     words: tuple[str, ...]
     whole: bool = True
+    in_session: bool = False
 
 
 def of_page(text: str, name: str) -> Iterator[CommandLine]:
@@ -71,7 +75,7 @@ def of_page(text: str, name: str) -> Iterator[CommandLine]:
             sentences += "\n"
             command = command[:-1] + next(lines)[1]
         for words in of_shell(command):
-            yield CommandLine(f"{name}:{number}", words)
+            yield CommandLine(f"{name}:{number}", words, in_session=session)
     yield from of_sentences(sentences[1:], name)
 
 

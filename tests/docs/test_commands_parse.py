@@ -29,19 +29,21 @@ ponas = 3
 
 
 def test_command_lines_of_a_page() -> None:
-    found = [(line.where, " ".join(line.words), line.whole) for line in of_page(PAGE, "p")]
-    assert found == [
-        ("p:3", "describe PONAS-A", True),
-        ("p:5", "export choice.json --precision mixed", True),
-        ("p:9", 'compare "a","b"', True),
-        ("p:9", "devices", True),
-        ("p:11", "train --data photos/", True),
-        ("p:1", "verify --here", False),
-        ("p:1", "table show", False),
-        ("p:1", "table check", False),
-        ("p:1", "table diff", False),
-        ("p:1", "devices", False),
+    found = list(of_page(PAGE, "p"))
+    assert [(line.where, " ".join(line.words)) for line in found] == [
+        ("p:3", "describe PONAS-A"),
+        ("p:5", "export choice.json --precision mixed"),
+        ("p:9", 'compare "a","b"'),
+        ("p:9", "devices"),
+        ("p:11", "train --data photos/"),
+        ("p:1", "verify --here"),
+        ("p:1", "table show"),
+        ("p:1", "table check"),
+        ("p:1", "table diff"),
+        ("p:1", "devices"),
     ]
+    assert [line.whole for line in found] == [True] * 5 + [False] * 5
+    assert [line.in_session for line in found] == [False] * 2 + [True] * 3 + [False] * 5
 
 
 @pytest.mark.parametrize(
@@ -71,6 +73,14 @@ def test_a_sentence_may_leave_out_arguments(line: str) -> None:
 def test_every_command_line_of_the_pages_parses() -> None:
     assert {"README.md", "docs/boards.md", "docs/zoo.md"} <= {line.where.rpartition(":")[0] for line in FOUND}
     assert faults(FOUND) == []
+
+
+def test_every_block_of_commands_is_run_or_says_why_not() -> None:
+    """But for results, records of measurements, and the README's first, which installs all there is."""
+    elsewhere = ("docs/results/", "README.md")
+    assert [
+        one.where for one in FOUND if one.whole and not one.in_session and not one.where.startswith(elsewhere)
+    ] == []
 
 
 def test_every_example_of_a_help_text_parses() -> None:
