@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ponas_deploy.boards.book import Entry
-from ponas_deploy.boards.link import Link
 from ponas_deploy.files.documents import Format, read_document, write_document
 from ponas_deploy.files.home import home
 from ponas_deploy.machines.devfreq import GpuClock
+
+if TYPE_CHECKING:
+    from ponas_deploy.boards.link import Link
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,9 +193,9 @@ def _tables(
     """This machine's first; one that came with the package was measured on another machine of that name."""
     if not boards and not (home() / "latency").exists():
         return
-    from ponas_deploy.tables.store import latency_tables
+    from ponas_deploy.tables.store import SHIPPED, latency_tables
 
-    found, errors = latency_tables()
+    found, errors = latency_tables(shipped=any((SHIPPED / "latency" / name).is_dir() for name in boards))
     problems += map(str, errors)
     ours = [stored for stored in found if stored.device in here and not stored.shipped]
     theirs = [stored for stored in found if stored.device in boards and stored.device not in here]
@@ -204,7 +204,7 @@ def _tables(
 
 
 def _table(stored: StoredTable, now: datetime, *, is_here: bool) -> TableState:
-    from ponas_deploy.profiling.staleness import differences_by_package
+    from ponas_deploy.profiling.differences import differences_by_package
     from ponas_deploy.tables.quality import quality_findings
 
     table, certificate = stored.table, stored.table.certificate

@@ -16,7 +16,8 @@ from ponas_deploy.machines.advice import command_for
 from ponas_deploy.machines.names import slug
 from ponas_deploy.measuring.place import HERE, Place
 from ponas_deploy.profiling.devices import known_devices
-from ponas_deploy.profiling.staleness import Difference, differences, in_words
+from ponas_deploy.profiling.differences import Difference, in_words
+from ponas_deploy.profiling.staleness import differences
 from ponas_deploy.profiling.target import Target, refuse_unknown
 from ponas_deploy.tables.grid import SpaceKey
 from ponas_deploy.tables.latency import Conditions

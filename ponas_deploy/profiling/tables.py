@@ -14,11 +14,12 @@ from time import monotonic
 from ponas_deploy.errors import PonasError, UnknownNameError
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.measuring.place import HERE, Place
+from ponas_deploy.profiling.differences import in_words
 from ponas_deploy.profiling.making import make_table, missing, path_at, power_mode_at
 from ponas_deploy.profiling.places import conditions_at, reached
 from ponas_deploy.profiling.prior import NETWORKS, load_prior
 from ponas_deploy.profiling.progress import FINISHED, OnProgress, with_notes
-from ponas_deploy.profiling.staleness import differences, in_words
+from ponas_deploy.profiling.staleness import differences
 from ponas_deploy.profiling.target import Target
 from ponas_deploy.tables import store
 from ponas_deploy.tables.files import load_latency_table

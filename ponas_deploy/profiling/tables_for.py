@@ -15,12 +15,12 @@ from ponas_deploy.errors import MeasurementError
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.measuring.interference import disturbed_now
 from ponas_deploy.measuring.place import HERE, Place
+from ponas_deploy.profiling.differences import in_words
 from ponas_deploy.profiling.making import missing
 from ponas_deploy.profiling.overtime import overtime_note
 from ponas_deploy.profiling.places import known_at
 from ponas_deploy.profiling.progress import OnProgress
 from ponas_deploy.profiling.serving_tables import of_other_spaces, outdated, serving
-from ponas_deploy.profiling.staleness import in_words
 from ponas_deploy.profiling.tables import profile_stored
 from ponas_deploy.profiling.target import Target
 from ponas_deploy.profiling.trial import middle, select, trial

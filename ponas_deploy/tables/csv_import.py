@@ -22,7 +22,6 @@ from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.cells import LATENCY_MS, LOSS_PP, TOP1_PCT, Column, RawCell, arranged, grid_of
 from ponas_deploy.tables.csv_header import Header, Lines, Place, columns_in, separator_of
 from ponas_deploy.tables.grid import Grid
-from ponas_deploy.tables.known import known_spaces
 from ponas_deploy.tables.latency import LatencyTable
 
 _NUMBER = re.compile(r"[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|nan|inf(inity)?)", re.I | re.A)
@@ -50,6 +49,8 @@ def is_latency(path: Path, lines: Lines) -> bool:
 
 def latency_from_lines(path: Path, lines: Lines, faults: Faults) -> LatencyTable:
     """A latency table, in milliseconds; an identity or an absent layer may cost exactly 0."""
+    from ponas_deploy.tables.known import known_spaces
+
     header = columns_in(path, lines, (LATENCY_MS,))
     _note_columns(header, LATENCY_MS, faults)
     grid, has_constant = _grid(path, lines, header, LATENCY_MS, faults)

@@ -122,14 +122,15 @@ def lock_path() -> Path:
     return home() / f"measuring-{slug(platform.node()) or 'here'}.lock"
 
 
-def latency_tables() -> tuple[tuple[StoredTable, ...], tuple[PonasError, ...]]:
+def latency_tables(*, shipped: bool = True) -> tuple[tuple[StoredTable, ...], tuple[PonasError, ...]]:
     """Every latency table with conditions, by what is in the files; the user's own hide shipped ones.
 
-    One of each power mode. Beside them the errors of those files that cannot be read.
+    One of each power mode. Beside them the errors of those files that cannot be read. Without `shipped` only
+    the user's own are read.
     """
     found: dict[tuple[Conditions, SpaceKey, str], StoredTable] = {}
     problems = []
-    for root in (home(), SHIPPED):
+    for root in (home(), SHIPPED) if shipped else (home(),):
         own = {key[:2] for key in found}
         for path in sorted((root / "latency").rglob("*.json")):
             try:

@@ -25,7 +25,7 @@ from ponas_deploy.engines.manifest_file import write_manifest
 from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.files.home import home
 from ponas_deploy.machines.machine import this_machine
-from ponas_deploy.profiling.staleness import differences_by_package
+from ponas_deploy.profiling.differences import differences_by_package
 from ponas_deploy.tables.latency import Certificate, Conditions, NetworkLatency
 from ponas_deploy.tables.measurement import Measurement
 from searchspace import Architecture, build_space
@@ -222,13 +222,21 @@ def test_ages() -> None:
 
 
 def test_nothing_heavy_is_loaded(tmp_path: Path) -> None:
-    """An empty store is told of without NumPy; a full one without a runtime."""
+    """An empty store is told of without NumPy; a full one without a runtime, a link to a board or a space."""
     script = (
         "import sys; from pathlib import Path; from ponas_deploy.commands.overview import show_overview;"
         "show_overview(True);"
         "print([name for name in sys.argv[1:] if name in sys.modules], file=sys.stderr)"
     )
-    names = ["onnx", "onnxruntime", "openvino", "pandas", "torch", "scipy"]
+    names = [
+        *("onnx", "onnxruntime", "openvino", "pandas", "torch", "scipy", "searchspace.spaces"),
+        *(
+            "ponas_deploy.backends",
+            "ponas_deploy.boards.link",
+            "ponas_deploy.measuring",
+            "searchspace.spaces",
+        ),
+    ]
     for asked in ([*names, "numpy"], names):
         done = subprocess.run(
             [sys.executable, "-c", script, *asked],
@@ -240,6 +248,7 @@ def test_nothing_heavy_is_loaded(tmp_path: Path) -> None:
         )
         assert done.stderr.strip() == "[]"
         a_table()
+        add_board("jetson", Board(host="nvidia@jetson"), overwrite=True)
 
 
 def test_ages_are_counted_to_the_moment_that_is_given(tmp_path: Path) -> None:

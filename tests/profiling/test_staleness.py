@@ -15,7 +15,8 @@ from ponas_deploy.machines.conditions import Reading
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.measuring import place
 from ponas_deploy.profiling import making, serving_tables, staleness, tables, tables_for
-from ponas_deploy.profiling.staleness import Difference, differences, differing, in_words, made_with
+from ponas_deploy.profiling.differences import Difference, differing, in_words, made_with
+from ponas_deploy.profiling.staleness import differences
 from ponas_deploy.profiling.target import Target, device_of
 from ponas_deploy.tables import store
 from ponas_deploy.tables.grid import SpaceKey
