@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 from command_lines import CommandLine, fault_of, of_help, of_page
+from desk import ROOT
 from test_pages import PAGES, name_of
 
-FOUND = [line for page in PAGES for line in of_page(page.read_text(encoding="utf-8"), name_of(page))]
+INCLUDED = ROOT / "benchmarks" / "data" / "README.md"
+FOUND = [
+    line for page in [*PAGES, INCLUDED] for line in of_page(page.read_text(encoding="utf-8"), name_of(page))
+]
 
 PAGE = """\
 `ponas verify --here` and `HOME=x ponas table show|check|diff` of `ponas devices`.
@@ -77,7 +81,7 @@ def test_every_command_line_of_the_pages_parses() -> None:
 
 def test_every_block_of_commands_is_run_or_says_why_not() -> None:
     """But for results, records of measurements, and the README's first, which installs all there is."""
-    elsewhere = ("docs/results/", "README.md")
+    elsewhere = ("docs/results/", "benchmarks/", "README.md")
     assert [
         one.where for one in FOUND if one.whole and not one.in_session and not one.where.startswith(elsewhere)
     ] == []
