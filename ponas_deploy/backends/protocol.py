@@ -38,6 +38,11 @@ class RunSettings:
     threads: int = 1
     streams: int = 1
 
+    @property
+    def all_threads(self) -> int:
+        """The threads that run at once: those of all streams."""
+        return self.threads * self.streams
+
 
 class Session(Protocol):
     """A compiled model, with its input and output preallocated and bound once. A context manager."""
@@ -133,6 +138,16 @@ class SharesModel(Protocol):
 
     def another(self) -> Session:
         """A session that runs at the same time, on a stream of its own."""
+        ...
+
+
+@runtime_checkable
+class RunsOnStreams(Protocol):
+    """What a session has besides where it is one of all streams that were asked for: those of a board."""
+
+    @property
+    def streams(self) -> int:
+        """How many of its runs go on at once."""
         ...
 
 

@@ -2,6 +2,7 @@
 
 A runtime with streams of its own shares what it compiled among them (`SharesModel`: OpenVINO's NUM_STREAMS);
 of another one the model is opened once a stream, each with its own threads and weights (ONNX Runtime).
+A session of a board is one of all streams (`RunsOnStreams`): this module opens them there.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Callable, Sequence
 
 import numpy as np
 
-from ponas_deploy.backends.protocol import Backend, RunSettings, Session, SharesModel
+from ponas_deploy.backends.protocol import Backend, RunSettings, RunsOnStreams, Session, SharesModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,6 +39,9 @@ def _on_streams(one: Callable[[], Session], settings: RunSettings) -> Session:
         return one()
     with ExitStack() as stack:
         first = stack.enter_context(one())
+        if isinstance(first, RunsOnStreams):
+            stack.pop_all()
+            return first
         sessions = [first]
         for _ in range(settings.streams - 1):
             further = first.another() if isinstance(first, SharesModel) else one()

@@ -199,8 +199,8 @@ def verify(folder: Path | str, on_note: OnNote = no_note, *, here: bool = False)
     folder = Path(folder)
     manifest = read_manifest(folder)
     _refuse_hidden_engine(folder, manifest)
-    target = _target_of(manifest, here=here)
-    if target.local and manifest.engine_file and (fault := threads_fault(manifest.conditions.threads)):
+    target, settings = _target_of(manifest, here=here), manifest.settings
+    if target.local and manifest.engine_file and (fault := threads_fault(settings.all_threads)):
         raise PonasError(f"{folder} cannot be verified here: {fault}")
     changed = tuple(file.name for file in manifest.files if not _intact(folder / file.name, file))
     found = Verification(manifest, changed)
@@ -221,6 +221,7 @@ def verify(folder: Path | str, on_note: OnNote = no_note, *, here: bool = False)
     if not target.is_known:
         return replace(found, unreached=_not_run(target, manifest))
     engine, what = folder / manifest.engine_file, f"verification of {folder}"
+    target = replace(target, threads=settings.threads, streams=settings.streams)
     with reached(target, what, on_note) as place:
         with place.backend(manifest.conditions.backend).open(engine, manifest.settings) as session:
             pairs = [(inputs, outputs_of(session, inputs)) for inputs in given]

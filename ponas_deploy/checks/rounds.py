@@ -62,7 +62,7 @@ def timed_in_rounds(
             key: stack.enter_context(loaded(runtime, model, settings)) for key, model in models.items()
         }
         runs = {key: first_estimate(session, plan)[0] for key, session in sessions.items()}
-        probe = probe_for(backend, settings.threads * settings.streams, known_ns)
+        probe = probe_for(backend, settings.all_threads, known_ns)
         if retake:
             interference = Interference(plan, partial(take_snapshot, core=readings(probe)))
         measure(

@@ -82,7 +82,7 @@ def export(
 def _target_in(conditions: Conditions) -> Target:
     """The device of conditions, with their runtime and the rest; PonasError for threads it has not."""
     named = conditions.device, conditions.backend, conditions.precision
-    return Target(*named, conditions.threads, conditions.batch)
+    return Target(*named, conditions.threads, conditions.batch, streams=conditions.streams)
 
 
 @contextmanager

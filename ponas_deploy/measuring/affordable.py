@@ -30,7 +30,7 @@ class NetworkTrial:
 
     `visit_s` is the least that a visit takes, whatever it runs; 0 where that is next to nothing.
     `working_bytes` are those of its largest input and output at the batch, `gpu_bytes` is what less was free
-    of a GPU's memory with it; 0 where nothing says that.
+    of a GPU's memory with it; 0 where nothing says that. Each of the `streams` may hold a session of its own.
     """
 
     model_bytes: int
@@ -39,13 +39,14 @@ class NetworkTrial:
     visit_s: float = 0.0
     working_bytes: int = 0
     gpu_bytes: int = 0
+    streams: int = 1
 
     def wave_size(self, free_mib: int, free_gpu_bytes: int | None = None, failures: int = 0) -> int:
         """How many whole networks fit at once into what is free of the memory, and of a GPU's where it tells.
 
         Half as many for each of `failures`, processes that got no memory.
         """
-        each = _SESSION_BYTES * self.model_bytes + self.working_bytes
+        each = self.streams * (_SESSION_BYTES * self.model_bytes + self.working_bytes)
         size = int(_MEMORY_SHARE * free_mib * (1 << 20) / each)
         if free_gpu_bytes is not None:
             on_gpu = self.gpu_bytes or self.model_bytes + self.working_bytes

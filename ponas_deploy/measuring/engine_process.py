@@ -256,7 +256,7 @@ def _take(timed: Timed) -> Taken:
         memory = _memory_of(session, runtime_bytes, on_gpu=on_gpu)
         model = timed.reference.read_bytes() if timed.reference else b""
         beside = reference_session(model, name, settings, open_sessions)
-        probe = probe_for(name, settings.threads * settings.streams, core)
+        probe = probe_for(name, settings.all_threads, core)
         # Of several streams that begin together, single inferences would show how they begin.
         in_a_row = _in_a_row(session) if timed.back_to_back or settings.streams > 1 else 1
         before = reference_runs(beside, session, name, settings, core, in_a_row)
@@ -346,5 +346,5 @@ def reference_runs(
         return []
     engine_ns, own_ns = (min(one.time_ns(1) for _ in range(3)) for one in (engine, beside))
     in_a_row = max(1, round(min(engine_ns * engine_in_a_row, REFERENCE_MOST_NS) / own_ns))
-    probe = probe_for(backend, settings.threads * settings.streams, core_ns)
+    probe = probe_for(backend, settings.all_threads, core_ns)
     return single_runs(beside, REFERENCE_S, probe, in_a_row=in_a_row, least=REFERENCE_RUNS)

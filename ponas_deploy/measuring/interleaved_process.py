@@ -137,7 +137,7 @@ def main(arguments: Sequence[str]) -> None:
 def _taken(timed: TimedTogether, on_rounds: OnRounds) -> TakenTogether:
     with ExitStack() as stack:
         sessions = _open(timed, stack)
-        probe = probe_for(timed.backend, timed.settings.threads * timed.settings.streams, timed.core_ns)
+        probe = probe_for(timed.backend, timed.settings.all_threads, timed.core_ns)
         backend = get_backend(timed.backend)
         read_gpu = backend.reading if isinstance(backend, ReadsGpu) else GpuReading
         interference = Interference(timed.plan, lambda: take_snapshot(read_gpu, readings(probe)))

@@ -90,7 +90,7 @@ class Bench:
 
     def probe_core(self, known_ns: float = 0.0) -> None:
         """Probe the core from now on; `known_ns` as in `ContentionProbe`, where earlier rounds say it."""
-        self.probe = probe_for(self.backend.name, self.settings.threads * self.settings.streams, known_ns)
+        self.probe = probe_for(self.backend.name, self.settings.all_threads, known_ns)
 
     def interference(self, rounds: Iterable[Round] = ()) -> Interference:
         """What notices the interference in rounds that are measured here; `rounds` are those of before."""
@@ -198,7 +198,9 @@ class Bench:
             run_s = self._first_estimate(session)[1] / 1e9
             took = self.trial_took(free, len(build_s))
             held = working_bytes(architecture, self.batch)
-            return NetworkTrial(len(model), min(build_s), run_s, self.visit_s, held, took)
+            return NetworkTrial(
+                len(model), min(build_s), run_s, self.visit_s, held, took, self.settings.streams
+            )
 
     def trial_took(self, free_before: int | None, sessions: int = 1) -> int:
         """What each of the sessions opened since took of the GPU's memory; 0 where that is unknown."""

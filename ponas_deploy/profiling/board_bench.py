@@ -77,7 +77,9 @@ class BoardBench(Bench):
         self.models.close([key])
         self.builds.add(took[0], network=True)
         held = working_bytes(architecture, self.batch)
-        return NetworkTrial(len(model), took[0], found.ns / 1e9, found.visit_s, held, gpu_bytes)
+        return NetworkTrial(
+            len(model), took[0], found.ns / 1e9, found.visit_s, held, gpu_bytes, self.settings.streams
+        )
 
     def _ready(
         self, stack: ExitStack, models: Mapping[str, Callable[[], bytes]], text: Callable[[int, str], str]

@@ -52,11 +52,6 @@ def missing(
                 f"precision on {where}", precision, {p for ps in known.values() for p in ps}
             )
     count = None if every_precision else 1
-    if target.streams > 1 and not target.local:
-        raise PonasError(
-            f"several streams are measured on this machine alone, and {target.device} is a board: leave"
-            " --streams out."
-        )
     able = registry.with_streams(known, target.streams, named=bool(target.backends))
     wanted = (
         Conditions(device, name, precision, target.threads, target.batch, target.streams)

@@ -38,7 +38,7 @@ def reached(target: Target, title: str, on_note: OnNote = no_note) -> Iterator[P
         raise PonasError(target.unreachable)
     on_note(f"connecting to {target.board.name} ...")
     with place_on(target.board, title, on_note) as place:
-        about = place.about(asked_of(target), target.threads)
+        about = place.about(asked_of(target), target.all_threads)
         if about.threads_fault:
             raise PonasError(f"{target.board.name}: {about.threads_fault}")
         for text in what_to_lock(dict(about.conditions), dict(about.machine).get("power_mode", "")):

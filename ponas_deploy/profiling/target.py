@@ -55,12 +55,17 @@ class Target:
         for what in ("threads", "batch", "streams"):
             if getattr(self, what) < 1:
                 raise PonasError(f"{what} is {getattr(self, what)}: ask for 1 or more.")
-        if (fault := threads_fault(self.threads * self.streams)) and self.local:
+        if (fault := threads_fault(self.all_threads)) and self.local:
             raise PonasError(fault)
 
     def open_precisions(self, known: Sequence[str]) -> tuple[str, ...]:
         """Those of a runtime that are considered where none was named."""
         return tuple(name for name in known if name != MIXED and (self.int8 or name != INT8))
+
+    @property
+    def all_threads(self) -> int:
+        """The threads that run at once: those of all streams."""
+        return self.threads * self.streams
 
     @property
     def local(self) -> bool:
@@ -132,11 +137,12 @@ def refuse_unknown(target: Target, devices: Mapping[str, object]) -> None:
 
 def device_of(stored: StoredTable) -> Target:
     """Where a table was made, as a target; TableMismatchError where that is no machine we can reach."""
+    made_at = stored.conditions
     if stored.device == this_machine().name:
-        return Target(THIS_MACHINE, threads=stored.conditions.threads)
+        return Target(THIS_MACHINE, threads=made_at.threads, streams=made_at.streams)
     target = Target(gpu.GPU if stored.device == gpu.this_gpu() else stored.device)
     if target.board:
-        return replace(target, backends=stored.conditions.backend, threads=stored.conditions.threads)
+        return replace(target, backends=made_at.backend, threads=made_at.threads, streams=made_at.streams)
     if not target.local:
         raise TableMismatchError(
             f"{stored.name} is of {stored.device}, this machine is {this_machine().name}: recheck it there."

@@ -310,7 +310,12 @@ class BoardPlace:
         """Open a session of an engine (`files`) or of a model there."""
         key = f"open-{next(self._keys)}"
         found = self.job.do("open_engine", key=key, backend=backend, settings=asdict(settings), **of)
-        return BoardSession(self, backend, key, self.value(found, RunSettings, "open_engine"))
+        compiled = self.value(found, RunSettings, "open_engine")
+        if compiled.streams != settings.streams:
+            raise BoardError(
+                self.name, f"opened {compiled.streams} streams, and {settings.streams} were asked for."
+            )
+        return BoardSession(self, backend, key, compiled)
 
 
 @dataclass(slots=True)
@@ -373,7 +378,7 @@ class BoardBackend:
 
 @dataclass(slots=True)
 class BoardSession:
-    """A compiled model on a board; see `backends.Session` and `StartsProcesses`."""
+    """A compiled model on a board; see `backends.Session`, `StartsProcesses` and `RunsOnStreams`."""
 
     place: BoardPlace
     backend: str
@@ -387,6 +392,11 @@ class BoardSession:
     def settings(self) -> RunSettings:
         """What the runtime says it was compiled with."""
         return self.compiled
+
+    @property
+    def streams(self) -> int:
+        """How many of its runs go on at once there."""
+        return self.compiled.streams
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Outputs for images of the model's input shape."""

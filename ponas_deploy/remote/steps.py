@@ -22,7 +22,7 @@ from ponas_deploy.backends.protocol import (
     TellsGpuMemory,
     TimesLayers,
 )
-from ponas_deploy.backends.streams import loaded
+from ponas_deploy.backends.streams import loaded, opened
 from ponas_deploy.errors import BackendError, PonasError
 from ponas_deploy.machines.conditions import read_conditions
 from ponas_deploy.machines.machine import memory_mib, this_machine, threads_fault
@@ -251,12 +251,12 @@ def open_engine(state: State, details: Details, write: Write) -> Any:
     settings, backend = RunSettings(**details["settings"]), _backend(state, details["backend"])
     write({"now": f"opening an engine with {details['backend']}"})
     if details.get("model"):
-        session = backend.load(unpacked(state.blob(details["model"]).read_bytes(), state.blob), settings)
+        session = loaded(backend, unpacked(state.blob(details["model"]).read_bytes(), state.blob), settings)
     else:
         folder = state.folder / details["key"]
         folder.mkdir(exist_ok=True)
         state.stack.callback(shutil.rmtree, str(folder), ignore_errors=True)
-        session = backend.open(_engine(state, details, folder), settings)
+        session = opened(backend, _engine(state, details, folder), settings)
     sessions: dict[str, Session] = state.values.setdefault("sessions", {})
     sessions[details["key"]] = state.stack.enter_context(session)
     return asdict(session.settings())
@@ -319,17 +319,12 @@ def _backend(state: State, name: str) -> Backend:
 
 def probe_of(state: State, details: Details) -> ContentionProbe | None:
     """The contention probe of this job; another one when what is known of the core is another number."""
-    asked = (details["backend"], _threads(details), details["known_ns"])
+    threads = RunSettings(**details["settings"]).all_threads
+    asked = (details["backend"], threads, details["known_ns"])
     if state.values.get("probe_for") != asked:
         state.values["probe_for"], state.values["probe"] = asked, probe_for(*asked)
     probe: ContentionProbe | None = state.values["probe"]
     return probe
-
-
-def _threads(details: Details) -> int:
-    """The threads that run at once, those of all streams."""
-    settings = RunSettings(**details["settings"])
-    return settings.threads * settings.streams
 
 
 def snapshot_of(state: State, details: Details) -> Snapshot:

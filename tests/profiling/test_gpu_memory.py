@@ -121,6 +121,7 @@ def test_how_many_networks_fit() -> None:
     trial = NetworkTrial(10 << 20, 1.0, 0.01, working_bytes=150 << 20)
     assert NetworkTrial(10 << 20, 1.0, 0.01).wave_size(8000) == 96, "as at batch 1, where it hardly counts"
     assert trial.wave_size(8000) == 24
+    assert replace(trial, streams=2).wave_size(8000) == 12, "a session for each stream"
     assert trial.wave_size(80_000, 8 << 30) == 30, "weights and activations, where nothing was measured"
     measured = replace(trial, gpu_bytes=400 << 20)
     assert measured.wave_size(80_000, 8 << 30) == 12
