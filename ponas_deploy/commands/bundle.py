@@ -18,6 +18,7 @@ from ponas_deploy.commands.options import (
     Resolution,
     Seed,
     SpaceName,
+    Streams,
 )
 from ponas_deploy.commands.output import note
 
@@ -33,6 +34,7 @@ def bundle(
         typer.Option("--threads", min=1, max=1024, help="Threads a run uses there.", rich_help_panel=DEVICE),
     ] = 1,
     batch: Batch = 1,
+    streams: Streams = 1,
     space: SpaceName = None,
     resolution: Resolution = 224,
     classes: Classes = 1000,
@@ -90,6 +92,7 @@ def bundle(
         time,
         name or "",
         seed,
+        streams,
     )
     with profile_bar() as on_progress:
         made = make_bundle(

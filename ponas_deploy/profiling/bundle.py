@@ -92,6 +92,7 @@ class BundleOptions:
     seconds: float = 75.0
     name: str = ""
     seed: int = 0
+    streams: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +115,9 @@ def make_bundle(
 ) -> Bundle:
     """Write the archive for a space.
 
-    UnknownNameError for a runtime that boards do not have, PonasError for one whose models are written for a
-    precision where none is named, OverwriteError where `path` is there, MeasurementError for a space with too
-    few networks.
+    UnknownNameError for a runtime that boards do not have, BackendError for one that does not run on so many
+    streams, PonasError for one whose models are written for a precision where none is named, OverwriteError
+    where `path` is there, MeasurementError for a space with too few networks.
     """
     profiles = _profiles(options)
     refuse_file(path, overwrite=overwrite)
@@ -142,7 +143,7 @@ def make_bundle(
         "seconds": options.seconds,
         "profiles": [
             {
-                **profile_of(SpaceKey.of(space), *profile, options.threads, options.seed),
+                **profile_of(SpaceKey.of(space), *profile, options.threads, options.seed, options.streams),
                 "models": shas[_written_for(profile)],
             }
             for profile in profiles
@@ -156,13 +157,16 @@ def make_bundle(
     return Bundle(path, len(profiles), len(blocks), len(texts))
 
 
-def profile_of(space: SpaceKey, backend: str, precision: str, threads: int, seed: int) -> dict[str, Any]:
+def profile_of(
+    space: SpaceKey, backend: str, precision: str, threads: int, seed: int, streams: int
+) -> dict[str, Any]:
     """One profile of a plan: the runtime, how it is measured, and what its journal begins with there."""
     plan = plan_for(backend)
     return {
         "backend": backend,
         "precision": precision,
         "threads": threads,
+        "streams": streams,
         "plan": asdict(plan),
         "header": {
             "format": JOURNAL_FORMAT,
@@ -214,6 +218,7 @@ def _profiles(options: BundleOptions) -> tuple[tuple[str, str], ...]:
     for name in options.backends:
         if name not in board_runtimes():
             raise UnknownNameError("runtime of a board", name, board_runtimes())
+        registry.with_streams([name], options.streams, named=True)
         if registry.strongly_typed(name) and not options.precisions:
             raise PonasError(
                 f"models for {name} are written for a precision here: name one (--precision fp16)."

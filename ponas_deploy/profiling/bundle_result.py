@@ -20,7 +20,7 @@ from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from ponas_deploy.boards.link import bounded
 from ponas_deploy.errors import FileFormatError, PonasError, TableMismatchError
-from ponas_deploy.files.bounds import AtLeastZero, Batch, Count, Seed, Threads
+from ponas_deploy.files.bounds import AtLeastZero, Batch, Count, Seed, Streams, Threads
 from ponas_deploy.files.documents import converted, parse
 from ponas_deploy.files.journal import Line
 from ponas_deploy.files.notes import OnNote, no_note
@@ -70,6 +70,7 @@ class _Profile:
     threads: Threads
     plan: dict[str, Any]
     header: dict[str, Any]
+    streams: Streams = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +238,7 @@ def _checked_plan(document: Any, path: Path) -> _Plan:
     for asked in plan.profiles:
         if asked.backend not in board_runtimes():
             raise FileFormatError(path, "backend", f"is {asked.backend}, no runtime of a board.")
-        ours = profile_of(plan.space, asked.backend, asked.precision, asked.threads, plan.seed)
+        ours = profile_of(plan.space, asked.backend, asked.precision, asked.threads, plan.seed, asked.streams)
         if json.loads(json.dumps(ours)) != asdict(asked):
             raise TableMismatchError(
                 f"{path}: {asked.backend} was measured by another protocol than this version's: make a new"
@@ -260,7 +261,7 @@ def _checked_header(line: Line, plan: _Plan, asked: _Profile, sha: str, path: Pa
         raise FileFormatError(path, "line 1", "says that something else was measured than the plan asks for.")
     found = header.conditions
     precision = asked.precision or found.precision
-    if found != Conditions(found.device, asked.backend, precision, asked.threads, plan.batch):
+    if found != Conditions(found.device, asked.backend, precision, asked.threads, plan.batch, asked.streams):
         raise FileFormatError(path, "line 1, conditions", "are others than the plan asks for.")
     if not re.fullmatch("[a-z0-9]{2,16}", found.precision):
         raise FileFormatError(path, "line 1, conditions.precision", "is none.")

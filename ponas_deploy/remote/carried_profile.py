@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
-from ponas_deploy.backends import Session, get_backend, registry
+from ponas_deploy.backends import RunSettings, Session, get_backend, registry
 from ponas_deploy.errors import BackendError, PonasError
 from ponas_deploy.machines.conditions import clock_settings, read_conditions
 from ponas_deploy.machines.gpu import required_gpu
@@ -55,8 +55,9 @@ def carry_out(plan: Plan, number: int, folder: Path, said: Said) -> dict[str, An
     begun_s = time.monotonic()
     asked = plan.document["profiles"][number]
     state = State(folder, folder)
+    all_threads = RunSettings(threads=asked["threads"], streams=asked["streams"]).all_threads
     with state.stack as stack:
-        about = STEPS["about"](state, {"backends": [asked["backend"]], "threads": asked["threads"]}, _nothing)
+        about = STEPS["about"](state, {"backends": [asked["backend"]], "threads": all_threads}, _nothing)
         (runtime,) = about["runtimes"]
         if runtime.get("problem"):
             raise BackendError(asked["backend"], runtime["problem"])
@@ -72,7 +73,7 @@ def carry_out(plan: Plan, number: int, folder: Path, said: Said) -> dict[str, An
         stack.callback(journal.close)
         if journal.resumed:
             said(f"going on with {sum(map(len, journal.samples.rounds.values()))} samples of before")
-        settings = {"precision": conditions["precision"], "threads": conditions["threads"]}
+        settings = {name: conditions[name] for name in ("precision", "threads", "streams")}
         details = {
             "backend": asked["backend"],
             "settings": settings,
@@ -101,7 +102,7 @@ def _conditions(
         "precision": precision,
         "threads": asked["threads"],
         "batch": plan["batch"],
-        "streams": 1,
+        "streams": asked["streams"],
     }
 
 
@@ -175,7 +176,10 @@ class _OnBoard:
         self._close([text])
         gpu_bytes = 0 if before is None or after is None else max(0, before - after)
         run_s, working_bytes = self.rough_ns.pop(text) / 1e9, self.plan.get("working_bytes", 0)
-        return NetworkTrial(model_bytes, self.built_s[text], run_s, self.visit_s, working_bytes, gpu_bytes)
+        streams = self.details["settings"]["streams"]
+        return NetworkTrial(
+            model_bytes, self.built_s[text], run_s, self.visit_s, working_bytes, gpu_bytes, streams
+        )
 
     def _free_gpu_bytes(self) -> int | None:
         """What is free of a GPU's memory; None where the runtime takes none."""

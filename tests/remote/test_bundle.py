@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from hashlib import sha256
 from importlib.util import find_spec
 from io import BytesIO
 from itertools import pairwise
@@ -312,6 +313,46 @@ def test_options_that_the_bundle_decides_are_a_usage_error() -> None:
     done = CliRunner().invoke(app, ["profile", "--import", "r.zip", "--device", "pi", "--space", "ponas"])
     assert done.exit_code == 2
     assert "--device, --space: not with --import" in " ".join(done.output.split())
+
+
+@pytest.mark.skipif(this_machine().cores < 2, reason="there is one core")
+def test_a_bundle_on_two_streams_comes_back_as_a_table_of_two(packages: Path, tmp_path: Path) -> None:
+    archive, folder = tmp_path / "two.pyz", tmp_path / "board"
+    folder.mkdir()
+    options = BundleOptions(("onnxruntime",), ("fp32",), seconds=1.0, streams=2)
+    make_bundle(build_space("MobileNetV3-Small", 32, 10), options, archive)
+    done = run(archive, packages, folder)
+    assert done.returncode == 0, done.stderr
+    (made,) = import_result(next(folder.iterdir()), out=tmp_path)
+    assert made.conditions.streams == 2
+    assert "-t1-b1-s2-" in made.path.name
+    options = BundleOptions(("onnxruntime",), ("fp32",), threads=500, streams=2)
+    make_bundle(build_space("MobileNetV3-Small", 32, 10), options, archive, overwrite=True)
+    done = run(archive, packages, folder)
+    assert done.returncode == 1
+    assert "1000 threads were asked for" in done.stderr
+
+
+def test_a_bundle_on_streams_is_of_runtimes_that_have_them(tmp_path: Path) -> None:
+    asked = ["bundle", "--backend", "tensorrt", "--precision", "fp16", "--streams", "2"]
+    done = CliRunner().invoke(app, [*asked, "--out", str(tmp_path / "b.pyz")])
+    assert done.exit_code == 1
+    assert "is measured on one stream only" in done.output
+    assert list(tmp_path.glob("*.pyz")) == []
+
+
+def test_a_result_of_before_there_were_streams_is_of_one(brought: Path, tmp_path: Path) -> None:
+    def before(members: dict[str, bytes]) -> None:
+        plan = members["bundle.json"].replace(b', "streams": 1', b"")
+        assert plan != members["bundle.json"]
+        shas = [sha256(content).hexdigest().encode() for content in (members["bundle.json"], plan)]
+        for name, content in members.items():
+            members[name] = content.replace(*shas)
+        members["bundle.json"] = plan
+
+    (table,) = tables_of(changed(brought, tmp_path / "r.zip", before))
+    assert table.conditions is not None
+    assert table.conditions.streams == 1
 
 
 # --- a stranger's file
