@@ -35,7 +35,7 @@ from ponas_deploy.measuring.place import Place
 from ponas_deploy.measuring.retries import RETRIES
 from ponas_deploy.profiling.places import reached
 from ponas_deploy.profiling.target import THIS_MACHINE, Target
-from ponas_deploy.search.costs import BYTES, MEMORY
+from ponas_deploy.search.costs import BYTES, ENERGY, MEMORY
 from ponas_deploy.tables import store
 from searchspace.weights import network_parameters
 
@@ -131,6 +131,9 @@ class Verification:
             if name == MEMORY.name and now and now.most_memory:
                 noise_pct = max(one.memory_noise_pct for one in (now, then or now))
                 found.append(CheckedNow(name, now.most_memory.engine_bytes, budget[name], noise_pct))
+            if name == ENERGY.name and now and now.middle_energy:
+                noise_pct = max(one.energy_noise_pct for one in (now, then or now))
+                found.append(CheckedNow(name, now.middle_energy.mj, budget[name], noise_pct))
         return tuple(found)
 
     @property

@@ -191,9 +191,10 @@ def specialize(
     --latency jetson=20ms. --latency-table names the tables of the device that it is of.
 
     --throughput is measured of inferences one right after another, in place of single ones; with --streams
-    so many run at once, which has latency tables of its own. --size and --memory are checked on the engine:
-    what it takes corrects the search, and without --device they are predictions. Energy is printed where the
-    machine counts it, and cannot be limited.
+    so many run at once, which has latency tables of its own. --size, --memory and --energy are checked on
+    the engine: what it takes corrects the search, and without --device they are predictions. Energy is
+    printed where the machine counts it; nothing predicts it before an engine was measured, so that --energy
+    takes a --device that counts it.
 
     Exit code 3 when the machine is too noisy to tell whether the engine meets its budget: the engine is
     there, the report says what makes it possible to tell, and `ponas verify` measures again.
@@ -206,6 +207,7 @@ def specialize(
       ponas specialize --device cpu --fps 400 --batch 8
       ponas specialize --device cpu --throughput 500 --batch 8 --streams 2
       ponas specialize --device cpu --latency 20ms --memory 100MB --size 15MB
+      ponas specialize --device cpu --latency 20ms --energy 50mJ
       ponas specialize --device cpu --latency 5ms --percentile 99
       ponas specialize --device jetson --latency 20ms --params 5M
       ponas specialize --estimate orin-nano --latency 2ms

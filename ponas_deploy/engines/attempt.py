@@ -12,7 +12,7 @@ from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.engines.verdict import Verdict, judge
 from ponas_deploy.errors import PonasError
 from ponas_deploy.measuring.interference import usual_core_ns
-from ponas_deploy.search.costs import BYTES, MEMORY
+from ponas_deploy.search.costs import BYTES, ENERGY, MEMORY
 from ponas_deploy.search.specialize import Specialization
 from ponas_deploy.tables.latency import Conditions
 from ponas_deploy.tables.margin import Margin
@@ -50,14 +50,19 @@ class Attempt:
 
     @property
     def checked(self) -> tuple[CheckedCost, ...]:
-        """The costs of the engine that were measured and had been foreseen, beside their limits."""
-        memory = self.timing.most_memory if self.timing else None
+        """The limited costs of the engine that were measured: what was foreseen, and the limits."""
+        budget, timing = self.choice.budget, self.timing
+        memory, energy = (timing.most_memory, timing.middle_energy) if timing else (None, None)
         found = {BYTES.name: self.file_bytes, MEMORY.name: memory.engine_bytes if memory else 0}
-        return tuple(
-            CheckedCost(name, foreseen, found[name], self.choice.budget.get(name))
+        checked = [
+            CheckedCost(name, foreseen, found[name], budget.get(name))
             for name, foreseen in self.foreseen
             if found[name]
-        )
+        ]
+        if timing and energy and ENERGY.name in budget:
+            at_one_watt = timing.percentile_ms(50)
+            checked.append(CheckedCost(ENERGY.name, at_one_watt, energy.mj, budget[ENERGY.name]))
+        return tuple(checked)
 
     @property
     def over(self) -> tuple[CheckedCost, ...]:

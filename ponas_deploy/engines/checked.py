@@ -1,4 +1,4 @@
-"""Limits that are checked on the engine itself: the bytes of its files, the memory that it takes.
+"""Limits that are checked on the engine itself: the bytes of its files, its memory, its energy.
 
 A search can only predict them. What was predicted and what was measured of the engines so far says what to
 ask the search for, so that the next engine keeps the limit: by their ratio while one is known, by the line
@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 from ponas_deploy.search.budget import Budget
-from ponas_deploy.search.costs import BYTES, MEMORY, CostColumn, cost_column
+from ponas_deploy.search.costs import BYTES, ENERGY, MEMORY, CostColumn, cost_column
 from ponas_deploy.search.notation import in_megabytes
 from ponas_deploy.search.specialize import Specialization, cells_of
 from ponas_deploy.tables.latency import LatencyTable
 from searchspace.space import Space
 
-CHECKED: tuple[CostColumn, ...] = (BYTES, MEMORY)
+PREDICTED: tuple[CostColumn, ...] = (BYTES, MEMORY)
+"""What is predicted before anything was built. Energy is not: its power is that of engines (`ENERGY`)."""
 _APART = 1.01
 """Predictions that lie no further apart say nothing of a line."""
 _BELOW = 0.995
@@ -26,7 +28,10 @@ _BELOW = 0.995
 
 @dataclass(frozen=True, slots=True)
 class CheckedCost:
-    """A cost of an engine by the name of its column: what the search said, and what was measured."""
+    """A cost of an engine by the name of its column: what the search said, and what was measured.
+
+    Of energy it said the measured latency, in the unit of its cells (`EnergyAtOneWatt`).
+    """
 
     name: str
     predicted: float
@@ -41,11 +46,11 @@ class CheckedCost:
     @property
     def text(self) -> str:
         """What an engine took and may take: `memory 37.2 MB of 30.0 MB`."""
-        limit = f" of {in_megabytes(self.limit)}" if self.limit is not None else ""
-        return f"{TITLES[self.name]} {in_megabytes(self.measured)}{limit}"
+        limit = f" of {amount(self.name, self.limit)}" if self.limit is not None else ""
+        return f"{TITLES[self.name]} {amount(self.name, self.measured)}{limit}"
 
 
-TITLES = {BYTES.name: "size", MEMORY.name: "memory"}
+TITLES = {BYTES.name: "size", MEMORY.name: "memory", ENERGY.name: "energy"}
 
 
 def corrected(budget: Budget, seen: Sequence[Sequence[CheckedCost]]) -> Budget:
@@ -53,7 +58,9 @@ def corrected(budget: Budget, seen: Sequence[Sequence[CheckedCost]]) -> Budget:
     limits = {}
     for name in set(budget) & set(TITLES):
         of_one = [one for costs in seen for one in costs if one.name == name]
-        limits[name] = predicted_limit(budget[name], [(one.predicted, one.measured) for one in of_one])
+        seen_of_it = [(one.predicted, one.measured) for one in of_one]
+        unknown = name == ENERGY.name and not seen_of_it
+        limits[name] = inf if unknown else predicted_limit(budget[name], seen_of_it)
     return budget.with_limits(**limits) if limits else budget
 
 
@@ -73,8 +80,13 @@ def predicted_limit(limit: float, seen: Sequence[tuple[float, float]]) -> float:
 
 def foreseen(chosen: Specialization, table: LatencyTable, space: Space) -> tuple[tuple[str, float], ...]:
     """What the search says of the checked costs of a network that is limited in any of them, by name."""
-    names = [column.name for column in CHECKED if column.name in chosen.budget]
+    names = [column.name for column in PREDICTED if column.name in chosen.budget]
     return tuple((name, cells_of(cost_column(name), table, space).total(chosen.choices)) for name in names)
+
+
+def amount(name: str, value: float) -> str:
+    """A value of a checked column for people, three digits or more: `37.2 MB`, `12.4 mJ`."""
+    return cost_column(name).shown(value) if name == ENERGY.name else in_megabytes(value)
 
 
 def shown(name: str, value: float) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
+from ponas_deploy.engines.counted_energy import refuse_without_engines
 from ponas_deploy.errors import BudgetError, UnknownNameError
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.profiling.serving_tables import measured_first
@@ -65,6 +66,7 @@ def choose_over(
     `confidence` boards of the device book are asked what they are now. BudgetError, the most hopeful table's,
     where none fits; MeasurementError where a table is too poor or too old to promise.
     """
+    refuse_without_engines(budget)
     found, refusals, said = list[Choice](), list[BudgetError](), dict[str, None]()
 
     def note_once(text: str) -> None:
@@ -254,4 +256,5 @@ def shortlist(
     built = space or space_of(table)
     known = losses.brought_to(table.space.resolution) if table.space else losses
     asked = budget_from(limits_of(budget, limits), [table], known, built)
+    refuse_without_engines(asked)
     return within(table, known, asked, count, space=built)

@@ -9,6 +9,7 @@ from pathlib import Path
 from ponas_deploy.backends import OnBuildProgress, registry
 from ponas_deploy.engines import loop
 from ponas_deploy.engines.choice import refuse_impossible
+from ponas_deploy.engines.counted_energy import refuse_without_counter
 from ponas_deploy.engines.emit import refuse_existing
 from ponas_deploy.engines.engine import Engine
 from ponas_deploy.engines.losses import Losses, table_beside
@@ -104,7 +105,8 @@ def deploy(
         **limits: at most so much of a column, in its unit: `latency_ms`, `macs`, `params`, `bytes`; or as a
             text such as `latency="60%"` (of the latency above which nothing is won) or `params="5.1M"`.
             `fps=50` is at least so many frames per second, at the batch of the tables, in place of a latency;
-            `throughput=50` so many images per second, measured of inferences one right after another.
+            `throughput=50` so many images per second, measured of inferences one right after another;
+            `memory="100MB"` and `energy="50mJ"` are checked on the engines.
 
     Returns: the engine, with its architecture and its measured latency in milliseconds.
 
@@ -158,6 +160,7 @@ def prepared(wanted: Wanted, target: Target, place: Place | None, *, shared: boo
     then nothing is measured of what INT8 loses, and it takes part only where it is named. Raises as `deploy`.
     """
     asked, carried = wanted.asked, wanted.carried
+    refuse_without_counter(wanted.limits, target, place)
     target = for_engines(place, target, asked.on_note) if place else target
     spaces = searched_spaces(
         asked.space, asked.resolutions, carried, wanted.losses, target, wanted.named, asked.on_note

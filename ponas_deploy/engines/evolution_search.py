@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ponas_deploy.engines.choice import latency_warnings
+from ponas_deploy.engines.counted_energy import refuse_without_engines
 from ponas_deploy.errors import PonasError, TableMismatchError
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.machines.names import slug
@@ -90,6 +91,7 @@ def evolution_search(
     from train.progress import silent
     from train.runs import SubnetEvaluator
 
+    refuse_without_engines(budget)
     settings, space = settings or EvolutionSettings(), run.space
     groups, grid = space.groups, _latency_grid(latency, space)
     limits = limited_costs(budget, lambda column: _cells(column, space, grid), groups)

@@ -31,7 +31,7 @@ from ponas_deploy.profiling.places import reached_if_possible
 from ponas_deploy.profiling.progress import of_device
 from ponas_deploy.profiling.target import Target, refuse_unknown
 from ponas_deploy.profiling.together import device_names, each, reached_each, said_of, with_name
-from ponas_deploy.search.costs import MEMORY, Amount, limits_of
+from ponas_deploy.search.costs import OF_ENGINES, Amount, limits_of
 from ponas_deploy.search.fleet import Shared
 from ponas_deploy.search.notation import Limit
 from ponas_deploy.tables.store import StoredTable
@@ -89,8 +89,11 @@ def deploy_fleet(
     if robust and (asked.shortlist or asked.method != "exact"):
         raise PonasError("one network for several devices is found by the exact search, by the tables alone.")
     wanted = _wanted_by_device(asked, targets, names, budgets or {})
-    if robust and any(MEMORY.name in one.limits for one in wanted):
-        raise PonasError("--memory is checked on the engine of one device: search without --robust.")
+    for column in OF_ENGINES if robust else ():
+        if any(column.name in one.limits for one in wanted):
+            raise PonasError(
+                f"{column.option} is checked on the engine of one device: search without --robust."
+            )
     if folder.exists() and not folder.is_dir():
         raise PonasError(f"{folder} is a file, engines of several devices go to a folder: name another one.")
     for name in names:

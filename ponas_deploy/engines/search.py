@@ -24,7 +24,7 @@ from ponas_deploy.engines.verdict import CANNOT_BE_TOLD
 from ponas_deploy.errors import BackendError, MeasurementError, PonasError
 from ponas_deploy.measuring.place import HERE, Place
 from ponas_deploy.measuring.retries import RETRIES
-from ponas_deploy.search.costs import MEMORY
+from ponas_deploy.search.costs import ENERGY, MEMORY
 from searchspace.architecture import Architecture
 from searchspace.weights import Weights
 
@@ -111,13 +111,21 @@ class Search:
                 f"the memory of an engine of {conditions.backend} on {conditions.device} cannot be measured:"
                 " that takes Linux, and a runtime in the process that times it. Search without --memory."
             )
+        if ENERGY.name in attempt.choice.budget and not timing.energy:
+            raise MeasurementError(
+                f"the energy of an engine of {conditions.backend} on {conditions.device} cannot be measured:"
+                f" {timing.no_energy} Search without --energy."
+            )
         done = replace(attempt, timing=timing)
         self.report(done)
         self.attempts.append(done)
         return done
 
     def _timed(self, attempt: Attempt, *, energy: bool = False) -> EngineTiming:
-        """Time the engine of an attempt in fresh processes; `energy` is read where it is likely emitted."""
+        """Time the engine of an attempt in fresh processes.
+
+        `energy` is read where it is limited, or the engine is likely emitted.
+        """
         conditions = attempt.conditions
         settings = run_settings(conditions)
         engine, core_ns = self.engine(attempt), self._core_ns(attempt)
@@ -128,7 +136,7 @@ class Search:
             core_ns,
             place=self.place,
             back_to_back=self.task.throughput is not None,
-            energy=energy,
+            energy=energy or ENERGY.name in attempt.choice.budget,
         )
 
     def _try(self, start: float, tries: int, timeout_s: float) -> None:

@@ -133,6 +133,26 @@ class PeakMemory:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class EnergyAtOneWatt:
+    """What a network takes at a power of one watt: a millijoule in each millisecond.
+
+    The power is that of engines that were built (`engines.checked`); before, nothing predicts energy.
+    """
+
+    def cells(self, latency: LatencyTable, space: Space | None) -> Grid | None:
+        """The latency table as it is."""
+        return latency.grid
+
+    def counted(self, space: Space) -> Grid | None:
+        """Nothing: it is measured."""
+        return None
+
+    def network(self, architecture: Architecture) -> float | None:
+        """Nothing: the same."""
+        return None
+
+
 _FLOAT32_BYTES = 4
 _SHARE_OF_FLOAT32 = {"fp16": 0.5, "bf16": 0.5, "int8": 0.25}
 

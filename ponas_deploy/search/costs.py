@@ -1,6 +1,6 @@
-"""The costs of a network that a budget can limit, one row each: latency, MACs, parameters, bytes, memory.
+"""The costs of a network that a budget can limit, one row each: latency, MACs, parameters, memory, energy ...
 
-A further cost that adds up over layers (energy) is one more `CostColumn` in `COSTS`, with a source of its
+A further cost that adds up over layers is one more `CostColumn` in `COSTS`, with a source of its
 numbers (`cost_sources.py`). Everything else follows from the row: its budget, its option of `ponas
 specialize`, both searches, the manifest of an engine, the rows of reports and the JSON. Loads nothing heavy:
 the command line makes its options from these rows when it starts.
@@ -18,13 +18,23 @@ from ponas_deploy.errors import PonasError, UnknownNameError
 from ponas_deploy.search.cost_sources import (
     CostSource,
     Counted,
+    EnergyAtOneWatt,
     Measured,
     PeakMemory,
     bytes_counter,
     macs_counter,
     params_counter,
 )
-from ponas_deploy.search.notation import COUNTS, LATENCIES, RATES, SIZES, THROUGHPUTS, Limit, Notation
+from ponas_deploy.search.notation import (
+    COUNTS,
+    ENERGIES,
+    LATENCIES,
+    RATES,
+    SIZES,
+    THROUGHPUTS,
+    Limit,
+    Notation,
+)
 
 if TYPE_CHECKING:
     from searchspace.architecture import Architecture
@@ -140,6 +150,19 @@ MEMORY = CostColumn(
     scale=1e6,
     on_device=True,
 )
+# The same; and nothing predicts it before the power of an engine is known (`engines.checked`).
+ENERGY = CostColumn(
+    "energy_mj",
+    "mJ",
+    EnergyAtOneWatt(),
+    "--energy",
+    "ENERGY",
+    ENERGIES,
+    "An inference takes at most so much energy, where the machine counts it: 50mJ, 1.2J.",
+    on_device=True,
+)
+OF_ENGINES = MEMORY, ENERGY
+"""Known of an engine alone, and of the device that it was measured on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +196,7 @@ THROUGHPUT = Rate(
 LATENCY_RATES = FRAMES, THROUGHPUT
 """What may be asked for instead of a latency."""
 
-COSTS: tuple[CostColumn, ...] = (LATENCY, MACS, PARAMS, BYTES, MEMORY)
+COSTS: tuple[CostColumn, ...] = (LATENCY, MACS, PARAMS, BYTES, MEMORY, ENERGY)
 """All of them; of networks that lose the same, the one is chosen that has least of the first limited cost."""
 
 
@@ -208,7 +231,7 @@ def costs_document(costs: Mapping[str, float]) -> dict[str, float | None]:
 
 def _of_networks() -> tuple[CostColumn, ...]:
     """The columns that are known of a network without an engine of it."""
-    return tuple(column for column in COSTS if column not in (LATENCY, MEMORY))
+    return tuple(column for column in COSTS if column not in (LATENCY, *OF_ENGINES))
 
 
 def with_costs(document: type[Document]) -> type[Document]:
@@ -229,7 +252,7 @@ def _with_fields(document: Any, names: tuple[str, ...]) -> Any:
 
 
 def limit_options() -> str:
-    """The options that ask for limits: `--latency, --fps, --throughput, ..., --size or --memory`."""
+    """The options that ask for limits: `--latency, --fps, --throughput, ..., --memory or --energy`."""
     first, *others, last = (column.option for column in COSTS)
     others = [first, *(rate.option for rate in LATENCY_RATES), *others]
     return f"{', '.join(others)} or {last}"

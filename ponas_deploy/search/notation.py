@@ -137,6 +137,14 @@ SIZES = Notation(
     bare="{0}MB or {0}MiB",
     whole=True,
 )
+ENERGIES = Notation(
+    "an energy such as 50mJ or 1.2J",
+    "uJ, mJ or J",
+    (("uJ", 1e-3), ("µJ", 1e-3), ("μJ", 1e-3), ("mJ", 1.0), ("J", 1e3)),
+    "mJ",
+    "{0}mJ or so",
+    cased=True,
+)
 DURATIONS = Notation(
     "a time such as 20s, 2min or a number of seconds",
     "ms, s, min or h",

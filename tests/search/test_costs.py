@@ -1,4 +1,4 @@
-"""Cost columns: the four there are, and that a fifth takes one row and nothing else."""
+"""Cost columns: those there are, and that a further one takes one row and nothing else."""
 
 from __future__ import annotations
 
@@ -38,86 +38,86 @@ from searchspace.space import Space
 
 
 @dataclass(frozen=True)
-class Energy:
-    """Energy from a table of its own."""
+class Traffic:
+    """Traffic from a table of its own."""
 
     table: Grid
 
     def cells(self, latency: LatencyTable, space: Space | None) -> Grid | None:
-        return self.table.aligned_to(latency.grid, "the energy table", "the latency table")
+        return self.table.aligned_to(latency.grid, "the traffic table", "the latency table")
 
     def network(self, architecture: Architecture) -> float | None:
         return self.table.total(architecture.choices)
 
 
 @pytest.fixture
-def energy(tiny: Space, monkeypatch: pytest.MonkeyPatch) -> CostColumn:
-    """A fifth row: candidates take 1, 2, ... mJ, all networks 0.5 mJ besides."""
+def traffic(tiny: Space, monkeypatch: pytest.MonkeyPatch) -> CostColumn:
+    """One more row: candidates take 1, 2, ... MB, all networks 0.5 MB besides."""
     cells = [[place + 1.0 for place in range(len(labels))] for labels in tiny.labels]
     column = CostColumn(
-        "energy_mj",
-        "mJ",
-        Energy(Grid.over(tiny, cells, 0.5)),
-        "--energy",
-        "ENERGY",
+        "traffic_mb",
+        "MB",
+        Traffic(Grid.over(tiny, cells, 0.5)),
+        "--traffic",
+        "SIZE",
         Notation(
-            "an energy such as 5mJ or 60%",
-            "mJ, J or %",
-            (("mJ", 1.0), ("J", 1e3)),
-            "mJ",
+            "a traffic such as 5MB or 60%",
+            "MB, GB or %",
+            (("MB", 1.0), ("GB", 1e3)),
+            "MB",
             percent=True,
             cased=True,
         ),
-        "At most so much energy an image: 5mJ.",
-        superlative="thriftiest",
+        "At most so much traffic an inference: 5MB.",
+        superlative="lightest",
         on_device=True,
-        row=ReportRow("energy", "mJ"),
+        row=ReportRow("traffic", "MB"),
     )
     monkeypatch.setattr(costs, "COSTS", (*COSTS, column))
     monkeypatch.setitem(SPACES, "tiny", lambda *shape: tiny)
     return column
 
 
-def energy_mj(tiny: Space, choices: tuple[str, ...]) -> float:
+def traffic_mb(tiny: Space, choices: tuple[str, ...]) -> float:
     return 0.5 + sum(labels.index(label) + 1 for labels, label in zip(tiny.labels, choices, strict=True))
 
 
-@pytest.mark.usefixtures("energy")
+@pytest.mark.usefixtures("traffic")
 def test_a_fifth_cost_is_limited_exactly_and_by_the_genetic_algorithm(tiny: Space, tmp_path: Path) -> None:
     given = task(tiny, tmp_path, 1e9)
     latency, accuracy = given.tables[0].table, given.accuracy.table
-    for wanted in (Budget(energy_mj=7.5), Budget(latency_ms=1e9, params=1e9, energy_mj=7.5)):
+    for wanted in (Budget(traffic_mb=7.5), Budget(latency_ms=1e9, params=1e9, traffic_mb=7.5)):
         found = specialize(latency, accuracy, wanted, space=tiny)
         best = min(
             accuracy.loss_pp(choices)
             for choices in itertools.product(*tiny.labels)
-            if energy_mj(tiny, choices) <= 7.5
+            if traffic_mb(tiny, choices) <= 7.5
         )
         assert found.predicted_loss_pp == pytest.approx(best)
-        assert energy_mj(tiny, found.choices) <= 7.5
+        assert traffic_mb(tiny, found.choices) <= 7.5
         genetic = specialize(latency, accuracy, wanted, space=tiny, method="ga")
-        assert energy_mj(tiny, genetic.choices) <= 7.5
+        assert traffic_mb(tiny, genetic.choices) <= 7.5
         assert genetic.gap_pp is not None
-    wanted = r"no architecture meets 2 mJ on .*: the thriftiest one takes 3\.5 mJ"
+    wanted = r"no architecture meets 2 MB on .*: the lightest one takes 3\.5 MB"
     with pytest.raises(BudgetError, match=wanted):
-        specialize(latency, accuracy, Budget(energy_mj=2.0), space=tiny)
+        specialize(latency, accuracy, Budget(traffic_mb=2.0), space=tiny)
 
 
-@pytest.mark.usefixtures("energy")
+@pytest.mark.usefixtures("traffic")
 def test_a_fifth_cost_is_in_the_manifest_the_report_and_the_json(tiny: Space, tmp_path: Path) -> None:
-    given = replace(task(tiny, tmp_path, 1.0), budget=Budget(energy_mj=7.5))
+    given = replace(task(tiny, tmp_path, 1.0), budget=Budget(traffic_mb=7.5))
     emit_portable(given, tmp_path / "engine")
     manifest = read_manifest(tmp_path / "engine")
-    assert dict(manifest.budget) == {"energy_mj": 7.5}
+    assert dict(manifest.budget) == {"traffic_mb": 7.5}
     document = encoded(engine_document(manifest, tmp_path / "engine"))
-    assert document["budget"] == {"energy_mj": 7.5}
-    assert document["energy_mj"] == energy_mj(tiny, manifest.choices)
+    assert document["budget"] == {"traffic_mb": 7.5}
+    assert document["traffic_mb"] == traffic_mb(tiny, manifest.choices)
     report = shown(manifest_report(manifest, tmp_path / "engine"))
-    assert "at most 7.5 mJ" in report
-    assert f"energy {document['energy_mj']:.1f} mJ" in " ".join(report.split())
+    assert "at most 7.5 MB" in report
+    assert f"traffic {document['traffic_mb']:.1f} MB" in " ".join(report.split())
 
 
-@pytest.mark.usefixtures("energy")
+@pytest.mark.usefixtures("traffic")
 def test_a_fifth_cost_has_its_option(tiny: Space, tmp_path: Path) -> None:
     path = tables(tiny, tmp_path).path
     given = task(tiny, tmp_path, 1.0)
@@ -129,28 +129,28 @@ def test_a_fifth_cost_has_its_option(tiny: Space, tmp_path: Path) -> None:
         "--accuracy-table",
         str(given.accuracy.path),
         "--json",
-        "--energy",
+        "--traffic",
     ]
-    done = CliRunner().invoke(app, [*common, "7.5mJ"])
+    done = CliRunner().invoke(app, [*common, "7.5MB"])
     found = json.loads(done.stdout)
-    assert found["budget"] == {"energy_mj": 7.5}
-    assert energy_mj(tiny, tuple(found["choices"])) <= 7.5
+    assert found["budget"] == {"traffic_mb": 7.5}
+    assert traffic_mb(tiny, tuple(found["choices"])) <= 7.5
     share = json.loads(CliRunner().invoke(app, [*common, "60%"]).stdout)
-    assert share["budget"] == {"energy_mj": 0.6 * 12.5}
+    assert share["budget"] == {"traffic_mb": 0.6 * 12.5}
     refused = CliRunner().invoke(app, [*common, "7"])
     assert refused.exit_code == 2
 
 
-@pytest.mark.usefixtures("energy")
+@pytest.mark.usefixtures("traffic")
 def test_a_fifth_cost_is_compared(tiny: Space, tmp_path: Path) -> None:
     stored = tables(tiny, tmp_path)
     choices = tuple(labels[0] for labels in tiny.labels)
     networks = predict_networks([("first", choices)], [stored.table])
     (row,) = encoded(predictions_document(networks, ["table"]))["networks"]
-    assert (row["energy_mj"], row["params"] > 0) == (3.5, True)
+    assert (row["traffic_mb"], row["params"] > 0) == (3.5, True)
     report = shown(compare_report(networks, ["table"]))
-    assert "energy" in report
-    assert "3.5 mJ" in report
+    assert "traffic" in report
+    assert "3.5 MB" in report
 
 
 def test_limits_are_numbers_or_texts_by_column_or_option() -> None:

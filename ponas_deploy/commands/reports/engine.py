@@ -12,7 +12,7 @@ from rich.text import Text
 from ponas_deploy.checks.engine import Verification
 from ponas_deploy.commands.reports.costs import measured_rows
 from ponas_deploy.commands.reports.style import BAD, BEST, FAINT, GOOD, WARN, digits, table
-from ponas_deploy.engines.checked import TITLES
+from ponas_deploy.engines.checked import TITLES, amount
 from ponas_deploy.engines.engine import Engine
 from ponas_deploy.engines.loop import Deployment
 from ponas_deploy.engines.manifest import Manifest
@@ -135,8 +135,8 @@ def verification_report(found: Verification) -> RenderableType:
         _check(rows, "latency", f"{now} (noise {found.noise_pct:.1f} %)", limit, found.verdict or MET)
     for one in found.checked:
         noise = f" (noise {one.noise_pct:.1f} %)" * bool(one.noise_pct)
-        taken = f"{in_megabytes(one.measured)}{noise}"
-        _check(rows, TITLES[one.name], taken, f"at most {in_megabytes(one.limit)}", one.keeps)
+        taken = f"{amount(one.name, one.measured)}{noise}"
+        _check(rows, TITLES[one.name], taken, f"at most {amount(one.name, one.limit)}", one.keeps)
     said = [Text(warning, style=WARN) for warning in found.warnings]
     costs = measured_rows(found.timing, manifest.conditions) if found.timing else ()
     said = [*(Text(f"{title}: {value}") for title, value in costs), *said]
