@@ -77,7 +77,7 @@ def bundle(
       ponas bundle --backend tensorrt --precision fp16 --resolution 160 \\
         --name jetson --out jetson.pyz
     """
-    from ponas_deploy.commands.waiting import profile_bar
+    from ponas_deploy.commands.progress_table import progress_table
     from ponas_deploy.profiling.bundle import BundleOptions, make_bundle
     from ponas_deploy.tables.chosen_space import chosen_space
     from searchspace import build_space
@@ -94,7 +94,7 @@ def bundle(
         seed,
         streams,
     )
-    with profile_bar() as on_progress:
+    with progress_table() as on_progress:
         made = make_bundle(
             build_space(chosen.name, resolution, classes),
             options,

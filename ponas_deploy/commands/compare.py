@@ -28,6 +28,7 @@ from ponas_deploy.commands.options import (
 from ponas_deploy.commands.output import note, print_json, show
 
 if TYPE_CHECKING:
+    from ponas_deploy.engines.compared import Comparison
     from ponas_deploy.search.notation import Limit
     from ponas_deploy.tables.latency import LatencyTable
     from searchspace.space import Space
@@ -264,24 +265,25 @@ def _files_of_devices(
 def _measure(
     space: Space, devices: Sequence[str], how: tuple[Any, ...], asked: dict[str, Any], json: bool
 ) -> None:
-    from ponas_deploy.commands.waiting import lines_of_a_build, profile_bar, waiting
+    from ponas_deploy.commands.progress_table import bar_in, progress_table
+    from ponas_deploy.commands.waiting import lines_of_a_build
     from ponas_deploy.engines.comparison import compare_networks
+    from ponas_deploy.profiling.progress import of_device
     from ponas_deploy.profiling.target import Target
 
-    with profile_bar() as on_progress:
-        found = tuple(
-            one
-            for device in devices
-            for one in compare_networks(
+    found: list[Comparison] = []
+    with progress_table() as on_progress:
+        for target in (Target(device, *how) for device in devices):
+            report = (of_device(target.device_name, on_progress) if len(devices) > 1 else None) or on_progress
+            found += compare_networks(
                 space,
-                Target(device, *how),
+                target,
                 **asked,
                 on_note=note,
-                on_progress=on_progress,
+                on_progress=report,
                 on_build=lines_of_a_build(),
-                open_bar=waiting,
+                open_bar=bar_in(report, "stock networks"),
             )
-        )
     if json:
         from ponas_deploy.engines.comparison_document import comparisons_document
 

@@ -80,7 +80,7 @@ def networks(
         --count 456 --out measured.csv
       ponas table fit measured.csv --out latency.json
     """
-    from ponas_deploy.commands.waiting import profile_bar
+    from ponas_deploy.commands.progress_table import progress_table
     from ponas_deploy.profiling.random_networks import profile_networks
     from ponas_deploy.profiling.target import Target
     from ponas_deploy.tables.chosen_space import chosen_space
@@ -93,7 +93,7 @@ def networks(
     built = build_space(chosen.name, resolution, classes)
     target = Target(device, backend or (), precision or (), threads, batch)
     note(f"search space {chosen.text}")
-    with profile_bar() as on_progress:
+    with progress_table() as on_progress:
         made = profile_networks(
             target, built, count, out, seed=seed, overwrite=force, on_note=note, on_progress=on_progress
         )

@@ -112,4 +112,7 @@ def progress_line(message: str) -> None:
     """A line on stderr that says how far something is, whether or not it was said before."""
     from ponas_deploy.errors import printable
 
-    typer.echo("\n".join(map(printable, message.split("\n"))), err=True)
+    # Not typer.echo, which goes around the stream in place of stderr while a table is drawn: what is printed
+    # has to go above that.
+    sys.stderr.write("\n".join(map(printable, message.split("\n"))) + "\n")
+    sys.stderr.flush()

@@ -149,7 +149,7 @@ def profile(
       ponas profile --backend onnxruntime \\
         --prior amd-epyc-2c/openvino-bf16-t1-b1-ponas-224px-1000c
     """
-    from ponas_deploy.commands.waiting import profile_bar
+    from ponas_deploy.commands.progress_table import progress_table
     from ponas_deploy.profiling.mixed import all_with_precisions
     from ponas_deploy.profiling.tables import ProfileOptions, accuracy_of
     from ponas_deploy.profiling.target import Target
@@ -196,7 +196,7 @@ def profile(
         _print(estimated, None, json)
         return
     failed: ProfilesError | None = None
-    with profile_bar() as on_progress:
+    with progress_table() as on_progress:
         try:
             made = profile_devices(targets, spaces, options, on_note=note, on_progress=on_progress)
         except ProfilesError as error:

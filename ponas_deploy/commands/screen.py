@@ -1,10 +1,11 @@
-"""The part of a terminal that is drawn again and again while work goes on: bars, and a line for each try.
+"""The part of a terminal that is drawn again and again while work goes on: a table of it, a line a try.
 
 Drawn from callbacks alone: a thread that draws would run into what is being timed.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock, RLock
@@ -30,6 +31,11 @@ class Screen:
         self._live: Live | None = None
         self._one_at_a_time = RLock()
 
+    @property
+    def can_draw(self) -> bool:
+        """Whether it is a terminal that can be drawn on."""
+        return self.console.is_terminal and not self.console.is_dumb_terminal
+
     def show(self, name: str, part: RenderableType) -> None:
         """Draw a part, in place of the one that had its name."""
         from rich.live import Live
@@ -39,7 +45,13 @@ class Screen:
             if self._live is None:
                 if not DRAWN.acquire(blocking=False):  # for the moment that something else takes
                     return
-                self._live = Live(console=self.console, auto_refresh=False, transient=True)
+                # What is printed goes above what is drawn, but for a document that goes elsewhere.
+                self._live = Live(
+                    console=self.console,
+                    auto_refresh=False,
+                    transient=True,
+                    redirect_stdout=sys.stdout.isatty(),
+                )
                 self._live.start()
             self._draw()
 

@@ -254,9 +254,10 @@ def specialize(
         networks = space, resolution, classes
         choose(limits, latency_table or [], accuracy_table or [], networks, method, seed, confidence, json)
         return
+    from ponas_deploy.commands.progress_table import progress_table
     from ponas_deploy.commands.screen import drawing
     from ponas_deploy.commands.tries import tries_on
-    from ponas_deploy.commands.waiting import lines_of_a_build, profile_bar, waiting
+    from ponas_deploy.commands.waiting import lines_of_a_build, waiting
     from ponas_deploy.engines.published_weights import trained_weights
     from ponas_deploy.engines.wanted import Deployment
     from ponas_deploy.engines.weights import open_weights
@@ -292,7 +293,7 @@ def specialize(
     said_limits = dict.fromkeys(
         limit.text for limits_of_one in (limits, *own.values()) for limit in limits_of_one.values()
     )
-    with drawing() as screen, profile_bar(screen) as on_progress:
+    with drawing() as screen, progress_table(screen) as on_progress:
         asked = Deployment(
             built,
             out or default_folder(targets, said_limits),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def tries_on(screen: Screen, *, of_several: bool) -> OnAttempt:
     """What reports the tries of a search, those `of_several` devices with the name of each."""
-    if not screen.console.is_terminal:
+    if not screen.can_draw:
         return partial(_note_attempt, of_several=of_several)
     return _Rows(screen, of_several)
 

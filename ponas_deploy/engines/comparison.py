@@ -29,7 +29,16 @@ from ponas_deploy.files.notes import OnNote, OpenBar, no_bar, no_note
 from ponas_deploy.files.scratch import Scratch
 from ponas_deploy.measuring.place import Place
 from ponas_deploy.profiling.places import conditions_at, for_engines, reached
-from ponas_deploy.profiling.progress import FINISHED, OnProgress, ProfilingProgress
+from ponas_deploy.profiling.progress import (
+    DONE,
+    LEFT_OUT,
+    WAITING,
+    OnProgress,
+    ProfilingProgress,
+    at_stage,
+    of_runtime,
+    unfinished,
+)
 from ponas_deploy.profiling.target import Target
 from ponas_deploy.search.costs import LATENCY, Amount, limits_of
 from ponas_deploy.tables import store
@@ -136,21 +145,26 @@ def _compared(
         on_note(text)
 
     stock_once = cache(partial(stock_networks_of, asked, target.batch, leave_out, open_bar))
-    for conditions in wanted:
+    reports = {conditions: of_runtime(conditions, 0, on_progress) for conditions in wanted}
+    for report in reports.values():
+        report(at_stage(WAITING))
+    for conditions, report in reports.items():
+        start = monotonic()
         try:
             chosen, warnings = chosen_models(
-                asked, each, conditions, table_seconds, place, on_note, on_progress
+                asked, each, conditions, table_seconds, place, on_note, unfinished(report)
             )
             every = [*given, *stock_once(), *chosen]
-            entries, timing, refused = _timed(
-                every, conditions, place, seconds, on_note, on_progress, on_build
-            )
+            entries, timing, refused = _timed(every, conditions, place, seconds, on_note, report, on_build)
         except PonasError as error:
+            report(at_stage(LEFT_OUT, str(error)))
             if len(wanted) == 1:
                 raise
             failed.append(error)
             leave_out(f"{conditions.text} is left out: {error}")
             continue
+        count = f"{len(entries)} network{'s' * (len(entries) > 1)}"
+        report(at_stage(DONE, f"{count} timed", took_s=monotonic() - start))
         said = dict.fromkeys((*warnings_of_spaces(each), *warnings))
         found.append(compared(entries, timing, conditions, said, refused))
     if not found:
@@ -164,7 +178,7 @@ def _timed(
     place: Place,
     seconds: float,
     on_note: OnNote,
-    on_progress: OnProgress | None,
+    on_progress: OnProgress,
     on_build: OnBuildProgress | None,
 ) -> tuple[list[Entry], Interleaved, list[str]]:
     """The entries of what could be built, what their engines took, and in sentences what was left out."""
@@ -177,8 +191,6 @@ def _timed(
         on_note(f"timing in the same rounds ({len(engines)} to compare): {conditions.text}")
         with place.to_oneself(store.lock_path(), f"a comparison, {conditions.text}"):
             timing = time_interleaved(engines, conditions, seconds, on_progress, place)
-        if on_progress:
-            on_progress(FINISHED)
         return entries, timing, refused
 
 
@@ -188,16 +200,15 @@ def _built(
     place: Place,
     scratch: Path,
     on_note: OnNote,
-    on_progress: OnProgress | None,
+    on_progress: OnProgress,
     on_build: OnBuildProgress | None,
 ) -> tuple[dict[str, Path], list[Entry], list[str]]:
     """The engines by key, the entries with their costs, and which stock networks were refused."""
     engines, entries, refused, start = dict[str, Path](), list[Entry](), list[str](), monotonic()
     for number, one in enumerate(models):
-        if on_progress:
-            each_s = (monotonic() - start) / number if number else _BUILD_S
-            left_s = each_s * (len(models) - number)
-            on_progress(ProfilingProgress("build", number, len(models), left_s, one.entry.name))
+        each_s = (monotonic() - start) / number if number else _BUILD_S
+        left_s = each_s * (len(models) - number)
+        on_progress(ProfilingProgress("build", number, len(models), left_s, one.entry.name))
         folder, data = scratch / one.entry.key, one.load()
         folder.mkdir()
         try:

@@ -35,7 +35,7 @@ from ponas_deploy.measuring.plans import plan_for
 from ponas_deploy.profiling.assemble import NetworkSplit
 from ponas_deploy.profiling.models import block_model, blocks_of, network_bytes, working_bytes
 from ponas_deploy.profiling.priority import losses
-from ponas_deploy.profiling.progress import FINISHED, OnProgress, ProfilingProgress
+from ponas_deploy.profiling.progress import DONE, OnProgress, ProfilingProgress, at_stage
 from ponas_deploy.profiling.resume import expected_protocol
 from ponas_deploy.profiling.sampling import MOST_CHECK, MOST_FIT, Costs, choose, grown
 from ponas_deploy.profiling.spread import spread_networks
@@ -257,7 +257,7 @@ def _packed(
                 {key: sha256(parcel).hexdigest() for key, parcel in found.items()}
             )
         done += len(keys)
-    on_progress(FINISHED)
+    on_progress(at_stage(DONE, f"{len(models)} models"))
     return shas, blobs
 
 

@@ -38,7 +38,14 @@ from ponas_deploy.profiling.bench import Bench
 from ponas_deploy.profiling.board_bench import BoardBench
 from ponas_deploy.profiling.gaps import Measured, in_gaps
 from ponas_deploy.profiling.places import conditions_at, reached
-from ponas_deploy.profiling.progress import OnProgress, ProfilingProgress, with_notes
+from ponas_deploy.profiling.progress import (
+    DONE,
+    OnProgress,
+    ProfilingProgress,
+    at_stage,
+    of_runtime,
+    with_notes,
+)
 from ponas_deploy.profiling.resume import CLOCKS, WHERE_SAID, header
 from ponas_deploy.profiling.target import Target
 from ponas_deploy.remote.place import BoardPlace
@@ -225,6 +232,7 @@ def profile_networks(
         conditions = conditions_at(place, target)[0]
         on_note(f"measuring {count} networks: {conditions.text}, at {space.resolution} px")
         stack.enter_context(place.to_oneself(store.lock_path(), conditions.text))
+        report = of_runtime(conditions, space.resolution, on_progress)
         found = measure_networks(
             space,
             place.backend(conditions.backend),
@@ -236,9 +244,10 @@ def profile_networks(
             plan=quick(plan_for(conditions.backend)),
             seed=seed,
             overwrite=overwrite,
-            on_progress=with_notes(on_note, on_progress),
+            on_progress=with_notes(on_note, report),
             place=place,
         )
+        report(at_stage(DONE, f"{count} networks"))
     return RandomNetworks(conditions, found)
 
 

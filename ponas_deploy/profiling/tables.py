@@ -18,7 +18,7 @@ from ponas_deploy.profiling.differences import in_words
 from ponas_deploy.profiling.making import make_table, missing, path_at, power_mode_at
 from ponas_deploy.profiling.places import conditions_at, reached
 from ponas_deploy.profiling.prior import NETWORKS, load_prior
-from ponas_deploy.profiling.progress import FINISHED, OnProgress, with_notes
+from ponas_deploy.profiling.progress import DONE, FAILED, OnProgress, at_stage, of_runtime, with_notes
 from ponas_deploy.profiling.staleness import differences
 from ponas_deploy.profiling.target import Target
 from ponas_deploy.tables import store
@@ -120,6 +120,9 @@ def _profiled(
                 on_progress=on_progress,
                 place=place,
             )
+        else:
+            kept = at_stage(DONE, f"kept, {_certified(found.table)}")
+            of_runtime(named, space.resolution, on_progress)(kept)
         made.append(found)
     return tuple(made)
 
@@ -149,7 +152,7 @@ def profile_stored(
         f"profiling {conditions.text}, at {space.resolution} px{origin}, for at most about"
         f" {time_budget_s:.0f} s"
     )
-    started = monotonic()
+    started, report = monotonic(), of_runtime(conditions, space.resolution, on_progress)
     try:
         made = make_table(
             conditions,
@@ -161,13 +164,14 @@ def profile_stored(
             accuracy=accuracy or accuracy_of(space),
             prior=prior,
             networks=networks,
-            on_progress=with_notes(on_note, on_progress),
+            on_progress=with_notes(on_note, report),
             seed=seed,
             place=place,
         )
-    finally:  # one that failed has no bar either
-        if on_progress:
-            on_progress(FINISHED)
+    except PonasError as error:
+        report(at_stage(FAILED, str(error)))
+        raise
+    report(at_stage(DONE, _certified(made.table), took_s=monotonic() - started))
     protocol = made.table.protocol
     took_s = monotonic() - started - protocol.extended_s
     if took_s > _OVERTIME * time_budget_s + _STARTING_S:
@@ -176,6 +180,13 @@ def profile_stored(
             " have no certificate"
         )
     return made
+
+
+def _certified(table: LatencyTable) -> str:
+    certificate = table.certificate
+    if certificate is None:
+        return "no certificate"
+    return f"mean error {certificate.mean_error_pct:.1f} %, noise floor {certificate.noise_floor_pct:.1f} %"
 
 
 def accuracy_of(space: Space, name: str | None = None) -> Path | None:

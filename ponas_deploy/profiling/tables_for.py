@@ -6,7 +6,7 @@ share the time that is given, and a trial of each says which of them are worth t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import monotonic
 
 from ponas_deploy.backends import OnBuildProgress, registry
@@ -19,7 +19,7 @@ from ponas_deploy.profiling.differences import in_words
 from ponas_deploy.profiling.making import missing
 from ponas_deploy.profiling.overtime import overtime_note
 from ponas_deploy.profiling.places import known_at
-from ponas_deploy.profiling.progress import OnProgress
+from ponas_deploy.profiling.progress import LEFT_OUT, TRYING, WAITING, OnProgress, at_stage, of_runtime
 from ponas_deploy.profiling.serving_tables import of_other_spaces, outdated, serving
 from ponas_deploy.profiling.tables import profile_stored
 from ponas_deploy.profiling.target import Target
@@ -45,10 +45,14 @@ def tables_over(
         lacking = 1
     else:
         known = known_at(place, target) if place else None
-        lacking = sum(
-            bool(missing(target, serving(target, space, place), every_precision=True, known=known))
+        wanted = [
+            missing(target, serving(target, space, place), every_precision=True, known=known)
             for space in spaces
-        )
+        ]
+        for space, each in zip(spaces, wanted, strict=True):
+            for conditions in each:
+                of_runtime(conditions, space.resolution, on_progress)(at_stage(WAITING))
+        lacking = sum(map(bool, wanted))
     share_s = time_budget_s / max(lacking, 1)
     return tuple(
         stored
@@ -97,7 +101,10 @@ def tables_for(
             on_note(f"{in_words(stale, differ)}: profiled again")
     deadline = monotonic() + time_budget_s
     made: list[StoredTable] = []
-    worth = _worth_profiling(wanted, tables, space, time_budget_s, on_note, on_build, place)
+    reports = {one: of_runtime(one, space.resolution, on_progress) for one in wanted}
+    for report in reports.values():
+        report(at_stage(WAITING))
+    worth = _worth_profiling(reports, tables, space, time_budget_s, on_note, on_build, place)
     for number, conditions in enumerate(worth):
         share_s = max(deadline - monotonic(), 0.0) / (len(worth) - number)
         try:
@@ -153,7 +160,7 @@ def _made_by(stored: StoredTable) -> str:
 
 
 def _worth_profiling(
-    wanted: Sequence[Conditions],
+    wanted: Mapping[Conditions, OnProgress],
     tables: Sequence[StoredTable],
     space: Space,
     time_s: float,
@@ -161,12 +168,16 @@ def _worth_profiling(
     on_build: OnBuildProgress | None,
     place: Place,
 ) -> tuple[Conditions, ...]:
-    """Which of several runtimes to profile, after a trial of each; the others are named with the reason."""
+    """Which of several runtimes to profile, after a trial of each; the others are named with the reason.
+
+    `wanted` are they, each with what reports of it.
+    """
     if len(wanted) == 1 and not tables:
         return tuple(wanted)
     trials = []
-    for conditions in wanted:
+    for conditions, report in wanted.items():
         on_note(f"trying {conditions.text} ...")
+        report(at_stage(TRYING))
         trials.append(trial(conditions, space, on_build=on_build, place=place))
     choices = middle(space).choices
     known_ms = min((stored.table.predict_ms(choices) for stored in tables), default=None)
@@ -176,6 +187,7 @@ def _worth_profiling(
             on_note(f"{chosen.conditions.text}: {said}")
     for aside, reason in selection.set_aside:
         name = aside.conditions
+        wanted[name](at_stage(LEFT_OUT, reason))
         on_note(
             f"{name.backend} {name.precision} is left out: {reason}"
             f" (ponas profile --backend {name.backend} --precision {name.precision} measures it)"

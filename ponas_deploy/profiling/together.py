@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
@@ -19,8 +19,8 @@ from typing import TypeVar
 from ponas_deploy.errors import PonasError
 from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.measuring.place import Place
-from ponas_deploy.profiling.places import reached
-from ponas_deploy.profiling.progress import OnProgress, of_device
+from ponas_deploy.profiling.places import conditions_at, reached
+from ponas_deploy.profiling.progress import WAITING, OnProgress, at_stage, of_device, of_runtime
 from ponas_deploy.profiling.tables import ProfileOptions, profile_tables
 from ponas_deploy.profiling.target import Target
 from ponas_deploy.remote.place import BoardPlace
@@ -147,18 +147,27 @@ def profile_devices(
         return reached(target, f"profile of {spaces[0].name}", on_note)
 
     with reached_each(targets, reach) as (places, unreached):
+        reports = {
+            number: of_device(names[number], on_progress) if several else on_progress for number in places
+        }
+        for number, place in places.items():
+            _announce(place, targets[number], spaces, reports[number])
 
         def profiled(number: int) -> list[StoredTable]:
-            name, own = names[number], options
-            note, report = on_note, on_progress
+            name, own, note = names[number], options, on_note
             if several:
-                note, report = with_name(name, on_note), of_device(name, on_progress)
+                note = with_name(name, on_note)
                 own = replace(options, out=options.out and options.out / name)
             return [
                 stored
                 for space in spaces
                 for stored in profile_tables(
-                    targets[number], space, own, on_note=note, on_progress=report, place=places[number]
+                    targets[number],
+                    space,
+                    own,
+                    on_note=note,
+                    on_progress=reports[number],
+                    place=places[number],
                 )
             ]
 
@@ -170,3 +179,11 @@ def profile_devices(
     if failures:
         raise ProfilesError(tables, {names[number]: failures[number] for number in sorted(failures)})
     return tables
+
+
+def _announce(place: Place, target: Target, spaces: Sequence[Space], on_progress: OnProgress | None) -> None:
+    """Report what is going to be profiled; what is asked for in vain says so when its turn comes."""
+    with suppress(PonasError):
+        for space in spaces:
+            for conditions in conditions_at(place, target):
+                of_runtime(conditions, space.resolution, on_progress)(at_stage(WAITING))

@@ -22,8 +22,13 @@ COLOURED = re.compile(rb"\x1b\[[\d;]*(?:3[0-8]|4[0-8])[\d;]*m")
 
 def on_a_terminal(*arguments: str, columns: int = 80, **environment: str) -> bytes:
     """What a command writes to a terminal of its own."""
-    pytest.importorskip("pty")
     command = [sys.executable, str(ROOT / "cli.py"), *arguments]
+    return run_on_a_terminal(command, columns, **environment)
+
+
+def run_on_a_terminal(command: list[str], columns: int, **environment: str) -> bytes:
+    """What a program writes to a terminal of its own."""
+    pytest.importorskip("pty")
     script = f"import pty, sys; sys.exit(pty.spawn({command!r}) and 1)"
     unset = ("NO_COLOR", "COLUMNS", "PYTEST_XDIST_WORKER")
     kept = {name: value for name, value in os.environ.items() if name not in unset}

@@ -13,11 +13,14 @@ from typer.testing import CliRunner, Result
 from conftest import tiny_space
 from ponas_deploy.boards.book import Entry
 from ponas_deploy.commands.app import app
+from ponas_deploy.engines.comparison import compare_networks
 from ponas_deploy.engines.comparison_document import ComparisonsDocument
 from ponas_deploy.files.documents import encoded
 from ponas_deploy.files.home import home
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.profiling.models import network_bytes
+from ponas_deploy.profiling.progress import DONE, WAITING, ProfilingProgress
+from ponas_deploy.profiling.target import Target
 from ponas_deploy.tables.accuracy import AccuracyOrigin, AccuracyTable
 from ponas_deploy.tables.accuracy_file import write_accuracy_table
 from ponas_deploy.tables.grid import Grid, SpaceKey
@@ -78,6 +81,23 @@ def test_all_kinds_stand_on_one_chart(model: Path) -> None:
     assert all(one["measured_ms"] > 0 and one["params"] > 0 and one["macs"] > 0 for one in networks.values())
     assert sorted(found["networks"], key=lambda one: one["measured_ms"]) == found["networks"]
     assert "on" in {one["front"] for one in networks.values()}
+
+
+def test_each_runtime_says_what_it_waits_for_and_what_came_of_it(model: Path) -> None:
+    seen = list[ProfilingProgress]()
+    compare_networks(
+        tiny_space(),
+        Target("cpu", "onnxruntime"),
+        budgets=1,
+        stock=(),
+        models={model: None},
+        seconds=0.2,
+        on_progress=seen.append,
+    )
+    assert list(dict.fromkeys(one.stage for one in seen)) == [WAITING, "build", "measure", DONE]
+    assert {(one.runtime, one.resolution) for one in seen} == {("onnxruntime fp32", 0)}
+    assert seen[-1].text == "2 networks timed"
+    assert seen[-1].took_s > 0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="boards run Linux")

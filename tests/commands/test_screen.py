@@ -11,12 +11,12 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from ponas_deploy.commands import waiting
+from ponas_deploy.commands.progress_table import progress_table
 from ponas_deploy.commands.screen import DRAWN, Screen
 from ponas_deploy.commands.tries import tries_on
 from ponas_deploy.engines.attempt import Attempt
 from ponas_deploy.engines.timing import EngineTiming
-from ponas_deploy.profiling.progress import FINISHED, ProfilingProgress
+from ponas_deploy.profiling.progress import DONE, ProfilingProgress, at_stage
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.specialize import Specialization
 from searchspace.space import Space
@@ -89,19 +89,19 @@ def test_tries_are_rows_of_a_table_that_grows(tiny: Space, screen: Screen, shown
     ]
 
 
-def test_each_device_has_a_line_for_what_it_tries_and_bars_stand_beside(
+def test_each_device_has_a_line_for_what_it_tries_and_profiles_stand_beside(
     tiny: Space, screen: Screen, shown: StringIO
 ) -> None:
     report = tries_on(screen, of_several=True)
-    with waiting.profile_bar(screen) as on_progress:
+    with progress_table(screen) as on_progress:
         report(an_attempt(tiny, "jetson", 1))
         report(an_attempt(tiny, "pi", 4))
         shown.truncate(0)
         on_progress(ProfilingProgress("measure", 3, 9, 60.0, "round 3", device="box"))
         drawn = shown.getvalue()
-        for part in ("jetson", "pi", "box measure", "round 3"):
+        for part in ("jetson", "pi", "box", "round 3", "60 s left"):
             assert part in drawn
-        on_progress(replace(FINISHED, device="box"))
+        on_progress(replace(at_stage(DONE), device="box"))
         report(an_attempt(tiny, "pi", 4, ms=2.0))
         assert DRAWN.locked(), "jetson is still at work"
 
@@ -117,15 +117,3 @@ def test_a_pipe_has_lines_and_nothing_that_is_drawn(tiny: Space, capsys: pytest.
         "lab: try 1: onnxruntime fp32 at 32 px, expected 2.500 ms; building and timing ...",
         "lab: try 1: measured p50 2.750 ms, meets the budget",
     ]
-
-
-def test_numbers_of_a_bar_are_whole_beside_a_long_text(screen: Screen, shown: StringIO) -> None:
-    text = "5 of 5 rounds were disturbed (other processes used 82 % of the cores): taking them again"
-    with waiting.profile_bar(screen) as on_progress:
-        on_progress(ProfilingProgress("measure", 3, 9, 60.0, text))
-        drawn = shown.getvalue()
-        assert "measure" in drawn
-        assert "33 %" in drawn
-        assert "60 s left" in drawn
-        assert "5 of 5 rounds" in drawn
-        assert max(len(line) for line in drawn.replace("\x1b[?25l", "").splitlines()) <= 80

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from io import StringIO
 from time import sleep
 
@@ -11,7 +10,6 @@ from rich.console import Console
 
 from ponas_deploy.commands import waiting
 from ponas_deploy.commands.train.bars import training_bars
-from ponas_deploy.profiling.progress import FINISHED, ProfilingProgress
 from train.progress import TrainingProgress
 
 
@@ -53,36 +51,6 @@ def test_names_of_files_are_neither_markup_nor_commands(capsys: pytest.CaptureFi
     shown = capsys.readouterr().err
     assert "skipped [/red]/\\x1b[2J.jpg: broken\n" in shown
     assert "\x1b[2J" not in shown
-
-
-def test_each_device_has_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
-    with waiting.profile_bar() as on_progress:
-        for device in ("jetson", "pi", "jetson"):
-            on_progress(ProfilingProgress("build", 1, 9, 60.0, "building block 1", device=device))
-    assert capsys.readouterr().err.splitlines() == [
-        "jetson: build: building block 1, 60 s left",
-        "pi: build: building block 1, 60 s left",
-    ]
-
-
-def test_no_time_is_named_where_none_is_left(capsys: pytest.CaptureFixture[str]) -> None:
-    with waiting.profile_bar() as on_progress:
-        on_progress(ProfilingProgress("measure", 3, 9, 0.0, "round 3"))
-        on_progress(FINISHED)
-    assert capsys.readouterr().err == "measure: round 3\n"
-
-
-def test_each_device_has_a_bar_until_it_is_done(screen: StringIO) -> None:
-    with waiting.profile_bar() as on_progress:
-        for device in ("jetson", "pi"):
-            on_progress(ProfilingProgress("measure", 3, 9, 60.0, "round 3", device=device))
-        assert "jetson measure" in screen.getvalue()
-        screen.truncate(0)
-        on_progress(replace(FINISHED, device="jetson"))
-        on_progress(ProfilingProgress("measure", 4, 9, 50.0, "round 4", device="pi"))
-        shown = screen.getvalue()
-        assert "round 4" in shown
-        assert "jetson" not in shown[shown.rindex("pi measure") - 20 :]
 
 
 def test_a_bar_inside_another_is_not_drawn_over_it(screen: StringIO) -> None:

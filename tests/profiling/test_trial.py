@@ -5,9 +5,15 @@ from __future__ import annotations
 import pytest
 
 from ponas_deploy.errors import PonasError
+from ponas_deploy.machines.machine import this_machine
+from ponas_deploy.profiling.progress import LEFT_OUT, TRYING, WAITING, ProfilingProgress
+from ponas_deploy.profiling.tables_for import tables_for
+from ponas_deploy.profiling.target import Target
 from ponas_deploy.profiling.trial import HOPELESS, RuntimeTrial, select, trial
+from ponas_deploy.tables.grid import Grid
 from ponas_deploy.tables.latency import Conditions
-from searchspace import build_space
+from searchspace import Space, build_space
+from stored_tables import stored
 
 
 def tried(name: str, run_ms: float, least_s: float) -> RuntimeTrial:
@@ -50,6 +56,22 @@ def test_a_real_trial_says_how_long_a_network_and_a_profile_take(backend: str) -
     space = build_space("ponas", 32, 10)
     found = trial(Conditions("bench", backend, "fp32", 1, 1), space)
     assert 0 < found.run_ms < 1000 * found.least_s
+
+
+def test_a_runtime_that_is_tried_and_left_out_says_so(tiny: Space) -> None:
+    """Beside a table of far lower latencies than any runtime can have."""
+    grid = Grid(
+        tuple(layer.name for layer in tiny.layers),
+        tiny.labels,
+        tuple((1e-6,) * len(row) for row in tiny.labels),
+    )
+    made = stored(tiny, this_machine().name, grid=grid)
+    seen = list[ProfilingProgress]()
+    target = Target("cpu", ("onnxruntime", "openvino"), "fp32")
+    assert [one.path for one in tables_for(target, tiny, 60.0, on_progress=seen.append)] == [made.path]
+    assert [one.stage for one in seen] == [WAITING, TRYING, LEFT_OUT]
+    assert {(one.runtime, one.resolution) for one in seen} == {("openvino fp32", 32)}
+    assert "times as long" in seen[-1].text
 
 
 def test_a_runtime_that_is_not_there_says_so() -> None:

@@ -33,7 +33,7 @@ from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.measuring.protocol import Plan
 from ponas_deploy.profiling import making
-from ponas_deploy.profiling.progress import OnProgress, ProfilingProgress
+from ponas_deploy.profiling.progress import DONE, FAILED, WAITING, OnProgress, ProfilingProgress
 from ponas_deploy.profiling.tables import ProfileOptions
 from ponas_deploy.profiling.target import Target
 from ponas_deploy.profiling.together import ProfilesError, profile_devices
@@ -108,7 +108,13 @@ def test_both_are_measured_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> 
     assert [one.path.parent for one in tables] == [home() / "latency" / name for name in NAMES]
     for name in NAMES:
         assert any(note.startswith(f"{name}: profiling {name}, fake fp32") for note in notes)
-        assert any(one.device == name and one.text.startswith("building block") for one in seen)
+        own = [one for one in seen if one.device == name]
+        assert {(one.runtime, one.resolution) for one in own} == {("fake fp32", 32)}
+        assert any(one.text.startswith("building block") for one in own)
+        assert own[-1].stage == DONE
+        assert own[-1].text.startswith("mean error 0.")
+        assert own[-1].took_s > 0
+    assert [(one.device, one.stage) for one in seen[:2]] == [(name, WAITING) for name in NAMES]
 
 
 def test_what_the_others_measured_is_kept(monkeypatch: pytest.MonkeyPatch, boards: dict[str, Place]) -> None:
@@ -117,10 +123,14 @@ def test_what_the_others_measured_is_kept(monkeypatch: pytest.MonkeyPatch, board
             os.kill(boards["right"].worker, signal.SIGKILL)
 
     before_rounds(monkeypatch, kill)
+    seen = list[ProfilingProgress]()
     with pytest.raises(ProfilesError, match=r"^right: fake: its process was killed by signal 9") as caught:
-        profiled()
+        profiled(on_progress=seen.append)
     (made,) = caught.value.tables
     assert made.conditions.device == "left"
+    (failed,) = (one for one in seen if one.stage == FAILED)
+    assert failed.device == "right"
+    assert "killed by signal 9" in failed.text
     assert [path.parent.name for path in (home() / "latency").rglob("*.json")] == ["left"]
     assert [path.parent.name for path in (home() / "latency").rglob("*.journal")] == ["right"]
 
