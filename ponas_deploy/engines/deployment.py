@@ -13,7 +13,7 @@ from ponas_deploy.engines.counted_energy import refuse_without_counter
 from ponas_deploy.engines.emit import refuse_existing
 from ponas_deploy.engines.engine import Engine
 from ponas_deploy.engines.losses import Losses, table_beside
-from ponas_deploy.engines.mixed import in_precisions, precision_notes
+from ponas_deploy.engines.mixed import in_precisions
 from ponas_deploy.engines.precision_loss import offers_int8, why_not_measured, with_losses
 from ponas_deploy.engines.quantised import keeping_accuracy
 from ponas_deploy.engines.reranker import refuse_shortlist
@@ -241,8 +241,6 @@ def emitted(asked: Deployment, task: Task, place: Place | None) -> Engine:
         on_build=asked.on_build,
         place=place,
     )
-    for text in precision_notes(task, found.manifest.space.resolution):
-        asked.on_note(text)
     return Engine(found.folder, found.manifest, found.chosen, found.attempts, found.tables_doubted)
 
 

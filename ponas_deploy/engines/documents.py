@@ -14,6 +14,7 @@ from ponas_deploy.engines.precisions import PrecisionGain, PrecisionLoss
 from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.engines.verdict import Verdict
 from ponas_deploy.search.costs import costs_document, network_costs, with_costs
+from ponas_deploy.search.precisions import BestInPrecision
 from ponas_deploy.tables.latency import Conditions
 from ponas_deploy.tables.measurement import PERCENTILES
 
@@ -90,7 +91,8 @@ class EngineDocument:
     The costs of the network follow, by the names of their columns. `engine_bytes` is what the engine's files
     take, `checked` the limits besides latency that were checked on the engine, `throughput` the images a
     second that were asked for. `precisions` are those of the layers in mixed precision,
-    `precision_losses` and `precision_gains` are of precisions that lose accuracy.
+    `precision_losses` and `precision_gains` are of precisions that lose accuracy, `by_precision` the best
+    networks within the budget in fp32 alone, in int8 alone and mixed, by each table of mixed precision.
     """
 
     method: str | UnsetType = UNSET
@@ -130,6 +132,7 @@ class EngineDocument:
     precisions: tuple[str, ...] | UnsetType = UNSET
     precision_losses: tuple[PrecisionLoss, ...] = ()
     precision_gains: tuple[PrecisionGain, ...] = ()
+    by_precision: tuple[BestInPrecision, ...] = ()
 
 
 def engine_document_type() -> type[EngineDocument]:
@@ -170,6 +173,7 @@ def engine_document(manifest: Manifest, folder: Path) -> EngineDocument:
         precisions=manifest.precisions or UNSET,
         precision_losses=manifest.precision_losses,
         precision_gains=manifest.precision_gains,
+        by_precision=manifest.by_precision,
     )
 
 

@@ -20,6 +20,7 @@ from ponas_deploy.engines.building import backend_for, run_settings
 from ponas_deploy.engines.documents import engine_document
 from ponas_deploy.engines.emit import build, emit, move_all, refuse_existing, scratch_beside
 from ponas_deploy.engines.manifest import MODEL, Manifest, TableUsed
+from ponas_deploy.engines.mixed import within_budget
 from ponas_deploy.engines.quantised import fp32_top1_pct, gains_of, scale_warnings
 from ponas_deploy.engines.reranker import Reranker
 from ponas_deploy.engines.search import OnAttempt, OnNote, Search
@@ -234,6 +235,7 @@ def _manifest(task: Task, attempt: Attempt, tries: int, reranker: Reranker | Non
         throughput=task.throughput,
         precision_losses=task.precision_losses,
         precision_gains=gains_of(task.tables, choice.choices, task.space.resolution),
+        by_precision=within_budget(task),
         checked=tuple(one.name for one in attempt.checked if one.limit is not None),
         tables=(_used(attempt.stored), _used(task.accuracy)),
         shortlist=reranker.entries(choice.choices) if reranker else (),

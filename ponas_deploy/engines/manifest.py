@@ -16,6 +16,7 @@ from ponas_deploy.machines.advice import command_for
 from ponas_deploy.machines.energy import EnergyTaken
 from ponas_deploy.machines.process_memory import MemoryTaken
 from ponas_deploy.search.costs import LATENCY
+from ponas_deploy.search.precisions import BestInPrecision
 from ponas_deploy.tables.grid import SpaceKey
 from ponas_deploy.tables.latency import ESTIMATE, Conditions
 from searchspace.architecture import Architecture
@@ -75,7 +76,8 @@ class Manifest:
     `trained` are random ones. `checked` are the limits besides latency that were checked on the engine, by
     the names of their columns. `throughput` are the images a second that were asked for: the latency budget
     is what follows from it. `precision_losses` are what was counted for precisions that lose accuracy,
-    `precision_gains` what the network takes in them by the tables.
+    `precision_gains` what the network takes in them by the tables. `by_precision` are the best networks
+    within the budget in fp32 alone, in int8 alone and mixed, by each table of mixed precision.
     """
 
     space: SpaceKey
@@ -105,6 +107,7 @@ class Manifest:
     throughput: float | None = None
     precision_losses: tuple[PrecisionLoss, ...] = ()
     precision_gains: tuple[PrecisionGain, ...] = ()
+    by_precision: tuple[BestInPrecision, ...] = ()
 
     @classmethod
     def of(cls, architecture: Architecture, conditions: Conditions, weights: str, created: str) -> Manifest:

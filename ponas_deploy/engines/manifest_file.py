@@ -37,6 +37,7 @@ from ponas_deploy.files.normalisation import ChannelOrder
 from ponas_deploy.files.records import in_words, write_json
 from ponas_deploy.machines.energy import EnergyTaken
 from ponas_deploy.machines.process_memory import MemoryTaken
+from ponas_deploy.search.precisions import BestInPrecision
 from ponas_deploy.tables.grid import SpaceKey
 from ponas_deploy.tables.latency import Conditions
 from ponas_deploy.tables.latency_upgrade import renamed
@@ -127,6 +128,7 @@ class ManifestDocument:
     precisions: tuple[str, ...] = ()
     precision_losses: tuple[PrecisionLoss, ...] = ()
     precision_gains: tuple[PrecisionGain, ...] = ()
+    by_precision: tuple[BestInPrecision, ...] = ()
 
 
 def upgraded(document: dict[str, Any]) -> dict[str, Any]:

@@ -1,16 +1,18 @@
-"""Engines of mixed precision: weights of their networks, and what is asked for."""
+"""Engines of mixed precision: weights of their networks, what is asked for, and what mixing gains."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ponas_deploy.engines.checked import corrected
 from ponas_deploy.engines.task import Task, WeightsSource
 from ponas_deploy.engines.wanted import Deployment
 from ponas_deploy.errors import PonasError
 from ponas_deploy.profiling.mixed import all_with_precisions
 from ponas_deploy.profiling.target import Target
-from ponas_deploy.search.precisions import best_by_precision, gain_text
+from ponas_deploy.search.precisions import BestInPrecision, best_by_precision
+from ponas_deploy.tables.grid import SpaceKey
 from searchspace.mixed import is_mixed, plain_network
 from searchspace.space import Space
 
@@ -42,13 +44,15 @@ def source_for(space: Space, source: WeightsSource) -> WeightsSource:
     )
 
 
-def precision_notes(task: Task, resolution: int) -> tuple[str, ...]:
-    """Of each table of mixed precision at a resolution (pixels): what mixing gains within the budget."""
-    said = list[str]()
-    for stored in task.tables:
-        there = task.of(stored)
-        if there.space.resolution == resolution:
-            found = best_by_precision(stored.table, there.accuracy.table, task.budget, there.space)
-            text = gain_text(found)
-            said += [f"{stored.conditions.backend}: {text}"] if text else []
-    return tuple(said)
+def within_budget(task: Task) -> tuple[BestInPrecision, ...]:
+    """The best networks within the budget by each table of mixed precision at the task's resolution.
+
+    A limit on energy is left out: nothing predicts it.
+    """
+    budget, key = corrected(task.budget, ()), SpaceKey.of(task.space)
+    return tuple(
+        best
+        for stored in task.tables
+        if stored.table.space == key
+        for best in best_by_precision(stored.table, task.of(stored).accuracy.table, budget, task.space)
+    )

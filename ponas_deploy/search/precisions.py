@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from ponas_deploy.errors import BudgetError
 from ponas_deploy.search.budget import Budget
-from ponas_deploy.search.specialize import Specialization, shortlist
+from ponas_deploy.search.specialize import shortlist
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.latency import LatencyTable
@@ -25,22 +25,25 @@ _LEAST_GAIN_PP = 0.005
 
 @dataclass(frozen=True, slots=True)
 class BestInPrecision:
-    """The best network within a budget of a precision ("fp32", "int8" or "mixed").
+    """The best network within a budget of a precision ("fp32", "int8" or "mixed"), by a table of `backend`.
 
-    None where none is within it; `least` is then what the one that costs least costs, where that is known.
+    `choices` and what is predicted are None where none is within it, `backend` is empty for a table that does
+    not say its runtime.
     """
 
+    backend: str
     precision: str
-    best: Specialization | None
-    least: float | None = None
+    choices: tuple[str, ...] | None = None
+    predicted_ms: float | None = None
+    predicted_loss_pp: float | None = None
 
     @property
     def text(self) -> str:
         """A few words for people."""
         name = self.precision if self.precision == MIXED else f"{self.precision} alone"
-        if self.best is None:
+        if self.predicted_loss_pp is None:
             return f"{name} has no network within it"
-        return f"{name} loses {self.best.predicted_loss_pp:.2f} pp at {self.best.predicted_ms:.3g} ms"
+        return f"{name} loses {self.predicted_loss_pp:.2f} pp at {self.predicted_ms:.3g} ms"
 
 
 def best_by_precision(
@@ -60,22 +63,25 @@ def best_by_precision(
 def _best(
     precision: str, latency: LatencyTable, accuracy: AccuracyTable, budget: Budget, space: Space | None
 ) -> BestInPrecision:
+    backend = latency.conditions.backend if latency.conditions else ""
     try:
-        return BestInPrecision(precision, shortlist(latency, accuracy, budget, 1, space=space)[0])
-    except BudgetError as error:
-        return BestInPrecision(precision, None, error.least)
+        best = shortlist(latency, accuracy, budget, 1, space=space)[0]
+    except BudgetError:
+        return BestInPrecision(backend, precision)
+    return BestInPrecision(backend, precision, best.choices, best.predicted_ms, best.predicted_loss_pp)
 
 
 def gain_text(found: Sequence[BestInPrecision]) -> str:
     """What mixing gains within the budget, in words with the numbers; empty without anything found."""
     if not found:
         return ""
-    of_one = [one.best.predicted_loss_pp for one in found if one.best and one.precision != MIXED]
-    mixed = next((one.best for one in found if one.precision == MIXED), None)
+    losses = [(one.precision, one.predicted_loss_pp) for one in found if one.predicted_loss_pp is not None]
+    of_one = [loss_pp for precision, loss_pp in losses if precision != MIXED]
+    mixed_pp = dict(losses).get(MIXED)
     figures = f"within the budget, by the tables: {', '.join(one.text for one in found)}"
-    if mixed is None or not of_one:
+    if mixed_pp is None or not of_one:
         return f"{figures}."
-    gain_pp = min(of_one) - mixed.predicted_loss_pp
+    gain_pp = min(of_one) - mixed_pp
     if gain_pp < _LEAST_GAIN_PP:
         return f"{figures}. A precision for each layer buys nothing here."
     return f"{figures}. A precision for each layer gains {gain_pp:.2f} pp."

@@ -13,16 +13,20 @@ import pytest
 import ponas_deploy as ponas
 from conftest import tiny_space
 from ponas_deploy.backends import RunSettings, Session, get_backend
+from ponas_deploy.commands.reports.engine import engine_report
+from ponas_deploy.engines.documents import engine_document
 from ponas_deploy.engines.manifest_file import read_manifest
 from ponas_deploy.engines.task import WeightsSource, random_source
 from ponas_deploy.engines.timing import EngineTiming
 from ponas_deploy.errors import BackendError, FileFormatError, PonasError
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.profiling.models import block_model, blocks_of, network_bytes
+from ponas_deploy.search.precisions import BestInPrecision
 from ponas_deploy.tables.accuracy import AccuracyTable
 from ponas_deploy.tables.grid import Grid, SpaceKey
 from ponas_deploy.tables.latency import Conditions
 from ponas_deploy.tables.store import StoredTable
+from rendered import shown
 from searchspace import SPACES, Architecture, Space
 from searchspace.mixed import in_int8, is_int8, mixed, plain_label, plain_network, precisions
 from searchspace.space import Layer
@@ -126,7 +130,7 @@ def test_the_search_emits_one_engine_of_several_precisions(
     a_millisecond = EngineTiming(((10**6,) * 4,) * 2)
     for user in ("engines.search", "checks.engine"):
         monkeypatch.setattr(f"ponas_deploy.{user}.time_engine", lambda *of, **how: a_millisecond)
-    seen, said = list[str](), list[str]()
+    seen = list[str]()
 
     def top1(session: Session, batch: int) -> float:
         seen.append(session.settings().precision)
@@ -142,7 +146,6 @@ def test_the_search_emits_one_engine_of_several_precisions(
         latency_table=str(table.path),
         weights=calibrated(top1_pct=top1, tested_on="here"),
         confidence=0.5,
-        on_note=said.append,
     )
     assert precisions(engine.architecture.choices) == ("int8", "fp32", "int8")
     assert engine.conditions.precision == "mixed"
@@ -152,11 +155,17 @@ def test_the_search_emits_one_engine_of_several_precisions(
     assert json.loads((out / "manifest.json").read_text())["precisions"] == ["int8", "fp32", "int8"]
     assert seen == ["mixed", "fp32"]
     assert (manifest.top1_pct, manifest.top1_fp32_pct) == (91.0, 92.0)
-    (gain,) = (text for text in said if "precision for each layer" in text)
-    assert gain == (
-        f"{name}: within the budget, by the tables: fp32 alone has no network within it, int8 alone loses"
-        " 5.60 pp at 0.75 ms, mixed loses 0.60 pp at 1 ms. A precision for each layer gains 5.00 pp."
-    )
+    fp32, int8, both = manifest.by_precision
+    assert fp32 == BestInPrecision(name, "fp32")
+    assert (int8.backend, int8.precision, int8.predicted_ms) == (name, "int8", 0.75)
+    assert (both.precision, both.choices) == ("mixed", manifest.choices)
+    assert engine_document(manifest, out).by_precision == manifest.by_precision
+    written = json.loads((out / "manifest.json").read_text())["by_precision"]
+    assert [one["choices"] for one in written] == [None, list(int8.choices or ()), list(manifest.choices)]
+    report = " ".join(shown(engine_report(engine)).split())
+    assert f"precisions in {name} within the budget, by the tables: fp32 alone has no network" in report
+    assert "int8 alone loses 5.60 pp at 0.75 ms, mixed loses 0.60 pp at 1 ms" in report
+    assert "A precision for each layer gains 5.00 pp." in report
     found = ponas.verify(out)
     assert found.passed
 

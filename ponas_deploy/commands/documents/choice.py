@@ -15,16 +15,6 @@ from searchspace.mixed import precisions
 
 
 @dataclass(frozen=True, slots=True)
-class InPrecisionDocument:
-    """The best network within the budget in a precision; None where none is within it."""
-
-    precision: str
-    choices: tuple[str, ...] | None
-    predicted_ms: float | None
-    predicted_loss_pp: float | None
-
-
-@dataclass(frozen=True, slots=True)
 class ChoiceDocument(SpecializationDocument):
     """What `ponas specialize --json` prints where it chooses from tables, and builds nothing.
 
@@ -41,7 +31,7 @@ class ChoiceDocument(SpecializationDocument):
     warnings: tuple[str, ...]
     latency_table: str | UnsetType = field(default=UNSET, kw_only=True)
     precisions: tuple[str, ...] | UnsetType = field(default=UNSET, kw_only=True)
-    by_precision: tuple[InPrecisionDocument, ...] | UnsetType = field(default=UNSET, kw_only=True)
+    by_precision: tuple[BestInPrecision, ...] | UnsetType = field(default=UNSET, kw_only=True)
 
 
 def choice_document(
@@ -52,15 +42,6 @@ def choice_document(
 ) -> ChoiceDocument:
     """A network that was chosen from tables as `ponas specialize --json` prints it."""
     chosen = specialization_document(found.specialization)
-    by_precision = tuple(
-        InPrecisionDocument(
-            one.precision,
-            one.best.choices if one.best else None,
-            one.best.predicted_ms if one.best else None,
-            one.best.predicted_loss_pp if one.best else None,
-        )
-        for one in in_precisions
-    )
     return ChoiceDocument(
         **values_of(chosen),
         confidence=confidence,
@@ -69,6 +50,6 @@ def choice_document(
         accuracy_made_on=accuracy_made_on,
         warnings=found.warnings,
         latency_table=found.table or UNSET,
-        precisions=precisions(found.specialization.choices) if by_precision else UNSET,
-        by_precision=by_precision or UNSET,
+        precisions=precisions(found.specialization.choices) if in_precisions else UNSET,
+        by_precision=tuple(in_precisions) or UNSET,
     )

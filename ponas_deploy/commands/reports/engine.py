@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 from rich.console import Group, RenderableType
@@ -21,6 +23,7 @@ from ponas_deploy.engines.verdict import CANNOT_BE_TOLD, MET, MISSED, Verdict, j
 from ponas_deploy.search.budget import Budget
 from ponas_deploy.search.costs import network_costs, report_rows
 from ponas_deploy.search.notation import in_megabytes
+from ponas_deploy.search.precisions import gain_text
 from ponas_deploy.search.specialize import Specialization
 from ponas_deploy.tables.latency import ESTIMATE
 from ponas_deploy.tables.margin import Margin
@@ -233,6 +236,8 @@ def _identity(rows: Table, manifest: Manifest, trained: str) -> None:
         rows.add_row(f"loss of {loss.precision}", loss.text)
     for gain in manifest.precision_gains:
         rows.add_row(f"{gain.precision} by the tables", gain.text)
+    for backend, best in groupby(manifest.by_precision, attrgetter("backend")):
+        rows.add_row(f"precisions in {backend}", gain_text(list(best)))
     weights = Text(manifest.weights, style="" if manifest.trained else BAD)
     if trained and not manifest.trained:
         weights.append(f"\n{trained}", style=WARN)
