@@ -99,7 +99,10 @@ def parse_architecture(text: str, space: Space) -> Architecture:
     if len(labels) > 1 or (len(space.layers) == 1 and labels):
         return Architecture(space, labels)
     if name := published_space(text):
-        raise ArchitectureError(f"{text.strip()} belongs to space '{name}', not '{space.name}'.")
+        raise ArchitectureError(
+            f"{text.strip()} belongs to space '{name}', not '{space.name}':"
+            f" name a network of '{space.name}', or tables and --space of '{name}'."
+        )
     names = (*published(), *published_networks())
     raise UnknownNameError("architecture (neither a name, a text form nor a file)", text, names)
 

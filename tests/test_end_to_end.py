@@ -164,7 +164,7 @@ def test_what_does_not_exist_is_answered_with_what_does(desk: Desk) -> None:
         (("export", "PONAS-Z"), "PONAS-A, PONAS-B, PONAS-C"),
         (("export", "PONAS-A", "--backend", "openvino", "--precision", "int3"), "known are"),
         (("export", "PONAS-A", "--backend", "benchmark_app"), "benchmark_app: times models for"),
-        (("verify", "nowhere"), "there is no such file"),
+        (("verify", "nowhere"), "there is no such file: name a folder that `ponas specialize` or"),
         (("profile", "--device", "jetson"), "is not this machine"),
     ):
         refused = desk.run(*arguments, expect=1)

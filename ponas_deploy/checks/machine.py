@@ -302,7 +302,7 @@ def memory(readings: MachineReadings) -> Finding | None:
     """Whether there is room for the networks of a profile."""
     if readings.available_mib is None:
         return None
-    message = f"{readings.available_mib} MiB of {readings.machine.memory_mib} MiB are free"
+    message = f"{readings.available_mib:,} MiB of {readings.machine.memory_mib:,} MiB are free"
     swapped = f", {readings.swapped_mib} MiB are swapped out" if readings.swapped_mib else ""
     if readings.available_mib < _LITTLE_MEMORY_MIB:
         advice = "close other programs: a profile that waits for the disk measures the disk"

@@ -34,11 +34,12 @@ def print_json(document: Any) -> None:
 def show(*renderables: RenderableType) -> None:
     """Print a report on stdout, as wide as the terminal.
 
-    Where notes go to the same place, its lines that were a note before are left out.
+    Where notes go to the same place, its lines that were a note before are left out. What is wider than the
+    terminal is not cut: the terminal folds it, and copies it as one line.
     """
     console, said = report_console(), _said if _in_one_place() else set[str]()
     for renderable in _not_said(renderables, said):
-        console.print(_Neutralised(renderable))
+        console.print(_Neutralised(renderable), crop=False)
 
 
 def _not_said(parts: Iterable[RenderableType], said: Set[str]) -> Iterator[RenderableType]:

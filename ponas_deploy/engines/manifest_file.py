@@ -154,6 +154,9 @@ ENGINE = Format("ponas.engine", 2, ManifestDocument, (upgraded,))
 def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of an engine folder; FileFormatError names the place of a fault."""
     path = folder / MANIFEST
+    if not folder.is_dir() or not path.exists():
+        reason = "there is no such file: name a folder that `ponas specialize` or `ponas export` wrote."
+        raise FileFormatError(path, "", reason)
     raw = read_raw(path, ENGINE)
     found = raw.value(ManifestDocument)
     measured = raw.data["measured"] or {}

@@ -86,7 +86,9 @@ def _loaded(path: Path) -> Any:
         raise
     except Exception as error:  # protobuf's own errors share no base class that onnx hands on
         why = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise FileFormatError(path, "", f"is no ONNX model that can be read ({why}).") from error
+        raise FileFormatError(
+            path, "", f"is no ONNX model that can be read ({why}): export it again."
+        ) from error
     if not model.graph.node or not model.graph.output:
         raise FileFormatError(path, "", "is no ONNX model: it holds no graph.")
     return model

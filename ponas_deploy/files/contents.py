@@ -43,6 +43,10 @@ _NO_WEIGHTS = (
     ),
     (rb"\x93NUMPY", "is a NumPy array: weights are read from safetensors and torch checkpoints."),
 )
+_NEITHER = (
+    "is neither a safetensors file nor a torch checkpoint: name weights that `ponas train` wrote or `ponas"
+    " weights` got."
+)
 _SHOWN = 3
 
 
@@ -62,8 +66,7 @@ def weights_contents(path: Path) -> Contents:
     if _PICKLE.match(head):
         return "old checkpoint"
     words = next((words for pattern, words in _NO_WEIGHTS if re.match(pattern, head)), "")
-    reason = download_fault(head) or words
-    raise FileFormatError(path, "", reason or "is neither a safetensors file nor a torch checkpoint.")
+    raise FileFormatError(path, "", download_fault(head) or words or _NEITHER)
 
 
 def download_fault(head: bytes) -> str:

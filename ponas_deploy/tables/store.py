@@ -192,11 +192,12 @@ def find_table(name: str) -> Path:
     `jetson/onnxruntime-fp32-t1-b1-ponas-224px-1000c` and `ponas-digits` are such names.
     UnknownNameError lists the names that exist, FileFormatError says what is there and is no file.
     """
-    if os.path.exists(name) or name.endswith((".json", ".csv", ".tsv")):
-        check_regular(Path(name))
-        return Path(name)
     files = _files()
     known = {short.partition("/")[2]: path for short, path in files.items()} | files
+    hidden = name in known and os.path.isdir(name)  # a folder that is called as the table is
+    if (os.path.exists(name) and not hidden) or name.endswith((".json", ".csv", ".tsv")):
+        check_regular(Path(name))
+        return Path(name)
     if name not in known:
         raise UnknownNameError(
             "table", name, (key for key in known if key.startswith(("latency/", "accuracy/")))

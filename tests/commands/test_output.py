@@ -15,6 +15,7 @@ from ponas_deploy.commands import app
 from ponas_deploy.commands.output import begin, note, show
 from ponas_deploy.tables.latency_file import write_latency_table
 from sample_tables import latency_table
+from searchspace import build_space
 
 
 def test_a_report_shows_markup_and_escape_codes_as_they_are_written(
@@ -78,3 +79,8 @@ def test_a_report_repeats_no_note_that_stands_above_it() -> None:
         )
         assert found.stdout.decode().count("the table is old") == 1
         assert b"chosen: a network" in found.stdout
+
+
+def test_what_is_there_to_be_copied_is_one_line_on_a_narrow_terminal() -> None:
+    found = CliRunner().invoke(app, ["describe", "PONAS-A"], env={"COLUMNS": "80"})
+    assert found.stdout.splitlines()[-1] == dict(build_space("ponas").published)["PONAS-A"]

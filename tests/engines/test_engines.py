@@ -302,7 +302,10 @@ def test_a_portable_network_is_run_though_nothing_is_measured(portable: Path) ->
     assert (found.passed, found.architecture_agrees, found.portable_answers) == (False, True, False)
     assert "not finite" in shown(found)
     (portable / MODEL).unlink()
-    assert verify(portable).changed_files == (MODEL,)
+    found = verify(portable)
+    assert found.changed_files == (MODEL,)
+    assert f"missing or changed: {MODEL}" in shown(found)
+    assert "make it again with `ponas specialize` or `ponas export`" in " ".join(shown(found).split())
 
 
 def test_an_engine_that_answers_nan_is_reported_in_json_too(engine: Path) -> None:

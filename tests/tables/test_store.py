@@ -9,7 +9,13 @@ import pytest
 
 from conftest import tiny_space
 from ponas_deploy.backends import get_backend
-from ponas_deploy.errors import OverwriteError, PonasError, TableMismatchError, UnknownNameError
+from ponas_deploy.errors import (
+    FileFormatError,
+    OverwriteError,
+    PonasError,
+    TableMismatchError,
+    UnknownNameError,
+)
 from ponas_deploy.files.home import home
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.profiling import making, serving_tables
@@ -32,6 +38,17 @@ def test_a_table_is_found_by_path_and_by_name(tiny: Space) -> None:
         assert store.latency_table(name) == made
     with pytest.raises(UnknownNameError, match="jetson-orin-nano/onnxruntime-fp32-t1-b1-tiny-32px-10c"):
         store.find_table("jetson")
+
+
+def test_a_folder_that_is_called_as_a_table_does_not_hide_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("ponas", "other"):
+        Path(name).mkdir()
+    assert store.find_table("ponas") == store.SHIPPED / "accuracy" / "ponas.json"
+    with pytest.raises(FileFormatError, match="other: cannot be read: it is a folder"):
+        store.find_table("other")
 
 
 def test_the_users_own_tables_hide_shipped_ones(

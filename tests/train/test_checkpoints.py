@@ -121,9 +121,18 @@ STATE = {"a": torch.arange(4096.0)}
         ),
         (b"\x89HDF\r\n\x1a\n", "is an HDF5 file"),
         (b"\x93NUMPY\x01\x00", "is a NumPy array"),
-        (b"hello", "is neither a safetensors file nor a torch checkpoint."),
-        (bytes(range(256)), "is neither a safetensors file nor a torch checkpoint."),
-        ((2**40).to_bytes(8, "little") + b"{", "is neither a safetensors file nor a torch checkpoint."),
+        (
+            b"hello",
+            "is neither a safetensors file nor a torch checkpoint: name weights that `ponas train` wrote",
+        ),
+        (
+            bytes(range(256)),
+            "is neither a safetensors file nor a torch checkpoint: name weights that `ponas train` wrote",
+        ),
+        (
+            (2**40).to_bytes(8, "little") + b"{",
+            "is neither a safetensors file nor a torch checkpoint: name weights that `ponas train` wrote",
+        ),
         ((200).to_bytes(8, "little") + b'{"a"', "is a safetensors file that is cut off or broken"),
         (saved([1, 2]), "holds no state dict"),
         (saved({}), "holds no state dict"),

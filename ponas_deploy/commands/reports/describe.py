@@ -13,7 +13,7 @@ from searchspace.description import Description
 
 
 def describe_report(description: Description) -> RenderableType:
-    """The layers with their inputs and costs, the totals, and the text form that can be copied."""
+    """The layers with their inputs and costs, the totals, the text form in one line, to be copied."""
     architecture = description.architecture
     space = architecture.space
     report = table(f"{space.name}, {space.resolution} px, {space.classes} classes")
@@ -30,7 +30,7 @@ def describe_report(description: Description) -> RenderableType:
     if description.flops:
         total += f", {description.flops:,} FLOPs as {description.counter} counts them"
     lines = [total, *_published(description)]
-    return Group(report, *map(Text, lines), Text(architecture.text, overflow="fold"))
+    return Group(report, *map(Text, lines), Text(architecture.text, no_wrap=True, overflow="ignore"))
 
 
 def _published(description: Description) -> Iterator[str]:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ponas_deploy.checks.engine import Verification
 from ponas_deploy.commands.reports.costs import measured_rows
-from ponas_deploy.commands.reports.style import BAD, BEST, FAINT, GOOD, WARN, digits, table
+from ponas_deploy.commands.reports.style import BAD, BEST, FAINT, GOOD, WARN, digits, table, titled
 from ponas_deploy.engines.checked import TITLES, amount
 from ponas_deploy.engines.engine import Engine
 from ponas_deploy.engines.loop import Deployment
@@ -115,10 +115,10 @@ def manifest_report(manifest: Manifest, folder: Path, space: str = "", trained: 
 def verification_report(found: Verification) -> RenderableType:
     """What `ponas verify` found, one check a row."""
     manifest = found.manifest
-    rows = table(f"Verification of an engine for {manifest.conditions.text}")
+    rows = table("")
     for column in ("check", "found", "expected", ""):
         rows.add_column(column)
-    changed = ", ".join(found.changed_files) or "all intact"
+    changed = f"missing or changed: {', '.join(found.changed_files)}" if found.changed_files else "all intact"
     _check(rows, "files", changed, f"{len(manifest.files)} files as emitted", not found.changed_files)
     if found.architecture_agrees is not None:
         space = manifest.space
@@ -141,9 +141,13 @@ def verification_report(found: Verification) -> RenderableType:
         taken = f"{amount(one.name, one.measured)}{noise}"
         _check(rows, TITLES[one.name], taken, f"at most {amount(one.name, one.limit)}", one.keeps)
     said = [Text(warning, style=WARN) for warning in found.warnings]
+    if found.changed_files:
+        again = "make it again with `ponas specialize` or `ponas export`, or copy it again"
+        said.insert(0, Text(f"This is not the engine that was emitted: {again}.", style=WARN))
     costs = measured_rows(found.timing, manifest.conditions) if found.timing else ()
     said = [*(Text(f"{title}: {value}") for title, value in costs), *said]
-    return Group(rows, Text(manifest.status, style=FAINT), *said)
+    named = titled(f"Verification of an engine for {manifest.conditions.text}", rows)
+    return Group(named, Text(manifest.status, style=FAINT), *said)
 
 
 def _facts(title: str) -> Table:
