@@ -134,7 +134,7 @@ def test_a_difference() -> None:
     golden(
         diff_report(diff_tables(SMALL, other), "a.json", "b.json"),
         """
-        Change of latency_ms in %, from a.json to b.json
+        Change of latency in %, from a.json to b.json
 
          what differs  before       after
          ───────────────────────────────────
@@ -149,9 +149,9 @@ def test_a_difference() -> None:
 
         Largest moves
 
-         layers  candidate  latency_ms before   after   change
-         ─────────────────────────────────────────────────────
-         1       k5e6se                0.2500  0.2000  -20.0 %
+         layers  candidate  before ms  after ms   change
+         ───────────────────────────────────────────────
+         1       k5e6se        0.2500    0.2000  -20.0 %
         """,
     )
     same = text(diff_report(diff_tables(SMALL, SMALL), "a.json", "a.json"))

@@ -22,8 +22,13 @@ def diff_report(diff: TableDiff, before: str, after: str) -> RenderableType:
     return Group(*_parts(diff, before, after))
 
 
+_COLUMNS = {"latency_ms": ("latency", "ms"), "loss_pp": ("loss", "pp"), "top1_pct": ("top-1", "%")}
+"""What the column of a table is for people, and its unit."""
+
+
 def _parts(diff: TableDiff, before: str, after: str) -> Iterator[RenderableType]:
-    yield Text(f"Change of {diff.column} in {diff.unit}, from {before} to {after}", style="bold")
+    what, _ = _COLUMNS[diff.column]
+    yield Text(f"Change of {what} in {diff.unit}, from {before} to {after}", style="bold")
     if diff.conditions:
         yield _conditions(diff.conditions)
     else:
@@ -55,7 +60,7 @@ def _constant(diff: TableDiff) -> Iterator[RenderableType]:
     """What became of the constant that every network has; nothing where it is the same."""
     if diff.fixed_before == diff.fixed_after:
         return
-    unit = diff.column.rpartition("_")[2].replace("pct", "%")
+    _, unit = _COLUMNS[diff.column]
     yield Text(f"the constant went from {digits(diff.fixed_before)} to {digits(diff.fixed_after)} {unit}")
 
 
@@ -90,7 +95,8 @@ def _moves(diff: TableDiff, changes: Sequence[Change]) -> RenderableType:
     rows = table("")
     rows.add_column("layers")
     rows.add_column("candidate")
-    for name in (f"{diff.column} before", "after", "change"):
+    _, unit = _COLUMNS[diff.column]
+    for name in (f"before {unit}", f"after {unit}", "change"):
         rows.add_column(name, justify="right")
     alike: dict[tuple[str, float, float], list[Change]] = {}
     for change in changes:
