@@ -81,6 +81,7 @@ def networks(
       ponas table fit measured.csv --out latency.json
     """
     from ponas_deploy.commands.progress_table import progress_table
+    from ponas_deploy.profiling.mixed import with_precisions
     from ponas_deploy.profiling.random_networks import profile_networks
     from ponas_deploy.profiling.target import Target
     from ponas_deploy.tables.chosen_space import chosen_space
@@ -91,7 +92,7 @@ def networks(
     refuse_threads(threads, device)
     chosen = chosen_space(space)
     built = build_space(chosen.name, resolution, classes)
-    target = Target(device, backend or (), precision or (), threads, batch)
+    built, target = with_precisions(built, Target(device, backend or (), precision or (), threads, batch))
     note(f"search space {chosen.text}")
     with progress_table() as on_progress:
         made = profile_networks(

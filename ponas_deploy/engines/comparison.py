@@ -8,6 +8,7 @@ from functools import cache, partial
 from pathlib import Path
 from time import monotonic
 
+from ponas_deploy.backends import MIXED
 from ponas_deploy.backends.progress import OnBuildProgress
 from ponas_deploy.engines.building import build_model
 from ponas_deploy.engines.compared import Comparison, Entry, compared
@@ -43,6 +44,7 @@ from ponas_deploy.profiling.target import Target
 from ponas_deploy.search.costs import LATENCY, Amount, limits_of
 from ponas_deploy.tables import store
 from ponas_deploy.tables.latency import Conditions
+from searchspace.mixed import is_mixed
 from searchspace.space import Space
 
 BUDGETS = 5
@@ -117,9 +119,25 @@ def compare_networks(
         sizes or {},
         published,
     )
+    if MIXED in target.precisions:
+        _refuse_plain(asked)
     with reached(target, "comparison", on_note) as place:
         return _compared(
             asked, target, place, seconds, table_seconds, on_note, on_progress, on_build, open_bar
+        )
+
+
+def _refuse_plain(asked: Asked) -> None:
+    """PonasError for networks that do not say which of their layers are in int8, before any is measured."""
+    plain = [*(["stock networks"] if asked.stock else []), *asked.published]
+    if (asked.chooses or asked.networks) and not is_mixed(asked.space.name):
+        plain.append(f"networks of space {asked.space.name}")
+    if plain:
+        raise PonasError(
+            "mixed precision is for networks that say which of their layers are in int8, and"
+            f" {' and '.join(plain)} do not: compare in another --precision. `ponas specialize --precision"
+            " mixed` finds such networks, and --stock none --budgets 0 --onnx ENGINE/model.onnx compares its"
+            " engines."
         )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from hashlib import sha256
 from itertools import islice
@@ -33,12 +33,14 @@ from ponas_deploy.fitting.correction import LEAST_CHECK, LEAST_FIT
 from ponas_deploy.machines.names import slug
 from ponas_deploy.measuring.plans import plan_for
 from ponas_deploy.profiling.assemble import NetworkSplit
+from ponas_deploy.profiling.mixed import with_precisions
 from ponas_deploy.profiling.models import block_model, blocks_of, network_bytes, working_bytes
 from ponas_deploy.profiling.priority import losses
 from ponas_deploy.profiling.progress import DONE, OnProgress, ProfilingProgress, at_stage
 from ponas_deploy.profiling.resume import expected_protocol
 from ponas_deploy.profiling.sampling import MOST_CHECK, MOST_FIT, Costs, choose, grown
 from ponas_deploy.profiling.spread import spread_networks
+from ponas_deploy.profiling.target import THIS_MACHINE, Target
 from ponas_deploy.remote.carried_files import BLOBS, FORMAT, PLAN, add
 from ponas_deploy.remote.pack import pack
 from ponas_deploy.remote.parcels import parcels
@@ -113,12 +115,14 @@ def make_bundle(
     overwrite: bool = False,
     on_progress: OnProgress | None = None,
 ) -> Bundle:
-    """Write the archive for a space.
+    """Write the archive for a space, in mixed precision for the mixed one of it (`profiling.mixed`).
 
     UnknownNameError for a runtime that boards do not have, BackendError for one that does not run on so many
     streams, PonasError for one whose models are written for a precision where none is named, OverwriteError
     where `path` is there, MeasurementError for a space with too few networks.
     """
+    space, target = with_precisions(space, Target(THIS_MACHINE, precisions=options.precisions))
+    options = replace(options, precisions=tuple(target.precisions))
     profiles = _profiles(options)
     refuse_file(path, overwrite=overwrite)
     costs = [np.array(row, dtype=np.float64) for row in cost_table(count_macs, space)[1]]
@@ -127,7 +131,7 @@ def make_bundle(
     blocks = blocks_of(space)
     texts = dict.fromkeys((middle.text, *groups[-1].fit, *groups[-1].check))
     models: dict[str, Callable[[], bytes]] = {
-        **{key: partial(block_model, key, block, options.batch) for key, block in blocks.items()},
+        **{key: partial(block_model, key, block, options.batch, space.name) for key, block in blocks.items()},
         **{
             text: partial(network_bytes, Architecture.from_text(space, text), options.batch) for text in texts
         },

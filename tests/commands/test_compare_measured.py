@@ -148,6 +148,16 @@ def test_a_stock_network_of_torchvision_is_compared(model: Path, monkeypatch: py
         ((*TINY, "--stock", "resnet51"), 1, "resnet51"),
         ((*TINY, "--stock", "none", "--onnx", "missing.onnx"), 1, "there is no such file"),
         ((*TINY, "--stock", "none", "--budgets", "0"), 1, "there is nothing to compare"),
+        (
+            (*TINY, "--precision", "mixed"),
+            1,
+            "stock networks and networks of space ofa-mbv3 do not",
+        ),
+        (
+            (*TINY, "--precision", "mixed", "--stock", "none", "--budgets", "0", "MobileNetV3-Small"),
+            1,
+            "which of their layers are in int8, and MobileNetV3-Small do not",
+        ),
         (("compare", "--device", "jetson"), 1, "is not this machine: `ponas devices add jetson"),
         ((*TINY, "--space", "nonsense"), 1, "nonsense"),
     ],

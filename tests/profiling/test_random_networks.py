@@ -146,6 +146,10 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "2 networks of" in done.stdout
     assert "ponas table fit" in done.stdout
     assert len(read_networks(path)) == 4
+    mixed = ["--backend", "onnxruntime", "--precision", "mixed", "--space", "ponas"]
+    done = CliRunner().invoke(app, [*asked, str(tmp_path / "mixed.csv"), *mixed], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert "--space ponas-mixed" in done.stdout
     wrong = CliRunner().invoke(app, [*asked, str(tmp_path / "measured.json")])
     assert wrong.exit_code == 2
     elsewhere = CliRunner().invoke(app, [*asked, str(path), "--device", "moon"])

@@ -41,6 +41,7 @@ from running import until
 from sample_tables import write_csv
 from searchspace import SPACES, Architecture, build_space
 from searchspace.cost import cost_table, count_macs
+from searchspace.mixed import is_int8
 
 pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="boards run Linux")
@@ -307,6 +308,25 @@ def test_models_for_a_runtime_that_takes_them_typed_are_written_here(tmp_path: P
         parcel = (tmp_path / profile["models"]["stem"]).read_bytes()
         model = unpacked(parcel, lambda sha: tmp_path / sha)
         assert read_interface("a test", model).metadata.get("ponas.prepared_for", "") == mark
+
+
+def test_models_of_mixed_precision_say_which_of_their_layers_are_in_int8(tmp_path: Path) -> None:
+    options = BundleOptions(("openvino",), ("mixed",))
+    make_bundle(tiny_space(PX), options, tmp_path / "b.pyz")
+    with ZipFile(tmp_path / "b.pyz") as archive:
+        plan = json.loads(archive.read("bundle.json"))
+        for name in (name for name in archive.namelist() if name.startswith("blobs/")):
+            (tmp_path / Path(name).name).write_bytes(archive.read(name))
+    (profile,) = plan["profiles"]
+    assert (plan["space"]["name"], profile["precision"]) == ("tiny-mixed", "mixed")
+    cells = [key for key in plan["blocks"] if is_int8(key)]
+    assert 0 < len(cells) < len(plan["blocks"])
+    for key in cells:
+        parcel = (tmp_path / profile["models"][key]).read_bytes()
+        model = unpacked(parcel, lambda sha: tmp_path / sha)
+        assert read_interface("a test", model).metadata["ponas.prepared_for"] == "mixed"
+    with pytest.raises(PonasError, match="mixed precision has fp32 and int8 in each layer"):
+        make_bundle(tiny_space(PX), BundleOptions(("openvino",), ("mixed", "fp32")), tmp_path / "c.pyz")
 
 
 def test_options_that_the_bundle_decides_are_a_usage_error() -> None:
