@@ -42,7 +42,7 @@ def report(
         out: the page, an HTML file; pictures are named after it.
         latency_tables: tables, their files or their names; each has its front and its map.
         accuracy_tables: the same of losses; none for those of the latency tables' spaces.
-        compared: files of measured networks for the chart of fronts: what `ponas compare --device --json`
+        compared: files of measured networks for the chart of fronts: what `ponas compare --device cpu --json`
             printed, or CSV with `network,latency_ms,top1_pct`.
         engine: an engine or its folder: where its time goes, and its place on the chart.
         stock_layers: an ONNX file or a stock network whose layers are timed here; empty for none.

@@ -64,14 +64,14 @@ class ComparedNetworks:
 def read_compared(path: Path) -> tuple[ComparedNetworks, ...]:
     """The comparisons of a file, one for each runtime and precision; FileFormatError says what is wrong.
 
-    JSON is what `ponas compare --device --json` prints.
+    JSON is what `ponas compare --device cpu --json` prints.
     """
     text = read_text(path)
     if not text.lstrip().startswith("{"):
         return (ComparedNetworks(path, None, tuple(_of_csv(path))),)
     data = parse(text, path)
     if isinstance(data, dict) and "comparisons" not in data:
-        printed = "what `ponas compare --device --json` prints, or a CSV with network,latency_ms,top1_pct"
+        printed = "what `ponas compare --device cpu --json` prints, or a CSV with network,latency_ms,top1_pct"
         raise FileFormatError(path, "comparisons", f"is missing: expected {printed}.")
     found = converted(data, ComparisonsDocument, path)
     return tuple(_of_comparison(path, one) for one in found.comparisons)

@@ -1,4 +1,4 @@
-"""What `ponas compare --device --json` prints."""
+"""What `ponas compare --device cpu --json` prints."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class ComparisonDocument:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonsDocument:
-    """What `ponas compare --device --json` prints: one comparison for each runtime and precision."""
+    """What `ponas compare --device cpu --json` prints: one comparison for each runtime and precision."""
 
     comparisons: tuple[ComparisonDocument, ...]
 

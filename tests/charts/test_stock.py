@@ -67,7 +67,7 @@ def test_a_csv_has_its_columns_in_any_order(tmp_path: Path) -> None:
         ("network,latency_ms,top1_pct\na,nan,70\n", "line 2, latency_ms: is 'nan'"),
         ("network,latency_ms,top1_pct\na,0,70\n", "line 2, latency_ms: is not above zero"),
         ("network,latency_ms,top1_pct\na,1,170\n", "line 2, top1_pct: is 170"),
-        ('{"points": []}', "ponas compare --device --json"),
+        ('{"points": []}', "ponas compare --device cpu --json"),
         ('{"comparisons": [{}]}', r"comparisons\[0\].device"),
         ("{", "is not valid JSON"),
     ],
