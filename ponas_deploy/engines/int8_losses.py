@@ -4,8 +4,9 @@ One layer at a time is quantised in a network that is otherwise in full precisio
 through the same runtime on the same validation images, which no network is tested on later. What is lost adds
 to the loss of the block, as the losses of blocks add to each other (the paper's section 3.1 does that for
 blocks). One network a layer says it for all candidates of the layer, or one a candidate. A network that wins
-by chance loses nothing: a loss below zero counts as zero. Random networks of blocks and precisions, evaluated
-the same way, say how far the sums are off.
+by chance loses nothing: a loss below zero counts as zero. Layers in INT8 lose the same images in part, so
+that sums promise too much: one factor on all of them is fitted on random networks of blocks and precisions,
+evaluated the same way. Others say how far the sums are off.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ from searchspace.weights import Weights
 OnEvaluated = Callable[[int, int], None]
 """Called with how many networks were evaluated, and of how many."""
 NETWORKS = 16
+_LARGEST_FACTOR = 2.0
+"""Where layers lose an image or two, chance would make any factor of it."""
 _BATCH = 16
 _MOST_DRAWS = 1000
 
@@ -62,12 +65,15 @@ class Int8Losses:
 
     `measured_pp` are the losses of a layer's candidates that were evaluated, in percentage points, as they
     came out: below zero where INT8 was better. `reference` is the network that layers were quantised in.
+    `factor` is what they are multiplied by, and those below zero by nothing, before they are added to the
+    losses of blocks.
     """
 
     table: AccuracyTable
     reference: Architecture
     full_pct: float
     measured_pp: tuple[tuple[float, ...], ...]
+    factor: float
     networks: tuple[MixedNetwork, ...]
 
     @property
@@ -124,7 +130,8 @@ def measure_int8_losses(
     `space` is without precisions. The network that layers are quantised in is that of least loss by `base`
     with no layer absent, or the one that the weights are of. With `each_candidate` every candidate of a layer
     is evaluated in both precisions, else that network's, whose loss stands for all of the layer. `networks`
-    random ones certify the table; weights of one network have random precisions there.
+    random ones certify the table, and half as many more say the factor; weights of one network have random
+    precisions there.
 
     PonasError for weights without validation images or scales, and for fewer than 5 networks.
     """
@@ -140,7 +147,8 @@ def measure_int8_losses(
         raise PonasError("weights of one network have one candidate a layer: leave --each-candidate out.")
     reference = _reference(space, source, base)
     trials = [_trials(whole, reference, layer, each_candidate) for layer in range(len(space.layers))]
-    drawn = list(islice(_masks(whole, reference, seed) if single else draws(whole, seed), networks))
+    all_drawn = _masks(whole, reference, seed) if single else draws(whole, seed)
+    drawn = list(islice(all_drawn, networks + networks // 2))
     count = sum(2 * len(one) for one in trials) + 2 * len(drawn) + 1
     images = source.scale_images(MIXED)
     evaluator = _Evaluator(source.validation, calibrated(backend, images), on_evaluated, count)
@@ -150,14 +158,16 @@ def measure_int8_losses(
         _costs(layer.labels, [one.choices[at] for one in of_layer], lost)
         for at, (layer, of_layer, lost) in enumerate(zip(whole.layers, trials, measured_pp, strict=True))
     ]
+    factor = _factor([_checked(evaluator, one, costs) for one in drawn[networks:]])
+    costs = [{label: factor * lost for label, lost in of_layer.items()} for of_layer in costs]
     table = _table(whole, base, costs)
-    checked = tuple(_checked(evaluator, one, costs) for one in drawn)
+    checked = tuple(_checked(evaluator, one, costs) for one in drawn[:networks])
     origin = _origin(
-        table, source.validation.data, backend.name, reference, checked, each_candidate, seed, space
+        table, source.validation.data, backend.name, reference, factor, checked, each_candidate, seed, space
     )
     certificate = _certificate(table, checked, whole, source.validation.data)
     table = replace(table, origin=origin, certificate=certificate)
-    return Int8Losses(table, reference, full_pct, measured_pp, checked)
+    return Int8Losses(table, reference, full_pct, measured_pp, factor, checked)
 
 
 def _reference(space: Space, source: WeightsSource, base: AccuracyTable) -> Architecture:
@@ -236,6 +246,13 @@ def _table(space: Space, base: AccuracyTable, costs: Sequence[dict[str, float]])
     )
 
 
+def _factor(networks: Sequence[MixedNetwork]) -> float:
+    """What summed losses are multiplied by to come nearest to what networks lost (least squares); else 1."""
+    summed = np.array([one.predicted_pp for one in networks])
+    lost = np.array([one.measured_pp for one in networks])
+    return float(np.clip(summed @ lost / (summed @ summed), 0, _LARGEST_FACTOR)) if summed.any() else 1.0
+
+
 def _checked(
     evaluator: _Evaluator, architecture: Architecture, costs: Sequence[dict[str, float]]
 ) -> MixedNetwork:
@@ -268,6 +285,7 @@ def _origin(
     data: str,
     backend: str,
     reference: Architecture,
+    factor: float,
     checked: Sequence[MixedNetwork],
     each_candidate: bool,
     seed: int,
@@ -279,6 +297,7 @@ def _origin(
         ("int8", f"one {'candidate' if each_candidate else 'layer'} at a time, {backend}"),
         ("int8_on", data),
         ("int8_in", plain_network(reference).text),
+        ("int8_factor", f"{factor:.3f}"),
         ("int8_mean_error_pp", f"{np.mean(np.abs(errors_pp)):.3f}"),
         ("int8_bias_pp", f"{np.mean(errors_pp):+.3f}"),
         ("int8_networks", str(len(checked))),

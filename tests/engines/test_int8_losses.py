@@ -12,8 +12,9 @@ from ponas_deploy.backends import RunSettings, Session, get_backend
 from ponas_deploy.backends.onnx_calibration import Calibration, value_ranges
 from ponas_deploy.backends.onnx_prepared import PREPARED_FOR, with_metadata
 from ponas_deploy.backends.onnx_quantised import to_integers, values_to_quantise
+from ponas_deploy.engines import int8_losses
 from ponas_deploy.engines.accuracy import Accuracy, measure
-from ponas_deploy.engines.int8_losses import Int8Losses, measure_int8_losses
+from ponas_deploy.engines.int8_losses import Int8Losses, MixedNetwork, measure_int8_losses
 from ponas_deploy.engines.task import Validation, WeightsSource, random_source
 from ponas_deploy.errors import PonasError
 from ponas_deploy.files.weights import read_weights
@@ -101,7 +102,7 @@ def test_the_table_has_it_on_top_of_the_losses_of_blocks_and_nothing_below_them(
     for layer, row, (lost,) in zip(space.layers, found.table.loss.values, found.measured_pp, strict=True):
         of_block = dict(zip(SPACE.labels[0], losses[layer.name], strict=True))
         for label, value in zip(layer.labels, row, strict=True):
-            on_top = max(lost, 0.0) if is_int8(label) else 0.0
+            on_top = found.factor * max(lost, 0.0) if is_int8(label) else 0.0
             assert value == pytest.approx(of_block[plain_label(label)] + on_top)
 
 
@@ -111,7 +112,7 @@ def test_random_precisions_of_the_network_certify_the_sums(found: Int8Losses) ->
     layers = [f"layers.{at}" for at, label in enumerate(one.choices, start=1) if is_int8(label)]
     assert one.mixed_pct == pytest.approx(quantised_pct(*layers))
     assert one.full_pct == pytest.approx(found.full_pct)
-    lost = [max(pp, 0.0) for (pp,) in found.measured_pp]
+    lost = [found.factor * max(pp, 0.0) for (pp,) in found.measured_pp]
     predicted = sum(pp for pp, label in zip(lost, one.choices, strict=True) if is_int8(label))
     assert one.predicted_pp == pytest.approx(predicted)
     errors = [abs(one.predicted_pp - (one.full_pct - one.mixed_pct)) for one in found.networks]
@@ -119,6 +120,7 @@ def test_random_precisions_of_the_network_certify_the_sums(found: Int8Losses) ->
     details = dict(found.table.origin.details if found.table.origin else ())
     assert details["int8_mean_error_pp"] == f"{found.mean_error_pp:.3f}"
     assert details["int8_in"] == ARCHITECTURE.text
+    assert details["int8_factor"] == f"{found.factor:.3f}"
     certificate = found.table.certificate
     assert (certificate is None) == (len({one.mixed_pct for one in found.networks}) == 1)
     if certificate:
@@ -145,9 +147,11 @@ def test_each_candidate_has_a_loss_of_its_own_where_that_is_asked_for() -> None:
     ):
         by_label = dict(zip(labels, row, strict=True))
         for label, pp in zip(filter(is_int8, labels), lost, strict=True):
-            assert by_label[label] - by_label[plain_label(label)] == pytest.approx(max(pp, 0.0))
+            assert by_label[label] - by_label[plain_label(label)] == pytest.approx(
+                found.factor * max(pp, 0.0)
+            )
     assert found.reference.choices == tuple(layer.labels[0] for layer in SPACE.layers), "of least loss"
-    assert counts[-1] == (counts[-1][1],) * 2 == (2 * 12 + 2 * 5 + 1,) * 2
+    assert counts[-1] == (counts[-1][1],) * 2 == (2 * 12 + 2 * (5 + 2) + 1,) * 2
 
 
 def test_what_cannot_be_measured_is_refused_first() -> None:
@@ -161,3 +165,21 @@ def test_what_cannot_be_measured_is_refused_first() -> None:
             measure_int8_losses(
                 SPACE, replace(source(), **changes), base(), get_backend("onnxruntime"), **more
             )
+
+
+@pytest.mark.parametrize(
+    ("summed", "lost", "expected"),
+    [
+        ((1.0, 2.0), (0.5, 1.0), 0.5),
+        ((1.0, 3.0), (1.0, 0.0), 0.1),
+        ((1.0, 2.0), (-0.5, -1.0), 0.0),
+        ((0.2, 0.0), (1.0, 1.0), 2.0),
+        ((0.0, 0.0), (1.0, 1.0), 1.0),
+        ((), (), 1.0),
+    ],
+)
+def test_the_factor_brings_sums_nearest_to_what_networks_lost(
+    summed: tuple[float, ...], lost: tuple[float, ...], expected: float
+) -> None:
+    networks = [MixedNetwork((), 90.0, 90.0 - b, a) for a, b in zip(summed, lost, strict=True)]
+    assert int8_losses._factor(networks) == pytest.approx(expected)

@@ -22,7 +22,8 @@ class Int8Layer:
 class Int8Document:
     """What layers lose in INT8, how far sums of it are off, and where the table was written.
 
-    `reference` is the network that layers were quantised in, `top1_pct` its top-1 in full precision.
+    `reference` is the network that layers were quantised in, `top1_pct` its top-1 in full precision, `factor`
+    what the losses of layers were multiplied by, because together they lose less, or more.
     `mean_error_pp` is that of random networks of both precisions; `certificate` is None where their top-1
     was all the same.
     """
@@ -30,6 +31,7 @@ class Int8Document:
     reference: tuple[str, ...]
     top1_pct: float
     layers: tuple[Int8Layer, ...]
+    factor: float
     networks: int
     mean_error_pp: float
     certificate: AccuracyCertificate | None
@@ -43,6 +45,7 @@ def int8_document(found: Int8Losses, table: Path) -> Int8Document:
         plain_network(found.reference).choices,
         found.full_pct,
         tuple(Int8Layer(name, lost) for name, lost in rows),
+        found.factor,
         len(found.networks),
         found.mean_error_pp,
         found.table.certificate,

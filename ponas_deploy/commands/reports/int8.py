@@ -23,6 +23,9 @@ def int8_report(found: Int8Losses) -> Iterator[RenderableType]:
         rows.add_row(name, ", ".join(f"{one:+.2f}" for one in lost) or "absent")
     yield titled("Lost in int8, one layer at a time", rows)
     yield Text(f"in {plain_network(found.reference).text}, top-1 {found.full_pct:.2f} % in fp32")
+    yield Text(
+        f"in the table each is multiplied by {found.factor:.2f}: together layers lose that much of their sum"
+    )
     measured = np.mean([one.measured_pp for one in found.networks])
     yield Text(
         f"{len(found.networks)} random networks of both precisions lose {measured:+.2f} pp by int8 on"

@@ -77,9 +77,10 @@ def int8(
 
     One layer at a time is in int8 in a network that is otherwise in fp32; both are evaluated through the
     runtime on the validation images of the weights' data set, and what is lost is added to the losses of the
-    blocks, for all candidates of the layer. With --each-candidate each has a loss of its own. Random networks
-    of blocks and precisions, evaluated the same way, certify the table: how well it ranks them, and how far
-    the losses in int8 are off. Needs the extra `train`.
+    blocks, for all candidates of the layer. With --each-candidate each has a loss of its own. Together layers
+    lose less than one by one: a factor on all of them is fitted on random networks of blocks and precisions,
+    evaluated the same way. Others certify the table: how well it ranks them, and how far the losses in int8
+    are off. Needs the extra `train`.
 
     \b
     Examples:
