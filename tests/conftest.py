@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 from hypothesis import settings
+from waits import python_path
 
 from at_once import AT_ONCE
 from ponas_deploy.backends.tensorrt import TensorRtBackend
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
 settings.register_profile("same cases", deadline=None, derandomize=True)
 settings.register_profile("many", deadline=None, max_examples=2000, print_blob=True)
 settings.load_profile("same cases")
+
+os.environ["PYTHONPATH"] = python_path(
+    *map(Path, filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
+)
 
 
 @pytest.fixture(autouse=True)

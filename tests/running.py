@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import psutil
+from waits import python_path
 
 ROOT = Path(__file__).resolve().parents[1]
 MARK = "PONAS_TEST_SIGNALS"
@@ -42,7 +43,7 @@ class Place:
 
         environment = {
             **os.environ,
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": python_path(ROOT),
             "PONAS_HOME": str(self.store),
             "TMPDIR": str(self.temporary),
             MARK: str(self.out),

@@ -25,7 +25,7 @@ MEASURED = ("--device", "cpu", "--backend", "onnxruntime", *SMALL)
 COMMANDS = {
     "profile": (("profile", *MEASURED, "--time", "5", "--out", "tables"), 8.0),
     "specialize": (
-        ("specialize", *MEASURED, "--time", "5", "--latency", "70%", "--tries", "2", "--out", "engine"),
+        ("specialize", *MEASURED, "--time", "5", "--latency", "1s", "--out", "engine"),
         12.0,
     ),
     "table fit": (("table", "fit", "rows.csv", "--out", "fitted.json"), 2.0),

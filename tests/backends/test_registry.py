@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from waits import python_path
 
 from ponas_deploy.backends import FakeBackend, RunSettings, get_backend, registry
 from ponas_deploy.errors import BackendError, UnknownNameError
@@ -149,7 +150,7 @@ def house(tmp_path: Path) -> Path:
 
 def ponas(house: Path, *arguments: str) -> dict[str, object]:
     """What the command prints, run from the copy in processes of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(house), "PONAS_HOME": str(house / "home")}
+    environment = {**os.environ, "PYTHONPATH": python_path(house), "PONAS_HOME": str(house / "home")}
     program = "from ponas_deploy.commands import main; main()"
     command = [sys.executable, "-c", program, *arguments, "--json"]
     done = subprocess.run(command, cwd=house, env=environment, capture_output=True, text=True, check=False)
@@ -164,13 +165,13 @@ def test_a_new_runtime_is_listed_among_those_of_the_processor(house: Path) -> No
     assert here["runtimes"]["copied"] == {"precisions": ["fp32", "bf16"], "problem": ""}
 
 
-@pytest.mark.slow
 def test_a_new_runtime_is_profiled_searched_and_deployed(house: Path) -> None:
     """Its table is made in a worker, its engine built and timed in processes of their own."""
     found = ponas(
         house,
         *("specialize", "--device", "cpu", "--backend", "copied", "--precision", "fp32", "--latency", "60%"),
         *("--space", "ponas", "--resolution", "32", "--classes", "10", "--out", str(house / "engine")),
+        *("--time", "5", "--tries", "1"),
     )
     assert isinstance(found["device"], dict)
     assert found["device"]["backend"] == "copied"

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
+from waits import python_path
 
 from benchmarks.gpu import first, first_machine
 from benchmarks.gpu.children import run_child
@@ -29,7 +29,7 @@ ON_TIME = ("stopped after", "no time was left", "there was no time")
 @pytest.fixture
 def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     places = (Path(__file__).parent / "gpu_standins", ROOT / "tests" / "backends", ROOT)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, places)))
+    monkeypatch.setenv("PYTHONPATH", python_path(*places))
     trtexec = tmp_path / "trtexec"
     source = (ROOT / "tests" / "backends" / "stand_in_trtexec.py").read_text(encoding="utf-8")
     trtexec.write_text(f"#!{sys.executable} -SE\n{source}", encoding="utf-8")

@@ -7,28 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+from waits import python_path
+
 from ponas_deploy.machines.machine import this_machine
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOWN_MACHINE = "intel-xeon-2c"
 """The machine of the pages: this one takes its place in commands, and is called so in what they print."""
 
-_PONAS = f"""#!{sys.executable}
-import sys
-from importlib import import_module
-
-sys.path.append({str(ROOT / "tests")!r})
-from at_once import AT_ONCE
-
-for place, value in AT_ONCE.items():
-    module, _, name = place.rpartition(".")
-    setattr(import_module(module), name, value)
-
-from ponas_deploy.commands import main
-
-main()
-"""
-_OTHERS = {
+_PROGRAMS = {
+    "ponas": f'#!/bin/sh\nexec {sys.executable} {ROOT / "cli.py"} "$@"\n',
     "python": f'#!/bin/sh\nexec {sys.executable} "$@"\n',
     "python3": f'#!/bin/sh\nexec {sys.executable} "$@"\n',
     "pytest": f'#!/bin/sh\nexec {sys.executable} -m pytest -q -n 0 -p no:cacheprovider "$@"\n',
@@ -43,7 +31,7 @@ class Desk:
         programs, home = folder / "bin", folder / "home"
         for made in (self.folder, programs, home):
             made.mkdir()
-        for name, text in {"ponas": _PONAS, **_OTHERS}.items():
+        for name, text in _PROGRAMS.items():
             (programs / name).write_text(text, encoding="utf-8")
             (programs / name).chmod(0o755)
         kept = {name: text for name, text in os.environ.items() if name not in ("COLUMNS", "XDG_RUNTIME_DIR")}
@@ -52,7 +40,7 @@ class Desk:
             "HOME": str(home),
             "PONAS_HOME": str(folder / "store"),
             "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": python_path(ROOT),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
 
