@@ -44,8 +44,8 @@ class Finder:
         name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         spec = PathFinder.find_spec(name, path, target) if name in CHANGED else None
-        if spec is not None and spec.origin is not None:
-            spec.loader = Loader(name, spec.origin)
+        if spec is not None and isinstance(spec.loader, SourceFileLoader):  # else of the archive on a board
+            spec.loader = Loader(name, spec.loader.path)
         return spec
 
 
