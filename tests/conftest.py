@@ -9,6 +9,10 @@ import sys
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from pathlib import Path
+
+# For programs of tests too, which import this file.
+sys.path.append(str(Path(__file__).parent / "at_startup"))
+
 from typing import TYPE_CHECKING
 
 import numpy as np
