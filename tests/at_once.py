@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 
-from waits import PAUSES, SECONDS
+# For programs that import this file, too.
+sys.path.append(str(Path(__file__).parent / "at_startup"))
+
+from waits import PAUSES, SECONDS, python_path
 
 from ponas_deploy.measuring.retries import RETRIES
+
+__all__ = ["AT_ONCE", "python_path"]
 
 _AT_ONCE = replace(RETRIES, **PAUSES)
 AT_ONCE = {

@@ -9,19 +9,14 @@ import sys
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from pathlib import Path
-
-# For programs of tests too, which import this file.
-sys.path.append(str(Path(__file__).parent / "at_startup"))
-
 from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
 import pytest
 from hypothesis import settings
-from waits import python_path
 
-from at_once import AT_ONCE
+from at_once import AT_ONCE, python_path
 from ponas_deploy.backends.tensorrt import TensorRtBackend
 from ponas_deploy.boards.book import Board, Entry, add_board
 from searchspace import SPACES, Architecture
