@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import count, groupby
 
 from ponas_deploy.charts.chart import Chart
 from ponas_deploy.charts.fronts import EnginePoint, front_chart
@@ -19,7 +19,7 @@ from ponas_deploy.charts.stock import ComparedNetworks, beside
 from ponas_deploy.charts.timed import TimedNetwork
 from ponas_deploy.engines.engine import Engine
 from ponas_deploy.engines.to_compare import IMAGES
-from ponas_deploy.errors import PonasError
+from ponas_deploy.errors import PonasError, TableMismatchError
 from ponas_deploy.search.sides import Side, comparable, fronts_of, side_warnings, sides_of
 from ponas_deploy.tables.names import short_names
 from ponas_deploy.tables.store import StoredAccuracy, StoredTable, own_accuracy_table
@@ -99,19 +99,42 @@ def _title(asked: Asked) -> str:
 
 
 def _fronts(parts: _Parts, named: Sequence[tuple[str, StoredTable]], asked: Asked) -> None:
-    """A chart of fronts and the maps of losses for each search space."""
-    shown = dict[str, StoredAccuracy]()
-    for place, (space, group) in enumerate(_by_space(named), start=1):
+    """The charts of fronts and the maps of losses of each search space."""
+    shown, place = dict[str, StoredAccuracy](), count(1)
+    for space, group in _by_space(named):
         losses = _losses(parts, space, asked.accuracies)
         if not losses:
             continue
         for one in losses:
             shown.setdefault(str(one.path), one)
-        sides = sides_of([stored.table for _, stored in group], [one.table for one in losses])
-        _front(parts, f"front-{place}", space, group, sides, asked)
-    for place, one in enumerate(shown.values(), start=1):
+        for title, together, sides in _on_one_chart(space, group, losses):
+            _front(parts, f"front-{next(place)}", space, title, together, sides, asked)
+    for number, one in enumerate(shown.values(), start=1):
         parts.sources.append(accuracy_source(one.path.stem, one))
-        parts.charts.append(loss_map(f"loss-{place}", one.path.stem, one.table))
+        parts.charts.append(loss_map(f"loss-{number}", one.path.stem, one.table))
+
+
+def _on_one_chart(
+    space: str, group: Sequence[tuple[str, StoredTable]], losses: Sequence[StoredAccuracy]
+) -> Iterator[tuple[str, Sequence[tuple[str, StoredTable]], tuple[Side, ...]]]:
+    """Title, tables and sides of each chart: one of all, or one a resolution where no table compares them."""
+    title, accuracies = space or "the given table", [one.table for one in losses]
+
+    def resolution(one: tuple[str, StoredTable]) -> int:
+        key = one[1].table.space
+        return key.resolution if key else 0
+
+    try:
+        sides = sides_of([stored.table for _, stored in group], accuracies)
+    except TableMismatchError:
+        if len(set(map(resolution, group))) == 1:
+            raise
+        for side_px, tables in groupby(sorted(group, key=resolution), resolution):
+            together = list(tables)
+            sides = sides_of([stored.table for _, stored in together], accuracies)
+            yield f"{title} at {side_px} px", together, sides
+    else:
+        yield title, group, sides
 
 
 def _by_space(
@@ -148,6 +171,7 @@ def _front(
     parts: _Parts,
     key: str,
     space: str,
+    title: str,
     group: Sequence[tuple[str, StoredTable]],
     sides: Sequence[Side],
     asked: Asked,
@@ -168,7 +192,6 @@ def _front(
         notes = (*notes, *(text for where in kept for text in where.notes))
     grids = [stored.table.grid for _, stored in group]
     engine = _engine_point(asked.engine, space, sides)
-    title = space or "the given table"
     parts.charts.append(front_chart(key, title, fronts, grids, predict, kept, engine, notes))
 
 

@@ -105,6 +105,10 @@ def open_weights(
     if path is None:
         if finetune:
             raise PonasError("--finetune needs --weights: random weights are not worth fine-tuning.")
+        if data:
+            raise PonasError(
+                "--data needs --weights: random weights have no answers. INT8 scales: --calibration."
+            )
         return Carried(lambda resolution: scaled(random_source(seed), resolution), images_of_one=of_one)
     file = read_file(path, on_note)
     data = data or file.metadata.get("data")

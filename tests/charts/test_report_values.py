@@ -112,6 +112,16 @@ def test_an_accuracy_table_that_does_not_fit_is_an_error() -> None:
         report_of(replace(asked, accuracies=other.accuracies), WHEN)
 
 
+def test_resolutions_that_no_accuracy_table_compares_have_charts_of_their_own() -> None:
+    stored = store.latency_table("amd-epyc-2c/onnxruntime-fp32-t1-b1-ponas-224px-1000c")
+    key = stored.table.space
+    assert key is not None
+    small_one = replace(stored, table=replace(stored.table, space=replace(key, resolution=32)))
+    titles = [one.title for one in report_of(Asked([stored, small_one]), WHEN).charts if "front" in one.key]
+    assert len(titles) == 2
+    assert ["at 32 px" in titles[0], "at 224 px" in titles[1]] == [True, True], titles
+
+
 def test_a_table_without_losses_has_its_map_all_the_same() -> None:
     asked = replace(small([[1.0, 2.0]], [[2.0, 0.0]], ("a",)), accuracies=[])
     report = report_of(asked, WHEN)

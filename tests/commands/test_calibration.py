@@ -60,6 +60,14 @@ def test_images_of_a_folder_are_prepared_as_the_weights_want_them(tmp_path: Path
         open_weights(None, None, 0, 0, photos).source(32)
 
 
+@pytest.mark.parametrize(("data", "epochs", "words"), [("digits", 0, "--data"), (None, 1, "--finetune")])
+def test_what_only_trained_weights_have_a_use_for_is_refused(
+    data: str | None, epochs: int, words: str
+) -> None:
+    with pytest.raises(PonasError, match=f"{words} needs --weights"):
+        open_weights(None, data, epochs, 0)
+
+
 def test_trained_weights_without_images_are_refused_before_anything_is_measured(tmp_path: Path) -> None:
     asked = ["specialize", "--device", "cpu", "--latency", "5ms", "--precision", "int8"]
     told = CliRunner().invoke(app, [*asked, "--weights", str(network(tmp_path))])
