@@ -1,10 +1,11 @@
 """Latency and accuracy of one network in every precision of ONNX Runtime and OpenVINO, in one run.
 
-    python benchmarks/precision.py ARCH --weights FILE [--space S] [--data NAME] [--threads N] [--rounds N]
+    python benchmarks/precision.py ARCH [--weights FILE] [--space S] [--data NAME] [--threads N] [--rounds N]
 
 All engines are timed in the same rounds, one after another. A ratio is to fp32 in ONNX Runtime,
 the noise floor how far a second session of that differs from it. Accuracy is on the test
-images of the data set that the weights name, through each engine. Ends in one JSON line.
+images of the data set that the weights name, through each engine. With --nncf, which needs NNCF, its
+quantised models run beside, as ONNX in both runtimes and as OpenVINO's own. Ends in one JSON line.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -38,6 +43,7 @@ def main() -> None:
     parser.add_argument("--data")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--nncf", action="store_true")
     asked = parser.parse_args()
     carried = open_weights(asked.weights, asked.data, 0, 0)
     space = carried.space(asked.space, asked.resolution, None)
@@ -55,6 +61,8 @@ def main() -> None:
                 settings = RunSettings(precision, asked.threads)
                 sessions[name, precision] = stack.enter_context(backend.load(model, settings))
         settings = RunSettings("fp32", asked.threads)
+        if asked.nncf:
+            sessions |= _by_nncf(model, images, settings, stack)
         sessions[first[0], AGAIN] = stack.enter_context(get_backend(first[0]).load(model, settings))
         times = _interleaved(sessions, asked.rounds)
         top1 = {
@@ -80,13 +88,44 @@ def main() -> None:
     for row in rows:
         accuracy = "-" if row["top1_pct"] is None else f"{row['top1_pct']:.2f} %"
         print(
-            f"{row['runtime']:12} {row['precision']:5} {row['ms']:8.3f} ms  x {row['ratio']:.3f}  {accuracy}"
+            f"{row['runtime']:12} {row['precision']:23} {row['ms']:8.3f} ms  x {row['ratio']:.3f}  {accuracy}"
         )
     scales = f"{len(images)} images" if images is not None else "random images"
     tested_on = f"; top-1 {source.tested_on}" if top1 else ""
     print(f"noise floor {noise:.1f} %; INT8 scales of {scales}{tested_on}")
     said = {"noise_floor_pct": noise, "int8_scales": scales, "tested_on": source.tested_on}
     print(json.dumps({"rows": rows, **said}))
+
+
+def _by_nncf(
+    model: bytes, images: NDArray[np.float32] | None, settings: RunSettings, stack: ExitStack
+) -> dict[tuple[str, str], Session]:
+    """Sessions of what NNCF makes of a model, with each of its presets."""
+    import nncf
+    import onnx
+    import openvino
+
+    read = onnx.load_from_string(model)
+    given = read.graph.input[0]
+    sides = [one.dim_value for one in given.type.tensor_type.shape.dim]
+    shown = np.random.default_rng(0).standard_normal((32, *sides[1:])) if images is None else images
+    batches = [one[None].astype(np.float32) for one in shown]
+    found: dict[tuple[str, str], Session] = {}
+    folder = stack.enter_context(TemporaryDirectory())
+    for preset in nncf.QuantizationPreset:
+        named = nncf.Dataset(batches, lambda image: {given.name: image})
+        made = nncf.quantize(read, named, preset=preset, subset_size=len(batches))
+        for runtime in RUNTIMES:
+            opened = get_backend(runtime).load(made.SerializeToString(), settings)
+            found[runtime, f"nncf, {preset.value}, ONNX"] = stack.enter_context(opened)
+        own = nncf.quantize(
+            openvino.Core().read_model(model), nncf.Dataset(batches), preset=preset, subset_size=len(batches)
+        )
+        path = Path(folder) / f"{preset.value}.xml"
+        openvino.save_model(own, path)
+        opened = get_backend("openvino").open(path, settings)
+        found["openvino", f"nncf, {preset.value}"] = stack.enter_context(opened)
+    return found
 
 
 def _interleaved(sessions: dict[tuple[str, str], Session], rounds: int) -> dict[tuple[str, str], list[float]]:

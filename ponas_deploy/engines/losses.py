@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from ponas_deploy.errors import PonasError
 from ponas_deploy.files.home import home
+from ponas_deploy.files.notes import OnNote, no_note
 from ponas_deploy.files.records import sha256
 from ponas_deploy.tables import store
 from ponas_deploy.tables.accuracy import AccuracyTable
@@ -49,14 +50,20 @@ def stored_losses(
         raise
 
 
-def losses_of_blocks(space: Space, named: StoredAccuracy | None, weights: str) -> AccuracyTable:
+def losses_of_blocks(
+    space: Space, named: StoredAccuracy | None, weights: str, on_note: OnNote = no_note
+) -> AccuracyTable:
     """The losses that those in INT8 come on top of: of a table that was named, or as `stored_losses` finds.
 
-    Of a space with one network there is nothing to lose by a choice of blocks.
+    Of a space with one network there is nothing to lose by a choice of blocks. A note says what becomes of a
+    run's own table.
     """
     if named is None and only_network(space):
         return AccuracyTable(Grid.over(space, ([0.0] for _ in space.layers)), space=SpaceKey.of(space))
-    return stored_losses(space, named, weights)[0].table
+    found = stored_losses(space, named, weights)
+    if named is None and (text := table_beside(weights, found)):
+        on_note(text)
+    return found[0].table
 
 
 def _refuse_without_int8(space: Space, found: Sequence[StoredAccuracy]) -> None:

@@ -107,9 +107,10 @@ def test_the_table_lies_beside_the_weights_and_mixed_precision_is_searched_by_it
 
 def test_the_report_says_what_each_layer_loses_and_how_far_sums_are_off(folder: Path) -> None:
     told = run("table", "int8", "--weights", folder / "weights.safetensors", "--networks", 5,
-               "--accuracy-table", folder / "accuracy.json", "--out", folder / "other.json")  # fmt: skip
+               "--out", folder / "other.json")  # fmt: skip
     assert told.exit_code == 0, told.output + repr(told.exception)
     text = " ".join(told.stdout.split())
     assert "Lost in int8, one layer at a time" in text
     assert "5 random networks of both precisions lose" in text
+    assert f"{folder / 'accuracy.json'}, which was made with these weights" in told.stderr.replace("\n", "")
     assert f"written to {folder / 'other.json'}" in text.replace("\n", "")

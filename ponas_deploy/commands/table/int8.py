@@ -108,7 +108,7 @@ def int8(
     named = store.accuracy_table(accuracy_table, note) if accuracy_table else None
     chosen = chosen_space(space, carried.space_name, [named.table if named else None])
     built = carried.space(chosen.name, None, None)
-    base = losses_of_blocks(built, named, carried.file)
+    base = losses_of_blocks(built, named, carried.file, note)
     with waiting() as advance:
         found = measure_int8_losses(
             built,

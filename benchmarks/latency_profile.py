@@ -1,7 +1,7 @@
 """How long a profile of this machine takes and how far its table can be trusted.
 
-    python benchmarks/profile.py
-    python benchmarks/profile.py --backend openvino --precision bf16 --threads 2 --time 60 --details
+    python benchmarks/latency_profile.py
+    python benchmarks/latency_profile.py --backend openvino --precision bf16 --threads 2 --time 60 --details
 
 A table for people, then one JSON line. Each runtime and precision has a process of its own. `plain sums`
 is the error of adding up isolated cells, as others do; `error` that of the corrected table, on networks
