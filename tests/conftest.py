@@ -36,9 +36,12 @@ settings.register_profile("same cases", deadline=None, derandomize=True)
 settings.register_profile("many", deadline=None, max_examples=2000, print_blob=True)
 settings.load_profile("same cases")
 
-os.environ["PYTHONPATH"] = python_path(
-    *map(Path, filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
-)
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Processes that tests start do not wait until it is quiet; those that pytest runs tests in are none."""
+    if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
+        given = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+        os.environ["PYTHONPATH"] = python_path(*map(Path, given))
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from ponas_deploy.commands.reports.compare import compare_report
 from ponas_deploy.commands.reports.describe import describe_report
 from ponas_deploy.commands.reports.diff import diff_report
 from ponas_deploy.commands.reports.pareto import comparison_report, front_report
-from ponas_deploy.commands.reports.style import counted, digits
+from ponas_deploy.commands.reports.style import AtCommas, counted, digits, table
 from ponas_deploy.commands.reports.tables import table_report
 from ponas_deploy.files.findings import Finding
 from ponas_deploy.search.comparison import NamedFront, compare_fronts
@@ -63,8 +63,8 @@ def golden(renderable: RenderableType, expected: str, width: int = 100) -> None:
 def test_a_table_with_a_huge_value_is_still_shown(huge: float) -> None:
     for rows in (((1.0, huge), (2.0, 3.0)), ((0.1, 0.2), (huge, 0.3)), ((huge, huge), (huge, huge))):
         grid = Grid(("1", "2"), (("a", "b"),) * 2, rows, huge)
-        for table in (LatencyTable(grid), AccuracyTable(grid)):
-            shown = text(table_report(table, "t.json"))
+        for one in (LatencyTable(grid), AccuracyTable(grid)):
+            shown = text(table_report(one, "t.json"))
             assert "e+" in shown or "inf" in shown
             assert not re.search("[0-9]{20}", shown)
 
@@ -294,3 +294,15 @@ def test_a_difference_of_the_constant_alone_is_said() -> None:
     said = text(diff_report(diff_tables(before, after), "a.csv", "b.csv"))
     assert "the constant went from 0.4000 to 5.000" in said
     assert "the constant" not in text(diff_report(diff_tables(before, before), "a.csv", "a.csv"))
+
+
+@pytest.mark.parametrize("width", [30, 50, 80])
+def test_an_architecture_is_folded_between_its_labels(width: int) -> None:
+    labels = ["k7e6se", "k3e3", "skip", "k5e6se:int8"] * 5
+    rows = table("")
+    rows.add_column("")
+    rows.add_column("")
+    rows.add_row("architecture", AtCommas(",".join(labels)))
+    lines = [line.replace("architecture", "").strip() for line in text(rows, width).splitlines()]
+    assert [one for line in lines for one in line.split(",") if one.strip("─")] == labels
+    assert all(line.endswith(",") for line in [line for line in lines if "k" in line][:-1])

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ponas_deploy.checks.engine import Verification
 from ponas_deploy.commands.reports.costs import measured_rows
-from ponas_deploy.commands.reports.style import BAD, BEST, FAINT, GOOD, WARN, digits, table, titled
+from ponas_deploy.commands.reports.style import BAD, BEST, FAINT, GOOD, WARN, AtCommas, digits, table, titled
 from ponas_deploy.engines.checked import TITLES, amount
 from ponas_deploy.engines.engine import Engine
 from ponas_deploy.engines.loop import Deployment
@@ -253,7 +253,7 @@ def _identity(rows: Table, manifest: Manifest, trained: str) -> None:
 
 def _network(rows: Table, choices: Sequence[str]) -> None:
     """The labels, and in mixed precision how many layers are on integers."""
-    rows.add_row("architecture", text_form(choices))
+    rows.add_row("architecture", AtCommas(text_form(choices)))
     if on_integers := sum(map(is_int8, choices)):
         rows.add_row("precision", f"int8 in {on_integers} of {len(choices)} layers, stem and head in fp32")
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from textwrap import wrap
 
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -43,6 +45,23 @@ class ByWidth:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Choose by the width that is left for it."""
         yield self.wide if options.max_width >= self.columns else self.narrow
+
+
+@dataclass(frozen=True, slots=True)
+class AtCommas:
+    """A list apart by commas, which is folded behind these alone."""
+
+    text: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """As many as fit in each line."""
+        lines = wrap(self.text.replace(",", ", "), options.max_width, break_on_hyphens=False)
+        yield Text("\n".join(line.replace(", ", ",") for line in lines))
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        """The longest of the list with its comma, and all of it."""
+        longest = max(len(one) for one in self.text.split(",")) + 1
+        return Measurement(longest, len(self.text)).with_maximum(options.max_width)
 
 
 def titled(title: str, rows: RenderableType, caption: str = "") -> RenderableType:
