@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ponas_deploy.search.notation import Limit, Notation
 
 LEAST_PROFILE_S = 5.0
+_LEAST_RECHECK_S = 3.0
 
 
 def limit_parser(notation: Notation) -> Callable[[str | Limit], Limit]:
@@ -34,11 +35,18 @@ def parse_duration(text: str | float) -> float:
 
 def parse_profile_time(text: str | float) -> float:
     """The same for a profile, which needs a few seconds."""
+    return _at_least(LEAST_PROFILE_S, text, "for a certified table")
+
+
+def parse_recheck_time(text: str | float) -> float:
+    """The same for measuring a few cells again."""
+    return _at_least(_LEAST_RECHECK_S, text, "for measuring cells again")
+
+
+def _at_least(least_s: float, text: str | float, what: str) -> float:
     seconds = parse_duration(text)
-    if seconds < LEAST_PROFILE_S:
-        raise typer.BadParameter(
-            f"'{text}' is too short for a certified table: ask for {LEAST_PROFILE_S:g}s or more."
-        )
+    if seconds < least_s:
+        raise typer.BadParameter(f"'{text}' is too short {what}: ask for {least_s:g}s or more.")
     return seconds
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ponas_deploy.commands import completing
+from ponas_deploy.commands import completing, quantities
 from ponas_deploy.commands.choosing import choose
 from ponas_deploy.commands.deploying import default_folder, make_one, make_several
 from ponas_deploy.commands.help_text import BUDGET, DEVICE, EFFORT, IMAGES, TABLES
@@ -145,12 +145,12 @@ def specialize(
     time: Annotated[
         float,
         typer.Option(
-            metavar="SECONDS",
-            min=5,
-            help="Time missing profiles may take, all together.",
+            metavar="TIME",
+            parser=quantities.parse_profile_time,
+            help="Time missing profiles may take, all together (60s, 2min).",
             rich_help_panel=EFFORT,
         ),
-    ] = 60,
+    ] = 60.0,
     force: Force = False,
     json: Json = False,
 ) -> None:

@@ -223,7 +223,7 @@ def test_the_command_rechecks_a_table_on_a_real_runtime(tiny: Space, tmp_path: P
     assert (len(one["choices"]), one["differences"]) == (BUDGETS, [])
     assert {"error_pct", "noise_pct", "common_pct", "moved", "changed_choices"} <= one.keys()
     assert "measuring a part of" in done.stderr
-    report = run(str(path), "--time", "3").stdout
+    report = run(str(path), "--time", "3s").stdout
     assert "Networks of the front" in report
     assert "Choices:" in report
 

@@ -63,6 +63,13 @@ def test_what_cannot_be_is_a_usage_error_in_words(options: tuple[str, ...], word
     assert words in " ".join(done.output.replace("│", " ").split())
 
 
+@pytest.mark.parametrize("command", [("specialize", "--device", "cpu"), ("table", "recheck")])
+def test_other_times_of_measuring_are_read_in_the_same_way(command: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(app, [*command, "--time", "2500ms"])
+    assert done.exit_code == 2
+    assert "'2500ms' is too short for" in " ".join(done.output.replace("│", " ").split())
+
+
 def test_a_prior_of_another_space_is_named_before_anything_is_measured(tmp_path: Path) -> None:
     other = tmp_path / "other.csv"
     other.write_text("layer,candidate,latency_ms\n1,a,0.5\n1,b,0.7\n", encoding="utf-8")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ponas_deploy.commands import quantities
 from ponas_deploy.commands.help_text import DEVICE, EFFORT, TABLES
 from ponas_deploy.commands.options import (
     Backends,
@@ -58,8 +59,14 @@ def recheck(
         ),
     ] = None,
     time: Annotated[
-        float, typer.Option(metavar="SECONDS", min=3, help="Time for each table.", rich_help_panel=EFFORT)
-    ] = 15,
+        float,
+        typer.Option(
+            metavar="TIME",
+            parser=quantities.parse_recheck_time,
+            help="Time for each table (15s, 1min).",
+            rich_help_panel=EFFORT,
+        ),
+    ] = 15.0,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
