@@ -25,6 +25,7 @@ def runs(block: Block) -> bool:
 RUN = {name_of(page): found for page in PAGES if (found := [one for one in blocks(page) if runs(one)])}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", RUN)
 def test_a_page_prints_what_it_shows(page: str, tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="the extra 'train' is not installed")

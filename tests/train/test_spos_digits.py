@@ -28,6 +28,7 @@ def said(*arguments: object) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", ["spos-shufflenet", "spos-proxyless"])
 def test_from_the_digits_to_an_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, space: str) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
