@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import platform
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from ponas_deploy.backends.onnx_calibration import INT8_SCALES, Calibration
 from ponas_deploy.backends.onnx_prepared import quantised
 from ponas_deploy.backends.onnx_quantised import IntegerForm, form_for
 from ponas_deploy.backends.protocol import QUANTISED
+from ponas_deploy.backends.registry import fuses_hard_swish
 from ponas_deploy.machines.machine import instruction_sets
 
 INT8_FORM = "int8_form"
@@ -21,7 +23,11 @@ class CpuScales:
 
     backend: str
     calibration: Calibration = field(default_factory=Calibration)
-    form: IntegerForm = field(default_factory=lambda: form_for(_instruction_sets()))
+
+    @cached_property
+    def form(self) -> IntegerForm:
+        """Which integers the runtime takes on this processor."""
+        return form_for(_instruction_sets(), fuses_hard_swish=fuses_hard_swish(self.backend))
 
     def applied(self, model: bytes, precision: str) -> bytes:
         """The model as the runtime is given it; see `onnx_prepared.quantised`."""

@@ -50,7 +50,7 @@ def quantised(
     if _is_prepared(backend, model, precision):
         return model
     layers = _named_layers(backend, model) if precision == MIXED else None
-    ranges = value_ranges(backend, model, calibration, values_to_quantise(backend, model, layers))
+    ranges = value_ranges(backend, model, calibration, values_to_quantise(backend, model, form, layers))
     return with_metadata(to_integers(backend, model, ranges, form, layers), PREPARED_FOR, precision)
 
 

@@ -4,7 +4,8 @@ What a convolution reads and what leaves it are quantised, so that its kernel ta
 classifier gives floats. Weights are signed and symmetric, one scale for each output channel, stored as
 integers. All scales are in single precision. What is pooled to one pixel stays in floats. Activations have
 one type and a zero point, so that what a ReLU leaves uses all 256 steps; biases are whole numbers, by the
-scale of the input times that of the weight: kernels ask for that.
+scale of the input times that of the weight: kernels ask for that. Kernels of OpenVINO take a hard swish
+behind a convolution with them, so there only what leaves that one is quantised; those of ONNX Runtime do not.
 
 Which integers, the processor says (`form_for`): unsigned activations on x86, signed ones on ARM. Where x86
 has no instruction for products of 8-bit integers (VNNI, AMX) it adds pairs of them in 16 bits, which full
@@ -37,8 +38,9 @@ if TYPE_CHECKING:
 
 NARROW_WEIGHTS = 63
 _LARGEST_BIAS = 2**30
-_BOUNDED = ("Relu", "Clip")
-"""What is fused into the convolution before it."""
+_BOUNDED, _HARD_SWISH = ("Relu", "Clip"), "HardSwish"
+"""What is fused into the convolution before it, everywhere and in some runtimes."""
+_FUSED = ", h-swish in the convolution"
 _ARM = {"asimd", "neon"}
 _WITHOUT_OVERFLOW = {"avx_vnni", "avx512_vnni", "amx_int8"}
 _LEAST_SCALE = 1e-8
@@ -47,31 +49,37 @@ _STEPS = 255
 
 @dataclass(frozen=True)
 class IntegerForm:
-    """Which integers a processor takes: `signed` activations or not, and the largest weight (127 or 63)."""
+    """Which integers a processor takes: `signed` activations or not, and the largest weight (127 or 63).
+
+    With `fuses_hard_swish` the runtime computes a hard swish in the convolution before it.
+    """
 
     signed: bool = False
     largest_weight: int = LARGEST_INT8
+    fuses_hard_swish: bool = False
 
     @property
     def text(self) -> str:
         """For people and environments."""
         kind = "int8" if self.signed else "uint8"
         bits = 8 if self.largest_weight == LARGEST_INT8 else 7
-        return f"{kind} activations, weights of {bits} bits by channel"
+        fused = _FUSED if self.fuses_hard_swish else ""
+        return f"{kind} activations, weights of {bits} bits by channel{fused}"
 
 
-def form_for(instruction_sets: Collection[str]) -> IntegerForm:
+def form_for(instruction_sets: Collection[str], *, fuses_hard_swish: bool = False) -> IntegerForm:
     """What a processor with these instruction sets takes; what any x86 takes where none is known."""
     known = set(instruction_sets)
-    if known & _ARM:
-        return IntegerForm(signed=True)
-    return IntegerForm() if known & _WITHOUT_OVERFLOW else IntegerForm(largest_weight=NARROW_WEIGHTS)
+    signed = bool(known & _ARM)
+    narrow = not signed and not known & _WITHOUT_OVERFLOW
+    return IntegerForm(signed, NARROW_WEIGHTS if narrow else LARGEST_INT8, fuses_hard_swish)
 
 
 def form_called(text: str) -> IntegerForm:
     """The form that says so of itself; what any x86 takes for another text."""
-    known = (IntegerForm(), IntegerForm(signed=True))
-    return next((form for form in known if form.text == text), form_for(()))
+    fused = text.endswith(_FUSED)
+    known = (IntegerForm(signed, fuses_hard_swish=fused) for signed in (False, True))
+    return next((form for form in known if form.text == text), form_for((), fuses_hard_swish=fused))
 
 
 def to_integers(
@@ -89,30 +97,33 @@ def to_integers(
     """
     proto = read_model(backend, model)
     chosen = weighted_nodes(backend, proto, layers)
-    values = _values(proto.graph, chosen)
+    values = _values(proto.graph, chosen, form)
     check_calibrated(backend, values, ranges)
     _Writer(proto.graph, form, {name: ranges[name] for name in values}, chosen).rewrite()
     return model_bytes(proto)
 
 
-def values_to_quantise(backend: str, model: bytes, layers: Collection[str] | None = None) -> tuple[str, ...]:
+def values_to_quantise(
+    backend: str, model: bytes, form: IntegerForm, layers: Collection[str] | None = None
+) -> tuple[str, ...]:
     """The activations that are quantised: what chosen layers read, and what leaves their convolutions."""
     proto = read_model(backend, model)
-    return _values(proto.graph, weighted_nodes(backend, proto, layers))
+    return _values(proto.graph, weighted_nodes(backend, proto, layers), form)
 
 
-def _values(graph: Any, chosen: Collection[Any]) -> tuple[str, ...]:
+def _values(graph: Any, chosen: Collection[Any], form: IntegerForm) -> tuple[str, ...]:
     ends = {value.name for value in graph.output}
-    left = (_leaves(graph, node) for node in chosen if node.op_type == "Conv")
+    fused = (*_BOUNDED, _HARD_SWISH) if form.fuses_hard_swish else _BOUNDED
+    left = (_leaves(graph, node, fused) for node in chosen if node.op_type == "Conv")
     return tuple(dict.fromkeys((*values_read(chosen), *(name for name in left if name not in ends))))
 
 
-def _leaves(graph: Any, node: Any) -> str:
+def _leaves(graph: Any, node: Any, fused: Collection[str]) -> str:
     """The value that leaves a convolution, past the activation that is fused into it."""
     name = str(node.output[0])
     readers = [one for one in graph.node if name in one.input]
     ends = {value.name for value in graph.output}
-    if len(readers) == 1 and readers[0].op_type in _BOUNDED and name not in ends:
+    if len(readers) == 1 and readers[0].op_type in fused and name not in ends:
         return str(readers[0].output[0])
     return name
 

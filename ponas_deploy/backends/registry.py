@@ -41,12 +41,13 @@ class BackendEntry:
     time). With `process_a_visit` every visit of a measurement starts a process. `times_layers` says that
     its sessions have `TimesLayers`, `strongly_typed` that the precision is that of a model's types: the host
     of a board prepares models for it (`onnx_prepared.py`); `quantises` that its int8 is a model with scales,
-    written in the same place. Boards are sent those `on_boards`. The one
-    `reference` runs the portable network of an engine, and its outputs are what those of the engine are
-    compared with. `ahead` is "module:attribute" of what builds its engines for a compute capability where
-    there is no such GPU (`BuildsAhead`); empty where it cannot. One without `makes_engines` serves for
-    latency tables only: it gives times and no outputs, so that no engine of it could be compared. Of one with
-    `streams` several sessions run at once. One that is not `real` measures no machine.
+    written in the same place, and `fuses_hard_swish` that there a hard swish is part of its convolution.
+    Boards are sent those `on_boards`. The one `reference` runs the portable network of an engine, and its
+    outputs are what those of the engine are compared with. `ahead` is "module:attribute" of what builds
+    its engines for a compute capability where there is no such GPU (`BuildsAhead`); empty where it
+    cannot. One without `makes_engines` serves for latency tables only: it gives times and no outputs, so
+    that no engine of it could be compared. Of one with `streams` several sessions run at once. One that
+    is not `real` measures no machine.
     """
 
     name: str
@@ -60,6 +61,7 @@ class BackendEntry:
     times_layers: bool = False
     strongly_typed: bool = False
     quantises: bool = False
+    fuses_hard_swish: bool = False
     on_boards: bool = True
     reference: bool = False
     makes_engines: bool = True
@@ -95,6 +97,7 @@ ENTRIES: tuple[BackendEntry, ...] = (
         default_on=(CPU,),
         install="openvino",
         quantises=True,
+        fuses_hard_swish=True,
         streams=True,
     ),
     BackendEntry(
@@ -226,6 +229,11 @@ def reference_backend() -> str:
 def layer_timing_backends() -> tuple[str, ...]:
     """The names of the runtimes that time the layers of an engine."""
     return tuple(entry.name for entry in ENTRIES if entry.times_layers)
+
+
+def fuses_hard_swish(name: str) -> bool:
+    """Whether a runtime by this name computes a hard swish in the convolution before it, in int8."""
+    return any(entry.name == name and entry.fuses_hard_swish for entry in ENTRIES)
 
 
 def strongly_typed(name: str) -> bool:

@@ -232,7 +232,8 @@ def _profiles(options: BundleOptions) -> tuple[tuple[str, str], ...]:
 
 def _prepared(backend: str, model: bytes, precision: str) -> bytes:
     """A model for a board whose processor is not known: in INT8 as any takes it."""
-    form = None if registry.strongly_typed(backend) else form_for(())
+    fused = registry.fuses_hard_swish(backend)
+    form = None if registry.strongly_typed(backend) else form_for((), fuses_hard_swish=fused)
     return prepared_for_board(backend, model, precision, Calibration(), form)
 
 

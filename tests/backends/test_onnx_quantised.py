@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ FORMS = (IntegerForm(), NARROW, IntegerForm(signed=True))
 
 
 def quantised(model: bytes, form: IntegerForm, images: Array | None = None, layers: Any = None) -> bytes:
-    ranges = value_ranges("test", model, Calibration(images), values_to_quantise("test", model, layers))
+    ranges = value_ranges("test", model, Calibration(images), values_to_quantise("test", model, form, layers))
     made = to_integers("test", model, ranges, form, layers)
     onnx.checker.check_model(onnx.load_model_from_string(made), full_check=True)
     return made
@@ -158,7 +159,7 @@ def test_a_subset_of_layers_is_quantised_and_the_rest_stays() -> None:
         < mean_difference(run(quantised(trained_model(), IntegerForm(), scale_images()), images), expected)
     )
     with pytest.raises(BackendError, match=r"'layers.9' is no layer that can be quantised: known are stem"):
-        values_to_quantise("test", trained_model(), {"layers.9"})
+        values_to_quantise("test", trained_model(), IntegerForm(), {"layers.9"})
 
 
 def test_no_layers_leave_the_model_as_it_is() -> None:
@@ -171,7 +172,10 @@ def test_a_processor_says_which_integers() -> None:
     assert form_for(("avx2", "avx512_vnni")) == form_for(("avx_vnni",)) == form_for(("amx_int8",)) == FORMS[0]
     assert form_for(("avx2", "avx512f")) == form_for(()) == NARROW
     assert form_for(("asimd", "asimddp")) == FORMS[2]
-    assert [form_called(form.text) for form in FORMS] == list(FORMS)
+    fused = [replace(form, fuses_hard_swish=True) for form in FORMS]
+    assert [form_called(form.text) for form in (*FORMS, *fused)] == [*FORMS, *fused]
+    assert form_for(("asimd",), fuses_hard_swish=True) == fused[2]
+    assert form_called("another, h-swish in the convolution") == fused[1]
     assert {form.text for form in FORMS} == {
         "uint8 activations, weights of 8 bits by channel",
         "uint8 activations, weights of 7 bits by channel",
@@ -199,6 +203,22 @@ def test_a_dead_channel_with_a_bias_keeps_it() -> None:
 def test_what_was_not_calibrated_is_named() -> None:
     with pytest.raises(BackendError, match="'input' was not calibrated, or is not finite"):
         to_integers("test", trained_model(), {}, IntegerForm())
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_hard_swish_reads_integers_unless_it_is_in_the_convolution(fused: bool) -> None:
+    space = build_space("ofa-mbv3", resolution=64, classes=10)
+    architecture = Architecture(space, ("k3e3",) * len(space.layers))
+    model = bytes(network_model(architecture, random_weights(architecture, 0)).SerializeToString())
+    graph = onnx.load_model_from_string(quantised(model, IntegerForm(fuses_hard_swish=fused))).graph
+    made_by = {name: node for node in graph.node for name in node.output}
+    before = [made_by[node.input[0]] for node in graph.node if node.op_type == "HardSwish"]
+    behind_convolutions = [node for node in before if node.op_type in ("Conv", "DequantizeLinear")]
+    assert len(behind_convolutions) > 10
+    assert {node.op_type for node in behind_convolutions[:10]} == {"Conv" if fused else "DequantizeLinear"}
+    read = {name for node in graph.node if node.op_type == "QuantizeLinear" for name in node.input}
+    after = [node.output[0] for node in graph.node if node.op_type == "HardSwish"]
+    assert len(read.intersection(after)) > 10
 
 
 @pytest.mark.parametrize("name", ["ofa-mbv3", "spos-shufflenet"])

@@ -77,9 +77,9 @@ def found() -> Int8Losses:
 def quantised_pct(*layers: str) -> float:
     """Top-1 with these layers in INT8, all images at once, without what is tested."""
     backend, model = get_backend("onnxruntime"), trained_model()
-    names = values_to_quantise("", model, layers)
-    ranges = value_ranges("", model, Calibration(scales()), names)
     form = backend._scales.form  # type: ignore[attr-defined]
+    names = values_to_quantise("", model, form, layers)
+    ranges = value_ranges("", model, Calibration(scales()), names)
     ready = with_metadata(to_integers("", model, ranges, form, layers), PREPARED_FOR, "int8")
     with backend.load(ready, RunSettings("int8", 1)) as session:
         return top1_pct(session.run(held_out()[0]))
