@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 
+from ponas_deploy.backends.protocol import QUANTISED
 from ponas_deploy.machines.conditions import clock_settings, read_conditions
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.tables.latency import LatencyTable
@@ -31,6 +32,7 @@ _WORDS = {
     "power_mode": "power mode ",
     "governor": "governor ",
     "gpu_clocks": "GPU clocks of ",
+    "int8_form": "INT8 as ",
 }
 
 
@@ -80,8 +82,14 @@ def _installed(made: str) -> str:
 
 
 def made_with(table: LatencyTable) -> dict[str, str]:
-    """What a table records of the machine it was made on; how its clocks were set is that at the start."""
-    return {**clock_settings(table.protocol.at_start), **dict(table.environment)}
+    """What a table records of the machine it was made on; how its clocks were set is that at the start.
+
+    How a runtime takes INT8 counts for tables in it alone.
+    """
+    made = {**clock_settings(table.protocol.at_start), **dict(table.environment)}
+    if table.conditions and table.conditions.precision not in QUANTISED:
+        made.pop("int8_form", None)
+    return made
 
 
 def differing(made: Mapping[str, str], here: Mapping[str, str]) -> tuple[Difference, ...]:

@@ -93,6 +93,21 @@ def test_the_governor_stands_in_the_protocol(tiny: Space, monkeypatch: pytest.Mo
     )
 
 
+@pytest.mark.parametrize(("precision", "counts"), [("fp32", False), ("int8", True)])
+def test_how_int8_is_taken_counts_for_tables_in_it(tiny: Space, precision: str, counts: bool) -> None:
+    known = {**dict(this_machine().environment()), **dict(get_backend("openvino").environment())}
+    before = {**known, "int8_form": "int8 activations, as they were"}
+    conditions = Conditions(this_machine().name, "openvino", precision, 1, 1)
+    made = stored(
+        tiny, this_machine().name, "openvino", conditions=conditions, environment=tuple(before.items())
+    )
+    found = [one.text for one in differences(made)]
+    assert (
+        found
+        == [f"with INT8 as int8 activations, as they were, here is INT8 as {known['int8_form']}"] * counts
+    )
+
+
 def test_a_power_mode_that_changed_makes_a_table_stale(tiny: Space, monkeypatch: pytest.MonkeyPatch) -> None:
     there = replace(this_machine(), power_mode="nvpmodel 0 (MAXN)")
     made = stored(tiny, there.name)
