@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 
-from ponas_deploy.backends.protocol import QUANTISED
 from ponas_deploy.machines.conditions import clock_settings, read_conditions
 from ponas_deploy.machines.machine import this_machine
 from ponas_deploy.tables.latency import LatencyTable
@@ -82,14 +81,8 @@ def _installed(made: str) -> str:
 
 
 def made_with(table: LatencyTable) -> dict[str, str]:
-    """What a table records of the machine it was made on; how its clocks were set is that at the start.
-
-    How a runtime takes INT8 counts for tables in it alone.
-    """
-    made = {**clock_settings(table.protocol.at_start), **dict(table.environment)}
-    if table.conditions and table.conditions.precision not in QUANTISED:
-        made.pop("int8_form", None)
-    return made
+    """What a table records of the machine it was made on; how its clocks were set is that at the start."""
+    return {**clock_settings(table.protocol.at_start), **dict(table.environment)}
 
 
 def differing(made: Mapping[str, str], here: Mapping[str, str]) -> tuple[Difference, ...]:

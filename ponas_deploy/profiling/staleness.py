@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ponas_deploy.backends.cpu_scales import INT8_FORM
+from ponas_deploy.backends.protocol import QUANTISED
 from ponas_deploy.boards.book import Entry, find_board
 from ponas_deploy.boards.link import BoardError
 from ponas_deploy.errors import MeasurementError, PonasError
@@ -31,6 +33,8 @@ def _machine_at(place: Place) -> dict[str, str]:
 
 def _differences(stored: StoredTable, machine: Mapping[str, str], place: Place) -> tuple[Difference, ...]:
     runtime = dict(place.backend(stored.conditions.backend).environment())
+    if stored.conditions.precision not in QUANTISED:  # how the runtime takes INT8 is no matter
+        runtime.pop(INT8_FORM, None)
     return differing(made_with(stored.table), {**machine, **runtime})
 
 
