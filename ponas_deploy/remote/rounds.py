@@ -13,7 +13,8 @@ from ponas_deploy.boards.link import BoardError
 from ponas_deploy.files.bounds import AboveZero, Count, Positive, Seconds
 from ponas_deploy.measuring.interference import Snapshot
 from ponas_deploy.measuring.protocol import Plan, Samples
-from ponas_deploy.remote.place import BoardPlace, BoardSession
+from ponas_deploy.remote.place import BoardPlace
+from ponas_deploy.remote.session import BoardSession
 
 _NO_OUTPUT_S = 600.0
 """How long a worker may write nothing while it builds or measures."""

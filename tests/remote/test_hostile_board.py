@@ -34,10 +34,12 @@ from ponas_deploy.measuring.protocol import Plan, Samples
 from ponas_deploy.remote import job as jobs
 from ponas_deploy.remote import lasting_link
 from ponas_deploy.remote import place as places
+from ponas_deploy.remote import session as sessions
 from ponas_deploy.remote.job import Job, job_on
 from ponas_deploy.remote.pack import pack
-from ponas_deploy.remote.place import BoardPlace, BoardSession, place_on
+from ponas_deploy.remote.place import BoardPlace, place_on
 from ponas_deploy.remote.rounds import Models, Rounds
+from ponas_deploy.remote.session import BoardSession
 
 HERE = Entry("here", Board(command=(), python=sys.executable))
 STEPS = b"""
@@ -263,7 +265,7 @@ def test_texts_of_any_length_are_refused(board: Liar, ask: Ask, path: str) -> No
 
 
 def test_files_of_any_size_are_refused(board: Liar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "_MOST_OUTPUTS_BYTES", 400)
+    monkeypatch.setattr(sessions, "_MOST_OUTPUTS_BYTES", 400)
     board.says(board.kept(saved(IMAGES)))
     with pytest.raises(BoardError, match="has more than"):
         session(board).run(IMAGES)
