@@ -112,7 +112,9 @@ def select(
         if trial in chosen:
             continue
         if trial.run_ms > HOPELESS * fastest_ms:
-            aside.append((trial, f"a network took {trial.run_ms / fastest_ms:.1f} times as long as it can"))
+            aside.append(
+                (trial, f"a network took {trial.run_ms / fastest_ms:.1f} times as long as in the fastest")
+            )
         elif trial.least_s > left_s:
             aside.append((trial, f"the time is short: its profile alone takes about {trial.least_s:.0f} s"))
         else:
