@@ -37,7 +37,7 @@ class SharedGpu:
     `uncaptured` holds why engines run without a CUDA graph, one reason for each.
     """
 
-    library: Library
+    tensorrt: Library
     cuda: Cuda
     log: trt.ILogger
     runtime: trt.Runtime
@@ -69,7 +69,7 @@ class TensorRtSession:
 
     def __init__(self, shared: SharedGpu, serialized: bytes, settings: RunSettings, what: str) -> None:
         self._shared, self._cuda, self._settings = shared, shared.cuda, settings
-        self._backend = shared.library.backend
+        self._backend = shared.tensorrt.backend
         self._graph: Any = None
         self._clock: EventClock | None = None
         self._addresses: list[int] = []
@@ -127,7 +127,7 @@ class TensorRtSession:
         With a profiler every layer waits for the one before: the sum is more than a run takes.
         """
         self._open()
-        trt = self._shared.library.load()
+        trt = self._shared.tensorrt.load()
         times: dict[str, list[float]] = defaultdict(list)
 
         class Profiler(trt.IProfiler):  # type: ignore[misc, name-defined]
@@ -196,7 +196,7 @@ class TensorRtSession:
 
     def _tensors(self, engine: trt.ICudaEngine) -> tuple[_Tensor, _Tensor]:
         """The one input and the one output, with device memory of their own."""
-        trt = self._shared.library.load()
+        trt = self._shared.tensorrt.load()
 
         assert self._context is not None
         dtypes: dict[Any, type[np.floating[Any]]] = {

@@ -30,7 +30,7 @@ _BELOW = 0.995
 class CheckedCost:
     """A cost of an engine by the name of its column: what the search said, and what was measured.
 
-    Of energy it said the measured latency, in the unit of its cells (`EnergyAtOneWatt`).
+    Of energy it said the measured latency, in the unit of its cells (`cost_sources.Measured`).
     """
 
     name: str

@@ -41,7 +41,11 @@ class CostSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A cost that is measured on a device: the latency table's own cells."""
+    """A cost that is measured on a device: the latency table's own cells, for energy those at one watt.
+
+    At one watt an inference takes a millijoule in each millisecond. The power is that of engines that were
+    built (`engines.checked`).
+    """
 
     def cells(self, latency: LatencyTable, space: Space | None) -> Grid | None:
         """The latency table as it is."""
@@ -126,26 +130,6 @@ class PeakMemory:
 
     def counted(self, space: Space) -> Grid | None:
         """Nothing: it takes a batch and a precision."""
-        return None
-
-    def network(self, architecture: Architecture) -> float | None:
-        """Nothing: the same."""
-        return None
-
-
-@dataclass(frozen=True, slots=True)
-class EnergyAtOneWatt:
-    """What a network takes at a power of one watt: a millijoule in each millisecond.
-
-    The power is that of engines that were built (`engines.checked`); before, nothing predicts energy.
-    """
-
-    def cells(self, latency: LatencyTable, space: Space | None) -> Grid | None:
-        """The latency table as it is."""
-        return latency.grid
-
-    def counted(self, space: Space) -> Grid | None:
-        """Nothing: it is measured."""
         return None
 
     def network(self, architecture: Architecture) -> float | None:

@@ -18,7 +18,6 @@ from ponas_deploy.errors import PonasError, UnknownNameError
 from ponas_deploy.search.cost_sources import (
     CostSource,
     Counted,
-    EnergyAtOneWatt,
     Measured,
     PeakMemory,
     bytes_counter,
@@ -154,7 +153,7 @@ MEMORY = CostColumn(
 ENERGY = CostColumn(
     "energy_mj",
     "mJ",
-    EnergyAtOneWatt(),
+    Measured(),
     "--energy",
     "ENERGY",
     ENERGIES,
